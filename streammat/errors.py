@@ -1,0 +1,28 @@
+"""The errors that streammat raises on purpose.
+
+StreammatError (Exception)
+├── UsageError          the request cannot be meant: bad option, unknown colour, target equals source
+├── InputError          something to be read is missing, broken or of the wrong kind
+└── OutputError         something cannot be written: folder, disk, codec, container
+
+``engines.base.EngineError`` stands beside this tree, because engines know nothing of streammat.
+Each message is one line that names what was found, what was expected and the cure.
+"""
+
+from __future__ import annotations
+
+
+class StreammatError(Exception):
+    """Root of the tree; ``str(error)`` is one line fit to be shown to a user."""
+
+
+class UsageError(StreammatError):
+    """The request itself is wrong; exit code 2."""
+
+
+class InputError(StreammatError):
+    """An input is missing, empty, truncated, of the wrong kind, or cannot be decoded."""
+
+
+class OutputError(StreammatError):
+    """An output cannot be opened, encoded or finished."""

@@ -1,0 +1,142 @@
+"""Frames and mattes: what travels down the pipeline.
+
+A ``Frame`` wraps the decoder's own buffer; its planes are views on it, never copies. Work happens in planar formats
+only (YUV of any subsampling, RGB as GBR planes, grey; 8 to 16 bits); sources convert anything else on the way in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+from typing import Any
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+Plane = NDArray[Any]
+"""(h, w) uint8, or uint16 with the value in the low ``depth`` bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a planar pixel format lies in memory."""
+
+    name: str
+    """FFmpeg's name, such as ``yuv420p10le``."""
+    depth: int
+    """Bits per component, 8 to 16."""
+    chroma: tuple[int, int]
+    """log2 of the chroma subsampling, (horizontal, vertical); (0, 0) for RGB and grey."""
+    rgb: bool
+    """The planes are G, B, R rather than Y, U, V."""
+    planes: int
+    """Number of planes, a last alpha plane included."""
+    alpha: bool
+    """The last plane is alpha, full range."""
+
+    @property
+    def dtype(self) -> type[np.uint8] | type[np.uint16]:
+        """uint8 for 8 bits, uint16 above."""
+        return np.uint8 if self.depth == 8 else np.uint16
+
+    @property
+    def colour_planes(self) -> int:
+        """Planes without alpha: 3, or 1 for grey."""
+        return self.planes - self.alpha
+
+    def plane_shape(self, index: int, height: int, width: int) -> tuple[int, int]:
+        """(h, w) of plane ``index`` of a frame of ``height`` by ``width`` pixels (chroma rounds up)."""
+        if self.rgb or index not in (1, 2):
+            return height, width
+        sx, sy = self.chroma
+        return -(-height >> sy), -(-width >> sx)
+
+
+@cache
+def layout_of(name: str) -> Layout | None:
+    """The layout of an FFmpeg pixel format, or None where it is not planar in the way frames here are."""
+    try:
+        fmt = av.VideoFormat(name, 64, 64)
+    except ValueError:
+        return None
+    parts = fmt.components
+    depth = parts[0].bits
+    planar = sorted(part.plane for part in parts) == list(range(len(parts)))
+    same_depth = all(part.bits == depth for part in parts)
+    if not planar or not same_depth or not 8 <= depth <= 16 or fmt.is_bit_stream or fmt.has_palette:
+        return None
+    if name.endswith("be") or name.startswith(("p0", "p2", "p4")) or "msb" in name or (fmt.is_rgb and len(parts) < 3):
+        return None
+    if not (fmt.is_rgb or name.startswith(("yuv", "gray"))) or "f32" in name or "f16" in name:
+        return None
+    alpha = len(parts) in (2, 4)
+    chroma = (0, 0)
+    if not fmt.is_rgb and len(parts) >= 3:
+        chroma = ((64 // fmt.chroma_width(64)).bit_length() - 1, (64 // fmt.chroma_height(64)).bit_length() - 1)
+    return Layout(name, depth, chroma, fmt.is_rgb, len(parts), alpha)
+
+
+@dataclass(frozen=True, slots=True)
+class Colour:
+    """How numbers mean colours: FFmpeg's integer codes, as ISO/IEC 23091-2 has them; 2 and 0 mean unspecified."""
+
+    matrix: int = 2
+    primaries: int = 2
+    transfer: int = 2
+    range: int = 0
+    """0 unspecified, 1 limited (16..235), 2 full."""
+
+
+def planes_of(image: av.VideoFrame, layout: Layout) -> tuple[Plane, ...]:
+    """Views on the planes of ``image``, in ``layout``'s order (Y U V [A], G B R [A] or grey)."""
+    views = []
+    for index in range(layout.planes):
+        plane = image.planes[index]
+        height, width = layout.plane_shape(index, image.height, image.width)
+        flat = np.frombuffer(plane, layout.dtype)
+        step = plane.line_size // flat.itemsize
+        views.append(flat[: step * height].reshape(height, step)[:, :width])
+    return tuple(views)
+
+
+@dataclass(slots=True)
+class Frame:
+    """One picture with its place in time.
+
+    ``planes`` are views on ``image``; nothing downstream changes them in place.
+    """
+
+    image: av.VideoFrame
+    """The owner of the memory; planar."""
+    layout: Layout
+    colour: Colour
+    pts: int
+    """Presentation time in units of ``time_base``."""
+    time_base: Fraction
+    """Seconds per tick, exact."""
+    duration: int
+    """Ticks this frame is shown for; 0 where the source does not say."""
+    index: int
+    """Counts from 0 in presentation order."""
+    planes: tuple[Plane, ...]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.image.height, self.image.width
+
+    @property
+    def black(self) -> int:
+        """Code value of black in the luma (or RGB) planes: 16 scaled to the depth for limited-range YUV, else 0."""
+        full = self.layout.rgb or self.colour.range == 2 or self.layout.name.startswith("yuvj")
+        return 0 if full else 16 << (self.layout.depth - 8)
+
+
+@dataclass(frozen=True, slots=True)
+class Matte:
+    """The alpha of one frame; it travels with that frame."""
+
+    alpha: Plane
+    """(H, W) at the frame's size: uint8 0..255 for 8-bit frames, uint16 0..65535 for deeper ones; full scale = foreground."""
