@@ -121,6 +121,11 @@ class Frame:
     index: int
     """Counts from 0 in presentation order."""
     planes: tuple[Plane, ...]
+    rotation: int = 0
+    """Quarter turns counter-clockwise that show the picture upright: ``numpy.rot90(plane, rotation)``.
+
+    Frames keep the orientation they are stored in, and files keep their rotation tag; only what must see or draw an
+    upright picture (the network, backgrounds, stills) turns it."""
 
     @property
     def size(self) -> tuple[int, int]:

@@ -1,0 +1,67 @@
+"""Every option with its default: the one home of defaults, which the command line and the library share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Fit = Literal["cover", "contain", "stretch"]
+AlphaType = Literal["straight", "premultiplied"]
+Quality = Literal["fast", "balanced", "best"]
+
+
+@dataclass(frozen=True)
+class MattingOptions:
+    """How alpha is made."""
+
+    engine: Literal["auto", "onnxruntime", "openvino"] = "auto"
+    precision: Literal["auto", "fp32", "int8"] = "auto"
+    quality: Quality = "balanced"
+    """Network size: see ``matting.network_size``."""
+    threads: int = 0
+    """Threads of the network; 0 takes every core this process may use."""
+
+
+@dataclass(frozen=True)
+class CompositeOptions:
+    """What alpha is used for."""
+
+    background: str | None = None
+    """A picture, a clip, ``blur[:STRENGTH]``, a colour, ``transparent``; None: transparent where the output can carry it, else green."""
+    fit: Fit = "cover"
+    """How a background of another shape fills the frame."""
+    decontaminate: bool = True
+    """Estimate the foreground's own colour at soft edges."""
+    alpha: AlphaType = "straight"
+    """Colour in transparent outputs: as it is, or multiplied by alpha."""
+
+
+@dataclass(frozen=True)
+class EncodeOptions:
+    """How video is written."""
+
+    codec: str | None = None
+    """h264, hevc, av1, vp9, prores, ffv1; None: by the file's extension."""
+    crf: int | None = None
+    """Constant quality, in the encoder's own scale; None: the encoder's usual one."""
+    preset: str | None = None
+    """Speed against size, in the encoder's own words; None: veryfast or its equal."""
+    audio: bool = True
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class VideoOptions:
+    """One run of ``streammat video``."""
+
+    matting: MattingOptions = field(default_factory=MattingOptions)
+    composite: CompositeOptions = field(default_factory=CompositeOptions)
+    encode: EncodeOptions = field(default_factory=EncodeOptions)
+    matte: str | None = None
+    """Beside the output: alpha as grey."""
+    foreground: str | None = None
+    """Beside the output: straight foreground colour."""
+    start: float = 0.0
+    """Seconds into the input to start at."""
+    duration: float | None = None
+    """Seconds to keep; None: to the end."""

@@ -1,0 +1,1 @@
+"""Training of the matting network: data, losses, metrics and the loop; nothing imports this package."""
