@@ -1,0 +1,412 @@
+"""Makes the example files beside this script: a clip of a person in a room, its exact alpha, and a background.
+
+The person is NASA's portrait of astronaut Eileen Collins (public domain), which scikit-image carries; the room and the
+beach are drawn here. Every frame is ``alpha * person + (1 - alpha) * room``, and that alpha is what
+``portrait_alpha.mkv`` holds, so a matte of ``portrait.mp4`` can be measured against the truth.
+
+    python examples/make_example.py            # everything, from the alpha that lies here
+    python examples/make_example.py --cut-out  # first cut the portrait out again (needs pymatting)
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from skimage import data
+
+Picture = NDArray[Any]
+"""(H, W, 3) RGB or (H, W) grey, float32 0..1."""
+
+HERE = Path(__file__).resolve().parent
+WIDTH, HEIGHT, RATE, FRAMES = 960, 540, 25, 125
+ZOOM = 1.52
+"""Size of the portrait in the frame: its 512 pixels become ZOOM * 512."""
+SAMPLE_RATE = 48000
+
+# The outline of the person, by hand, in pixels of the portrait at twice its size; GrabCut and matting refine it.
+OUTLINE = [
+    (450, 32), (520, 42), (570, 78), (598, 130), (603, 185), (588, 235), (562, 262), (548, 274), (530, 300), (512, 347),
+    (560, 370), (600, 430), (610, 480), (640, 485), (682, 520), (700, 570), (715, 640), (728, 690), (780, 688), (850, 698),
+    (920, 740), (972, 820), (992, 890), (1012, 940), (1023, 960), (1023, 1023), (80, 1023), (60, 960), (48, 900), (40, 850),
+    (37, 790), (45, 720), (62, 640), (78, 570), (100, 520), (140, 480), (190, 440), (228, 415), (228, 385), (245, 345),
+    (280, 312), (340, 297), (372, 298), (366, 272), (350, 265), (338, 240), (312, 215), (305, 175), (314, 125), (350, 82),
+    (400, 48),
+]  # fmt: skip
+HAIR_ROWS = 140
+"""Rows of the portrait that hold the hair: there the matte may be soft over more pixels."""
+
+
+def disc(radius: int) -> NDArray[np.uint8]:
+    """A round structuring element."""
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1)).astype(np.uint8)
+
+
+def grow(mask: Picture, radius: int) -> NDArray[np.uint8]:
+    """Dilate ``mask`` (or erode it where ``radius`` is negative), taking the picture to go on beyond its edges."""
+    pad = 32
+    wide = cv2.copyMakeBorder(mask, pad, pad, pad, pad, cv2.BORDER_REPLICATE)
+    done = cv2.dilate(wide, disc(radius)) if radius >= 0 else cv2.erode(wide, disc(-radius))
+    return done[pad:-pad, pad:-pad].astype(np.uint8)
+
+
+def cut_out(portrait: Picture) -> NDArray[np.uint8]:
+    """Alpha of the portrait, (512, 512) uint8: outline, then GrabCut, then closed-form matting along the edge."""
+    from pymatting import estimate_alpha_cf  # type: ignore[import-untyped]
+
+    mask = np.zeros(portrait.shape[:2], np.uint8)
+    cv2.fillPoly(mask, [np.round(np.array(OUTLINE) / 2).astype(np.int32)], 1)
+    state = np.where(mask > 0, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+    state[grow(mask, -7) > 0] = cv2.GC_FGD
+    state[grow(mask, 7) == 0] = cv2.GC_BGD
+    cv2.setRNGSeed(1)
+    bgr = np.ascontiguousarray((portrait[:, :, ::-1] * 255).round().astype(np.uint8))
+    cv2.grabCut(bgr, state, (0, 0, 1, 1), np.zeros((1, 65)), np.zeros((1, 65)), 5, cv2.GC_INIT_WITH_MASK)
+    person = np.isin(state, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
+    person = grow(grow(person, 5), -5)  # the clasp of the collar
+    outside, inside = grow(person, 2), grow(person, -2)
+    outside[:HAIR_ROWS], inside[:HAIR_ROWS] = grow(person, 6)[:HAIR_ROWS], grow(person, -4)[:HAIR_ROWS]
+    trimap = np.full(person.shape, 0.5)
+    trimap[inside > 0] = 1.0
+    trimap[outside == 0] = 0.0
+    alpha = estimate_alpha_cf(portrait.astype(np.float64), trimap)
+    alpha = np.clip((alpha - 0.04) / 0.92, 0.0, 1.0)
+    return np.round(alpha * 255).astype(np.uint8)
+
+
+def own_colour(portrait: Picture, alpha: Picture) -> Picture:
+    """The person's colour carried outwards over the soft edge, so that nothing of the old backdrop is left in it."""
+    solid = (alpha > 0.97).astype(np.float32)
+    colour = portrait * solid[..., None]
+    total, weight = np.zeros_like(portrait), np.zeros_like(alpha)
+    for radius, strength in ((1.2, 1.0), (2.5, 1e-2), (6.0, 1e-4), (24.0, 1e-8)):
+        total += strength * cv2.GaussianBlur(colour, (0, 0), radius)
+        weight += strength * cv2.GaussianBlur(solid, (0, 0), radius)
+    spread = total / np.maximum(weight, 1e-12)[..., None]
+    keep = np.clip((alpha - 0.75) / 0.22, 0, 1)[..., None]
+    return np.clip(keep * portrait + (1 - keep) * spread, 0, 1).astype(np.float32)
+
+
+def noise(random: np.random.Generator, height: int, width: int, cells: float, stretch: float = 1.0, octaves: int = 5) -> Picture:
+    """Cloud-like noise, (height, width), mean 0.5; ``stretch`` above 1 draws it out sideways."""
+    total, norm = np.zeros((height, width), np.float32), 0.0
+    for octave in range(octaves):
+        rows = max(2, int(cells * 2**octave))
+        columns = max(2, int(rows * width / height / stretch))
+        grid = random.random((rows, columns), np.float32)
+        total += cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC) * 0.5**octave
+        norm += 0.5**octave
+    return total / norm
+
+
+def smooth(low: float, high: float, value: Any) -> Any:
+    """0 below ``low``, 1 above ``high``, smooth between."""
+    t = np.clip((value - low) / (high - low), 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def mix(a: Any, b: Any, t: Any) -> Any:
+    """``a`` where ``t`` is 0, ``b`` where it is 1; (H, W) weights take colours."""
+    t = np.asarray(t, np.float32)
+    t = t[..., None] if t.ndim == 2 else t
+    return (np.asarray(a, np.float32) * (1 - t) + np.asarray(b, np.float32) * t).astype(np.float32)
+
+
+def draw_room() -> Picture:
+    """A living room in daylight, slightly out of focus, (HEIGHT, WIDTH, 3)."""
+    k = 2  # drawn at twice the size
+    height, width = HEIGHT * k, WIDTH * k
+    random = np.random.default_rng(7)
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32) / k
+
+    def box(room: Picture, left: float, top: float, right: float, bottom: float, colour: Any) -> None:
+        room[int(top * k) : int(bottom * k), int(left * k) : int(right * k)] = colour
+
+    plaster = noise(random, height, width, 14) - 0.5
+    room = mix((0.66, 0.68, 0.63), (0.78, 0.77, 0.70), smooth(0, 540, y) * 0.5 + 0.3) + 0.05 * plaster[..., None]
+    room = room.astype(np.float32)
+
+    # Window: sky, trees, sill, frame.
+    left, top, right, bottom = 58, 40, 300, 372
+    box(room, left - 14, top - 14, right + 14, bottom + 12, (0.88, 0.87, 0.83))
+    sky = mix((0.62, 0.79, 0.95), (0.93, 0.96, 0.97), smooth(top, bottom - 90, y))
+    clouds = smooth(0.50, 0.70, noise(random, height, width, 5, 2.0))
+    outside = mix(sky, (1.0, 1.0, 0.99), clouds * 0.7)
+    leaves = noise(random, height, width, 16)
+    crown = smooth(-14, 14, y - (268 - 60 * (noise(random, height, width, 4) - 0.5) * 2 - 34 * np.sin(x / 41)))
+    outside = mix(outside, mix((0.16, 0.30, 0.13), (0.56, 0.70, 0.34), smooth(0.33, 0.68, leaves)), crown)
+    outside = cv2.GaussianBlur(outside, (0, 0), 5 * k)
+    window = np.s_[int(top * k) : int(bottom * k), int(left * k) : int(right * k)]
+    room[window] = outside[window]
+    box(room, (left + right) / 2 - 6, top, (left + right) / 2 + 6, bottom, (0.86, 0.85, 0.81))
+    box(room, left, 150, right, 158, (0.86, 0.85, 0.81))
+    box(room, left - 30, bottom + 12, right + 30, bottom + 26, (0.93, 0.92, 0.88))
+    box(room, left - 30, bottom + 26, right + 30, bottom + 32, (0.52, 0.53, 0.50))
+
+    # Curtains on both sides.
+    for centre, reach in ((28, 44), (338, 42)):
+        folds = 0.5 + 0.5 * np.sin((x - centre) / 5.2 + 0.7 * np.sin(y / 160 + centre))
+        cloth = mix((0.50, 0.42, 0.33), (0.87, 0.79, 0.66), 0.25 + 0.65 * folds)
+        edge = reach + 7 * np.sin(y / 90 + centre)
+        room = mix(room, cloth, smooth(3, 0, np.abs(x - centre) - edge))
+
+    # Bookcase on the right.
+    left, top, right, bottom = 668, 66, 934, 560
+    wood = mix((0.36, 0.24, 0.15), (0.47, 0.33, 0.21), noise(random, height, width, 60, 0.06, 3))
+    case = np.s_[int(top * k) : int(bottom * k), int(left * k) : int(right * k)]
+    room[case] = wood[case]
+    palette = [
+        (0.60, 0.20, 0.16), (0.18, 0.30, 0.42), (0.80, 0.73, 0.58), (0.22, 0.36, 0.27), (0.72, 0.50, 0.20), (0.35, 0.20, 0.30),
+        (0.86, 0.84, 0.79), (0.30, 0.45, 0.52), (0.48, 0.30, 0.22), (0.15, 0.17, 0.21), (0.66, 0.36, 0.28), (0.52, 0.56, 0.42),
+    ]  # fmt: skip
+    shelf = 128.0
+    for number, floor in enumerate(np.arange(top + shelf, bottom + 40, shelf)):
+        inner = floor - shelf + 10
+        box(room, left + 10, inner, right - 10, floor, (0.20, 0.14, 0.10))
+        shade = smooth(inner, inner + 46, y)
+        part = np.s_[int(inner * k) : int(floor * k), int((left + 10) * k) : int((right - 10) * k)]
+        room[part] = (room * (0.5 + 0.5 * shade[..., None]))[part]
+        position, stop = left + 14.0, right - 16.0
+        gap = (left + 48 + 83 * number % 150, 44.0)
+        while position < stop - 12:
+            if gap[0] <= position < gap[0] + 24:  # a bowl stands here
+                bowl, at = tuple(c * 0.8 + 0.14 for c in palette[(5 * number + 4) % 12]), int((position + gap[1] / 2) * k)
+                cv2.ellipse(room, (at, int((floor - 30) * k)), (19 * k, 30 * k), 0, 0, 180, bowl, -1, cv2.LINE_AA)
+                cv2.ellipse(
+                    room, (at, int((floor - 30) * k)), (19 * k, 5 * k), 0, 0, 360, tuple(c * 0.6 for c in bowl), -1, cv2.LINE_AA
+                )
+                position += gap[1]
+                continue
+            thick, tall = random.uniform(10, 22), random.uniform(66, 106)
+            colour = np.array(palette[random.integers(len(palette))]) * random.uniform(0.8, 1.08)
+            end = min(position + thick, stop)
+            box(room, position, floor - tall, end, floor, colour)
+            box(room, position, floor - tall, position + 2, floor, colour * 1.22)
+            box(room, end - 2, floor - tall, end, floor, colour * 0.55)
+            box(room, position + 2, floor - tall * 0.82, end - 2, floor - tall * 0.76, np.clip(colour * 1.5 + 0.1, 0, 0.95))
+            position = end + (random.uniform(0, 2) if random.random() < 0.8 else 8)
+        box(room, left, floor, right, floor + 9, (0.50, 0.36, 0.23))
+        box(room, left, floor + 7, right, floor + 9, (0.25, 0.16, 0.10))
+    box(room, left - 3, top - 8, right + 3, top + 2, (0.53, 0.38, 0.25))
+
+    # A plant on the bookcase, a vase in the gaps' place, a picture on the wall.
+    pot_x, pot_y = 760.0, 60.0
+    for _ in range(46):
+        angle, length = random.uniform(-1.25, 1.25), random.uniform(34, 78)
+        tip = (pot_x + math.sin(angle) * length, pot_y - 16 - math.cos(angle) * length * 0.62 + abs(angle) * 16)
+        middle = ((pot_x + tip[0]) / 2 + random.uniform(-7, 7), (pot_y - 16 + tip[1]) / 2 - 9)
+        t = np.linspace(0, 1, 24)[:, None]
+        spine = (1 - t) ** 2 * (pot_x, pot_y - 14) + 2 * t * (1 - t) * np.array(middle) + t**2 * np.array(tip)
+        normal = np.stack([-np.gradient(spine[:, 1]), np.gradient(spine[:, 0])], 1)
+        normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-6)
+        half = normal * (5.5 * np.sin(np.pi * t**0.8))
+        leaf = np.concatenate([spine + half, (spine - half)[::-1]])
+        green = np.array((0.20, 0.38, 0.17)) * random.uniform(0.75, 1.5)
+        cv2.fillPoly(room, [np.round(leaf * k).astype(np.int32)], tuple(map(float, green)), cv2.LINE_AA)
+    pot = np.array([(pot_x - 21, pot_y - 24), (pot_x + 21, pot_y - 24), (pot_x + 16, pot_y), (pot_x - 16, pot_y)])
+    cv2.fillPoly(room, [np.round(pot * k).astype(np.int32)], (0.76, 0.45, 0.31), cv2.LINE_AA)
+    box(room, 408, 64, 576, 184, (0.24, 0.18, 0.14))
+    box(room, 414, 70, 570, 178, (0.94, 0.93, 0.89))
+    hills = mix((0.91, 0.76, 0.58), (0.55, 0.66, 0.72), smooth(84, 134, y))
+    for level, tint in ((124, (0.42, 0.53, 0.55)), (138, (0.30, 0.42, 0.41)), (151, (0.19, 0.28, 0.27))):
+        hills = mix(hills, tint, smooth(-1.5, 1.5, y - level - 7 * np.sin(x / (9 + level / 12) + level)))
+    painting = np.s_[84 * k : 164 * k, 432 * k : 552 * k]
+    room[painting] = hills[painting]
+
+    # Floor lamp between picture and bookcase.
+    box(room, 611, 232, 616, 540, (0.17, 0.16, 0.16))
+    shade_mask = smooth(2, -2, np.abs(x - 613.5) - (26 + 24 * smooth(150, 236, y))) * (y > 152) * (y < 236)
+    room = mix(room, mix((1.0, 0.93, 0.74), (0.97, 0.80, 0.52), np.clip(np.abs(x - 613) / 50, 0, 1)), shade_mask)
+
+    # Light: daylight from the window, the lamp's warm glow, corners darker.
+    daylight = np.exp(-(((x - 180) / 330) ** 2) - ((y - 230) / 330) ** 2)
+    warm = np.exp(-(((x - 613) / 120) ** 2) - ((y - 214) / 140) ** 2)
+    light = 0.70 + 0.38 * daylight
+    room = room * light[..., None] + warm[..., None] * np.array((0.20, 0.14, 0.06), np.float32)
+    corner = ((x - WIDTH / 2) / WIDTH) ** 2 + ((y - HEIGHT / 2) / HEIGHT) ** 2
+    room = room * (1 - 0.42 * corner[..., None])
+
+    # Out of focus as behind a portrait: a small round aperture.
+    lens = disc(3 * k).astype(np.float32)
+    room = cv2.filter2D(np.clip(room, 0, 1.2) ** 2.2, -1, lens / lens.sum()) ** (1 / 2.2)
+    return np.clip(cv2.resize(room, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA), 0, 1).astype(np.float32)
+
+
+def pose(index: int) -> NDArray[np.float64]:
+    """Where the portrait stands in frame ``index``: a 2x3 affine map; the movement repeats when the clip does."""
+    phase = 2 * math.pi * index / FRAMES
+    zoom = ZOOM * (1 + 0.025 * math.sin(phase + 0.6))
+    angle = math.radians(1.8 * math.sin(2 * phase))
+    shift_x, shift_y = 46 * math.sin(phase), 5 * math.sin(2 * phase + 1)
+    turn = zoom * np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    pivot, target = np.array([226.0, 420.0]), np.array([470.0 + shift_x, 42 + 405 * ZOOM + shift_y])
+    return np.column_stack([turn, target - turn @ pivot])
+
+
+def write_clip() -> None:
+    """``portrait.mp4`` and ``portrait_alpha.mkv``."""
+    portrait = data.astronaut().astype(np.float32) / 255
+    stored = cv2.imread(str(HERE / "astronaut_alpha.png"), cv2.IMREAD_GRAYSCALE)
+    if stored is None:
+        message = "examples/astronaut_alpha.png is missing: run with --cut-out"
+        raise SystemExit(message)
+    alpha = stored.astype(np.float32) / 255
+    person = own_colour(portrait, alpha)
+    person = np.clip(person * np.array((0.97, 0.96, 0.93), np.float32), 0, 1)
+    room = draw_room()
+    random = np.random.default_rng(11)
+    with (
+        av.open(str(HERE / "portrait.mp4"), "w", container_options={"fflags": "+bitexact", "movflags": "+faststart"}) as clip,
+        av.open(str(HERE / "portrait_alpha.mkv"), "w", container_options={"fflags": "+bitexact"}) as truth,
+    ):
+        clip.metadata["title"] = "streammat example"
+        clip.metadata["comment"] = (
+            "Person: NASA portrait of astronaut Eileen Collins, public domain; room drawn by make_example.py"
+        )
+        video = clip.add_stream("libx264", RATE, options={"crf": "21", "preset": "slow", "flags": "+bitexact"})
+        tone = clip.add_stream("aac", SAMPLE_RATE, options={"flags": "+bitexact"}, layout="stereo")
+        matte = truth.add_stream("libx264", RATE, options={"qp": "0", "preset": "slow", "flags": "+bitexact"})
+        assert isinstance(video, av.VideoStream)
+        assert isinstance(matte, av.VideoStream)
+        assert isinstance(tone, av.AudioStream)
+        for stream, pix_fmt, limits in ((video, "yuv420p", 1), (matte, "gray", 2)):
+            stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, pix_fmt
+            context = stream.codec_context
+            context.thread_count, context.thread_type = 1, "NONE"  # the same bytes every time
+            context.color_range = limits
+            context.color_primaries = context.color_trc = context.colorspace = 1
+        tone.codec_context.bit_rate = 64000
+        for index in range(FRAMES):
+            shot, mask = picture(person, alpha, room, pose(index), random)
+            frame = av.VideoFrame.from_ndarray(shot, format="rgb24").reformat(
+                format="yuv420p", src_colorspace="ITU709", dst_colorspace="ITU709", interpolation="BICUBIC"
+            )
+            grey = av.VideoFrame.from_ndarray(mask, format="gray")
+            for image, stream, container in ((frame, video, clip), (grey, matte, truth)):
+                image.pts, image.time_base = index, Fraction(1, RATE)
+                container.mux(stream.encode(image))
+            clip.mux(tone.encode(sound(index)))
+        clip.mux(video.encode(None))
+        clip.mux(tone.encode(None))
+        truth.mux(matte.encode(None))
+
+
+def picture(
+    person: Picture, alpha: Picture, room: Picture, where: NDArray[np.float64], random: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """One frame, (HEIGHT, WIDTH, 3) RGB, and its alpha, (HEIGHT, WIDTH)."""
+    size = (WIDTH, HEIGHT)
+    mask = cv2.warpAffine(alpha, where, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT)
+    mask = np.round(np.clip(mask, 0, 1) * 255) / 255
+    colour = cv2.warpAffine(person, where, size, flags=cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE)
+    shot = mask[..., None] * np.clip(colour, 0, 1) + (1 - mask[..., None]) * room
+    grain = random.normal(0, 1.0, (HEIGHT, WIDTH, 1)) * (1.1 + 1.2 * (1 - shot.mean(2, keepdims=True)))
+    rgb = np.clip(np.round(shot * 255 + grain), 0, 255).astype(np.uint8)
+    return rgb, np.round(mask * 255).astype(np.uint8)
+
+
+def sound(index: int) -> av.AudioFrame:
+    """The samples that belong to frame ``index``: a quiet chord that swells and fades."""
+    count = SAMPLE_RATE // RATE
+    t = (np.arange(count) + index * count) / SAMPLE_RATE
+    swell = 0.05 * np.sin(np.pi * np.clip(t / (FRAMES / RATE), 0, 1)) ** 2
+    both = [
+        swell * sum(np.sin(2 * np.pi * tone * t) for tone in chord) for chord in ((220.0, 277.2, 329.6), (220.0, 329.6, 440.0))
+    ]
+    frame = av.AudioFrame.from_ndarray(np.stack(both).astype(np.float32), format="fltp", layout="stereo")
+    frame.sample_rate, frame.pts, frame.time_base = SAMPLE_RATE, index * count, Fraction(1, SAMPLE_RATE)
+    return frame
+
+
+def draw_beach(width: int = 1920, height: int = 1080) -> NDArray[np.uint8]:
+    """A beach in the late afternoon, (height, width, 3) RGB."""
+    random = np.random.default_rng(23)
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    u, v = x / width, y / height
+    horizon, sun = 0.44, (0.73, 0.285)
+
+    # Sky, sun, clouds.
+    sky = mix((0.22, 0.46, 0.76), (0.60, 0.79, 0.90), smooth(0, 0.30, v))
+    sky = mix(sky, (1.0, 0.87, 0.68), smooth(0.20, horizon, v) * 0.85)
+    distance = np.hypot((u - sun[0]) * width / height, v - sun[1])
+    sky = mix(sky, (1.0, 0.90, 0.66), np.exp(-((distance / 0.33) ** 2)) * 0.62)
+    depth = np.clip((horizon - v) / horizon, 0.02, 1)
+    field = cv2.remap(
+        noise(random, 1400, 2000, 7, 1.6, 7), ((u - 0.5) / (depth + 0.35) * 900 + 1000).astype(np.float32),
+        (1300 - 420 / (depth + 0.35)).astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT,
+    )  # fmt: skip
+    cover = smooth(0.51, 0.68, field) * smooth(0.02, 0.30, depth)
+    lit = mix((0.83, 0.80, 0.84), (1.0, 0.98, 0.95), smooth(0.52, 0.72, field + 0.16 * np.exp(-distance * 2.2)))
+    sky = mix(sky, lit, cover * 0.86)
+    sky = mix(sky, (1.0, 0.985, 0.90), smooth(0.040, 0.034, distance) * 0.9 + 0.42 * np.exp(-((distance / 0.075) ** 2)))
+
+    # Sea: perspective waves, the sun's path on them.
+    away = np.clip(v - horizon, 1e-3, None)
+    plane_y, plane_x = 0.09 / away, (u - 0.5) / away
+    swell = cv2.remap(
+        noise(random, 2000, 2000, 80, 3.2, 4), np.clip(plane_x * 74 + 1000, 0, 1999).astype(np.float32),
+        ((plane_y * 620) % 1999).astype(np.float32), cv2.INTER_LINEAR,
+    ) - 0.5  # fmt: skip
+    sea = mix((0.30, 0.55, 0.66), (0.10, 0.47, 0.56), smooth(0, 0.12, away))
+    sea = mix(sea, (0.42, 0.76, 0.74), smooth(0.10, 0.235, away + 0.05 * (u - 0.5)))
+    fade = smooth(0.0, 0.05, away)
+    sea = sea + (swell * 0.55 * (0.25 + 0.75 * fade))[..., None] * np.array((0.75, 0.95, 0.95), np.float32)
+    path = np.exp(-(((u - sun[0]) / (0.035 + 0.34 * away)) ** 2))
+    sparkle = smooth(0.02, 0.20, swell) * path
+    sea = mix(sea, (1.0, 0.93, 0.76), np.clip(sparkle * 0.85 + path * 0.20, 0, 1) * smooth(0.30, 0.05, away))
+
+    # The line where the water ends, its foam, wet and dry sand.
+    wave = 0.030 * np.sin(u * 5.1 + 0.8) + 0.014 * np.sin(u * 13.7 + 2.0) + 0.006 * np.sin(u * 37 + 1) + 0.085 * (u - 0.5)
+    shore = 0.715 + wave + 0.010 * (noise(random, height, width, 6) - 0.5)
+    grains = noise(random, height, width, 300, 1.0, 2) - 0.5
+    dunes = noise(random, height, width, 9, 2.2, 5) - 0.5
+    sand = mix((0.83, 0.70, 0.53), (0.95, 0.85, 0.68), smooth(0.75, 1.0, v))
+    sand = sand + (0.10 * grains + 0.16 * dunes)[..., None] * np.array((1.0, 0.93, 0.8), np.float32)
+    wet = smooth(0.105, 0.035, v - shore + 0.022 * np.sin(u * 8.3 + 0.4))
+    mirror = mix((0.60, 0.50, 0.40), (0.80, 0.75, 0.66), 0.35 + 0.5 * np.exp(-(((u - sun[0]) / 0.22) ** 2)))
+    sand = mix(sand, mirror + (0.03 * grains)[..., None], wet * 0.82)
+    water = smooth(0.004, -0.004, v - shore)
+    lace = noise(random, height, width, 46, 1.7, 5)
+    ragged = np.abs(v - shore + 0.010) + 0.018 * (lace - 0.5)
+    foam = np.clip(smooth(0.020, 0.006, ragged) + 0.55 * smooth(0.50, 0.62, lace) * smooth(0.055, 0.010, shore - v) * water, 0, 1)
+    for offset, width_of in ((0.075, 0.0085), (0.135, 0.0050), (0.176, 0.0030)):
+        line = 0.715 - offset + wave * (1 - 4.6 * offset) + 0.006 * np.sin(u * 11 + offset * 90)
+        broken = smooth(0.46, 0.60, noise(random, height, width, 5, 1.2, 4))
+        crest = smooth(width_of * 1.6, width_of * 0.4, np.abs(v - line) + width_of * 1.6 * (lace - 0.5)) * broken
+        sea = mix(sea, sea * 0.80, smooth(0.018, 0.0, np.abs(v - line + 0.014)) * broken * 0.5)
+        foam = np.maximum(foam, 0.9 * crest * water)
+    ground = mix(sand * (1 - 0.22 * smooth(0.022, 0.0, v - shore))[..., None], sea, water)
+    ground = mix(ground, (0.99, 0.98, 0.95), foam * 0.94)
+    beach = mix(sky, ground, smooth(horizon - 0.0006, horizon + 0.0006, v))
+
+    # A far headland.
+    ridge = horizon - 0.050 * smooth(0.30, 0.05, u) - 0.020 * (noise(random, 4, width, 2, 0.02)[1] - 0.2) * smooth(0.32, 0.1, u)
+    land = smooth(0.0, 0.002, v - ridge) * smooth(0.001, -0.001, v - horizon) * smooth(0.325, 0.30, u)
+    trees = noise(random, height, width, 90, 1.5, 3)
+    beach = mix(beach, mix((0.34, 0.46, 0.46), (0.46, 0.56, 0.50), trees), land * 0.93)
+    beach = beach * (1 - 0.20 * ((u - 0.5) ** 2 + (v - 0.5) ** 2))[..., None]
+    return np.round(np.clip(beach, 0, 1) * 255).astype(np.uint8)
+
+
+def main() -> None:
+    """Write every example file."""
+    parser = argparse.ArgumentParser(description="Make the example clip, its alpha and a background")
+    parser.add_argument("--cut-out", action="store_true", help="cut the portrait out again (needs pymatting)")
+    if parser.parse_args().cut_out:
+        alpha = cut_out(data.astronaut().astype(np.float32) / 255)
+        cv2.imwrite(str(HERE / "astronaut_alpha.png"), alpha, [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    cv2.imwrite(str(HERE / "beach.jpg"), draw_beach()[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 72, cv2.IMWRITE_JPEG_OPTIMIZE, 1])
+    write_clip()
+    for name in ("portrait.mp4", "portrait_alpha.mkv", "astronaut_alpha.png", "beach.jpg"):
+        print(f"examples/{name}: {(HERE / name).stat().st_size / 1000:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()
