@@ -1,0 +1,167 @@
+"""Small network alpha to full-size matte, guided by the frame itself.
+
+Fast guided filter (He and Sun, "Fast Guided Filter", arXiv:1505.00996): the local linear model alpha = a I + b is solved
+on a coarse grid and applied at full resolution. Two things differ from the paper:
+
+* the offset is not averaged: b = p - a L, with p the network's alpha and L the luma *as blurred as p is*. Where the luma
+  tells nothing (a = 0), the result is p itself, no softer; where it does, a (I - L) adds back the detail that p lost.
+* a is zero outside a thin band around the soft cells, so flat regions stay exactly empty or full: texture cannot leak
+  in, and nothing is computed there.
+
+On photographs with known alpha (hair and fur, alpha given at 1/5.5 of the size) this takes a third off the error of
+plain bilinear upsampling.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from streammat.composite import runs, shrink
+from streammat.frame import Frame, Matte, Plane
+
+FloatPlane = NDArray[np.float32]
+
+RESIDUE: Final = 0.012
+"""Network values this near 0 or 1 are noise: they become exactly 0 or 1, and the rest is stretched over the whole range."""
+RADIUS: Final = 2
+"""Cells on each side of the window in which the linear model is solved."""
+EPSILON: Final = 1e-3
+"""Regularisation, in (luma of 0..1) squared: contrasts well below its root (3 %) do not steer alpha."""
+SOFTNESS: Final = 0.85
+"""Blur of the network's alpha, as sigma in its own cells: half a cell of its sampling, the rest of its own making."""
+STRIP: Final = 8
+"""Rows of cells worked on at once."""
+GAP: Final = 8
+"""Flat cells between two parts of the band that are cheaper to compute than to skip."""
+
+
+class Refiner:
+    """Upsamples alpha, frame after frame, with the same scratch memory; one per thread."""
+
+    def __init__(self) -> None:
+        self._buffers: dict[str, NDArray[Any]] = {}
+
+    def __call__(self, alpha: FloatPlane, frame: Frame) -> Matte:
+        """The matte of ``frame`` from ``alpha``: (h, w) float32 0..1 over the whole picture, stored as the frame is.
+
+        Values outside 0..1 are cut. The matte is new memory, which the caller may keep.
+        """
+        height, width = frame.size
+        guide = frame.planes[0]  # luma, the green plane of RGB, or grey: the one that carries most of the detail
+        step = _step(height, width, alpha.shape)
+        luma = shrink(guide, step, step)
+        grid = _on_grid(_clean(alpha), step, (height, width), luma.shape)
+        band = _soft_band(grid)
+        depth_top = float((1 << frame.layout.depth) - 1)
+        out = np.empty((height, width), frame.layout.dtype)
+        top = float(np.iinfo(out.dtype).max)
+        if band.any():
+            y0, y1, x0, x1 = _around(band, RADIUS + 1)
+            blur = SOFTNESS * max(height / alpha.shape[0], width / alpha.shape[1]) / step
+            box = slice(y0, y1), slice(x0, x1)
+            slope, offset = self._model(luma[box], grid[box], band[box], depth_top, blur)
+            gain, base = np.zeros_like(grid), grid * np.float32(top)
+            gain[box], base[box] = slope * np.float32(top / depth_top), offset * np.float32(top)
+        else:
+            gain = base = grid
+        for gy0, gy1, gx0, gx1, inside in runs(band, STRIP, GAP):
+            rows, columns = slice(gy0 * step, min(gy1 * step, height)), slice(gx0 * step, min(gx1 * step, width))
+            if inside:
+                self._apply(gain, base, (gy0, gy1, gx0, gx1), step, guide[rows, columns], out[rows, columns])
+            else:  # flat, and flat cells beside each other are alike: between 0 and 1 lies always a soft one
+                out[rows, columns] = top if grid[gy0, gx0] >= 0.5 else 0
+        return Matte(out)
+
+    @staticmethod
+    def _model(
+        luma: Plane, alpha: FloatPlane, band: NDArray[np.bool_], depth_top: float, blur: float
+    ) -> tuple[FloatPlane, FloatPlane]:
+        """(a, b) per cell of alpha = a I + b, with I in 0..1."""
+        image = cv2.GaussianBlur(luma.astype(np.float32), (0, 0), blur)
+        image *= np.float32(1.0 / depth_top)
+        window = (2 * RADIUS + 1, 2 * RADIUS + 1)
+        mean_image = cv2.blur(image, window)
+        mean_alpha = cv2.blur(alpha, window)
+        covariance = cv2.blur(image * alpha, window) - mean_image * mean_alpha
+        variance = cv2.blur(image * image, window) - mean_image * mean_image
+        slope = covariance / (variance + np.float32(EPSILON))
+        slope = cv2.blur(slope, (3, 3)) * band
+        return slope, alpha - slope * image
+
+    def _apply(
+        self, gain: FloatPlane, base: FloatPlane, cells: tuple[int, int, int, int], step: int, guide: Plane, out: Plane
+    ) -> None:
+        """Upsamples the model of ``cells`` (y0, y1, x0, x1) and writes gain * guide + base, saturated, to ``out``."""
+        scaled = []
+        for name, grid in (("gain", gain), ("base", base)):
+            part, inner = _with_margin(grid, cells, step)
+            full = self._take(name, (part.shape[0] * step, part.shape[1] * step))
+            cv2.resize(part, (full.shape[1], full.shape[0]), full, interpolation=cv2.INTER_LINEAR)
+            scaled.append(full[inner][: out.shape[0], : out.shape[1]])
+        cv2.multiply(scaled[0], guide, scaled[0], 1.0, cv2.CV_32F)
+        cv2.add(scaled[0], scaled[1], out, None, cv2.CV_8U if out.itemsize == 1 else cv2.CV_16U)
+
+    def _take(self, name: str, shape: tuple[int, int]) -> FloatPlane:
+        """Scratch memory of the given shape; grows, never shrinks."""
+        size = shape[0] * shape[1]
+        flat = self._buffers.get(name)
+        if flat is None or flat.size < size:
+            flat = self._buffers[name] = np.empty(size, np.float32)
+        return flat[:size].reshape(shape)
+
+
+def _step(height: int, width: int, alpha: tuple[int, ...]) -> int:
+    """Pixels per cell of the coarse grid: 1 to 8, a power of two, never coarser than the network's alpha."""
+    step = 1
+    while step < 8 and 2 * step * alpha[0] <= height and 2 * step * alpha[1] <= width:
+        step *= 2
+    return step
+
+
+def _clean(alpha: FloatPlane) -> FloatPlane:
+    """Stretches RESIDUE..1 - RESIDUE to 0..1 and cuts the rest: a ramp, so nothing flickers in and out at a threshold."""
+    slope = 1.0 / (1.0 - 2.0 * RESIDUE)
+    return np.clip(alpha * np.float32(slope) - np.float32(RESIDUE * slope), 0.0, 1.0)
+
+
+def _on_grid(alpha: FloatPlane, step: int, size: tuple[int, int], shape: tuple[int, ...]) -> FloatPlane:
+    """Alpha at the centres of cells of ``step`` pixels of a picture of ``size`` (height, width); cubic, cut to 0..1."""
+    height, width = size
+    if alpha.shape == shape:
+        return alpha
+    if (shape[0] * step, shape[1] * step) == size:
+        grid = cv2.resize(alpha, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC)
+    else:  # the last cells stick out of the picture, which a plain resize would squeeze in
+        sx, sy = step * alpha.shape[1] / width, step * alpha.shape[0] / height
+        inverse = np.array([[sx, 0, sx / 2 - 0.5], [0, sy, sy / 2 - 0.5]])
+        flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+        grid = cv2.warpAffine(alpha, inverse, (shape[1], shape[0]), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return np.clip(grid, 0.0, 1.0, out=grid)
+
+
+def _soft_band(grid: FloatPlane) -> NDArray[np.bool_]:
+    """Cells that are soft, or beside a cell that is, or on a jump from empty to full."""
+    cross = np.ones((3, 3), np.uint8)
+    high, low = cv2.dilate(grid, cross), cv2.erode(grid, cross)
+    return (high > 0.0) & (low < 1.0)
+
+
+def _around(band: NDArray[np.bool_], margin: int) -> tuple[int, int, int, int]:
+    """(y0, y1, x0, x1) of the box around the band, ``margin`` cells wider where the map allows."""
+    x, y, w, h = cv2.boundingRect(band.view(np.uint8))
+    return max(y - margin, 0), min(y + h + margin, band.shape[0]), max(x - margin, 0), min(x + w + margin, band.shape[1])
+
+
+def _with_margin(grid: FloatPlane, cells: tuple[int, int, int, int], step: int) -> tuple[FloatPlane, tuple[slice, slice]]:
+    """The cells with one more around them, and where the cells themselves lie once each is ``step`` pixels wide.
+
+    The margin makes a part interpolate as the whole would."""
+    y0, y1, x0, x1 = cells
+    top, left = max(y0 - 1, 0), max(x0 - 1, 0)
+    part = grid[top : min(y1 + 1, grid.shape[0]), left : min(x1 + 1, grid.shape[1])]
+    inner_y, inner_x = (y0 - top) * step, (x0 - left) * step
+    return part, (slice(inner_y, inner_y + (y1 - y0) * step), slice(inner_x, inner_x + (x1 - x0) * step))
