@@ -89,6 +89,13 @@ class Colour:
     """0 unspecified, 1 limited (16..235), 2 full."""
 
 
+def swscale_matrix(colour: Colour, height: int) -> int:
+    """The matrix to convert with: the tagged one, else what players assume (BT.709 from 720 lines on, BT.601 below)."""
+    if colour.matrix in (1, 4, 5, 6, 7, 9):
+        return colour.matrix
+    return 9 if colour.matrix == 10 else 1 if height >= 720 else 5
+
+
 def planes_of(image: av.VideoFrame, layout: Layout) -> tuple[Plane, ...]:
     """Views on the planes of ``image``, in ``layout``'s order (Y U V [A], G B R [A] or grey)."""
     views = []

@@ -1,0 +1,5 @@
+"""``python -m streammat``."""
+
+from streammat.cli import main
+
+main(prog_name="streammat")

@@ -1,0 +1,70 @@
+"""A bounded hand-over between two threads.
+
+Closing and failing belong to the channel itself, so that neither side can wait for a partner that has died: ``put``
+raises ``Closed`` once the reader has gone, and ``get`` drains what is left and then ends.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Closed(Exception):  # noqa: N818 - a signal between two stages, not an error
+    """The other side has gone; there is no more to do."""
+
+
+class Channel(Generic[T]):
+    """First in, first out, for one writer and one reader; ``put`` waits while ``capacity`` items lie in it."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._items: deque[T] = deque()
+        self._changed = threading.Condition()
+        self._ended = False
+        self._abandoned = False
+
+    def put(self, item: T) -> None:
+        """Hand over ``item``, waiting for room.
+
+        Raises:
+            Closed: the reader has gone; the item is dropped.
+        """
+        with self._changed:
+            while len(self._items) >= self._capacity and not self._abandoned:
+                self._changed.wait()
+            if self._abandoned:
+                raise Closed
+            self._items.append(item)
+            self._changed.notify_all()
+
+    def end(self) -> None:
+        """Called by the writer: nothing more will come."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def abandon(self) -> None:
+        """Called by the reader: nothing more is wanted; a waiting ``put`` wakes with ``Closed``."""
+        with self._changed:
+            self._abandoned = True
+            self._items.clear()
+            self._changed.notify_all()
+
+    def __iter__(self) -> Iterator[T]:
+        """Items in order until the writer has ended and all are taken."""
+        while True:
+            with self._changed:
+                while not self._items and not self._ended:
+                    self._changed.wait()
+                if not self._items:
+                    return
+                item = self._items.popleft()
+                self._changed.notify_all()
+            yield item
+            # A generator's frame keeps its last item alive while it waits for the next one: a whole frame, here.
+            del item

@@ -1,0 +1,24 @@
+"""The command line: parse → options → library → exit code. Only this package prints.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+import click
+
+from streammat.cli.bench import bench
+from streammat.cli.image import image
+from streammat.cli.video import video
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("streammat"), prog_name="streammat")
+def main() -> None:
+    """Cut people and animals out of video and put them on another background."""
+
+
+for command in (video, image, bench):
+    main.add_command(command)

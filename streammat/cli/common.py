@@ -1,0 +1,146 @@
+"""What every command shares: options, errors as one line, signals, progress, reports."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, TypeVar
+
+import click
+
+from engines.base import EngineError
+from streammat.config import CompositeOptions, MattingOptions
+from streammat.errors import StreammatError, UsageError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_MATTING = MattingOptions()
+_COMPOSITE = CompositeOptions()
+
+
+def matting_options(command: F) -> F:
+    """--engine, --precision, --quality, --threads."""
+    for option in (
+        click.option("--threads", type=click.IntRange(0, 256), default=_MATTING.threads, help="Threads of the network; 0: every core."),
+        click.option("--quality", type=click.Choice(["fast", "balanced", "best"]), default=_MATTING.quality, show_default=True,
+                     help="Size of the network's input; best is 5/13 of the frame, uncapped."),
+        click.option("--precision", type=click.Choice(["auto", "fp32", "int8"]), default=_MATTING.precision, show_default=True),
+        click.option("--engine", type=click.Choice(["auto", "onnxruntime", "openvino"]), default=_MATTING.engine, show_default=True,
+                     help="What runs the network."),
+    ):
+        command = option(command)
+    return command
+
+
+def composite_options(command: F) -> F:
+    """--bg, --fit, --alpha, --no-decontaminate."""
+    for option in (
+        click.option("--no-decontaminate", is_flag=True, help="Keep the old background's colour in soft edges."),
+        click.option("--alpha", type=click.Choice(["straight", "premultiplied"]), default=_COMPOSITE.alpha, show_default=True,
+                     help="Colour in transparent outputs."),
+        click.option("--fit", type=click.Choice(["cover", "contain", "stretch"]), default=_COMPOSITE.fit, show_default=True,
+                     help="How a background of another shape fills the frame."),
+        click.option("--bg", "background", metavar="WHAT",
+                     help="A picture, a clip, blur[:0..100], a colour (green, #00b140, r,g,b) or transparent. "
+                     "[default: transparent where the output can carry it, else green]"),
+    ):
+        command = option(command)
+    return command
+
+
+def output_options(command: F) -> F:
+    """-y, --quiet, --json."""
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON report on stdout."),
+        click.option("--quiet", "-q", is_flag=True, help="Print errors only."),
+        click.option("-y", "--overwrite", is_flag=True, help="Replace outputs that are there already."),
+    ):
+        command = option(command)
+    return command
+
+
+@contextmanager
+def one_line_errors(as_json: bool = False) -> Iterator[None]:
+    """Turn every error that is meant into one line and an exit code; a bug keeps its traceback."""
+    try:
+        yield
+    except (StreammatError, EngineError) as error:
+        message = " ".join(str(error).split())
+        if as_json:
+            click.echo(json.dumps({"error": message}))
+        click.echo(f"streammat: error: {message}", err=True)
+        sys.exit(2 if isinstance(error, UsageError) else 1)
+    except MemoryError:
+        click.echo("streammat: error: out of memory; try --quality fast or a smaller video", err=True)
+        sys.exit(1)
+
+
+class Interrupt:
+    """Ctrl-C and SIGTERM end a run cleanly; a second one ends it at once.
+
+    Use as a context manager around ``run``; ``exit_code`` is 130 or 143 after a signal, else 0.
+    """
+
+    def __init__(self, stop: Callable[[], None]) -> None:
+        self._stop = stop
+        self.exit_code = 0
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Interrupt:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                self._before[number] = signal.signal(number, self._caught)
+            except ValueError:
+                break  # not the main thread: whoever runs us there handles signals
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _caught(self, number: int, _frame: FrameType | None) -> None:
+        if self.exit_code:
+            os._exit(self.exit_code)
+        self.exit_code = 128 + number
+        self._stop()
+
+
+class Progress:
+    """A bar on a terminal, a plain line now and then elsewhere, nothing when ``quiet``."""
+
+    _EVERY_SECONDS = 5.0
+
+    def __init__(self, total: int, *, quiet: bool) -> None:
+        self._total = total
+        self._quiet = quiet
+        self._begin = self._told = time.monotonic()
+        self._bar: Any = None
+        if not quiet and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=total or None, unit="frame", dynamic_ncols=True, file=sys.stderr)
+
+    def __call__(self, done: int) -> None:
+        """Show that ``done`` frames are written."""
+        if self._bar is not None:
+            self._bar.update(done - self._bar.n)
+            return
+        now = time.monotonic()
+        if self._quiet or now - self._told < self._EVERY_SECONDS:
+            return
+        self._told = now
+        fps = done / (now - self._begin)
+        left = f", {(self._total - done) / fps:.0f} s left" if self._total > done and fps > 0 else ""
+        total = f"/{self._total}" if self._total else ""
+        click.echo(f"{done}{total} frames, {fps:.1f} fps{left}", err=True)
+
+    def close(self) -> None:
+        """Leave the terminal's line."""
+        if self._bar is not None:
+            self._bar.close()

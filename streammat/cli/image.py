@@ -1,0 +1,62 @@
+"""``streammat image``: stills."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from streammat.cli.common import Interrupt, composite_options, matting_options, one_line_errors, output_options
+from streammat.config import CompositeOptions, MattingOptions
+
+
+@click.command()
+@click.argument("sources", metavar="IN...", nargs=-1, required=True)
+@click.argument("target", metavar="OUT")
+@composite_options
+@matting_options
+@output_options
+def image(
+    sources: tuple[str, ...], target: str, *, background: str | None, fit: Any, alpha: Any, no_decontaminate: bool,
+    engine: Any, precision: Any, quality: Any, threads: int, overwrite: bool, quiet: bool, as_json: bool,
+) -> None:
+    """Cut the subject out of pictures: OUT is a file, or a folder that gets <stem>.png for each IN.
+
+    \b
+    streammat image me.jpg me.png                    (transparent)
+    streammat image *.jpg cut/ --bg white
+    """
+    matting = MattingOptions(engine, precision, quality, threads)
+    composite = CompositeOptions(background, fit, not no_decontaminate, alpha)
+    stopping = False
+
+    def stop() -> None:
+        nonlocal stopping
+        stopping = True
+
+    done: list[str] = []
+    errors: list[str] = []
+    with one_line_errors(as_json):
+        from streammat.jobs import ImageJob
+
+        job = ImageJob(list(sources), target, matting, composite, overwrite=overwrite)
+        with Interrupt(stop) as interrupt:
+            for output, error in job.run():
+                if error is None:
+                    done.append(output)
+                    if not (quiet or as_json):
+                        click.echo(f"wrote {output}", err=True)
+                else:
+                    errors.append(" ".join(str(error).split()))
+                    click.echo(f"streammat: error: {errors[-1]}", err=True)
+                if stopping:
+                    break
+        spec = None if job.engine is None else asdict(job.engine.spec)
+        job.close()
+    if as_json:
+        report: dict[str, Any] = {"frames_in": len(sources), "frames_out": len(done), "engine": spec, "outputs": done}
+        click.echo(json.dumps(report | ({"error": "; ".join(errors)} if errors else {})))
+    sys.exit(interrupt.exit_code or int(bool(errors)))

@@ -1,0 +1,99 @@
+"""``streammat video``: a file or URL in, a file out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from streammat.cli.common import Interrupt, Progress, composite_options, matting_options, one_line_errors, output_options
+from streammat.config import CompositeOptions, EncodeOptions, MattingOptions, VideoOptions
+
+if TYPE_CHECKING:
+    from streammat.jobs import VideoJob
+    from streammat.stats import Report
+
+
+@click.command()
+@click.argument("source", metavar="IN")
+@click.argument("target", metavar="OUT")
+@composite_options
+@click.option("--codec", help="h264, hevc, av1, vp9, prores or ffv1.  [default: by the extension of OUT]")
+@click.option("--crf", type=click.IntRange(0, 63), help="Constant quality in the encoder's own scale; lower is better.")
+@click.option("--preset", help="Speed against size in the encoder's own words.  [default: veryfast or its equal]")
+@click.option("--matte", metavar="FILE", help="Also write the alpha as grey.")
+@click.option("--foreground", metavar="FILE", help="Also write the straight foreground colour.")
+@click.option("--no-audio", is_flag=True, help="Leave the audio out.")
+@click.option("--start", type=click.FloatRange(min=0), default=0.0, metavar="SECONDS", help="Skip the beginning.")
+@click.option("--duration", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Stop after so long.")
+@matting_options
+@output_options
+def video(  # noqa: PLR0913 - one parameter per option
+    source: str, target: str, *, background: str | None, fit: Any, alpha: Any, no_decontaminate: bool, codec: str | None,
+    crf: int | None, preset: str | None, matte: str | None, foreground: str | None, no_audio: bool, start: float,
+    duration: float | None, engine: Any, precision: Any, quality: Any, threads: int, overwrite: bool, quiet: bool,
+    as_json: bool,
+) -> None:
+    """Cut the subject out of the video IN and write OUT.
+
+    \b
+    streammat video in.mp4 out.mp4 --bg beach.jpg
+    streammat video in.mp4 out.mov                   (transparent, ProRes 4444)
+    streammat video in.mp4 out.mp4 --bg blur --matte alpha.mkv
+    """
+    options = VideoOptions(
+        matting=MattingOptions(engine, precision, quality, threads),
+        composite=CompositeOptions(background, fit, not no_decontaminate, alpha),
+        encode=EncodeOptions(codec, crf, preset, not no_audio, overwrite),
+        matte=matte,
+        foreground=foreground,
+        start=start,
+        duration=duration,
+    )
+    with one_line_errors(as_json):
+        from streammat.jobs import VideoJob
+
+        progress: Progress | None = None
+        job = VideoJob(source, target, options, lambda done: progress(done) if progress else None)
+        progress = Progress(job.info.frames, quiet=quiet or as_json)
+        try:
+            with Interrupt(job.pipeline.stop) as interrupt:
+                report = job.run()
+        finally:
+            progress.close()
+    if as_json:
+        click.echo(json.dumps(_as_dict(job, report)))
+    elif not quiet:
+        _tell(job, report)
+    sys.exit(interrupt.exit_code)
+
+
+def _as_dict(job: VideoJob, report: Report) -> dict[str, Any]:
+    return {
+        "frames_in": report.frames_in,
+        "frames_out": report.frames_out,
+        "seconds": round(report.seconds, 3),
+        "fps": round(report.fps, 2),
+        "stages": report.stages,
+        "slowest": report.slowest,
+        "engine": asdict(job.engine.spec),
+        "outputs": job.outputs,
+        "notes": list(report.notes),
+        "stopped": report.stopped,
+    }
+
+
+def _tell(job: VideoJob, report: Report) -> None:
+    spec = job.engine.spec
+    for note in report.notes:
+        click.echo(f"note: {note}", err=True)
+    stopped = "stopped early: " if report.stopped else ""
+    click.echo(f"{stopped}{report.frames_in} frames in, {report.frames_out} out, {report.fps:.1f} fps end to end", err=True)
+    stages = ", ".join(f"{name} {times['p50_ms']:.1f}/{times['p99_ms']:.1f}" for name, times in report.stages.items())
+    click.echo(f"ms per frame, p50/p99: {stages}; slowest: {report.slowest}", err=True)
+    height, width = spec.size
+    click.echo(f"engine: {spec.backend} {spec.version}, {spec.precision}, {width}x{height}, {spec.threads} threads ({spec.reason})", err=True)
+    click.echo(f"wrote {', '.join(job.outputs)}", err=True)

@@ -1,0 +1,71 @@
+"""Matte to pictures: what each output is to show of a frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import av
+
+from streammat.backgrounds import Background
+from streammat.composite import Blender, premultiply
+from streammat.config import AlphaType
+from streammat.foreground import ForegroundEstimator
+from streammat.frame import Frame, Matte, Plane, planes_of
+from streammat.sinks import Content
+
+
+class Compositor:
+    """Draws a frame for every kind of output at once, so that the foreground is estimated only once.
+
+    Args:
+        contents: what the outputs show, in their order.
+        background: what stands behind the subject; needed where ``contents`` holds ``composite``.
+        decontaminate: take the old background's colour out of soft edges.
+        alpha: colour of ``transparent`` pictures, straight or premultiplied.
+    """
+
+    def __init__(
+        self, contents: Sequence[Content], background: Background | None, *, decontaminate: bool, alpha: AlphaType
+    ) -> None:
+        if "composite" in contents and background is None:
+            raise ValueError("a composite needs a background")
+        self._contents = tuple(contents)
+        self._background = background
+        self._premultiplied = alpha == "premultiplied"
+        self._estimate = ForegroundEstimator() if decontaminate else None
+        self._blender = Blender()
+
+    def __call__(self, frame: Frame, matte: Matte) -> list[Frame]:
+        """One picture per content, in the frame's own planes; the matte stays what it is."""
+        needs_colour = any(content != "matte" for content in self._contents)
+        colour = self._estimate(frame, matte) if self._estimate and needs_colour else frame.planes
+        pictures: dict[Content, Frame] = {}
+        for content in self._contents:
+            if content not in pictures:
+                pictures[content] = self._draw(content, frame, matte, colour)
+        return [pictures[content] for content in self._contents]
+
+    def _draw(self, content: Content, frame: Frame, matte: Matte, colour: tuple[Plane, ...]) -> Frame:
+        if content == "matte":
+            return frame
+        picture = _blank(frame)
+        if content == "composite":
+            assert self._background is not None
+            self._blender(colour, matte, self._background.planes(frame, matte), picture.planes, frame.layout)
+        elif content == "transparent" and self._premultiplied:
+            premultiply(colour, matte, frame.layout, frame.black, picture.planes)
+        else:
+            for target, plane in zip(picture.planes, colour, strict=True):
+                target[:] = plane
+        return picture
+
+
+def _blank(frame: Frame) -> Frame:
+    """A picture of the frame's format, size, time and colour, its planes not yet written."""
+    image = av.VideoFrame(frame.image.width, frame.image.height, frame.layout.name)
+    image.colorspace = frame.colour.matrix
+    image.color_primaries = frame.colour.primaries
+    image.color_trc = frame.colour.transfer
+    image.color_range = frame.colour.range
+    return replace(frame, image=image, planes=planes_of(image, frame.layout))

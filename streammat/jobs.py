@@ -1,0 +1,242 @@
+"""What the commands do, for programs: options in, a finished file and a report out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+from engines.auto import open_engine
+from engines.base import Engine, EngineError
+from streammat import models
+from streammat.backgrounds import Background, BackgroundSpec, open_background, parse_background
+from streammat.compositing import Compositor
+from streammat.config import CompositeOptions, EncodeOptions, MattingOptions, VideoOptions
+from streammat.errors import OutputError, StreammatError, UsageError
+from streammat.matting import Matting, network_size
+from streammat.pipeline import Pipeline
+from streammat.sinks import Content, Sink
+from streammat.sinks.codecs import STILLS, STILLS_WITH_ALPHA, can_carry_alpha, choose_codec, is_sequence
+from streammat.sinks.file import FileSink
+from streammat.sinks.stills import StillsSink
+from streammat.sources import StreamInfo
+from streammat.sources.file import FileSource, is_url
+from streammat.sources.still import read_still
+from streammat.stats import Report
+
+GREEN = "green"
+
+
+class VideoJob:
+    """``streammat video``: everything opened and checked on construction, the work done by ``run``.
+
+    Args:
+        source: a video file or URL.
+        target: the output; its extension picks container and codec.
+        options: everything else.
+        progress: called now and then with the number of frames written.
+
+    Raises:
+        UsageError, InputError, OutputError, EngineError: nothing has been changed then.
+    """
+
+    def __init__(
+        self, source: str, target: str, options: VideoOptions, progress: Callable[[int], None] | None = None
+    ) -> None:
+        self.outputs = [path for path in (target, options.matte, options.foreground) if path is not None]
+        check_targets([source], self.outputs, options.encode)
+        transparent = wants_alpha(target, options.composite, options.encode.codec)
+        for path, content in self._contents(target, options, transparent):
+            if is_sequence(path):
+                check_still(path, content)
+            else:
+                requested = options.encode.codec if path == target else None
+                choose_codec(path, requested, alpha=content == "transparent", matte=content == "matte")
+        spec = None if transparent else parse_background(options.composite.background or GREEN)
+        with ExitStack() as undo:
+            reader = FileSource(
+                source, audio=options.encode.audio, start=options.start, duration=options.duration
+            )
+            undo.callback(reader.close)
+            self.info = reader.info
+            background = open_scene(spec, options.composite, reader.info, undo)
+            self.engine = open_network(reader.info.size, reader.info.rotation, options.matting)
+            undo.callback(self.engine.close)
+            sinks: list[Sink] = []
+            for path, content in self._contents(target, options, transparent):
+                encode = options.encode if path == target else replace(options.encode, codec=None)
+                sinks.append(open_sink(path, reader.info, content, encode, tracks=path == target))
+                undo.callback(sinks[-1].abort)
+            compositor = Compositor(
+                [sink.content for sink in sinks],
+                background,
+                decontaminate=options.composite.decontaminate,
+                alpha=options.composite.alpha,
+            )
+            self.pipeline = Pipeline(reader, Matting(self.engine), compositor, sinks, progress)
+            self._background = background
+            undo.pop_all()
+
+    def run(self) -> Report:
+        """Work to the end or until ``pipeline.stop``; see ``Pipeline.run``."""
+        try:
+            return self.pipeline.run()
+        finally:
+            self.engine.close()
+            if self._background is not None:
+                self._background.close()
+
+    @staticmethod
+    def _contents(target: str, options: VideoOptions, transparent: bool) -> list[tuple[str, Content]]:
+        contents: list[tuple[str, Content]] = [(target, "transparent" if transparent else "composite")]
+        if options.matte is not None:
+            contents.append((options.matte, "matte"))
+        if options.foreground is not None:
+            contents.append((options.foreground, "foreground"))
+        return contents
+
+
+class ImageJob:
+    """``streammat image``: stills, one after the other, with one engine for all of one size.
+
+    Args:
+        target: a file for a single source, or a folder that gets ``<stem>.png`` for each.
+
+    Raises:
+        UsageError, InputError, OutputError, EngineError: nothing has been changed then.
+    """
+
+    def __init__(self, sources: list[str], target: str, matting: MattingOptions, composite: CompositeOptions, *, overwrite: bool):
+        folder = Path(target)
+        into_folder = len(sources) > 1 or target.endswith(("/", os.sep)) or folder.is_dir()
+        if into_folder and folder.suffix.lower() in STILLS and not folder.is_dir():
+            raise UsageError(f"{target}: is one file for {len(sources)} pictures; expected a folder")
+        if not into_folder and not is_sequence(target):
+            raise UsageError(f"{target}: cannot tell the kind of picture; expected one of {' '.join(STILLS)}, or a folder")
+        if into_folder and folder.exists() and not folder.is_dir():
+            raise UsageError(f"{target}: is a file; expected a folder for {len(sources)} pictures")
+        self.outputs = [str(folder / f"{Path(source).stem}.png") for source in sources] if into_folder else [target]
+        check_targets(sources, self.outputs, EncodeOptions(overwrite=overwrite))
+        self._transparent = wants_alpha(self.outputs[0], composite, None)
+        for output in self.outputs:
+            check_still(output, "transparent" if self._transparent else "composite")
+        self._spec = None if self._transparent else parse_background(composite.background or GREEN)
+        if into_folder:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise OutputError(f"{target}: cannot be made ({error.strerror}); check the path and its permissions") from error
+        self._sources = sources
+        self._options = matting
+        self._composite = composite
+        self._background = None if self._spec is None else open_background(self._spec, composite.fit, Fraction(1))
+        self._engine: Engine | None = None
+
+    def run(self) -> Iterator[tuple[str, StreammatError | EngineError | None]]:
+        """Work picture by picture; gives each output with the error that kept it from being made, or None."""
+        content: Content = "transparent" if self._transparent else "composite"
+        compositor = Compositor(
+            [content], self._background, decontaminate=self._composite.decontaminate, alpha=self._composite.alpha
+        )
+        for source, output in zip(self._sources, self.outputs, strict=True):
+            try:
+                frame = read_still(source)
+                matte = Matting(self._engine_for(frame.size))(frame)
+                (picture,) = compositor(frame, matte)
+                sink = StillsSink(output, content, overwrite=True)
+                sink.write(picture, matte)
+                yield output, None
+            except (StreammatError, EngineError) as error:
+                yield output, error
+
+    def close(self) -> None:
+        """Free the engine and the background."""
+        if self._engine is not None:
+            self._engine.close()
+        if self._background is not None:
+            self._background.close()
+
+    @property
+    def engine(self) -> Engine | None:
+        """The engine of the last picture."""
+        return self._engine
+
+    def _engine_for(self, size: tuple[int, int]) -> Engine:
+        wanted = network_size(*size, self._options.quality)
+        if self._engine is None or self._engine.spec.size != wanted:
+            if self._engine is not None:
+                self._engine.close()
+            self._engine = open_network(size, 0, self._options)
+        return self._engine
+
+
+def wants_alpha(target: str, composite: CompositeOptions, codec: str | None) -> bool:
+    """True where the output is to be transparent: asked for, or the default of such a file."""
+    if composite.background is None:
+        return can_carry_alpha(target, codec)
+    return composite.background.strip().lower() == "transparent"
+
+
+def open_scene(
+    spec: BackgroundSpec | None, composite: CompositeOptions, info: StreamInfo, undo: ExitStack
+) -> Background | None:
+    """The background for frames such as ``info`` describes; None where the output is transparent."""
+    if spec is None:
+        return None
+    background = open_background(spec, composite.fit, info.sample_aspect_ratio)
+    undo.callback(background.close)
+    return background
+
+
+def open_network(size: tuple[int, int], rotation: int, options: MattingOptions) -> Engine:
+    """The engine for frames of ``size`` (height, width), stored ``rotation`` quarter turns from upright."""
+    height, width = size if rotation % 2 == 0 else size[::-1]
+    return open_engine(
+        models.shipped(),
+        options.engine,
+        options.precision,
+        network_size(height, width, options.quality),
+        options.threads,
+    )
+
+
+def open_sink(path: str, info: StreamInfo, content: Content, encode: EncodeOptions, *, tracks: bool) -> Sink:
+    """The sink that ``path`` calls for."""
+    if is_sequence(path):
+        if "%" not in Path(path).name and "#" not in Path(path).name:
+            raise UsageError(f"{path}: a video becomes many pictures; expected a pattern such as {Path(path).stem}.%05d{Path(path).suffix}")
+        return StillsSink(path, content, overwrite=encode.overwrite)
+    return FileSink(path, info, content, encode, tracks=tracks)
+
+
+def check_still(path: str, content: Content) -> None:
+    """Refuse stills that cannot show ``content``.
+
+    Raises:
+        UsageError: alpha is wanted and the format has none.
+    """
+    suffix = Path(path).suffix.lower()
+    if content == "transparent" and suffix not in STILLS_WITH_ALPHA:
+        raise UsageError(f"{path}: {suffix} cannot carry alpha; use {', '.join(STILLS_WITH_ALPHA)}, or give a background with --bg")
+
+
+def check_targets(sources: list[str], targets: list[str], encode: EncodeOptions) -> None:
+    """Refuse outputs that would destroy something.
+
+    Raises:
+        UsageError: two outputs are one file, an output is a source, or is there already and ``overwrite`` is off.
+    """
+    resolved = [Path(target).resolve() for target in targets]
+    if len(set(resolved)) != len(resolved):
+        raise UsageError(f"two outputs have the same name ({', '.join(targets)}); give each its own")
+    for source in sources:
+        if not is_url(source) and Path(source).resolve() in resolved:
+            raise UsageError(f"{source}: is source and target at once; give the output another name")
+    for target, path in zip(targets, resolved, strict=True):
+        if path.is_dir():
+            raise UsageError(f"{target}: is a folder; expected a file name, such as {target.rstrip('/')}/out.mp4")
+        if path.exists() and not encode.overwrite:
+            raise UsageError(f"{target}: is there already; give -y to replace it")

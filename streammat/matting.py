@@ -1,0 +1,85 @@
+"""Frame to matte: scale down, infer, bring the alpha back to the frame's size."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+from av.video.reformatter import VideoReformatter
+
+from engines.base import Engine
+from streammat.config import Quality
+from streammat.frame import Frame, Matte, swscale_matrix
+from streammat.refine import Refiner
+
+# Single-pass test of the GFM paper (Li et al. 2022, section 5): the network sees the frame scaled by 5/13.
+_SCALE = Fraction(5, 13)
+_STEP = 32  # the encoder halves five times
+
+# (least short side, largest area) in network pixels: small frames are shown larger than 5/13, so that a face keeps
+# enough pixels; large ones are capped, so that a small machine holds the rate.
+_BOUNDS: dict[Quality, tuple[int, int]] = {
+    "fast": (192, 192 * 320),
+    "balanced": (256, 288 * 512),
+    "best": (320, 10**9),
+}
+
+
+def network_size(height: int, width: int, quality: Quality) -> tuple[int, int]:
+    """Size of the network's input for an upright frame.
+
+    Args:
+        height, width: the frame, in pixels.
+        quality: ``fast``, ``balanced`` or ``best`` (5/13 of the frame, uncapped).
+
+    Returns:
+        (height, width), multiples of 32, close to the frame's own aspect ratio.
+    """
+    least, area = _BOUNDS[quality]
+    scale = max(float(_SCALE), least / min(height, width))
+    scale = min(scale, math.sqrt(area / (height * width)))
+    # A hair above an exact multiple must not be lost to rounding of the square root.
+    sides = (max(_STEP, math.floor(side * scale / _STEP + 1e-6) * _STEP) for side in (height, width))
+    return next(sides), next(sides)
+
+
+class Matting:
+    """Makes the matte of each frame of one stream.
+
+    Args:
+        engine: its ``spec.size`` is the upright frame's ``network_size``.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._scaler = VideoReformatter()
+        self._refine = Refiner()
+
+    def __call__(self, frame: Frame) -> Matte:
+        """The matte of ``frame``, at its size and in its orientation.
+
+        Raises:
+            EngineError: the network failed.
+        """
+        return self._refine(self.infer(frame), frame)
+
+    def infer(self, frame: Frame) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+        """Alpha at the network's output resolution: float32 (h, w) in 0..1, in the frame's stored orientation."""
+        height, width = self.engine.spec.size
+        turned = frame.rotation % 2 == 1
+        # One AREA pass straight from the frame's own format: full-size RGB is never made.
+        small = self._scaler.reformat(
+            frame.image,
+            height if turned else width,
+            width if turned else height,
+            "rgb24",
+            src_colorspace=None if frame.layout.rgb else swscale_matrix(frame.colour, frame.size[0]),
+            src_color_range=2 if frame.layout.rgb or frame.layout.name.startswith("yuvj") else frame.colour.range or 1,
+            dst_color_range=2,
+            interpolation="AREA",
+            threads=1,
+        )
+        rgb = np.ascontiguousarray(np.rot90(small.to_ndarray(), frame.rotation))
+        alpha = self.engine.infer(rgb[None])[0]
+        return np.ascontiguousarray(np.rot90(alpha, -frame.rotation))

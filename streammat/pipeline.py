@@ -1,0 +1,180 @@
+"""The main path: read → matte → composite → write, a thread each.
+
+Files wait and lose nothing: every channel is bounded, so memory stays the same for any length. A frame and its matte
+travel together. What breaks in one stage ends the stages before it at once; the stages after it finish what they
+have, so that the output holds everything that was done.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import av
+
+from streammat.channel import Channel, Closed
+from streammat.frame import Frame, Matte
+from streammat.sinks import Sink
+from streammat.sources import Source
+from streammat.stats import Report, StageClock
+
+Packet = av.Packet[Any]
+
+# Frames between two stages: enough to hide one slow frame, few enough for 4K.
+_CAPACITY = 3
+
+
+class Pipeline:
+    """One run from a source to its sinks.
+
+    Args:
+        source: frames, and the packets of other tracks.
+        matting: frame → matte.
+        compositor: (frame, matte) → one picture per sink, in the order of ``sinks``.
+        sinks: where the pictures go; each also gets the other tracks' packets.
+        progress: called from the thread that calls ``run`` with the number of frames written.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        matting: Callable[[Frame], Matte],
+        compositor: Callable[[Frame, Matte], Sequence[Frame]],
+        sinks: Sequence[Sink],
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        self._source = source
+        self._matting = matting
+        self._compositor = compositor
+        self._sinks = sinks
+        self._progress = progress
+        self._stopping = threading.Event()
+        self._failure: Exception | None = None
+        self._failing = threading.Lock()
+        self._clocks = {name: StageClock(name) for name in ("read", "matte", "composite", "write")}
+        self._frames_in = 0
+        self._frames_out = 0
+
+    def run(self) -> Report:
+        """Work until the source ends, ``stop`` is called or a stage fails; sinks are closed in every case.
+
+        Raises:
+            Exception: the first error of any stage. Sinks have been closed: outputs hold what was done before it.
+        """
+        begin = time.perf_counter()
+        frames: Channel[Frame | Packet] = Channel(_CAPACITY)
+        mattes: Channel[tuple[Frame, Matte] | Packet] = Channel(_CAPACITY)
+        pictures: Channel[tuple[Matte, Sequence[Frame]] | Packet] = Channel(_CAPACITY)
+        threads = [
+            self._thread("read", lambda: self._read(frames), outbox=frames),
+            self._thread("matte", lambda: self._matte(frames, mattes), inbox=frames, outbox=mattes),
+            self._thread("composite", lambda: self._composite(mattes, pictures), inbox=mattes, outbox=pictures),
+            self._thread("write", lambda: self._write(pictures), inbox=pictures),
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            # Joined in slices: signal handlers run in this thread, between them.
+            while thread.is_alive():
+                thread.join(0.1)
+                if self._progress is not None:
+                    self._progress(self._frames_out)
+        self._finish()
+        if self._failure is not None:
+            raise self._failure
+        stages = {name: clock.summary() for name, clock in self._clocks.items()}
+        notes = tuple(self._source.notes) + tuple(note for sink in self._sinks for note in sink.notes)
+        seconds = time.perf_counter() - begin
+        return Report(self._frames_in, self._frames_out, seconds, stages, notes, self._stopping.is_set())
+
+    def stop(self) -> None:
+        """End early, from any thread or a signal handler: frames already read are finished, no more are read."""
+        self._stopping.set()
+
+    # -- the stages ---------------------------------------------------------------------------------------------
+
+    def _read(self, frames: Channel[Frame | Packet]) -> None:
+        items = iter(self._source)
+        spent = 0.0
+        while not self._stopping.is_set():
+            begin = time.perf_counter()
+            item = next(items, None)
+            spent += time.perf_counter() - begin
+            if item is None:
+                return
+            if isinstance(item, Frame):
+                # Other tracks' packets on the way to a frame are part of reading it.
+                self._clocks["read"].add(spent)
+                self._frames_in += 1
+                spent = 0.0
+            frames.put(item)
+            del item
+
+    def _matte(self, frames: Iterable[Frame | Packet], mattes: Channel[tuple[Frame, Matte] | Packet]) -> None:
+        for item in frames:
+            if isinstance(item, Frame):
+                with self._clocks["matte"].measure():
+                    matte = self._matting(item)
+                mattes.put((item, matte))
+            else:
+                mattes.put(item)
+
+    def _composite(
+        self, mattes: Iterable[tuple[Frame, Matte] | Packet], pictures: Channel[tuple[Matte, Sequence[Frame]] | Packet]
+    ) -> None:
+        for item in mattes:
+            if isinstance(item, tuple):
+                with self._clocks["composite"].measure():
+                    frame, matte = item
+                    drawn = self._compositor(frame, matte)
+                pictures.put((matte, drawn))
+            else:
+                pictures.put(item)
+
+    def _write(self, pictures: Iterable[tuple[Matte, Sequence[Frame]] | Packet]) -> None:
+        for item in pictures:
+            if isinstance(item, tuple):
+                with self._clocks["write"].measure():
+                    matte, drawn = item
+                    for sink, picture in zip(self._sinks, drawn, strict=True):
+                        sink.write(picture, matte)
+                self._frames_out += 1
+            else:
+                for sink in self._sinks:
+                    sink.copy(item)
+
+    # -- starting, failing, ending ------------------------------------------------------------------------------
+
+    def _thread(
+        self, name: str, work: Callable[[], None], inbox: Channel[Any] | None = None, outbox: Channel[Any] | None = None
+    ) -> threading.Thread:
+        def body() -> None:
+            try:
+                work()
+            except Closed:
+                pass  # the next stage has gone and has said why
+            except Exception as error:  # noqa: BLE001 - kept, and raised by run()
+                self._fail(error)
+            finally:
+                if inbox is not None:
+                    inbox.abandon()
+                if outbox is not None:
+                    outbox.end()
+
+        return threading.Thread(target=body, name=f"streammat-{name}")
+
+    def _fail(self, error: Exception) -> None:
+        with self._failing:
+            if self._failure is None:
+                self._failure = error
+
+    def _finish(self) -> None:
+        """Close everything; the first error is the one that is told."""
+        for sink in self._sinks:
+            try:
+                sink.close()
+            except Exception as error:  # noqa: BLE001 - kept, and raised by run()
+                self._fail(error)
+        self._source.close()

@@ -1,0 +1,46 @@
+"""Where pictures go: a small protocol, with each implementation in a file beside it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Protocol
+
+import av
+
+from streammat.frame import Frame, Matte
+
+Content = Literal["composite", "transparent", "matte", "foreground"]
+"""What a sink shows: the picture on its background, the picture with alpha, alpha as grey, the foreground's colour."""
+
+
+class Sink(Protocol):
+    """Takes pictures in order and makes an output of them."""
+
+    content: Content
+    notes: list[str]
+    """What a user should know of the output: tracks transcoded or left out."""
+    frames: int
+    """Pictures written so far."""
+
+    def write(self, frame: Frame, matte: Matte) -> None:
+        """Add one picture: ``frame`` holds the colour as it is to be shown, ``matte`` its alpha.
+
+        Raises:
+            OutputError: it could not be encoded or written.
+        """
+        ...
+
+    def copy(self, packet: av.Packet[Any]) -> None:
+        """Take a packet of a track that is handed on untouched."""
+        ...
+
+    def close(self) -> None:
+        """Finish the output and give it its final name.
+
+        Raises:
+            OutputError: it could not be finished; what is there keeps its temporary name.
+        """
+        ...
+
+    def abort(self) -> None:
+        """Drop the output: nothing is left behind."""
+        ...

@@ -1,0 +1,195 @@
+"""Which codec writes which file: one table, and the rules that pick from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from streammat.config import EncodeOptions
+from streammat.errors import UsageError
+from streammat.frame import Layout, layout_of
+
+
+@dataclass(frozen=True)
+class VideoCodec:
+    """One encoder of FFmpeg and how we drive it."""
+
+    name: str
+    encoder: str
+    formats: tuple[str, ...]
+    """Pixel formats, the most widely playable first."""
+    alpha_formats: tuple[str, ...]
+    options: Callable[[EncodeOptions, bool], dict[str, str]]
+    """(options, alpha) → the encoder's own options."""
+
+
+def _x26x(crf: int) -> Callable[[EncodeOptions, bool], dict[str, str]]:
+    def options(encode: EncodeOptions, alpha: bool) -> dict[str, str]:
+        return {"preset": encode.preset or "veryfast", "crf": str(crf if encode.crf is None else encode.crf)}
+
+    return options
+
+
+def _x265(encode: EncodeOptions, alpha: bool) -> dict[str, str]:
+    # x265 prints its banner to stderr by itself, past FFmpeg's log level.
+    return _x26x(22)(encode, alpha) | {"x265-params": "log-level=error"}
+
+
+def _svtav1(encode: EncodeOptions, alpha: bool) -> dict[str, str]:
+    return {"preset": encode.preset or "10", "crf": str(30 if encode.crf is None else encode.crf)}
+
+
+def _vp9(encode: EncodeOptions, alpha: bool) -> dict[str, str]:
+    options = {"crf": str(24 if encode.crf is None else encode.crf), "b:v": "0", "row-mt": "1", "tile-columns": "1"}
+    options |= {"deadline": "realtime", "cpu-used": encode.preset or "6"}
+    # An alternative reference frame is a packet without a picture; the alpha layer cannot follow it.
+    return options | ({"auto-alt-ref": "0"} if alpha else {})
+
+
+def _prores(encode: EncodeOptions, alpha: bool) -> dict[str, str]:
+    return {"profile": "4444" if alpha else encode.preset or "hq", "vendor": "apl0"} | ({"alpha_bits": "16"} if alpha else {})
+
+
+def _ffv1(encode: EncodeOptions, alpha: bool) -> dict[str, str]:
+    # Version 3 with slices: every core is used, and each slice carries a checksum.
+    return {"level": "3", "slices": "4", "slicecrc": "1", "g": "1"}
+
+
+_YUV8 = ("yuv420p", "yuv422p", "yuv444p")
+_YUV10 = ("yuv420p10le", "yuv422p10le", "yuv444p10le")
+_YUV12 = ("yuv420p12le", "yuv422p12le", "yuv444p12le")
+_YUV16 = ("yuv420p16le", "yuv422p16le", "yuv444p16le")
+
+CODECS: dict[str, VideoCodec] = {
+    codec.name: codec
+    for codec in (
+        VideoCodec("h264", "libx264", _YUV8 + _YUV10, (), _x26x(20)),
+        VideoCodec("hevc", "libx265", _YUV8 + _YUV10 + _YUV12, (), _x265),
+        VideoCodec("av1", "libsvtav1", ("yuv420p", "yuv420p10le"), (), _svtav1),
+        VideoCodec("vp9", "libvpx-vp9", _YUV8 + _YUV10 + _YUV12, ("yuva420p",), _vp9),
+        VideoCodec("prores", "prores_ks", ("yuv422p10le", "yuv444p10le"), ("yuva444p10le",), _prores),
+        VideoCodec(
+            "ffv1",
+            "ffv1",
+            (*_YUV8, *_YUV10, *_YUV12, *_YUV16, "gbrp16le", "gray", "gray16le"),
+            ("yuva420p", "yuva422p", "yuva444p", "yuva420p10le", "yuva422p10le", "yuva444p10le", "yuva444p16le", "gbrap16le"),
+            _ffv1,
+        ),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Container:
+    """One kind of file: FFmpeg's muxer, the codecs it holds, and its first choices."""
+
+    muxer: str
+    codecs: tuple[str, ...]
+    """The default first."""
+    alpha: str | None
+    """The codec for transparent video; None where none of this container's codecs carries alpha."""
+    transparent_by_default: bool = False
+    audio: str = "aac"
+    """Audio encoder for tracks that the container cannot hold as they are."""
+    matte: str | None = None
+    """The codec for grey mattes, where it is not the default one."""
+
+
+CONTAINERS: dict[str, Container] = {
+    ".mp4": Container("mp4", ("h264", "hevc", "av1", "vp9"), None),
+    ".m4v": Container("mp4", ("h264", "hevc"), None),
+    ".mov": Container("mov", ("h264", "hevc", "prores"), "prores", transparent_by_default=True, matte="prores"),
+    ".mkv": Container("matroska", ("h264", "hevc", "av1", "vp9", "prores", "ffv1"), "ffv1", audio="libopus", matte="ffv1"),
+    ".webm": Container("webm", ("vp9", "av1"), "vp9", transparent_by_default=True, audio="libopus"),
+}
+STILLS_WITH_ALPHA = (".png", ".webp", ".tif", ".tiff")
+STILLS = (*STILLS_WITH_ALPHA, ".jpg", ".jpeg")
+
+
+def container_of(path: str) -> Container:
+    """The container that a file's extension names.
+
+    Raises:
+        UsageError: the extension is none of ours.
+    """
+    suffix = PurePath(path).suffix.lower()
+    if suffix not in CONTAINERS:
+        known = " ".join(CONTAINERS)
+        found = suffix or "no extension"
+        raise UsageError(f"{path}: cannot tell the kind of video from {found!r}; expected one of {known}, or a pattern such as out.%05d.png")
+    return CONTAINERS[suffix]
+
+
+def can_carry_alpha(path: str, codec: str | None) -> bool:
+    """True where transparent is what the user of such a file expects by default."""
+    suffix = PurePath(path).suffix.lower()
+    if suffix in STILLS:
+        return suffix in STILLS_WITH_ALPHA
+    container = container_of(path)
+    return container.transparent_by_default and (codec is None or bool(_codec(codec).alpha_formats))
+
+
+def is_sequence(path: str) -> bool:
+    """True for a pattern of numbered stills, such as ``out.%05d.png``."""
+    return PurePath(path).suffix.lower() in STILLS
+
+
+def choose_codec(path: str, requested: str | None, *, alpha: bool, matte: bool = False) -> VideoCodec:
+    """The codec for ``path``.
+
+    Raises:
+        UsageError: the codec is unknown, the container does not hold it, or alpha is wanted and it carries none.
+    """
+    container = container_of(path)
+    suffix = PurePath(path).suffix.lower()
+    if requested is None:
+        if alpha and container.alpha is None:
+            raise UsageError(f"{path}: {suffix} cannot carry alpha; use .mov, .webm, .mkv or out.%05d.png, or give a background with --bg")
+        default = container.matte if matte and container.matte else container.codecs[0]
+        return CODECS[container.alpha if alpha and container.alpha else default]
+    codec = _codec(requested)
+    if codec.name not in container.codecs:
+        raise UsageError(f"{path}: {suffix} does not hold {codec.name}; expected one of {', '.join(container.codecs)}")
+    if alpha and not codec.alpha_formats:
+        able = ", ".join(name for name in container.codecs if CODECS[name].alpha_formats) or "none in this container"
+        raise UsageError(f"{path}: {codec.name} cannot carry alpha; expected {able}, or give a background with --bg")
+    return codec
+
+
+def _codec(name: str) -> VideoCodec:
+    codec = CODECS.get(name.lower())
+    if codec is None:
+        raise UsageError(f"codec {name!r} is not known; expected one of {', '.join(CODECS)}")
+    return codec
+
+
+def choose_format(codec: VideoCodec, layout: Layout, size: tuple[int, int], *, alpha: bool, grey: bool = False) -> str:
+    """The encoder's pixel format that loses least of ``layout``; among equals the most widely playable.
+
+    Subsampled formats need even sizes in every codec here but VP9 and FFV1, so odd sizes take 4:4:4 where there is one.
+    """
+    names = codec.alpha_formats if alpha else codec.formats
+    if grey and not alpha and "gray" in names:
+        return "gray" if layout.depth == 8 else "gray16le"
+    candidates = [found for name in names if (found := layout_of(name)) is not None and not (found.planes == 1)]
+    height, width = size
+    odd_is_fine = codec.name in ("vp9", "ffv1")
+    # RGB pictures go into the playable 4:2:0 unless the codec keeps RGB; grey mattes need no chroma at all.
+    wanted_chroma = (1, 1) if layout.rgb or grey else layout.chroma
+
+    def loss(found: Layout) -> tuple[int, ...]:
+        refuses = not odd_is_fine and ((found.chroma[0] and width % 2) or (found.chroma[1] and height % 2))
+        chroma_lost = sum(max(0, have - want) for have, want in zip(found.chroma, wanted_chroma, strict=True))
+        chroma_spent = sum(max(0, want - have) for have, want in zip(found.chroma, wanted_chroma, strict=True))
+        return (
+            int(bool(refuses)),
+            int(found.rgb != layout.rgb and found.rgb),
+            int(layout.rgb and not found.rgb and any(other.rgb for other in candidates)),
+            max(0, layout.depth - found.depth),
+            chroma_lost,
+            max(0, found.depth - layout.depth),
+            chroma_spent,
+        )
+
+    return min(candidates, key=loss).name

@@ -1,0 +1,264 @@
+"""Video files: the picture encoded, the other tracks carried along, the file complete or not there at all."""
+
+from __future__ import annotations
+
+import os
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+from av.video.reformatter import VideoReformatter
+
+from streammat.composite import alpha_plane
+from streammat.config import EncodeOptions
+from streammat.errors import OutputError
+from streammat.frame import Frame, Layout, Matte, Plane, layout_of, planes_of
+from streammat.sinks import Content
+from streammat.sinks.codecs import choose_codec, choose_format, container_of
+from streammat.sinks.tracks import Tracks
+from streammat.sources import StreamInfo
+
+# ISO/IEC 23091-2 code of each RGB matrix: no YUV matrix at all.
+_RGB_MATRIX = 0
+
+
+class FileSink:
+    """One video file.
+
+    The file grows under ``<stem>.partial<suffix>`` beside its target and takes its name when it is complete. MP4 and
+    MOV are written in fragments that become an ordinary file at the end, so that even a killed run leaves a
+    playable partial file.
+
+    Args:
+        path: the target; its extension picks the container.
+        info: what the source says; size, times, colour, tags and chapters are kept.
+        content: what is shown.
+        encode: codec and quality.
+        tracks: carry the source's audio and subtitles.
+
+    Raises:
+        UsageError: container and codec do not fit.
+        OutputError: the file cannot be opened, or the encoder refuses the size.
+    """
+
+    def __init__(
+        self, path: str, info: StreamInfo, content: Content, encode: EncodeOptions, *, tracks: bool = True
+    ) -> None:
+        self.content = content
+        self.notes: list[str] = []
+        self.frames = 0
+        self._path = Path(path)
+        self.partial = self._path.with_name(f"{self._path.stem}.partial{self._path.suffix}")
+        self._alpha = content == "transparent"
+        self._matte = content == "matte"
+        kind = container_of(path)
+        codec = choose_codec(path, encode.codec if not self._matte else None, alpha=self._alpha, matte=self._matte)
+        self._format = choose_format(codec, info.layout, info.size, alpha=self._alpha, grey=self._matte)
+        layout = layout_of(self._format)
+        assert layout is not None
+        self._layout: Layout = layout
+        self._codec_name = codec.name
+        self._packets = 0
+        self._durations: dict[int, int] = {}
+        self._converter = VideoReformatter()
+        if layout.chroma != info.layout.chroma and not self._matte and not info.layout.rgb and not self._alpha:
+            self.notes.append(f"{self._path.name}: stored as {self._format} (the input is {info.layout.name})")
+        # delay_moov: only a late header can hold the edit list that keeps B-frames' start exact.
+        options = {"movflags": "hybrid_fragmented+delay_moov"} if kind.muxer in ("mp4", "mov") else {}
+        try:
+            self._container = av.open(str(self.partial), "w", format=kind.muxer, options=options)
+        except (av.FFmpegError, OSError) as error:
+            raise OutputError(f"{path}: cannot be created ({_reason(error)}); check that the folder exists and may be written") from error
+        try:
+            self._stream = self._add_video(codec.encoder, codec.options(encode, self._alpha), info)
+            self._tracks = Tracks(self._container, info.passengers if tracks else (), kind.audio, self._path.name)
+            self.notes += self._tracks.notes
+            self._tag(info)
+            self._container.start_encoding()
+        except (av.FFmpegError, OSError, ValueError) as error:
+            self._drop()
+            height, width = info.size
+            raise OutputError(
+                f"{path}: the {codec.name} encoder ({codec.encoder}) refuses {width}x{height} {self._format} ({_reason(error)}); "
+                f"try another --codec or size"
+            ) from error
+        except BaseException:
+            self._drop()
+            raise
+
+    def write(self, frame: Frame, matte: Matte) -> None:
+        """Encode one picture at its own time."""
+        image = self._picture(frame, matte)
+        image.pts, image.time_base = frame.pts, frame.time_base
+        if frame.duration:
+            image.duration = frame.duration
+            self._durations[frame.pts] = frame.duration
+        self._encode(image)
+        self.frames += 1
+
+    def copy(self, packet: av.Packet[Any]) -> None:
+        """Carry a packet of an audio or subtitle track along."""
+        try:
+            for ready in self._tracks.carry(packet):
+                self._container.mux_one(ready)
+        except (av.FFmpegError, OSError) as error:
+            raise self._failed(error) from error
+
+    def close(self) -> None:
+        """Finish the file, check that every picture is in it, and give it its name."""
+        if self.frames == 0:
+            self.abort()
+            return
+        self._encode(None)
+        try:
+            for ready in self._tracks.finish():
+                self._container.mux_one(ready)
+            self._container.close()
+            _sync(self.partial)
+        except (av.FFmpegError, OSError) as error:
+            raise self._failed(error) from error
+        if self._packets != self.frames:
+            raise OutputError(
+                f"{self._path}: {self.frames} frames were given to the {self._codec_name} encoder and {self._packets} came out; "
+                f"the file is kept as {self.partial.name}"
+            )
+        try:
+            os.replace(self.partial, self._path)
+        except OSError as error:
+            raise OutputError(f"{self._path}: cannot take its name ({_reason(error)}); the file is complete as {self.partial}") from error
+
+    def abort(self) -> None:
+        """Drop the file."""
+        self._drop()
+
+    # -- opening ------------------------------------------------------------------------------------------------
+
+    def _add_video(self, encoder: str, options: dict[str, str], info: StreamInfo) -> av.VideoStream:
+        # The average of a variable rate can be anything; encoders want a plausible one for their rate control.
+        rate = info.rate if Fraction(1, 10) <= info.rate <= 1000 else Fraction(30)
+        stream: av.VideoStream = self._container.add_stream(encoder, rate=rate, options=options)
+        stream.height, stream.width = info.size
+        stream.pix_fmt = self._format
+        context = stream.codec_context
+        context.time_base = info.time_base
+        context.thread_type = "AUTO"
+        context.sample_aspect_ratio = info.sample_aspect_ratio
+        context.color_range = self._range(info)
+        if self._matte:
+            return self._rotated(stream, info)
+        context.color_primaries = info.colour.primaries
+        context.color_trc = info.colour.transfer
+        matrix = info.colour.matrix
+        # RGB made into YUV needs a matrix of its own; BT.709 is what players assume.
+        context.colorspace = 1 if matrix == _RGB_MATRIX and not self._layout.rgb else matrix
+        if self._codec_name == "hevc" and self._path.suffix.lower() in (".mp4", ".m4v", ".mov"):
+            # QuickTime plays HEVC under this tag only.
+            context.codec_tag = "hvc1"
+        return self._rotated(stream, info)
+
+    def _rotated(self, stream: av.VideoStream, info: StreamInfo) -> av.VideoStream:
+        if info.rotation:
+            stream.set_display_rotation(info.rotation * 90)
+        return stream
+
+    def _range(self, info: StreamInfo) -> int:
+        if self._layout.rgb or self._format.startswith("gray"):
+            return 2
+        if self._matte or info.layout.rgb:
+            return 1
+        return 2 if info.layout.name.startswith("yuvj") else info.colour.range
+
+    def _tag(self, info: StreamInfo) -> None:
+        own = ("encoder", "major_brand", "minor_version", "compatible_brands")
+        self._container.metadata.update({key: value for key, value in info.metadata.items() if key.lower() not in own})
+        own = ("encoder", "duration", "handler_name", "vendor_id", "alpha_mode")
+        kept = {key: value for key, value in info.stream_metadata.items() if key.lower() not in own and "statistics" not in key.lower()}
+        self._stream.metadata.update(kept)
+        if self._alpha:
+            self._stream.metadata["alpha_mode"] = "1"
+        if info.chapters:
+            self._container.set_chapters(list(info.chapters))
+
+    # -- encoding -----------------------------------------------------------------------------------------------
+
+    def _picture(self, frame: Frame, matte: Matte) -> av.VideoFrame:
+        """The frame in the encoder's pixel format, alpha set where the format has it."""
+        if self._matte:
+            return self._grey(frame, matte)
+        image = frame.image
+        if image.format.name.removeprefix("yuvj") != self._format.removeprefix("yuv"):
+            image = self._converter.reformat(
+                image,
+                format=self._format,
+                src_color_range=2 if frame.layout.rgb else frame.colour.range or 1,
+                dst_color_range=self._stream.codec_context.color_range or 1,
+                dst_colorspace=self._stream.codec_context.colorspace if not self._layout.rgb else None,
+                interpolation="BICUBIC",
+                threads=1,
+            )
+        if self._alpha:
+            planes_of(image, self._layout)[-1][:] = alpha_plane(matte, self._layout.depth)
+        return image
+
+    def _grey(self, frame: Frame, matte: Matte) -> av.VideoFrame:
+        image = av.VideoFrame(frame.image.width, frame.image.height, self._format)
+        planes = planes_of(image, self._layout)
+        depth = self._layout.depth
+        alpha = alpha_plane(matte, depth)
+        if self._layout.planes == 1:
+            planes[0][:] = alpha
+            return image
+        planes[0][:] = _limited(alpha, depth)
+        for plane in planes[1:3]:
+            plane[:] = 1 << (depth - 1)
+        return image
+
+    def _encode(self, image: av.VideoFrame | None) -> None:
+        try:
+            for packet in self._stream.encode(image):
+                if packet.pts is not None:
+                    # Some encoders forget how long a picture of a variable rate is shown.
+                    packet.duration = self._durations.pop(packet.pts, packet.duration)
+                self._container.mux_one(packet)
+                self._packets += 1
+        except (av.FFmpegError, OSError) as error:
+            raise self._failed(error) from error
+
+    # -- failing ------------------------------------------------------------------------------------------------
+
+    def _failed(self, error: Exception) -> OutputError:
+        """Close what can be closed and say where the rest is."""
+        try:
+            self._container.close()
+        except (av.FFmpegError, OSError):
+            pass  # the first error is the one to tell
+        kept = f"what was done is kept as {self.partial}" if self.partial.exists() else "nothing was kept"
+        return OutputError(f"{self._path}: cannot be written after {self.frames} frames ({_reason(error)}); {kept}")
+
+    def _drop(self) -> None:
+        try:
+            self._container.close()
+        except (av.FFmpegError, OSError):
+            pass  # it goes away in any case
+        self.partial.unlink(missing_ok=True)
+
+
+def _limited(alpha: Plane, depth: int) -> Plane:
+    """Full-range values 0..2^depth-1 as limited-range luma, rounded."""
+    import numpy as np
+
+    top = (1 << depth) - 1
+    table = np.arange(top + 1, dtype=np.float64) * ((219 << (depth - 8)) / top) + (16 << (depth - 8))
+    return np.rint(table).astype(alpha.dtype)[alpha]
+
+
+def _sync(path: Path) -> None:
+    """Push the file to the disk, so that a full one is noticed before the file has its name."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _reason(error: Exception) -> str:
+    text = getattr(error, "strerror", None) or str(error)
+    return str(text).splitlines()[0].strip() if text else type(error).__name__

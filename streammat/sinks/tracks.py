@@ -1,0 +1,126 @@
+"""Audio and subtitle tracks on their way from the source to an output: copied, or transcoded where they must be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from typing import Any
+
+import av
+
+Packet = av.Packet[Any]
+_TEXT_SUBTITLES = ("subrip", "srt", "text", "webvtt", "mov_text", "ass", "ssa")
+
+
+class _Copied:
+    """Packets pass as they are."""
+
+    def __init__(self, output: Any) -> None:
+        self._output = output
+
+    def carry(self, packet: Packet) -> Iterator[Packet]:
+        packet.stream = self._output
+        yield packet
+
+    def finish(self) -> Iterator[Packet]:
+        yield from ()
+
+
+class _TranscodedAudio:
+    """Decoded, resampled to what the encoder takes, and encoded; times are kept by the sample."""
+
+    def __init__(self, output: av.AudioStream, source: av.AudioStream) -> None:
+        self._output = output
+        self._source = source
+        self._resampler: av.AudioResampler | None = None
+        self._next: Fraction | None = None
+
+    def carry(self, packet: Packet) -> Iterator[Packet]:
+        try:
+            decoded = self._source.codec_context.decode(packet)
+        except av.InvalidDataError:
+            return  # a damaged audio packet is silence, not the end of the video
+        for frame in decoded:
+            if frame.time_base is None:
+                frame.time_base = packet.time_base
+            for ready in self._resample(frame):
+                yield from self._output.encode(ready)
+
+    def finish(self) -> Iterator[Packet]:
+        for ready in self._resample(None):
+            yield from self._output.encode(ready)
+        yield from self._output.encode(None)
+
+    def _resample(self, frame: av.AudioFrame | None) -> list[av.AudioFrame]:
+        context = self._output.codec_context
+        if self._resampler is None:
+            self._resampler = av.AudioResampler(context.format, context.layout, context.sample_rate, context.frame_size or None)
+        return list(self._resampler.resample(frame))
+
+
+class _TextToMovText:
+    """Text subtitles as 3GPP timed text, MP4's own kind: a length in two bytes, then UTF-8."""
+
+    def __init__(self, output: Any, source: Any) -> None:
+        self._output = output
+        self._source = source
+
+    def carry(self, packet: Packet) -> Iterator[Packet]:
+        text = bytes(packet)
+        if self._source.codec_context.name in ("ass", "ssa"):
+            # Matroska stores eight fields before an ASS line's text.
+            text = text.split(b",", 8)[-1].replace(b"\\N", b"\n")
+        text = text.strip()[:65_535]
+        ready: Packet = av.Packet(len(text).to_bytes(2, "big") + text)
+        ready.pts, ready.dts, ready.duration = packet.pts, packet.dts, packet.duration
+        ready.time_base = packet.time_base
+        ready.stream = self._output
+        yield ready
+
+    def finish(self) -> Iterator[Packet]:
+        yield from ()
+
+
+class Tracks:
+    """Every passing track of one output."""
+
+    def __init__(
+        self, container: av.container.OutputContainer, streams: Sequence[Any], audio_encoder: str, name: str
+    ) -> None:
+        self.notes: list[str] = []
+        self._tracks: dict[int, _Copied | _TranscodedAudio | _TextToMovText] = {}
+        supported = container.supported_codecs
+        for stream in streams:
+            codec = stream.codec_context.name
+            kind = av.Codec(codec, "r").canonical_name
+            if kind in supported:
+                output = container.add_stream_from_template(stream)
+                self._tracks[stream.index] = _Copied(output)
+            elif stream.type == "audio":
+                output = container.add_stream(audio_encoder, rate=_rate_for(audio_encoder, stream.rate))
+                output.codec_context.layout = stream.layout.name if stream.layout.nb_channels <= 8 else "stereo"
+                self._tracks[stream.index] = _TranscodedAudio(output, stream)
+                self.notes.append(f"{name}: audio track {stream.index} ({kind}) becomes {output.codec_context.name}; the container cannot hold it")
+            elif kind in _TEXT_SUBTITLES and "mov_text" in supported:
+                output = container.add_mux_stream("mov_text")
+                self._tracks[stream.index] = _TextToMovText(output, stream)
+            else:
+                self.notes.append(f"{name}: subtitle track {stream.index} ({kind}) is left out; the container cannot hold it")
+                continue
+            output.metadata.update({key: value for key, value in stream.metadata.items() if key.lower() in ("language", "title")})
+
+    def carry(self, packet: Packet) -> Iterator[Packet]:
+        """Packets ready to be muxed for one that came from the source; none where its track is left out."""
+        track = self._tracks.get(packet.stream.index)
+        if track is not None:
+            yield from track.carry(packet)
+
+    def finish(self) -> Iterator[Packet]:
+        """What encoders still hold."""
+        for track in self._tracks.values():
+            yield from track.finish()
+
+
+def _rate_for(encoder: str, rate: int) -> int:
+    """Opus knows five rates only."""
+    return rate if encoder != "libopus" or rate in (8000, 12000, 16000, 24000, 48000) else 48000

@@ -1,0 +1,63 @@
+"""Where frames come from: a small protocol, with each implementation in a file beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, Protocol
+
+import av
+
+from streammat.frame import Colour, Frame, Layout
+
+
+@dataclass(frozen=True)
+class StreamInfo:
+    """What a source says of its video before the first frame is taken."""
+
+    size: tuple[int, int]
+    """(height, width) as stored, before rotation."""
+    layout: Layout
+    colour: Colour
+    rate: Fraction
+    """Average frames per second."""
+    time_base: Fraction
+    sample_aspect_ratio: Fraction
+    rotation: int
+    """As ``Frame.rotation``."""
+    frames: int
+    """Expected number of frames; 0 where nobody can know."""
+    metadata: dict[str, str] = field(default_factory=dict)
+    """Tags of the file."""
+    stream_metadata: dict[str, str] = field(default_factory=dict)
+    """Tags of the video stream; ``timecode`` among them where there is one."""
+    chapters: tuple[Any, ...] = ()
+    passengers: tuple[av.stream.Stream, ...] = ()
+    """Audio and subtitle streams whose packets the source hands on untouched."""
+
+
+class Source(Protocol):
+    """Frames in presentation order, with the packets of other tracks between them."""
+
+    @property
+    def info(self) -> StreamInfo:
+        """Known as soon as the source is open."""
+        ...
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know of the input; complete once iteration has ended."""
+        ...
+
+    def __iter__(self) -> Iterator[Frame | av.Packet[Any]]:
+        """Every frame once.
+
+        Raises:
+            InputError: at the place where the input breaks; everything before it has been given.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the input; safe to call twice and from any thread once iteration has ended."""
+        ...

@@ -1,0 +1,354 @@
+"""Video files and URLs, decoded with FFmpeg."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+from av.video.reformatter import VideoReformatter
+
+from streammat.errors import InputError, UsageError
+from streammat.frame import Colour, Frame, Layout, layout_of, planes_of
+from streammat.sources import StreamInfo
+
+Packet = av.Packet[Any]
+_MICROSECONDS = Fraction(1, 1_000_000)  # AV_TIME_BASE: the unit of a container's start and duration
+
+
+class FileSource:
+    """A video file or URL.
+
+    Args:
+        path: a file, or a URL that FFmpeg can open (http, https, rtsp, …).
+        audio: hand on audio packets.
+        start: seconds to skip; times then count from there.
+        duration: seconds to give; None for all.
+
+    Raises:
+        InputError: nothing there, not a video, or the first frame cannot be decoded.
+        UsageError: ``start`` lies behind the end.
+    """
+
+    def __init__(self, path: str, *, audio: bool = True, start: float = 0.0, duration: float | None = None) -> None:
+        self._path = path
+        self.notes: list[str] = []
+        self._container = _open(path)
+        try:
+            self._stream = self._pick_video()
+            self._passengers = self._pick_passengers(audio)
+            self._converter = VideoReformatter()
+            self._start = Fraction(start).limit_denominator(1_000_000)
+            self._duration = None if duration is None else Fraction(duration).limit_denominator(1_000_000)
+            self._origin = self._container.start_time * _MICROSECONDS if self._container.start_time else Fraction(0)
+            if self._start:
+                target = int((self._origin + self._start) / _MICROSECONDS)
+                self._container.seek(target, backward=True)
+            self._decoder = self._make_decoder()
+            self._packets = 0
+            self._damaged = 0
+            self._repaired = 0
+            self._last_pts: int | None = None
+            self._index = 0
+            self._reached = Fraction(0)
+            self._items = self._decode()
+            self._pending: list[Frame | Packet] = []
+            first = self._peek()
+            self.info = self._describe(first)
+        except av.FFmpegError as error:
+            self._container.close()
+            raise InputError(f"{path}: cannot be decoded ({_reason(error)}); expected a video that FFmpeg can read") from error
+        except BaseException:
+            self._container.close()
+            raise
+
+    def __iter__(self) -> Iterator[Frame | Packet]:
+        while self._pending:
+            yield self._pending.pop(0)
+        yield from self._items
+        self._check_whole()
+
+    def close(self) -> None:
+        """Close the file; safe to call twice."""
+        self._items.close()
+        self._container.close()
+
+    # -- opening ------------------------------------------------------------------------------------------------
+
+    def _pick_video(self) -> av.VideoStream:
+        # Covers and thumbnails are video streams too, by FFmpeg's books.
+        streams = [s for s in self._container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+        if not streams:
+            kinds = ", ".join(sorted({s.type for s in self._container.streams})) or "nothing"
+            raise InputError(f"{self._path}: no video in it (found: {kinds}); expected a file with a video track")
+        stream = streams[0]
+        if stream.codec_context is None:
+            raise InputError(f"{self._path}: its video codec is not known to this FFmpeg; convert it, for instance to H.264")
+        if len(streams) > 1:
+            self.notes.append(f"{len(streams)} video tracks found, the first is used")
+        # Frame threads for files: the default (slices) is slower wherever a frame is one slice.
+        stream.thread_type = "AUTO"
+        return stream
+
+    def _pick_passengers(self, audio: bool) -> tuple[av.stream.Stream, ...]:
+        kept: list[av.stream.Stream] = []
+        for stream in self._container.streams:
+            if stream.type == "audio" and not audio:
+                continue
+            if stream.type in ("audio", "subtitle"):
+                if stream.codec_context is None:
+                    self.notes.append(f"track {stream.index} ({stream.type}) has a codec unknown to FFmpeg and is left out")
+                    continue
+                kept.append(stream)
+            elif stream.type == "attachment":
+                self.notes.append(f"track {stream.index} (attachment) is left out")
+        return tuple(kept)
+
+    def _make_decoder(self) -> av.VideoCodecContext | None:
+        """A decoder of our own where FFmpeg's first choice loses something; None for the stream's own."""
+        name = self._stream.codec_context.name
+        if "alpha_mode" in self._stream.metadata and name in ("vp8", "vp9"):
+            self.notes.append("the input's own alpha is not used")
+        return None
+
+    def _peek(self) -> Frame:
+        for item in self._items:
+            self._pending.append(item)
+            if isinstance(item, Frame):
+                return item
+        if self._start and self._packets:
+            end = float(self._reached - self._origin)
+            raise UsageError(f"{self._path}: --start {float(self._start):g} lies behind the last frame at {end:.3f} s")
+        if self._start:
+            raise UsageError(f"{self._path}: --start {float(self._start):g} lies behind the end of the video")
+        raise InputError(f"{self._path}: not one frame could be decoded; the file is empty or damaged")
+
+    def _describe(self, first: Frame) -> StreamInfo:
+        stream = self._stream
+        rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+        seconds: Fraction | None = None
+        if stream.duration and stream.time_base:
+            seconds = stream.duration * stream.time_base
+        elif self._container.duration:
+            seconds = self._container.duration * _MICROSECONDS
+        frames = stream.frames if not self._start and self._duration is None else 0
+        if not frames and seconds is not None:
+            left = max(Fraction(0), seconds - self._start)
+            frames = math.ceil((left if self._duration is None else min(left, self._duration)) * rate)
+        stream_metadata = dict(stream.metadata)
+        for other in self._container.streams.data:
+            if "timecode" in other.metadata:
+                stream_metadata.setdefault("timecode", other.metadata["timecode"])
+        if "TIMECODE" in stream_metadata:
+            stream_metadata.setdefault("timecode", stream_metadata.pop("TIMECODE"))
+        return StreamInfo(
+            size=first.size,
+            layout=first.layout,
+            colour=first.colour,
+            rate=rate,
+            time_base=first.time_base,
+            sample_aspect_ratio=stream.sample_aspect_ratio or Fraction(1),
+            rotation=first.rotation,
+            frames=frames,
+            metadata=dict(self._container.metadata),
+            stream_metadata=stream_metadata,
+            # With a cut the chapters' places no longer hold.
+            chapters=() if self._start or self._duration is not None else tuple(self._container.chapters()),
+            passengers=self._passengers,
+        )
+
+    # -- decoding -----------------------------------------------------------------------------------------------
+
+    def _decode(self) -> Iterator[Frame | Packet]:
+        """Frames, and the other tracks' packets where they lie between them."""
+        wanted = (self._stream, *self._passengers)
+        open_ends = {stream.index for stream in wanted if stream.type != "subtitle"}
+        try:
+            for packet in self._container.demux(*wanted):
+                index = packet.stream.index
+                if index == self._stream.index:
+                    for image in self._decode_packet(packet):
+                        frame = self._frame(image)
+                        if frame is None:
+                            continue
+                        if self._is_behind_end(frame.pts * frame.time_base):
+                            open_ends.discard(index)
+                            break
+                        yield frame
+                elif packet.dts is not None:
+                    time = self._shift(packet)
+                    if self._is_behind_end(time):
+                        open_ends.discard(index)
+                    elif time >= 0 or not self._start:
+                        yield packet
+                if not open_ends:
+                    return
+        except av.FFmpegError as error:
+            raise self._broken(_reason(error)) from error
+
+    def _decode_packet(self, packet: Packet) -> list[av.VideoFrame]:
+        if packet.dts is not None or packet.size:
+            self._packets += 1
+            if packet.pts is not None:
+                end = (packet.pts + (packet.duration or 0)) * packet.time_base
+                self._reached = max(self._reached, end)
+        try:
+            return packet.decode()
+        except (av.InvalidDataError, av.error.UndefinedError):
+            # FFmpeg's decoders start again at the next keyframe; the run goes on and says so at its end.
+            self._damaged += 1
+            return []
+
+    def _frame(self, image: av.VideoFrame) -> Frame | None:
+        """Wrap a decoded picture, or None where it lies before ``start``."""
+        time_base = image.time_base or self._stream.time_base or Fraction(1, 90_000)
+        rate = self._stream.average_rate or self._stream.guessed_rate or Fraction(25)
+        tick = max(1, round(1 / (rate * time_base)))
+        pts = image.pts
+        if pts is None:
+            # Raw streams and some AVI files carry no times: count frames instead.
+            pts = 0 if self._last_pts is None else self._last_pts + tick
+        elif self._last_pts is not None and pts <= self._last_pts:
+            self._repaired += 1
+            pts = self._last_pts + 1
+        self._last_pts = pts
+        if self._start:
+            shift = math.floor((self._origin + self._start) / time_base)
+            if pts < shift:
+                return None
+            pts -= shift
+        image, layout = self._to_planar(image)
+        colour = Colour(image.colorspace, image.color_primaries, image.color_trc, image.color_range)
+        frame = Frame(
+            image=image,
+            layout=layout,
+            colour=colour,
+            pts=pts,
+            time_base=time_base,
+            duration=image.duration or 0,
+            index=self._index,
+            planes=planes_of(image, layout),
+            rotation=round(image.rotation / 90) % 4,
+        )
+        self._index += 1
+        return frame
+
+    def _to_planar(self, image: av.VideoFrame) -> tuple[av.VideoFrame, Layout]:
+        """The picture itself where its format is one that we work in, else converted to the nearest that is."""
+        first = self.info if hasattr(self, "info") else None
+        name = image.format.name
+        layout = layout_of(name)
+        target = name if layout is not None and not layout.alpha and layout.planes == 3 else _working_format(image.format)
+        size = (image.height, image.width)
+        if first is not None:
+            # A stream may change its size or format midway; an output cannot.
+            if size != first.size:
+                self._note_once(f"the picture changes its size midway; all frames are scaled to {first.size[1]}x{first.size[0]}")
+            target = first.layout.name
+        height, width = first.size if first else size
+        if target != name or (height, width) != size:
+            converted = self._converter.reformat(
+                image, width, height, target, dst_colorspace=image.colorspace, threads=1,
+                interpolation="BICUBIC",
+            )
+            converted.pts, converted.time_base = image.pts, image.time_base
+            converted.duration = image.duration
+            image = converted
+        layout = layout_of(target)
+        assert layout is not None
+        return image, layout
+
+    def _shift(self, packet: Packet) -> Fraction:
+        """Move a passing packet to the output's clock and return its time in seconds."""
+        assert packet.dts is not None
+        if self._start:
+            shift = math.floor((self._origin + self._start) / packet.time_base)
+            packet.dts -= shift
+            if packet.pts is not None:
+                packet.pts -= shift
+        pts = packet.dts if packet.pts is None else packet.pts
+        self._reached = max(self._reached, (pts + (packet.duration or 0)) * packet.time_base)
+        return pts * packet.time_base
+
+    def _is_behind_end(self, time: Fraction) -> bool:
+        if self._duration is None:
+            return False
+        return time >= self._duration + (Fraction(0) if self._start else self._origin)
+
+    # -- the end ------------------------------------------------------------------------------------------------
+
+    def _check_whole(self) -> None:
+        """Compare what came with what the header promised.
+
+        Raises:
+            InputError: the file is truncated or parts of it could not be decoded.
+        """
+        if self._repaired:
+            self._note_once(f"{self._repaired} timestamps ran backwards or stood still and were moved by a tick")
+        if self._damaged:
+            raise self._broken(f"{self._damaged} packets could not be decoded")
+        if self._start or self._duration is not None:
+            return
+        if 0 < self._packets < self._stream.frames:
+            raise self._broken(f"its header promises {self._stream.frames} frames and {self._packets} are there")
+        if self._container.duration and not self._stream.frames:
+            promised = self._container.duration * _MICROSECONDS
+            missing = promised - (self._reached - self._origin)
+            if missing > max(Fraction(1, 2), promised / 50):
+                found = float(self._reached - self._origin)
+                raise self._broken(f"its header promises {float(promised):.2f} s and {found:.2f} s are there")
+
+    def _broken(self, what: str) -> InputError:
+        return InputError(f"{self._path}: truncated or damaged after {self._index} frames: {what}; get a whole copy of the file")
+
+    def _note_once(self, note: str) -> None:
+        if note not in self.notes:
+            self.notes.append(note)
+
+
+def is_url(path: str) -> bool:
+    """True for what FFmpeg takes as a network address rather than a file."""
+    scheme, mark, _ = path.partition("://")
+    return bool(mark) and scheme.isalnum()
+
+
+def _open(path: str) -> av.container.InputContainer:
+    if not is_url(path):
+        file = Path(path)
+        if not file.exists():
+            raise InputError(f"{path}: no such file; check the name and the folder ({file.parent.resolve()})")
+        if file.is_dir():
+            raise InputError(f"{path}: is a folder; expected a video file")
+        if not os.access(file, os.R_OK):
+            raise InputError(f"{path}: may not be read; check its permissions")
+        if file.is_file() and file.stat().st_size == 0:
+            raise InputError(f"{path}: is empty (0 bytes); expected a video file")
+    try:
+        # Without a limit a dead host holds the command for ever.
+        return av.open(path, timeout=(10.0, 30.0)) if is_url(path) else av.open(path)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise InputError(f"{path}: is no video that FFmpeg can read ({_reason(error)}); expected mp4, mov, mkv, webm, avi or ts") from error
+
+
+def _reason(error: Exception) -> str:
+    text = getattr(error, "strerror", None) or str(error)
+    return str(text).splitlines()[0].strip() if text else type(error).__name__
+
+
+def _working_format(fmt: av.VideoFormat) -> str:
+    """The planar format nearest to one that we do not work in: nv12, packed YUV, RGB, palettes, grey, alpha."""
+    bits = max((part.bits for part in fmt.components), default=8)
+    if fmt.is_rgb or fmt.has_palette:
+        return "gbrp" if bits <= 8 else "gbrp16le"
+    if len(fmt.components) < 3:
+        # A colour background needs chroma, which grey has not.
+        return {8: "yuv444p", 10: "yuv444p10le", 12: "yuv444p12le"}.get(bits, "yuv444p16le")
+    sampling = {(1, 1): "420", (1, 0): "422", (0, 0): "444"}
+    shift = ((64 // fmt.chroma_width(64)).bit_length() - 1, (64 // fmt.chroma_height(64)).bit_length() - 1)
+    depth = "" if bits <= 8 else f"{bits if bits in (10, 12, 16) else 16}le"
+    name = sampling.get(shift, "444")
+    return f"yuv{name}p{depth}"

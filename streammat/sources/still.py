@@ -1,0 +1,52 @@
+"""One picture as a frame: PNG, JPEG, WebP or TIFF, 8 or 16 bit, turned upright by its EXIF tag."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+
+from streammat.errors import InputError
+from streammat.frame import Colour, Frame, layout_of, planes_of
+
+_FULL_RANGE_RGB = Colour(matrix=0, primaries=1, transfer=13, range=2)  # sRGB
+
+
+def read_still(path: str) -> Frame:
+    """Read a picture as GBR planes, 8 bit, or 16 bit where the file is deeper; its own alpha is not used.
+
+    Raises:
+        InputError: nothing there, or no picture that OpenCV can read.
+    """
+    file = Path(path)
+    if not file.exists():
+        raise InputError(f"{path}: no such file; check the name and the folder ({file.parent.resolve()})")
+    if file.is_dir():
+        raise InputError(f"{path}: is a folder; expected a picture (its files can be given one by one, as {path}/*.jpg)")
+    try:
+        data = np.fromfile(file, np.uint8)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    if not data.size:
+        raise InputError(f"{path}: is empty (0 bytes); expected a picture")
+    try:
+        pixels = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    except cv2.error:  # it throws for some damaged files and returns None for others
+        pixels = None
+    if pixels is None:
+        raise InputError(f"{path}: is no picture that can be read, or it is damaged; expected PNG, JPEG, WebP or TIFF")
+    if pixels.dtype == np.float32:
+        pixels = np.rint(np.clip(pixels, 0, 1) * 65535).astype(np.uint16)
+    elif pixels.dtype not in (np.uint8, np.uint16):
+        raise InputError(f"{path}: has {pixels.dtype} samples; expected 8 or 16 bit, or 32-bit float")
+    layout = layout_of("gbrp" if pixels.dtype == np.uint8 else "gbrp16le")
+    assert layout is not None
+    height, width = pixels.shape[:2]
+    image = av.VideoFrame(width, height, layout.name)
+    planes = planes_of(image, layout)
+    for plane, channel in zip(planes, (1, 0, 2), strict=True):
+        plane[:] = pixels[:, :, channel]
+    return Frame(image, layout, _FULL_RANGE_RGB, 0, Fraction(1, 25), 0, 0, planes)
