@@ -33,9 +33,9 @@ EPSILON: Final = 1e-3
 """Regularisation, in (luma of 0..1) squared: contrasts well below its root (3 %) do not steer alpha."""
 SOFTNESS: Final = 0.85
 """Blur of the network's alpha, as sigma in its own cells: half a cell of its sampling, the rest of its own making."""
-STRIP: Final = 8
+STRIP: Final = 32
 """Rows of cells worked on at once."""
-GAP: Final = 8
+GAP: Final = 32
 """Flat cells between two parts of the band that are cheaper to compute than to skip."""
 
 
