@@ -1,0 +1,266 @@
+"""What ``streammat video`` keeps: sound, subtitles, chapters, metadata, shape, and the part that was asked for."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import video
+from media import BT709, Audio, Subtitle, alpha_of, frames_of, greys_of, number_picture, numbers_of, person, probe, read_number, write_clip
+
+SOUNDS = {
+    "aac": (".mp4", "aac"), "mp3": (".mp4", "libmp3lame"), "ac3": (".mp4", "ac3"), "opus": (".mkv", "libopus"),
+    "flac": (".mkv", "flac"), "pcm": (".mov", "pcm_s16le"), "pcm24": (".mov", "pcm_s24le"), "vorbis": (".mkv", "vorbis"),
+    "mp2": (".ts", "mp2"), "avi-mp3": (".avi", "libmp3lame"), "avi-pcm": (".avi", "pcm_s16le"),
+}  # fmt: skip
+"""Name: container of the input, encoder."""
+HOLDS = {
+    ".mp4": {"aac", "mp3", "ac3", "opus", "flac", "mp2", "avi-mp3"},
+    ".mov": {"aac", "mp3", "ac3", "pcm", "pcm24", "mp2", "avi-mp3", "avi-pcm"},
+    ".mkv": set(SOUNDS),
+    ".webm": {"opus", "vorbis"},
+}
+"""What each output can hold as it is."""
+
+
+@pytest.mark.parametrize("target", [".mp4", ".mov", ".mkv", ".webm"])
+@pytest.mark.parametrize("sound", SOUNDS)
+def test_audio_is_copied_where_the_container_can_hold_it(tmp_path: Path, sound: str, target: str) -> None:
+    """Bit for bit the same packets; else one that plays, and a note that says so."""
+    suffix, codec = SOUNDS[sound]
+    extra = {"options": {"strict": "-2"}} if codec == "vorbis" else {}
+    source = write_clip(tmp_path / f"in{suffix}", audio=[Audio(codec, "eng" if suffix != ".avi" else None)], frames=10, **extra)
+    before = probe(source)
+    report = video(source, tmp_path / f"out{target}", "--bg", "green").ok().report
+    after = probe(tmp_path / f"out{target}")
+    assert len(after.audio) == 1
+    old, new = before.audio[0], after.audio[0]
+    assert new.language == old.language
+    assert abs(new.seconds - old.seconds) < Fraction(8, 100)
+    assert old.start is not None
+    assert new.start is not None
+    assert abs((new.start - after.times[0]) - (old.start - before.times[0])) < Fraction(3, 100)
+    if sound in HOLDS[target]:
+        assert new.codec == old.codec
+        assert new.sha256 == old.sha256
+        assert new.packets == old.packets
+        assert not any("audio" in note for note in report["notes"])
+    elif new.sha256 != old.sha256:
+        assert any("audio" in note for note in report["notes"]), report["notes"]
+
+
+@pytest.mark.parametrize("target", [".mp4", ".mov", ".mkv"])
+def test_every_audio_track_is_kept(tmp_path: Path, target: str) -> None:
+    """Three tracks with languages stay three tracks in the same order."""
+    tracks = [Audio("aac", "eng", pitch=300), Audio("ac3", "fra", pitch=400), Audio("aac", "deu", layout="mono", rate=44100)]
+    source = write_clip(tmp_path / "in.mkv", audio=tracks)
+    before = probe(source)
+    video(source, tmp_path / f"out{target}", "--bg", "green").ok()
+    after = probe(tmp_path / f"out{target}")
+    assert [(t.codec, t.language, t.sha256) for t in after.audio] == [(t.codec, t.language, t.sha256) for t in before.audio]
+
+
+def test_audio_longer_than_the_picture(tmp_path: Path) -> None:
+    """Sound that goes on after the last frame is not cut."""
+    source = write_clip(tmp_path / "in.mp4", audio=[Audio(seconds=2.0)], frames=6)
+    video(source, tmp_path / "out.mp4", "--bg", "green").ok()
+    assert probe(tmp_path / "out.mp4").audio[0].sha256 == probe(source).audio[0].sha256
+
+
+def test_audio_shorter_than_the_picture(tmp_path: Path) -> None:
+    """Pictures after the end of the sound are not cut."""
+    source = write_clip(tmp_path / "in.mp4", audio=[Audio(seconds=0.1)], frames=12)
+    video(source, tmp_path / "out.mp4", "--bg", "green").ok()
+    assert probe(tmp_path / "out.mp4").frames == 12
+    assert probe(tmp_path / "out.mp4").audio[0].sha256 == probe(source).audio[0].sha256
+
+
+def test_no_audio(tmp_path: Path) -> None:
+    """``--no-audio`` leaves the sound out, and a file without sound needs no option."""
+    source = write_clip(tmp_path / "in.mp4", audio=[Audio(), Audio()])
+    video(source, tmp_path / "out.mp4", "--bg", "green", "--no-audio").ok()
+    assert probe(tmp_path / "out.mp4").audio == ()
+    silent = write_clip(tmp_path / "silent.mp4")
+    video(silent, tmp_path / "silent_out.mp4", "--bg", "green").ok()
+    assert probe(tmp_path / "silent_out.mp4").audio == ()
+
+
+def test_beside_files_carry_no_sound(tmp_path: Path) -> None:
+    """The matte is a picture only."""
+    source = write_clip(tmp_path / "in.mp4", audio=[Audio()])
+    video(source, tmp_path / "out.mp4", "--bg", "green", "--matte", tmp_path / "matte.mp4").ok()
+    assert len(probe(tmp_path / "out.mp4").audio) == 1
+    assert probe(tmp_path / "matte.mp4").audio == ()
+
+
+@pytest.mark.parametrize(("kind", "codec"), [(".mkv", "subrip"), (".mkv", "ass"), (".mp4", "mov_text"), (".webm", "webvtt")])
+@pytest.mark.parametrize("target", [".mkv", ".mp4", ".mov", ".webm"])
+def test_subtitles_are_kept_where_the_container_can(tmp_path: Path, kind: str, codec: str, target: str) -> None:
+    """Same lines at the same times, or a note."""
+    source = write_clip(
+        tmp_path / f"in{kind}", codec="libvpx-vp9" if kind == ".webm" else "libx264", subtitles=[Subtitle(codec), Subtitle(codec, "fra")],
+        frames=12,
+    )  # fmt: skip
+    before = probe(source)
+    assert len(before.subtitles) == 2
+    report = video(source, tmp_path / f"out{target}", "--bg", "green").ok().report
+    after = probe(tmp_path / f"out{target}")
+    if target == ".webm" and codec != "webvtt":
+        assert len(after.subtitles) == 2 or any("subtitle" in note for note in report["notes"])
+        if not after.subtitles:
+            return
+    elif target == ".mkv":
+        assert [t.texts for t in after.subtitles] == [t.texts for t in before.subtitles] or codec == "mov_text"
+    assert [t.language for t in after.subtitles] == ["eng", "fra"]
+    for track in after.subtitles:
+        joined = b" ".join(track.texts)
+        assert b"line 0" in joined
+        assert b"line 1" in joined
+        assert b"Default" not in joined or codec == "ass"
+
+
+@pytest.mark.parametrize("target", [".mkv", ".mp4", ".mov", ".webm"])
+@pytest.mark.parametrize("kind", [".mkv", ".mp4", ".mov"])
+def test_chapters_are_kept(tmp_path: Path, kind: str, target: str) -> None:
+    """Names and places of chapters, and no stray tracks from them."""
+    chapters = [(0.0, 0.12, "First"), (0.12, 0.4, "Second")]
+    source = write_clip(tmp_path / f"in{kind}", chapters=chapters, frames=10, audio=[Audio()])
+    before = probe(source)
+    video(source, tmp_path / f"out{target}", "--bg", "green").ok()
+    after = probe(tmp_path / f"out{target}")
+    assert [title for *_, title in after.chapters] == ["First", "Second"]
+    for old, new in zip(before.chapters, after.chapters, strict=True):
+        assert abs(old[0] - new[0]) < Fraction(2, 1000)
+        assert abs(old[1] - new[1]) < Fraction(2, 1000)
+    assert after.subtitles == ()
+    # QuickTime files show their own chapter track as one more stream; there must be one at most.
+    assert after.streams.count("subtitle") <= 1
+
+
+@pytest.mark.parametrize("target", [".mkv", ".mp4", ".mov", ".webm"])
+def test_metadata_is_kept(tmp_path: Path, target: str) -> None:
+    """Tags of the file go on to the output."""
+    tags = {"title": "A title", "artist": "Somebody", "comment": "ünïcode — ok", "date": "2024-05-06"}
+    source = write_clip(tmp_path / "in.mp4", metadata=tags)
+    video(source, tmp_path / f"out{target}", "--bg", "green").ok()
+    after = probe(tmp_path / f"out{target}").metadata
+    for key, value in probe(source).metadata.items():
+        assert after.get(key) == value, key
+
+
+@pytest.mark.parametrize("target", [".mkv", ".mp4", ".mov"])
+@pytest.mark.parametrize("kind", [".mp4", ".mov", ".mkv"])
+def test_timecode_is_kept(tmp_path: Path, kind: str, target: str) -> None:
+    """Film tools find a clip's place by its timecode."""
+    source = write_clip(tmp_path / f"in{kind}", timecode="10:20:30:12", frames=4)
+    assert probe(source).timecode == "10:20:30:12"
+    video(source, tmp_path / f"out{target}", "--bg", "green").ok()
+    assert probe(tmp_path / f"out{target}").timecode == "10:20:30:12"
+
+
+@pytest.mark.parametrize("target", [".mkv", ".mp4", ".mov", ".webm"])
+@pytest.mark.parametrize("sar", [Fraction(4, 3), Fraction(8, 9)])
+def test_sample_aspect_ratio_is_kept(tmp_path: Path, target: str, sar: Fraction) -> None:
+    """Anamorphic pictures stay anamorphic."""
+    source = write_clip(tmp_path / "in.mkv", sar=sar, frames=3)
+    assert probe(source).sar == sar
+    video(source, tmp_path / f"out{target}", "--bg", "green").ok()
+    assert probe(tmp_path / f"out{target}").sar == sar
+
+
+@pytest.mark.parametrize("target", [".mkv", ".mp4", ".mov"])
+@pytest.mark.parametrize("rotation", [90, 180, 270])
+def test_rotation_is_kept(tmp_path: Path, target: str, rotation: int) -> None:
+    """Pictures stay as they are stored, and the tag that turns them stays too."""
+    source = write_clip(tmp_path / "in.mp4", size=(160, 96), rotation=rotation, frames=4)
+    before = probe(source)
+    assert before.rotation == rotation
+    front = tmp_path / f"front{target}"
+    video(source, tmp_path / f"out{target}", "--bg", "green", "--foreground", front, "--no-decontaminate").ok()
+    for path in (tmp_path / f"out{target}", front):
+        after = probe(path)
+        assert (after.rotation, after.size) == (rotation, (160, 96))
+    assert numbers_of(front) == numbers_of(source) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("rotation", [90, 180, 270])
+def test_stills_of_a_rotated_video_are_upright(tmp_path: Path, rotation: int) -> None:
+    """A still has no tag, so it is turned itself."""
+    source = write_clip(tmp_path / "in.mp4", size=(160, 96), rotation=rotation, frames=2)
+    video(source, tmp_path / "out.%03d.png", "--bg", "green", "--foreground", tmp_path / "f.%03d.png", "--no-decontaminate").ok()
+    found = frames_of(tmp_path / "f.%03d.png") if False else []
+    import cv2
+
+    for index in (0, 1):
+        still = cv2.imread(str(tmp_path / f"f.{index + 1:03d}.png"))
+        assert still is not None
+        assert still.shape[:2] == ((160, 96) if rotation % 180 else (96, 160))
+        assert read_number(still) == index
+        expected = number_picture(person(index, still.shape[1], still.shape[0]), index)[:, :, ::-1]
+        assert np.abs(still.astype(float) - expected).mean() < 8
+    assert found == []
+
+
+def test_a_rotated_person_is_found_as_well_as_an_upright_one(tmp_path: Path) -> None:
+    """The network sees the picture upright: the matte of a turned file is the turned matte."""
+    upright = write_clip(tmp_path / "up.mp4", size=(160, 128), frames=3, numbered=False, content="person")
+    turned = write_clip(tmp_path / "turned.mp4", size=(128, 160), frames=3, numbered=False, content="person", rotation=90)
+    mattes = []
+    for source in (upright, turned):
+        target = tmp_path / f"{source.stem}.matte.mkv"
+        video(source, tmp_path / f"{source.stem}.out.mkv", "--bg", "green", "--matte", target).ok()
+        mattes.append(greys_of(target))
+    for straight, other in zip(*mattes, strict=True):
+        assert np.abs(np.rot90(other) - straight).mean() < 0.02
+
+
+@pytest.mark.parametrize("target", ["out.mp4", "out.mov", "out.mkv", "out.webm"])
+@pytest.mark.parametrize(("start", "duration", "expected"), [
+    (0.2, None, range(5, 20)), (0.0, 0.2, range(5)), (0.2, 0.2, range(5, 10)), (0.21, 0.2, range(6, 11)), (0.0, 99.0, range(20)),
+])  # fmt: skip
+def test_start_and_duration(tmp_path: Path, target: str, start: float, duration: float | None, expected: range) -> None:
+    """Exactly the frames asked for, with the sound that belongs to them."""
+    source = write_clip(
+        tmp_path / "in.mp4", frames=20, audio=[Audio("libopus")], options={"preset": "veryfast", "bf": "2", "g": "8"}, tags=BT709
+    )
+    front = tmp_path / f"front{Path(target).suffix}"
+    options = ["--start", str(start)] + ([] if duration is None else ["--duration", str(duration)])
+    report = video(source, tmp_path / target, "--bg", "green", "--foreground", front, "--no-decontaminate", *options).ok().report
+    after = probe(tmp_path / target)
+    assert report["frames_out"] == after.frames == len(expected)
+    assert numbers_of(front) == list(expected)
+    assert all(abs(step - Fraction(1, 25)) <= Fraction(1, 1000) for step in after.intervals)
+    assert len(after.audio) == 1
+    first = Fraction(expected[0], 25) - Fraction(str(start))
+    assert abs(after.times[0] - first) < Fraction(2, 1000) or abs(after.times[0]) < Fraction(2, 1000)
+    assert abs(after.audio[0].seconds - Fraction(len(expected), 25)) < Fraction(9, 100)
+    assert after.audio[0].start is not None
+    assert abs(after.audio[0].start - after.times[0]) < Fraction(8, 100)
+
+
+@pytest.mark.parametrize("name", ["in.mp4", "in.mkv", "in.ts", "in.avi", "in.webm"])
+def test_start_works_in_every_container(tmp_path: Path, name: str) -> None:
+    """Seeking lands on a keyframe or nowhere; the frames that come out are those asked for."""
+    source = write_clip(
+        tmp_path / name, codec="libvpx-vp9" if name.endswith("webm") else "libx264", frames=20,
+        options={} if name.endswith("webm") else {"g": "6", "bf": "0"},
+    )  # fmt: skip
+    front = tmp_path / "front.mkv"
+    video(source, tmp_path / "out.mkv", "--bg", "green", "--foreground", front, "--no-decontaminate", "--start", "0.4", "--duration", "0.2").ok()
+    assert numbers_of(front) == list(range(10, 15))
+
+
+def test_start_behind_the_end_is_refused(tmp_path: Path) -> None:
+    """Nothing is left to do: a usage error, and no file."""
+    source = write_clip(tmp_path / "in.mp4", frames=5)
+    video(source, tmp_path / "out.mp4", "--start", "60").refused(2, "start")
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_alpha_of_the_input_does_not_hurt(tmp_path: Path) -> None:
+    """An input with alpha of its own is matted like any other."""
+    source = write_clip(tmp_path / "in.mov", codec="prores_ks", pix_fmt="yuva444p10le", frames=3)
+    video(source, tmp_path / "out.mov").ok()
+    assert len(alpha_of(tmp_path / "out.mov")) == 3
