@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import av
+import cv2
+import numpy as np
 
 from streammat.backgrounds import Background
-from streammat.composite import Blender, premultiply
+from streammat.composite import Blender, full_scale
 from streammat.config import AlphaType
 from streammat.foreground import ForegroundEstimator
 from streammat.frame import Frame, Matte, Plane, planes_of
@@ -52,13 +54,24 @@ class Compositor:
         picture = _blank(frame)
         if content == "composite":
             assert self._background is not None
-            self._blender(colour, matte, self._background.planes(frame, matte), picture.planes, frame.layout)
-        elif content == "transparent" and self._premultiplied:
-            premultiply(colour, matte, frame.layout, frame.black, picture.planes)
+            behind = self._background.planes(frame, matte)
+            self._blender.blend(colour, matte, behind, frame.layout, picture.planes)
         else:
-            for target, plane in zip(picture.planes, colour, strict=True):
-                target[:] = plane
+            premultiplied = content == "transparent" and self._premultiplied
+            shown = matte if premultiplied else _around(matte)
+            self._blender.premultiply(colour, shown, frame.layout, frame.black, picture.planes)
         return picture
+
+
+def _around(matte: Matte) -> Matte:
+    """All that is within a few pixels of the subject.
+
+    Straight colour is kept as far as a resampler reaches beyond the matte's edge. Farther off there is black: who is
+    given a cut-out must not find the room in it.
+    """
+    reach = np.ones((17, 17), np.uint8)
+    near = cv2.dilate((matte.alpha > 0).astype(np.uint8), reach)
+    return Matte(near.astype(matte.alpha.dtype) * full_scale(matte.alpha))
 
 
 def _blank(frame: Frame) -> Frame:

@@ -22,8 +22,6 @@ from streammat.frame import Frame, Matte, Plane
 
 FloatArray = NDArray[np.float32]
 
-PURITY: Final = 8
-"""Cells count with alpha to this power: mixed ones hardly."""
 NEAR: Final = 2
 """Cells on each side of the near neighbourhood."""
 FAR: Final = 9
@@ -60,21 +58,27 @@ class ForegroundEstimator:
         y0, y1, x0, x1 = _around(band, FAR + 1)
         box = slice(y0, y1), slice(x0, x1)
         steps = [_step(plane, frame, cell) for plane in planes]
-        image = np.dstack([shrink(plane, fx, fy)[box] for plane, (fx, fy) in zip(planes, steps, strict=True)])
-        front, back = _guesses(image.astype(np.float32), weight[box])
+        weights = _purity(weight[box])
         result = tuple(plane.copy() for plane in planes)
         tiles = [tile[:4] for tile in runs(band[box], STRIP, GAP) if tile[4]]
         for index, (plane, (fx, fy)) in enumerate(zip(planes, steps, strict=True)):
             alpha = resize_alpha(matte, plane.shape)
             origin = slice(y0 * fy, y1 * fy), slice(x0 * fx, x1 * fx)
-            pair = cv2.merge([front[..., index], back[..., index]])
+            small = shrink(plane, fx, fy)[box].astype(np.float32)
+            front, back = (_spread(small, *pure) for pure in weights)
             views = plane[origin], alpha[origin], result[index][origin]
             for tile in tiles:
-                self._correct(*views, pair, tile, (fx, fy))
+                self._correct(*views, (front, back), tile, (fx, fy))
         return result
 
     def _correct(
-        self, plane: Plane, alpha: Plane, out: Plane, pair: FloatArray, tile: tuple[int, int, int, int], step: tuple[int, int]
+        self,
+        plane: Plane,
+        alpha: Plane,
+        out: Plane,
+        guesses: tuple[FloatArray, FloatArray],
+        tile: tuple[int, int, int, int],
+        step: tuple[int, int],
     ) -> None:
         """Writes the estimate for one tile of cells (y0, y1, x0, x1), each of ``step`` (x, y) pixels, to ``out``."""
         ty0, ty1, tx0, tx1 = tile
@@ -83,12 +87,12 @@ class ForegroundEstimator:
         source, target, opacity = plane[area], out[area], alpha[area]
         rows, columns = source.shape
         top, left = max(ty0 - 1, 0), max(tx0 - 1, 0)  # one more cell around, so that a part interpolates as the whole would
-        part = pair[top : ty1 + 1, left : tx1 + 1]
+        parts = [grid[top : ty1 + 1, left : tx1 + 1] for grid in guesses]
         inner = slice((ty0 - top) * fy, (ty0 - top) * fy + rows), slice((tx0 - left) * fx, (tx0 - left) * fx + columns)
-        size = (part.shape[1] * fx, part.shape[0] * fy)
+        size = (parts[0].shape[1] * fx, parts[0].shape[0] * fy)
         front, back = (
             cv2.resize(grid, size, self._take(name, (size[1], size[0])), interpolation=cv2.INTER_LINEAR)[inner]
-            for name, grid in (("front", part[..., 0]), ("back", part[..., 1]))
+            for name, grid in zip(("front", "back"), parts, strict=True)
         )
         share = self._take("share", (rows, columns))
         rest = self._take("rest", (rows, columns))
@@ -112,20 +116,31 @@ class ForegroundEstimator:
         return flat[:size].reshape(shape)
 
 
-def _guesses(image: FloatArray, alpha: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Smooth foreground and background colour, each (h, w, planes), from (h, w, planes) colours and (h, w) alpha 0..1."""
-    return _normalised(image, alpha**PURITY), _normalised(image, (1.0 - alpha) ** PURITY)
+def _purity(alpha: FloatArray) -> list[tuple[FloatArray, FloatArray, FloatArray]]:
+    """For foreground and background: weight of each cell, and its sums over the far and the near neighbourhood."""
+    result = []
+    for share in (alpha, 1.0 - alpha):
+        square = share * share
+        fourth = square * square
+        weight = fourth * fourth  # mixed cells hardly count
+        weight += np.float32(1e-6)
+        result.append((weight, *_neighbourhoods(weight)))
+    return result
 
 
-def _normalised(image: FloatArray, weight: FloatArray) -> FloatArray:
+def _spread(small: FloatArray, weight: FloatArray, far_weight: FloatArray, near_weight: FloatArray) -> FloatArray:
     """Weighted mean around each cell: the near neighbourhood, and the far one in the measure that the near one is empty."""
-    stack = np.dstack([image * weight[..., None], weight])
-    far, near = (cv2.blur(stack, (2 * r + 1, 2 * r + 1), borderType=cv2.BORDER_CONSTANT) for r in (FAR, NEAR))
-    tiny = np.float32(1e-6)
-    guess = (far[..., :-1] + tiny * image) / (far[..., -1:] + tiny)
-    trust = np.float32(TRUST)
-    mixed: FloatArray = (near[..., :-1] + trust * guess) / (near[..., -1:] + trust)
-    return mixed
+    far, near = _neighbourhoods(small * weight)
+    far /= far_weight
+    far *= np.float32(TRUST)
+    far += near
+    far /= near_weight + np.float32(TRUST)
+    return far
+
+
+def _neighbourhoods(values: FloatArray) -> tuple[FloatArray, FloatArray]:
+    far, near = (cv2.blur(values, (2 * r + 1, 2 * r + 1), borderType=cv2.BORDER_CONSTANT) for r in (FAR, NEAR))
+    return far, near
 
 
 def _cell(height: int, width: int, chroma: tuple[int, int]) -> int:

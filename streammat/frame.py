@@ -9,11 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import av
 import numpy as np
 from numpy.typing import NDArray
+
+Packet: TypeAlias = "av.Packet[Any]"
+"""A piece of another track, on its way past the picture."""
 
 Plane = NDArray[Any]
 """(h, w) uint8, or uint16 with the value in the low ``depth`` bits."""

@@ -12,15 +12,11 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import av
-
 from streammat.channel import Channel, Closed
-from streammat.frame import Frame, Matte
+from streammat.frame import Frame, Matte, Packet
 from streammat.sinks import Sink
 from streammat.sources import Source
 from streammat.stats import Report, StageClock
-
-Packet = av.Packet[Any]
 
 # Frames between two stages: enough to hide one slow frame, few enough for 4K.
 _CAPACITY = 3

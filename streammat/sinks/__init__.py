@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
-import av
-
-from streammat.frame import Frame, Matte
+from streammat.frame import Frame, Matte, Packet
 
 Content = Literal["composite", "transparent", "matte", "foreground"]
 """What a sink shows: the picture on its background, the picture with alpha, alpha as grey, the foreground's colour."""
@@ -29,7 +27,7 @@ class Sink(Protocol):
         """
         ...
 
-    def copy(self, packet: av.Packet[Any]) -> None:
+    def copy(self, packet: Packet) -> None:
         """Take a packet of a track that is handed on untouched."""
         ...
 

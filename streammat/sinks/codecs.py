@@ -37,7 +37,7 @@ def _x265(encode: EncodeOptions, alpha: bool) -> dict[str, str]:
 
 
 def _svtav1(encode: EncodeOptions, alpha: bool) -> dict[str, str]:
-    return {"preset": encode.preset or "10", "crf": str(30 if encode.crf is None else encode.crf)}
+    return {"preset": encode.preset or "8", "crf": str(30 if encode.crf is None else encode.crf)}
 
 
 def _vp9(encode: EncodeOptions, alpha: bool) -> dict[str, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 from av.video.reformatter import VideoReformatter
@@ -13,7 +12,7 @@ from av.video.reformatter import VideoReformatter
 from streammat.composite import alpha_plane
 from streammat.config import EncodeOptions
 from streammat.errors import OutputError
-from streammat.frame import Frame, Layout, Matte, Plane, layout_of, planes_of
+from streammat.frame import Frame, Layout, Matte, Packet, Plane, layout_of, planes_of
 from streammat.sinks import Content
 from streammat.sinks.codecs import choose_codec, choose_format, container_of
 from streammat.sinks.tracks import Tracks
@@ -64,8 +63,11 @@ class FileSink:
         self._converter = VideoReformatter()
         if layout.chroma != info.layout.chroma and not self._matte and not info.layout.rgb and not self._alpha:
             self.notes.append(f"{self._path.name}: stored as {self._format} (the input is {info.layout.name})")
-        # delay_moov: only a late header can hold the edit list that keeps B-frames' start exact.
-        options = {"movflags": "hybrid_fragmented+delay_moov"} if kind.muxer in ("mp4", "mov") else {}
+        # AAC begins before zero; by default a muxer would move every track to make room for that.
+        options = {"avoid_negative_ts": "disabled"}
+        if kind.muxer in ("mp4", "mov"):
+            # delay_moov: only a late header can hold the edit list that keeps B-frames' start exact.
+            options["movflags"] = "hybrid_fragmented+delay_moov"
         try:
             self._container = av.open(str(self.partial), "w", format=kind.muxer, options=options)
         except (av.FFmpegError, OSError) as error:
@@ -97,7 +99,7 @@ class FileSink:
         self._encode(image)
         self.frames += 1
 
-    def copy(self, packet: av.Packet[Any]) -> None:
+    def copy(self, packet: Packet) -> None:
         """Carry a packet of an audio or subtitle track along."""
         try:
             for ready in self._tracks.carry(packet):

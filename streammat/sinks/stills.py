@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import av
 import cv2
 import numpy as np
 from av.video.reformatter import VideoReformatter
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from streammat.composite import alpha_plane
 from streammat.errors import OutputError, UsageError
-from streammat.frame import Frame, Matte, layout_of, planes_of, swscale_matrix
+from streammat.frame import Frame, Matte, Packet, layout_of, planes_of, swscale_matrix
 from streammat.sinks import Content
 
 _COUNTER = re.compile(r"%0?(\d*)d|#+")
@@ -78,7 +77,7 @@ class StillsSink:
         write_whole(path, data.tobytes())
         self.frames += 1
 
-    def copy(self, packet: av.Packet[Any]) -> None:
+    def copy(self, packet: Packet) -> None:
         """Stills have no other tracks."""
 
     def close(self) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import av
 
-Packet = av.Packet[Any]
+from streammat.frame import Packet
+
 _TEXT_SUBTITLES = ("subrip", "srt", "text", "webvtt", "mov_text", "ass", "ssa")
 
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import av
 
-from streammat.frame import Colour, Frame, Layout
+from streammat.frame import Colour, Frame, Layout, Packet
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Source(Protocol):
         """What a user should know of the input; complete once iteration has ended."""
         ...
 
-    def __iter__(self) -> Iterator[Frame | av.Packet[Any]]:
+    def __iter__(self) -> Iterator[Frame | Packet]:
         """Every frame once.
 
         Raises:

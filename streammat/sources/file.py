@@ -7,16 +7,14 @@ import os
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 from av.video.reformatter import VideoReformatter
 
 from streammat.errors import InputError, UsageError
-from streammat.frame import Colour, Frame, Layout, layout_of, planes_of
+from streammat.frame import Colour, Frame, Layout, Packet, layout_of, planes_of
 from streammat.sources import StreamInfo
 
-Packet = av.Packet[Any]
 _MICROSECONDS = Fraction(1, 1_000_000)  # AV_TIME_BASE: the unit of a container's start and duration
 
 

@@ -1,0 +1,5 @@
+.PHONY: check test
+check: test
+	scripts/check
+test:
+	python -m pytest
