@@ -72,3 +72,33 @@ class Engine(Protocol):
     def close(self) -> None:
         """Free the backend's memory; safe to call twice."""
         ...
+
+
+def check_size(size: tuple[int, int]) -> None:
+    """Refuse a network input size that GFM cannot take.
+
+    Args:
+        size: (height, width) in pixels.
+
+    Raises:
+        EngineError: not two positive multiples of 32.
+    """
+    if len(size) != 2 or any(side <= 0 or side % 32 for side in size):
+        raise EngineError(f"network input (height, width) is {size}; expected two positive multiples of 32")
+
+
+def check_rgb(rgb: NDArray[np.uint8], size: tuple[int, int]) -> None:
+    """Refuse a batch that does not fit an engine.
+
+    Args:
+        rgb: what was given to ``infer``.
+        size: ``spec.size``.
+
+    Raises:
+        EngineError: the dtype is not uint8, the shape is not (N, height, width, 3), or the memory is not contiguous.
+    """
+    expected = f"expected uint8 (N, {size[0]}, {size[1]}, 3), C-contiguous"
+    if rgb.dtype != np.uint8 or rgb.ndim != 4 or rgb.shape[1:] != (*size, 3) or rgb.shape[0] < 1:
+        raise EngineError(f"engine input is {rgb.dtype} {rgb.shape}; {expected}")
+    if not rgb.flags.c_contiguous:
+        raise EngineError(f"engine input is not contiguous; {expected}; numpy.ascontiguousarray makes it so")

@@ -177,7 +177,10 @@ class GFM(nn.Module):
         Returns:
             Glance, focus and alpha at H/stride x W/stride.
         """
-        features = self.encoder((image - self.mean) / self.std)
+        return self.decode(self.encoder((image - self.mean) / self.std))
+
+    def decode(self, features: list[Tensor]) -> GFMOutput:
+        """Both decoders and the fusion; ``features`` are the encoder's maps, finest first."""
         glance = self.glance(features)
         if self.glance_scale > 1:
             glance = F.interpolate(glance, scale_factor=float(self.glance_scale), mode="bilinear", align_corners=False)

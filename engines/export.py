@@ -1,0 +1,113 @@
+"""Weights to one ONNX file: batch norms folded, input scaling inside, free batch, height and width.
+
+The contract of the file is that of `engines.base.Engine`: input ``rgb`` uint8 (N, H, W, 3), output ``alpha`` float32
+(N, H/2, W/2).
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from engines.backbones import ConvBN
+from engines.gfm import GFM
+
+OPSET = 17
+"""Old enough for every ONNX Runtime and OpenVINO that the package accepts."""
+_HALF_FROM = 256
+"""Weights with at least this many values are stored in half precision."""
+
+
+class ExportableMatte(nn.Module):
+    """A network as it is shipped: uint8 pictures in, alpha out, nothing left to fold.
+
+    Args:
+        model: in eval mode; copied.
+    """
+
+    centre: Tensor
+
+    def __init__(self, model: GFM) -> None:
+        super().__init__()
+        self.model = copy.deepcopy(model).eval().float()
+        for module in self.model.modules():
+            if isinstance(module, ConvBN):
+                module[0] = fuse_conv_bn_eval(module[0], module[1])
+                module[1] = nn.Identity()
+        self.register_buffer("centre", self.model.mean.clone())
+        # Division by the deviation moves into the first convolution. The mean cannot: zero padding follows it.
+        stem = self.model.encoder.stem[0]  # type: ignore[union-attr, index]
+        assert isinstance(stem, nn.Conv2d)
+        with torch.no_grad():
+            stem.weight.div_(self.model.std)
+            self.model.mean.zero_()
+            self.model.std.fill_(1.0)
+
+    def forward(self, rgb: Tensor) -> Tensor:
+        """uint8 (N, H, W, 3) to float32 (N, H/2, W/2)."""
+        image = rgb.permute(0, 3, 1, 2).float() - self.centre
+        features = self.model.encoder(image)
+        output = self.model.decode(features)
+        return output.alpha[:, 0]
+
+
+def export_onnx(model: GFM, path: Path, *, half_weights: bool = True) -> None:
+    """Write the ONNX file.
+
+    Args:
+        model: the network.
+        path: target; replaced atomically.
+        half_weights: store weights in half precision with a cast, which runtimes fold away on loading.
+    """
+    wrapped = ExportableMatte(model).eval()
+    partial = path.with_name(path.name + ".partial")
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        torch.onnx.export(
+            wrapped,
+            (torch.zeros(1, 64, 96, 3, dtype=torch.uint8),),
+            str(partial),
+            input_names=["rgb"],
+            output_names=["alpha"],
+            opset_version=OPSET,
+            dynamo=False,  # keeps Resize by constant scales; the other exporter computes sizes from shapes
+            dynamic_axes={
+                "rgb": {0: "batch", 1: "height", 2: "width"},
+                "alpha": {0: "batch", 1: "half_height", 2: "half_width"},
+            },
+        )
+    graph = onnx.load(partial)
+    partial.unlink()
+    if half_weights:
+        store_half(graph)
+    graph.producer_name, graph.producer_version, graph.doc_string = "streammat", "", ""
+    for node in graph.graph.node:
+        node.doc_string = ""
+    onnx.checker.check_model(graph, full_check=True)
+    onnx.save(graph, partial)
+    partial.replace(path)
+
+
+def store_half(graph: onnx.ModelProto) -> None:
+    """Replace large float32 initialisers by half ones behind a Cast, in place."""
+    casts: list[onnx.NodeProto] = []
+    for tensor in graph.graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < _HALF_FROM:
+            continue
+        values = numpy_helper.to_array(tensor).astype(np.float16)
+        name = tensor.name
+        tensor.CopyFrom(numpy_helper.from_array(values, name + ".half"))
+        casts.append(helper.make_node("Cast", [tensor.name], [name], name=name + ".cast", to=TensorProto.FLOAT))
+    nodes = list(graph.graph.node)
+    del graph.graph.node[:]
+    graph.graph.node.extend(casts + nodes)
