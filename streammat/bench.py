@@ -10,7 +10,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import count, islice
@@ -62,6 +61,7 @@ def run(
     Args:
         clip: what is shown, scaled to each size; None draws a moving figure in front of a textured wall.
         sizes: (height, width).
+        matting: which engine, precision and network size.
         frames: frames per round.
         rounds: each round measures everything once, in turn, so that a drifting clock hits all alike.
         background: as ``--bg``.
@@ -191,5 +191,5 @@ def _drawn(size: tuple[int, int]) -> Iterator[av.VideoFrame]:
         x = int(width * (0.5 + 0.08 * np.sin(index / 15)))
         cv2.ellipse(picture, (x, height), (width // 5, int(height * 0.45)), 0, 0, 360, (60, 40, 120), -1, cv2.LINE_AA)
         cv2.ellipse(picture, (x, int(height * 0.38)), (width // 14, height // 6), 0, 0, 360, (200, 160, 140), -1, cv2.LINE_AA)
-        noisy = cv2.add(picture, rng.integers(0, 6, picture.shape, np.uint8))
+        noisy = np.asarray(cv2.add(picture, rng.integers(0, 6, picture.shape, np.uint8)), np.uint8)
         yield av.VideoFrame.from_ndarray(noisy, format="rgb24").reformat(format="yuv420p")

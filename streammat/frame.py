@@ -40,9 +40,9 @@ class Layout:
     """The last plane is alpha, full range."""
 
     @property
-    def dtype(self) -> type[np.uint8] | type[np.uint16]:
+    def dtype(self) -> np.dtype[Any]:
         """uint8 for 8 bits, uint16 above."""
-        return np.uint8 if self.depth == 8 else np.uint16
+        return np.dtype(np.uint8 if self.depth == 8 else np.uint16)
 
     @property
     def colour_planes(self) -> int:
@@ -105,7 +105,7 @@ def planes_of(image: av.VideoFrame, layout: Layout) -> tuple[Plane, ...]:
     for index in range(layout.planes):
         plane = image.planes[index]
         height, width = layout.plane_shape(index, image.height, image.width)
-        flat = np.frombuffer(plane, layout.dtype)
+        flat = np.frombuffer(memoryview(plane), layout.dtype)
         step = plane.line_size // flat.itemsize
         views.append(flat[: step * height].reshape(height, step)[:, :width])
     return tuple(views)

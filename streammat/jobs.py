@@ -109,7 +109,7 @@ class ImageJob:
         UsageError, InputError, OutputError, EngineError: nothing has been changed then.
     """
 
-    def __init__(self, sources: list[str], target: str, matting: MattingOptions, composite: CompositeOptions, *, overwrite: bool):
+    def __init__(self, sources: list[str], target: str, matting: MattingOptions, composite: CompositeOptions, *, overwrite: bool) -> None:
         folder = Path(target)
         into_folder = len(sources) > 1 or target.endswith(("/", os.sep)) or folder.is_dir()
         if into_folder and folder.suffix.lower() in STILLS and not folder.is_dir():

@@ -30,7 +30,8 @@ def network_size(height: int, width: int, quality: Quality) -> tuple[int, int]:
     """Size of the network's input for an upright frame.
 
     Args:
-        height, width: the frame, in pixels.
+        height: of the frame, in pixels.
+        width: of the frame, in pixels.
         quality: ``fast``, ``balanced`` or ``best`` (5/13 of the frame, uncapped).
 
     Returns:
@@ -80,6 +81,6 @@ class Matting:
             interpolation="AREA",
             threads=1,
         )
-        rgb = np.ascontiguousarray(np.rot90(small.to_ndarray(), frame.rotation))
+        rgb = np.ascontiguousarray(np.rot90(small.to_ndarray(), frame.rotation), np.uint8)
         alpha = self.engine.infer(rgb[None])[0]
         return np.ascontiguousarray(np.rot90(alpha, -frame.rotation))

@@ -23,7 +23,7 @@ def image(
     sources: tuple[str, ...], target: str, *, background: str | None, fit: Any, alpha: Any, no_decontaminate: bool,
     engine: Any, precision: Any, quality: Any, threads: int, overwrite: bool, quiet: bool, as_json: bool,
 ) -> None:
-    """Cut the subject out of pictures: OUT is a file, or a folder that gets <stem>.png for each IN.
+    r"""Cut the subject out of pictures: OUT is a file, or a folder that gets <stem>.png for each IN.
 
     \b
     streammat image me.jpg me.png                    (transparent)

@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 @click.option("--duration", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Stop after so long.")
 @matting_options
 @output_options
-def video(  # noqa: PLR0913 - one parameter per option
+def video(
     source: str, target: str, *, background: str | None, fit: Any, alpha: Any, no_decontaminate: bool, codec: str | None,
     crf: int | None, preset: str | None, matte: str | None, foreground: str | None, no_audio: bool, start: float,
     duration: float | None, engine: Any, precision: Any, quality: Any, threads: int, overwrite: bool, quiet: bool,
     as_json: bool,
 ) -> None:
-    """Cut the subject out of the video IN and write OUT.
+    r"""Cut the subject out of the video IN and write OUT.
 
     \b
     streammat video in.mp4 out.mp4 --bg beach.jpg

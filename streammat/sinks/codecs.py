@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePath
 
 from streammat.config import EncodeOptions
@@ -20,40 +19,32 @@ class VideoCodec:
     formats: tuple[str, ...]
     """Pixel formats, the most widely playable first."""
     alpha_formats: tuple[str, ...]
-    options: Callable[[EncodeOptions, bool], dict[str, str]]
-    """(options, alpha) → the encoder's own options."""
+    options: dict[str, str]
+    """The encoder's own options, whatever is asked for."""
+    crf: int | None = None
+    """Default constant quality; None: the codec has none."""
+    preset: tuple[str, str] | None = None
+    """The option that trades speed against size, and its default."""
+    alpha_options: dict[str, str] = field(default_factory=dict)
+    """Further options where alpha is written."""
 
+    def encoder_options(self, encode: EncodeOptions, *, alpha: bool) -> dict[str, str]:
+        """What the encoder is opened with.
 
-def _x26x(crf: int) -> Callable[[EncodeOptions, bool], dict[str, str]]:
-    def options(encode: EncodeOptions, alpha: bool) -> dict[str, str]:
-        return {"preset": encode.preset or "veryfast", "crf": str(crf if encode.crf is None else encode.crf)}
-
-    return options
-
-
-def _x265(encode: EncodeOptions, alpha: bool) -> dict[str, str]:
-    # x265 prints its banner to stderr by itself, past FFmpeg's log level.
-    return _x26x(22)(encode, alpha) | {"x265-params": "log-level=error"}
-
-
-def _svtav1(encode: EncodeOptions, alpha: bool) -> dict[str, str]:
-    return {"preset": encode.preset or "8", "crf": str(30 if encode.crf is None else encode.crf)}
-
-
-def _vp9(encode: EncodeOptions, alpha: bool) -> dict[str, str]:
-    options = {"crf": str(24 if encode.crf is None else encode.crf), "b:v": "0", "row-mt": "1", "tile-columns": "1"}
-    options |= {"deadline": "realtime", "cpu-used": encode.preset or "6"}
-    # An alternative reference frame is a packet without a picture; the alpha layer cannot follow it.
-    return options | ({"auto-alt-ref": "0"} if alpha else {})
-
-
-def _prores(encode: EncodeOptions, alpha: bool) -> dict[str, str]:
-    return {"profile": "4444" if alpha else encode.preset or "hq", "vendor": "apl0"} | ({"alpha_bits": "16"} if alpha else {})
-
-
-def _ffv1(encode: EncodeOptions, alpha: bool) -> dict[str, str]:
-    # Version 3 with slices: every core is used, and each slice carries a checksum.
-    return {"level": "3", "slices": "4", "slicecrc": "1", "g": "1"}
+        Raises:
+            UsageError: ``crf`` or ``preset`` is given and this codec has none.
+        """
+        options = self.options | (self.alpha_options if alpha else {})
+        if encode.crf is not None and self.crf is None:
+            raise UsageError(f"--crf: {self.name} has no constant quality; leave it out")
+        if encode.preset is not None and self.preset is None:
+            raise UsageError(f"--preset: {self.name} has no presets; leave it out")
+        if self.crf is not None:
+            options["crf"] = str(self.crf if encode.crf is None else encode.crf)
+        if self.preset is not None:
+            name, default = self.preset
+            options[name] = encode.preset or default
+        return options
 
 
 _YUV8 = ("yuv420p", "yuv422p", "yuv444p")
@@ -64,17 +55,43 @@ _YUV16 = ("yuv420p16le", "yuv422p16le", "yuv444p16le")
 CODECS: dict[str, VideoCodec] = {
     codec.name: codec
     for codec in (
-        VideoCodec("h264", "libx264", _YUV8 + _YUV10, (), _x26x(20)),
-        VideoCodec("hevc", "libx265", _YUV8 + _YUV10 + _YUV12, (), _x265),
-        VideoCodec("av1", "libsvtav1", ("yuv420p", "yuv420p10le"), (), _svtav1),
-        VideoCodec("vp9", "libvpx-vp9", _YUV8 + _YUV10 + _YUV12, ("yuva420p",), _vp9),
-        VideoCodec("prores", "prores_ks", ("yuv422p10le", "yuv444p10le"), ("yuva444p10le",), _prores),
+        VideoCodec("h264", "libx264", _YUV8 + _YUV10, (), {}, crf=20, preset=("preset", "veryfast")),
+        VideoCodec(
+            "hevc",
+            "libx265",
+            _YUV8 + _YUV10 + _YUV12,
+            (),
+            {"x265-params": "log-level=error"},  # x265 prints its banner past FFmpeg's log level
+            crf=22,
+            preset=("preset", "veryfast"),
+        ),
+        VideoCodec("av1", "libsvtav1", ("yuv420p", "yuv420p10le"), (), {}, crf=30, preset=("preset", "8")),
+        VideoCodec(
+            "vp9",
+            "libvpx-vp9",
+            _YUV8 + _YUV10 + _YUV12,
+            ("yuva420p",),
+            {"b:v": "0", "row-mt": "1", "tile-columns": "1", "deadline": "realtime"},
+            crf=24,
+            preset=("cpu-used", "6"),
+            # An alternative reference frame is a packet without a picture; the alpha layer cannot follow it.
+            alpha_options={"auto-alt-ref": "0"},
+        ),
+        VideoCodec(
+            "prores",
+            "prores_ks",
+            ("yuv422p10le", "yuv444p10le"),
+            ("yuva444p10le",),
+            {"profile": "hq", "vendor": "apl0"},
+            alpha_options={"profile": "4444", "alpha_bits": "16"},
+        ),
         VideoCodec(
             "ffv1",
             "ffv1",
             (*_YUV8, *_YUV10, *_YUV12, *_YUV16, "gbrp16le", "gray", "gray16le"),
             ("yuva420p", "yuva422p", "yuva444p", "yuva420p10le", "yuva422p10le", "yuva444p10le", "yuva444p16le", "gbrap16le"),
-            _ffv1,
+            # Version 3 with slices: every core is used, and each slice carries a checksum.
+            {"level": "3", "slices": "4", "slicecrc": "1", "g": "1"},
         ),
     )
 }
@@ -172,7 +189,7 @@ def choose_format(codec: VideoCodec, layout: Layout, size: tuple[int, int], *, a
     names = codec.alpha_formats if alpha else codec.formats
     if grey and not alpha and "gray" in names:
         return "gray" if layout.depth == 8 else "gray16le"
-    candidates = [found for name in names if (found := layout_of(name)) is not None and not (found.planes == 1)]
+    candidates = [found for name in names if (found := layout_of(name)) is not None and found.planes != 1]
     height, width = size
     odd_is_fine = codec.name in ("vp9", "ffv1")
     # RGB pictures go into the playable 4:2:0 unless the codec keeps RGB; grey mattes need no chroma at all.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from streammat.composite import alpha_plane
@@ -20,6 +22,12 @@ from streammat.sources import StreamInfo
 
 # ISO/IEC 23091-2 code of each RGB matrix: no YUV matrix at all.
 _RGB_MATRIX = 0
+# Tags that describe the file they were in rather than the film.
+_OWN_TAGS = {
+    "encoder", "major_brand", "minor_version", "compatible_brands", "duration", "handler_name", "vendor_id", "alpha_mode",
+    "bps", "number_of_frames", "number_of_bytes", "_statistics_tags", "_statistics_writing_app",
+    "_statistics_writing_date_utc",
+}
 
 
 class FileSink:
@@ -73,7 +81,7 @@ class FileSink:
         except (av.FFmpegError, OSError) as error:
             raise OutputError(f"{path}: cannot be created ({_reason(error)}); check that the folder exists and may be written") from error
         try:
-            self._stream = self._add_video(codec.encoder, codec.options(encode, self._alpha), info)
+            self._stream = self._add_video(codec.encoder, codec.encoder_options(encode, alpha=self._alpha), info)
             self._tracks = Tracks(self._container, info.passengers if tracks else (), kind.audio, self._path.name)
             self.notes += self._tracks.notes
             self._tag(info)
@@ -139,7 +147,8 @@ class FileSink:
     def _add_video(self, encoder: str, options: dict[str, str], info: StreamInfo) -> av.VideoStream:
         # The average of a variable rate can be anything; encoders want a plausible one for their rate control.
         rate = info.rate if Fraction(1, 10) <= info.rate <= 1000 else Fraction(30)
-        stream: av.VideoStream = self._container.add_stream(encoder, rate=rate, options=options)
+        stream = self._container.add_stream(encoder, rate=rate, options=options)
+        assert isinstance(stream, av.VideoStream)
         stream.height, stream.width = info.size
         stream.pix_fmt = self._format
         context = stream.codec_context
@@ -172,10 +181,8 @@ class FileSink:
         return 2 if info.layout.name.startswith("yuvj") else info.colour.range
 
     def _tag(self, info: StreamInfo) -> None:
-        own = ("encoder", "major_brand", "minor_version", "compatible_brands")
-        self._container.metadata.update({key: value for key, value in info.metadata.items() if key.lower() not in own})
-        own = ("encoder", "duration", "handler_name", "vendor_id", "alpha_mode")
-        kept = {key: value for key, value in info.stream_metadata.items() if key.lower() not in own and "statistics" not in key.lower()}
+        self._container.metadata.update({key: value for key, value in info.metadata.items() if key.lower() not in _OWN_TAGS})
+        kept = {key: value for key, value in info.stream_metadata.items() if key.lower() not in _OWN_TAGS}
         self._stream.metadata.update(kept)
         if self._alpha:
             self._stream.metadata["alpha_mode"] = "1"
@@ -231,25 +238,19 @@ class FileSink:
 
     def _failed(self, error: Exception) -> OutputError:
         """Close what can be closed and say where the rest is."""
-        try:
+        with suppress(av.FFmpegError, OSError):  # the first error is the one to tell
             self._container.close()
-        except (av.FFmpegError, OSError):
-            pass  # the first error is the one to tell
         kept = f"what was done is kept as {self.partial}" if self.partial.exists() else "nothing was kept"
         return OutputError(f"{self._path}: cannot be written after {self.frames} frames ({_reason(error)}); {kept}")
 
     def _drop(self) -> None:
-        try:
+        with suppress(av.FFmpegError, OSError):  # it goes away in any case
             self._container.close()
-        except (av.FFmpegError, OSError):
-            pass  # it goes away in any case
         self.partial.unlink(missing_ok=True)
 
 
 def _limited(alpha: Plane, depth: int) -> Plane:
     """Full-range values 0..2^depth-1 as limited-range luma, rounded."""
-    import numpy as np
-
     top = (1 << depth) - 1
     table = np.arange(top + 1, dtype=np.float64) * ((219 << (depth - 8)) / top) + (16 << (depth - 8))
     return np.rint(table).astype(alpha.dtype)[alpha]

@@ -99,6 +99,7 @@ class Tracks:
                 self._tracks[stream.index] = _Copied(output)
             elif stream.type == "audio":
                 output = container.add_stream(audio_encoder, rate=_rate_for(audio_encoder, stream.rate))
+                assert isinstance(output, av.AudioStream)
                 output.codec_context.layout = stream.layout.name if stream.layout.nb_channels <= 8 else "stereo"
                 self._tracks[stream.index] = _TranscodedAudio(output, stream)
                 self.notes.append(f"{name}: audio track {stream.index} ({kind}) becomes {output.codec_context.name}; the container cannot hold it")

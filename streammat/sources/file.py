@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -46,12 +46,13 @@ class FileSource:
             if self._start:
                 target = int((self._origin + self._start) / _MICROSECONDS)
                 self._container.seek(target, backward=True)
-            self._decoder = self._make_decoder()
+            self._note_own_alpha()
             self._packets = 0
             self._damaged = 0
             self._repaired = 0
             self._last_pts: int | None = None
             self._index = 0
+            self._shape: tuple[tuple[int, int], str] | None = None  # (height, width) and format of every frame
             self._reached = Fraction(0)
             self._items = self._decode()
             self._pending: list[Frame | Packet] = []
@@ -85,7 +86,7 @@ class FileSource:
             raise InputError(f"{self._path}: no video in it (found: {kinds}); expected a file with a video track")
         stream = streams[0]
         if stream.codec_context is None:
-            raise InputError(f"{self._path}: its video codec is not known to this FFmpeg; convert it, for instance to H.264")
+            raise InputError(f"{self._path}: FFmpeg does not know its video codec; convert it, such as to H.264")  # type: ignore[unreachable]
         if len(streams) > 1:
             self.notes.append(f"{len(streams)} video tracks found, the first is used")
         # Frame threads for files: the default (slices) is slower wherever a frame is one slice.
@@ -106,12 +107,11 @@ class FileSource:
                 self.notes.append(f"track {stream.index} (attachment) is left out")
         return tuple(kept)
 
-    def _make_decoder(self) -> av.VideoCodecContext | None:
-        """A decoder of our own where FFmpeg's first choice loses something; None for the stream's own."""
-        name = self._stream.codec_context.name
-        if "alpha_mode" in self._stream.metadata and name in ("vp8", "vp9"):
+    def _note_own_alpha(self) -> None:
+        pixels = self._stream.codec_context.format
+        has_alpha = pixels is not None and len(pixels.components) in (2, 4) and not pixels.has_palette
+        if has_alpha or "alpha_mode" in self._stream.metadata:
             self.notes.append("the input's own alpha is not used")
-        return None
 
     def _peek(self) -> Frame:
         for item in self._items:
@@ -161,7 +161,7 @@ class FileSource:
 
     # -- decoding -----------------------------------------------------------------------------------------------
 
-    def _decode(self) -> Iterator[Frame | Packet]:
+    def _decode(self) -> Generator[Frame | Packet]:
         """Frames, and the other tracks' packets where they lie between them."""
         wanted = (self._stream, *self._passengers)
         open_ends = {stream.index for stream in wanted if stream.type != "subtitle"}
@@ -219,6 +219,7 @@ class FileSource:
             if pts < shift:
                 return None
             pts -= shift
+        rotation = round(image.rotation / 90) % 4
         image, layout = self._to_planar(image)
         colour = Colour(image.colorspace, image.color_primaries, image.color_trc, image.color_range)
         frame = Frame(
@@ -230,35 +231,37 @@ class FileSource:
             duration=image.duration or 0,
             index=self._index,
             planes=planes_of(image, layout),
-            rotation=round(image.rotation / 90) % 4,
+            rotation=rotation,
         )
         self._index += 1
         return frame
 
     def _to_planar(self, image: av.VideoFrame) -> tuple[av.VideoFrame, Layout]:
         """The picture itself where its format is one that we work in, else converted to the nearest that is."""
-        first = self.info if hasattr(self, "info") else None
         name = image.format.name
-        layout = layout_of(name)
-        target = name if layout is not None and not layout.alpha and layout.planes == 3 else _working_format(image.format)
         size = (image.height, image.width)
-        if first is not None:
-            # A stream may change its size or format midway; an output cannot.
-            if size != first.size:
-                self._note_once(f"the picture changes its size midway; all frames are scaled to {first.size[1]}x{first.size[0]}")
-            target = first.layout.name
-        height, width = first.size if first else size
-        if target != name or (height, width) != size:
-            converted = self._converter.reformat(
-                image, width, height, target, dst_colorspace=image.colorspace, threads=1,
-                interpolation="BICUBIC",
-            )
-            converted.pts, converted.time_base = image.pts, image.time_base
-            converted.duration = image.duration
-            image = converted
+        if self._shape is None:
+            known = layout_of(name)
+            fits = known is not None and not known.alpha and known.planes == 3
+            self._shape = (size, name if fits else _working_format(image.format))
+        (height, width), target = self._shape
+        if size != (height, width):
+            # A stream may change its size midway; an output cannot.
+            self._note_once(f"the picture changes its size midway; all frames are scaled to {width}x{height}")
         layout = layout_of(target)
         assert layout is not None
-        return image, layout
+        if target == name and size == (height, width):
+            return image, layout
+        # swscale takes grey and RGB as full range and makes limited-range YUV of grey.
+        grey = len(image.format.components) < 3
+        full = layout.rgb or image.color_range == 2
+        converted = self._converter.reformat(
+            image, width, height, target, dst_color_range=2 if full and not grey else 1, interpolation="BICUBIC", threads=1
+        )
+        converted.color_range = 2 if full and not grey else 1
+        converted.color_primaries, converted.color_trc = image.color_primaries, image.color_trc
+        converted.duration = image.duration
+        return converted, layout
 
     def _shift(self, packet: Packet) -> Fraction:
         """Move a passing packet to the output's clock and return its time in seconds."""
