@@ -12,6 +12,7 @@ from engines.models import ModelFiles
 
 BACKENDS = {"openvino": "pip install 'streammat[openvino]'", "onnxruntime": "pip install onnxruntime"}
 """Module name and cure, fastest first."""
+_AVX512_VNNI, _NEON_DOTPROD = 23, 101  # OpenCV's numbers of CPU features; Python has no names for them
 PRECISIONS = ("fp32", "int8")
 DEFAULT_SIZE = (288, 512)
 """Network input (height, width): a 16:9 picture on a laptop."""
@@ -110,12 +111,12 @@ def int8_feature() -> str | None:
             flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").split()
         except OSError:  # not Linux
             flags = []
-        if "avx512_vnni" in flags or cv2.checkHardwareSupport(cv2.CPU_AVX512_CLX):
+        if "avx512_vnni" in flags or cv2.checkHardwareSupport(_AVX512_VNNI):
             return "AVX-512 VNNI"
         return "AVX-VNNI" if "avx_vnni" in flags else None
     if platform.machine().lower() in ("arm64", "aarch64"):
         apple = platform.system() == "Darwin"
-        if apple or cv2.checkHardwareSupport(cv2.CPU_NEON_DOTPROD):
+        if apple or cv2.checkHardwareSupport(_NEON_DOTPROD):
             return "Arm dot products"
     return None
 

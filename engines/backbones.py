@@ -51,6 +51,7 @@ class InvertedResidual(nn.Module):
         self.project = ConvBN(hidden, cout, 1, act=None)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Float (N, cin, h, w) to (N, cout, h/stride, w/stride)."""
         y: Tensor = self.project(self.depthwise(self.expand(x)))
         return x + y if self.shortcut else y
 
@@ -83,6 +84,7 @@ class MobileNetV2(nn.Module):
         self.blocks = nn.ModuleList(blocks)
 
     def forward(self, x: Tensor) -> list[Tensor]:
+        """Maps of strides 2 to 32, finest first; ``x`` is already scaled."""
         x = self.stem(x)
         features: list[Tensor] = []
         for index, block in enumerate(self.blocks):

@@ -41,11 +41,14 @@ class ExportableMatte(nn.Module):
         self.model = copy.deepcopy(model).eval().float()
         for module in self.model.modules():
             if isinstance(module, ConvBN):
-                module[0] = fuse_conv_bn_eval(module[0], module[1])
+                conv, norm = module[0], module[1]
+                assert isinstance(conv, nn.Conv2d)
+                assert isinstance(norm, nn.BatchNorm2d)
+                module[0] = fuse_conv_bn_eval(conv, norm)
                 module[1] = nn.Identity()
         self.register_buffer("centre", self.model.mean.clone())
         # Division by the deviation moves into the first convolution. The mean cannot: zero padding follows it.
-        stem = self.model.encoder.stem[0]  # type: ignore[union-attr, index]
+        stem = self.model.encoder.stem[0]  # type: ignore[index]
         assert isinstance(stem, nn.Conv2d)
         with torch.no_grad():
             stem.weight.div_(self.model.std)

@@ -80,6 +80,7 @@ class PyramidPooling(nn.Module):
         self.merge = ConvBN(width, width, 3)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Same height and width out as in."""
         x = self.reduce(x)
         grid = F.interpolate(x, size=(self.GRID, self.GRID), mode="bilinear", align_corners=False)
         total = x
@@ -110,6 +111,7 @@ class MergeBlock(nn.Module):
         self.convs = nn.Sequential(*(ConvBN(width, width, 3) for _ in range(convs)))
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        """(N, cin, h, w) and the encoder's (N, skip, 2h, 2w) to (N, width, 2h, 2w)."""
         up = F.interpolate(self.reduce(x), scale_factor=2.0, mode="bilinear", align_corners=False)
         out: Tensor = self.convs(F.relu(up + self.lateral(skip)))
         return out
@@ -123,12 +125,12 @@ class Decoder(nn.Module):
         self.context = context
         skips = tuple(reversed(channels[:-1]))
         self.levels = nn.ModuleList(
-            MergeBlock(plan.widths[i], skips[i], plan.widths[i + 1], plan.convs[i + 1])
-            for i in range(len(plan.widths) - 1)
+            MergeBlock(plan.widths[i], skips[i], plan.widths[i + 1], plan.convs[i + 1]) for i in range(len(plan.widths) - 1)
         )
         self.head = nn.Conv2d(plan.widths[-1], outputs, 3, padding=1)
 
     def forward(self, features: list[Tensor]) -> Tensor:
+        """All maps of the encoder, finest first, to (N, outputs, h, w) at the finest level of the plan."""
         x = self.context(features[-1])
         for index, level in enumerate(self.levels):
             x = level(x, features[-2 - index])

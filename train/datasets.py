@@ -143,9 +143,9 @@ class MattingDataset:
         for number in range(count):
             subject = first if number == 0 else self._subject(rng)
             colour, alpha = self._placed(rng, subject, height, width)
-            colour = _match_brightness(rng, jitter_colour(rng, colour, 0.6), alpha, background)
+            lit = _match_brightness(rng, jitter_colour(rng, colour, 0.6), alpha, background)
             a = alpha.astype(np.float32) / 255.0
-            picture += a[:, :, None] * (colour - picture)
+            picture += a[:, :, None] * (lit - picture)
             total = a + total * (1.0 - a)
         safe = np.maximum(total, 1e-3)[:, :, None]
         foreground = (picture - (1.0 - total[:, :, None]) * background) / safe
@@ -244,9 +244,7 @@ def warp(
         ]
     )
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(np.ascontiguousarray(plane), matrix, (width, height), flags=flags, borderMode=border).astype(
-        np.uint8
-    )
+    return cv2.warpAffine(np.ascontiguousarray(plane), matrix, (width, height), flags=flags, borderMode=border).astype(np.uint8)
 
 
 def _place(rng: Rng, middle: float, crop: float, extent: float, limit: int) -> float:
@@ -266,7 +264,8 @@ def _match_brightness(rng: Rng, colour: Image, alpha: Image, background: NDArray
 
 
 def _to_uint8(values: Any) -> Image:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    result: Image = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return result
 
 
 def _read(path: Path) -> Image:

@@ -76,7 +76,8 @@ def predict_picture(predict: Predict, rgb: NDArray[np.uint8], size: tuple[int, i
     """
     small = cv2.resize(rgb, (size[1], size[0]), interpolation=cv2.INTER_AREA).astype(np.uint8)
     alpha = predict(small[None])[0]
-    return cv2.resize(alpha, (rgb.shape[1], rgb.shape[0]), interpolation=cv2.INTER_LINEAR).astype(np.float32)
+    full: NDArray[np.float32] = cv2.resize(alpha, (rgb.shape[1], rgb.shape[0]), interpolation=cv2.INTER_LINEAR)
+    return full
 
 
 def evaluate(open_predict: Callable[[tuple[int, int]], Predict], pairs: Iterable[Pair]) -> Scores:
@@ -105,9 +106,7 @@ def evaluate(open_predict: Callable[[tuple[int, int]], Predict], pairs: Iterable
             networks[size] = open_predict(size)
         alpha = predict_picture(networks[size], np.ascontiguousarray(bgr[:, :, ::-1]).astype(np.uint8), size)
         truth = label.astype(np.float32) / 255.0
-        rows.append(
-            (metrics.iou(alpha, truth), metrics.mad(alpha, truth), metrics.mse(alpha, truth), metrics.sad(alpha, truth))
-        )
+        rows.append((metrics.iou(alpha, truth), metrics.mad(alpha, truth), metrics.mse(alpha, truth), metrics.sad(alpha, truth)))
     if not rows:
         raise ValueError("no pictures to evaluate on")
     means = np.mean(rows, axis=0)

@@ -57,8 +57,9 @@ def train(
     model = GFM(config.network)
     if imagenet is not None:
         model.encoder.load_gluon(imagenet)  # type: ignore[operator]
-    model = model.to(memory_format=torch.channels_last).train()
-    average = copy.deepcopy(model).eval().requires_grad_(False)
+    nn.Module.to(model, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.train()
+    average: GFM = copy.deepcopy(model).eval().requires_grad_(False)
     optimizer = make_optimizer(model, config)
     checkpoint = out / "checkpoint.pt"
     step, elapsed = 0, 0.0
@@ -103,9 +104,7 @@ def train_step(
     with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
         # A permuted NHWC tensor already is channels-last in memory.
         output = model(image.permute(0, 3, 1, 2).float())
-    target, difference = (
-        F.avg_pool2d(plane.unsqueeze(1).float() / 255.0, model.stride) for plane in (alpha, contrast)
-    )
+    target, difference = (F.avg_pool2d(plane.unsqueeze(1).float() / 255.0, model.stride) for plane in (alpha, contrast))
     parts = gfm_loss(output, target, difference, model.stride)
     optimizer.zero_grad(set_to_none=True)
     parts.total.backward()  # type: ignore[no-untyped-call]
@@ -215,8 +214,7 @@ class _Batches(Sampler[list[tuple[int, int, int]]]):
 
 def _collate(samples: Sequence[Sample]) -> tuple[Tensor, ...]:
     return tuple(
-        torch.from_numpy(np.stack([getattr(sample, name) for sample in samples]))
-        for name in ("rgb", "alpha", "contrast")
+        torch.from_numpy(np.stack([getattr(sample, name) for sample in samples])) for name in ("rgb", "alpha", "contrast")
     )
 
 

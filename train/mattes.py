@@ -94,7 +94,8 @@ def matte_from_mask(rgb: NDArray[np.uint8], mask: NDArray[np.uint8], inside: flo
     soft = cv2.GaussianBlur(mask.astype(np.float64) / 255.0, (0, 0), 1.2)
     doubt = np.clip(np.abs(alpha - soft) * 2.0 - 0.8, 0.0, 0.5)
     alpha = np.where(unknown, alpha + doubt * (soft - alpha), alpha)
-    return np.clip(np.rint(alpha * 255.0), 0, 255).astype(np.uint8)
+    result: NDArray[np.uint8] = np.clip(np.rint(alpha * 255.0), 0, 255).astype(np.uint8)
+    return result
 
 
 def _prepare_one(job: tuple[str, str, str, str, float, float]) -> str:
@@ -113,7 +114,7 @@ def _prepare_one(job: tuple[str, str, str, str, float, float]) -> str:
     label = cv2.resize(label, size, interpolation=cv2.INTER_AREA)
     rgb = np.ascontiguousarray(bgr[:, :, ::-1])
     if inside > 0:
-        label = matte_from_mask(rgb, np.where(label > 127, 255, 0).astype(np.uint8), inside, outside)
+        label = matte_from_mask(rgb.astype(np.uint8, copy=False), np.where(label > 127, 255, 0).astype(np.uint8), inside, outside)
     foreground = estimate_foreground_ml(rgb / 255.0, label / 255.0)
     fg_bgr = np.clip(np.rint(foreground[:, :, ::-1] * 255.0), 0, 255).astype(np.uint8)
     cv2.imwrite(str(out / "alpha" / f"{stem}.png"), label)

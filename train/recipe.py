@@ -1,0 +1,147 @@
+"""What follows training: export, int8, parity, scores and the card, each a function of files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from engines.auto import PRECISIONS, installed_backends, open_engine
+from engines.checkpoint import load_network, save_network
+from engines.export import export_onnx
+from engines.gfm import GFM
+from engines.models import ModelFiles
+from engines.quantize import quantize_onnx
+from train.complexity import measure_complexity
+from train.config import DataConfig
+from train.datasets import MattingDataset
+from train.evaluate import Pair, Predict, Scores, evaluate, validation_sets
+
+CALIBRATION_SIZES = ((288, 512), (448, 320), (288, 384), (256, 256))
+CALIBRATION_PICTURES = 64
+_CALIBRATION_SEED = 99
+
+
+def model_files(folder: Path, name: str) -> ModelFiles:
+    """The pair of ONNX files as `export_model` names them, without digests."""
+    return ModelFiles(name, folder / f"{name}.fp32.onnx", folder / f"{name}.int8.onnx")
+
+
+def export_model(network: GFM, folder: Path, data: Path, cache: Path) -> ModelFiles:
+    """Write ``<name>.safetensors``, ``<name>.fp32.onnx`` and ``<name>.int8.onnx``.
+
+    Args:
+        network: trained.
+        folder: receives the files.
+        data: folder with backgrounds, for calibration.
+        cache: mattes, for calibration.
+
+    Returns:
+        The pair of ONNX files.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    save_network(network, folder / f"{network.name}.safetensors")
+    # What is shipped is what the half-precision weights give, so that weights and ONNX agree.
+    network = load_network(folder / f"{network.name}.safetensors")
+    files = model_files(folder, network.name)
+    assert files.int8 is not None
+    export_onnx(network, files.fp32)
+    with tempfile.TemporaryDirectory() as temporary:
+        full = Path(temporary) / "full.onnx"
+        export_onnx(network, full, half_weights=False)
+        quantize_onnx(full, files.int8, calibration_pictures(data, cache))
+    return files
+
+
+def calibration_pictures(data: Path, cache: Path) -> Iterator[NDArray[np.uint8]]:
+    """Training pictures of another seed, uint8 (1, H, W, 3): people at all sizes, animals, empty rooms."""
+    dataset = MattingDataset(data, cache, DataConfig(), _CALIBRATION_SEED)
+    for index in range(CALIBRATION_PICTURES):
+        yield dataset[(index, *CALIBRATION_SIZES[index % len(CALIBRATION_SIZES)])].rgb[None]
+
+
+def engine_opener(files: ModelFiles, backend: str, precision: str) -> Callable[[tuple[int, int]], Predict]:
+    """For `train.evaluate.evaluate`: an engine per input size."""
+    return lambda size: open_engine(files, backend, precision, size).infer
+
+
+def parity(network: GFM, files: ModelFiles, pictures: list[NDArray[np.uint8]]) -> dict[str, float]:
+    """Largest absolute difference of alpha between torch and each installed backend at fp32.
+
+    Args:
+        network: the weights that ``files`` were made from.
+        files: exported.
+        pictures: uint8 (1, H, W, 3).
+
+    Returns:
+        Difference by backend, 0..1.
+    """
+    network = network.eval()
+    worst = dict.fromkeys(installed_backends(), 0.0)
+    for rgb in pictures:
+        with torch.no_grad():
+            expected = network(torch.from_numpy(rgb).permute(0, 3, 1, 2).float()).alpha[:, 0].numpy()
+        for backend in worst:
+            engine = open_engine(files, backend, "fp32", (rgb.shape[1], rgb.shape[2]))
+            worst[backend] = max(worst[backend], float(np.abs(engine.infer(rgb) - expected).max()))
+            engine.close()
+    return worst
+
+
+def score(files: ModelFiles, data: Path, backend: str = "onnxruntime") -> dict[str, dict[str, Scores]]:
+    """Scores by precision and validation set."""
+    sets: dict[str, list[Pair]] = validation_sets(data)
+    return {
+        precision: {name: evaluate(engine_opener(files, backend, precision), pairs) for name, pairs in sets.items()}
+        for precision in PRECISIONS
+    }
+
+
+def write_card(files: ModelFiles, folder: Path, version: str, steps: int, scores: dict[str, dict[str, Scores]]) -> dict[str, Any]:
+    """Write ``<name>.json``: the card that programs read.
+
+    Args:
+        files: the exported pair.
+        folder: where they lie; the card goes beside them.
+        version: of the weights.
+        steps: optimiser steps they were trained for.
+        scores: as measured by `score`.
+
+    Returns:
+        The card.
+    """
+    assert files.int8 is not None
+    paths = {"fp32": files.fp32, "int8": files.int8, "weights": folder / f"{files.name}.safetensors"}
+    cost = measure_complexity(load_network(paths["weights"]), 288, 512)
+    card: dict[str, Any] = {
+        "name": files.name,
+        "version": version,
+        "files": {
+            kind: {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)} for kind, path in paths.items()
+        },
+        "input": {"name": "rgb", "dtype": "uint8", "shape": ["N", "H", "W", 3], "colour": "RGB", "multiple_of": 32},
+        "output": {"name": "alpha", "dtype": "float32", "shape": ["N", "H/2", "W/2"], "range": [0, 1]},
+        "licence": "research / non-commercial (training photographs are research-only)",
+        "parameters": cost.parameters,
+        "macs_288x512": cost.macs,
+        "training_steps": steps,
+        "metrics": {
+            precision: {name: {key: round(value, 5) for key, value in asdict(result).items()} for name, result in by_set.items()}
+            for precision, by_set in scores.items()
+        },
+    }
+    (folder / f"{files.name}.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    return card
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
