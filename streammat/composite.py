@@ -34,7 +34,7 @@ def bounds(mask: Plane) -> tuple[int, int, int, int]:
     return (y, y + h, x, x + w)
 
 
-def shrink(plane: NDArray[np.generic], fx: int, fy: int) -> NDArray[np.generic]:
+def shrink(plane: Plane, fx: int, fy: int) -> Plane:
     """Mean over blocks of ``fx`` by ``fy`` pixels (powers of two), of an (h, w) plane; blocks at the right and bottom
     that stick out are filled by repeating the last pixel. Returns (ceil(h / fy), ceil(w / fx)), same dtype.
 
@@ -119,13 +119,13 @@ class Blender:
         self._scratch: dict[tuple[str, type], Plane] = {}
         self._constant: dict[tuple[Layout, int, tuple[int, int]], tuple[Plane, ...]] = {}
 
-    def blend(
-        self, fg: Sequence[Plane], matte: Matte, bg: Sequence[Plane], layout: Layout, out: Sequence[Plane] | None = None
+    def __call__(
+        self, fg: Sequence[Plane], matte: Matte, bg: Sequence[Plane], out: Sequence[Plane] | None, layout: Layout
     ) -> tuple[Plane, ...]:
-        """``fg`` over ``bg`` with the matte's alpha.
+        """``fg`` over ``bg`` with the matte's alpha, written to ``out``, or to new planes if that is None; returns them.
 
         ``fg``, ``bg`` and ``out`` hold ``layout.colour_planes`` planes (an alpha plane after them is left alone), each of
-        the plane's own (h, w) and dtype; rows may be strided. ``out`` may be ``bg`` itself, and is made if not given.
+        the plane's own (h, w) and dtype; rows may be strided. ``out`` may be ``bg`` itself.
         Where alpha at the plane's size is 0 the result is ``bg`` bit for bit, where it is full it is ``fg``.
         """
         count = layout.colour_planes
@@ -155,7 +155,7 @@ class Blender:
             mid = 1 << (layout.depth - 1)
             values = [black if layout.rgb or index == 0 else mid for index in range(count)]
             self._constant[key] = tuple(np.full(plane.shape, value, plane.dtype) for plane, value in zip(fg, values, strict=False))
-        return self.blend(fg, matte, self._constant[key], layout, out)
+        return self(fg, matte, self._constant[key], out, layout)
 
     def _plane(self, fg: Plane, alpha: Plane, bg: Plane, out: Plane, box: tuple[int, int, int, int]) -> None:
         y0, y1, x0, x1 = box
@@ -186,10 +186,10 @@ class Blender:
 
 
 def blend(
-    fg: Sequence[Plane], matte: Matte, bg: Sequence[Plane], layout: Layout, out: Sequence[Plane] | None = None
+    fg: Sequence[Plane], matte: Matte, bg: Sequence[Plane], out: Sequence[Plane] | None, layout: Layout
 ) -> tuple[Plane, ...]:
-    """``Blender.blend`` without kept scratch memory, for single pictures."""
-    return Blender().blend(fg, matte, bg, layout, out)
+    """``Blender`` without kept scratch memory, for single pictures."""
+    return Blender()(fg, matte, bg, out, layout)
 
 
 def premultiply(

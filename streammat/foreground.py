@@ -11,7 +11,7 @@ correction is computed at full size, and only around soft pixels.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import cv2
 import numpy as np
@@ -38,7 +38,7 @@ class ForegroundEstimator:
     """Takes the background's colour out of soft edges, frame after frame, with the same scratch memory; one per thread."""
 
     def __init__(self) -> None:
-        self._buffers: dict[str, NDArray[Any]] = {}
+        self._buffers: dict[str, FloatArray] = {}
 
     def __call__(self, frame: Frame, matte: Matte) -> tuple[Plane, ...]:
         """Colour planes (no alpha plane) of the foreground, in the frame's layout.
@@ -140,7 +140,7 @@ def _spread(small: FloatArray, weight: FloatArray, far_weight: FloatArray, near_
 
 def _neighbourhoods(values: FloatArray) -> tuple[FloatArray, FloatArray]:
     far, near = (cv2.blur(values, (2 * r + 1, 2 * r + 1), borderType=cv2.BORDER_CONSTANT) for r in (FAR, NEAR))
-    return far, near
+    return far.astype(np.float32, copy=False), near.astype(np.float32, copy=False)
 
 
 def _cell(height: int, width: int, chroma: tuple[int, int]) -> int:

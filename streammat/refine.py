@@ -14,7 +14,7 @@ plain bilinear upsampling.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import cv2
 import numpy as np
@@ -43,7 +43,7 @@ class Refiner:
     """Upsamples alpha, frame after frame, with the same scratch memory; one per thread."""
 
     def __init__(self) -> None:
-        self._buffers: dict[str, NDArray[Any]] = {}
+        self._buffers: dict[str, FloatPlane] = {}
 
     def __call__(self, alpha: FloatPlane, frame: Frame) -> Matte:
         """The matte of ``frame`` from ``alpha``: (h, w) float32 0..1 over the whole picture, stored as the frame is.
@@ -81,15 +81,15 @@ class Refiner:
         luma: Plane, alpha: FloatPlane, band: NDArray[np.bool_], depth_top: float, blur: float
     ) -> tuple[FloatPlane, FloatPlane]:
         """(a, b) per cell of alpha = a I + b, with I in 0..1."""
-        image = cv2.GaussianBlur(luma.astype(np.float32), (0, 0), blur)
-        image *= np.float32(1.0 / depth_top)
+        image: FloatPlane = cv2.GaussianBlur(luma.astype(np.float32), (0, 0), blur).astype(np.float32, copy=False)
+        image *= 1.0 / depth_top
         window = (2 * RADIUS + 1, 2 * RADIUS + 1)
         mean_image = cv2.blur(image, window)
         mean_alpha = cv2.blur(alpha, window)
         covariance = cv2.blur(image * alpha, window) - mean_image * mean_alpha
         variance = cv2.blur(image * image, window) - mean_image * mean_image
-        slope = covariance / (variance + np.float32(EPSILON))
-        slope = cv2.blur(slope, (3, 3)) * band
+        slope: FloatPlane = cv2.blur(covariance / (variance + EPSILON), (3, 3)).astype(np.float32, copy=False)
+        slope *= band
         return slope, alpha - slope * image
 
     def _apply(
@@ -134,12 +134,13 @@ def _on_grid(alpha: FloatPlane, step: int, size: tuple[int, int], shape: tuple[i
     if alpha.shape == shape:
         return alpha
     if (shape[0] * step, shape[1] * step) == size:
-        grid = cv2.resize(alpha, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC)
+        grid: FloatPlane = cv2.resize(alpha, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC).astype(np.float32, copy=False)
     else:  # the last cells stick out of the picture, which a plain resize would squeeze in
         sx, sy = step * alpha.shape[1] / width, step * alpha.shape[0] / height
         inverse = np.array([[sx, 0, sx / 2 - 0.5], [0, sy, sy / 2 - 0.5]])
         flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-        grid = cv2.warpAffine(alpha, inverse, (shape[1], shape[0]), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        warped = cv2.warpAffine(alpha, inverse, (shape[1], shape[0]), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        grid = warped.astype(np.float32, copy=False)
     return np.clip(grid, 0.0, 1.0, out=grid)
 
 
@@ -159,7 +160,8 @@ def _around(band: NDArray[np.bool_], margin: int) -> tuple[int, int, int, int]:
 def _with_margin(grid: FloatPlane, cells: tuple[int, int, int, int], step: int) -> tuple[FloatPlane, tuple[slice, slice]]:
     """The cells with one more around them, and where the cells themselves lie once each is ``step`` pixels wide.
 
-    The margin makes a part interpolate as the whole would."""
+    The margin makes a part interpolate as the whole would.
+    """
     y0, y1, x0, x1 = cells
     top, left = max(y0 - 1, 0), max(x0 - 1, 0)
     part = grid[top : min(y1 + 1, grid.shape[0]), left : min(x1 + 1, grid.shape[1])]
