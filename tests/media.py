@@ -287,7 +287,8 @@ def _image(
 
 
 def _add_audio(out: Any, track: Audio) -> av.AudioStream:
-    stream = out.add_stream(track.codec, track.rate, layout=track.layout)
+    experimental = {"strict": "-2"} if track.codec == "vorbis" else {}
+    stream = out.add_stream(track.codec, track.rate, layout=track.layout, options=experimental)
     assert isinstance(stream, av.AudioStream)
     if track.language:
         stream.metadata["language"] = track.language
@@ -451,9 +452,7 @@ def probe(path: Path | str) -> Clip:
             size=(context.width, context.height),
             sar=video.sample_aspect_ratio,
             pix_fmt=context.pix_fmt or "",
-            tags=Tags(
-                int(context.color_primaries), int(context.color_trc), int(context.colorspace), int(context.color_range)
-            ),
+            tags=Tags(int(context.color_primaries), int(context.color_trc), int(context.colorspace), int(context.color_range)),
             rotation=round(first.rotation) % 360 if first else 0,
             rate=video.average_rate,
             audio=tuple(sums[s.index].track(s) for s in clip.streams.audio),

@@ -133,7 +133,9 @@ def test_variable_frame_rate_in_matroska(tmp_path: Path) -> None:
         assert probe(tmp_path / target).times == tuple(Fraction(t, 1000) for t in pts), target
 
 
-@pytest.mark.parametrize("rate", [Fraction(24000, 1001), Fraction(30000, 1001), Fraction(15), Fraction(60000, 1001), Fraction(120)])
+@pytest.mark.parametrize(
+    "rate", [Fraction(24000, 1001), Fraction(30000, 1001), Fraction(15), Fraction(60000, 1001), Fraction(120)]
+)
 def test_rates_are_exact(tmp_path: Path, rate: Fraction) -> None:
     """29.97 is not 30: rate and times are rationals all the way."""
     source = write_clip(tmp_path / "in.mp4", rate=rate, frames=6)
@@ -165,7 +167,11 @@ def test_colour_tags_are_kept(tmp_path: Path, tags: Tags, target: str) -> None:
     """Primaries, transfer, matrix and range are those of the input."""
     deep = tags.transfer in {16, 18}
     source = write_clip(
-        tmp_path / "in.mkv", codec="libx265" if deep else "libx264", pix_fmt="yuv420p10le" if deep else "yuv420p", tags=tags, frames=3
+        tmp_path / "in.mkv",
+        codec="libx265" if deep else "libx264",
+        pix_fmt="yuv420p10le" if deep else "yuv420p",
+        tags=tags,
+        frames=3,
     )
     assert probe(source).tags == tags
     video(source, tmp_path / target, "--bg", "#102030").ok()

@@ -8,7 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import video
-from media import BT709, Audio, Subtitle, alpha_of, frames_of, greys_of, number_picture, numbers_of, person, probe, read_number, write_clip
+from media import (
+    BT709,
+    Audio,
+    Subtitle,
+    alpha_of,
+    greys_of,
+    number_picture,
+    numbers_of,
+    person,
+    probe,
+    read_number,
+    still_of,
+    write_clip,
+)
 
 SOUNDS = {
     "aac": (".mp4", "aac"), "mp3": (".mp4", "libmp3lame"), "ac3": (".mp4", "ac3"), "opus": (".mkv", "libopus"),
@@ -30,8 +43,7 @@ HOLDS = {
 def test_audio_is_copied_where_the_container_can_hold_it(tmp_path: Path, sound: str, target: str) -> None:
     """Bit for bit the same packets; else one that plays, and a note that says so."""
     suffix, codec = SOUNDS[sound]
-    extra = {"options": {"strict": "-2"}} if codec == "vorbis" else {}
-    source = write_clip(tmp_path / f"in{suffix}", audio=[Audio(codec, "eng" if suffix != ".avi" else None)], frames=10, **extra)
+    source = write_clip(tmp_path / f"in{suffix}", audio=[Audio(codec, "eng" if suffix != ".avi" else None)], frames=10)
     before = probe(source)
     report = video(source, tmp_path / f"out{target}", "--bg", "green").ok().report
     after = probe(tmp_path / f"out{target}")
@@ -190,17 +202,12 @@ def test_stills_of_a_rotated_video_are_upright(tmp_path: Path, rotation: int) ->
     """A still has no tag, so it is turned itself."""
     source = write_clip(tmp_path / "in.mp4", size=(160, 96), rotation=rotation, frames=2)
     video(source, tmp_path / "out.%03d.png", "--bg", "green", "--foreground", tmp_path / "f.%03d.png", "--no-decontaminate").ok()
-    found = frames_of(tmp_path / "f.%03d.png") if False else []
-    import cv2
-
     for index in (0, 1):
-        still = cv2.imread(str(tmp_path / f"f.{index + 1:03d}.png"))
-        assert still is not None
+        still = still_of(tmp_path / f"f.{index + 1:03d}.png")
         assert still.shape[:2] == ((160, 96) if rotation % 180 else (96, 160))
         assert read_number(still) == index
-        expected = number_picture(person(index, still.shape[1], still.shape[0]), index)[:, :, ::-1]
+        expected = number_picture(person(index, still.shape[1], still.shape[0]), index)
         assert np.abs(still.astype(float) - expected).mean() < 8
-    assert found == []
 
 
 def test_a_rotated_person_is_found_as_well_as_an_upright_one(tmp_path: Path) -> None:
@@ -248,7 +255,19 @@ def test_start_works_in_every_container(tmp_path: Path, name: str) -> None:
         options={} if name.endswith("webm") else {"g": "6", "bf": "0"},
     )  # fmt: skip
     front = tmp_path / "front.mkv"
-    video(source, tmp_path / "out.mkv", "--bg", "green", "--foreground", front, "--no-decontaminate", "--start", "0.4", "--duration", "0.2").ok()
+    video(
+        source,
+        tmp_path / "out.mkv",
+        "--bg",
+        "green",
+        "--foreground",
+        front,
+        "--no-decontaminate",
+        "--start",
+        "0.4",
+        "--duration",
+        "0.2",
+    ).ok()
     assert numbers_of(front) == list(range(10, 15))
 
 

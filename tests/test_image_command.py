@@ -1,0 +1,224 @@
+"""``streammat image``: stills in, stills out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from conftest import QUICK, Run, call, names, run
+from media import Rgb, example_frames, still_of, write_still
+from numpy.typing import NDArray
+
+ORIENTATIONS = {
+    1: lambda p: p,
+    2: lambda p: p[:, ::-1],
+    3: lambda p: p[::-1, ::-1],
+    4: lambda p: p[::-1],
+    5: lambda p: np.transpose(p, (1, 0, 2)),
+    6: lambda p: np.rot90(p, 1),
+    7: lambda p: np.transpose(p[::-1, ::-1], (1, 0, 2)),
+    8: lambda p: np.rot90(p, -1),
+}
+"""EXIF orientation: how a camera stores an upright picture under it."""
+
+
+def image(*arguments: str | Path) -> Run:
+    """``streammat image`` in this process, quickly, with a report."""
+    return call("image", *arguments, *QUICK, "--json")
+
+
+@pytest.fixture(scope="module")
+def portrait() -> Rgb:
+    """A person in a room, (216, 384, 3)."""
+    return np.asarray(cv2.resize(example_frames()[3], (384, 216), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def check(still: NDArray[np.generic], portrait: Rgb, slack: float = 2.0) -> None:
+    """``still`` is RGBA: nothing at the wall, solid and of the portrait's own colour inside the person."""
+    top = 255 if still.dtype == np.uint8 else 65535
+    colour, alpha = still[:, :, :3].astype(np.float64) * 255 / top, still[:, :, 3].astype(np.float64) / top
+    assert colour.shape == portrait.shape
+    assert alpha[4:30, 160:180].mean() < 0.1 or alpha[2:20, 300:].mean() < 0.05
+    inside = cv2.erode((alpha > 0.995).astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+    assert inside.sum() > 1000
+    assert np.abs(colour[inside] - portrait[inside]).mean() < slack
+
+
+@pytest.mark.parametrize("name", ["in.png", "in.jpg", "in.webp", "in.tiff", "in.bmp"])
+def test_inputs(tmp_path: Path, portrait: Rgb, name: str) -> None:
+    """Every usual kind of still goes in."""
+    source = write_still(tmp_path / name, portrait)
+    report = image(source, tmp_path / "out.png").ok().report
+    assert report["outputs"] == [str(tmp_path / "out.png")]
+    check(still_of(tmp_path / "out.png"), portrait, 4.0)
+
+
+@pytest.mark.parametrize("name", ["out.png", "out.webp", "out.tiff", "out.tif"])
+def test_outputs_with_alpha(tmp_path: Path, portrait: Rgb, name: str) -> None:
+    """PNG, WebP and TIFF are transparent and lossless."""
+    image(write_still(tmp_path / "in.png", portrait), tmp_path / name).ok()
+    check(still_of(tmp_path / name), portrait, 0.6)
+    assert names(tmp_path) == sorted(["in.png", name])
+
+
+def test_jpeg_output_is_green(tmp_path: Path, portrait: Rgb) -> None:
+    """JPEG has no alpha: green by default, and transparent is refused."""
+    source = write_still(tmp_path / "in.png", portrait)
+    image(source, tmp_path / "out.jpg").ok()
+    still = still_of(tmp_path / "out.jpg")
+    assert still.shape == portrait.shape
+    assert np.abs(still[4:20, 300:].reshape(-1, 3).mean(0) - (0, 177, 64)).max() < 8
+    image(source, tmp_path / "t.jpg", "--bg", "transparent").refused(2, "alpha")
+    assert not (tmp_path / "t.jpg").exists()
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_exif_orientation(tmp_path: Path, portrait: Rgb, orientation: int) -> None:
+    """The output is upright whatever way the camera was held."""
+    stored = np.ascontiguousarray(ORIENTATIONS[orientation](portrait))
+    source = write_still(tmp_path / "in.jpg", stored, orientation=orientation)
+    image(source, tmp_path / "out.png").ok()
+    check(still_of(tmp_path / "out.png"), portrait, 4.0)
+
+
+@pytest.mark.parametrize("name", ["out.png", "out.tiff"])
+@pytest.mark.parametrize("kind", ["in.png", "in.tiff"])
+def test_sixteen_bits(tmp_path: Path, portrait: Rgb, name: str, kind: str) -> None:
+    """Sixteen bits stay sixteen bits, colour and alpha."""
+    rng = np.random.default_rng(1)
+    deep = (portrait.astype(np.uint16) * 257) ^ rng.integers(0, 64, portrait.shape, np.uint16)
+    image(write_still(tmp_path / kind, deep), tmp_path / name).ok()
+    still = still_of(tmp_path / name)
+    assert still.dtype == np.uint16
+    inside = cv2.erode((still[:, :, 3] > 65300).astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+    assert inside.sum() > 1000
+    assert np.abs(still[:, :, :3][inside].astype(int) - deep[inside]).max() <= 2
+    assert np.unique(still[:, :, 3]).size > 300, "alpha has eight bits only"
+    check(still, portrait, 1.0)
+
+
+@pytest.mark.parametrize("mode", ["grey", "grey16", "rgba", "palette"])
+def test_other_pixels(tmp_path: Path, portrait: Rgb, mode: str) -> None:
+    """Grey, 16-bit grey, pictures with alpha of their own."""
+    grey = cv2.cvtColor(portrait, cv2.COLOR_RGB2GRAY)
+    stored = {
+        "grey": grey,
+        "grey16": grey.astype(np.uint16) * 257,
+        "rgba": np.dstack((portrait[:, :, ::-1], np.full(grey.shape, 128, np.uint8))),
+        "palette": portrait // 64 * 64,
+    }[mode]
+    image(write_still(tmp_path / "in.png", np.asarray(stored)), tmp_path / "out.png").ok()
+    still = still_of(tmp_path / "out.png")
+    assert still.shape == (216, 384, 4)
+    assert still.dtype == (np.uint16 if mode == "grey16" else np.uint8)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (97, 75), (75, 131), (33, 200)])
+def test_sizes(tmp_path: Path, portrait: Rgb, size: tuple[int, int]) -> None:
+    """Odd, small and narrow pictures keep their size."""
+    source = write_still(tmp_path / "in.png", np.asarray(cv2.resize(portrait, size), np.uint8))
+    image(source, tmp_path / "out.png").ok()
+    assert still_of(tmp_path / "out.png").shape == (size[1], size[0], 4)
+
+
+def test_several_into_a_folder(tmp_path: Path, portrait: Rgb) -> None:
+    """OUT is a folder, made if need be, that gets ``<stem>.png`` for each."""
+    sources = [
+        write_still(tmp_path / "a.png", portrait),
+        write_still(tmp_path / "b.jpg", np.ascontiguousarray(portrait[:, 60:330])),
+        write_still(tmp_path / "c.webp", np.ascontiguousarray(portrait[:200])),
+    ]
+    report = image(*sources, tmp_path / "cut").ok().report
+    assert names(tmp_path / "cut") == ["a.png", "b.png", "c.png"]
+    assert report["outputs"] == [str(tmp_path / "cut" / name) for name in ("a.png", "b.png", "c.png")]
+    assert still_of(tmp_path / "cut/b.png").shape == (216, 270, 4)
+    image(*sources, tmp_path / "cut").refused(2, "-y")
+    image(*sources, tmp_path / "cut", "-y").ok()
+
+
+def test_one_into_a_folder(tmp_path: Path, portrait: Rgb) -> None:
+    """An existing folder, or a name that ends in a slash, is a folder for one picture, too."""
+    source = write_still(tmp_path / "a.jpg", portrait)
+    (tmp_path / "there").mkdir()
+    image(source, tmp_path / "there").ok()
+    image(source, f"{tmp_path}/new/").ok()
+    assert names(tmp_path / "there") == names(tmp_path / "new") == ["a.png"]
+
+
+def test_several_into_one_file_are_refused(tmp_path: Path, portrait: Rgb) -> None:
+    """Two pictures do not fit into one file."""
+    sources = [write_still(tmp_path / "a.png", portrait), write_still(tmp_path / "b.png", portrait)]
+    image(*sources, tmp_path / "out.png").refused(2, "folder")
+    assert names(tmp_path) == ["a.png", "b.png"]
+
+
+def test_same_names_are_refused(tmp_path: Path, portrait: Rgb) -> None:
+    """a/x.jpg and b/x.png would both become x.png."""
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    sources = [write_still(tmp_path / "a/x.jpg", portrait), write_still(tmp_path / "b/x.png", portrait)]
+    image(*sources, tmp_path / "cut").refused(2, "x.png")
+
+
+def test_backgrounds(tmp_path: Path, portrait: Rgb) -> None:
+    """Colour, picture and blur, as for video."""
+    source = write_still(tmp_path / "in.png", portrait)
+    wall = write_still(tmp_path / "bg.png", np.full((50, 80, 3), (10, 200, 250), np.uint8))
+    image(source, tmp_path / "colour.png", "--bg", "#0ac8fa").ok()
+    image(source, tmp_path / "picture.png", "--bg", wall).ok()
+    image(source, tmp_path / "blur.png", "--bg", "blur").ok()
+    colour, picture, blur = (still_of(tmp_path / f"{name}.png") for name in ("colour", "picture", "blur"))
+    assert colour.shape == picture.shape == blur.shape == portrait.shape
+    assert np.abs(colour[4:20, 300:].reshape(-1, 3).mean(0) - (10, 200, 250)).max() < 3
+    assert np.abs(colour.astype(int) - picture).mean() < 1
+    assert (
+        np.abs(cv2.Laplacian(blur[4:60, 280:], cv2.CV_32F)).mean()
+        < np.abs(cv2.Laplacian(portrait[4:60, 280:], cv2.CV_32F)).mean()
+    )
+
+
+def test_premultiplied(tmp_path: Path, portrait: Rgb) -> None:
+    """Colour times alpha, exactly, since stills have full chroma."""
+    source = write_still(tmp_path / "in.png", portrait)
+    image(source, tmp_path / "s.png").ok()
+    image(source, tmp_path / "p.png", "--alpha", "premultiplied").ok()
+    straight, multiplied = still_of(tmp_path / "s.png").astype(float), still_of(tmp_path / "p.png").astype(float)
+    assert np.abs(multiplied[:, :, :3] - straight[:, :, :3] * straight[:, :, 3:] / 255).max() <= 1.01
+
+
+def test_faults(tmp_path: Path, portrait: Rgb) -> None:
+    """Missing, folder, empty, text, cut short, no place to write: one line each."""
+    source = write_still(tmp_path / "in.png", portrait)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "text.png").write_text("no picture\n" * 50)
+    (tmp_path / "cut.png").write_bytes(source.read_bytes()[:2000])
+    for name in ("missing.png", "folder", "empty.png", "text.png"):
+        image(tmp_path / name, tmp_path / "out.png").refused(1, name)
+        assert not (tmp_path / "out.png").exists()
+    short = image(tmp_path / "cut.png", tmp_path / "out.png", "-y")
+    assert short.code in {0, 1}
+    image(source, tmp_path / "no/such/out.png").refused(1, "out.png")
+    image(source, source, "-y").refused(2, "source")
+    image(source, tmp_path / "out.xyz").refused(2, ".png")
+    assert call("image", source).code == 2
+
+
+def test_one_bad_picture_does_not_stop_the_others(tmp_path: Path, portrait: Rgb) -> None:
+    """The good ones are done, the bad one is named, and the exit code says that something failed."""
+    sources = [write_still(tmp_path / "a.png", portrait), tmp_path / "bad.png", write_still(tmp_path / "c.png", portrait)]
+    sources[1].write_text("no picture")
+    done = image(*sources, tmp_path / "cut")
+    done.refused(1, "bad.png")
+    assert names(tmp_path / "cut") == ["a.png", "c.png"]
+    assert done.report["error"]
+    assert len(done.report["outputs"]) == 2
+
+
+def test_quiet_in_a_process(tmp_path: Path, portrait: Rgb) -> None:
+    """``--quiet`` says nothing."""
+    source = write_still(tmp_path / "in.png", portrait)
+    done = run("image", source, tmp_path / "out.png", *QUICK, "--quiet").ok()
+    assert (done.out, done.err) == ("", "")
