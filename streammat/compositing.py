@@ -55,7 +55,7 @@ class Compositor:
         if content == "composite":
             assert self._background is not None
             behind = self._background.planes(frame, matte)
-            self._blender.blend(colour, matte, behind, frame.layout, picture.planes)
+            self._blender(colour, matte, behind, picture.planes, frame.layout)
         else:
             premultiplied = content == "transparent" and self._premultiplied
             shown = matte if premultiplied else _around(matte)

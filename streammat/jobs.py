@@ -15,7 +15,7 @@ from streammat import models
 from streammat.backgrounds import Background, BackgroundSpec, open_background, parse_background
 from streammat.compositing import Compositor
 from streammat.config import CompositeOptions, EncodeOptions, MattingOptions, VideoOptions
-from streammat.errors import OutputError, StreammatError, UsageError
+from streammat.errors import InputError, OutputError, StreammatError, UsageError
 from streammat.matting import Matting, network_size
 from streammat.pipeline import Pipeline
 from streammat.sinks import Content, Sink
@@ -37,15 +37,12 @@ class VideoJob:
         source: a video file or URL.
         target: the output; its extension picks container and codec.
         options: everything else.
-        progress: called now and then with the number of frames written.
 
     Raises:
         UsageError, InputError, OutputError, EngineError: nothing has been changed then.
     """
 
-    def __init__(
-        self, source: str, target: str, options: VideoOptions, progress: Callable[[int], None] | None = None
-    ) -> None:
+    def __init__(self, source: str, target: str, options: VideoOptions) -> None:
         self.outputs = [path for path in (target, options.matte, options.foreground) if path is not None]
         check_targets([source], self.outputs, options.encode)
         transparent = wants_alpha(target, options.composite, options.encode.codec)
@@ -76,18 +73,35 @@ class VideoJob:
                 decontaminate=options.composite.decontaminate,
                 alpha=options.composite.alpha,
             )
-            self.pipeline = Pipeline(reader, Matting(self.engine), compositor, sinks, progress)
+            self.pipeline = Pipeline(reader, Matting(self.engine), compositor, sinks)
+            self._sinks = sinks
             self._background = background
             undo.pop_all()
 
-    def run(self) -> Report:
-        """Work to the end or until ``pipeline.stop``; see ``Pipeline.run``."""
+    def run(self, progress: Callable[[int], None] | None = None) -> Report:
+        """Work to the end or until ``pipeline.stop``.
+
+        Args:
+            progress: called now and then, in this thread, with the number of frames written.
+
+        Raises:
+            InputError, OutputError, EngineError: the run broke off; the message says what was kept.
+        """
         try:
-            return self.pipeline.run()
+            return self.pipeline.run(progress)
+        except (InputError, EngineError) as error:
+            if not (kept := self.written()):
+                raise
+            frames = min(sink.frames for sink in self._sinks)
+            raise type(error)(f"{error}; {', '.join(kept)}: holds the {frames} frames done till then") from error
         finally:
             self.engine.close()
             if self._background is not None:
                 self._background.close()
+
+    def written(self) -> list[str]:
+        """Those outputs that hold something."""
+        return [path for path, sink in zip(self.outputs, self._sinks, strict=True) if sink.frames]
 
     @staticmethod
     def _contents(target: str, options: VideoOptions, transparent: bool) -> list[tuple[str, Content]]:

@@ -30,7 +30,6 @@ class Pipeline:
         matting: frame → matte.
         compositor: (frame, matte) → one picture per sink, in the order of ``sinks``.
         sinks: where the pictures go; each also gets the other tracks' packets.
-        progress: called from the thread that calls ``run`` with the number of frames written.
     """
 
     def __init__(
@@ -39,13 +38,11 @@ class Pipeline:
         matting: Callable[[Frame], Matte],
         compositor: Callable[[Frame, Matte], Sequence[Frame]],
         sinks: Sequence[Sink],
-        progress: Callable[[int], None] | None = None,
     ) -> None:
         self._source = source
         self._matting = matting
         self._compositor = compositor
         self._sinks = sinks
-        self._progress = progress
         self._stopping = threading.Event()
         self._failure: Exception | None = None
         self._failing = threading.Lock()
@@ -53,8 +50,11 @@ class Pipeline:
         self._frames_in = 0
         self._frames_out = 0
 
-    def run(self) -> Report:
+    def run(self, progress: Callable[[int], None] | None = None) -> Report:
         """Work until the source ends, ``stop`` is called or a stage fails; sinks are closed in every case.
+
+        Args:
+            progress: called now and then, in this thread, with the number of frames written.
 
         Raises:
             Exception: the first error of any stage. Sinks have been closed: outputs hold what was done before it.
@@ -75,8 +75,8 @@ class Pipeline:
             # Joined in slices: signal handlers run in this thread, between them.
             while thread.is_alive():
                 thread.join(0.1)
-                if self._progress is not None:
-                    self._progress(self._frames_out)
+                if progress is not None:
+                    progress(self._frames_out)
         self._finish()
         if self._failure is not None:
             raise self._failure

@@ -84,11 +84,12 @@ def one_line_errors(as_json: bool = False) -> Iterator[None]:
 class Interrupt:
     """Ctrl-C and SIGTERM end a run cleanly; a second one ends it at once.
 
-    Use as a context manager around ``run``; ``exit_code`` is 130 or 143 after a signal, else 0.
+    A context manager around a whole command. Until ``stops`` is called a signal unwinds what has been opened; from
+    then on it calls what ``stops`` was given. ``exit_code`` is 130 or 143 after a signal, else 0.
     """
 
-    def __init__(self, stop: Callable[[], None]) -> None:
-        self._stop = stop
+    def __init__(self) -> None:
+        self._stop: Callable[[], None] | None = None
         self.exit_code = 0
         self._before: dict[int, Any] = {}
 
@@ -104,10 +105,16 @@ class Interrupt:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    def stops(self, stop: Callable[[], None]) -> None:
+        """From now on signals call ``stop``."""
+        self._stop = stop
+
     def _caught(self, number: int, _frame: FrameType | None) -> None:
         if self.exit_code:
             os._exit(self.exit_code)
         self.exit_code = 128 + number
+        if self._stop is None:
+            sys.exit(self.exit_code)
         self._stop()
 
 

@@ -42,8 +42,9 @@ def image(
     with one_line_errors(as_json):
         from streammat.jobs import ImageJob
 
-        job = ImageJob(list(sources), target, matting, composite, overwrite=overwrite)
-        with Interrupt(stop) as interrupt:
+        with Interrupt() as interrupt:
+            job = ImageJob(list(sources), target, matting, composite, overwrite=overwrite)
+            interrupt.stops(stop)
             for output, error in job.run():
                 if error is None:
                     done.append(output)

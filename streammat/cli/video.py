@@ -56,14 +56,14 @@ def video(
     with one_line_errors(as_json):
         from streammat.jobs import VideoJob
 
-        progress: Progress | None = None
-        job = VideoJob(source, target, options, lambda done: progress(done) if progress else None)
-        progress = Progress(job.info.frames, quiet=quiet or as_json)
-        try:
-            with Interrupt(job.pipeline.stop) as interrupt:
-                report = job.run()
-        finally:
-            progress.close()
+        with Interrupt() as interrupt:
+            job = VideoJob(source, target, options)
+            interrupt.stops(job.pipeline.stop)
+            progress = Progress(job.info.frames, quiet=quiet or as_json)
+            try:
+                report = job.run(progress)
+            finally:
+                progress.close()
     if as_json:
         click.echo(json.dumps(_as_dict(job, report)))
     elif not quiet:
@@ -80,7 +80,7 @@ def _as_dict(job: VideoJob, report: Report) -> dict[str, Any]:
         "stages": report.stages,
         "slowest": report.slowest,
         "engine": asdict(job.engine.spec),
-        "outputs": job.outputs,
+        "outputs": job.written(),
         "notes": list(report.notes),
         "stopped": report.stopped,
     }
@@ -96,4 +96,4 @@ def _tell(job: VideoJob, report: Report) -> None:
     click.echo(f"ms per frame, p50/p99: {stages}; slowest: {report.slowest}", err=True)
     height, width = spec.size
     click.echo(f"engine: {spec.backend} {spec.version}, {spec.precision}, {width}x{height}, {spec.threads} threads ({spec.reason})", err=True)
-    click.echo(f"wrote {', '.join(job.outputs)}", err=True)
+    click.echo(f"wrote {', '.join(job.written()) or 'nothing'}", err=True)
