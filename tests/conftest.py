@@ -24,23 +24,11 @@ QUICK = ("--engine", "onnxruntime", "--quality", "fast", "--threads", "2")
 """Network options that make tests quick."""
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add ``--slow``."""
-    parser.addoption("--slow", action="store_true", help="also run tests that take long")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Name our markers."""
-    config.addinivalue_line("markers", "slow: takes long; runs with --slow")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave slow tests out unless asked, and give every test a time limit."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give every test a time limit."""
     for item in items:
-        if "slow" in item.keywords and not config.getoption("--slow"):
-            item.add_marker(pytest.mark.skip(reason="slow; runs with --slow"))
         if item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(600 if "slow" in item.keywords else 120))
+            item.add_marker(pytest.mark.timeout(900 if "slow" in item.keywords else 120))
 
 
 @pytest.fixture(autouse=True)
