@@ -92,9 +92,9 @@ def parse_background(text: str) -> BackgroundSpec:
         return BackgroundSpec(_kind(path), path)
     if word.startswith("#") or (word and set(word) <= set("0123456789,. ")):
         raise UsageError(f"{text!r} is not a colour: write #rgb, #rrggbb, or r,g,b with 0 to 255 each, such as 0,177,64")
-    if path.is_dir():
+    if word and path.is_dir():
         raise InputError(f"the background {text!r} is a folder; name one picture or clip in it")
-    if path.suffix or path.name != text:
+    if path.suffix or (word and path.name != text):
         raise InputError(f"the background {text!r} does not exist; check the path of the picture or clip")
     names = ", ".join(COLOURS)
     raise UsageError(

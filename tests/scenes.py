@@ -1,0 +1,87 @@
+"""A drawn subject in front of a drawn room, with known foreground, background and alpha."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from streammat.frame import Colour, Frame, Matte, layout_of, planes_of
+
+LAYOUTS = [
+    "yuv420p",
+    "yuv422p",
+    "yuv444p",
+    "yuv440p",
+    "yuv411p",
+    "yuv420p10le",
+    "yuv422p12le",
+    "gbrp",
+    "gbrp10le",
+    "gray",
+    "gray10le",
+]
+Floats = NDArray[Any]
+
+
+def scene(height: int, width: int, *, strokes: int = 60, seed: int = 0) -> tuple[Floats, Floats, Floats, Floats]:
+    """(foreground, background, alpha, picture): RGB 0..255 as (h, w, 3) floats, alpha (h, w) 0..1.
+
+    A disc with thin strokes like hair, anti-aliased, dark on a lighter textured room."""
+    rng = np.random.default_rng(seed)
+    scale, radius = 4, min(height, width) * 0.28
+    big = np.zeros((height * scale, width * scale), np.uint8)
+    centre = np.array([width / 2, height / 2])
+    cv2.circle(big, tuple(int(v * scale) for v in centre), int(radius * scale), 255, -1)
+    for angle in rng.uniform(0, 2 * np.pi, strokes):
+        start = centre + radius * np.array([np.cos(angle), np.sin(angle)])
+        end = start + rng.uniform(0.2, 0.6) * radius * np.array([np.cos(angle + 0.4), np.sin(angle + 0.4)])
+        points = [tuple(int(v * scale) for v in point) for point in (start, end)]
+        cv2.line(big, points[0], points[1], 255, int(rng.integers(6, 14)))
+    alpha = cv2.resize(big, (width, height), interpolation=cv2.INTER_AREA).astype(np.float64) / 255
+    alpha = np.clip(cv2.GaussianBlur(alpha, (0, 0), 0.7) * 1.04 - 0.02, 0, 1)
+    grain = [
+        cv2.resize(rng.normal(0, 1, (height // 16 + 2, width // 16 + 2, 3)), (width, height), interpolation=cv2.INTER_CUBIC)
+        for _ in "fb"
+    ]
+    foreground = np.clip(np.array([70, 50, 40]) + 12 * grain[0], 0, 255)
+    background = np.clip(np.array([150, 180, 170]) + 20 * grain[1], 0, 255)
+    return foreground, background, alpha, foreground * alpha[..., None] + background * (1 - alpha[..., None])
+
+
+def frame_of(rgb: Floats, name: str, *, rotation: int = 0, pts: int = 0, time_base: Fraction = Fraction(1, 30)) -> Frame:
+    """A BT.709 limited-range frame (full range where it is RGB) that shows ``rgb``."""
+    layout = layout_of(name)
+    assert layout is not None
+    image = av.VideoFrame.from_ndarray(np.ascontiguousarray(np.clip(np.rint(rgb * 256), 0, 65535).astype(np.uint16)), "rgb48le")
+    image = image.reformat(format=name, dst_colorspace=1, dst_color_range=2 if layout.rgb else 1)
+    return Frame(image, layout, Colour(1, 1, 1, 1), pts, time_base, 1, 0, planes_of(image, layout), rotation)
+
+
+def blank(
+    name: str,
+    height: int,
+    width: int,
+    colour: Colour = Colour(),
+    *,
+    rotation: int = 0,
+    pts: int = 0,
+    time_base: Fraction = Fraction(1, 30),
+) -> Frame:
+    """A grey frame with any colour tags."""
+    layout = layout_of(name)
+    assert layout is not None
+    image = av.VideoFrame(width, height, name)
+    planes = planes_of(image, layout)
+    for plane in planes:
+        plane[:] = 1 << (layout.depth - 1)
+    return Frame(image, layout, colour, pts, time_base, 1, 0, planes, rotation)
+
+
+def matte_of(alpha: Floats, frame: Frame) -> Matte:
+    """Alpha 0..1 as a matte of the frame's depth."""
+    return Matte(np.rint(alpha * np.iinfo(frame.layout.dtype).max).astype(frame.layout.dtype))

@@ -1,0 +1,60 @@
+"""Foreground colour at soft edges, where foreground, background and alpha are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scenes import LAYOUTS, frame_of, matte_of, scene
+
+from streammat.composite import resize_alpha
+from streammat.foreground import ForegroundEstimator
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("size", [(180, 320), (181, 323), (320, 180)])
+def test_error_at_soft_edges_at_least_halves(name, size):
+    foreground, _, alpha, picture = scene(*size)
+    frame, truth = frame_of(picture, name), frame_of(foreground, name)
+    matte = matte_of(alpha, frame)
+    kept = [plane.copy() for plane in frame.planes]
+    before = after = 0.0
+    result = ForegroundEstimator()(frame, matte)
+    assert len(result) == frame.layout.colour_planes
+    for plane, own, true, copy in zip(result, frame.planes, truth.planes, kept, strict=False):
+        share = resize_alpha(matte, plane.shape)
+        top = np.iinfo(share.dtype).max
+        soft = (share > 0) & (share < top)
+        assert (plane[~soft] == own[~soft]).all()
+        assert (own == copy).all()
+        assert (plane.shape, plane.dtype) == (own.shape, own.dtype)
+        assert plane.max() < 1 << frame.layout.depth
+        before += np.abs(own[soft].astype(float) - true[soft]).sum()
+        after += np.abs(plane[soft].astype(float) - true[soft]).sum()
+    assert after < before / 2
+
+
+def test_nothing_soft_gives_the_frames_own_planes():
+    _, _, alpha, picture = scene(96, 128)
+    frame = frame_of(picture, "yuv420p")
+    for value in (0, 255):
+        result = ForegroundEstimator()(frame, matte_of(np.full(alpha.shape, value / 255), frame))
+        assert all(a is b for a, b in zip(result, frame.planes, strict=True))
+
+
+def test_soft_everywhere_and_tiny_pictures():
+    estimate = ForegroundEstimator()
+    for size in ((1, 1), (5, 3), (64, 48)):
+        frame = frame_of(np.full((*size, 3), 90.0), "yuv420p")
+        result = estimate(frame, matte_of(np.full(size, 0.5), frame))
+        assert all(np.abs(a.astype(int) - b).max() <= 2 for a, b in zip(result, frame.planes, strict=True))
+
+
+def test_kept_memory_leaves_earlier_results_alone():
+    estimate = ForegroundEstimator()
+    _, _, alpha, picture = scene(96, 128)
+    frame = frame_of(picture, "yuv420p")
+    first = estimate(frame, matte_of(alpha, frame))
+    copies = [plane.copy() for plane in first]
+    other = frame_of(picture[::-1], "yuv420p")
+    estimate(other, matte_of(alpha[::-1], other))
+    assert all((a == b).all() for a, b in zip(first, copies, strict=True))
