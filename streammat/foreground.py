@@ -6,7 +6,7 @@ F = F' + alpha (I - alpha F' - (1 - alpha) B'), which is the frame's own value w
 
 The guesses are made on a coarse grid, plane by plane, from cells that are nearly pure, in two sizes of
 neighbourhood: the near one leads, the far one fills in where nothing pure is near, as at the tips of hair. Only the
-correction is computed at full size, and only around soft pixels.
+correction is made at full size, and only for soft pixels, gathered by index: they are a few percent of a picture.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from streammat.composite import full_scale, resize_alpha, runs, shrink
+from streammat.composite import full_scale, resize_alpha, shrink
 from streammat.frame import Frame, Matte, Plane
 
 FloatArray = NDArray[np.float32]
@@ -28,17 +28,10 @@ FAR: Final = 9
 """Cells on each side of the far neighbourhood."""
 TRUST: Final = 0.02
 """Share of pure cells at which near and far neighbourhood weigh the same."""
-STRIP: Final = 16
-"""Rows of cells worked on at once."""
-GAP: Final = 16
-"""Cells without softness that are cheaper to compute than to skip."""
 
 
 class ForegroundEstimator:
-    """Takes the background's colour out of soft edges, frame after frame, with the same scratch memory; one per thread."""
-
-    def __init__(self) -> None:
-        self._buffers: dict[str, FloatArray] = {}
+    """Takes the background's colour out of soft edges. Holds nothing between frames."""
 
     def __call__(self, frame: Frame, matte: Matte) -> tuple[Plane, ...]:
         """Colour planes (no alpha plane) of the foreground, in the frame's layout.
@@ -48,72 +41,69 @@ class ForegroundEstimator:
         """
         layout = frame.layout
         planes = frame.planes[: layout.colour_planes]
-        height, width = frame.size
-        cell = _cell(height, width, layout.chroma)
+        cell = _cell(*frame.size, layout.chroma)
         weight = shrink(matte.alpha, cell, cell).astype(np.float32)
-        weight *= np.float32(1.0 / full_scale(matte.alpha))
+        weight *= 1.0 / full_scale(matte.alpha)
         band = _soft_band(weight)
         if not band.any():
             return planes
         y0, y1, x0, x1 = _around(band, FAR + 1)
         box = slice(y0, y1), slice(x0, x1)
-        steps = [_step(plane, frame, cell) for plane in planes]
-        weights = _purity(weight[box])
-        result = tuple(plane.copy() for plane in planes)
-        tiles = [tile[:4] for tile in runs(band[box], STRIP, GAP) if tile[4]]
-        for index, (plane, (fx, fy)) in enumerate(zip(planes, steps, strict=True)):
-            alpha = resize_alpha(matte, plane.shape)
-            origin = slice(y0 * fy, y1 * fy), slice(x0 * fx, x1 * fx)
+        purities = _purity(weight[box])
+        soft: dict[tuple[int, ...], _SoftPixels] = {}
+        result = []
+        for index, plane in enumerate(planes):
+            sx, sy = layout.chroma if index in (1, 2) else (0, 0)
+            fx, fy = cell >> sx, cell >> sy
+            if plane.shape not in soft:
+                alpha = resize_alpha(matte, (plane.shape[0], plane.shape[1]))
+                soft[plane.shape] = _SoftPixels(alpha, (y0 * fy, y1 * fy, x0 * fx, x1 * fx))
             small = shrink(plane, fx, fy)[box].astype(np.float32)
-            front, back = (_spread(small, *pure) for pure in weights)
-            views = plane[origin], alpha[origin], result[index][origin]
-            for tile in tiles:
-                self._correct(*views, (front, back), tile, (fx, fy))
-        return result
+            guesses = [_spread(small, *purity) for purity in purities]
+            result.append(soft[plane.shape].corrected(plane, guesses, (1 << layout.depth) - 1))
+        return tuple(result)
 
-    def _correct(
-        self,
-        plane: Plane,
-        alpha: Plane,
-        out: Plane,
-        guesses: tuple[FloatArray, FloatArray],
-        tile: tuple[int, int, int, int],
-        step: tuple[int, int],
-    ) -> None:
-        """Writes the estimate for one tile of cells (y0, y1, x0, x1), each of ``step`` (x, y) pixels, to ``out``."""
-        ty0, ty1, tx0, tx1 = tile
-        fx, fy = step
-        area = slice(ty0 * fy, ty1 * fy), slice(tx0 * fx, tx1 * fx)
-        source, target, opacity = plane[area], out[area], alpha[area]
-        rows, columns = source.shape
-        top, left = max(ty0 - 1, 0), max(tx0 - 1, 0)  # one more cell around, so that a part interpolates as the whole would
-        parts = [grid[top : ty1 + 1, left : tx1 + 1] for grid in guesses]
-        inner = slice((ty0 - top) * fy, (ty0 - top) * fy + rows), slice((tx0 - left) * fx, (tx0 - left) * fx + columns)
-        size = (parts[0].shape[1] * fx, parts[0].shape[0] * fy)
-        front, back = (
-            cv2.resize(grid, size, self._take(name, (size[1], size[0])), interpolation=cv2.INTER_LINEAR)[inner]
-            for name, grid in zip(("front", "back"), parts, strict=True)
-        )
-        share = self._take("share", (rows, columns))
-        rest = self._take("rest", (rows, columns))
-        np.multiply(opacity, np.float32(1.0 / full_scale(opacity)), out=share)
-        cv2.subtract(source, back, rest, None, cv2.CV_32F)
-        cv2.subtract(front, back, back)
-        cv2.multiply(back, share, back)
-        cv2.subtract(rest, back, rest)
-        cv2.multiply(rest, share, rest)
-        code = cv2.CV_8U if source.itemsize == 1 else cv2.CV_16U
-        estimate = cv2.add(front, rest, None, None, code)
-        mask = opacity if opacity.itemsize == 1 else (opacity > 0).view(np.uint8)
-        cv2.copyTo(estimate, mask, target)
 
-    def _take(self, name: str, shape: tuple[int, int]) -> FloatArray:
-        """Scratch memory of the given shape; grows, never shrinks."""
-        size = shape[0] * shape[1]
-        flat = self._buffers.get(name)
-        if flat is None or flat.size < size:
-            flat = self._buffers[name] = np.empty(size, np.float32)
-        return flat[:size].reshape(shape)
+class _SoftPixels:
+    """The soft pixels of one plane size within a box (y0, y1, x0, x1), by their flat indices.
+
+    Outside the box lie none that matter: at most a few so faint that they vanish in the mean of a cell.
+    """
+
+    def __init__(self, alpha: Plane, box: tuple[int, int, int, int]) -> None:
+        y0, y1, x0, x1 = box
+        inner = alpha[y0:y1, x0:x1]
+        soft = inner - inner.dtype.type(1) < full_scale(alpha) - 1  # unsigned: 0 wraps round to the largest value
+        found = np.flatnonzero(soft)
+        flat = found.astype(np.int32)  # half the memory to walk through
+        y = flat // np.int32(soft.shape[1])
+        x = flat - y * np.int32(soft.shape[1])
+        self._index = found + y * np.int32(alpha.shape[1] - soft.shape[1])
+        self._index += y0 * alpha.shape[1] + x0
+        self._size = (x1 - x0) // 2, (y1 - y0) // 2
+        self._near = ((y >> 1) * np.int32(self._size[0]) + (x >> 1)).astype(np.intp)
+        share: FloatArray = alpha.reshape(-1)[self._index].astype(np.float32)
+        share *= 1.0 / full_scale(alpha)
+        self._share = share
+
+    def corrected(self, plane: Plane, guesses: list[FloatArray], top: int) -> Plane:
+        """A copy of ``plane`` with the foreground's colour in the soft pixels, in code values up to ``top``.
+
+        The guesses, foreground and background on the box's coarse grid, are smooth: every second pixel is enough.
+        """
+        out = plane.copy()
+        flat = out.reshape(-1)
+        front, back = (cv2.resize(grid, self._size, interpolation=cv2.INTER_LINEAR).reshape(-1)[self._near] for grid in guesses)
+        value: FloatArray = flat[self._index].astype(np.float32)
+        value -= back
+        np.subtract(front, back, out=back)
+        back *= self._share
+        value -= back
+        value *= self._share
+        value += front
+        np.clip(value, 0, top, out=value)
+        flat[self._index] = np.rint(value, out=value).astype(plane.dtype)
+        return out
 
 
 def _purity(alpha: FloatArray) -> list[tuple[FloatArray, FloatArray, FloatArray]]:
@@ -147,13 +137,7 @@ def _cell(height: int, width: int, chroma: tuple[int, int]) -> int:
     """Pixels per cell: 4, 8 or 16 by the size of the picture, so that the grid has about as many cells for all."""
     pixels = height * width
     cell = 4 if pixels < 500_000 else 8 if pixels < 4_000_000 else 16
-    return max(cell, 1 << max(chroma))
-
-
-def _step(plane: Plane, frame: Frame, cell: int) -> tuple[int, int]:
-    """(x, y) samples of ``plane`` per cell."""
-    sx, sy = (0, 0) if plane.shape == frame.size else frame.layout.chroma
-    return cell >> sx, cell >> sy
+    return max(cell, 2 << max(chroma))
 
 
 def _soft_band(grid: FloatArray) -> NDArray[np.bool_]:

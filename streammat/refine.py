@@ -125,7 +125,10 @@ def _step(height: int, width: int, alpha: tuple[int, ...]) -> int:
 def _clean(alpha: FloatPlane) -> FloatPlane:
     """Stretches RESIDUE..1 - RESIDUE to 0..1 and cuts the rest: a ramp, so nothing flickers in and out at a threshold."""
     slope = 1.0 / (1.0 - 2.0 * RESIDUE)
-    return np.clip(alpha * np.float32(slope) - np.float32(RESIDUE * slope), 0.0, 1.0)
+    stretched: FloatPlane = alpha * np.float32(slope)
+    stretched -= RESIDUE * slope
+    np.clip(stretched, 0.0, 1.0, out=stretched)
+    return stretched
 
 
 def _on_grid(alpha: FloatPlane, step: int, size: tuple[int, int], shape: tuple[int, ...]) -> FloatPlane:

@@ -66,7 +66,7 @@ def blank(
     name: str,
     height: int,
     width: int,
-    colour: Colour = Colour(),
+    colour: Colour | None = None,
     *,
     rotation: int = 0,
     pts: int = 0,
@@ -79,7 +79,7 @@ def blank(
     planes = planes_of(image, layout)
     for plane in planes:
         plane[:] = 1 << (layout.depth - 1)
-    return Frame(image, layout, colour, pts, time_base, 1, 0, planes, rotation)
+    return Frame(image, layout, colour or Colour(), pts, time_base, 1, 0, planes, rotation)
 
 
 def matte_of(alpha: Floats, frame: Frame) -> Matte:

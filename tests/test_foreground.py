@@ -49,6 +49,20 @@ def test_soft_everywhere_and_tiny_pictures():
         assert all(np.abs(a.astype(int) - b).max() <= 2 for a, b in zip(result, frame.planes, strict=True))
 
 
+def test_faint_specks_far_from_the_subject():
+    estimate = ForegroundEstimator()
+    _, _, alpha, picture = scene(181, 323)
+    frame = frame_of(picture, "yuv420p")
+    matte = matte_of(alpha, frame)
+    for y, x in ((0, 0), (0, 322), (180, 0), (180, 322), (90, 5)):
+        matte.alpha[y, x] = 1
+    for plane, own in zip(estimate(frame, matte), frame.planes, strict=True):
+        assert np.abs(plane[:4, :4].astype(int) - own[:4, :4]).max() < 128
+    alone = matte_of(np.zeros_like(alpha), frame)
+    alone.alpha[3, 320] = 200
+    assert len(estimate(frame, alone)) == 3
+
+
 def test_kept_memory_leaves_earlier_results_alone():
     estimate = ForegroundEstimator()
     _, _, alpha, picture = scene(96, 128)
