@@ -52,13 +52,15 @@ class Compositor:
         if content == "matte":
             return frame
         picture = _blank(frame)
-        if content == "composite":
+        if content == "foreground":
+            for target, plane in zip(picture.planes, colour, strict=True):
+                target[:] = plane
+        elif content == "composite":
             assert self._background is not None
             behind = self._background.planes(frame, matte)
             self._blender(colour, matte, behind, picture.planes, frame.layout)
         else:
-            premultiplied = content == "transparent" and self._premultiplied
-            shown = matte if premultiplied else _around(matte)
+            shown = matte if self._premultiplied else _around(matte)
             self._blender.premultiply(colour, shown, frame.layout, frame.black, picture.planes)
         return picture
 

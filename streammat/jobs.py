@@ -44,7 +44,8 @@ class VideoJob:
 
     def __init__(self, source: str, target: str, options: VideoOptions) -> None:
         self.outputs = [path for path in (target, options.matte, options.foreground) if path is not None]
-        check_targets([source], self.outputs, options.encode)
+        behind = options.composite.background
+        check_targets([source, *([behind] if behind else [])], self.outputs, options.encode)
         transparent = wants_alpha(target, options.composite, options.encode.codec)
         for path, content in self._contents(target, options, transparent):
             if is_sequence(path):
@@ -133,7 +134,8 @@ class ImageJob:
         if into_folder and folder.exists() and not folder.is_dir():
             raise UsageError(f"{target}: is a file; expected a folder for {len(sources)} pictures")
         self.outputs = [str(folder / f"{Path(source).stem}.png") for source in sources] if into_folder else [target]
-        check_targets(sources, self.outputs, EncodeOptions(overwrite=overwrite))
+        behind = [composite.background] if composite.background else []
+        check_targets([*sources, *behind], self.outputs, EncodeOptions(overwrite=overwrite))
         self._transparent = wants_alpha(self.outputs[0], composite, None)
         for output in self.outputs:
             check_still(output, "transparent" if self._transparent else "composite")

@@ -69,7 +69,7 @@ CODECS: dict[str, VideoCodec] = {
         VideoCodec(
             "vp9",
             "libvpx-vp9",
-            _YUV8 + _YUV10 + _YUV12,
+            _YUV8,  # PyAV's libvpx is built without its deeper formats
             ("yuva420p",),
             {"b:v": "0", "row-mt": "1", "tile-columns": "1", "deadline": "realtime"},
             crf=24,

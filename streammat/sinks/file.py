@@ -67,9 +67,10 @@ class FileSink:
         self._layout: Layout = layout
         self._codec_name = codec.name
         self._packets = 0
+        self._over = False  # closed, dropped or failed: the container takes nothing more
         self._durations: dict[int, int] = {}
         self._converter = VideoReformatter()
-        if layout.chroma != info.layout.chroma and not self._matte and not info.layout.rgb and not self._alpha:
+        if not self._matte and (layout.chroma != info.layout.chroma or layout.depth < info.layout.depth):
             self.notes.append(f"{self._path.name}: stored as {self._format} (the input is {info.layout.name})")
         # AAC begins before zero; by default a muxer would move every track to make room for that.
         options = {"avoid_negative_ts": "disabled"}
@@ -117,6 +118,8 @@ class FileSink:
 
     def close(self) -> None:
         """Finish the file, check that every picture is in it, and give it its name."""
+        if self._over:
+            return
         if self.frames == 0:
             self.abort()
             return
@@ -125,6 +128,7 @@ class FileSink:
             for ready in self._tracks.finish():
                 self._container.mux_one(ready)
             self._container.close()
+            self._over = True
             _sync(self.partial)
         except (av.FFmpegError, OSError) as error:
             raise self._failed(error) from error
@@ -238,15 +242,18 @@ class FileSink:
 
     def _failed(self, error: Exception) -> OutputError:
         """Close what can be closed and say where the rest is."""
+        self._over = True
         with suppress(av.FFmpegError, OSError):  # the first error is the one to tell
             self._container.close()
         kept = f"what was done is kept as {self.partial}" if self.partial.exists() else "nothing was kept"
         return OutputError(f"{self._path}: cannot be written after {self.frames} frames ({_reason(error)}); {kept}")
 
     def _drop(self) -> None:
+        self._over = True
         with suppress(av.FFmpegError, OSError):  # it goes away in any case
             self._container.close()
-        self.partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.partial.unlink()
 
 
 def _limited(alpha: Plane, depth: int) -> Plane:

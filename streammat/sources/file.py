@@ -298,10 +298,10 @@ class FileSource:
             raise self._broken(f"its header promises {self._stream.frames} frames and {self._packets} are there")
         if self._container.duration and not self._stream.frames:
             promised = self._container.duration * _MICROSECONDS
-            missing = promised - (self._reached - self._origin)
-            if missing > max(Fraction(1, 2), promised / 50):
-                found = float(self._reached - self._origin)
-                raise self._broken(f"its header promises {float(promised):.2f} s and {found:.2f} s are there")
+            # Matroska counts a late start in, others do not.
+            found = max(self._reached, self._reached - self._origin)
+            if promised - found > max(Fraction(1, 2), promised / 50):
+                raise self._broken(f"its header promises {float(promised):.2f} s and {float(found):.2f} s are there")
 
     def _broken(self, what: str) -> InputError:
         return InputError(f"{self._path}: truncated or damaged after {self._index} frames: {what}; get a whole copy of the file")
