@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-
 class EngineError(RuntimeError):
     """An engine could not be opened or failed while it ran. The message names the cure."""
 

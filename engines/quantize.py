@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -53,14 +54,16 @@ def quantize_onnx(source: Path, target: Path, pictures: Iterable[NDArray[np.uint
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self, batches: Iterator[NDArray[np.uint8]]) -> None:
             self.batches = batches
-            self.count = 0
 
         def get_next(self) -> dict[str, Any] | None:
             batch = next(self.batches, None)
-            self.count += batch is not None
             return None if batch is None else {"rgb": batch}
 
-    reader = Reader(iter(pictures))
+    batches = iter(pictures)
+    first = next(batches, None)
+    if first is None:
+        raise ValueError("no calibration pictures")
+    reader = Reader(chain([first], batches))
     with tempfile.TemporaryDirectory() as folder:
         raw = Path(folder) / "int8.onnx"
         quantize_static(
@@ -77,8 +80,6 @@ def quantize_onnx(source: Path, target: Path, pictures: Iterable[NDArray[np.uint
             # Averaging the ranges of the batches keeps one odd picture from stretching every scale.
             extra_options={"CalibMovingAverage": True, "CalibMovingAverageConstant": 0.05},
         )
-        if not reader.count:
-            raise ValueError("no calibration pictures")
         graph = onnx.load(raw)
     store_half(graph)
     partial = target.with_name(target.name + ".partial")

@@ -236,6 +236,7 @@ def warp(
         fx, fy = plane.shape[1] / small[0], plane.shape[0] / small[1]
         plane = cv2.resize(plane, small, interpolation=cv2.INTER_AREA).astype(np.uint8)
         cx, cy, size = cx / fx, cy / fy, size / fx
+    cx, cy = cx - 0.5, cy - 0.5  # from pixel edges to the centres that the warp counts in
     cos, sin = np.cos(np.radians(angle)) * size, np.sin(np.radians(angle)) * size
     matrix = np.array(
         [

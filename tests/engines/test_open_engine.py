@@ -1,0 +1,107 @@
+"""What opening an engine refuses, and what it chooses by itself."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from engines import auto
+from engines.auto import default_threads, installed_backends, open_engine
+from engines.base import EngineError, EngineUnavailableError
+from engines.models import ModelFiles
+from streammat.models import card, shipped
+
+SIZE = (64, 96)
+
+
+@pytest.mark.parametrize("backend", auto.BACKENDS)
+def test_missing_backend_names_the_cure(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auto, "find_spec", lambda _name: None)
+    with pytest.raises(EngineUnavailableError, match="pip install"):
+        open_engine(shipped(), backend, size=SIZE)
+    with pytest.raises(EngineUnavailableError, match="no inference backend"):
+        open_engine(shipped(), size=SIZE)
+
+
+def test_auto_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auto, "installed_backends", lambda: ["onnxruntime"])
+    monkeypatch.setattr(auto, "int8_feature", lambda: None)
+    opened = open_engine(shipped(), size=SIZE)
+    assert (opened.spec.backend, opened.spec.precision) == ("onnxruntime", "fp32")
+    assert "openvino is not installed" in opened.spec.reason
+    assert "no int8" in opened.spec.reason
+    opened.close()
+
+
+def test_auto_takes_int8_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auto, "int8_feature", lambda: "AVX-512 VNNI")
+    opened = open_engine(shipped(), "onnxruntime", size=SIZE)
+    assert opened.spec.precision == "int8"
+    assert "VNNI" in opened.spec.reason
+    opened.close()
+    without = open_engine(replace(shipped(), int8=None), "onnxruntime", size=SIZE)
+    assert without.spec.precision == "fp32"
+    without.close()
+
+
+@pytest.mark.parametrize("backend", installed_backends())
+def test_unusable_files(backend: str, tmp_path: Path) -> None:
+    good = shipped().fp32.read_bytes()
+    truncated, noise = tmp_path / "truncated.onnx", tmp_path / "noise.onnx"
+    truncated.write_bytes(good[: len(good) // 2])
+    noise.write_bytes(b"not a model" * 100)
+    for path in (truncated, noise):
+        with pytest.raises(EngineError, match="cannot load model") as caught:
+            open_engine(ModelFiles("lite", path), backend, "fp32", SIZE)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(EngineError, match="cannot read model file"):
+        open_engine(ModelFiles("lite", tmp_path / "missing.onnx"), backend, "fp32", SIZE)
+    with pytest.raises(EngineError, match="damaged"):
+        open_engine(ModelFiles("lite", truncated, sha256=shipped().sha256), backend, "fp32", SIZE)
+
+
+@pytest.mark.parametrize("size", [(90, 160), (0, 96), (-32, 96)])
+def test_bad_size(size: tuple[int, int]) -> None:
+    with pytest.raises(EngineError, match="multiples of 32"):
+        open_engine(shipped(), "onnxruntime", "fp32", size)
+
+
+def test_unknown_names() -> None:
+    with pytest.raises(EngineError, match="unknown backend 'tpu'"):
+        open_engine(shipped(), "tpu")
+    with pytest.raises(EngineError, match="unknown precision 'int4'"):
+        open_engine(shipped(), precision="int4")
+    with pytest.raises(EngineError, match="threads is -1"):
+        open_engine(shipped(), threads=-1)
+    with pytest.raises(EngineError, match="no shipped model is named 'none'"):
+        shipped("none")
+    with pytest.raises(EngineError, match="has no int8 file"):
+        open_engine(replace(shipped(), int8=None), "onnxruntime", "int8", SIZE)
+
+
+def test_threads() -> None:
+    assert 1 <= default_threads() <= 8
+
+
+def test_cpu_path_loads_no_torch() -> None:
+    code = (
+        "import sys, numpy as np; import engines.auto; from streammat.models import shipped;"
+        "assert 'onnxruntime' not in sys.modules and 'openvino' not in sys.modules;"
+        "e = engines.auto.open_engine(shipped(), 'onnxruntime', 'fp32', (64, 96));"
+        "e.infer(np.zeros((1, 64, 96, 3), np.uint8)); e.close(); assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_card_describes_the_files() -> None:
+    described = card()
+    assert described["name"] == "lite"
+    assert "non-commercial" in described["licence"]
+    files = shipped()
+    for precision in ("fp32", "int8"):
+        assert files.read(precision)  # verifies the digest
+        assert set(described["metrics"][precision]["people_portraits"]) == {"pictures", "iou", "mad", "mse", "sad"}

@@ -1,0 +1,84 @@
+"""Mattes and training pictures from a synthetic data folder."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from train.config import DataConfig, TrainConfig
+from train.datasets import MattingDataset, batch_keys, bounding_box, list_subjects, warp
+from train.mattes import prepare_mattes, trimap_from_mask
+
+CONFIG = DataConfig(sets=(("people_portraits", 1.0),), holdout=1)
+
+
+def test_mattes_stay_near_their_masks(data: Path, cache: Path) -> None:
+    mask = cv2.imread(str(data / "train/people_portraits/mask/000.png"), cv2.IMREAD_GRAYSCALE)
+    alpha = cv2.imread(str(cache / "people_portraits/alpha/000.png"), cv2.IMREAD_GRAYSCALE)
+    assert np.abs(mask.astype(float) - alpha).mean() < 8
+    assert (alpha[55:65, 45:55] == 255).all()
+    assert (alpha[:10] == 0).all()
+    assert prepare_mattes(data, cache, 1, lambda _line: None) == 0
+
+
+def test_mattes_need_pictures(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no training pictures"):
+        prepare_mattes(tmp_path, tmp_path / "cache", 1)
+    with pytest.raises(FileNotFoundError, match="train mattes"):
+        list_subjects(tmp_path / "none", CONFIG)
+
+
+def test_cut_subjects_stay_certain_at_the_border() -> None:
+    mask = np.zeros((80, 80), np.uint8)
+    mask[40:, 20:60] = 255
+    trimap = trimap_from_mask(mask, 0.05, 0.05)
+    assert (trimap[-1, 30:50] == 1.0).all()
+    assert trimap[40, 40] == 0.5
+    assert trimap[0, 0] == 0.0
+
+
+def test_samples_depend_on_their_index_alone(data: Path, cache: Path) -> None:
+    one, other = (MattingDataset(data, cache, CONFIG, 5) for _ in range(2))
+    for index in (3, 1, 3):
+        a, b = one[(index, 64, 96)], other[(index, 64, 96)]
+        np.testing.assert_array_equal(a.rgb, b.rgb)
+        assert a.rgb.shape == (64, 96, 3)
+        assert a.alpha.shape == a.contrast.shape == (64, 96)
+    assert not np.array_equal(one[(1, 64, 96)].rgb, one[(2, 64, 96)].rgb)
+
+
+def test_kinds_of_pictures(data: Path, cache: Path) -> None:
+    rooms = MattingDataset(data, cache, replace(CONFIG, empty=1.0), 5)
+    assert all(rooms[(i, 64, 64)].alpha.max() == 0 for i in range(5))
+    composites = MattingDataset(data, cache, replace(CONFIG, empty=0.0, original=0.0), 5)
+    samples = [composites[(i, 64, 64)] for i in range(8)]
+    assert sum(sample.alpha.max() == 255 for sample in samples) >= 6
+    assert all((sample.contrast[sample.alpha == 0] == 0).all() for sample in samples)
+
+
+def test_holdout_is_not_trained_on(cache: Path) -> None:
+    sets, held = list_subjects(cache, CONFIG)
+    assert len(held) == 1
+    assert not set(held) & set(sets["people_portraits"])
+
+
+def test_batches_hold_the_same_pixels_and_resume() -> None:
+    config = TrainConfig(steps=20)
+    whole = list(batch_keys(config, 0))
+    assert list(batch_keys(config, 7)) == whole[7:]
+    for batch in whole:
+        pixels = sum(height * width for _, height, width in batch)
+        assert 0.6 * config.pixels_per_batch < pixels <= config.pixels_per_batch
+    indices = [index for batch in whole for index, _, _ in batch]
+    assert len(set(indices)) == len(indices)
+
+
+def test_warp_cuts_where_it_is_told() -> None:
+    plane = np.zeros((40, 60), np.uint8)
+    plane[10:20, 30:50] = 255
+    assert bounding_box(plane) == (30, 10, 50, 20)
+    np.testing.assert_array_equal(warp(plane, 40, 15, 1.0, 0.0, 10, 20), np.full((10, 20), 255))
