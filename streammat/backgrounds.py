@@ -10,20 +10,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Final, Literal, Protocol, cast
+from typing import Final, Literal, Protocol
 
 import av
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from streammat.composite import full_scale, shrink
+from streammat.blur import STRENGTH, BlurBackground
 from streammat.config import Fit
 from streammat.errors import InputError, UsageError
-from streammat.frame import Frame, Layout, Matte, Plane
+from streammat.frame import Frame, Matte, Plane
 from streammat.pictures import compose, convert, image_of, read_image
 
-FloatPlane = NDArray[np.float32]
 Rgb = tuple[int, int, int]
 """Red, green, blue, 0..255 each, full range."""
 
@@ -42,7 +40,6 @@ COLOURS: Final[dict[str, Rgb]] = {
     "cyan": (0, 255, 255),
     "magenta": (255, 0, 255),
 }
-BLUR_STRENGTH: Final = 0.5
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,7 @@ class BackgroundSpec:
     path: Path | None = None
     """Of an image or a video."""
     colour: Rgb | None = None
-    strength: float = BLUR_STRENGTH
+    strength: float = STRENGTH
     """Of a blur, 0..1."""
 
 
@@ -105,7 +102,7 @@ def parse_background(text: str) -> BackgroundSpec:
 
 def _strength(word: str, text: str) -> float:
     if word == "blur":
-        return BLUR_STRENGTH
+        return STRENGTH
     try:
         percent = float(word.removeprefix("blur:"))
     except ValueError:
@@ -343,67 +340,3 @@ class VideoBackground:
         if held is not None:
             last = held.duration * held.time_base if held.duration and held.time_base else 1 / rate
             yield _Shown(held, start - origin, start - origin + last, sar)
-
-
-class BlurBackground:
-    """The frame's own room out of focus, with no halo of the subject around the subject.
-
-    On a coarse grid the subject is first filled in from what surrounds it (normalised convolution, weight 1 - alpha),
-    then all is blurred: it is never mixed into the blur.
-    """
-
-    def __init__(self, strength: float = BLUR_STRENGTH) -> None:
-        """``strength`` 0..1: sigma is 0.6 to 6 percent of the picture's height."""
-        self._strength = strength
-
-    def planes(self, frame: Frame, matte: Matte) -> tuple[Plane, ...]:
-        """New memory for each frame."""
-        height, width = frame.size
-        cell = 4 if height * width < 500_000 else 8 if height * width < 4_000_000 else 16
-        cell = max(cell, 1 << max(frame.layout.chroma))
-        alpha = shrink(matte.alpha, cell, cell)
-        room: FloatPlane = cv2.dilate(alpha, np.ones((3, 3), np.uint8)).astype(np.float32)
-        np.multiply(room, -1.0 / full_scale(matte.alpha), out=room)
-        room += 1.0
-        room *= room
-        room += 1e-5
-        reaches = [max(2, round(alpha.shape[0] * share)) for share in (0.04, 0.12, 0.5)]
-        weights = [_box(room, reach) for reach in reaches]
-        sigma = (0.006 + 0.054 * self._strength) * height / cell
-        planes = []
-        for index in range(frame.layout.colour_planes):
-            plane = frame.planes[index]
-            sx, sy = frame.layout.chroma if index in (1, 2) else (0, 0)
-            fx, fy = cell >> sx, cell >> sy
-            small = shrink(plane, fx, fy).astype(np.float32)
-            filled = cv2.GaussianBlur(_fill_in(small, room, reaches, weights), (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
-            whole = cv2.resize(filled, (filled.shape[1] * fx, filled.shape[0] * fy), interpolation=cv2.INTER_LINEAR)
-            planes.append(_rounded(cast("FloatPlane", whole), frame.layout)[: plane.shape[0], : plane.shape[1]])
-        return tuple(planes)
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-
-def _fill_in(
-    small: FloatPlane, room: FloatPlane, reaches: list[int], weights: list[FloatPlane]
-) -> FloatPlane:
-    """The room's colours, continued where the subject hides them: from near by where there is room near, else from afar."""
-    known = small * room
-    guess: FloatPlane | None = None
-    for reach, weight in sorted(zip(reaches, weights, strict=True), key=lambda pair: -pair[0]):
-        total = _box(known, reach)
-        guess = total / weight if guess is None else (total + 0.05 * guess) / (weight + 0.05)
-    assert guess is not None
-    return known + (1.0 - room) * guess
-
-
-def _box(values: FloatPlane, reach: int) -> FloatPlane:
-    return cast("FloatPlane", cv2.blur(values, (2 * reach + 1, 2 * reach + 1), borderType=cv2.BORDER_REPLICATE))
-
-
-def _rounded(values: FloatPlane, layout: Layout) -> Plane:
-    """Floats of code values as a plane of the layout; they lie in its range, being means of its values."""
-    if layout.depth == 8:
-        return cv2.convertScaleAbs(values)
-    return np.rint(values).astype(np.uint16)

@@ -82,9 +82,7 @@ class _SoftPixels:
         self._index += y0 * alpha.shape[1] + x0
         self._size = (x1 - x0) // 2, (y1 - y0) // 2
         self._near = ((y >> 1) * np.int32(self._size[0]) + (x >> 1)).astype(np.intp)
-        share: FloatArray = alpha.reshape(-1)[self._index].astype(np.float32)
-        share *= 1.0 / full_scale(alpha)
-        self._share = share
+        self._share: FloatArray = alpha.reshape(-1)[self._index] * np.float32(1.0 / full_scale(alpha))
 
     def corrected(self, plane: Plane, guesses: list[FloatArray], top: int) -> Plane:
         """A copy of ``plane`` with the foreground's colour in the soft pixels, in code values up to ``top``.
@@ -99,7 +97,7 @@ class _SoftPixels:
         np.subtract(front, back, out=back)
         back *= self._share
         value -= back
-        value *= self._share
+        np.multiply(value, self._share, out=value)
         value += front
         np.clip(value, 0, top, out=value)
         flat[self._index] = np.rint(value, out=value).astype(plane.dtype)
@@ -134,9 +132,9 @@ def _neighbourhoods(values: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 def _cell(height: int, width: int, chroma: tuple[int, int]) -> int:
-    """Pixels per cell: 4, 8 or 16 by the size of the picture, so that the grid has about as many cells for all."""
+    """Pixels per cell: 4 to 32 by the size of the picture, so that the grid has about as many cells for all."""
     pixels = height * width
-    cell = 4 if pixels < 500_000 else 8 if pixels < 4_000_000 else 16
+    cell = 4 if pixels < 300_000 else 8 if pixels < 1_500_000 else 16 if pixels < 6_000_000 else 32
     return max(cell, 2 << max(chroma))
 
 
