@@ -95,7 +95,7 @@ class _SoftPixels:
         value: FloatArray = flat[self._index].astype(np.float32)
         value -= back
         np.subtract(front, back, out=back)
-        back *= self._share
+        np.multiply(back, self._share, out=back)
         value -= back
         np.multiply(value, self._share, out=value)
         value += front

@@ -14,14 +14,12 @@ from numpy.typing import NDArray
 
 from streammat.config import Fit
 from streammat.errors import InputError
-from streammat.frame import Frame, Layout, Plane, layout_of, planes_of
+from streammat.frame import Colour, Frame, Layout, Plane, layout_of, planes_of, swscale_matrix
 
 Rgb = NDArray[Any]
 """(h, w, 3) uint8 or uint16, red first, full range."""
 
 EXACT: Final = Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP | Interpolation.FULL_CHR_H_INT
-SWS_MATRICES: Final = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
-"""ISO/IEC 23091-2 matrix code to swscale's number for it."""
 
 
 def read_image(path: Path) -> Rgb:
@@ -91,23 +89,20 @@ def compose(image: av.VideoFrame, turns: int, image_sar: Fraction, frame: Frame,
 
 
 def convert(image: av.VideoFrame, frame: Frame, size: tuple[int, int]) -> tuple[Plane, ...]:
-    """Planes of ``image`` at ``size`` (height, width) in the frame's layout, matrix and range; no alpha plane."""
+    """Planes of ``image`` at ``size`` (height, width) in the frame's layout, matrix and range; no alpha plane.
+
+    A matrix that is not tagged is the one that players assume for frames of that height, on both sides: swscale alone
+    would take BT.601 for every size, and the colours of a background would shift on HD.
+    """
     layout = frame.layout
     name = layout.name.replace("yuvj", "yuv").replace("yuva", "yuv").replace("gbrap", "gbrp")
     if layout.colour_planes == 1:  # grey is luma; swscale has ideas of its own about its range
         name = "yuv444p" + name.removeprefix("gray")
     full = layout.rgb or frame.black == 0
-    target = _reformat(image, size, name, sws_matrix(frame.colour.matrix, frame.size[0]), full=full)
+    target = _reformat(image, size, name, swscale_matrix(frame.colour, frame.size[0]), full=full)
     made = layout_of(name)
     assert made is not None, name
     return planes_of(target, made)[: layout.colour_planes]
-
-
-def sws_matrix(code: int, height: int) -> int:
-    """Swscale's number for a colour matrix. What is not tagged is taken as players take it: BT.709 from 720 lines on,
-    BT.601 below; swscale alone would take BT.601 for all.
-    """
-    return SWS_MATRICES.get(code, 1 if height >= 720 else 5)
 
 
 def _reformat(image: av.VideoFrame, size: tuple[int, int], name: str, matrix: int, *, full: bool) -> av.VideoFrame:
@@ -121,7 +116,7 @@ def _reformat(image: av.VideoFrame, size: tuple[int, int], name: str, matrix: in
         width,
         height,
         name,
-        src_colorspace=None if rgb else sws_matrix(int(image.colorspace), image.height),
+        src_colorspace=None if rgb else swscale_matrix(Colour(int(image.colorspace)), image.height),
         dst_colorspace=matrix or None,
         interpolation=kernel | EXACT,
         src_color_range=2 if source_full else 1,

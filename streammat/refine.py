@@ -31,7 +31,7 @@ RADIUS: Final = 2
 """Cells on each side of the window in which the linear model is solved."""
 EPSILON: Final = 1e-3
 """Regularisation, in (luma of 0..1) squared: contrasts well below its root (3 %) do not steer alpha."""
-SOFTNESS: Final = 0.85
+SOFTNESS: Final = 0.75
 """Blur of the network's alpha, as sigma in its own cells: half a cell of its sampling, the rest of its own making."""
 STRIP: Final = 32
 """Rows of cells worked on at once."""
