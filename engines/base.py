@@ -99,7 +99,7 @@ def check_rgb(rgb: NDArray[np.uint8], size: tuple[int, int]) -> None:
         EngineError: the dtype is not uint8, the shape is not (N, height, width, 3), or the memory is not contiguous.
     """
     expected = f"expected uint8 (N, {size[0]}, {size[1]}, 3), C-contiguous"
-    if rgb.dtype != np.uint8 or rgb.ndim != 4 or rgb.shape[1:] != (*size, 3) or rgb.shape[0] < 1:
+    if rgb.dtype.name != "uint8" or rgb.ndim != 4 or rgb.shape[1:] != (*size, 3) or rgb.shape[0] < 1:
         raise EngineError(f"engine input is {rgb.dtype} {rgb.shape}; {expected}")
     if not rgb.flags.c_contiguous:
         raise EngineError(f"engine input is not contiguous; {expected}; numpy.ascontiguousarray makes it so")
