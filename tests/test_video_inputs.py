@@ -6,10 +6,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from conftest import video
-from media import BT601, BT709, BT2020_HLG, BT2020_PQ, FULL_709, Audio, Tags, frames_of, numbers_of, probe, write_clip
+from media import BT601, BT709, BT2020_HLG, BT2020_PQ, FULL_709, Audio, Tags, frames_of, matched, probe, write_clip
 
 INPUTS: dict[str, tuple[str, dict[str, Any]]] = {
     "h264-mp4": (".mp4", {}),
@@ -73,18 +74,18 @@ def test_every_frame_comes_out_at_its_time(tmp_path: Path, name: str) -> None:
     after, colour = probe(tmp_path / "out.mkv"), probe(front)
     assert report["frames_in"] == report["frames_out"] == before.frames == after.frames == colour.frames
     assert after.size == colour.size == before.size
-    numbers = numbers_of(source)
-    assert numbers_of(front) == numbers
     milliseconds = [round(time * 1000) for time in before.times]
-    if before.times and name not in {"mpeg4-avi", "h264-avi", "raw-h264"}:  # these carry no times of their own
+    if name not in {"mpeg4-avi", "h264-avi", "raw-h264"}:  # these carry no times of their own
         for found in (after, colour):
             shown = [round(time * 1000) for time in found.times]
             assert np.abs(np.subtract(shown, milliseconds)).max() <= 1
-    # The straight foreground is the input's own picture: a wrong matrix or range would show.
-    kept = np.asarray(frames_of(front), np.float32)
-    given = np.asarray(frames_of(source), np.float32)
-    assert np.abs(kept.mean((0, 1, 2)) - given.mean((0, 1, 2))).max() < 3.0
-    assert np.abs(kept - given).mean() < 4.5
+    # What is left of the room is black; all else is the input's own picture: a wrong matrix or range would show.
+    given, kept = frames_of(source), frames_of(front)
+    assert matched(kept, given) == list(range(before.frames))
+    for old, new in zip(given, kept, strict=True):
+        person = cv2.erode((new.max(2) > 40).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+        assert np.abs(new[person].mean(0) - old[person].mean(0)).max() < 4.0
+        assert np.abs(new[person].astype(np.float32) - old[person]).mean() < (20.0 if name == "gif" else 8.0)
 
 
 @pytest.mark.parametrize("target", ["out.mp4", "out.mov", "out.mkv", "out.webm"])
@@ -99,7 +100,7 @@ def test_odd_sizes_are_kept(tmp_path: Path, target: str, size: tuple[int, int]) 
 
 def test_half_a_dozen_pixels_of_height_are_refused_or_done(tmp_path: Path) -> None:
     """Sizes far below the promised 64 pixels end in a file or in one line, never in a traceback."""
-    source = write_clip(tmp_path / "in.mkv", codec="ffv1", size=(16, 6), frames=2, numbered=False)
+    source = write_clip(tmp_path / "in.mkv", codec="ffv1", size=(16, 6), frames=2)
     done = video(source, tmp_path / "out.mp4", "--bg", "green")
     if done.code == 0:
         assert probe(tmp_path / "out.mp4").size == (16, 6)
@@ -183,9 +184,12 @@ def test_colour_tags_are_kept(tmp_path: Path, tags: Tags, target: str) -> None:
 def test_ten_bits_stay_ten_bits(tmp_path: Path, pix_fmt: str, target: str, codec: str) -> None:
     """Ten bits in, ten bits out, and the subsampling where the codec has it."""
     source = write_clip(tmp_path / "in.mkv", codec="libx265", pix_fmt=pix_fmt, frames=3)
-    video(source, tmp_path / target, "--bg", "green", "--codec", codec).ok()
-    expected = "yuv420p10le" if codec == "av1" else pix_fmt
+    report = video(source, tmp_path / target, "--bg", "green", "--codec", codec).ok().report
+    # SVT-AV1 has 4:2:0 only, and this libvpx has 8 bits only.
+    expected = {"av1": "yuv420p10le", "vp9": pix_fmt.removesuffix("10le")}.get(codec, pix_fmt)
     assert probe(tmp_path / target).pix_fmt == expected
+    if codec == "vp9":
+        assert any("yuv" in note for note in report["notes"]), "a loss of depth is said"
 
 
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p", "yuv444p"])

@@ -24,8 +24,9 @@ from media import (
     first_plane,
     frames_of,
     greys_of,
-    numbers_of,
+    matched,
     open_frames,
+    person,
     probe,
     still_of,
     write_clip,
@@ -41,7 +42,7 @@ SIZE = (192, 108)
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A person in a room, 192x108, BT.709, six frames, with sound."""
     path = tmp_path_factory.mktemp("clip") / "in.mp4"
-    return write_clip(path, size=SIZE, frames=6, tags=BT709, audio=[Audio("aac", "eng")], numbered=False)
+    return write_clip(path, size=SIZE, frames=6, tags=BT709, audio=[Audio("aac", "eng")])
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +195,7 @@ def test_straight_and_premultiplied(clip: Path, tmp_path: Path) -> None:
         expected = straight[:, :, :3] * straight[:, :, 3:] / 255
         # Chroma of the video is half size, so soft edges are not exact.
         assert np.abs(multiplied[:, :, :3] - expected).mean() < 1.5
-        clear = straight[:, :, 3] == 0
+        clear = cv2.erode((straight[:, :, 3] == 0).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
         assert multiplied[:, :, :3][clear].max(initial=0) <= 3
 
 
@@ -256,7 +257,7 @@ def test_subject_is_untouched(clip: Path, matte: list[NDArray[np.float32]], tmp_
 
 COLOURS = {
     "green": (0, 177, 64), "#00b140": (0, 177, 64), "#FF8000": (255, 128, 0), "12,200,255": (12, 200, 255), "black": (0, 0, 0),
-    "white": (255, 255, 255), "red": (255, 0, 0), "blue": (0, 0, 255), "#fff": (255, 255, 255),
+    "white": (255, 255, 255), "red": (255, 0, 0), "blue": (0, 71, 187), "#fff": (255, 255, 255),
 }  # fmt: skip
 
 
@@ -272,7 +273,7 @@ def test_colours(clip: Path, matte: list[NDArray[np.float32]], tmp_path: Path, c
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p10le", "yuv444p"])
 def test_background_colour_follows_the_video_s_own_matrix(tmp_path: Path, tags: Tags, pix_fmt: str) -> None:
     """The same colour comes out whatever matrix, range, depth and subsampling the video has."""
-    source = write_clip(tmp_path / "in.mkv", pix_fmt=pix_fmt, tags=tags, frames=2, size=SIZE, numbered=False)
+    source = write_clip(tmp_path / "in.mkv", pix_fmt=pix_fmt, tags=tags, frames=2, size=SIZE)
     video(source, tmp_path / "out.mkv", "--bg", "#c83264", "--crf", "4").ok()
     found = frames_of(tmp_path / "out.mkv")[0][4:20, 4:20].mean((0, 1))
     assert np.abs(found - (200, 50, 100)).max() < 7
@@ -336,7 +337,7 @@ def test_picture_background_is_turned_by_its_exif(clip: Path, tmp_path: Path) ->
 def test_picture_background_is_upright_in_a_rotated_video(tmp_path: Path, rotation: int) -> None:
     """The viewer sees the background upright: it is drawn turned into the stored picture."""
     size = (108, 192) if rotation % 180 else (192, 108)
-    source = write_clip(tmp_path / "in.mp4", size=size, rotation=rotation, frames=2, numbered=False, tags=BT709)
+    source = write_clip(tmp_path / "in.mp4", size=size, rotation=rotation, frames=2, tags=BT709)
     picture = write_still(tmp_path / "bg.png", halves(192, 108))
     video(source, tmp_path / "out.mp4", "--bg", picture).ok()
     shown = np.rot90(frames_of(tmp_path / "out.mp4")[0], rotation // 90).astype(int)
@@ -372,7 +373,7 @@ def test_video_background_loops_at_its_own_rate(tmp_path: Path) -> None:
         for shade in shades:
             out.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((108, 192, 3), shade, np.uint8), format="rgb24")))
         out.mux(stream.encode(None))
-    source = write_clip(tmp_path / "in.mp4", size=SIZE, frames=14, numbered=False)
+    source = write_clip(tmp_path / "in.mp4", size=SIZE, frames=14)
     video(source, tmp_path / "out.%02d.png", "--bg", tmp_path / "bg.mp4").ok()
     shown = []
     for number in range(1, 15):
@@ -390,7 +391,7 @@ def test_decontamination_changes_soft_edges_only(clip: Path, matte: list[NDArray
     soft = (matte[0] > 0.05) & (matte[0] < 0.9)
     assert np.abs(cleaned - raw)[solid].mean() < 1.0
     assert np.abs(cleaned - raw)[soft].mean() > 0.5
-    assert np.abs(raw - frames_of(clip)[0]).mean() < 3.0
+    assert np.abs(raw - frames_of(clip)[0])[matte[0] > 0.05].mean() < 3.0
 
 
 def test_crf_and_preset_reach_the_encoder(tmp_path: Path) -> None:
@@ -529,19 +530,19 @@ def test_bad_presets_are_refused(clip: Path, tmp_path: Path) -> None:
 
 
 def test_relative_paths_and_strange_names(tmp_path: Path) -> None:
-    """Spaces, umlauts, percent signs, a leading dash and a comma in names."""
-    for name in ("my clip.mp4", "grün.mp4", "100%.mp4", "a,b;c.mp4", "-dash.mp4", "file:colon.mp4"):
+    """Spaces, umlauts, percent signs, a leading dash, commas and colons in names."""
+    for name in ("my clip.mp4", "grün.mp4", "100%.mp4", "a,b;c.mp4", "-dash.mp4", "10:20:30.mp4"):
         source = write_clip(tmp_path / "in.mp4", frames=2, size=(64, 64)).rename(tmp_path / name)
-        done = run("video", *QUICK, "--quiet", "--", name, f"out {name}", cwd=tmp_path)
+        done = run("video", *QUICK, "--quiet", "--", name, f"9:{name}", cwd=tmp_path)
         assert done.code == 0, (name, done.err)
-        assert probe(tmp_path / f"out {name}").frames == 2
+        assert probe(tmp_path / f"9:{name}").frames == 2
         source.unlink()
 
 
-def test_numbers_are_read_back(tmp_path: Path) -> None:
-    """The kit itself: numbers survive a lossy encode."""
+def test_pictures_are_told_apart(tmp_path: Path) -> None:
+    """The kit itself: frames are recognised after a lossy encode."""
     source = write_clip(tmp_path / "in.mp4", frames=20)
-    assert numbers_of(source) == list(range(20))
+    assert matched(frames_of(source), [person(index, 128, 96) for index in range(20)]) == list(range(20))
 
 
 MAD_BOUND = 0.05
