@@ -16,7 +16,7 @@ from streammat.config import EncodeOptions
 from streammat.errors import OutputError
 from streammat.frame import Frame, Layout, Matte, Packet, Plane, layout_of, planes_of
 from streammat.sinks import Content
-from streammat.sinks.codecs import choose_codec, choose_format, container_of
+from streammat.sinks.codecs import Container, choose_codec, choose_format, container_of
 from streammat.sinks.tracks import Tracks
 from streammat.sources import StreamInfo
 
@@ -72,6 +72,7 @@ class FileSink:
         self._converter = VideoReformatter()
         if not self._matte and (layout.chroma != info.layout.chroma or layout.depth < info.layout.depth):
             self.notes.append(f"{self._path.name}: stored as {self._format} (the input is {info.layout.name})")
+        self._note_shape(kind, info)
         # AAC begins before zero; by default a muxer would move every track to make room for that.
         options = {"avoid_negative_ts": "disabled"}
         if kind.muxer in ("mp4", "mov"):
@@ -83,7 +84,7 @@ class FileSink:
             raise OutputError(f"{path}: cannot be created ({_reason(error)}); check that the folder exists and may be written") from error
         try:
             self._stream = self._add_video(codec.encoder, codec.encoder_options(encode, alpha=self._alpha), info)
-            self._tracks = Tracks(self._container, info.passengers if tracks else (), kind.audio, self._path.name)
+            self._tracks = Tracks(self._container, info.passengers if tracks else (), kind, self._path.name)
             self.notes += self._tracks.notes
             self._tag(info)
             self._container.start_encoding()
@@ -171,6 +172,14 @@ class FileSink:
             # QuickTime plays HEVC under this tag only.
             context.codec_tag = "hvc1"
         return self._rotated(stream, info)
+
+    def _note_shape(self, kind: Container, info: StreamInfo) -> None:
+        # H.264 and HEVC carry the aspect ratio themselves; for the others PyAV has no way to tell Matroska of it.
+        if kind.muxer in ("matroska", "webm") and self._codec_name not in ("h264", "hevc") and info.sample_aspect_ratio != 1:
+            self.notes.append(
+                f"{self._path.name}: the sample aspect ratio {info.sample_aspect_ratio} is lost in {kind.muxer} with "
+                f"{self._codec_name}; .mov, .mp4 and h264 in .mkv keep it"
+            )
 
     def _rotated(self, stream: av.VideoStream, info: StreamInfo) -> av.VideoStream:
         if info.rotation:

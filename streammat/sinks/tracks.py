@@ -9,6 +9,7 @@ from typing import Any
 import av
 
 from streammat.frame import Packet
+from streammat.sinks.codecs import Container
 
 _TEXT_SUBTITLES = ("subrip", "srt", "text", "webvtt", "mov_text", "ass", "ssa")
 
@@ -86,28 +87,28 @@ class Tracks:
     """Every passing track of one output."""
 
     def __init__(
-        self, container: av.container.OutputContainer, streams: Sequence[Any], audio_encoder: str, name: str
+        self, container: av.container.OutputContainer, streams: Sequence[Any], kind: Container, name: str
     ) -> None:
         self.notes: list[str] = []
         self._tracks: dict[int, _Copied | _TranscodedAudio | _TextToMovText] = {}
         supported = container.supported_codecs
         for stream in streams:
             codec = stream.codec_context.name
-            kind = av.Codec(codec, "r").canonical_name
-            if kind in supported:
+            codec = av.Codec(codec, "r").canonical_name
+            if codec in supported and codec not in kind.transcodes:
                 output = container.add_stream_from_template(stream)
                 self._tracks[stream.index] = _Copied(output)
             elif stream.type == "audio":
-                output = container.add_stream(audio_encoder, rate=_rate_for(audio_encoder, stream.rate))
+                output = container.add_stream(kind.audio, rate=_rate_for(kind.audio, stream.rate))
                 assert isinstance(output, av.AudioStream)
                 output.codec_context.layout = stream.layout.name if stream.layout.nb_channels <= 8 else "stereo"
                 self._tracks[stream.index] = _TranscodedAudio(output, stream)
-                self.notes.append(f"{name}: audio track {stream.index} ({kind}) becomes {output.codec_context.name}; the container cannot hold it")
-            elif kind in _TEXT_SUBTITLES and "mov_text" in supported:
+                self.notes.append(f"{name}: audio track {stream.index} ({codec}) becomes {output.codec_context.name}; the container cannot hold it")
+            elif codec in _TEXT_SUBTITLES and "mov_text" in supported:
                 output = container.add_mux_stream("mov_text")
                 self._tracks[stream.index] = _TextToMovText(output, stream)
             else:
-                self.notes.append(f"{name}: subtitle track {stream.index} ({kind}) is left out; the container cannot hold it")
+                self.notes.append(f"{name}: subtitle track {stream.index} ({codec}) is left out; the container cannot hold it")
                 continue
             output.metadata.update({key: value for key, value in stream.metadata.items() if key.lower() in ("language", "title")})
 

@@ -44,8 +44,7 @@ class FileSource:
             self._duration = None if duration is None else Fraction(duration).limit_denominator(1_000_000)
             self._origin = self._container.start_time * _MICROSECONDS if self._container.start_time else Fraction(0)
             if self._start:
-                target = int((self._origin + self._start) / _MICROSECONDS)
-                self._container.seek(target, backward=True)
+                self._seek(self._origin + self._start)
             self._note_own_alpha()
             self._packets = 0
             self._damaged = 0
@@ -86,7 +85,7 @@ class FileSource:
             raise InputError(f"{self._path}: no video in it (found: {kinds}); expected a file with a video track")
         stream = streams[0]
         if stream.codec_context is None:
-            raise InputError(f"{self._path}: FFmpeg does not know its video codec; convert it, such as to H.264")  # type: ignore[unreachable]
+            raise InputError(f"{self._path}: FFmpeg does not know its video codec; convert it, such as to H.264")
         if len(streams) > 1:
             self.notes.append(f"{len(streams)} video tracks found, the first is used")
         # Frame threads for files: the default (slices) is slower wherever a frame is one slice.
@@ -99,13 +98,29 @@ class FileSource:
             if stream.type == "audio" and not audio:
                 continue
             if stream.type in ("audio", "subtitle"):
-                if stream.codec_context is None:
-                    self.notes.append(f"track {stream.index} ({stream.type}) has a codec unknown to FFmpeg and is left out")
+                if stream.codec_context is None:  # of an unknown codec; PyAV's types do not know of this
+                    self.notes.append(  # type: ignore[unreachable]
+                        f"track {stream.index} ({stream.type}) has a codec unknown to FFmpeg and is left out"
+                    )
                     continue
                 kept.append(stream)
             elif stream.type == "attachment":
                 self.notes.append(f"track {stream.index} (attachment) is left out")
         return tuple(kept)
+
+    def _seek(self, time: Fraction) -> None:
+        """Go to a place from which the frame shown at ``time`` can be decoded.
+
+        Containers without an index (MPEG-TS) find a time, not a keyframe: step back until decoding starts early enough.
+        """
+        for margin in (0, 2, 10, 60):
+            target = int(max(self._origin, time - margin) / _MICROSECONDS)
+            self._container.seek(target)
+            first = next(self._container.decode(self._stream), None)
+            self._container.seek(target)
+            if first is not None and first.time is not None and first.time <= time:
+                return
+        self._container.seek(int(self._origin / _MICROSECONDS))
 
     def _note_own_alpha(self) -> None:
         pixels = self._stream.codec_context.format
@@ -294,7 +309,9 @@ class FileSource:
             raise self._broken(f"{self._damaged} packets could not be decoded")
         if self._start or self._duration is not None:
             return
-        if 0 < self._packets < self._stream.frames:
+        # AVI counts the empty chunks that keep its tracks in step as frames.
+        slack = max(2, self._stream.frames // 50) if self._container.format.name == "avi" else 0
+        if 0 < self._packets < self._stream.frames - slack:
             raise self._broken(f"its header promises {self._stream.frames} frames and {self._packets} are there")
         if self._container.duration and not self._stream.frames:
             promised = self._container.duration * _MICROSECONDS
