@@ -138,7 +138,7 @@ def _kind(path: Path) -> Literal["image", "video"]:
     if cv2.haveImageReader(str(path)) and not (head.startswith(b"GIF8") and cv2.imcount(str(path)) > 1):
         return "image"
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path.absolute())) as container:
             if container.streams.video:
                 return "video"
     except (av.FFmpegError, ValueError):
@@ -308,7 +308,7 @@ class VideoBackground:
     def _rewind(self) -> None:
         self.close()
         try:
-            container = self._container = av.open(str(self._path))
+            container = self._container = av.open(str(self._path.absolute()))
         except (OSError, ValueError) as error:
             raise _undecodable(self._path, error) from error
         self._pictures = self._decode(container)

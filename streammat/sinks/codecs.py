@@ -111,18 +111,26 @@ class Container:
     """Audio encoder for tracks that the container cannot hold as they are."""
     matte: str | None = None
     """The codec for grey mattes, where it is not the default one."""
+    text: str | None = None
+    """The kind of text subtitles that any other kind is rewritten as."""
     transcodes: tuple[str, ...] = ()
     """Audio codecs that FFmpeg's table allows here, but its muxer refuses or hardly any player plays."""
 
 
 _PCM = ("pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le", "pcm_s16be", "pcm_s24be", "pcm_u8")
 CONTAINERS: dict[str, Container] = {
-    ".mp4": Container("mp4", ("h264", "hevc", "av1", "vp9"), None, transcodes=_PCM),
-    ".m4v": Container("mp4", ("h264", "hevc"), None, transcodes=_PCM),
+    ".mp4": Container("mp4", ("h264", "hevc", "av1", "vp9"), None, text="mov_text", transcodes=_PCM),
+    ".m4v": Container("mp4", ("h264", "hevc"), None, text="mov_text", transcodes=_PCM),
     ".mov": Container(
-        "mov", ("h264", "hevc", "prores"), "prores", transparent_by_default=True, matte="prores", transcodes=("opus", "flac", "vorbis")
+        "mov",
+        ("h264", "hevc", "prores"),
+        "prores",
+        transparent_by_default=True,
+        matte="prores",
+        text="mov_text",
+        transcodes=("opus", "flac", "vorbis"),
     ),
-    ".mkv": Container("matroska", ("h264", "hevc", "av1", "vp9", "prores", "ffv1"), "ffv1", audio="libopus", matte="ffv1"),
+    ".mkv": Container("matroska", ("h264", "hevc", "av1", "vp9", "prores", "ffv1"), "ffv1", audio="libopus", matte="ffv1", text="subrip"),
     ".webm": Container("webm", ("vp9", "av1"), "vp9", transparent_by_default=True, audio="libopus"),
 }
 STILLS_WITH_ALPHA = (".png", ".webp", ".tif", ".tiff")

@@ -78,8 +78,10 @@ class FileSink:
         if kind.muxer in ("mp4", "mov"):
             # delay_moov: only a late header can hold the edit list that keeps B-frames' start exact.
             options["movflags"] = "hybrid_fragmented+delay_moov"
+        # SVT-AV1 prints its banner to stderr past FFmpeg's log level; 1 leaves errors only.
+        os.environ.setdefault("SVT_LOG", "1")
         try:
-            self._container = av.open(str(self.partial), "w", format=kind.muxer, options=options)
+            self._container = av.open(str(self.partial.absolute()), "w", format=kind.muxer, options=options)
         except (av.FFmpegError, OSError) as error:
             raise OutputError(f"{path}: cannot be created ({_reason(error)}); check that the folder exists and may be written") from error
         try:

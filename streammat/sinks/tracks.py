@@ -11,6 +11,8 @@ import av
 from streammat.frame import Packet
 from streammat.sinks.codecs import Container
 
+# By the number of channels: what a file calls its layout can be empty or unknown to the encoder.
+_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 _TEXT_SUBTITLES = ("subrip", "srt", "text", "webvtt", "mov_text", "ass", "ssa")
 
 
@@ -60,20 +62,25 @@ class _TranscodedAudio:
         return list(self._resampler.resample(frame))
 
 
-class _TextToMovText:
-    """Text subtitles as 3GPP timed text, MP4's own kind: a length in two bytes, then UTF-8."""
+class _RewrittenText:
+    """Text subtitles in the container's own kind: UTF-8, in MP4 (3GPP timed text) after its length in two bytes."""
 
-    def __init__(self, output: Any, source: Any) -> None:
+    def __init__(self, output: Any, codec: str, target: str) -> None:
         self._output = output
-        self._source = source
+        self._codec = codec
+        self._target = target
 
     def carry(self, packet: Packet) -> Iterator[Packet]:
         text = bytes(packet)
-        if self._source.codec_context.name in ("ass", "ssa"):
+        if self._codec in ("ass", "ssa"):
             # Matroska stores eight fields before an ASS line's text.
             text = text.split(b",", 8)[-1].replace(b"\\N", b"\n")
+        elif self._codec == "mov_text":
+            text = text[2 : 2 + int.from_bytes(text[:2], "big")]
         text = text.strip()[:65_535]
-        ready: Packet = av.Packet(len(text).to_bytes(2, "big") + text)
+        if not text:
+            return  # MP4 fills the time between two lines with empty ones
+        ready: Packet = av.Packet(len(text).to_bytes(2, "big") + text if self._target == "mov_text" else text)
         ready.pts, ready.dts, ready.duration = packet.pts, packet.dts, packet.duration
         ready.time_base = packet.time_base
         ready.stream = self._output
@@ -90,7 +97,7 @@ class Tracks:
         self, container: av.container.OutputContainer, streams: Sequence[Any], kind: Container, name: str
     ) -> None:
         self.notes: list[str] = []
-        self._tracks: dict[int, _Copied | _TranscodedAudio | _TextToMovText] = {}
+        self._tracks: dict[int, _Copied | _TranscodedAudio | _RewrittenText] = {}
         supported = container.supported_codecs
         for stream in streams:
             codec = stream.codec_context.name
@@ -101,12 +108,12 @@ class Tracks:
             elif stream.type == "audio":
                 output = container.add_stream(kind.audio, rate=_rate_for(kind.audio, stream.rate))
                 assert isinstance(output, av.AudioStream)
-                output.codec_context.layout = stream.layout.name if stream.layout.nb_channels <= 8 else "stereo"
+                output.codec_context.layout = _LAYOUTS.get(stream.layout.nb_channels, "stereo")
                 self._tracks[stream.index] = _TranscodedAudio(output, stream)
                 self.notes.append(f"{name}: audio track {stream.index} ({codec}) becomes {output.codec_context.name}; the container cannot hold it")
-            elif codec in _TEXT_SUBTITLES and "mov_text" in supported:
-                output = container.add_mux_stream("mov_text")
-                self._tracks[stream.index] = _TextToMovText(output, stream)
+            elif codec in _TEXT_SUBTITLES and kind.text is not None:
+                output = container.add_mux_stream(kind.text)
+                self._tracks[stream.index] = _RewrittenText(output, codec, kind.text)
             else:
                 self.notes.append(f"{name}: subtitle track {stream.index} ({codec}) is left out; the container cannot hold it")
                 continue

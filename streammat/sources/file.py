@@ -346,8 +346,9 @@ def _open(path: str) -> av.container.InputContainer:
         if file.is_file() and file.stat().st_size == 0:
             raise InputError(f"{path}: is empty (0 bytes); expected a video file")
     try:
+        # An absolute path, because FFmpeg takes what stands before a colon for a protocol.
         # Without a limit a dead host holds the command for ever.
-        return av.open(path, timeout=(10.0, 30.0)) if is_url(path) else av.open(path)
+        return av.open(path, timeout=(10.0, 30.0)) if is_url(path) else av.open(str(Path(path).absolute()))
     except (av.FFmpegError, OSError, ValueError) as error:
         raise InputError(f"{path}: is no video that FFmpeg can read ({_reason(error)}); expected mp4, mov, mkv, webm, avi or ts") from error
 
