@@ -108,7 +108,8 @@ def spawn(*arguments: str | Path, environment: dict[str, str] | None = None, **o
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY), **(environment or {})},
+        # A crash in a library says where it was.
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONFAULTHANDLER": "1", **(environment or {})},
         **options,
     )
 
