@@ -76,9 +76,8 @@ def quantize_onnx(source: Path, target: Path, pictures: Iterable[NDArray[np.uint
             per_channel=True,
             op_types_to_quantize=list(QUANTIZED),
             nodes_to_exclude=float_nodes(onnx.load(source)),
+            # The whole range: clipping the largest activations made solid foreground translucent.
             calibrate_method=CalibrationMethod.MinMax,
-            # Averaging the ranges of the batches keeps one odd picture from stretching every scale.
-            extra_options={"CalibMovingAverage": True, "CalibMovingAverageConstant": 0.05},
         )
         graph = onnx.load(raw)
     store_half(graph)
