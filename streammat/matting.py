@@ -20,7 +20,7 @@ _STEP = 32  # the encoder halves five times
 # (least short side, largest area) in network pixels: small frames are shown larger than 5/13, so that a face keeps
 # enough pixels; large ones are capped, so that a small machine holds the rate.
 _BOUNDS: dict[Quality, tuple[int, int]] = {
-    "fast": (192, 192 * 320),
+    "fast": (192, 192 * 352),
     "balanced": (256, 288 * 512),
     "best": (320, 10**9),
 }

@@ -1,0 +1,134 @@
+"""One contract per protocol, run over every implementation: sources, sinks and backgrounds (engines have theirs beside them)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from media import write_clip
+from scenes import frame_of
+
+from streammat.backgrounds import open_background, parse_background
+from streammat.config import EncodeOptions
+from streammat.frame import Frame, Matte
+from streammat.sinks import Sink
+from streammat.sinks.file import FileSink
+from streammat.sinks.stills import StillsSink
+from streammat.sources.file import FileSource
+
+SIZE = (96, 128)
+CONTENTS = ["composite", "transparent", "matte", "foreground"]
+
+
+def picture(index: int, layout: str = "yuv420p") -> Frame:
+    rgb = np.full((*SIZE, 3), 40.0 + 10 * index)
+    return replace(frame_of(rgb, layout), pts=index, index=index, duration=1)
+
+
+def matte_of(frame: Frame) -> Matte:
+    alpha = np.zeros(frame.size, frame.layout.dtype)
+    alpha[:, : frame.size[1] // 2] = 255 if alpha.dtype == np.uint8 else 65535
+    return Matte(alpha)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> FileSource:
+    return FileSource(str(write_clip(tmp_path / "in.mp4", size=SIZE[::-1], frames=6)))
+
+
+def test_source(source: FileSource) -> None:
+    """Frames in order, each once, of one shape; closing twice is fine."""
+    assert source.info.size == SIZE
+    frames = [item for item in source if isinstance(item, Frame)]
+    assert [frame.index for frame in frames] == list(range(6))
+    times = [frame.pts * frame.time_base for frame in frames]
+    assert times == sorted(set(times))
+    for frame in frames:
+        assert frame.size == source.info.size
+        assert frame.layout == source.info.layout
+        for index, plane in enumerate(frame.planes):
+            assert plane.shape == frame.layout.plane_shape(index, *SIZE)
+            assert plane.dtype == frame.layout.dtype
+    source.close()
+    source.close()
+
+
+def sink_for(name: str, content: str, folder: Path, source: FileSource) -> Sink:
+    if name.endswith(".png"):
+        return StillsSink(str(folder / name), content, overwrite=False)  # type: ignore[arg-type]
+    return FileSink(str(folder / name), source.info, content, EncodeOptions(), tracks=False)  # type: ignore[arg-type]
+
+
+NAMES = ["out.mp4", "out.mov", "out.mkv", "out.webm", "out.%02d.png"]
+
+
+@pytest.mark.parametrize("content", CONTENTS)
+@pytest.mark.parametrize("name", NAMES)
+def test_sink_writes_what_it_is_given(name: str, content: str, tmp_path: Path, source: FileSource) -> None:
+    """Nothing has the final name before its time; after ``close`` every picture is there."""
+    if name == "out.mp4" and content == "transparent":
+        pytest.skip("MP4 carries no alpha")
+    folder = tmp_path / "out"
+    folder.mkdir()
+    sink = sink_for(name, content, folder, source)
+    for index in range(4):
+        frame = picture(index)
+        sink.write(frame, matte_of(frame))
+    assert sink.frames == 4
+    if not name.endswith(".png"):
+        assert not (folder / name).exists()
+    sink.close()
+    sink.close()
+    left = sorted(path.name for path in folder.iterdir())
+    if name.endswith(".png"):
+        assert left == [f"out.{number:02d}.png" for number in (1, 2, 3, 4)]
+        return
+    assert left == [name]
+    with av.open(str(folder / name)) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 4
+    source.close()
+
+
+@pytest.mark.parametrize("name", NAMES[:-1])
+def test_sink_that_is_aborted_or_empty_leaves_nothing(name: str, tmp_path: Path, source: FileSource) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    sink_for(name, "composite", folder, source).close()
+    assert list(folder.iterdir()) == []
+    sink = sink_for(name, "composite", folder, source)
+    frame = picture(0)
+    sink.write(frame, matte_of(frame))
+    sink.abort()
+    sink.close()
+    assert list(folder.iterdir()) == []
+    source.close()
+
+
+@pytest.mark.parametrize("layout", ["yuv420p", "yuv422p10le", "gbrp"])
+@pytest.mark.parametrize("what", ["green", "blur", "picture", "clip"])
+def test_background(what: str, layout: str, tmp_path: Path) -> None:
+    """Planes of the frame's own shapes and type, the frame itself untouched; closing twice is fine."""
+    text = {"picture": str(tmp_path / "bg.png"), "clip": str(tmp_path / "bg.mp4")}.get(what, what)
+    if what == "picture":
+        import cv2
+
+        cv2.imwrite(text, np.full((50, 80, 3), 99, np.uint8))
+    elif what == "clip":
+        write_clip(Path(text), size=(64, 64), frames=3)
+    background = open_background(parse_background(text))
+    for index in range(3):
+        frame = picture(index, layout)
+        before = [plane.copy() for plane in frame.planes]
+        planes = background.planes(frame, matte_of(frame))
+        assert len(planes) == frame.layout.colour_planes
+        for number, plane in enumerate(planes):
+            assert plane.shape == frame.planes[number].shape
+            assert plane.dtype == frame.layout.dtype
+            assert int(plane.max()) < 1 << frame.layout.depth
+        for old, new in zip(before, frame.planes, strict=True):
+            assert np.array_equal(old, new)
+    background.close()
+    background.close()
