@@ -52,6 +52,18 @@ def shrink(plane: Plane, fx: int, fy: int) -> Plane:
     return plane
 
 
+def soft_band(grid: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Cells of alpha in 0..1, float32 (h, w), that are soft, or beside one that is, or on a jump from empty to full."""
+    cross = np.ones((3, 3), np.uint8)
+    return (cv2.dilate(grid, cross) > 0.0) & (cv2.erode(grid, cross) < 1.0)
+
+
+def around(band: NDArray[np.bool_], margin: int) -> tuple[int, int, int, int]:
+    """(y0, y1, x0, x1) of the box around the band, ``margin`` cells wider where the map allows."""
+    x, y, w, h = cv2.boundingRect(band.view(np.uint8))
+    return max(y - margin, 0), min(y + h + margin, band.shape[0]), max(x - margin, 0), min(x + w + margin, band.shape[1])
+
+
 def runs(band: NDArray[np.bool_], rows: int, gap: int) -> Iterator[tuple[int, int, int, int, bool]]:
     """Tiles an (h, w) map by strips of ``rows`` rows, each cut into runs of columns: yields (y0, y1, x0, x1, inside).
 

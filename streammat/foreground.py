@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from streammat.composite import full_scale, resize_alpha, shrink
+from streammat.composite import around, full_scale, resize_alpha, shrink, soft_band
 from streammat.frame import Frame, Matte, Plane
 
 FloatArray = NDArray[np.float32]
@@ -44,10 +44,10 @@ class ForegroundEstimator:
         cell = _cell(*frame.size, layout.chroma)
         weight = shrink(matte.alpha, cell, cell).astype(np.float32)
         weight *= 1.0 / full_scale(matte.alpha)
-        band = _soft_band(weight)
+        band = soft_band(weight)
         if not band.any():
             return planes
-        y0, y1, x0, x1 = _around(band, FAR + 1)
+        y0, y1, x0, x1 = around(band, FAR + 1)
         box = slice(y0, y1), slice(x0, x1)
         purities = _purity(weight[box])
         soft: dict[tuple[int, ...], _SoftPixels] = {}
@@ -136,15 +136,3 @@ def _cell(height: int, width: int, chroma: tuple[int, int]) -> int:
     pixels = height * width
     cell = 4 if pixels < 300_000 else 8 if pixels < 1_500_000 else 16 if pixels < 6_000_000 else 32
     return max(cell, 2 << max(chroma))
-
-
-def _soft_band(grid: FloatArray) -> NDArray[np.bool_]:
-    """Cells that are soft, or beside one that is, or on a jump from empty to full."""
-    cross = np.ones((3, 3), np.uint8)
-    return (cv2.dilate(grid, cross) > 0.0) & (cv2.erode(grid, cross) < 1.0)
-
-
-def _around(band: NDArray[np.bool_], margin: int) -> tuple[int, int, int, int]:
-    """(y0, y1, x0, x1) of the box around the band, ``margin`` cells wider where the map allows."""
-    x, y, w, h = cv2.boundingRect(band.view(np.uint8))
-    return max(y - margin, 0), min(y + h + margin, band.shape[0]), max(x - margin, 0), min(x + w + margin, band.shape[1])

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from streammat.composite import runs, shrink
+from streammat.composite import around, runs, shrink, soft_band
 from streammat.frame import Frame, Matte, Plane
 
 FloatPlane = NDArray[np.float32]
@@ -55,12 +55,12 @@ class Refiner:
         step = _step(height, width, alpha.shape)
         luma = shrink(guide, step, step)
         grid = _on_grid(_clean(alpha), step, (height, width), luma.shape)
-        band = _soft_band(grid)
+        band = soft_band(grid)
         depth_top = float((1 << frame.layout.depth) - 1)
         out = np.empty((height, width), frame.layout.dtype)
         top = float(np.iinfo(out.dtype).max)
         if band.any():
-            y0, y1, x0, x1 = _around(band, RADIUS + 1)
+            y0, y1, x0, x1 = around(band, RADIUS + 1)
             blur = SOFTNESS * max(height / alpha.shape[0], width / alpha.shape[1]) / step
             box = slice(y0, y1), slice(x0, x1)
             slope, offset = self._model(luma[box], grid[box], band[box], depth_top, blur)
@@ -145,19 +145,6 @@ def _on_grid(alpha: FloatPlane, step: int, size: tuple[int, int], shape: tuple[i
         warped = cv2.warpAffine(alpha, inverse, (shape[1], shape[0]), flags=flags, borderMode=cv2.BORDER_REPLICATE)
         grid = warped.astype(np.float32, copy=False)
     return np.clip(grid, 0.0, 1.0, out=grid)
-
-
-def _soft_band(grid: FloatPlane) -> NDArray[np.bool_]:
-    """Cells that are soft, or beside a cell that is, or on a jump from empty to full."""
-    cross = np.ones((3, 3), np.uint8)
-    high, low = cv2.dilate(grid, cross), cv2.erode(grid, cross)
-    return (high > 0.0) & (low < 1.0)
-
-
-def _around(band: NDArray[np.bool_], margin: int) -> tuple[int, int, int, int]:
-    """(y0, y1, x0, x1) of the box around the band, ``margin`` cells wider where the map allows."""
-    x, y, w, h = cv2.boundingRect(band.view(np.uint8))
-    return max(y - margin, 0), min(y + h + margin, band.shape[0]), max(x - margin, 0), min(x + w + margin, band.shape[1])
 
 
 def _with_margin(grid: FloatPlane, cells: tuple[int, int, int, int], step: int) -> tuple[FloatPlane, tuple[slice, slice]]:
