@@ -101,12 +101,14 @@ def call(*arguments: str | Path) -> Run:
     return Run(code, out.getvalue(), err.getvalue())
 
 
-def spawn(*arguments: str | Path, environment: dict[str, str] | None = None, **options: Any) -> subprocess.Popen[str]:
-    """Start ``python -m streammat`` with ``arguments`` in a process of its own."""
+def spawn(
+    *arguments: str | Path, environment: dict[str, str] | None = None, terminal: int | None = None, **options: Any
+) -> subprocess.Popen[str]:
+    """Start ``python -m streammat`` with ``arguments`` in a process of its own; ``terminal`` takes its stderr."""
     return subprocess.Popen(
         [sys.executable, "-m", "streammat", *map(str, arguments)],
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=subprocess.PIPE if terminal is None else terminal,
         text=True,
         # A crash in a library says where it was.
         env={**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONFAULTHANDLER": "1", **(environment or {})},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
 import os
@@ -470,6 +471,34 @@ def test_http_faults(server: tuple[Path, str], tmp_path: Path) -> None:
     run("video", f"http://127.0.0.1:{port}/in.mp4", tmp_path / "out.mp4", *QUICK).refused(1, str(port))
     run("video", "nosuch://example/in.mp4", tmp_path / "out.mp4", *QUICK).refused(1, "nosuch")
     assert names(tmp_path) == ["www"]
+
+
+def test_http_that_breaks_off(tmp_path: Path) -> None:
+    """A connection that ends early is a truncated input: what came is done, and the exit code says so."""
+    whole_file = write_clip(
+        tmp_path / "in.mp4", frames=60, size=(192, 108), content="pattern", container_options={"movflags": "faststart"}
+    ).read_bytes()
+
+    class Breaking(Silent):
+        def do_GET(self) -> None:
+            begin = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").split("-")[0])
+            end = len(whole_file) * 6 // 10
+            self.send_response(206 if begin else 200)
+            self.send_header("Content-Length", str(len(whole_file) - begin))
+            self.send_header("Content-Range", f"bytes {begin}-{len(whole_file) - 1}/{len(whole_file)}")
+            self.send_header("Accept-Ranges", "bytes")
+            self.end_headers()
+            with contextlib.suppress(ConnectionError):
+                self.wfile.write(whole_file[begin : max(begin, end)])
+
+    with Server(("127.0.0.1", 0), Breaking) as breaking:
+        thread = threading.Thread(target=breaking.serve_forever, daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{breaking.server_address[1]}/in.mp4"
+        run("video", url, tmp_path / "out.mp4", *QUICK, seconds=100).refused(1, "in.mp4")
+        breaking.shutdown()
+        thread.join()
+    assert 5 < probe(tmp_path / "out.mp4").frames < 60
 
 
 def test_server_that_never_answers(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -198,6 +199,47 @@ def test_eight_bits_keep_their_subsampling(tmp_path: Path, pix_fmt: str) -> None
     source = write_clip(tmp_path / "in.mp4", pix_fmt=pix_fmt, frames=3)
     video(source, tmp_path / "out.mp4", "--bg", "green").ok()
     assert probe(tmp_path / "out.mp4").pix_fmt == pix_fmt
+
+
+def test_timestamps_that_stand_still(tmp_path: Path) -> None:
+    """Frames with the same time are all kept, a tick apart, and it is said."""
+    source = write_clip(tmp_path / "in.mkv", codec="ffv1", time_base=Fraction(1, 1000), pts=[0, 40, 40, 80, 120])
+    report = video(source, tmp_path / "out.mp4", "--bg", "green").ok().report
+    after = probe(tmp_path / "out.mp4")
+    assert after.frames == report["frames_out"] == 5
+    assert all(step > 0 for step in after.intervals)
+    assert any("timestamp" in note for note in report["notes"])
+
+
+def test_size_that_changes_midway(tmp_path: Path) -> None:
+    """Two transport streams one after the other: every frame is kept, at the first one's size, and it is said."""
+    first = write_clip(tmp_path / "a.ts", frames=6, options={"bf": "0"})
+    second = write_clip(tmp_path / "b.ts", frames=6, size=(64, 80), offset=Fraction(6, 25), options={"bf": "0"})
+    source = tmp_path / "in.ts"
+    source.write_bytes(first.read_bytes() + second.read_bytes())
+    expected = probe(source).frames
+    assert expected > 8
+    report = video(source, tmp_path / "out.mp4", "--bg", "green").ok().report
+    after = probe(tmp_path / "out.mp4")
+    assert after.frames == report["frames_out"] == expected
+    assert after.size == (128, 96)
+    assert any("size" in note for note in report["notes"])
+
+
+def test_two_video_tracks(tmp_path: Path) -> None:
+    """The first one is used, and it is said."""
+    single = write_clip(tmp_path / "a.mp4", frames=4)
+    other = write_clip(tmp_path / "b.mp4", frames=4, size=(64, 64))
+    with av.open(str(single)) as one, av.open(str(other)) as two, av.open(str(tmp_path / "in.mkv"), "w") as out:
+        tracks = [(clip, out.add_stream_from_template(clip.streams.video[0])) for clip in (one, two)]
+        for clip, track in tracks:
+            for packet in clip.demux(video=0):
+                if packet.dts is not None:
+                    packet.stream = track
+                    out.mux(packet)
+    report = video(tmp_path / "in.mkv", tmp_path / "out.mp4", "--bg", "green").ok().report
+    assert probe(tmp_path / "out.mp4").size == (128, 96)
+    assert any("track" in note for note in report["notes"])
 
 
 @pytest.mark.slow

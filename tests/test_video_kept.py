@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from conftest import video
@@ -71,6 +72,26 @@ def test_every_audio_track_is_kept(tmp_path: Path, target: str) -> None:
     video(source, tmp_path / f"out{target}", "--bg", "green").ok()
     after = probe(tmp_path / f"out{target}")
     assert [(t.codec, t.language, t.sha256) for t in after.audio] == [(t.codec, t.language, t.sha256) for t in before.audio]
+
+
+@pytest.mark.parametrize("track", [
+    Audio("aac", layout="5.1"), Audio("aac", layout="mono", rate=44100), Audio("aac", rate=22050), Audio("flac", rate=96000),
+], ids=["5.1", "mono", "22k", "96k"])  # fmt: skip
+def test_transcoded_audio_keeps_its_channels_and_its_length(tmp_path: Path, track: Audio) -> None:
+    """Opus knows five rates only; channels and times stay."""
+    source = write_clip(tmp_path / "in.mkv", audio=[track], frames=25)
+    video(source, tmp_path / "out.webm", "--bg", "green").ok()
+    with av.open(str(tmp_path / "out.webm")) as clip:
+        sound = clip.streams.audio[0]
+        assert sound.codec_context.layout.nb_channels == {"5.1": 6, "mono": 1, "stereo": 2}[track.layout]
+        frames = [frame.to_ndarray()[0] for frame in clip.decode(sound)]
+    wave = np.concatenate(frames)
+    assert abs(len(wave) / 48000 - 1) < 0.05
+    # The tone is the one that went in: 440 Hz, at its level.
+    loud = wave[9600:38400]
+    peak = np.argmax(np.abs(np.fft.rfft(loud))) * 48000 / len(loud)
+    assert abs(peak - 440) < 4
+    assert abs(np.sqrt((loud**2).mean()) - 0.2 / np.sqrt(2)) < 0.03
 
 
 def test_audio_longer_than_the_picture(tmp_path: Path) -> None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import re
+import struct
+import termios
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -11,7 +16,7 @@ import av
 import cv2
 import numpy as np
 import pytest
-from conftest import QUICK, call, names, run, video
+from conftest import QUICK, call, names, run, spawn, video
 from media import (
     BT601,
     BT709,
@@ -29,6 +34,7 @@ from media import (
     person,
     probe,
     still_of,
+    write_audio_only,
     write_clip,
     write_still,
 )
@@ -154,6 +160,14 @@ def test_sequences(clip: Path, matte: list[NDArray[np.float32]], tmp_path: Path,
         still = still_of(tmp_path / f"out.{number:05d}{suffix}")
         assert still.shape == (108, 192, 4)
         assert np.abs(still[:, :, 3] / 255 - matte[number - 1]).max() < 0.005
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".tiff", ".jpg"])
+def test_other_sequences(clip: Path, tmp_path: Path, suffix: str) -> None:
+    """TIFF is transparent, too; JPEG gets green."""
+    video(clip, tmp_path / f"out.%03d{suffix}", "--duration", "0.08").ok()
+    assert names(tmp_path) == [f"out.001{suffix}", f"out.002{suffix}"]
+    assert still_of(tmp_path / f"out.001{suffix}").shape == (108, 192, 3 if suffix == ".jpg" else 4)
 
 
 def test_sequence_on_a_background(clip: Path, tmp_path: Path) -> None:
@@ -382,6 +396,32 @@ def test_video_background_loops_at_its_own_rate(tmp_path: Path) -> None:
     assert shown == [0, 0, 1, 1, 2, 2, 0, 0, 1, 1, 2, 2, 0, 0]
 
 
+def test_video_background_brings_no_sound(clip: Path, tmp_path: Path) -> None:
+    """The background is a picture only; its own size, rate and sound stay outside."""
+    wall = write_clip(
+        tmp_path / "bg.mkv", size=(96, 96), frames=3, rate=10, audio=[Audio("libopus", "deu"), Audio("libopus", "fra")]
+    )
+    video(clip, tmp_path / "out.mp4", "--bg", wall).ok()
+    after = probe(tmp_path / "out.mp4")
+    assert [track.language for track in after.audio] == ["eng"]
+    assert after.times == probe(clip).times
+    assert after.size == SIZE
+
+
+def test_backgrounds_that_are_none(clip: Path, tmp_path: Path) -> None:
+    """A sound, a text, a folder, an empty file in the background's place: one line, and no file."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "text.txt").write_text("no picture")
+    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "empty.mp4").touch()
+    sound = write_audio_only(tmp_path / "sound.m4a")
+    before = names(tmp_path)
+    for wall in (tmp_path / "folder", tmp_path / "text.txt", tmp_path / "text.png", tmp_path / "empty.mp4", sound):
+        done = video(clip, tmp_path / "out.mp4", "--bg", wall)
+        done.refused(done.code or 1, wall.name)
+        assert names(tmp_path) == before
+
+
 def test_decontamination_changes_soft_edges_only(clip: Path, matte: list[NDArray[np.float32]], tmp_path: Path) -> None:
     """The foreground's colour is estimated where alpha is soft, and left alone where it is one."""
     video(clip, tmp_path / "a.%02d.png", "--duration", "0.04").ok()
@@ -470,6 +510,30 @@ def test_quiet(clip: Path, tmp_path: Path) -> None:
         assert (done.out, done.err) == ("", ""), codec
     done = run("video", clip, tmp_path / "out.webm", *QUICK, "--quiet").ok()
     assert (done.out, done.err) == ("", "")
+
+
+def test_a_bar_on_a_terminal(clip: Path, tmp_path: Path) -> None:
+    """On a terminal there is a bar with a rate, and the last words are on lines of their own."""
+    master, slave = os.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    with spawn("video", clip, tmp_path / "out.mp4", *QUICK, terminal=slave) as process:
+        os.close(slave)
+        shown = b""
+        while True:
+            try:
+                part = os.read(master, 4096)
+            except OSError:
+                break
+            if not part:
+                break
+            shown += part
+        process.wait()
+    os.close(master)
+    assert process.returncode == 0, shown
+    text = shown.decode()
+    assert "frame" in text
+    assert "%" in text
+    assert re.search(r"[\r\n]6 frames in", text), text
 
 
 def test_overwriting_is_asked_for(clip: Path, tmp_path: Path) -> None:
@@ -566,3 +630,6 @@ def test_matte_of_the_example(tmp_path: Path, precision: str) -> None:
     print(f"example, {precision}: MAD {mad:.4f}, IoU {iou:.4f}")
     assert mad < MAD_BOUND
     assert iou > 0.9
+    # A matte belongs to its own frame: it fits no other frame's truth better.
+    lags = {lag: np.mean([np.abs(found[i] - truth[i + lag]).mean() for i in range(4, 26)]) for lag in range(-4, 5)}
+    assert min(lags, key=lags.__getitem__) == 0

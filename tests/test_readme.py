@@ -1,0 +1,95 @@
+"""The README cannot rot: its commands are those that CI runs, and what it names is there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import QUICK, REPOSITORY, call
+from media import probe
+
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.parametrize(("name", "index"), [("run", 0), ("test", 1)])
+def test_ci_runs_the_commands_that_open_the_readme(name: str, index: int) -> None:
+    """``.ci/run`` takes its first two steps from the README, word for word."""
+    shown = subprocess.run(
+        [sys.executable, "scripts/readme-command", name], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    ).stdout
+    assert shown == BLOCKS[index]
+    script = (REPOSITORY / ".ci" / "run").read_text()
+    steps = re.findall(r"^scripts/readme-command (\w+) \| bash", script, re.MULTILINE)
+    assert steps == ["run", "test"]
+
+
+def test_the_commands_open_the_readme() -> None:
+    """Nothing but a title and a line each comes before them; each is one command line."""
+    head = README.split(BLOCKS[1])[0]
+    assert len([line for line in head.splitlines() if line.strip()]) <= 12
+    for block in BLOCKS[:2]:
+        assert len(block.strip().splitlines()) == 1
+    assert "pip install" in BLOCKS[0]
+    assert "pytest" in BLOCKS[1]
+
+
+def test_the_first_command_s_own_words_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its last part, shortened to ten frames, into another folder."""
+    monkeypatch.chdir(REPOSITORY)
+    words = shlex.split(BLOCKS[0].split("&&")[-1])
+    assert words[0].endswith("streammat")
+    assert words[1:3] == ["video", "examples/portrait.mp4"]
+    target = tmp_path / words[3]
+    call("video", words[2], target, *words[4:], *QUICK, "--duration", "0.4").ok()
+    assert probe(target).frames == 10
+    assert probe(target).size == (960, 540)
+
+
+def test_options_are_real() -> None:
+    """Every option that the README names is in the help of a command."""
+    told = "".join(call(*words).ok().out for words in (["--help"], ["video", "--help"], ["image", "--help"], ["bench", "--help"]))
+    text = README + (REPOSITORY / "examples" / "README.md").read_text()
+    commands = re.findall(r"`streammat ([^`]*)`", text)
+    options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", " ".join(commands)))
+    options |= set(re.findall(r"`(--[a-z][a-z-]+)", README))
+    missing = sorted(option for option in options if not re.search(rf"{option}\b", told))
+    assert missing == []
+    assert len(options) > 5
+
+
+def test_codecs_of_the_outputs_table() -> None:
+    """The table names each container's codecs, the default first, as the program has them."""
+    from streammat.sinks.codecs import CONTAINERS
+
+    rows = dict(re.findall(r"^\| `(\.\w+)` \| ([\w, ]+) \|", README, re.MULTILINE))
+    for suffix, codecs in rows.items():
+        assert tuple(codecs.split(", ")) == CONTAINERS[suffix].codecs, suffix
+    assert {".mp4", ".mov", ".mkv", ".webm"} <= set(rows)
+
+
+def test_links_and_pictures_are_there() -> None:
+    """Relative links of every page point at files."""
+    pages = [*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md"), REPOSITORY / "examples/README.md"]
+    for page in pages:
+        for target in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
+            if "://" not in target and not target.startswith("mailto:"):
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_example_files_are_small_and_there() -> None:
+    """The example that the first command needs lies in the repository, under 2 MB in all."""
+    files = [
+        REPOSITORY / "examples" / name for name in ("portrait.mp4", "portrait_alpha.mkv", "beach.jpg", "astronaut_alpha.png")
+    ]
+    assert all(path.is_file() for path in files)
+    assert sum(path.stat().st_size for path in files) < 2_000_000
+    clip, truth = probe(files[0]), probe(files[1])
+    assert clip.frames == truth.frames == 125
+    assert clip.size == truth.size == (960, 540)
+    assert clip.times == truth.times
+    assert len(clip.audio) == 1
