@@ -158,6 +158,9 @@ class FileSource:
                 stream_metadata.setdefault("timecode", other.metadata["timecode"])
         if "TIMECODE" in stream_metadata:
             stream_metadata.setdefault("timecode", stream_metadata.pop("TIMECODE"))
+        metadata = dict(self._container.metadata)
+        if self._start and (stream_metadata.pop("timecode", None) or metadata.pop("timecode", None)):
+            self.notes.append("--start: the timecode is left out, because it names the frame that the input begins with")
         return StreamInfo(
             size=first.size,
             layout=first.layout,
@@ -167,7 +170,7 @@ class FileSource:
             sample_aspect_ratio=stream.sample_aspect_ratio or Fraction(1),
             rotation=first.rotation,
             frames=frames,
-            metadata=dict(self._container.metadata),
+            metadata=metadata,
             stream_metadata=stream_metadata,
             # With a cut the chapters' places no longer hold.
             chapters=() if self._start or self._duration is not None else tuple(self._container.chapters()),
