@@ -447,6 +447,8 @@ class _Sum:
 
     def add(self, packet: Any) -> None:
         payload = bytes(packet)
+        if packet.stream.codec_context.name == "aac" and payload[0] == 0xFF and payload[1] & 0xF0 == 0xF0:
+            payload = payload[7 if payload[1] & 1 else 9 :]  # the ADTS header of transport streams is packaging
         self.packets += 1
         self.seconds += (packet.duration or 0) * packet.time_base
         if self.start is None and packet.pts is not None:

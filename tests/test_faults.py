@@ -510,6 +510,25 @@ def test_server_that_never_answers(tmp_path: Path) -> None:
         run("video", url, tmp_path / "out.mp4", *QUICK, seconds=60).refused(1, url)
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_while_opening(tmp_path: Path, number: int, code: int) -> None:
+    """A person who waits for a dead host presses Ctrl-C: no error is told then, and the exit code is that of the signal."""
+    with closing(socket.socket()) as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen()
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}/in.mp4"
+        with spawn("video", url, tmp_path / "out.mp4", *QUICK) as process:
+            deaf.settimeout(20)
+            connection, _ = deaf.accept()
+            time.sleep(0.2)
+            process.send_signal(number)
+            _, err = process.communicate(timeout=30)
+            connection.close()
+    assert process.returncode == code, err
+    assert "Traceback" not in err
+    assert names(tmp_path) == []
+
+
 # --------------------------------------------------------------------------------------------------------------------
 # Faults inside
 
