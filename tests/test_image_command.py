@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -186,6 +187,27 @@ def test_premultiplied(tmp_path: Path, portrait: Rgb) -> None:
     image(source, tmp_path / "p.png", "--alpha", "premultiplied").ok()
     straight, multiplied = still_of(tmp_path / "s.png").astype(float), still_of(tmp_path / "p.png").astype(float)
     assert np.abs(multiplied[:, :, :3] - straight[:, :, :3] * straight[:, :, 3:] / 255).max() <= 1.01
+
+
+def tiff_tag(path: Path, tag: int) -> int | None:
+    """The first value of a short tag of a TIFF file's first picture, or None where the tag is missing."""
+    data = path.read_bytes()
+    order: Literal["little", "big"] = "little" if data[:2] == b"II" else "big"
+    at = int.from_bytes(data[4:8], order)
+    for entry in range(int.from_bytes(data[at : at + 2], order)):
+        field = data[at + 2 + 12 * entry : at + 14 + 12 * entry]
+        if int.from_bytes(field[:2], order) == tag:
+            return int.from_bytes(field[8:10], order)
+    return None
+
+
+@pytest.mark.parametrize(("alpha", "stated"), [("straight", 2), ("premultiplied", 1)])
+@pytest.mark.parametrize("deep", [False, True])
+def test_tiff_states_its_alpha(tmp_path: Path, portrait: Rgb, alpha: str, stated: int, deep: bool) -> None:
+    """ExtraSamples tells film tools that the fourth channel is alpha, and which kind: mislabelled alpha makes halos."""
+    source = write_still(tmp_path / "in.png", portrait.astype(np.uint16) * 257 if deep else portrait)
+    image(source, tmp_path / "out.tiff", "--alpha", alpha).ok()
+    assert tiff_tag(tmp_path / "out.tiff", 338) == stated
 
 
 def test_faults(tmp_path: Path, portrait: Rgb) -> None:
