@@ -89,14 +89,18 @@ def test_every_frame_comes_out_at_its_time(tmp_path: Path, name: str) -> None:
         assert np.abs(new[person].astype(np.float32) - old[person]).mean() < (20.0 if name == "gif" else 8.0)
 
 
-@pytest.mark.parametrize("target", ["out.mp4", "out.mov", "out.mkv", "out.webm"])
-@pytest.mark.parametrize("size", [(97, 75), (64, 95), (95, 64)])
-def test_odd_sizes_are_kept(tmp_path: Path, target: str, size: tuple[int, int]) -> None:
-    """A picture of odd size is neither cut nor padded, in any container."""
-    source = write_clip(tmp_path / "in.mkv", codec="ffv1", size=size, frames=3)
-    video(source, tmp_path / target, "--bg", "blur").ok()
-    assert probe(tmp_path / target).size == size
-    assert probe(tmp_path / target).frames == 3
+@pytest.mark.parametrize("target", [
+    "out.mp4", "out.mp4 --codec hevc", "out.mp4 --codec av1", "out.mov", "out.mov --codec prores", "out.mov --bg transparent", "out.mkv",
+    "out.mkv --codec ffv1", "out.mkv --bg transparent", "out.webm", "out.webm --bg transparent", "out.webm --codec av1",
+])  # fmt: skip
+@pytest.mark.parametrize(("size", "pix_fmt"), [((99, 75), "yuv420p"), ((64, 95), "yuv420p"), ((131, 64), "yuv422p10le")])
+def test_odd_sizes_are_kept(tmp_path: Path, target: str, size: tuple[int, int], pix_fmt: str) -> None:
+    """A picture of odd size is neither cut nor padded, in any container and codec."""
+    source = write_clip(tmp_path / "in.mkv", codec="ffv1", pix_fmt=pix_fmt, size=size, frames=3)
+    name, *options = target.split()
+    video(source, tmp_path / name, *(options if "--bg" in options else [*options, "--bg", "blur"])).ok()
+    assert probe(tmp_path / name).size == size
+    assert probe(tmp_path / name).frames == 3
 
 
 def test_half_a_dozen_pixels_of_height_are_refused_or_done(tmp_path: Path) -> None:
