@@ -54,7 +54,7 @@ def grow(mask: Picture, radius: int) -> NDArray[np.uint8]:
     pad = 32
     wide = cv2.copyMakeBorder(mask, pad, pad, pad, pad, cv2.BORDER_REPLICATE)
     done = cv2.dilate(wide, disc(radius)) if radius >= 0 else cv2.erode(wide, disc(-radius))
-    return done[pad:-pad, pad:-pad].astype(np.uint8)
+    return np.asarray(done[pad:-pad, pad:-pad], np.uint8)
 
 
 def cut_out(portrait: Picture) -> NDArray[np.uint8]:
@@ -78,7 +78,7 @@ def cut_out(portrait: Picture) -> NDArray[np.uint8]:
     trimap[outside == 0] = 0.0
     alpha = estimate_alpha_cf(portrait.astype(np.float64), trimap)
     alpha = np.clip((alpha - 0.04) / 0.92, 0.0, 1.0)
-    return np.round(alpha * 255).astype(np.uint8)
+    return np.asarray(np.round(alpha * 255), np.uint8)
 
 
 def own_colour(portrait: Picture, alpha: Picture) -> Picture:
@@ -236,7 +236,7 @@ def draw_room() -> Picture:
     # Out of focus as behind a portrait: a small round aperture.
     lens = disc(3 * k).astype(np.float32)
     room = cv2.filter2D(np.clip(room, 0, 1.2) ** 2.2, -1, lens / lens.sum()) ** (1 / 2.2)
-    return np.clip(cv2.resize(room, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA), 0, 1).astype(np.float32)
+    return np.asarray(np.clip(cv2.resize(room, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA), 0, 1), np.float32)
 
 
 def pose(index: int) -> NDArray[np.float64]:
@@ -392,7 +392,7 @@ def draw_beach(width: int = 1920, height: int = 1080) -> NDArray[np.uint8]:
     trees = noise(random, height, width, 90, 1.5, 3)
     beach = mix(beach, mix((0.34, 0.46, 0.46), (0.46, 0.56, 0.50), trees), land * 0.93)
     beach = beach * (1 - 0.20 * ((u - 0.5) ** 2 + (v - 0.5) ** 2))[..., None]
-    return np.round(np.clip(beach, 0, 1) * 255).astype(np.uint8)
+    return np.asarray(np.round(np.clip(beach, 0, 1) * 255), np.uint8)
 
 
 def main() -> None:
