@@ -59,7 +59,7 @@ def grow(mask: Picture, radius: int) -> NDArray[np.uint8]:
 
 def cut_out(portrait: Picture) -> NDArray[np.uint8]:
     """Alpha of the portrait, (512, 512) uint8: outline, then GrabCut, then closed-form matting along the edge."""
-    from pymatting import estimate_alpha_cf  # type: ignore[import-untyped]
+    from pymatting import estimate_alpha_cf
 
     mask = np.zeros(portrait.shape[:2], np.uint8)
     cv2.fillPoly(mask, [np.round(np.array(OUTLINE) / 2).astype(np.int32)], 1)
