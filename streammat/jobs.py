@@ -14,7 +14,7 @@ from engines.base import Engine, EngineError
 from streammat import models
 from streammat.backgrounds import Background, BackgroundSpec, open_background, parse_background
 from streammat.compositing import Compositor
-from streammat.config import CompositeOptions, EncodeOptions, MattingOptions, VideoOptions
+from streammat.config import AlphaType, CompositeOptions, EncodeOptions, MattingOptions, VideoOptions
 from streammat.errors import InputError, OutputError, StreammatError, UsageError
 from streammat.matting import Matting, network_size
 from streammat.pipeline import Pipeline
@@ -66,7 +66,9 @@ class VideoJob:
             sinks: list[Sink] = []
             for path, content in self._contents(target, options, transparent):
                 encode = options.encode if path == target else replace(options.encode, codec=None)
-                sinks.append(open_sink(path, reader.info, content, encode, tracks=path == target))
+                sinks.append(
+                    open_sink(path, reader.info, content, encode, tracks=path == target, alpha=options.composite.alpha)
+                )
                 undo.callback(sinks[-1].abort)
             compositor = Compositor(
                 [sink.content for sink in sinks],
@@ -162,7 +164,7 @@ class ImageJob:
                 frame = read_still(source)
                 matte = Matting(self._engine_for(frame.size))(frame)
                 (picture,) = compositor(frame, matte)
-                sink = StillsSink(output, content, overwrite=True)
+                sink = StillsSink(output, content, overwrite=True, alpha=self._composite.alpha)
                 sink.write(picture, matte)
                 yield output, None
             except (StreammatError, EngineError) as error:
@@ -219,12 +221,14 @@ def open_network(size: tuple[int, int], rotation: int, options: MattingOptions) 
     )
 
 
-def open_sink(path: str, info: StreamInfo, content: Content, encode: EncodeOptions, *, tracks: bool) -> Sink:
+def open_sink(
+    path: str, info: StreamInfo, content: Content, encode: EncodeOptions, *, tracks: bool, alpha: AlphaType
+) -> Sink:
     """The sink that ``path`` calls for."""
     if is_sequence(path):
         if "%" not in Path(path).name and "#" not in Path(path).name:
             raise UsageError(f"{path}: a video becomes many pictures; expected a pattern such as {Path(path).stem}.%05d{Path(path).suffix}")
-        return StillsSink(path, content, overwrite=encode.overwrite)
+        return StillsSink(path, content, overwrite=encode.overwrite, alpha=alpha)
     return FileSink(path, info, content, encode, tracks=tracks)
 
 

@@ -101,9 +101,12 @@ class Interrupt:
                 break  # not the main thread: whoever runs us there handles signals
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if kind is not None and self.exit_code and self._stop is None:
+            # Opening was interrupted; what a library makes of that is no error to tell.
+            sys.exit(self.exit_code)
 
     def stops(self, stop: Callable[[], None]) -> None:
         """From now on signals call ``stop``."""

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import re
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from streammat.composite import alpha_plane
+from streammat.config import AlphaType
 from streammat.errors import OutputError, UsageError
 from streammat.frame import Frame, Matte, Packet, layout_of, planes_of, swscale_matrix
 from streammat.sinks import Content
@@ -33,19 +36,21 @@ class StillsSink:
         pattern: ``out.%05d.png``, ``out.####.webp``, or one file's name.
         content: what is shown.
         overwrite: replace files that are there.
+        alpha: what the colour of transparent pictures is, for formats that can say so (TIFF).
 
     Raises:
         UsageError: the pattern cannot be meant.
         OutputError: the folder cannot be written, or files are in the way.
     """
 
-    def __init__(self, pattern: str, content: Content, *, overwrite: bool) -> None:
+    def __init__(self, pattern: str, content: Content, *, overwrite: bool, alpha: AlphaType = "straight") -> None:
         self.content = content
         self.notes: list[str] = []
         self.frames = 0
         self._pattern = pattern
         self._suffix = Path(pattern).suffix.lower()
         self._overwrite = overwrite
+        self._associated = alpha == "premultiplied"
         self._converter = VideoReformatter()
         folder = Path(pattern).parent
         if "%" in str(folder) or "#" in str(folder):
@@ -71,10 +76,14 @@ class StillsSink:
         if not self._overwrite and path.exists():
             raise OutputError(f"{path}: is there already; give -y to replace it")
         picture = np.ascontiguousarray(np.rot90(self._pixels(frame, matte), frame.rotation))
-        done, data = cv2.imencode(self._suffix, picture, _PARAMETERS.get(self._suffix, []))
-        if not done:
-            raise OutputError(f"{path}: OpenCV cannot write {picture.shape[1]}x{picture.shape[0]} as {self._suffix}")
-        write_whole(path, data.tobytes())
+        if self._suffix in (".tif", ".tiff") and self.content == "transparent":
+            data = _tiff_with_alpha(picture, associated=self._associated)
+        else:
+            done, encoded = cv2.imencode(self._suffix, picture, _PARAMETERS.get(self._suffix, []))
+            if not done:
+                raise OutputError(f"{path}: OpenCV cannot write {picture.shape[1]}x{picture.shape[0]} as {self._suffix}")
+            data = encoded.tobytes()
+        write_whole(path, data)
         self.frames += 1
 
     def copy(self, packet: Packet) -> None:
@@ -109,6 +118,25 @@ class StillsSink:
         if self.content != "transparent":
             return np.dstack((blue, green, red))
         return np.dstack((blue, green, red, alpha_plane(matte, depth)))
+
+
+def _tiff_with_alpha(picture: NDArray[Any], *, associated: bool) -> bytes:
+    """A TIFF of BGRA pixels that says which kind of alpha it holds; OpenCV's does not say that it is alpha at all."""
+    height, width = picture.shape[:2]
+    name = "rgba" if picture.dtype == np.uint8 else "rgba64le"
+    encoder = av.VideoCodecContext.create("tiff", "w")
+    encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = width, height, name, Fraction(1, 25)
+    encoder.options = {"compression_algo": "deflate"}
+    image = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[:, :, [2, 1, 0, 3]]), format=name)
+    image.pts = 0
+    data = bytearray(b"".join(bytes(packet) for packet in (*encoder.encode(image), *encoder.encode(None))))
+    if associated:
+        # FFmpeg marks alpha as unassociated (2); the mark is the value of tag 338, ExtraSamples, in the first directory.
+        entries = int.from_bytes(data[4:8], "little")
+        for place in range(entries + 2, entries + 2 + 12 * int.from_bytes(data[entries : entries + 2], "little"), 12):
+            if int.from_bytes(data[place : place + 2], "little") == 338:
+                data[place + 8] = 1
+    return bytes(data)
 
 
 def write_whole(path: Path, data: bytes) -> None:

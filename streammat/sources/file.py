@@ -159,7 +159,9 @@ class FileSource:
         if "TIMECODE" in stream_metadata:
             stream_metadata.setdefault("timecode", stream_metadata.pop("TIMECODE"))
         metadata = dict(self._container.metadata)
-        if self._start and (stream_metadata.pop("timecode", None) or metadata.pop("timecode", None)):
+        if self._start and "timecode" in stream_metadata | metadata:
+            for tags in (stream_metadata, metadata):
+                tags.pop("timecode", "")
             self.notes.append("--start: the timecode is left out, because it names the frame that the input begins with")
         return StreamInfo(
             size=first.size,
