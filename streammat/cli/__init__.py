@@ -5,8 +5,6 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted (Ctrl-C), 143 termi
 
 from __future__ import annotations
 
-from importlib.metadata import version
-
 import click
 
 from streammat.cli.bench import bench
@@ -15,7 +13,7 @@ from streammat.cli.video import video
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(version("streammat"), prog_name="streammat")
+@click.version_option(package_name="streammat", prog_name="streammat")
 def main() -> None:
     """Cut people and animals out of video and put them on another background."""
 

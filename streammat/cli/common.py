@@ -76,6 +76,8 @@ def one_line_errors(as_json: bool = False) -> Iterator[None]:
             click.echo(json.dumps({"error": message}))
         click.echo(f"streammat: error: {message}", err=True)
         sys.exit(2 if isinstance(error, UsageError) else 1)
+    except KeyboardInterrupt:  # before ``Interrupt`` was there
+        sys.exit(130)
     except MemoryError:
         click.echo("streammat: error: out of memory; try --quality fast or a smaller video", err=True)
         sys.exit(1)

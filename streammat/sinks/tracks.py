@@ -7,12 +7,15 @@ from fractions import Fraction
 from typing import Any
 
 import av
+from av.bitstream import BitStreamFilterContext
 
 from streammat.frame import Packet
 from streammat.sinks.codecs import Container
 
 # By the number of channels: what a file calls its layout can be empty or unknown to the encoder.
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+# QuickTime knows languages by number; FFmpeg's table of them mixes both kinds of ISO 639-2 codes.
+_QUICKTIME_LANGUAGES = {"deu": "ger", "nld": "dut", "fre": "fra", "ell": "gre", "isl": "ice", "zho": "chi", "rum": "ron", "cze": "ces"}
 _TEXT_SUBTITLES = ("subrip", "srt", "text", "webvtt", "mov_text", "ass", "ssa")
 
 
@@ -25,6 +28,22 @@ class _Copied:
     def carry(self, packet: Packet) -> Iterator[Packet]:
         packet.stream = self._output
         yield packet
+
+    def finish(self) -> Iterator[Packet]:
+        yield from ()
+
+
+class _Unpacked:
+    """AAC out of a transport stream, where each packet brings its own header, as MP4 wants it: one header for all."""
+
+    def __init__(self, output: Any, source: Any) -> None:
+        self._output = output
+        self._filter = BitStreamFilterContext("aac_adtstoasc", source)
+
+    def carry(self, packet: Packet) -> Iterator[Packet]:
+        for ready in self._filter.filter(packet):
+            ready.stream = self._output
+            yield ready
 
     def finish(self) -> Iterator[Packet]:
         yield from ()
@@ -97,14 +116,15 @@ class Tracks:
         self, container: av.container.OutputContainer, streams: Sequence[Any], kind: Container, name: str
     ) -> None:
         self.notes: list[str] = []
-        self._tracks: dict[int, _Copied | _TranscodedAudio | _RewrittenText] = {}
+        self._tracks: dict[int, _Copied | _Unpacked | _TranscodedAudio | _RewrittenText] = {}
         supported = container.supported_codecs
         for stream in streams:
             codec = stream.codec_context.name
             codec = av.Codec(codec, "r").canonical_name
             if codec in supported and codec not in kind.transcodes:
                 output = container.add_stream_from_template(stream)
-                self._tracks[stream.index] = _Copied(output)
+                unpack = codec == "aac" and not stream.codec_context.extradata and kind.muxer in ("mp4", "mov")
+                self._tracks[stream.index] = _Unpacked(output, stream) if unpack else _Copied(output)
             elif stream.type == "audio":
                 output = container.add_stream(kind.audio, rate=_rate_for(kind.audio, stream.rate))
                 assert isinstance(output, av.AudioStream)
@@ -117,7 +137,10 @@ class Tracks:
             else:
                 self.notes.append(f"{name}: subtitle track {stream.index} ({codec}) is left out; the container cannot hold it")
                 continue
-            output.metadata.update({key: value for key, value in stream.metadata.items() if key.lower() in ("language", "title")})
+            tags = {key: value for key, value in stream.metadata.items() if key.lower() in ("language", "title")}
+            if kind.muxer == "mov" and "language" in tags:
+                tags["language"] = _QUICKTIME_LANGUAGES.get(tags["language"], tags["language"])
+            output.metadata.update(tags)
 
     def carry(self, packet: Packet) -> Iterator[Packet]:
         """Packets ready to be muxed for one that came from the source; none where its track is left out."""
