@@ -11,10 +11,8 @@ import logging
 import warnings
 from pathlib import Path
 
-import numpy as np
 import onnx
 import torch
-from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -23,8 +21,6 @@ from engines.gfm import GFM
 
 OPSET = 17
 """Old enough for every ONNX Runtime and OpenVINO that the package accepts."""
-_HALF_FROM = 256
-"""Weights with at least this many values are stored in half precision."""
 
 
 class ExportableMatte(nn.Module):
@@ -63,13 +59,12 @@ class ExportableMatte(nn.Module):
         return output.alpha[:, 0]
 
 
-def export_onnx(model: GFM, path: Path, *, half_weights: bool = True) -> None:
+def export_onnx(model: GFM, path: Path) -> None:
     """Write the ONNX file.
 
     Args:
         model: the network.
         path: target; replaced atomically.
-        half_weights: store weights in half precision with a cast, which runtimes fold away on loading.
     """
     wrapped = ExportableMatte(model).eval()
     partial = path.with_name(path.name + ".partial")
@@ -91,26 +86,9 @@ def export_onnx(model: GFM, path: Path, *, half_weights: bool = True) -> None:
         )
     graph = onnx.load(partial)
     partial.unlink()
-    if half_weights:
-        store_half(graph)
     graph.producer_name, graph.producer_version, graph.doc_string = "streammat", "", ""
     for node in graph.graph.node:
         node.doc_string = ""
     onnx.checker.check_model(graph, full_check=True)
     onnx.save(graph, partial)
     partial.replace(path)
-
-
-def store_half(graph: onnx.ModelProto) -> None:
-    """Replace large float32 initialisers by half ones behind a Cast, in place."""
-    casts: list[onnx.NodeProto] = []
-    for tensor in graph.graph.initializer:
-        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < _HALF_FROM:
-            continue
-        values = numpy_helper.to_array(tensor).astype(np.float16)
-        name = tensor.name
-        tensor.CopyFrom(numpy_helper.from_array(values, name + ".half"))
-        casts.append(helper.make_node("Cast", [tensor.name], [name], name=name + ".cast", to=TensorProto.FLOAT))
-    nodes = list(graph.graph.node)
-    del graph.graph.node[:]
-    graph.graph.node.extend(casts + nodes)

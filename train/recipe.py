@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -54,10 +53,7 @@ def export_model(network: GFM, folder: Path, data: Path, cache: Path) -> ModelFi
     files = model_files(folder, network.name)
     assert files.int8 is not None
     export_onnx(network, files.fp32)
-    with tempfile.TemporaryDirectory() as temporary:
-        full = Path(temporary) / "full.onnx"
-        export_onnx(network, full, half_weights=False)
-        quantize_onnx(full, files.int8, calibration_pictures(data, cache))
+    quantize_onnx(files.fp32, files.int8, calibration_pictures(data, cache))
     return files
 
 
