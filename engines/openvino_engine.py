@@ -52,6 +52,8 @@ class OpenVinoEngine:
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": "1",
             "INFERENCE_NUM_THREADS": threads,
+            # Pinned to cores it would stand in the way of decoder and encoder, and they in its.
+            "ENABLE_CPU_PINNING": False,
             # Its own choice is bfloat16 where the CPU has it, which costs accuracy nobody asked to lose.
             "INFERENCE_PRECISION_HINT": "f32",
         }

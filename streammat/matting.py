@@ -55,6 +55,7 @@ class Matting:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._scaler = VideoReformatter()
+        self._converter = VideoReformatter()
         self._refine = Refiner()
 
     def __call__(self, frame: Frame) -> Matte:
@@ -69,16 +70,17 @@ class Matting:
         """Alpha at the network's output resolution: float32 (h, w) in 0..1, in the frame's stored orientation."""
         height, width = self.engine.spec.size
         turned = frame.rotation % 2 == 1
-        # One AREA pass straight from the frame's own format: full-size RGB is never made.
+        # One AREA pass in the frame's own format, then a small conversion: full-size RGB is never made, and scaling
+        # before converting is twice as fast as doing both at once.
         small = self._scaler.reformat(
-            frame.image,
-            height if turned else width,
-            width if turned else height,
-            "rgb24",
+            frame.image, height if turned else width, width if turned else height, interpolation="AREA", threads=1
+        )
+        small = self._converter.reformat(
+            small,
+            format="rgb24",
             src_colorspace=None if frame.layout.rgb else swscale_matrix(frame.colour, frame.size[0]),
             src_color_range=2 if frame.layout.rgb or frame.layout.name.startswith("yuvj") else frame.colour.range or 1,
             dst_color_range=2,
-            interpolation="AREA",
             threads=1,
         )
         rgb = np.ascontiguousarray(np.rot90(small.to_ndarray(), frame.rotation), np.uint8)

@@ -51,7 +51,7 @@ def _tell(result: Any) -> None:
                f"{described['threads']} threads, {result.frames} frames")
     for timing in result.timings:
         click.echo(f"  {timing.name:<11} {timing.cpu_ms:8.2f} CPU ms/frame {timing.fps:8.1f} fps")
-    click.echo(f"  end to end costs {result.overhead:.2f} times the CPU of decode + network + encode")
+    click.echo(f"  end to end costs {result.overhead:.2f} times the CPU of decode + network + encode; start-up {result.start_up_s:.2f} s")
 
 
 def _size(text: str) -> tuple[int, int]:
