@@ -26,6 +26,8 @@ NEAR: Final = 2
 """Cells on each side of the near neighbourhood."""
 FAR: Final = 9
 """Cells on each side of the far neighbourhood."""
+FAINT: Final = 64
+"""Alpha nearer to 0 or full than one such part of the scale is left alone: what there is to correct cannot be seen."""
 TRUST: Final = 0.02
 """Share of pure cells at which near and far neighbourhood weigh the same."""
 
@@ -36,7 +38,7 @@ class ForegroundEstimator:
     def __call__(self, frame: Frame, matte: Matte) -> tuple[Plane, ...]:
         """Colour planes (no alpha plane) of the foreground, in the frame's layout.
 
-        Pixels with 0 < alpha < full carry the estimate; all others are the frame's own, bit for bit. Where nothing is
+        Pixels of soft alpha carry the estimate; all others are the frame's own, bit for bit. Where nothing is
         soft, the planes returned are the frame's own arrays; otherwise they are new memory, which the caller may keep.
         """
         layout = frame.layout
@@ -73,7 +75,9 @@ class _SoftPixels:
     def __init__(self, alpha: Plane, box: tuple[int, int, int, int]) -> None:
         y0, y1, x0, x1 = box
         inner = alpha[y0:y1, x0:x1]
-        soft = inner - inner.dtype.type(1) < full_scale(alpha) - 1  # unsigned: 0 wraps round to the largest value
+        least = full_scale(alpha) // FAINT
+        # Unsigned: what is below wraps round to the largest values.
+        soft = inner - inner.dtype.type(least) < full_scale(alpha) + 1 - 2 * least
         found = np.flatnonzero(soft)
         flat = found.astype(np.int32)  # half the memory to walk through
         y = flat // np.int32(soft.shape[1])

@@ -25,7 +25,7 @@ from streammat.frame import Frame, Matte, Plane
 
 FloatPlane = NDArray[np.float32]
 
-RESIDUE: Final = 0.012
+RESIDUE: Final = 0.03
 """Network values this near 0 or 1 are noise: they become exactly 0 or 1, and the rest is stretched over the whole range."""
 RADIUS: Final = 2
 """Cells on each side of the window in which the linear model is solved."""
