@@ -9,6 +9,8 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import cv2
+
 from engines.auto import open_engine
 from engines.base import Engine, EngineError
 from streammat import models
@@ -90,6 +92,9 @@ class VideoJob:
         Raises:
             InputError, OutputError, EngineError: the run broke off; the message says what was kept.
         """
+        # The stages are the parallelism: OpenCV's own threads would only get in their way.
+        threads = cv2.getNumThreads()
+        cv2.setNumThreads(1)
         try:
             return self.pipeline.run(progress)
         except (InputError, EngineError) as error:
@@ -98,6 +103,7 @@ class VideoJob:
             frames = min(sink.frames for sink in self._sinks)
             raise type(error)(f"{error}; {', '.join(kept)}: holds the {frames} frames done till then") from error
         finally:
+            cv2.setNumThreads(threads)
             self.engine.close()
             if self._background is not None:
                 self._background.close()
