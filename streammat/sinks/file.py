@@ -199,8 +199,6 @@ class FileSink:
         self._container.metadata.update({key: value for key, value in info.metadata.items() if key.lower() not in _OWN_TAGS})
         kept = {key: value for key, value in info.stream_metadata.items() if key.lower() not in _OWN_TAGS}
         self._stream.metadata.update(kept)
-        if self._alpha:
-            self._stream.metadata["alpha_mode"] = "1"
         if info.chapters:
             self._container.set_chapters(list(info.chapters))
 
