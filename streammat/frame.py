@@ -6,6 +6,7 @@ only (YUV of any subsampling, RGB as GBR planes, grey; 8 to 16 bits); sources co
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
@@ -90,6 +91,15 @@ class Colour:
     transfer: int = 2
     range: int = 0
     """0 unspecified, 1 limited (16..235), 2 full."""
+
+
+def codec_threads() -> int:
+    """Threads for FFmpeg's decoders and encoders: the cores that this process may use, at most 16.
+
+    Left alone they take half as many again, each with frames of its own: more memory, and less speed beside the network.
+    """
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(16, usable)
 
 
 def swscale_matrix(colour: Colour, height: int) -> int:

@@ -19,7 +19,7 @@ from streammat.sources import Source
 from streammat.stats import Report, StageClock
 
 # Frames between two stages: enough to hide one slow frame, few enough for 4K.
-_CAPACITY = 3
+_CAPACITY = 2
 
 
 class Pipeline:

@@ -14,7 +14,7 @@ from av.video.reformatter import VideoReformatter
 from streammat.composite import alpha_plane
 from streammat.config import EncodeOptions
 from streammat.errors import OutputError
-from streammat.frame import Frame, Layout, Matte, Packet, Plane, layout_of, planes_of
+from streammat.frame import Frame, Layout, Matte, Packet, Plane, codec_threads, layout_of, planes_of
 from streammat.sinks import Content
 from streammat.sinks.codecs import Container, choose_codec, choose_format, container_of
 from streammat.sinks.tracks import Tracks
@@ -161,6 +161,7 @@ class FileSink:
         context = stream.codec_context
         context.time_base = info.time_base
         context.thread_type = "AUTO"
+        context.thread_count = codec_threads()
         context.sample_aspect_ratio = info.sample_aspect_ratio
         context.color_range = self._range(info)
         if self._matte:

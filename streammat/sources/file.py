@@ -12,7 +12,7 @@ import av
 from av.video.reformatter import VideoReformatter
 
 from streammat.errors import InputError, UsageError
-from streammat.frame import Colour, Frame, Layout, Packet, layout_of, planes_of
+from streammat.frame import Colour, Frame, Layout, Packet, codec_threads, layout_of, planes_of
 from streammat.sources import StreamInfo
 
 _MICROSECONDS = Fraction(1, 1_000_000)  # AV_TIME_BASE: the unit of a container's start and duration
@@ -90,6 +90,7 @@ class FileSource:
             self.notes.append(f"{len(streams)} video tracks found, the first is used")
         # Frame threads for files: the default (slices) is slower wherever a frame is one slice.
         stream.thread_type = "AUTO"
+        stream.thread_count = codec_threads()
         return stream
 
     def _pick_passengers(self, audio: bool) -> tuple[av.stream.Stream, ...]:
