@@ -7,6 +7,7 @@ colour from the edge, so that a subject can be put on another background.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import time
 from collections.abc import Callable
@@ -125,6 +126,11 @@ def _prepare_one(job: tuple[str, str, str, str, float, float]) -> str:
     return ""
 
 
+def _be_nice() -> None:
+    if hasattr(os, "nice"):
+        os.nice(5)
+
+
 def prepare_mattes(data: Path, cache: Path, workers: int, report: Callable[[str], None] = print) -> int:
     """Write mattes for every training pair that has none yet; safe to interrupt and to run again.
 
@@ -157,7 +163,9 @@ def prepare_mattes(data: Path, cache: Path, workers: int, report: Callable[[str]
     # Sets are mixed, so that an early look at the cache shows all of them.
     jobs.sort(key=lambda job: job[3][::-1])
     start = time.monotonic()
-    with ProcessPoolExecutor(workers, initializer=os.nice, initargs=(5,)) as pool:
+    # Spawned, not forked: a fork of a process with threads (torch, OpenVINO) can copy a lock that nobody will open.
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_be_nice) as pool:
         for done, problem in enumerate(pool.map(_prepare_one, jobs, chunksize=4), 1):
             if problem:
                 report(problem)
