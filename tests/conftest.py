@@ -28,7 +28,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give every test a time limit."""
     for item in items:
         if item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(900 if "slow" in item.keywords else 120))
+            item.add_marker(pytest.mark.timeout(900 if "slow" in item.keywords else 400))
 
 
 @pytest.fixture(autouse=True)
