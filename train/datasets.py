@@ -16,21 +16,10 @@ from numpy.typing import NDArray
 
 from train.augment import degrade, jitter_colour
 from train.config import DataConfig, TrainConfig
+from train.samples import Sample
 
 Image = NDArray[np.uint8]
 Rng = np.random.Generator
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One training picture of H x W pixels."""
-
-    rgb: Image
-    """uint8 (H, W, 3), RGB, 0..255."""
-    alpha: Image
-    """uint8 (H, W), 0..255."""
-    contrast: Image
-    """uint8 (H, W), mean absolute difference of foreground and background; 0 where the background is unknown."""
 
 
 @dataclass(frozen=True)

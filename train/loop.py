@@ -20,9 +20,10 @@ from torch.utils.data import DataLoader, Sampler
 
 from engines.gfm import GFM
 from train.config import DataConfig, TrainConfig
-from train.datasets import MattingDataset, Sample, batch_keys
+from train.datasets import MattingDataset, batch_keys
 from train.evaluate import Pair, Predict, evaluate
 from train.losses import LossParts, gfm_loss
+from train.samples import Sample
 
 Report = Callable[[str], None]
 

@@ -1,0 +1,58 @@
+"""``python -m train``: click, one file per command; the only place of `train` that prints."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from engines.base import EngineError
+from train.errors import TrainError
+
+COMMANDS = {
+    "mattes": "Derive mattes from the masks of the training sets.",
+    "layers": "Closed-form foregrounds and backgrounds, and denoised pictures, of a data set.",
+    "backgrounds": "Build a set of backgrounds without subjects.",
+    "compose": "Compose pictures by the RSSN route.",
+    "train": "Train a network, or continue a run.",
+    "evaluate": "Score a network on a data set, with the paper's metrics and test strategies.",
+    "export": "Write the fp32 and int8 ONNX files of trained weights.",
+    "complexity": "Count parameters and multiply-accumulates.",
+    "lite": "The whole recipe of the shipped network.",
+}
+"""Name and one line for each; the command ``name`` is ``command`` in ``train/cli/<name>.py``."""
+
+
+class _Commands(click.Group):
+    """Loads a command's module only when it is asked for, so that ``--help`` starts at once."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, _ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"train.cli.{name}").command
+        return command
+
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; errors that are meant become one line and exit code 1, a bug keeps its traceback."""
+        try:
+            return super().invoke(ctx)
+        except (TrainError, EngineError) as error:
+            click.echo(f"train: error: {' '.join(str(error).split())}", err=True)
+            sys.exit(1)
+        except KeyboardInterrupt:
+            click.echo("train: interrupted; the same command continues", err=True)
+            sys.exit(130)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+def main() -> None:
+    """Train and evaluate matting networks."""

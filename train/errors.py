@@ -1,0 +1,22 @@
+"""The errors that train raises on purpose.
+
+TrainError (Exception)
+├── DataError           a data set, picture or matte is missing, broken, of the wrong kind or does not fit its partner
+└── RunError            a training run cannot start, go on or be written: preset, checkpoint, disk, device
+
+Each message is one line that names what was found, what was expected and the cure.
+"""
+
+from __future__ import annotations
+
+
+class TrainError(Exception):
+    """Root of the tree; ``str(error)`` is one line fit to be shown."""
+
+
+class DataError(TrainError):
+    """A folder, picture or matte is missing, broken, of the wrong kind or size."""
+
+
+class RunError(TrainError):
+    """A run cannot start, be resumed, or be written."""
