@@ -20,8 +20,9 @@ KERNELS = {"TT": 25, "FT": 50, "BT": 50}
 """Side of the square kernel of each RoSTa, in pixels of the training picture."""
 KERNEL_PICTURE = 800
 """Short side, in pixels, of the picture that the kernels fit where `scaled_classes` scales them."""
-_BACKGROUND_BELOW = 5
-_FOREGROUND_ABOVE = 250
+BACKGROUND_BELOW = 5
+FOREGROUND_ABOVE = 250
+"""Alphas of 255 that count as certain."""
 
 
 def rosta_classes(alpha: Image, rosta: str, kernel: int | None = None) -> Image:
@@ -86,10 +87,10 @@ def trimap(alpha: Image, kernel: int = KERNELS["TT"]) -> Image:
 
 
 def _foreground(alpha: Image, square: Image) -> Image:
-    certain = (alpha > _FOREGROUND_ABOVE).view(np.uint8)
+    certain = (alpha > FOREGROUND_ABOVE).view(np.uint8)
     return cv2.erode(certain, square).astype(np.uint8, copy=False)
 
 
 def _not_background(alpha: Image, square: Image) -> Image:
-    possible = (alpha >= _BACKGROUND_BELOW).view(np.uint8)
+    possible = (alpha >= BACKGROUND_BELOW).view(np.uint8)
     return cv2.dilate(possible, square).astype(np.uint8, copy=False)
