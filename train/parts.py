@@ -14,7 +14,9 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 TRAIN, VALIDATION = "train", "validation"
 SPLITS = {TRAIN: (TRAIN, "training"), VALIDATION: (VALIDATION, "val", "test", "testing")}
 """Names of a split: what it is called here first, then what else it may be asked for by and found under in plain sets."""
+_SPLIT_FOLDERS = frozenset(name for names in SPLITS.values() for name in names)
 _PLAIN_DEPTH = 3
+"""Folders between a split's folder and its ``img``."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,7 @@ class Composed:
 
 @dataclass(frozen=True)
 class Plain:
-    """Every folder of pictures beside a folder of mattes, below the split's own folder or the root."""
+    """Every folder of pictures beside a folder of mattes, below the split's own folder, or below the root if that has none."""
 
     split: str
 
@@ -173,7 +175,7 @@ class Plain:
 
     def needs(self, root: Path) -> dict[str, bool]:
         """One set is enough."""
-        name = f"[{'|'.join(SPLITS[self.split])}/]{self.IMAGES[0]} beside {' or '.join(self.ALPHAS)}"
+        name = f"{self.IMAGES[0]}/ beside {'/, '.join(self.ALPHAS)}/ below {self.split}/"
         return {name: any(True for _ in self._sets(root))}
 
     def entries(self, root: Path) -> list[Entry]:
@@ -197,8 +199,10 @@ class Plain:
         if image is not None:
             yield folder, image
         elif depth:
-            for child in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
-                yield from self._below(child, depth - 1)
+            # A folder named after a split is not entered from above, so that no split ever falls back on another one.
+            for child in sorted(path for path in folder.iterdir() if path.is_dir()):
+                if not child.name.startswith(".") and child.name not in _SPLIT_FOLDERS:
+                    yield from self._below(child, depth - 1)
 
 
 def picture_files(folder: Path) -> list[Path]:
