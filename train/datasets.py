@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 
 from train.augment import degrade, jitter_colour
 from train.config import DataConfig, TrainConfig
+from train.errors import DataError
+from train.pictures import Image, read_alpha, read_rgb
 from train.samples import Sample
+from train.targets import scaled_classes
 
-Image = NDArray[np.uint8]
 Rng = np.random.Generator
 
 
@@ -43,7 +45,7 @@ def list_subjects(cache: Path, config: DataConfig) -> tuple[dict[str, list[Subje
         Training subjects per set, and the held-out portraits (every n-th one, so they never move).
 
     Raises:
-        FileNotFoundError: the cache is empty.
+        DataError: the cache is empty.
     """
     sets: dict[str, list[Subject]] = {}
     for folder, _ in config.sets:
@@ -55,7 +57,7 @@ def list_subjects(cache: Path, config: DataConfig) -> tuple[dict[str, list[Subje
         if found:
             sets[folder] = found
     if not sets:
-        raise FileNotFoundError(f"no mattes under {cache}; run `python -m train mattes` first")
+        raise DataError(f"no mattes under {cache}; run `python -m train mattes` first")
     portraits = sets.get("people_portraits", [])
     stride = max(2, len(portraits) // config.holdout) if config.holdout else len(portraits) + 1
     held = portraits[stride - 1 :: stride][: config.holdout]
@@ -73,12 +75,21 @@ class MattingDataset:
         cache: mattes.
         config: proportions.
         seed: of every random choice.
+        heads: RoSTas that need a glance target: ``TT``, ``FT``, ``BT``.
+        stride: input pixels per output pixel of the network.
+
+    Raises:
+        DataError: the cache is empty, or a landscape is broken.
     """
 
-    def __init__(self, data: Path, cache: Path, config: DataConfig, seed: int) -> None:
+    def __init__(
+        self, data: Path, cache: Path, config: DataConfig, seed: int, heads: tuple[str, ...] = ("TT",), stride: int = 2
+    ) -> None:
         self.sets, self.held = list_subjects(cache, config)
         self.config = config
         self.seed = seed
+        self.heads = heads
+        self.stride = stride
         self.rooms = sorted((data / "backgrounds" / "houses").rglob("*.jpg"))
         # The landscapes are 3 to 6 thousand pixels wide: decoding one per sample would starve the training.
         self.landscapes = [_read_at_most(path, 1600) for path in sorted((data / "backgrounds" / "hd").rglob("*.jpg"))]
@@ -87,7 +98,11 @@ class MattingDataset:
         self.shares = shares / shares.sum()
 
     def __getitem__(self, key: tuple[int, int, int]) -> Sample:
-        """Make sample ``index`` at ``height`` x ``width``; key is (index, height, width)."""
+        """Make sample ``index`` at ``height`` x ``width``, multiples of the stride; key is (index, height, width).
+
+        Raises:
+            DataError: a file of the sample is missing or broken.
+        """
         index, height, width = key
         rng = np.random.Generator(np.random.Philox(key=[self.seed, index]))
         kind = rng.random()
@@ -102,14 +117,16 @@ class MattingDataset:
                 sample = self._original(rng, subject, height, width)
             else:
                 sample = self._composite(rng, subject, height, width)
-        return Sample(degrade(rng, sample.rgb), sample.alpha, sample.contrast)
+        # Crops are of any scale, so the kernels go by the crop's size and not by the size of the picture it came from.
+        classes = {rosta: scaled_classes(sample.alpha, rosta, self.stride) for rosta in self.heads}
+        return Sample(degrade(rng, sample.rgb), sample.alpha, sample.contrast, classes)
 
     def _subject(self, rng: Rng) -> Subject:
         pool = self.sets[self.folders[rng.choice(len(self.folders), p=self.shares)]]
         return pool[rng.integers(len(pool))]
 
     def _original(self, rng: Rng, subject: Subject, height: int, width: int) -> Sample:
-        image, alpha = _read(subject.image), _read_grey(subject.alpha)
+        image, alpha = read_rgb(subject.image), read_alpha(subject.alpha)
         if rng.random() < 0.5:
             image, alpha = image[:, ::-1], alpha[:, ::-1]
         x0, y0, x1, y1 = bounding_box(alpha)
@@ -144,7 +161,7 @@ class MattingDataset:
 
     def _placed(self, rng: Rng, subject: Subject, height: int, width: int) -> tuple[Image, Image]:
         """Subject's colours and alpha at a random scale and place on an empty canvas."""
-        colour, alpha = _read(subject.foreground), _read_grey(subject.alpha)
+        colour, alpha = read_rgb(subject.foreground), read_alpha(subject.alpha)
         if rng.random() < 0.5:
             colour, alpha = colour[:, ::-1], alpha[:, ::-1]
         x0, y0, x1, y1 = bounding_box(alpha)
@@ -171,7 +188,7 @@ class MattingDataset:
     def _background(self, rng: Rng, height: int, width: int) -> Image:
         """A crop of a room (mostly) or of a landscape."""
         if self.rooms and (not self.landscapes or rng.random() < 0.72):
-            picture = _read(self.rooms[rng.integers(len(self.rooms))])
+            picture = read_rgb(self.rooms[rng.integers(len(self.rooms))])
         elif self.landscapes:
             picture = self.landscapes[rng.integers(len(self.landscapes))]
         else:
@@ -258,22 +275,8 @@ def _to_uint8(values: Any) -> Image:
     return result
 
 
-def _read(path: Path) -> Image:
-    bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if bgr is None:
-        raise OSError(f"cannot read picture {path}")
-    return np.ascontiguousarray(bgr[:, :, ::-1]).astype(np.uint8, copy=False)
-
-
-def _read_grey(path: Path) -> Image:
-    grey = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-    if grey is None:
-        raise OSError(f"cannot read matte {path}")
-    return grey.astype(np.uint8, copy=False)
-
-
 def _read_at_most(path: Path, long_side: int) -> Image:
-    rgb = _read(path)
+    rgb = read_rgb(path)
     scale = min(1.0, long_side / max(rgb.shape[:2]))
     size = (round(rgb.shape[1] * scale), round(rgb.shape[0] * scale))
     return cv2.resize(rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,9 @@ import pytest
 
 from train.config import DataConfig, TrainConfig
 from train.datasets import MattingDataset, batch_keys, bounding_box, list_subjects, warp
+from train.errors import DataError
 from train.mattes import prepare_mattes, trimap_from_mask
+from train.targets import scaled_classes
 
 CONFIG = DataConfig(sets=(("people_portraits", 1.0),), holdout=1)
 
@@ -28,7 +31,7 @@ def test_mattes_stay_near_their_masks(data: Path, cache: Path) -> None:
 def test_mattes_need_pictures(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no training pictures"):
         prepare_mattes(tmp_path, tmp_path / "cache", 1)
-    with pytest.raises(FileNotFoundError, match="train mattes"):
+    with pytest.raises(DataError, match="train mattes"):
         list_subjects(tmp_path / "none", CONFIG)
 
 
@@ -58,6 +61,29 @@ def test_kinds_of_pictures(data: Path, cache: Path) -> None:
     samples = [composites[(i, 64, 64)] for i in range(8)]
     assert sum(sample.alpha.max() == 255 for sample in samples) >= 6
     assert all((sample.contrast[sample.alpha == 0] == 0).all() for sample in samples)
+
+
+def test_classes_for_each_head(data: Path, cache: Path) -> None:
+    plain, all_heads = (
+        MattingDataset(data, cache, CONFIG, 5, heads, stride) for heads, stride in ((("TT",), 2), (("TT", "FT", "BT"), 1))
+    )
+    sample = plain[(2, 64, 96)]
+    assert sample.alpha.max() == 255
+    assert list(sample.classes) == ["TT"]
+    np.testing.assert_array_equal(sample.classes["TT"], scaled_classes(sample.alpha, "TT", 2))
+    assert sample.classes["TT"].shape == (32, 48)
+    assert {name: classes.shape for name, classes in all_heads[(2, 64, 96)].classes.items()} == dict.fromkeys(
+        ("TT", "FT", "BT"), (64, 96)
+    )
+
+
+def test_broken_pictures_are_named(data: Path, cache: Path, tmp_path: Path) -> None:
+    shutil.copytree(cache, tmp_path / "cache")
+    for path in (tmp_path / "cache").rglob("alpha/*.png"):
+        path.write_bytes(path.read_bytes()[:50])
+    dataset = MattingDataset(data, tmp_path / "cache", replace(CONFIG, empty=0.0), 5)
+    with pytest.raises(DataError, match=r"alpha/\d+.png is cut off after 50 bytes"):
+        dataset[(0, 64, 64)]
 
 
 def test_holdout_is_not_trained_on(cache: Path) -> None:
