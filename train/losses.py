@@ -1,46 +1,65 @@
-"""Losses of GFM (the paper's Section 4.2), at the network's output resolution.
+"""Losses of GFM (Li et al. 2022, Section 3.4), Equations 2 to 8, at the network's output resolution.
 
-All tensors are float32; (N, 1, h, w) unless said otherwise; alphas in 0..1.
+All tensors are float32, (N, 1, h, w) unless said otherwise, alphas in 0..1. What is compared with what, by RoSTa:
+
+====== =============== ======================== ==========================
+RoSTa  glance          focus is compared with   where
+====== =============== ======================== ==========================
+TT     3 classes       alpha                    transition area (Eq. 3, 4)
+FT     2 classes       alpha - class            whole picture (Eq. 5, 6)
+BT     2 classes       class - alpha            whole picture (Eq. 5, 6)
+====== =============== ======================== ==========================
+
+The fused alpha is compared with alpha on the whole picture (Eq. 5 to 7). Equation 8 is the plain sum. RIM has four groups:
+one such sum for each of its three heads, and Equations 5 to 7 for the alpha that integrates them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own name)
 from torch import Tensor
 
-from engines.gfm import GFMOutput
+from engines.gfm import Head, Prediction
 
 LEVELS = 5
 """Of the Laplacian pyramid."""
-TRIMAP_KERNEL = 25
-"""Dilation and erosion that make the transition of RoSTa TT, in pixels of a picture whose short side is the next value."""
-TRIMAP_SIDE = 800
+TRANSITION = 1
+"""Class of the transition area in the glance of TT."""
 _EPSILON = 1e-6
 
 
-def glance_target(alpha: Tensor, stride: int) -> Tensor:
-    """Classes of RoSTa TT from alpha, made on the fly.
+@dataclass(frozen=True)
+class LossConfig:
+    """How the terms are weighed; the defaults are the paper's."""
+
+    group_weight: float = 1.0
+    """Factor of the whole sum. The authors' published code has 0.25; Adam's steps hardly depend on it."""
+    level_growth: float = 1.0
+    """Weight of each level of the Laplacian pyramid over that of the finer one. The paper's Equation 4 adds the levels up
+    as they are; 2.0 gives the weights 2^(k-1) of Hou and Liu (2019), which the shipped ``lite`` was trained with."""
+
+
+def glance_loss(logits: Tensor, classes: Tensor) -> Tensor:
+    """Cross-entropy of the glance, Equation 2, averaged over the pixels.
 
     Args:
-        alpha: (N, 1, h, w) at the output resolution.
-        stride: input pixels per output pixel; the kernel scales with the size of the input.
+        logits: (N, C, h, w), before the softmax.
+        classes: int64 (N, h, w), 0..C-1.
 
     Returns:
-        int64 (N, h, w): 0 background, 1 transition, 2 foreground.
+        Scalar.
     """
-    side = min(alpha.shape[-2:]) * stride
-    radius = max(1, round(TRIMAP_KERNEL * side / TRIMAP_SIDE / stride / 2))
-    kernel = 2 * radius + 1
-    not_foreground = F.max_pool2d((alpha < 0.98).float(), kernel, 1, radius)
-    not_background = F.max_pool2d((alpha > 0.02).float(), kernel, 1, radius)
-    return (1 + (1 - not_foreground) - (1 - not_background)).long()[:, 0]
+    return F.cross_entropy(logits, classes)
 
 
 def alpha_loss(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """Smooth absolute difference sqrt(d^2 + 1e-12), averaged with ``weight``.
+
+    With the transition area as weight it is Equation 3, with ones Equation 5.
 
     Args:
         prediction: (N, 1, h, w).
@@ -54,19 +73,20 @@ def alpha_loss(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     return (difference * weight).sum() / (weight.sum() + _EPSILON)
 
 
-def laplacian_loss(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Sum over k = 1..5 of 2^(k-1) times the L1 distance of level k of the Laplacian pyramids, over the weight's sum.
+def laplacian_loss(prediction: Tensor, target: Tensor, weight: Tensor, level_growth: float = 1.0) -> Tensor:
+    """L1 distance of five levels of the Laplacian pyramids over the weight's sum.
 
-    The last level is the difference's own low-pass. Both pyramids are linear, so one pyramid of the weighted difference
-    gives all of them.
+    With the transition area as weight it is Equation 4, with ones Equation 6. The pyramid is linear, so that of the weighted
+    difference gives all levels at once; its last level is the low-pass that remains.
 
     Args:
         prediction: (N, 1, h, w).
         target: (N, 1, h, w).
         weight: (N, 1, h, w), 0..1.
+        level_growth: weight of each level over that of the finer one; the finest has 1.
 
     Returns:
-        Scalar.
+        Scalar; 0 where the weight is 0 everywhere.
     """
     current = (prediction - target) * weight
     total = current.new_zeros(())
@@ -77,8 +97,119 @@ def laplacian_loss(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor
             smaller = _down(current)
             band = current - F.interpolate(smaller, size=current.shape[-2:], mode="bilinear", align_corners=False)
             current = smaller
-        total = total + 2.0**level * band.abs().sum()
+        total = total + level_growth**level * band.abs().sum()
     return total / (weight.sum() + _EPSILON)
+
+
+def composition_loss(prediction: Tensor, target: Tensor, contrast: Tensor) -> Tensor:
+    """Mean difference of the two composites, Equation 7.
+
+    Both are made of the same layers, so they differ by (alpha error) * (foreground - background), and no composite needs
+    to be made.
+
+    Args:
+        prediction: (N, 1, h, w).
+        target: (N, 1, h, w).
+        contrast: (N, 1, h, w), 0..1: mean over RGB of |foreground - background|; 0 where the layers are unknown.
+
+    Returns:
+        Scalar.
+    """
+    return torch.sqrt(((prediction - target) * contrast).square() + _EPSILON**2).mean()
+
+
+def focus_target(alpha: Tensor, classes: Tensor, rosta: str) -> tuple[Tensor, Tensor]:
+    """What the focus of one RoSTa has to give, and where that counts.
+
+    Args:
+        alpha: (N, 1, h, w).
+        classes: int64 (N, h, w), the glance target of ``rosta``.
+        rosta: ``TT``, ``FT`` or ``BT``.
+
+    Returns:
+        Target (N, 1, h, w) in 0..1 and weight (N, 1, h, w), 0 or 1.
+    """
+    known = classes.unsqueeze(1).to(alpha.dtype)
+    if rosta == "TT":
+        return alpha, (known == TRANSITION).to(alpha.dtype)
+    # The certain areas allow alphas a few steps off 0 and 1: without the clamp the target would leave what a sigmoid can give.
+    target = (alpha - known if rosta == "FT" else known - alpha).clamp(0.0, 1.0)
+    return target, torch.ones_like(alpha)
+
+
+@dataclass(frozen=True)
+class LossParts:
+    """The terms of one batch."""
+
+    terms: dict[str, Tensor]
+    """Scalars by name: ``glance`` (Eq. 2), ``focus_alpha`` (3 or 5), ``focus_laplacian`` (4 or 6), ``alpha`` (5), ``laplacian``
+    (6), ``composition`` (7). RIM's heads have the prefix ``tt_``, ``ft_``, ``bt_``; without one are those of its integration."""
+    group_weight: float = 1.0
+    """As in `LossConfig`."""
+
+    @property
+    def total(self) -> Tensor:
+        """What is minimised: the sum of the terms, Equation 8, times `group_weight`."""
+        return torch.stack(list(self.terms.values())).sum() * self.group_weight
+
+
+def gfm_loss(
+    prediction: Prediction,
+    alpha: Tensor,
+    classes: Mapping[str, Tensor],
+    contrast: Tensor,
+    config: LossConfig = LossConfig(),
+) -> LossParts:
+    """All terms of one batch, Equation 8.
+
+    Args:
+        prediction: of `engines.gfm.GFM.predict`.
+        alpha: (N, 1, h, w), true alpha at the output resolution.
+        classes: glance target by RoSTa of each head, int64 (N, h, w).
+        contrast: (N, 1, h, w), as in `composition_loss`.
+        config: weights.
+
+    Returns:
+        The terms; each a scalar.
+    """
+    terms: dict[str, Tensor] = {}
+    if len(prediction.heads) == 1:
+        ((rosta, head),) = prediction.heads.items()
+        terms = _head_terms(head, rosta, alpha, classes[rosta], contrast, config)
+    else:
+        for rosta, head in prediction.heads.items():
+            group = _head_terms(head, rosta, alpha, classes[rosta], contrast, config)
+            terms |= {f"{rosta.lower()}_{name}": value for name, value in group.items()}
+        terms |= _fused_terms(prediction.alpha, alpha, contrast, config)
+    return LossParts(terms, config.group_weight)
+
+
+def term_names(heads: tuple[str, ...]) -> list[str]:
+    """Names of `LossParts.terms` for a network of these heads, in their order."""
+    fused = ["alpha", "laplacian", "composition"]
+    group = ["glance", "focus_alpha", "focus_laplacian", *fused]
+    return group if len(heads) == 1 else [f"{rosta.lower()}_{name}" for rosta in heads for name in group] + fused
+
+
+def _head_terms(
+    head: Head, rosta: str, alpha: Tensor, classes: Tensor, contrast: Tensor, config: LossConfig
+) -> dict[str, Tensor]:
+    target, weight = focus_target(alpha, classes, rosta)
+    return {
+        "glance": glance_loss(head.glance, classes),
+        "focus_alpha": alpha_loss(head.focus, target, weight),
+        "focus_laplacian": laplacian_loss(head.focus, target, weight, config.level_growth),
+        **_fused_terms(head.alpha, alpha, contrast, config),
+    }
+
+
+def _fused_terms(fused: Tensor, alpha: Tensor, contrast: Tensor, config: LossConfig) -> dict[str, Tensor]:
+    everywhere = torch.ones_like(alpha)
+    return {
+        "alpha": alpha_loss(fused, alpha, everywhere),
+        "laplacian": laplacian_loss(fused, alpha, everywhere, config.level_growth),
+        "composition": composition_loss(fused, alpha, contrast),
+    }
 
 
 def _down(x: Tensor) -> Tensor:
@@ -87,47 +218,3 @@ def _down(x: Tensor) -> Tensor:
     x = F.pad(x, (2, 2, 2, 2), mode="reflect") if min(x.shape[-2:]) > 2 else F.pad(x, (2, 2, 2, 2), mode="replicate")
     x = F.conv2d(x, taps.view(1, 1, 1, 5), stride=(1, 2))
     return F.conv2d(x, taps.view(1, 1, 5, 1), stride=(2, 1))
-
-
-@dataclass(frozen=True)
-class LossParts:
-    """The terms; `total` is their plain sum, as in the paper."""
-
-    glance: Tensor
-    focus_alpha: Tensor
-    focus_laplacian: Tensor
-    alpha: Tensor
-    laplacian: Tensor
-    composition: Tensor
-
-    @property
-    def total(self) -> Tensor:
-        """What is minimised."""
-        focus = self.focus_alpha + self.focus_laplacian
-        return self.glance + focus + self.alpha + self.laplacian + self.composition
-
-
-def gfm_loss(output: GFMOutput, alpha: Tensor, contrast: Tensor, stride: int) -> LossParts:
-    """All terms of one batch.
-
-    Args:
-        output: of the network.
-        alpha: (N, 1, h, w), true alpha at the output resolution.
-        contrast: (N, 1, h, w), 0..1: mean over RGB of |foreground - background|. The composition loss compares
-            predicted and true composite of the same layers, which is |alpha error| * contrast.
-        stride: of the output.
-
-    Returns:
-        The terms; each a scalar.
-    """
-    classes = glance_target(alpha, stride)
-    transition = (classes == 1).float().unsqueeze(1)
-    everywhere = torch.ones_like(alpha)
-    return LossParts(
-        glance=F.cross_entropy(output.glance, classes),
-        focus_alpha=alpha_loss(output.focus, alpha, transition),
-        focus_laplacian=laplacian_loss(output.focus, alpha, transition),
-        alpha=alpha_loss(output.alpha, alpha, everywhere),
-        laplacian=laplacian_loss(output.alpha, alpha, everywhere),
-        composition=((output.alpha - alpha).abs() * contrast).mean(),
-    )
