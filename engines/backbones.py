@@ -6,17 +6,20 @@ one entry in `BACKBONES`; the network reads channels, strides and input scaling 
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812 (torch's own name)
 from torch import Tensor, nn
 
 
 class ConvBN(nn.Sequential):
-    """Convolution without bias, batch norm and, unless ``act`` is None, an activation: what exporters fold to one op."""
+    """Convolution, batch norm and, unless ``act`` is None, an activation: what exporters fold to one op."""
 
     def __init__(
         self,
@@ -27,11 +30,12 @@ class ConvBN(nn.Sequential):
         *,
         groups: int = 1,
         dilation: int = 1,
+        bias: bool = False,
         act: type[nn.Module] | None = nn.ReLU,
     ) -> None:
         padding = dilation * (kernel - 1) // 2
         layers: list[nn.Module] = [
-            nn.Conv2d(cin, cout, kernel, stride, padding, dilation=dilation, groups=groups, bias=False),
+            nn.Conv2d(cin, cout, kernel, stride, padding, dilation=dilation, groups=groups, bias=bias),
             nn.BatchNorm2d(cout),
         ]
         if act is not None:
@@ -132,6 +136,149 @@ def _copy_gluon(arrays: Mapping[str, np.ndarray], prefix: str, index: int, layer
             target.copy_(torch.from_numpy(arrays[key]))
 
 
+class BasicBlock(nn.Module):
+    """ResNet block of two 3x3 convolutions (He et al. 2016); names are torchvision's, so that its weights load."""
+
+    GROWTH = 1
+
+    def __init__(self, cin: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(cin, width, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.downsample = _shortcut(cin, width, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Float (N, cin, h, w) to (N, width, h/stride, w/stride)."""
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+class Bottleneck(nn.Module):
+    """ResNet block 1x1, 3x3, 1x1 with four times the width at its end; the stride is on the 3x3, as in torchvision."""
+
+    GROWTH = 4
+
+    def __init__(self, cin: int, width: int, stride: int) -> None:
+        super().__init__()
+        cout = width * self.GROWTH
+        self.conv1 = nn.Conv2d(cin, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, cout, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(cout)
+        self.downsample = _shortcut(cin, cout, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Float (N, cin, h, w) to (N, 4 width, h/stride, w/stride)."""
+        y = F.relu(self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))))
+        y = self.bn3(self.conv3(y))
+        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+def _shortcut(cin: int, cout: int, stride: int) -> nn.Sequential | None:
+    if stride == 1 and cin == cout:
+        return None
+    return nn.Sequential(nn.Conv2d(cin, cout, 1, stride, bias=False), nn.BatchNorm2d(cout))
+
+
+def _stage(block: type[BasicBlock | Bottleneck], cin: int, width: int, count: int, stride: int) -> nn.Sequential:
+    cout = width * block.GROWTH
+    return nn.Sequential(block(cin, width, stride), *(block(cout, width, 1) for _ in range(count - 1)))
+
+
+class ResNet(nn.Module):
+    """ResNet without its classifier; float (N, 3, H, W) to maps of strides 2, 4, 8, 16, 32: the stem and four stages.
+
+    With ``extra`` it is the paper's r2b: a stem of stride 1 and no pooling before the first stage, then two more stages of
+    three basic blocks behind a pooling each, so that the seven maps have strides 1, 1, 2, 4, 8, 16, 32.
+    """
+
+    def __init__(self, block: type[BasicBlock | Bottleneck], counts: tuple[int, int, int, int], *, extra: bool = False) -> None:
+        super().__init__()
+        if extra:
+            self.stem = ConvBN(3, 64, 3, bias=True)
+        else:
+            self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
+            self.bn1 = nn.BatchNorm2d(64)
+        wide = block.GROWTH
+        self.layer1 = _stage(block, 64, 64, counts[0], 1)
+        self.layer2 = _stage(block, 64 * wide, 128, counts[1], 2)
+        self.layer3 = _stage(block, 128 * wide, 256, counts[2], 2)
+        self.layer4 = _stage(block, 256 * wide, 512, counts[3], 2)
+        self.extra = extra
+        if extra:
+            self.layer5 = _stage(block, 512, 512, 3, 1)
+            self.layer6 = _stage(block, 512, 512, 3, 1)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """All maps, finest first."""
+        if self.extra:
+            x = self.stem(x)
+            features = [x, self.layer1(x)]
+        else:
+            x = F.relu(self.bn1(self.conv1(x)))
+            features = [x, self.layer1(F.max_pool2d(x, 3, 2, 1))]
+        for stage in (self.layer2, self.layer3, self.layer4):
+            features.append(stage(features[-1]))
+        if self.extra:
+            for stage in (self.layer5, self.layer6):
+                features.append(stage(F.max_pool2d(features[-1], 2, ceil_mode=True)))
+        return features
+
+
+class DenseLayer(nn.Module):
+    """Norm, ReLU, 1x1, norm, ReLU, 3x3; its 32 new channels are appended (Huang et al. 2017)."""
+
+    def __init__(self, cin: int, growth: int = 32) -> None:
+        super().__init__()
+        self.norm1 = nn.BatchNorm2d(cin)
+        self.conv1 = nn.Conv2d(cin, 4 * growth, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(4 * growth)
+        self.conv2 = nn.Conv2d(4 * growth, growth, 3, padding=1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Float (N, cin, h, w) to (N, cin + growth, h, w)."""
+        y = self.conv1(F.relu(self.norm1(x)))
+        return torch.cat([x, self.conv2(F.relu(self.norm2(y)))], dim=1)
+
+
+class DenseNet121(nn.Module):
+    """DenseNet-121 without its classifier, as the paper uses it; float (N, 3, H, W) to maps of strides 2, 4, 8, 16, 32.
+
+    There is no pooling after the stem, and behind the last block a 3x3 convolution to 512 channels and a pooling.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        features: dict[str, nn.Module] = {"conv0": nn.Conv2d(3, 64, 7, 2, 3, bias=False), "norm0": nn.BatchNorm2d(64)}
+        width = 64
+        for number, count in enumerate((6, 12, 24, 16), 1):
+            layers = {f"denselayer{i + 1}": DenseLayer(width + 32 * i) for i in range(count)}
+            features[f"denseblock{number}"] = nn.Sequential(OrderedDict(layers))
+            width += 32 * count
+            if number < 4:
+                transition = {"norm": nn.BatchNorm2d(width), "conv": nn.Conv2d(width, width // 2, 1, bias=False)}
+                features[f"transition{number}"] = nn.ModuleDict(transition)
+                width //= 2
+        self.features = nn.ModuleDict(features)
+        self.reduce = ConvBN(width, 512, 3, bias=True)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """All maps, finest first."""
+        parts = self.features
+        maps = [F.relu(parts["norm0"](parts["conv0"](x)))]
+        for number in (1, 2, 3):
+            x = parts[f"denseblock{number}"](maps[-1])
+            transition = parts[f"transition{number}"]
+            assert isinstance(transition, nn.ModuleDict)
+            maps.append(F.avg_pool2d(transition["conv"](F.relu(transition["norm"](x))), 2))
+        x = self.reduce(parts["denseblock4"](maps[-1]))
+        return [*maps, F.max_pool2d(x, 2, ceil_mode=True)]
+
+
 @dataclass(frozen=True)
 class Backbone:
     """One encoder as the network sees it."""
@@ -142,10 +289,10 @@ class Backbone:
     """Channels of each map."""
     strides: tuple[int, ...]
     """Stride of each map."""
-    mean: tuple[float, float, float]
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Subtracted from RGB 0..255."""
-    std: tuple[float, float, float]
-    """Then divided by; in units of 0..255. (0, 0, 0) and (1, 1, 1) leave the input as it is."""
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """Then divided by; in units of 0..255."""
 
 
 BACKBONES: dict[str, Backbone] = {
@@ -156,4 +303,11 @@ BACKBONES: dict[str, Backbone] = {
         mean=(123.675, 116.28, 103.53),
         std=(58.395, 57.12, 57.375),
     ),
+    # The paper's encoders take the picture as it is, 0..255.
+    "resnet34": Backbone(partial(ResNet, BasicBlock, (3, 4, 6, 3)), (64, 64, 128, 256, 512), (2, 4, 8, 16, 32)),
+    "resnet34_2b": Backbone(
+        partial(ResNet, BasicBlock, (3, 4, 6, 3), extra=True), (64, 64, 128, 256, 512, 512, 512), (1, 1, 2, 4, 8, 16, 32)
+    ),
+    "resnet101": Backbone(partial(ResNet, Bottleneck, (3, 4, 23, 3)), (64, 256, 512, 1024, 2048), (2, 4, 8, 16, 32)),
+    "densenet121": Backbone(DenseNet121, (64, 128, 256, 512, 512), (2, 4, 8, 16, 32)),
 }

@@ -29,7 +29,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[GFM, ModelFiles]
     network = GFM("lite")
     with torch.no_grad():  # gives the batch norms statistics worth folding
         for picture in pictures(4, (64, 96)):
-            network.train()(torch.from_numpy(picture.repeat(2, axis=0)).permute(0, 3, 1, 2).float())
+            network.train().predict(torch.from_numpy(picture.repeat(2, axis=0)).permute(0, 3, 1, 2).float())
     network.eval()
     folder = tmp_path_factory.mktemp("export")
     files = ModelFiles("lite", folder / "fp32.onnx", folder / "int8.onnx")
@@ -44,7 +44,7 @@ def test_fp32_agrees_with_torch(exported: tuple[GFM, ModelFiles], backend: str, 
     network, files = exported
     rgb = next(pictures(1, size))
     with torch.no_grad():
-        expected = network(torch.from_numpy(rgb).permute(0, 3, 1, 2).float()).alpha[:, 0].numpy()
+        expected = network.predict(torch.from_numpy(rgb).permute(0, 3, 1, 2).float()).alpha[:, 0].numpy()
     engine = open_engine(files, backend, "fp32", size)
     assert np.abs(engine.infer(rgb) - expected).max() < 1e-3
     engine.close()

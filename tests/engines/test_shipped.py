@@ -43,7 +43,7 @@ def test_fp32_is_what_torch_computes(backend: str) -> None:
     pictures = example()
     with torch.no_grad():
         batch = np.stack([cv2.resize(picture, SIZE[::-1], interpolation=cv2.INTER_AREA) for picture in pictures])
-        expected = network(torch.from_numpy(batch).permute(0, 3, 1, 2).float()).alpha[:, 0].numpy()
+        expected = network.predict(torch.from_numpy(batch).permute(0, 3, 1, 2).float()).alpha[:, 0].numpy()
     assert expected.max() > 0.99  # a matte, not an empty picture
     assert np.abs(alphas(pictures, backend, "fp32", SIZE) - expected).max() < 1e-3
 
