@@ -60,6 +60,8 @@ class Layout:
 _P3M_P = Folders("validation/P3M-500-P", "blurred_image")
 _P3M_NP = Folders("validation/P3M-500-NP", "original_image")
 _ADOBE = "Adobe-licensed images"
+_COCO = ("Training_set/bg", "train2014", "train2017")
+_VOC = ("Test_set/bg", "VOCdevkit/VOC2012/JPEGImages", "VOCdevkit/VOC2008/JPEGImages")
 
 LAYOUTS: Mapping[str, Layout] = {
     "am2k": Layout("AM-2k or PM-10k", {s: (Folders(s, "original"),) for s in (TRAIN, VALIDATION)}),
@@ -75,8 +77,8 @@ LAYOUTS: Mapping[str, Layout] = {
     "composition1k": Layout(
         "Composition-1k",
         {
-            TRAIN: (Composed("Training_set", "training", 100, (_ADOBE, "Other"), needs_backgrounds=False),),
-            VALIDATION: (Composed("Test_set", "test", 20, (_ADOBE,), needs_backgrounds=True),),
+            TRAIN: (Composed("Training_set", "training", 100, (_ADOBE, "Other"), _COCO, needs_backgrounds=False),),
+            VALIDATION: (Composed("Test_set", "test", 20, (_ADOBE,), _VOC, needs_backgrounds=True),),
         },
     ),
     "dapm": Layout("DAPM", {TRAIN: (SideBySide("training"),), VALIDATION: (SideBySide("testing"),)}),
@@ -145,7 +147,7 @@ def open_backgrounds(root: Path, split: str = TRAIN) -> list[BackgroundEntry]:
     """Find pictures without subjects: BG-20k, COCO, or any folder of pictures with subfolders.
 
     Args:
-        root: folder of the set; where it has none of the split's `BACKGROUND_FOLDERS`, all pictures below it are taken.
+        root: folder of the set; where it has none of `BACKGROUND_FOLDERS`, all pictures below it are taken.
         split: ``train`` or ``validation``.
 
     Returns:
@@ -159,7 +161,10 @@ def open_backgrounds(root: Path, split: str = TRAIN) -> list[BackgroundEntry]:
     split = next((name for name, folders in SPLITS.items() if split in folders), split)
     if split not in BACKGROUND_FOLDERS:
         raise DataError(f"unknown split {split!r} of backgrounds; expected one of {', '.join(BACKGROUND_FOLDERS)}")
-    folder = next((root / name for name in BACKGROUND_FOLDERS[split] if (root / name).is_dir()), root)
+    there = {name: [folder for folder in names if (root / folder).is_dir()] for name, names in BACKGROUND_FOLDERS.items()}
+    if not there[split] and any(there.values()):
+        raise DataError(f"{root} has no split {split!r} of backgrounds; expected one of {', '.join(BACKGROUND_FOLDERS[split])}")
+    folder = root / there[split][0] if there[split] else root
     denoised = {path.stem: path for path in _all_pictures(folder.with_name(f"{folder.name}_denoise"))}
     found = [BackgroundEntry(path, denoised.get(path.stem)) for path in _all_pictures(folder)]
     if not found:

@@ -98,24 +98,18 @@ class Composed:
     ``Training_set`` holds ``{Adobe-licensed images,Other}/{fg,alpha}``, ``training_fg_names.txt`` and
     ``training_bg_names.txt``; ``Test_set`` holds ``Adobe-licensed images/{fg,alpha,trimaps}``, ``test_fg_names.txt`` and
     ``test_bg_names.txt``. Foreground ``i`` stands on backgrounds ``i * each`` to ``i * each + each - 1``; its trimaps are
-    called ``<stem>_<0..each-1>.png``. Backgrounds (COCO for training, PASCAL VOC for the test) are looked for by their
-    listed names, and without the prefix ``COCO_train2014_``, in `BACKGROUNDS`. Without any of these folders the training
-    split is its foregrounds alone, to be composed by `train.compose`; the test split cannot do without.
+    called ``<stem>_<0..each-1>.png``. Backgrounds (COCO for training, PASCAL VOC for the test) are looked for under their
+    listed names, without the prefix ``COCO_train2014_``, and as ``<stem>_<0..each-1>.png``. Without a folder of backgrounds
+    the training split is its foregrounds alone, to be composed by `train.compose`; the test split cannot do without.
     """
 
     base: str
     lists: str
     each: int
     groups: tuple[str, ...]
+    backgrounds: tuple[str, ...]
+    """Folders below the root; the first that exists is taken."""
     needs_backgrounds: bool
-
-    BACKGROUNDS: ClassVar[tuple[str, ...]] = (
-        "{base}/bg",
-        "train2014",
-        "train2017",
-        "VOCdevkit/VOC2012/JPEGImages",
-        "VOCdevkit/VOC2008/JPEGImages",
-    )
 
     def needs(self, root: Path) -> dict[str, bool]:
         """The lists and the folders of the first group; the other group may be missing."""
@@ -123,7 +117,7 @@ class Composed:
         folders = [f"{self.base}/{self.groups[0]}/{kind}" for kind in ("fg", "alpha")]
         found = {name: (root / name).is_file() for name in lists} | {name: (root / name).is_dir() for name in folders}
         if self.needs_backgrounds:
-            found[" or ".join(self._folders())] = bool(self._background_folder(root))
+            found[" or ".join(self.backgrounds)] = bool(self._background_folder(root))
         return found
 
     def entries(self, root: Path) -> list[Entry]:
@@ -144,17 +138,15 @@ class Composed:
                 found.append(Entry(image, alpha, foreground=image, name=stem))
                 continue
             for copy, listed in enumerate(names["bg"][number * self.each : (number + 1) * self.each]):
-                background = _background(backgrounds, listed)
-                trimap = base / self.groups[0] / "trimaps" / f"{stem}_{copy}.png"
+                numbered = f"{stem}_{copy}"
+                background = _background(backgrounds, listed, f"{numbered}.png")
+                trimap = base / self.groups[0] / "trimaps" / f"{numbered}.png"
                 entry = Entry(image, alpha, trimap if trimap.is_file() else None, image, background, composed=True)
-                found.append(replace(entry, name=f"{stem}_{copy}"))
+                found.append(replace(entry, name=numbered))
         return found
 
-    def _folders(self) -> list[str]:
-        return [folder.format(base=self.base) for folder in self.BACKGROUNDS]
-
     def _background_folder(self, root: Path) -> Path | None:
-        return next((root / folder for folder in self._folders() if (root / folder).is_dir()), None)
+        return next((root / folder for folder in self.backgrounds if (root / folder).is_dir()), None)
 
     def _listed(self, base: Path, name: str, kind: str) -> Path:
         for group in self.groups:
@@ -255,12 +247,12 @@ def _check_partners(images: Mapping[str, Path], alphas: Mapping[str, Path], imag
             )
 
 
-def _background(folder: Path, name: str) -> Path:
-    """A listed background; COCO of 2017 has the same pictures without the prefix."""
-    for path in (folder / name, folder / name.removeprefix("COCO_train2014_")):
-        if path.is_file():
-            return path
-    raise DataError(f"background {name} is listed but not in {folder}; complete that folder or remove it")
+def _background(folder: Path, listed: str, numbered: str) -> Path:
+    """A background by its listed name, by COCO's name of 2017, or as the scripts that compose in advance call it."""
+    for name in (listed, listed.removeprefix("COCO_train2014_"), numbered):
+        if (folder / name).is_file():
+            return folder / name
+    raise DataError(f"background {listed} is listed but not in {folder}; complete that folder or remove it")
 
 
 def _lines(path: Path) -> list[str]:
