@@ -48,7 +48,7 @@ def read_rgb(path: Path) -> Image:
         DataError: the file is missing, empty or cannot be decoded to its end.
     """
     bgr = _decode(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    return np.ascontiguousarray(bgr[:, :, ::-1])
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
 
 
 def read_alpha(path: Path) -> Image:
