@@ -119,12 +119,12 @@ def open_layout(root: Path, split: str, kind: str = "auto") -> list[Entry]:
             return [entry for part in parts for entry in part.entries(root)]
     share = {name: sum(found.values()) / len(found) for name, found in needs.items()}
     nearest = max(share, key=lambda name: share[name])
-    if not share[nearest]:
+    if not share[nearest]:  # nothing is near; the last one asks for least
         nearest = list(share)[-1]
     missing = " and ".join(need for need, there in needs[nearest].items() if not there)
     raise DataError(
-        f"{root} has no split {split!r} of a known layout: found in {_listing(root, needs[nearest])}; "
-        f"the nearest layout is {LAYOUTS[nearest].title}, which lacks {missing}"
+        f"{root} has no split {split!r} of a known layout ({', '.join(LAYOUTS[name].title for name in share)}): "
+        f"found in {_listing(root, needs[nearest])}; the nearest layout is {LAYOUTS[nearest].title}, which lacks {missing}"
     )
 
 

@@ -167,7 +167,7 @@ class Plain:
 
     def needs(self, root: Path) -> dict[str, bool]:
         """One set is enough."""
-        name = f"{self.IMAGES[0]}/ beside {'/, '.join(self.ALPHAS)}/ below {self.split}/"
+        name = f"{self.IMAGES[0]}/ beside {'/, '.join(self.ALPHAS)}/, in {self.split}/ or in the folder itself"
         return {name: any(True for _ in self._sets(root))}
 
     def entries(self, root: Path) -> list[Entry]:
