@@ -1,4 +1,4 @@
-"""Every choice of a training run, in one frozen place; a checkpoint records them."""
+"""Every choice of a training run, in frozen dataclasses; a checkpoint records them. Light: imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -6,17 +6,38 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """Options of `train.loop.train`."""
+class LossConfig:
+    """How the terms of `train.losses` are weighed; the defaults are the paper's."""
 
+    group_weight: float = 1.0
+    """Factor of the whole sum. The authors' published code has 0.25; Adam's steps hardly depend on it."""
+    level_growth: float = 1.0
+    """Weight of each level of the Laplacian pyramid over that of the finer one. The paper's Equation 4 adds the levels up
+    as they are; 2.0 gives the weights 2^(k-1) of Hou and Liu (2019), which the shipped ``lite`` was trained with."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Options of `train.loop.train`; the defaults are the recipe of the shipped network, `train.presets` has the paper's."""
+
+    preset: str = "lite"
+    """Name of the preset that the run was made from; a checkpoint is continued under the same one."""
     network: str = "lite"
-    """Key of `engines.gfm.VARIANTS`."""
+    """Key of `engines.gfm.NETWORKS`."""
+    rosta: str = "TT"
+    """``TT``, ``FT``, ``BT`` or ``RIM``."""
+    single_decoder: bool = False
+    """This and the next two: `engines.gfm.Ablation` (the paper's Table 4)."""
+    ppm: str = "all"
+    bridge: bool = True
+    checkpointing: bool = False
+    """Keep no activations of encoder and decoders: less memory, about a third more time."""
     steps: int = 5000
-    """Optimiser steps; the learning rate ends its cosine there."""
+    """Optimiser steps; a cosine schedule ends there."""
     minutes: float | None = None
     """Wall-clock budget over all resumed parts; whichever of the two ends first drives the schedule. None: no limit."""
     pixels_per_batch: int = 16 * 256 * 256
-    """Input pixels per batch; the batch size follows from the crop's size."""
+    """Input pixels per batch over all processes; the batch size follows from the crop's size, and is at least 2."""
     sizes: tuple[tuple[int, int, float], ...] = (
         (256, 256, 0.62),
         (224, 384, 0.16),
@@ -26,37 +47,64 @@ class TrainConfig:
         (288, 512, 0.04),
     )
     """Crop height, width in pixels (multiples of 32) and share of the batches."""
+    optimizer: str = "adamw"
+    """``adamw`` or ``adam``."""
+    schedule: str = "cosine"
+    """``cosine``: linear warm-up, then half a cosine down to a hundredth of the peak; ``constant``."""
     learning_rate: float = 1.2e-3
     """Peak, for the decoders."""
     encoder_rate: float = 0.3
     """Learning rate of the pretrained encoder over that of the decoders."""
     weight_decay: float = 1e-2
-    """AdamW; not on biases and batch norms."""
+    """Not on biases and batch norms."""
     warmup: float = 0.03
-    """Share of the schedule with a linearly rising learning rate."""
-    clip: float = 1.0
-    """Largest norm of the gradient."""
+    """Share of the cosine schedule with a linearly rising learning rate."""
+    clip: float | None = 1.0
+    """Largest norm of the gradient; None leaves it as it is."""
     ema: float = 0.998
-    """Decay of the averaged weights, which are what is evaluated and exported."""
-    bf16: bool = True
-    """Run the network under bfloat16 autocast."""
+    """Decay of the averaged weights, which are what is evaluated and written; 0 keeps none and takes the weights themselves."""
+    loss: LossConfig = LossConfig(level_growth=2.0)
+    """Weights of the loss."""
+    precision: str = "bf16"
+    """``fp32``, ``bf16``, or ``fp16`` (CUDA only): of the network under autocast; losses and weights stay float32."""
+    device: str = "auto"
+    """``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:<index>``."""
     seed: int = 1
     """Of the weights, the order and every augmentation."""
     workers: int = 1
-    """Loader processes; 0 loads in the training process."""
+    """Loader processes of each training process; 0 loads in the training process itself."""
     threads: int = 2
     """Threads of torch."""
     log_every: int = 20
     """Steps between rows of the curve."""
+    samples_every: int = 500
+    """Steps between pictures of what the network makes of its training samples; 0: none."""
     checkpoint_minutes: float = 3.0
     """Minutes between checkpoints."""
     evaluate_minutes: float = 10.0
-    """Minutes between evaluations on the held-out portraits."""
+    """Minutes between evaluations on held-out pictures, where there are any."""
+
+
+MAY_CHANGE = frozenset(
+    {
+        "steps",
+        "minutes",
+        "checkpointing",
+        "device",
+        "workers",
+        "threads",
+        "samples_every",
+        "checkpoint_minutes",
+        "evaluate_minutes",
+    }
+)
+"""Fields of `TrainConfig` that a resumed run may have otherwise than its checkpoint. ``steps`` and ``minutes`` may be
+raised to go on with a finished run; under a cosine they change the rates of what follows."""
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What a training picture is made of; probabilities are per picture."""
+    """What a training picture of the ``lite`` recipe is made of; probabilities are per picture."""
 
     sets: tuple[tuple[str, float], ...] = (
         ("people_portraits", 0.46),

@@ -24,23 +24,13 @@ import torch.nn.functional as F  # noqa: N812 (torch's own name)
 from torch import Tensor
 
 from engines.gfm import Head, Prediction
+from train.config import LossConfig
 
 LEVELS = 5
 """Of the Laplacian pyramid."""
 TRANSITION = 1
 """Class of the transition area in the glance of TT."""
 _EPSILON = 1e-6
-
-
-@dataclass(frozen=True)
-class LossConfig:
-    """How the terms are weighed; the defaults are the paper's."""
-
-    group_weight: float = 1.0
-    """Factor of the whole sum. The authors' published code has 0.25; Adam's steps hardly depend on it."""
-    level_growth: float = 1.0
-    """Weight of each level of the Laplacian pyramid over that of the finer one. The paper's Equation 4 adds the levels up
-    as they are; 2.0 gives the weights 2^(k-1) of Hou and Liu (2019), which the shipped ``lite`` was trained with."""
 
 
 def glance_loss(logits: Tensor, classes: Tensor) -> Tensor:

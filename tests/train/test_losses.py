@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from engines.gfm import Head, Prediction
+from train.config import LossConfig
 from train.losses import (
-    LossConfig,
     alpha_loss,
     composition_loss,
     focus_target,
