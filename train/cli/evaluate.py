@@ -2,20 +2,150 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from train.cli.common import DATA, FOLDER, print_scores
+from train.cli.common import DATA, FILE, FOLDER, print_scores
+from train.errors import DataError
+
+if TYPE_CHECKING:
+    from engines.gfm import GFM
+    from train.evaluate import Matting
+    from train.strategies import Strategy
 
 
 @click.command()
-@click.argument("model", type=FOLDER)
-@click.option("--data", type=DATA, required=True)
-@click.option("--name", default="lite")
-@click.option("--backend", default="onnxruntime")
-def command(model: Path, data: Path, name: str, backend: str) -> None:
-    """Score the exported pair in folder MODEL on the validation sets."""
+@click.argument("model", type=click.Path(exists=True, path_type=Path))
+@click.option("--data", type=DATA, required=True, help="Folder of the data set.")
+@click.option("--split", default="validation", help="train, validation, or a split of one data set alone (P3M-500-P).")
+@click.option("--layout", default="auto", help="am2k, p3m, composition1k, dapm, plain, or auto.")
+@click.option(
+    "--strategy",
+    default=None,
+    help="hybrid, single, a ratio (5/13), or glance:focus (1/3:1/2).  [default: hybrid; single for .onnx]",
+)
+@click.option("--grid", default=None, help="Ratios (1/3,1/2,5/13): every pair of them instead of one strategy (Table 6).")
+@click.option("--ensemble", type=FILE, multiple=True, help="Further networks; the median of all is scored (EN-median).")
+@click.option("--trimap-from-glance", is_flag=True, help="Score a trimap-based matter, fed with the glance (Table 3).")
+@click.option("--matter", default="closed-form", help="That matter: closed-form, or a file .onnx, .pt (see train/matters.py).")
+@click.option("--binary", is_flag=True, help="Labels are masks: IoU too.")
+@click.option("--video", is_flag=True, help="Each folder of pictures is a clip: dtSSD and MESSDdt too.")
+@click.option("--row", default=None, help="Preset or data set whose published figures are laid beside ours.")
+@click.option("--rosta", default=None, help="Of MODEL, where a published FT or BT has another file name.")
+@click.option("--limit", type=click.IntRange(min=1), default=None, help="Only the first pictures.")
+@click.option("--out", type=FOLDER, default=None, help="Receives pictures.csv, report.md and worst.png.")
+@click.option("--device", default="auto", help="cpu, cuda, or auto.")
+@click.option("--backend", default="onnxruntime", help="Of exported models.")
+@click.option("--name", default="lite", help="Of the pair in a folder.")
+def command(model: Path, data: Path, **options: Any) -> None:
+    """Score MODEL on a data set.
+
+    MODEL is a checkpoint (.pth as published, .safetensors as trained), an exported .onnx, or the folder of an exported pair.
+    Of such a folder both precisions are scored on the validation sets of the lite recipe, as in the model's card; the other
+    options are not for it.
+    """
+    if model.is_dir():
+        _score_pair(model, data, options)
+    else:
+        _score(model, data, options)
+
+
+def _score_pair(model: Path, data: Path, options: dict[str, Any]) -> None:
+    context = click.get_current_context()
+    for name in options:
+        given = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        if given and name not in ("backend", "name"):
+            raise click.UsageError(f"--{name.replace('_', '-')} is not for the folder of an exported pair; give a file")
     from train.recipe import model_files, score
 
-    print_scores(score(model_files(model, name), data, backend))
+    print_scores(score(model_files(model, options["name"]), data, options["backend"]))
+
+
+def _score(model: Path, data: Path, options: dict[str, Any]) -> None:
+    from train.evaluate import EvaluationOptions, evaluate_set, write_text
+    from train.layouts import open_layout
+    from train.paper import find_rows
+    from train.report import Facts, markdown
+
+    strategies = _strategies(options["strategy"], options["grid"], exported=model.suffix.lower() == ".onnx")
+    entries = open_layout(data, options["split"], options["layout"])
+    device = _device(options["device"])
+    matting = _matting(model, strategies, device, options)
+    taken = entries[: options["limit"]]
+    measured = EvaluationOptions(binary=options["binary"], video=options["video"])
+    evaluation = evaluate_set(taken, matting, options["out"], measured, lambda line: click.echo(line, err=True))
+    cases = evaluation.cases
+    mattings = len({case.matting for case in cases})
+    facts = Facts(
+        models=(str(model), *(str(path) for path in options["ensemble"])),
+        data=f"{data}, {options['split']}",
+        pictures=len(taken),
+        of=len(entries),
+        made_trimaps=sum(case.made_trimap for case in cases) // mattings,
+        seconds=sum(case.seconds for case in cases) / len(cases),
+        device="cpu" if model.suffix.lower() == ".onnx" else device,
+    )
+    row = options["row"]
+    text = markdown(facts, evaluation.averages(), evaluation.clips, row, find_rows(row) if row else [])
+    click.echo(text, nl=False)
+    if options["out"] is not None:
+        write_text(options["out"] / "report.md", text)
+
+
+def _strategies(strategy: str | None, grid: str | None, *, exported: bool) -> list[Strategy]:
+    from fractions import Fraction
+
+    from train.strategies import HYBRID, SINGLE, parse_strategy, ratio_grid
+
+    if strategy is not None and grid is not None:
+        raise click.UsageError("--strategy and --grid exclude each other")
+    try:
+        if grid is not None:
+            return ratio_grid(list(dict.fromkeys(Fraction(part.strip()) for part in grid.split(","))))
+        if strategy is not None:
+            return [parse_strategy(strategy)]
+    except (ValueError, ZeroDivisionError) as error:
+        raise click.UsageError(f"--{'strategy' if grid is None else 'grid'}: {error}") from error
+    return [SINGLE if exported else HYBRID]
+
+
+def _matting(model: Path, strategies: Sequence[Strategy], device: str, options: dict[str, Any]) -> Matting:
+    from train.mattings import exported_matting, network_matting, trimap_matting
+
+    if model.suffix.lower() == ".onnx":
+        if options["ensemble"] or options["trimap_from_glance"]:
+            raise click.UsageError(
+                "an exported .onnx gives a fused matte alone; --ensemble and --trimap-from-glance need checkpoints"
+            )
+        return exported_matting(model, options["backend"], strategies)
+    if not options["trimap_from_glance"]:
+        models = [_network(model, device, options["rosta"]), *(_network(path, device) for path in options["ensemble"])]
+        return network_matting(models, strategies)
+    if options["ensemble"]:
+        raise click.UsageError("--ensemble and --trimap-from-glance exclude each other")
+    from train.matters import open_matter
+
+    ratios = list(dict.fromkeys(strategy.glance_ratio for strategy in strategies))
+    name = Path(options["matter"]).name
+    return trimap_matting(_network(model, device, options["rosta"]), ratios, open_matter(options["matter"]), name)
+
+
+def _network(path: Path, device: str, rosta: str | None = None) -> GFM:
+    from engines.checkpoint import load_checkpoint
+
+    return load_checkpoint(path, rosta).to(device)
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:  # a name that torch does not know, or a device that is not there
+        raise DataError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
+    return name

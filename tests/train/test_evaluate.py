@@ -1,0 +1,342 @@
+"""Evaluation of data sets on disk: by functions whose mattes are known, and by the command with real networks."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from engines.checkpoint import save_network
+from engines.gfm import GFM
+from train import metrics
+from train.__main__ import main
+from train.errors import DataError, RunError
+from train.evaluate import (
+    METRICS,
+    EvaluationOptions,
+    Pair,
+    evaluate,
+    evaluate_set,
+    network_size,
+    validation_sets,
+)
+from train.layouts import open_layout
+
+SIZES = ((100, 130), (120, 140), (33, 41))
+
+
+def write(path: Path, picture: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), picture)
+
+
+def soft_disc(height: int, width: int, radius: float) -> np.ndarray:
+    y, x = np.mgrid[:height, :width]
+    distance = np.hypot(y - height / 2, x - width / 2)
+    return np.rint(np.clip((radius - distance) / 4 + 0.5, 0, 1) * 255).astype(np.uint8)
+
+
+@pytest.fixture
+def am2k(tmp_path: Path) -> Path:
+    """AM-2k's layout; trimaps are of another kernel than ours, so that it shows which were used."""
+    rng = np.random.default_rng(0)
+    root = tmp_path / "am2k"
+    for index, (height, width) in enumerate(SIZES):
+        alpha = soft_disc(height, width, 10 + 3 * index)
+        trimap = np.where(alpha == 255, 255, np.where(alpha == 0, 0, 128)).astype(np.uint8)
+        name = f"m_{index:03}"
+        write(root / f"validation/original/{name}.jpg", rng.integers(0, 255, (height, width, 3), dtype=np.uint8))
+        write(root / f"validation/mask/{name}.png", alpha)
+        write(root / f"validation/trimap/{name}.png", trimap)
+    return root
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(1)
+    root = tmp_path / "clips"
+    for clip, count in (("dog", 3), ("cows", 2)):
+        for frame in range(count):
+            picture = cv2.GaussianBlur(rng.integers(0, 255, (40, 48, 3), dtype=np.uint8), (0, 0), 2)
+            write(root / clip / f"img/{frame:05}.png", picture)
+            write(root / clip / f"mask/{frame:05}.png", (soft_disc(40, 48, 8 + frame) > 127).astype(np.uint8) * 255)
+    return root
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("weights")
+    paths = {rosta: folder / f"lite_{rosta.lower()}.safetensors" for rosta in ("TT", "FT", "BT", "RIM")}
+    for rosta, path in paths.items():
+        save_network(GFM("lite", rosta), path)
+    return paths
+
+
+def rows_of(out: Path) -> list[dict[str, str]]:
+    with (out / "pictures.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["evaluate", *map(str, arguments)])
+
+
+# The function.
+
+
+def grey(rgb: np.ndarray) -> dict[str, np.ndarray]:
+    return {"grey": np.full(rgb.shape[:2], 0.5, np.float32), "black": np.zeros(rgb.shape[:2], np.float32)}
+
+
+def test_every_metric_of_every_matte(am2k: Path, tmp_path: Path) -> None:
+    entries = open_layout(am2k, "validation")
+    evaluation = evaluate_set(entries, grey, tmp_path / "out", EvaluationOptions(binary=True))
+    assert [(case.name, case.matting) for case in evaluation.cases[:3]] == [
+        ("m_000", "grey"),
+        ("m_000", "black"),
+        ("m_001", "grey"),
+    ]
+    means = {name: [] for name in (*METRICS, "IoU")}
+    for entry, case in zip(entries, evaluation.cases[::2], strict=True):
+        truth = cv2.imread(str(entry.alpha), cv2.IMREAD_GRAYSCALE) / 255.0
+        trimap = cv2.imread(str(entry.trimap), cv2.IMREAD_GRAYSCALE)
+        half = np.full(truth.shape, 0.5)
+        expected = {
+            "SAD": metrics.sad(half, truth),
+            "MSE": metrics.mse(half, truth),
+            "MAD": metrics.mad(half, truth),
+            "Grad": metrics.grad(half, truth),
+            "Conn": metrics.conn(half, truth),
+            **dict(zip(("SAD-TRAN", "SAD-FG", "SAD-BG"), metrics.sad_regions(half, truth, trimap), strict=True)),
+            "IoU": 0.0,
+        }
+        assert case.metrics == pytest.approx(expected, rel=1e-5)
+        assert (case.height, case.width) == truth.shape
+        assert not case.made_trimap
+        for name, value in expected.items():
+            means[name].append(value)
+    averages = evaluation.averages()
+    assert averages["grey"] == pytest.approx({name: np.mean(values) for name, values in means.items()}, rel=1e-5)
+    written = rows_of(tmp_path / "out")
+    assert len(written) == 2 * len(SIZES)
+    assert float(written[4]["SAD"]) == pytest.approx(evaluation.cases[4].metrics["SAD"], rel=1e-5)
+    assert [written[0][name] for name in ("picture", "matting", "width", "height", "trimap")] == [
+        "m_000",
+        "grey",
+        "64",
+        "48",
+        "given",
+    ]
+
+
+def test_trimaps_are_made_where_there_are_none(am2k: Path, tmp_path: Path) -> None:
+    for path in (am2k / "validation/trimap").iterdir():
+        path.unlink()
+    (am2k / "validation/trimap").rmdir()
+    evaluation = evaluate_set(open_layout(am2k, "validation"), grey, tmp_path / "out")
+    assert all(case.made_trimap for case in evaluation.cases)
+    assert {row["trimap"] for row in rows_of(tmp_path / "out")} == {"made"}
+    # A disc of radius 10 has nothing left 12 pixels from its edge.
+    assert evaluation.cases[0].metrics["SAD-FG"] == 0.0
+
+
+def test_the_worst_are_shown(am2k: Path, tmp_path: Path) -> None:
+    evaluate_set(open_layout(am2k, "validation"), grey, tmp_path / "out", EvaluationOptions(worst=2))
+    shown = cv2.imread(str(tmp_path / "out/worst.png"))
+    one_more = tmp_path / "more"
+    evaluate_set(open_layout(am2k, "validation"), grey, one_more, EvaluationOptions(worst=3))
+    taller = cv2.imread(str(one_more / "worst.png"))
+    assert taller.shape[1] == shown.shape[1]
+    assert taller.shape[0] > shown.shape[0]
+    np.testing.assert_array_equal(taller[: shown.shape[0] - 6], shown[:-6])  # the worst first, whatever came first
+    assert (tmp_path / "out/worst-2.png").exists()
+
+
+def test_what_was_measured_is_kept_when_a_picture_is_broken(am2k: Path, tmp_path: Path) -> None:
+    broken = am2k / "validation/original/m_002.jpg"
+    broken.write_bytes(broken.read_bytes()[:300])
+    with pytest.raises(DataError, match=r"m_002\.jpg"):
+        evaluate_set(open_layout(am2k, "validation"), grey, tmp_path / "out")
+    assert [row["picture"] for row in rows_of(tmp_path / "out")[::2]] == ["m_000", "m_001"]
+
+
+def test_mattes_that_are_none(am2k: Path) -> None:
+    entries = open_layout(am2k, "validation")
+    with pytest.raises(RunError, match=r"m_000\.jpg by broken cannot be measured: prediction has values of nan"):
+        evaluate_set(entries, lambda rgb: {"broken": np.full(rgb.shape[:2], np.nan, np.float32)})
+    with pytest.raises(ValueError, match="no pictures"):
+        evaluate_set([], grey)
+
+
+def test_results_that_cannot_be_written(am2k: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(RunError, match=r"cannot write .*pictures\.csv"):
+        evaluate_set(open_layout(am2k, "validation"), grey, tmp_path / "file")
+
+
+def test_clips_are_kept_apart(clips: Path) -> None:
+    entries = open_layout(clips, "validation")
+    count = iter(range(100))
+
+    def blinking(rgb: np.ndarray) -> dict[str, np.ndarray]:
+        return {"blinking": np.full(rgb.shape[:2], next(count) % 2, np.float32)}
+
+    evaluation = evaluate_set(entries, blinking, options=EvaluationOptions(video=True))
+    assert set(evaluation.clips["blinking"]) == {"cows", "dog"}
+    for clip, figures in evaluation.clips["blinking"].items():
+        files = sorted((clips / clip / "mask").iterdir())
+        truth = np.stack([cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) / 255.0 for path in files])
+        frames = np.stack([cv2.imread(str(path))[:, :, ::-1] for path in sorted((clips / clip / "img").iterdir())])
+        first = 0 if clip == "cows" else 2  # cows come first
+        guess = np.stack([np.full((40, 48), (first + index) % 2, np.float64) for index in range(len(files))])
+        assert figures["dtSSD"] == pytest.approx(metrics.dtssd(guess, truth), rel=1e-5)
+        assert figures["MESSDdt"] == pytest.approx(metrics.messddt(guess, truth, frames), rel=1e-5)
+    means = evaluation.averages()["blinking"]
+    assert means["dtSSD"] == pytest.approx(np.mean([clip["dtSSD"] for clip in evaluation.clips["blinking"].values()]))
+
+
+def test_frames_that_make_no_clip(clips: Path) -> None:
+    options = EvaluationOptions(video=True)
+    with pytest.raises(DataError, match="one frame; video metrics need at least two"):
+        evaluate_set(open_layout(clips, "validation")[:1], grey, options=options)
+    picture = clips / "cows/img/00001.png"
+    for path in (picture, clips / "cows/mask/00001.png"):
+        write(path, cv2.imread(str(path), cv2.IMREAD_UNCHANGED)[:30])
+    with pytest.raises(DataError, match="expected one size"):
+        evaluate_set(open_layout(clips, "validation"), grey, options=options)
+
+
+# The recipe's scores.
+
+
+def test_scores_of_the_recipe(clips: Path, tmp_path: Path) -> None:
+    (tmp_path / "val").mkdir()
+    clips.rename(tmp_path / "val/video")
+    sets = validation_sets(tmp_path)
+    assert {name: len(pairs) for name, pairs in sets.items()} == {"video/cows": 2, "video/dog": 3}
+    scores = evaluate(lambda size: lambda rgb: np.ones((1, size[0] // 2, size[1] // 2), np.float32), sets["video/dog"])
+    truth = [cv2.imread(str(pair.label), cv2.IMREAD_GRAYSCALE) / 255.0 for pair in sets["video/dog"]]
+    assert scores.pictures == 3
+    assert scores.mad == pytest.approx(np.mean([1 - label.mean() for label in truth]))
+    with pytest.raises(ValueError, match="no pictures"):
+        evaluate(lambda _size: lambda rgb: rgb, [])
+    with pytest.raises(OSError, match="cannot read"):
+        evaluate(lambda _size: lambda rgb: rgb, [Pair(tmp_path / "none.jpg", tmp_path / "none.png")])
+
+
+def test_network_size_keeps_the_aspect() -> None:
+    assert network_size(720, 1280) == (288, 512)
+    assert network_size(640, 480) == (448, 320)
+    assert network_size(10, 4000) == (32, 7680)
+
+
+# The command.
+
+
+def test_command_writes_everything(am2k: Path, weights: dict[str, Path], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = run(weights["TT"], "--data", am2k, "--row", "am2k-ori-r34-tt", "--out", out)
+    assert result.exit_code == 0, result.output
+    report = (out / "report.md").read_text()
+    assert report in result.output
+    assert "ours, hybrid 1/3, 1/2" in report
+    assert "trimaps: those of the data set" in report
+    assert sorted(path.name for path in out.iterdir()) == ["pictures.csv", "report.md", "worst.png"]
+
+
+def test_command_says_what_is_not_the_whole(am2k: Path, weights: dict[str, Path]) -> None:
+    result = run(weights["TT"], "--data", am2k, "--limit", 2, "--strategy", "single")
+    assert result.exit_code == 0, result.output
+    assert "2 pictures of 3: not the whole set" in result.output
+
+
+@pytest.mark.parametrize(
+    ("rosta", "options", "mattings"),
+    [
+        ("RIM", ["--strategy", "1/2"], ["single 1/2"]),
+        ("TT", ["--grid", "1/2,1/3"], ["single 1/2", "hybrid 1/2, 1/3", "hybrid 1/3, 1/2", "single 1/3"]),
+        ("TT", ["--trimap-from-glance"], ["trimap of glance 1/3, closed-form"]),
+        ("TT", ["--ensemble", "FT", "--ensemble", "BT"], ["median of 3, hybrid 1/3, 1/2"]),
+    ],
+)
+def test_strategies_of_the_command(
+    am2k: Path, weights: dict[str, Path], tmp_path: Path, rosta: str, options: list[str], mattings: list[str]
+) -> None:
+    named = [weights.get(option, option) for option in options]
+    result = run(weights[rosta], "--data", am2k, "--limit", 1, "--out", tmp_path / "out", *named)
+    assert result.exit_code == 0, result.output
+    rows = rows_of(tmp_path / "out")
+    assert [row["matting"] for row in rows] == mattings
+    assert len({row["SAD"] for row in rows}) == len(mattings)
+
+
+def test_video_command(clips: Path, weights: dict[str, Path]) -> None:
+    result = run(weights["TT"], "--data", clips, "--video", "--binary")
+    assert result.exit_code == 0, result.output
+    assert "## Clips, hybrid 1/3, 1/2" in result.output
+    assert "| IoU | dtSSD | MESSDdt |" in result.output
+
+
+def test_exported_networks(am2k: Path, clips: Path, weights: dict[str, Path], tmp_path: Path) -> None:
+    from engines.checkpoint import load_network
+    from engines.export import export_onnx
+
+    exported = tmp_path / "pair/lite.fp32.onnx"
+    exported.parent.mkdir()
+    export_onnx(load_network(weights["TT"]), exported)
+    for file, out in ((exported, "onnx"), (weights["TT"], "torch")):
+        result = run(file, "--data", am2k, "--strategy", "single", "--out", tmp_path / out)
+        assert result.exit_code == 0, result.output
+    sads = [[float(row["SAD"]) for row in rows_of(tmp_path / out)] for out in ("onnx", "torch")]
+    assert sads[0] == pytest.approx(sads[1], rel=0.02)  # pictures are made smaller in another way
+    assert "one pass" in run(exported, "--data", am2k, "--strategy", "hybrid").output
+    assert run(exported, "--data", am2k, "--ensemble", weights["FT"]).exit_code == 2
+    # The folder of a pair: both precisions on the recipe's own sets.
+    (exported.parent / "lite.int8.onnx").write_bytes(exported.read_bytes())
+    (tmp_path / "val").mkdir()
+    clips.rename(tmp_path / "val/video")
+    result = run(exported.parent, "--data", tmp_path, "--name", "lite", "--backend", "onnxruntime")
+    assert result.exit_code == 0, result.output
+    assert [line.split()[:2] for line in result.output.splitlines()] == [
+        [precision, f"video/{clip}"] for precision in ("fp32", "int8") for clip in ("cows", "dog")
+    ]
+    assert "--limit is not for the folder" in run(exported.parent, "--data", tmp_path, "--limit", 3).output
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--strategy", "fast"], "expected hybrid, single, a ratio"),
+        (["--grid", "1/2,x"], "--grid"),
+        (["--grid", "1/2", "--strategy", "single"], "exclude each other"),
+        (["--device", "tpu9"], "device 'tpu9' cannot be used"),
+        (["--split", "P3M-500-P"], "P3M-500-P"),
+        (["--trimap-from-glance", "--matter", "none.onnx"], "matter none.onnx does not exist"),
+        (["--rosta", "RIM"], "RIM"),
+    ],
+)
+def test_wrong_options_are_one_line(am2k: Path, weights: dict[str, Path], options: list[str], message: str) -> None:
+    result = run(weights["TT"], "--data", am2k, *options)
+    assert result.exit_code in (1, 2)
+    assert message in result.output.strip().splitlines()[-1]
+    assert "Traceback" not in result.output
+
+
+def test_a_glance_without_transition_is_no_trimap(am2k: Path, weights: dict[str, Path]) -> None:
+    result = run(weights["FT"], "--data", am2k, "--trimap-from-glance")
+    assert result.exit_code == 1
+    assert "train: error: the glance of RoSTa FT gives no trimap" in result.output
+
+
+def test_a_broken_picture_is_one_line(am2k: Path, weights: dict[str, Path], tmp_path: Path) -> None:
+    (am2k / "validation/mask/m_001.png").write_bytes(b"")
+    result = run(weights["TT"], "--data", am2k, "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "m_001.png is empty" in result.output.strip().splitlines()[-1]
+    assert len(rows_of(tmp_path / "out")) == 1

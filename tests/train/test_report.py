@@ -1,0 +1,83 @@
+"""The report's words and tables, and the published figures that it is given."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from train.paper import PaperRow, find_rows, load_rows
+from train.report import DECIMALS, Facts, markdown, table
+
+FACTS = Facts(("model.pth",), "am2k, validation", 200, 200, 0, 1.234, "cuda")
+OURS = {"hybrid 1/3, 1/2": {"SAD": 10.254, "MSE": 0.00291, "Grad": 9.5}}
+ROWS = (
+    PaperRow("GFM(r)", {"SAD": 10.89, "MSE": 0.0028, "Conn": 9.96}, "the paper", 1, "AM-2k", "ORI", "r34", "am2k-x", "hybrid"),
+    PaperRow("GFM(d)", {"SAD": 10.0}, "a readme", None, "AM-2k", note="backbone not said"),
+)
+
+
+def cells(text: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
+
+
+def test_table_has_a_column_for_what_is_known() -> None:
+    assert cells(table({"ours": OURS["hybrid 1/3, 1/2"], "theirs": {"SAD": 1.0, "Conn": 2.0}})) == [
+        ["", "SAD", "MSE", "Grad", "Conn"],
+        ["---", "---:", "---:", "---:", "---:"],
+        ["ours", "10.25", "0.0029", "9.50", "-"],
+        ["theirs", "1.00", "-", "-", "2.00"],
+    ]
+
+
+def test_published_figures_stand_beside_ours() -> None:
+    text = markdown(FACTS, OURS, {}, "am2k-x", ROWS)
+    assert "| ours, hybrid 1/3, 1/2 | 10.25 | 0.0029 | 9.50 | - |" in text
+    assert "| GFM(r), AM-2k, ORI, hybrid, Table 1 | 10.89 | 0.0028 | - | 9.96 |" in text
+    assert "- the paper\n- a readme\n" in text
+    assert "GFM(d), AM-2k, published elsewhere: backbone not said" in text
+    assert "200 pictures\n" in text
+    assert "1.23 s" in text
+
+
+def test_rows_of_one_name_are_both_there() -> None:
+    text = markdown(FACTS, OURS, {}, "am2k-x", (ROWS[1], ROWS[1]))
+    assert "published elsewhere |" in text
+    assert "published elsewhere (2) |" in text
+
+
+def test_it_says_plainly_what_is_missing() -> None:
+    text = markdown(FACTS, OURS, {}, "am2k-comp-r34", [])
+    assert "No published figures for am2k-comp-r34 are at hand" in text
+    assert "published" not in markdown(FACTS, OURS, {}, None, []).lower()
+    some = Facts(("m",), "d", 3, 9, 2, 1.0, "cpu")
+    text = markdown(some, OURS, {}, None, [])
+    assert "3 pictures of 9: not the whole set" in text
+    assert "2 of 3 made from the truth" in text
+
+
+def test_clips_have_their_own_table() -> None:
+    text = markdown(FACTS, OURS, {"single 5/13": {"dog": {"dtSSD": 0.1, "MESSDdt": 0.002}}}, None, [])
+    assert "## Clips, single 5/13\n" in text
+    assert "| dog | 0.1000 | 0.00200 |" in text
+
+
+def test_rows_are_found_by_preset_then_by_set(tmp_path: Path) -> None:
+    assert find_rows("AM2K-X", ROWS) == [ROWS[0]]
+    assert find_rows("am-2k", ROWS) == list(ROWS)
+    assert find_rows("nothing", ROWS) == []
+    path = tmp_path / "rows.json"
+    path.write_text(
+        json.dumps([{"method": "M", "metrics": {"SAD": 1.0}, "source": "s", "table": None, "preset": "p", "note": ""}])
+    )
+    assert load_rows(path) == (PaperRow("M", {"SAD": 1.0}, "s", preset="p"),)
+
+
+def test_figures_at_hand_can_be_shown() -> None:
+    rows = load_rows()
+    assert len(rows) > 0
+    for row in rows:
+        assert row.source, row
+        assert row.method, row
+        assert row.table is None or 1 <= row.table <= 7
+        if row.table != 7:  # of parameters and multiply-adds
+            assert set(row.metrics) <= set(DECIMALS), row
