@@ -167,10 +167,11 @@ class PaperDecoder(nn.Module):
         return {name: head(x) for name, head in self.heads.items()}
 
 
-class _Upsample(nn.Module):
-    """Twice the height and width."""
+class Upsample(nn.Module):
+    """Twice the height and width, bilinear; float (N, C, h, w) to (N, C, 2h, 2w)."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """Halfway positions are not aligned to corners."""
         return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
@@ -182,7 +183,7 @@ def _block(cin: int, widths: tuple[int, ...], *, upsample: bool, last: bool = Fa
         layers.append(nn.Conv2d(cin, width, 3, padding=1) if bare else ConvBN(cin, width, 3, bias=True))
         cin = width
     if upsample:
-        layers.append(_Upsample())
+        layers.append(Upsample())
     return nn.Sequential(*layers)
 
 

@@ -30,13 +30,6 @@ def test_lite_stays_within_its_budget(network: GFM) -> None:
     assert cost.macs <= 2_000_000_000
 
 
-def test_complexity_counts_by_hand() -> None:
-    layer = torch.nn.Conv2d(3, 8, 3, padding=1)
-    cost = measure_complexity(layer, 4, 6)
-    assert cost.parameters == 8 * 3 * 9 + 8
-    assert cost.macs == 4 * 6 * 8 * 3 * 9
-
-
 def test_widths_suit_vector_units() -> None:
     lite = NETWORKS["lite"]
     assert all(width % 16 == 0 for width in (*lite.glance.widths, *lite.focus.widths))

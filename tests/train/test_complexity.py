@@ -1,0 +1,43 @@
+"""Cost of the networks, by hand and beside the paper's Table 7."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from engines.gfm import GFM
+from train.cli import main
+from train.complexity import measure_complexity, network_complexity, table7
+
+
+def test_counts_by_hand() -> None:
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.BatchNorm2d(8))
+    cost = measure_complexity(model, 4, 6)
+    assert cost.parameters == 8 * 3 * 9 + 8 + 16
+    assert cost.macs == 4 * 6 * 8 * 3 * 9
+    assert cost.elements == 2 * 4 * 6 * 8  # the bias and the norm
+
+
+def test_shapes_alone_give_what_a_real_pass_gives() -> None:
+    assert network_complexity("lite", "RIM", 64, 96) == measure_complexity(GFM("lite", "RIM"), 64, 96)
+
+
+def test_table_7() -> None:
+    rows = {row.network: row for row in table7()}
+    assert list(rows) == ["r34", "d121", "r34_2b", "r101"]
+    for name, row in rows.items():
+        stored = (row.ours.parameters + row.unused) / 1e6
+        assert stored == pytest.approx(125.88 if name == "r34_2b" else row.paper_parameters, abs=0.006)
+        if name != "r101":  # the paper's figure for it holds the encoder twice
+            assert row.ours.macs / 1e9 == pytest.approx(row.paper_macs, rel=0.012)
+    assert "one more pass of the encoder" in rows["r101"].why
+
+
+def test_command() -> None:
+    result = CliRunner().invoke(main, ["complexity", "--table"])
+    assert result.exit_code == 0, result.output
+    assert "| r34 | 54.77 | 55.29 | 55.29 | 131.81 | 132.28 |" in result.output
+    wrong = CliRunner().invoke(main, ["complexity", "r9000"])
+    assert wrong.exit_code == 1
+    assert "there are lite, r34" in wrong.output
