@@ -23,6 +23,7 @@ from train.contact_sheet import CELL, contact_sheet
 from train.errors import DataError, RunError
 from train.layouts import Entry, load_pair, load_trimap
 from train.pictures import Image
+from train.pool import write_picture
 
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """uint8 (1, h, w, 3) RGB to float32 (1, h/2, w/2) alpha; h and w multiples of 32."""
@@ -355,26 +356,7 @@ def _write_sheet(path: Path, kept: Sequence[tuple[Case, list[Image]]]) -> None:
     ordered = sorted(kept, key=lambda pair: -pair[0].metrics["SAD"])
     labels = [f"{case.name}, {case.matting}: SAD {case.metrics['SAD']:.2f}, MSE {case.metrics['MSE']:.4f}" for case, _ in ordered]
     sheet = contact_sheet([pictures for _, pictures in ordered], labels, ("image", "prediction", "truth", "error"))
-    _, content = cv2.imencode(".png", sheet[:, :, ::-1])
-    _write(path, content.tobytes())
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all.
-
-    Raises:
-        RunError: it cannot be written.
-    """
-    _write(path, text.encode())
-
-
-def _write(path: Path, content: bytes) -> None:
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    except OSError as error:
-        raise _unwritten(path, error) from error
+    write_picture(path, sheet)
 
 
 def _unwritten(path: Path, error: OSError) -> RunError:

@@ -65,9 +65,10 @@ def _score_pair(model: Path, data: Path, options: dict[str, Any]) -> None:
 
 
 def _score(model: Path, data: Path, options: dict[str, Any]) -> None:
-    from train.evaluate import EvaluationOptions, evaluate_set, write_text
+    from train.evaluate import EvaluationOptions, evaluate_set
     from train.layouts import open_layout
     from train.paper import find_rows
+    from train.pool import write_whole
     from train.report import Facts, markdown
 
     strategies = _strategies(options["strategy"], options["grid"], exported=model.suffix.lower() == ".onnx")
@@ -92,7 +93,7 @@ def _score(model: Path, data: Path, options: dict[str, Any]) -> None:
     text = markdown(facts, evaluation.averages(), evaluation.clips, row, find_rows(row) if row else [])
     click.echo(text, nl=False)
     if options["out"] is not None:
-        write_text(options["out"] / "report.md", text)
+        write_whole(options["out"] / "report.md", text.encode())
 
 
 def _strategies(strategy: str | None, grid: str | None, *, exported: bool) -> list[Strategy]:
