@@ -39,21 +39,23 @@ def contact_sheet(
         raise ValueError("a contact sheet needs at least one picture")
     if labels and len(labels) != len(rows):
         raise ValueError(f"{len(labels)} labels for {len(rows)} rows; expected one for each row, or none")
+    fitted = [[_fit(picture, cell) for picture in row] for row in rows]
+    tallest = [max((small.shape[0] for small in row), default=0) for row in fitted]  # landscapes need less than a cell
     step = cell + _GAP
     above = _LINE if labels else 0
-    top = _GAP + (_LINE if headings else 0)
-    sheet = np.full((top + len(rows) * (step + above), _GAP + columns * step, 3), _PAPER, np.uint8)
+    y = _GAP + (_LINE if headings else 0)
+    sheet = np.full((y + sum(tallest) + len(rows) * (above + _GAP), _GAP + columns * step, 3), _PAPER, np.uint8)
     for column, heading in enumerate(headings[:columns]):
         _write(sheet, heading, _GAP + column * step, _GAP, cell)
-    for number, row in enumerate(rows):
-        y = top + number * (step + above)
+    for number, row in enumerate(fitted):
         if labels:
             _write(sheet, labels[number], _GAP, y, sheet.shape[1] - 2 * _GAP)
-        for column, picture in enumerate(row):
-            small = _fit(picture, cell)
+        y += above
+        for column, small in enumerate(row):
             height, width = small.shape[:2]
-            down, right = y + above + (cell - height) // 2, _GAP + column * step + (cell - width) // 2
+            down, right = y + (tallest[number] - height) // 2, _GAP + column * step + (cell - width) // 2
             sheet[down : down + height, right : right + width] = small
+        y += tallest[number] + _GAP
     return sheet
 
 

@@ -1,0 +1,44 @@
+"""``python -m train layers``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from train.cli.common import FOLDER
+
+
+@click.command()
+@click.option("--data", type=FOLDER, default=None, help="Data set with mattes: AM-2k, P3M-10k, or img/ beside alpha/.")
+@click.option("--split", type=click.Choice(["train", "validation"]), default="train")
+@click.option("--layout", default="auto", help="Layout of the data set, if it is not found out rightly.")
+@click.option("--denoise", is_flag=True, help="Also denoise, by BM3D: minutes for each picture of full size.")
+@click.option("--sigma", type=click.FloatRange(min=0, min_open=True), default=10.0, help="Noise to remove, in grey levels.")
+@click.option("--backgrounds", type=FOLDER, default=None, help="With --denoise: backgrounds to denoise, such as BG-20k.")
+@click.option("--out", type=FOLDER, default=None, help="Write a data set of its own here, not beside the pictures.")
+@click.option("--long-side", type=click.IntRange(min=32), default=None, help="Reduce pictures to this; needs --out for --data.")
+@click.option("--workers", type=click.IntRange(min=1), default=os.cpu_count() or 1, help="Processes.")
+def command(data: Path | None, split: str, layout: str, backgrounds: Path | None, workers: int, **options: Any) -> None:
+    """Make foreground and background colours by the closed-form method, and denoised pictures, for RSSN.
+
+    Continues where it stopped. Layers lie in fg/, bg/, original_denoise/ and fg_denoise/ beside the pictures, denoised
+    backgrounds in a folder beside theirs, whose name ends in _denoise.
+    """
+    if data is None and backgrounds is None:
+        raise click.UsageError("give --data, or --backgrounds with --denoise, or both")
+    if backgrounds is not None and not options["denoise"]:
+        raise click.UsageError("backgrounds need no layers but denoising: add --denoise")
+    if data is not None and options["long_side"] and not options["out"]:
+        raise click.UsageError("--long-side makes layers that do not fit the pictures: add --out for a data set of their own")
+
+    from train.layers import LayerOptions, denoise_backgrounds, make_layers
+    from train.pool import check_outcomes
+
+    wanted = LayerOptions(**options)
+    made = [] if data is None else make_layers(data, split, layout, wanted, workers, click.echo)
+    denoised = [] if backgrounds is None else denoise_backgrounds(backgrounds, split, wanted, workers, click.echo)
+    check_outcomes(made, "layers")
+    check_outcomes(denoised, "backgrounds")
