@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from engines.gfm import GFM
+from engines.gfm import CLASSES, GFM, Head, Prediction, fuse
 from train.strategies import (
     HYBRID,
     SINGLE,
@@ -81,17 +81,50 @@ def test_single_pass_is_the_network_between_two_resizings(rgb: np.ndarray) -> No
     np.testing.assert_allclose(alpha, cv2.resize(inside, (300, 210)), atol=1e-6)
 
 
-def test_hybrid_takes_each_part_from_its_own_pass(rgb: np.ndarray) -> None:
-    model = network("TT", "r34")
-    tensors = [torch.from_numpy(shrink(rgb, size)).permute(2, 0, 1)[None] for size in ((64, 96), (96, 128))]
-    with torch.no_grad():
-        glance = model(tensors[0]).glance[0].argmax(dim=0).numpy()
-        focus = model(tensors[1]).focus[0, 0].numpy()
-    shown = cv2.resize(focus, (300, 210))
+def by_brightness(rosta: str) -> GFM:
+    """A hard network whose answer is known: dark is background, bright foreground, and the focus is the red of its input."""
+    model = network(rosta, "r34")
+
+    def predict(image: torch.Tensor) -> Prediction:
+        grey = image.mean(dim=1, keepdim=True)
+        levels = [grey < 110, (grey >= 110) & (grey < 145), grey >= 145] if rosta == "TT" else [grey < 127, grey >= 127]
+        glance, focus = torch.cat(levels, dim=1) * 8.0 - 4.0, image[:, :1] / 255.0
+        alpha = fuse(torch.sigmoid(glance), focus, rosta)
+        return Prediction({rosta: Head(glance, focus, alpha)}, alpha)
+
+    model.predict = predict
+    return model
+
+
+def seen_classes(rgb: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """What `by_brightness` makes of a picture at a size, for TT: 0, 1, 2."""
+    return np.digitize(shrink(rgb, size).mean(axis=2), [110, 145])
+
+
+@pytest.fixture(scope="module")
+def spots() -> np.ndarray:
+    """Large areas of every brightness."""
+    noise = cv2.GaussianBlur(np.random.default_rng(2).normal(size=(210, 300)).astype(np.float32), (0, 0), 12)
+    grey = cv2.normalize(noise, None, 0, 255, cv2.NORM_MINMAX)
+    return np.clip(grey[:, :, None] + np.float32([12, 0, -12]), 0, 255).astype(np.uint8)
+
+
+def test_hybrid_takes_each_part_from_its_own_pass(spots: np.ndarray) -> None:
+    classes, focus = seen_classes(spots, (64, 96)), shrink(spots, (96, 128))[:, :, 0] / 255
+    expected = cv2.resize(focus, (300, 210))
     for value, certain in ((0, 0.0), (2, 1.0)):
-        whole = cv2.resize((glance == value).astype(np.float32), (300, 210)) > 0.9999
-        shown[whole] = certain
-    np.testing.assert_allclose(predict_alpha(model, rgb, HYBRID), shown, atol=1e-5)
+        whole = cv2.resize((classes == value).astype(np.float32), (300, 210)) > 0.9999
+        assert 0.1 < whole.mean() < 0.7
+        expected[whole] = certain
+    np.testing.assert_allclose(predict_alpha(by_brightness("TT"), spots, HYBRID), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("rosta", "sign"), [("FT", 1), ("BT", -1)])
+def test_hybrid_of_two_classes(spots: np.ndarray, rosta: str, sign: int) -> None:
+    bright = (shrink(spots, (64, 96)).mean(axis=2) >= 127).astype(np.float32)
+    focus = shrink(spots, (96, 128))[:, :, 0] / 255
+    expected = cv2.resize(bright, (300, 210)) + sign * cv2.resize(focus, (300, 210))
+    np.testing.assert_allclose(predict_alpha(by_brightness(rosta), spots, HYBRID), expected.clip(0, 1), atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -107,8 +140,6 @@ def test_fusion_of_decided_classes(rosta: str, expected: list[float]) -> None:
 
 @pytest.mark.parametrize("rosta", ["TT", "FT", "BT"])
 def test_fusion_by_expectation_is_the_networks(rosta: str) -> None:
-    from engines.gfm import CLASSES, fuse
-
     rng = np.random.default_rng(1)
     weights = rng.dirichlet(np.ones(CLASSES[rosta]), (4, 5)).astype(np.float32)
     focus = rng.uniform(size=(4, 5)).astype(np.float32)
@@ -159,19 +190,19 @@ def test_pictures_must_be_pictures() -> None:
         predict_alpha(network(), np.zeros((4, 4, 3), np.float32))
 
 
-@pytest.mark.parametrize("kind", ["lite", "r34"])
-def test_trimap_is_certain_only_where_the_glance_is(rgb: np.ndarray, kind: str) -> None:
-    model = network("TT", kind)
-    trimap = glance_trimap(model, rgb, Fraction(1, 3))
-    assert trimap.shape == rgb.shape[:2]
-    assert trimap.dtype == np.uint8
-    with torch.no_grad():
-        glance = model.predict(torch.from_numpy(shrink(rgb, (64, 96))).permute(2, 0, 1)[None]).heads["TT"].glance
-    classes = glance[0].argmax(dim=0).numpy()
-    expected = np.full(rgb.shape[:2], 128, np.uint8)
+def test_trimap_is_certain_only_where_the_glance_is(spots: np.ndarray) -> None:
+    classes = seen_classes(spots, (96, 128))
+    expected = np.full(spots.shape[:2], 128, np.uint8)
     for value, level in ((0, 0), (2, 255)):
         expected[cv2.resize((classes == value).astype(np.float32), (300, 210)) > 0.9999] = level
+    trimap = glance_trimap(by_brightness("TT"), spots, Fraction(1, 2))
+    assert trimap.dtype == np.uint8
     np.testing.assert_array_equal(trimap, expected)
+    assert set(np.unique(trimap)) == {0, 128, 255}
+
+
+def test_rim_gives_the_trimap_of_its_tt(rgb: np.ndarray) -> None:
+    assert glance_trimap(network("RIM"), rgb).shape == rgb.shape[:2]
 
 
 def test_a_glance_without_transition_is_no_trimap(rgb: np.ndarray) -> None:
