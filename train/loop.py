@@ -1,247 +1,258 @@
-"""The training loop: one function from mattes to averaged weights, exact to resume."""
+"""The training loop: one function from samples to weights, for every recipe, exact to resume.
+
+Around it: `train.config` (options), `train.loader` (samples to batches), `train.losses`, `train.optim` (optimiser, rates,
+averaged weights), `train.state` (checkpoints), `train.distributed` (several processes), `train.curves` and
+`train.previews` (what is watched).
+"""
 
 from __future__ import annotations
 
-import copy
-import csv
 import math
-import os
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own name)
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Sampler
 
-from engines.gfm import GFM
-from train.config import DataConfig, TrainConfig
-from train.datasets import MattingDataset, batch_keys
+from engines.checkpoint import load_imagenet
+from engines.gfm import GFM, Ablation
+from train.config import TrainConfig
+from train.curves import Curve
+from train.distributed import Group, process_group, share_gradients
+from train.errors import RunError
 from train.evaluate import Pair, Predict, evaluate
-from train.losses import LossParts, gfm_loss
-from train.samples import Sample
+from train.interrupt import Stopped, deferred_signals
+from train.loader import Batch, Samples, load_batches
+from train.losses import LossParts, gfm_loss, term_names
+from train.optim import learning_rate, make_average, make_optimizer, schedule_progress, set_rate, update_average
+from train.previews import write_preview
+from train.state import State, load_state, save_state
 
-Report = Callable[[str], None]
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+CHECKPOINT = "checkpoint.pt"
+CURVE = "curve.csv"
+SAMPLES = "samples"
+
+
+class Watcher(Protocol):
+    """Whoever shows how a run goes; only the leading process has one."""
+
+    def line(self, text: str) -> None:
+        """Something worth a line."""
+        ...
+
+    def step(self, done: int, of: int, loss: float) -> None:
+        """A step was done."""
+        ...
 
 
 def train(
     config: TrainConfig,
-    data_config: DataConfig,
-    data: Path,
-    cache: Path,
+    samples: Samples,
     out: Path,
-    imagenet: Path | None,
-    report: Report = print,
-) -> GFM:
+    watcher: Watcher,
+    imagenet: Path | None = None,
+    held: Sequence[Pair] = (),
+) -> GFM | None:
     """Train a network, or continue where ``out`` stopped.
 
     Args:
-        config: the run; on resuming, the same one (only ``minutes`` and ``workers`` may differ without changing results).
-        data_config: what pictures are made of.
-        data: folder with backgrounds.
-        cache: mattes.
-        out: receives ``checkpoint.pt`` (whole state, replaced atomically) and ``curve.csv``.
+        config: the run; on resuming, the same one but for `train.config.MAY_CHANGE`.
+        samples: with a glance target for each of the network's heads, at its stride (see `make_network`).
+        out: receives ``checkpoint.pt`` (whole state, replaced atomically), ``curve.csv`` and ``samples/``.
+        watcher: is told how it goes.
         imagenet: weights of the encoder for a fresh start; None starts from random ones.
-        report: takes lines of progress.
+        held: pictures to score the network on now and then.
 
     Returns:
-        The network with averaged weights, in eval mode.
+        The averaged weights, or the weights themselves where nothing is averaged, in eval mode; None in the processes of a
+        distributed run that do not lead.
+
+    Raises:
+        RunError: options, device, checkpoint or disk do not allow the run, or the loss is not a number.
+        DataError: a picture cannot be used.
+        Stopped: Ctrl-C or SIGTERM; the checkpoint is written and the same call continues.
     """
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
-    out.mkdir(parents=True, exist_ok=True)
-    dataset = MattingDataset(data, cache, data_config, config.seed)
-    model = GFM(config.network)
+    with process_group(config.device) as group:
+        check_precision(config.precision, group.device)
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"cannot make folder {out}: {error.strerror}; give another --out") from error
+        resumes = (out / CHECKPOINT).exists()
+        state = _start(config, group, None if resumes else imagenet)
+        if resumes:
+            load_state(out / CHECKPOINT, state, config)
+            if group.leads:
+                watcher.line(f"resumed at step {state.step}, {state.elapsed / 60:.1f} min")
+        _run(config, state, group, samples, out, watcher, held)
+        return state.average.eval() if group.leads else None
+
+
+def make_network(config: TrainConfig) -> GFM:
+    """The network of a run, with random weights from torch's generator.
+
+    Raises:
+        RunError: there is no such network, RoSTa or ablation of it.
+    """
+    try:
+        ablation = Ablation(config.single_decoder, config.ppm, config.bridge)  # type: ignore[arg-type]
+        model = GFM(config.network, config.rosta, ablation)
+    except ValueError as error:
+        raise RunError(str(error)) from error
+    model.checkpointing = config.checkpointing
+    return model
+
+
+def check_precision(precision: str, device: torch.device) -> None:
+    """Refuse a precision that is unknown, or that the device cannot train in.
+
+    Raises:
+        RunError: with the ones that can be used.
+    """
+    if precision not in PRECISIONS:
+        raise RunError(f"unknown precision {precision!r}; expected one of {', '.join(PRECISIONS)}")
+    if precision == "fp16" and device.type != "cuda":
+        raise RunError("precision fp16 needs CUDA (its gradients are scaled there); use --precision fp32 or bf16 on the CPU")
+
+
+def _start(config: TrainConfig, group: Group, imagenet: Path | None) -> State:
+    model = make_network(config)
     if imagenet is not None:
-        model.encoder.load_gluon(imagenet)  # type: ignore[operator]
-    nn.Module.to(model, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        load_imagenet(model, imagenet)
+    nn.Module.to(model, group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     model.train()
-    average: GFM = copy.deepcopy(model).eval().requires_grad_(False)
-    optimizer = make_optimizer(model, config)
-    checkpoint = out / "checkpoint.pt"
-    step, elapsed = 0, 0.0
-    if checkpoint.exists():
-        step, elapsed = _restore(checkpoint, model, average, optimizer)
-        report(f"resumed at step {step}, {elapsed / 60:.1f} min")
-    started = time.monotonic() - elapsed
-    last_save = last_evaluation = time.monotonic()
-    recent: list[list[float]] = []
-    for image, alpha, contrast in _loader(dataset, config, step):
-        elapsed = time.monotonic() - started
-        if step >= config.steps or schedule_progress(config, step, elapsed) >= 1.0:
-            break
-        rate = learning_rate(config, schedule_progress(config, step, elapsed))
-        for group in optimizer.param_groups:
-            group["lr"] = rate * group["scale"]
-        parts = train_step(model, optimizer, image, alpha, contrast, config)
-        step += 1
-        update_average(average, model, min(config.ema, (1 + step) / (10 + step)))
-        recent.append([float(value) for value in (parts.total.detach(), *detached_terms(parts))])
-        if step % config.log_every == 0:
-            _append_curve(out / "curve.csv", step, elapsed, rate, np.mean(recent, axis=0).tolist())
-            recent.clear()
-        now = time.monotonic()
-        if now - last_save > config.checkpoint_minutes * 60:
-            save_checkpoint(checkpoint, model, average, optimizer, step, now - started, config)
-            last_save = time.monotonic()
-            report(f"step {step}, {(now - started) / 60:.1f} min, rate {rate:.2e}, loss {float(parts.total.detach()):.3f}")
-        if dataset.held and now - last_evaluation > config.evaluate_minutes * 60:
-            scores = evaluate(lambda _size: torch_predict(average), [Pair(s.image, s.alpha) for s in dataset.held])
-            last_evaluation = time.monotonic()
-            report(f"step {step}: held-out portraits iou {scores.iou:.4f} mad {scores.mad:.4f}")
-    save_checkpoint(checkpoint, model, average, optimizer, step, time.monotonic() - started, config)
-    report(f"ended at step {step}, {(time.monotonic() - started) / 60:.1f} min")
-    return average
+    average = make_average(model, config)
+    scaler = torch.amp.GradScaler(group.device.type, enabled=config.precision == "fp16")
+    return State(model, average, make_optimizer(model, config), scaler)
 
 
-def train_step(
-    model: GFM, optimizer: torch.optim.Optimizer, image: Tensor, alpha: Tensor, contrast: Tensor, config: TrainConfig
-) -> LossParts:
-    """One optimiser step; image uint8 (N, H, W, 3), alpha and contrast uint8 (N, H, W)."""
-    with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
+def _run(
+    config: TrainConfig, state: State, group: Group, samples: Samples, out: Path, watcher: Watcher, held: Sequence[Pair]
+) -> None:
+    predictor = share_gradients(state.model, group)
+    curve = Curve(out / CURVE, term_names(state.model.heads), state.step) if group.leads else None
+    started = time.monotonic() - state.elapsed
+    saved = scored = time.monotonic()
+    with deferred_signals() as signals:
+        batches = iter(load_batches(samples, config, state.step, group))
+        while True:
+            stop, state.elapsed = group.largest([float(signals.number), time.monotonic() - started])
+            progress = schedule_progress(config, state.step, state.elapsed)
+            if stop or progress >= 1.0:
+                break
+            try:
+                batch = next(batches).to(group.device)
+            except RuntimeError:
+                # A signal to the whole process group may also have ended the loader's workers.
+                if not signals.number:
+                    raise
+                continue
+            rate = learning_rate(config, progress)
+            set_rate(state.optimizer, rate)
+            parts = train_step(predictor, state, batch, config)
+            losses = group.mean([float(value) for value in (parts.total.detach(), *detached_terms(parts))])
+            state.step += 1
+            if config.ema:
+                update_average(state.average, state.model, min(config.ema, (1 + state.step) / (10 + state.step)))
+            state.window.append(losses)
+            if curve is None:
+                continue  # what follows is the leading process's
+            watcher.step(state.step, config.steps, losses[0])
+            if state.step % config.log_every == 0:
+                curve.add(state.step, state.elapsed, rate, np.mean(state.window, axis=0).tolist())
+                state.window.clear()
+            if config.samples_every and state.step % config.samples_every == 0:
+                write_preview(out / SAMPLES / f"step_{state.step:06}.png", state.average, batch)
+            if time.monotonic() - saved > config.checkpoint_minutes * 60:
+                state.elapsed = time.monotonic() - started
+                save_state(out / CHECKPOINT, state, config)
+                saved = time.monotonic()
+                watcher.line(f"step {state.step}, {state.elapsed / 60:.1f} min, rate {rate:.2e}, loss {losses[0]:.3f}")
+            if held and time.monotonic() - scored > config.evaluate_minutes * 60:
+                watcher.line(f"step {state.step}: {_score(state, held)}")
+                scored = time.monotonic()
+        state.elapsed = time.monotonic() - started
+        if group.leads:
+            save_state(out / CHECKPOINT, state, config)
+            watcher.line(f"{'stopped' if stop else 'ended'} at step {state.step}, {state.elapsed / 60:.1f} min")
+        if stop:
+            raise Stopped(int(stop), state.step)
+
+
+def train_step(predictor: nn.Module, state: State, batch: Batch, config: TrainConfig) -> LossParts:
+    """One optimiser step.
+
+    Args:
+        predictor: of `train.distributed.share_gradients`.
+        state: its optimiser takes the step.
+        batch: on the network's device.
+        config: precision, loss, clipping.
+
+    Returns:
+        The terms, of this process's part of the batch.
+
+    Raises:
+        RunError: the loss or its gradient is not finite; no weight was changed.
+    """
+    model = state.model
+    with torch.autocast(batch.rgb.device.type, PRECISIONS[config.precision], enabled=config.precision != "fp32"):
         # A permuted NHWC tensor already is channels-last in memory.
-        output = model(image.permute(0, 3, 1, 2).float())
-    target, difference = (F.avg_pool2d(plane.unsqueeze(1).float() / 255.0, model.stride) for plane in (alpha, contrast))
-    parts = gfm_loss(output, target, difference, model.stride)
-    optimizer.zero_grad(set_to_none=True)
-    parts.total.backward()  # type: ignore[no-untyped-call]
-    nn.utils.clip_grad_norm_(model.parameters(), config.clip)
-    optimizer.step()
+        prediction = predictor(batch.rgb.permute(0, 3, 1, 2).float())
+    alpha, contrast = (_pooled(plane, model.stride) for plane in (batch.alpha, batch.contrast))
+    classes = {rosta: batch.classes[rosta].long() for rosta in model.heads}
+    parts = gfm_loss(prediction, alpha, classes, contrast, config.loss)
+    state.optimizer.zero_grad(set_to_none=True)
+    state.scaler.scale(parts.total).backward()  # type: ignore[no-untyped-call]
+    state.scaler.unscale_(state.optimizer)
+    total = float(parts.total.detach())
+    norm = nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+    # An infinite gradient under fp16 is everyday: the scaler leaves that step out and scales less.
+    if not math.isfinite(total) or not (math.isfinite(float(norm)) or state.scaler.is_enabled()):
+        raise RunError(
+            f"at step {state.step + 1} the loss is {total} and its gradient's norm {float(norm)}; the last checkpoint is kept: "
+            "lower the learning rate, or train in another precision"
+        )
+    if config.clip is not None:
+        nn.utils.clip_grads_with_norm_(model.parameters(), config.clip, norm)
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
     return parts
 
 
 def detached_terms(parts: LossParts) -> list[Tensor]:
-    """The terms in the order of their fields."""
-    return [value.detach() for value in vars(parts).values()]
-
-
-def make_optimizer(model: GFM, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW with a lower rate for the pretrained encoder and no decay on biases and norms."""
-    groups: dict[tuple[bool, bool], list[Tensor]] = {}
-    for name, parameter in model.named_parameters():
-        groups.setdefault((name.startswith("encoder."), parameter.ndim > 1), []).append(parameter)
-    return torch.optim.AdamW(
-        [
-            {
-                "params": parameters,
-                "scale": config.encoder_rate if encoder else 1.0,
-                "weight_decay": config.weight_decay if decay else 0.0,
-            }
-            for (encoder, decay), parameters in sorted(groups.items())
-        ],
-        lr=config.learning_rate,
-    )
-
-
-def schedule_progress(config: TrainConfig, step: int, elapsed: float) -> float:
-    """Share of the run that is done, 0..1: by steps or by ``elapsed`` seconds, whichever is further."""
-    by_steps = step / config.steps
-    by_time = elapsed / (config.minutes * 60.0) if config.minutes is not None else 0.0
-    return min(1.0, max(by_steps, by_time))
-
-
-def learning_rate(config: TrainConfig, progress: float) -> float:
-    """Linear warm-up, then a half cosine down to a hundredth of the peak."""
-    if progress < config.warmup:
-        return config.learning_rate * max(progress / config.warmup, 0.01)
-    along = (progress - config.warmup) / (1.0 - config.warmup)
-    return config.learning_rate * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * along)))
-
-
-@torch.no_grad()
-def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
-    """Exponential moving average of weights and batch-norm statistics; counters are copied."""
-    for mean, value in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
-        if mean.dtype.is_floating_point:
-            mean.lerp_(value, 1.0 - decay)
-        else:
-            mean.copy_(value)
+    """The terms in the order of `train.losses.term_names`."""
+    return [value.detach() for value in parts.terms.values()]
 
 
 def torch_predict(model: GFM) -> Predict:
     """The network as `train.evaluate` wants it; float32, whatever it was trained in."""
+    device = next(model.parameters()).device
 
     @torch.no_grad()
     def predict(rgb: np.ndarray) -> np.ndarray:
-        image = torch.from_numpy(np.ascontiguousarray(rgb)).permute(0, 3, 1, 2).float()
-        alpha: np.ndarray = model(image).alpha[:, 0].numpy()
+        image = torch.from_numpy(np.ascontiguousarray(rgb)).to(device).permute(0, 3, 1, 2).float()
+        alpha: np.ndarray = model(image).alpha[:, 0].cpu().numpy()
         return alpha
 
     return predict
 
 
-def save_checkpoint(
-    path: Path,
-    model: GFM,
-    average: GFM,
-    optimizer: torch.optim.Optimizer,
-    step: int,
-    elapsed: float,
-    config: TrainConfig,
-) -> None:
-    """Write the whole state under a temporary name and move it into place."""
-    state = {
-        "model": model.state_dict(),
-        "average": average.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "step": step,
-        "elapsed": elapsed,
-        "config": asdict(config),
-    }
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    os.replace(partial, path)
+def _pooled(plane: Tensor, stride: int) -> Tensor:
+    """uint8 (N, H, W), 0..255, to float32 (N, 1, H/stride, W/stride), 0..1."""
+    return F.avg_pool2d(plane.unsqueeze(1).float() / 255.0, stride)
 
 
-def _restore(path: Path, model: GFM, average: GFM, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    model.load_state_dict(state["model"])
-    average.load_state_dict(state["average"])
-    optimizer.load_state_dict(state["optimizer"])
-    return int(state["step"]), float(state["elapsed"])
-
-
-class _Batches(Sampler[list[tuple[int, int, int]]]):
-    def __init__(self, config: TrainConfig, first: int) -> None:
-        self.config, self.first = config, first
-
-    def __iter__(self) -> Any:
-        return batch_keys(self.config, self.first)
-
-
-def _collate(samples: Sequence[Sample]) -> tuple[Tensor, ...]:
-    return tuple(
-        torch.from_numpy(np.stack([getattr(sample, name) for sample in samples])) for name in ("rgb", "alpha", "contrast")
-    )
-
-
-def _quiet_worker(_index: int) -> None:
-    import cv2
-
-    os.nice(3)
-    cv2.setNumThreads(1)
-
-
-def _loader(dataset: MattingDataset, config: TrainConfig, first: int) -> DataLoader[Any]:
-    return DataLoader(
-        dataset,  # type: ignore[arg-type]
-        batch_sampler=_Batches(config, first),
-        collate_fn=_collate,
-        num_workers=config.workers,
-        worker_init_fn=_quiet_worker if config.workers else None,
-        prefetch_factor=4 if config.workers else None,
-    )
-
-
-def _append_curve(path: Path, step: int, elapsed: float, rate: float, losses: list[float]) -> None:
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.writer(file)
-        if new:
-            names = LossParts.__dataclass_fields__
-            writer.writerow(["step", "seconds", "rate", "total", *names])
-        writer.writerow([step, round(elapsed, 1), f"{rate:.3e}", *(f"{value:.5f}" for value in losses)])
+def _score(state: State, held: Sequence[Pair]) -> str:
+    network = state.average
+    training = network.training
+    network.eval()
+    scores = evaluate(lambda _size: torch_predict(network), held)
+    network.train(training)
+    return f"held-out pictures iou {scores.iou:.4f} mad {scores.mad:.4f}"

@@ -47,10 +47,11 @@ def export_model(network: GFM, folder: Path, data: Path, cache: Path) -> ModelFi
         The pair of ONNX files.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    save_network(network, folder / f"{network.name}.safetensors")
+    weights = folder / f"{network.network}.safetensors"
+    save_network(network, weights, half=True)
     # What is shipped is what the half-precision weights give, so that weights and ONNX agree.
-    network = load_network(folder / f"{network.name}.safetensors")
-    files = model_files(folder, network.name)
+    network = load_network(weights)
+    files = model_files(folder, network.network)
     assert files.int8 is not None
     export_onnx(network, files.fp32)
     quantize_onnx(files.fp32, files.int8, calibration_pictures(data, cache))

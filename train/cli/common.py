@@ -2,27 +2,116 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from engines.models import ModelFiles
-from train.config import DataConfig, TrainConfig
+from train.config import TrainConfig
+from train.errors import RunError
+
+if TYPE_CHECKING:
+    from train.presets import Preset
+    from train.tracks import Folders
 
 DATA = click.Path(exists=True, file_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 IMAGENET = "weights/mobilenetv2_bn_imagenet_features.npz"
+"""Where the data folder of the ``lite`` recipe has the weights of its encoder."""
+_SECONDS_BETWEEN_LINES = 30.0
 
 
-def run_training(config: TrainConfig, data: Path, cache: Path, out: Path) -> None:
-    """Train and write the averaged weights."""
+class Progress:
+    """Shows a run: a bar on a terminal, elsewhere a line now and then."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._spoken = time.monotonic()
+
+    def line(self, text: str) -> None:
+        """Something worth a line."""
+        if self._bar is None:
+            click.echo(text)
+        else:
+            self._bar.write(text)
+
+    def step(self, done: int, of: int, loss: float) -> None:
+        """A step was done."""
+        if sys.stderr.isatty():
+            if self._bar is None:
+                from tqdm import tqdm
+
+                self._bar = tqdm(total=of, initial=done - 1, unit="step", dynamic_ncols=True)
+            self._bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
+            self._bar.update(done - self._bar.n)
+        elif time.monotonic() - self._spoken > _SECONDS_BETWEEN_LINES:
+            self._spoken = time.monotonic()
+            click.echo(f"step {done} of {of}, loss {loss:.3f}")
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+def run_training(
+    preset: Preset, folders: Folders, out: Path, imagenet: Path | None, *, denoise_now: bool = False, **options: Any
+) -> Path | None:
+    """Train by a preset and write the weights.
+
+    Args:
+        preset: of `train.presets.find_preset`.
+        folders: where data lies.
+        out: receives everything.
+        imagenet: weights of the encoder; None starts from random ones.
+        denoise_now: as of `train.rssn.ComposedPictures`.
+        options: of `train.presets.configure`.
+
+    Returns:
+        The weights' file; None in a process of a distributed run that does not lead.
+    """
     from engines.checkpoint import save_network
+    from train.interrupt import Stopped
     from train.loop import train
+    from train.presets import configure
+    from train.tracks import open_pictures, open_samples
 
-    network = train(config, DataConfig(), data, cache, out, data / IMAGENET, click.echo)
-    save_network(network, out / f"{config.network}.safetensors")
+    pictures = open_pictures(preset, folders, denoise_now=denoise_now)
+    config = configure(preset, len(pictures) if pictures is not None else None, **options)
+    samples, held = open_samples(preset, config, pictures, folders)
+    progress = Progress()
+    if os.environ.get("RANK", "0") == "0":
+        many = f"{len(pictures)} pictures, " if pictures is not None else ""
+        start = f"encoder from {imagenet.name}" if imagenet is not None else "encoder from random weights (--imagenet)"
+        progress.line(f"{preset.name}: {config.network} {config.rosta}, {many}{config.steps} steps, {start}")
+    try:
+        network = train(config, samples, out, progress, imagenet, held)
+    except Stopped as stopped:
+        progress.close()
+        click.echo(f"train: {stopped}; the same command continues", err=True)
+        sys.exit(128 + stopped.number)
+    finally:
+        progress.close()
+    if network is None:
+        return None
+    path = out / weights_name(config)
+    try:
+        save_network(network, path)
+    except OSError as error:
+        raise RunError(f"cannot write weights {path}: {error.strerror}; free space and give the same command") from error
+    progress.line(f"wrote {path}")
+    return path
+
+
+def weights_name(config: TrainConfig) -> str:
+    """``<network>_<rosta>.safetensors`` in lower case; the shipped kind, lite TT, is ``lite.safetensors``."""
+    plain = (config.network, config.rosta) == ("lite", "TT")
+    return "lite.safetensors" if plain else f"{config.network}_{config.rosta.lower()}.safetensors"
 
 
 def check_parity(folder: Path, files: ModelFiles, data: Path, cache: Path) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from train.cli.common import DATA, FOLDER, check_parity, print_scores, run_training
+from train.cli.common import DATA, FOLDER, IMAGENET, check_parity, print_scores, run_training
 from train.config import TrainConfig
+from train.presets import find_preset
 
 
 @click.command()
@@ -25,12 +25,14 @@ def command(data: Path, out: Path, steps: int, minutes: float | None, version: s
     from engines.checkpoint import load_network
     from train.mattes import prepare_mattes
     from train.recipe import export_model, score, write_card
+    from train.tracks import Folders
 
     cache = out / "mattes"
     prepare_mattes(data, cache, os.cpu_count() or 1, click.echo)
-    run_training(replace(TrainConfig(), steps=steps, minutes=minutes), data, cache, out)
+    weights = run_training(find_preset("lite"), Folders(data, cache=cache), out, data / IMAGENET, steps=steps, minutes=minutes)
+    assert weights is not None  # one process
     models = out / "models"
-    files = export_model(load_network(out / "lite.safetensors"), models, data, cache)
+    files = export_model(load_network(weights), models, data, cache)
     check_parity(models, files, data, cache)
     scores = score(files, data)
     print_scores(scores)

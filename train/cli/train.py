@@ -2,26 +2,71 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from train.cli.common import DATA, FOLDER, run_training
-from train.config import TrainConfig
+from train.cli.common import DATA, FILE, FOLDER, IMAGENET, run_training
+from train.presets import MODERN, find_preset, presets
+
+POSITIVE = click.IntRange(min=1)
+
+
+def _list_presets(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        names = presets()
+        width = max(map(len, names))
+        for name, preset in names.items():
+            click.echo(f"{name:{width}}  {preset.title}")
+        click.echo(f"\nall but lite and folder also as NAME{MODERN}: AdamW, cosine schedule, averaged weights, bfloat16")
+        context.exit()
 
 
 @click.command()
-@click.option("--network", default=TrainConfig.network)
-@click.option("--data", type=DATA, required=True)
-@click.option("--cache", type=FOLDER, required=True, help="Mattes.")
-@click.option("--out", type=FOLDER, required=True, help="Receives checkpoint.pt and curve.csv.")
-@click.option("--steps", default=TrainConfig.steps)
+@click.option("--list-presets", is_flag=True, is_eager=True, expose_value=False, callback=_list_presets, help="Print them all.")
+@click.option("--preset", default="lite", metavar="NAME")
+@click.option("--data", type=DATA, required=True, help="Data set: AM-2k, P3M-10k, or a folder of pictures and mattes.")
+@click.option("--out", type=FOLDER, required=True, help="Receives checkpoint.pt, curve.csv, samples/ and the weights.")
+@click.option("--backgrounds", type=DATA, default=None, help="BG-20k or COCO, for the COMP tracks.")
+@click.option("--cache", type=FOLDER, default=None, help="Mattes, for preset lite.")
+@click.option("--imagenet", type=FILE, default=None, help=f"Weights of the encoder.  [preset lite: DATA/{IMAGENET}]")
+@click.option("--network", default=None, help="For presets lite and folder: lite, r34, d121, r34_2b, r101.")
+@click.option("--rosta", type=click.Choice(["TT", "FT", "BT", "RIM"], case_sensitive=False), default=None, help="Likewise.")
+@click.option("--steps", type=POSITIVE, default=None, help="Optimiser steps, instead of the preset's epochs.")
+@click.option("--epochs", type=POSITIVE, default=None, help="Passes over the data.")
+@click.option("--batch", type=click.IntRange(min=2), default=None, help="Samples of a step, over all processes.")
+@click.option("--crop", type=click.IntRange(min=32), default=None, help="Side of the samples, a multiple of 32.")
 @click.option("--minutes", type=float, default=None, help="End the schedule after this long, if steps do not end it first.")
-@click.option("--workers", default=TrainConfig.workers)
-@click.option("--threads", default=TrainConfig.threads)
-@click.option("--seed", default=TrainConfig.seed)
-def command(network: str, data: Path, cache: Path, out: Path, **options: Any) -> None:
-    """Train, or continue a run; writes the averaged weights at the end."""
-    run_training(replace(TrainConfig(network=network), **options), data, cache, out)
+@click.option("--device", default=None, help="auto, cpu, cuda, cuda:<index>.")
+@click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), default=None)
+@click.option("--checkpointing/--no-checkpointing", default=None, help="Less memory for more time.")
+@click.option("--workers", type=click.IntRange(min=0), default=None, help="Loader processes.")
+@click.option("--threads", type=POSITIVE, default=None, help="Threads of torch.")
+@click.option("--seed", type=click.IntRange(min=0), default=None)
+@click.option("--log-every", type=POSITIVE, default=None, help="Steps between rows of the curve.")
+@click.option("--samples-every", type=click.IntRange(min=0), default=None, help="Steps between sample pictures; 0: none.")
+@click.option("--denoise-now", is_flag=True, help="Denoise pictures without a denoised file when they come up; slow.")
+def command(
+    preset: str,
+    data: Path,
+    out: Path,
+    backgrounds: Path | None,
+    cache: Path | None,
+    imagenet: Path | None,
+    network: str | None,
+    rosta: str | None,
+    denoise_now: bool,
+    **options: Any,
+) -> None:
+    """Train by a preset, or continue a run; writes the weights at the end.
+
+    Options that are not given are the preset's. Several GPUs: torchrun --nproc-per-node N -m train train …
+    """
+    chosen = find_preset(preset, network, rosta)
+    from train.tracks import Folders
+
+    own = data / IMAGENET
+    if imagenet is None and chosen.track is None and chosen.config.network == "lite" and own.is_file():
+        imagenet = own
+    run_training(chosen, Folders(data, backgrounds, cache), out, imagenet, denoise_now=denoise_now, **options)

@@ -1,0 +1,137 @@
+"""From a map of samples to batches of tensors, in worker processes if asked for."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from train.config import TrainConfig
+from train.datasets import batch_keys
+from train.distributed import Group
+from train.errors import TrainError
+from train.samples import Sample
+
+Key = tuple[int, int, int]
+"""Index, height and width of a sample."""
+
+
+class Samples(Protocol):
+    """What is trained on; `train.crops.CropDataset` and `train.datasets.MattingDataset` are such."""
+
+    def __getitem__(self, key: Key) -> Sample:
+        """Make a sample; it depends on the key alone."""
+        ...
+
+
+@dataclass(frozen=True)
+class Batch:
+    """N samples of H x W pixels; h x w is the size of the network's output."""
+
+    rgb: Tensor
+    """uint8 (N, H, W, 3)."""
+    alpha: Tensor
+    """uint8 (N, H, W)."""
+    contrast: Tensor
+    """uint8 (N, H, W)."""
+    classes: Mapping[str, Tensor]
+    """uint8 (N, h, w) by RoSTa."""
+
+    def pin_memory(self) -> Batch:
+        """For the loader, which calls it where the device is CUDA."""
+        classes = {rosta: plane.pin_memory() for rosta, plane in self.classes.items()}
+        return Batch(self.rgb.pin_memory(), self.alpha.pin_memory(), self.contrast.pin_memory(), classes)
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on ``device``."""
+        classes = {rosta: plane.to(device, non_blocking=True) for rosta, plane in self.classes.items()}
+        rgb, alpha, contrast = (plane.to(device, non_blocking=True) for plane in (self.rgb, self.alpha, self.contrast))
+        return Batch(rgb, alpha, contrast, classes)
+
+
+def load_batches(samples: Samples, config: TrainConfig, first: int, group: Group) -> Iterator[Batch]:
+    """This process's part of every batch from step ``first`` on.
+
+    Args:
+        samples: picklable where there are workers: each gets a copy.
+        config: sizes, seed, steps and workers.
+        first: step, counted from 0.
+        group: shares out each batch.
+
+    Yields:
+        Batches on the CPU.
+
+    Raises:
+        TrainError: as the samples raise it, also where a worker met it.
+    """
+    loader: DataLoader[Any] = DataLoader(
+        _Guarded(samples),
+        batch_sampler=_Batches(config, first, group),
+        collate_fn=_collate,
+        num_workers=config.workers,
+        worker_init_fn=_start_worker if config.workers else None,
+        prefetch_factor=4 if config.workers else None,
+        pin_memory=group.device.type == "cuda",
+        # A fork of a process that has threads, as torch's has, can hang for ever.
+        multiprocessing_context="spawn" if config.workers else None,
+    )
+    for batch in loader:
+        if isinstance(batch, TrainError):
+            raise batch
+        yield batch
+
+
+class _Guarded(Dataset[Sample | TrainError]):
+    """Errors that are meant travel as values: torch would wrap them into pages of traceback."""
+
+    def __init__(self, samples: Samples) -> None:
+        self.samples = samples
+
+    def __getitem__(self, key: Key) -> Sample | TrainError:
+        try:
+            return self.samples[key]
+        except TrainError as error:
+            return error
+
+
+class _Batches(Sampler[list[Key]]):
+    def __init__(self, config: TrainConfig, first: int, group: Group) -> None:
+        self.config, self.first, self.group = config, first, group
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        for keys in batch_keys(self.config, self.first):
+            yield keys[self.group.share(len(keys))]
+
+
+def _collate(samples: Sequence[Sample | TrainError]) -> Batch | TrainError:
+    good: list[Sample] = []
+    for sample in samples:
+        if isinstance(sample, TrainError):
+            return sample
+        good.append(sample)
+
+    def stacked(planes: list[np.ndarray]) -> Tensor:
+        return torch.from_numpy(np.stack(planes))
+
+    return Batch(
+        stacked([sample.rgb for sample in good]),
+        stacked([sample.alpha for sample in good]),
+        stacked([sample.contrast for sample in good]),
+        {rosta: stacked([sample.classes[rosta] for sample in good]) for rosta in good[0].classes},
+    )
+
+
+def _start_worker(_index: int) -> None:
+    import cv2
+
+    # Ctrl-C reaches every process of a terminal: the training process alone answers it, and ends the workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(3)
+    cv2.setNumThreads(1)

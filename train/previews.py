@@ -1,0 +1,62 @@
+"""What a network makes of its training samples, as one picture to be judged by eye."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from engines.gfm import GFM, GFMOutput
+from train.contact_sheet import contact_sheet
+from train.errors import RunError
+from train.loader import Batch
+from train.pictures import Image
+
+ROWS = 4
+"""Samples shown."""
+HEADINGS = ("image", "glance", "focus", "alpha", "true alpha")
+
+
+@torch.no_grad()
+def preview(model: GFM, batch: Batch) -> Image:
+    """Image, glance as a trimap, focus, alpha and true alpha side by side, one row for each of the first samples.
+
+    Args:
+        model: on the device of the batch; looked at in eval mode, and left in the mode it was in.
+        batch: of samples.
+
+    Returns:
+        uint8 (H', W', 3), RGB.
+    """
+    training = model.training
+    rgb = batch.rgb[:ROWS]
+    output: GFMOutput = model.eval()(rgb.permute(0, 3, 1, 2).float())
+    model.train(training)
+    classes = output.glance.argmax(dim=1).float() / (output.glance.shape[1] - 1)
+    planes = [_grey(plane) for plane in (classes, output.focus[:, 0], output.alpha[:, 0])]
+    pictures, truth = rgb.cpu().numpy(), batch.alpha[:ROWS].cpu().numpy()
+    rows = [[pictures[i], *(plane[i] for plane in planes), truth[i]] for i in range(len(rgb))]
+    return contact_sheet(rows, headings=HEADINGS)
+
+
+def write_preview(path: Path, model: GFM, batch: Batch) -> None:
+    """Write `preview` as PNG.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    sheet = preview(model, batch)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        coded = cv2.imencode(".png", sheet[:, :, ::-1])[1]
+        path.write_bytes(coded.tobytes())
+    except OSError as error:
+        raise RunError(f"cannot write the samples {path}: {error.strerror}; free space, or give another --out") from error
+
+
+def _grey(plane: torch.Tensor) -> Image:
+    """Float (N, H, W), 0..1, to uint8 0..255."""
+    grey: Image = np.rint(plane.float().cpu().numpy() * 255.0).astype(np.uint8)
+    return grey

@@ -1,0 +1,90 @@
+"""What a preset trains on: its pictures found, checked and made into samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from train.config import DataConfig, TrainConfig
+from train.crops import CropDataset
+from train.datasets import MattingDataset
+from train.errors import RunError
+from train.evaluate import Pair
+from train.layouts import FolderPictures, open_backgrounds, open_layout
+from train.loader import Samples
+from train.loop import make_network
+from train.presets import Preset, Track
+from train.rssn import ComposedPictures, Rssn
+from train.samples import Pictures
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where the data lies; None: not given."""
+
+    data: Path
+    """The data set; for the ``lite`` recipe the folder with ``backgrounds``."""
+    backgrounds: Path | None = None
+    """For the COMP tracks."""
+    cache: Path | None = None
+    """Mattes of the ``lite`` recipe."""
+
+
+def open_pictures(preset: Preset, folders: Folders, *, denoise_now: bool = False) -> Pictures | None:
+    """The pictures of a preset's track; None for the ``lite`` recipe, which makes its own without end.
+
+    Args:
+        preset: of `train.presets.find_preset`.
+        folders: where they lie.
+        denoise_now: as of `train.rssn.ComposedPictures`.
+
+    Raises:
+        RunError: a folder that the track needs was not given.
+        DataError: the data set is not laid out as expected, or lacks something.
+    """
+    track = preset.track
+    if track is None:
+        return None
+    entries = open_layout(folders.data, "train")
+    if track.backgrounds is None:
+        return FolderPictures(entries)
+    if folders.backgrounds is None:
+        raise RunError(f"preset {preset.name} composes with backgrounds; give --backgrounds, the folder of {track.backgrounds}")
+    backgrounds = open_backgrounds(folders.backgrounds)
+    return ComposedPictures(entries, backgrounds, rssn_of(track), denoise_now=denoise_now)
+
+
+def open_samples(preset: Preset, config: TrainConfig, pictures: Pictures | None, folders: Folders) -> tuple[Samples, list[Pair]]:
+    """Samples to train on, and held-out pictures to watch the training by.
+
+    Args:
+        preset: of `train.presets.find_preset`.
+        config: of `train.presets.configure`.
+        pictures: of `open_pictures`.
+        folders: where data lies.
+
+    Raises:
+        RunError: no such network, or the ``lite`` recipe was given no mattes.
+        DataError: there are no mattes.
+    """
+    with torch.device("meta"):
+        network = make_network(config)  # only to ask what it needs
+    if pictures is not None:
+        return CropDataset(pictures, network.heads, network.stride, config.seed), []
+    if folders.cache is None:
+        raise RunError(f"preset {preset.name} trains on mattes; give --cache, the folder that `python -m train mattes` filled")
+    samples = MattingDataset(folders.data, folders.cache, DataConfig(), config.seed, network.heads, network.stride)
+    return samples, [Pair(subject.image, subject.alpha) for subject in samples.held]
+
+
+def rssn_of(track: Track) -> Rssn:
+    """Probabilities of RSSN's steps: the paper's for those of the track, 0 for the others."""
+
+    def probability(step: str, paper: float) -> float:
+        return paper if step in track.steps else 0.0
+
+    return Rssn(
+        denoise=probability("denoise", Rssn.denoise), blur=probability("blur", Rssn.blur), noise=probability("noise", Rssn.noise)
+    )
