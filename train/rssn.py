@@ -239,7 +239,7 @@ class ComposedPictures:
         denoise_now: bool = False,
     ) -> None:
         self.entries, self.backgrounds = tuple(entries), tuple(backgrounds)
-        self.rssn, self.per_foreground, self.seed, self.denoise_now = rssn, per_foreground, seed, denoise_now
+        self.rssn, self.per_foreground, self.seed = rssn, per_foreground, seed
         if not self.entries or not self.backgrounds or per_foreground < 1:
             raise DataError(
                 f"nothing to compose: {len(self.entries)} foregrounds, {len(self.backgrounds)} backgrounds, "
@@ -284,30 +284,45 @@ class ComposedPictures:
         Raises:
             DataError: a file is missing or broken, sizes differ, or the matte is empty.
         """
-        return self.make(index, rng)[0]
+        return make_composite(rng, *self.pair(index), self.rssn)[0]
 
-    def make(self, index: int, rng: np.random.Generator) -> tuple[Layers, Steps]:
-        """As `load`, and which steps were taken."""
-        entry, behind = self.pair(index)
-        steps = draw_steps(rng, self.rssn)
-        alpha = read_alpha(entry.alpha)
-        if int(alpha.max()) < BACKGROUND_BELOW:
-            raise DataError(f"matte {entry.alpha} is empty (largest value {int(alpha.max())} of 255); remove the pair")
-        assert entry.foreground is not None
-        path = (entry.fg_denoise if steps.denoise else None) or entry.foreground
-        foreground = read_rgb(path)
-        if foreground.shape[:2] != alpha.shape:
-            raise DataError(
-                f"{path} is {foreground.shape[1]}x{foreground.shape[0]} pixels but {entry.alpha} is "
-                f"{alpha.shape[1]}x{alpha.shape[0]}; delete the former and run `python -m train layers` again"
-            )
-        if steps.denoise and entry.fg_denoise is None:
-            foreground = denoise(foreground)
-        background = read_rgb((behind.denoise if steps.denoise else None) or behind.image)
-        background = fit_background(rng, background, *alpha.shape)
-        if steps.denoise and behind.denoise is None:
-            background = denoise(background)
-        return compose(rng, foreground, alpha, background, steps, self.rssn.noise_sigma), steps
+
+def make_composite(
+    rng: np.random.Generator, entry: Entry, behind: BackgroundEntry, rssn: Rssn
+) -> tuple[Layers, Steps]:
+    """One composite from files; what has no denoised file is denoised now, if the steps want it.
+
+    Args:
+        rng: for the steps, the cut of the background and the noise, in this order.
+        entry: of `train.layouts.open_layout`, with a foreground.
+        behind: of `train.layouts.open_backgrounds`.
+        rssn: steps.
+
+    Returns:
+        As `compose`, and which steps were taken.
+
+    Raises:
+        DataError: a file is missing or broken, sizes differ, or the matte is empty.
+    """
+    assert entry.foreground is not None
+    steps = draw_steps(rng, rssn)
+    alpha = read_alpha(entry.alpha)
+    if int(alpha.max()) < BACKGROUND_BELOW:
+        raise DataError(f"matte {entry.alpha} is empty (largest value {int(alpha.max())} of 255); remove the pair")
+    path = (entry.fg_denoise if steps.denoise else None) or entry.foreground
+    foreground = read_rgb(path)
+    if foreground.shape[:2] != alpha.shape:
+        raise DataError(
+            f"{path} is {foreground.shape[1]}x{foreground.shape[0]} pixels but {entry.alpha} is "
+            f"{alpha.shape[1]}x{alpha.shape[0]}; delete the former and run `python -m train layers` again"
+        )
+    if steps.denoise and entry.fg_denoise is None:
+        foreground = denoise(foreground)
+    background = read_rgb((behind.denoise if steps.denoise else None) or behind.image)
+    background = fit_background(rng, background, *alpha.shape)
+    if steps.denoise and behind.denoise is None:
+        background = denoise(background)
+    return compose(rng, foreground, alpha, background, steps, rssn.noise_sigma), steps
 
 
 def _check_all(missing: Sequence[object], total: int, what: str, cure: str) -> None:
