@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +10,9 @@ import numpy as np
 from train.contact_sheet import contact_sheet, spread
 from train.errors import RunError
 from train.layouts import BackgroundEntry, Entry
+from train.manifest import read_manifest, write_manifest
 from train.pictures import read_rgb
-from train.pool import Outcome, Report, run_jobs, write_picture, write_whole
+from train.pool import Outcome, Report, run_jobs, write_picture
 from train.rssn import ComposedPictures, Rssn, draw_steps, make_composite
 
 MANIFEST, SHEET = "manifest.csv", "sheet.png"
@@ -77,18 +76,19 @@ def write_composites(pictures: ComposedPictures, out: Path, workers: int, report
     """
     jobs = [_job(pictures, index, out) for index in range(len(pictures))]
     rows = {job.stem: job.row() for job in jobs}
-    for stem, row in _read_manifest(out / MANIFEST).items():
-        if row != rows.get(stem, row):
+    for row in read_manifest(out / MANIFEST, Row):
+        if row != rows.get(row.composite, row):
             raise RunError(
-                f"{out} holds composites made from other files or by other options ({stem} differs); choose another folder"
+                f"{out} holds composites made from other files or by other options ({row.composite} differs); "
+                "choose another folder"
             )
     # Before the work, so that an interrupted call leaves what the next one is held to.
-    _write_manifest(out / MANIFEST, rows)
+    write_manifest(out / MANIFEST, rows.values(), Row)
     missing = [job for job in jobs if not job.target("original").exists()]
     report(f"compose: {len(missing)} of {len(jobs)} composites to do")
     outcomes = run_jobs(compose_one, missing, workers, report, "compose")
     made = [job for job in jobs if job.target("original").exists()]
-    _write_manifest(out / MANIFEST, {job.stem: rows[job.stem] for job in made})
+    write_manifest(out / MANIFEST, [rows[job.stem] for job in made], Row)
     if made:
         _write_sheet(out / SHEET, made, pictures.per_foreground)
         report(f"compose: look at {out / SHEET}")
@@ -113,24 +113,6 @@ def _job(pictures: ComposedPictures, index: int, out: Path) -> ComposeJob:
     entry, behind = pictures.pair(index)
     stem = f"{entry.name.replace('/', '_')}_{index % pictures.per_foreground}"
     return ComposeJob(out / "train", stem, entry, behind, pictures.rssn, (pictures.seed, index))
-
-
-def _read_manifest(path: Path) -> dict[str, Row]:
-    if not path.exists():
-        return {}
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return {line["composite"]: Row(**line) for line in csv.DictReader(file)}
-    except (OSError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise RunError(f"{path} cannot be read as a manifest of composites; choose another folder") from error
-
-
-def _write_manifest(path: Path, rows: dict[str, Row]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(Row.__dataclass_fields__))
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in rows.values())
-    write_whole(path, text.getvalue().encode())
 
 
 def _write_sheet(path: Path, jobs: list[ComposeJob], per_foreground: int) -> None:
