@@ -1,58 +1,295 @@
-"""The loop: it learns, and a resumed run is the unbroken one."""
+"""The loop: it learns, a resumed run is the unbroken one, and what breaks it costs no checkpoint."""
 
 from __future__ import annotations
 
 import csv
+import os
+import runpy
+import shutil
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
+from synthetic import make_am2k
 
-from train.config import DataConfig, TrainConfig
-from train.loop import learning_rate, schedule_progress, train
+from engines.gfm import GFM
+from train.config import DataConfig, LossConfig, TrainConfig
+from train.crops import CropDataset
+from train.datasets import MattingDataset
+from train.errors import DataError, RunError
+from train.interrupt import Stopped
+from train.layouts import FolderPictures, open_layout
+from train.loop import train
+from train.optim import learning_rate, make_optimizer, schedule_progress
+from train.presets import PAPER
+from train.samples import Sample
 
-DATA_CONFIG = DataConfig(sets=(("people_portraits", 1.0),), holdout=0)
-CONFIG = TrainConfig(
+LITE = TrainConfig(
     steps=6,
     pixels_per_batch=2 * 64 * 64,
     sizes=((64, 64, 1.0),),
     workers=0,
     threads=1,
-    log_every=1,
-    bf16=False,
+    log_every=2,
+    samples_every=0,
+    precision="fp32",
     checkpoint_minutes=1e9,
 )
+SMALL = {
+    name: getattr(LITE, name)
+    for name in ("steps", "pixels_per_batch", "sizes", "workers", "threads", "log_every", "samples_every", "checkpoint_minutes")
+}
+PAPERS = replace(PAPER, preset="test", **SMALL)
 
 
-def losses(out: Path) -> list[list[str]]:
+class Watcher:
+    """Keeps the lines; does something after a step."""
+
+    def __init__(self, at: int = 0, action=None) -> None:
+        self.lines: list[str] = []
+        self.losses: list[float] = []
+        self.at, self.action = at, action
+
+    def line(self, text: str) -> None:
+        self.lines.append(text)
+
+    def step(self, done: int, of: int, loss: float) -> None:
+        self.losses.append(loss)
+        if done == self.at:
+            self.action()
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> FolderPictures:
+    return FolderPictures(open_layout(make_am2k(tmp_path_factory.mktemp("am2k"), layers=True), "train"))
+
+
+def crops(pictures: FolderPictures, *heads: str) -> CropDataset:
+    return CropDataset(pictures, heads or ("TT",), 2, 1)
+
+
+def rows(out: Path) -> list[dict[str, str]]:
     with (out / "curve.csv").open() as file:
-        return [[row["step"], row["rate"], row["total"]] for row in csv.DictReader(file)]
+        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
 
 
-def test_resumed_run_is_the_unbroken_one(data: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = train(CONFIG, DATA_CONFIG, data, cache, tmp_path / "whole", None, lambda _line: None)
+def same(one: GFM, other: GFM) -> bool:
+    return all(torch.equal(value, other.state_dict()[key]) for key, value in one.state_dict().items())
 
-    from train import loop
 
-    real = loop.train_step
-    calls = iter(range(100))
+@pytest.mark.parametrize(
+    ("config", "heads", "number"),
+    [
+        (LITE, ("TT",), signal.SIGINT),
+        (PAPERS, ("TT",), signal.SIGTERM),
+        (replace(PAPERS, rosta="RIM"), ("TT", "FT", "BT"), signal.SIGINT),
+    ],
+    ids=["lite", "paper", "rim"],
+)
+def test_stopped_run_goes_on_as_the_unbroken_one(config, heads, number, pictures, tmp_path: Path) -> None:
+    samples = crops(pictures, *heads)
+    whole = train(config, samples, tmp_path / "whole", Watcher())
+    with pytest.raises(Stopped) as stopped:  # in the middle of a row of the curve
+        train(config, samples, tmp_path / "broken", Watcher(3, lambda: os.kill(os.getpid(), number)))
+    assert (stopped.value.number, stopped.value.step) == (number, 3)
+    watcher = Watcher()
+    resumed = train(config, samples, tmp_path / "broken", watcher)
+    assert watcher.lines[0].startswith("resumed at step 3")
+    assert len(watcher.losses) == 3
+    assert rows(tmp_path / "broken") == rows(tmp_path / "whole")
+    assert [row["step"] for row in rows(tmp_path / "whole")] == ["2", "4", "6"]
+    assert same(whole, resumed)
 
-    def interrupted(*arguments):
-        if next(calls) == 3:
-            raise KeyboardInterrupt
-        return real(*arguments)
 
-    saving = replace(CONFIG, checkpoint_minutes=-1.0)
-    monkeypatch.setattr(loop, "train_step", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        train(saving, DATA_CONFIG, data, cache, tmp_path / "broken", None, lambda _line: None)
-    lines: list[str] = []
-    resumed = train(saving, DATA_CONFIG, data, cache, tmp_path / "broken", None, lines.append)
-    assert lines[0].startswith("resumed at step 3")
-    assert losses(tmp_path / "broken") == losses(tmp_path / "whole")
-    for key, value in whole.state_dict().items():
-        assert torch.equal(value, resumed.state_dict()[key]), key
+def test_lite_recipe_resumes_too(data: Path, cache: Path, tmp_path: Path) -> None:
+    samples = MattingDataset(data, cache, DataConfig(sets=(("people_portraits", 1.0),), holdout=0), 1, ("FT",), 2)
+    config = replace(LITE, rosta="FT", precision="bf16")
+    whole = train(config, samples, tmp_path / "whole", Watcher())
+    with pytest.raises(Stopped):
+        train(config, samples, tmp_path / "broken", Watcher(2, lambda: os.kill(os.getpid(), signal.SIGINT)))
+    assert same(whole, train(config, samples, tmp_path / "broken", Watcher()))
+
+
+class Failing:
+    """Samples of which one cannot be read, as after a crash."""
+
+    def __init__(self, samples: CropDataset, bad: int) -> None:
+        self.samples, self.bad = samples, bad
+
+    def __getitem__(self, key: tuple[int, int, int]) -> Sample:
+        if key[0] == self.bad:
+            raise DataError(f"picture {key[0]} is broken; make it again")
+        return self.samples[key]
+
+
+def test_rows_after_the_checkpoint_come_once(pictures, tmp_path: Path) -> None:
+    config = replace(PAPERS, log_every=1)
+    train(replace(config, steps=3), crops(pictures), tmp_path / "broken", Watcher())
+    with pytest.raises(DataError, match="picture 9 is broken"):  # of step 5; no checkpoint after step 3
+        train(config, Failing(crops(pictures), 9), tmp_path / "broken", Watcher())
+    assert [row["step"] for row in rows(tmp_path / "broken")] == ["1", "2", "3", "4"]
+    with (tmp_path / "broken/curve.csv").open("a") as file:
+        file.write("5,0.1")  # a row that a crash cut short
+    watcher = Watcher()
+    train(config, crops(pictures), tmp_path / "broken", watcher)
+    assert watcher.lines[0].startswith("resumed at step 3")
+    train(config, crops(pictures), tmp_path / "whole", Watcher())
+    assert rows(tmp_path / "broken") == rows(tmp_path / "whole")
+
+
+def test_worker_processes_change_nothing_and_speak_one_line(pictures, tmp_path: Path) -> None:
+    config = replace(PAPERS, steps=2, workers=1)
+    here = train(replace(config, workers=0), crops(pictures), tmp_path / "here", Watcher())
+    assert same(here, train(config, crops(pictures), tmp_path / "worker", Watcher()))
+    with pytest.raises(DataError) as error:
+        train(config, Failing(crops(pictures), 2), tmp_path / "bad", Watcher())
+    assert str(error.value) == "picture 2 is broken; make it again"
+
+
+def test_it_learns(pictures, tmp_path: Path) -> None:
+    config = replace(PAPERS, steps=25, learning_rate=2e-3, log_every=5, samples_every=20, rosta="BT")
+    train(config, crops(pictures, "BT"), tmp_path, Watcher())
+    totals = [float(row["total"]) for row in rows(tmp_path)]
+    assert totals[-1] < 0.7 * totals[0]
+    first = rows(tmp_path)[0]
+    assert float(first["total"]) == pytest.approx(sum(float(first[name]) for name in list(first)[3:]), rel=1e-4)
+    sheet = cv2.imread(str(tmp_path / "samples/step_000020.png"))
+    assert sheet.shape[1] > 5 * 200  # five pictures side by side
+    assert not list((tmp_path / "samples").glob("step_000025*"))
+
+
+def test_loss_weights_reach_the_optimiser(pictures, tmp_path: Path) -> None:
+    config = replace(PAPERS, steps=2, log_every=1)
+    train(config, crops(pictures), tmp_path / "paper", Watcher())
+    train(replace(config, loss=LossConfig(group_weight=0.25)), crops(pictures), tmp_path / "authors", Watcher())
+    paper, authors = rows(tmp_path / "paper")[0], rows(tmp_path / "authors")[0]
+    assert float(authors["total"]) == pytest.approx(0.25 * float(paper["total"]), rel=1e-4)
+    assert authors["glance"] == paper["glance"]
+
+
+def test_gradient_checkpointing_changes_no_weight(pictures, tmp_path: Path) -> None:
+    config = replace(PAPERS, steps=1, learning_rate=1e-3)
+    plain = train(config, crops(pictures), tmp_path / "plain", Watcher())
+    saving = train(replace(config, checkpointing=True), crops(pictures), tmp_path / "saving", Watcher())
+    for (name, one), other in zip(plain.named_parameters(), saving.parameters(), strict=True):
+        assert torch.equal(one, other), name
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rosta": "FT"}, "made with rosta 'TT', but this run has 'FT'"),
+        ({"preset": "other"}, "made with preset 'test', but this run has 'other'"),
+        ({"seed": 2}, "made with seed 1, but this run has 2"),
+        ({"loss": LossConfig(group_weight=0.25)}, "made with loss"),
+    ],
+)
+def test_other_options_do_not_continue_a_run(change, message, pictures, tmp_path: Path) -> None:
+    shutil.copytree(finished(pictures, tmp_path.parent / "finished"), tmp_path / "run")
+    config = replace(PAPERS, steps=1, **change)
+    with pytest.raises(RunError, match=message):
+        train(config, crops(pictures, config.rosta), tmp_path / "run", Watcher())
+
+
+def finished(pictures, out: Path) -> Path:
+    """A run of one step, made once."""
+    if not out.exists():
+        train(replace(PAPERS, steps=1), crops(pictures), out, Watcher())
+    return out
+
+
+def test_finished_run_is_only_written_again(pictures, tmp_path: Path) -> None:
+    watcher = Watcher()
+    shutil.copytree(finished(pictures, tmp_path.parent / "finished"), tmp_path / "run")
+    train(replace(PAPERS, steps=1, workers=1), crops(pictures), tmp_path / "run", watcher)
+    assert watcher.losses == []
+
+
+@pytest.mark.parametrize("keep", [0, 100, 100_000])
+def test_damaged_checkpoint_is_named(keep: int, pictures, tmp_path: Path) -> None:
+    shutil.copytree(finished(pictures, tmp_path.parent / "finished"), tmp_path / "run")
+    path = tmp_path / "run/checkpoint.pt"
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(RunError, match=r"checkpoint .*checkpoint\.pt is damaged .*delete it to start anew"):
+        train(replace(PAPERS, steps=1), crops(pictures), tmp_path / "run", Watcher())
+
+
+def test_checkpoint_of_another_kind_is_named(pictures, tmp_path: Path) -> None:
+    torch.save({"step": 3}, tmp_path / "checkpoint.pt")
+    with pytest.raises(RunError, match="not of this version"):
+        train(PAPERS, crops(pictures), tmp_path, Watcher())
+
+
+def test_unwritable_checkpoint_leaves_the_old_one(pictures, tmp_path: Path) -> None:
+    train(replace(PAPERS, steps=1), crops(pictures), tmp_path, Watcher())
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    (tmp_path / "checkpoint.partial").mkdir()
+    with pytest.raises(RunError, match=r"cannot write checkpoint .*checkpoint\.partial: Is a directory; .* is kept"):
+        train(PAPERS, crops(pictures), tmp_path, Watcher())
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path):
+    """A disk on which one checkpoint of this test has room, but not two."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", disk], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("mounting a small disk needs root")
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+def test_full_disk_leaves_the_old_checkpoint(pictures, small_disk: Path) -> None:
+    train(replace(PAPERS, steps=1), crops(pictures), small_disk, Watcher())
+    before = (small_disk / "checkpoint.pt").read_bytes()
+    with pytest.raises(RunError, match=r"cannot write checkpoint .*; the one before, .*checkpoint\.pt, is kept"):
+        train(PAPERS, crops(pictures), small_disk, Watcher())
+    assert (small_disk / "checkpoint.pt").read_bytes() == before
+    assert not (small_disk / "checkpoint.partial").exists()
+
+
+def test_diverging_run_stops_and_keeps_its_last_checkpoint(pictures, tmp_path: Path) -> None:
+    config = replace(PAPERS, learning_rate=1e30, checkpoint_minutes=-1.0)
+    with pytest.raises(RunError, match=r"at step \d the loss is .* the last checkpoint is kept: lower the learning rate"):
+        train(config, crops(pictures), tmp_path, Watcher())
+    content = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert content["step"] >= 1
+
+
+def test_held_out_pictures_are_scored(pictures, tmp_path: Path) -> None:
+    from train.evaluate import Pair
+
+    watcher = Watcher()
+    held = [Pair(entry.image, entry.alpha) for entry in pictures.entries[:1]]
+    train(replace(PAPERS, steps=1, evaluate_minutes=-1.0), crops(pictures), tmp_path, watcher, held=held)
+    assert any(line.startswith("step 1: held-out pictures iou ") for line in watcher.lines)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"precision": "fp16", "device": "cpu"}, "fp16 needs CUDA"),
+        ({"precision": "int8"}, "unknown precision 'int8'"),
+        ({"device": "abacus"}, "unknown device 'abacus'"),
+        ({"device": "meta"}, "not supported for training"),
+        ({"device": "cuda:99"}, "device 'cuda:99' is not there"),
+        ({"network": "r35"}, "no network named 'r35'"),
+        ({"network": "lite", "ppm": "one"}, "pools for its coarsest level alone"),
+        ({"optimizer": "sgd"}, "unknown optimiser 'sgd'"),
+        ({"schedule": "steps"}, "unknown schedule 'steps'"),
+    ],
+)
+def test_options_that_cannot_be(change, message, pictures, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=message):
+        train(replace(PAPERS, **change), crops(pictures), tmp_path, Watcher())
 
 
 def test_schedule() -> None:
@@ -64,3 +301,89 @@ def test_schedule() -> None:
     assert learning_rate(config, 0.1) == pytest.approx(1.0)
     assert learning_rate(config, 0.55) == pytest.approx(0.505)
     assert learning_rate(config, 1.0) == pytest.approx(0.01)
+    assert {learning_rate(PAPER, progress) for progress in (0.0, 0.01, 0.5, 1.0)} == {1e-5}
+
+
+def test_optimisers() -> None:
+    model = GFM("lite")
+    paper, lite = make_optimizer(model, PAPER), make_optimizer(model, LITE)
+    assert type(paper) is torch.optim.Adam
+    assert {(group["scale"], group["weight_decay"]) for group in paper.param_groups} == {(1.0, 0.0)}
+    assert type(lite) is torch.optim.AdamW
+    assert {(group["scale"], group["weight_decay"]) for group in lite.param_groups} == {
+        (s, d) for s in (0.3, 1.0) for d in (0.0, 0.01)
+    }
+    assert sum(p.numel() for group in paper.param_groups for p in group["params"]) == sum(p.numel() for p in model.parameters())
+
+
+TWO = """
+import os, sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+sys.path[:0] = sys.argv[2:]
+from test_loop import PAPERS, Watcher, crops
+from train.distributed import process_group, share_gradients
+from train.layouts import FolderPictures, open_layout
+from train.loader import load_batches
+from train.loop import make_network, train, train_step
+from train.optim import make_optimizer
+from train.state import State
+
+root = Path(sys.argv[1])
+samples = crops(FolderPictures(open_layout(root / "data", "train")), "FT")
+config = replace(PAPERS, rosta="FT", pixels_per_batch=4 * 64 * 64, steps=3, learning_rate=1e-3)
+torch.set_num_threads(1)
+torch.manual_seed(1)
+with process_group("cpu") as group:
+    model = make_network(config)
+    predictor = share_gradients(model, group).eval()  # norms then see the same whatever the size of the batch
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    state = State(model, model, make_optimizer(model, config), scaler)
+    losses = []
+    for batch in load_batches(samples, config, 0, group):
+        losses += group.mean([float(train_step(predictor, state, batch, config).total.detach())])
+        state.step += 1
+    torch.save((losses, dict(model.named_parameters())), root / f"{group.size}-{group.rank}.pt")
+watcher = Watcher()
+result = train(config, samples, root / f"run{group.size}", watcher)
+assert (result is not None) == group.leads
+assert bool(watcher.lines) == group.leads
+"""
+
+
+def test_two_processes_train_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # With norms fixed, and losses that are means over pixels (FT), halves of a batch average to the whole.
+    make_am2k(tmp_path / "data")
+    script = tmp_path / "two.py"
+    script.write_text(TWO)
+    here = Path(__file__).resolve()
+    arguments = [str(tmp_path), str(here.parent), str(here.parents[2])]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script), *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    both = subprocess.Popen(launcher, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    monkeypatch.setattr(sys, "argv", [str(script), *arguments])
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    runpy.run_path(str(script))
+    output = both.communicate(timeout=120)[0]
+    assert both.returncode == 0, output
+    (alone, one), (left, a), (right, b) = (torch.load(tmp_path / f"{name}.pt") for name in ("1-0", "2-0", "2-1"))
+    assert left == right
+    np.testing.assert_allclose(left, alone, rtol=1e-4)
+    assert all(torch.equal(a[name], b[name]) for name in one)
+    moved = max((one[name] - a[name]).abs().max().item() for name in one)
+    assert moved < 1e-3  # Adam turns rounding into steps where a gradient is next to nothing
+    assert [row["step"] for row in rows(tmp_path / "run2")] == ["2"]
+    assert (tmp_path / "run2/checkpoint.pt").exists()
+
+
+def test_batches_that_cannot_be_shared() -> None:
+    from train.distributed import Group
+
+    group = Group(torch.device("cpu"), 1, 2)
+    assert list(range(4))[group.share(4)] == [2, 3]
+    with pytest.raises(RunError, match="batch of 5 cannot be shared by 2 processes"):
+        group.share(5)

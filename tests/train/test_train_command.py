@@ -1,0 +1,138 @@
+"""``python -m train train``: runs, goes on, and says in one line what is wrong."""
+
+from __future__ import annotations
+
+import csv
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from synthetic import make_am2k, make_backgrounds, make_plain
+
+from engines.checkpoint import load_network
+from train.__main__ import main
+
+SMALL = ["--batch", "2", "--crop", "64", "--workers", "0", "--threads", "1", "--log-every", "1", "--precision", "fp32"]
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["train", *map(str, arguments)])
+
+
+def steps(out: Path) -> list[str]:
+    with (out / "curve.csv").open() as file:
+        return [row["step"] for row in csv.DictReader(file)]
+
+
+def test_plain_folder_of_pictures(tmp_path: Path) -> None:
+    data, out = make_plain(tmp_path / "data"), tmp_path / "out"
+    arguments = ["--preset", "folder", "--rosta", "ft", "--data", data, "--out", out, *SMALL, "--samples-every", 2]
+    result = call(*arguments, "--epochs", 2)
+    assert result.exit_code == 0, result.output
+    assert "folder: lite FT, 3 pictures, 3 steps, encoder from random weights" in result.output
+    assert f"wrote {out / 'lite_ft.safetensors'}" in result.output
+    assert load_network(out / "lite_ft.safetensors").rosta == "FT"
+    assert (out / "samples/step_000002.png").exists()
+    more = call(*arguments, "--steps", 5)
+    assert "resumed at step 3" in more.output
+    assert steps(out) == ["1", "2", "3", "4", "5"]
+    other = call(*arguments[:2], "--rosta", "bt", *arguments[4:], "--steps", 5)
+    assert other.exit_code == 1
+    assert "was made with rosta 'FT', but this run has 'BT'" in other.output
+
+
+def test_preset_of_the_paper(tmp_path: Path) -> None:
+    data = make_am2k(tmp_path / "data", 2, layers=True)
+    backgrounds = make_backgrounds(tmp_path / "bg", denoised=True)
+    preset = ["--preset", "am2k-comp-rssn-r34-tt", "--data", data, "--backgrounds", backgrounds, "--out", tmp_path / "out"]
+    result = call(*preset, *SMALL, "--steps", 1)
+    assert result.exit_code == 0, result.output
+    assert "am2k-comp-rssn-r34-tt: r34 TT, 10 pictures, 1 steps" in result.output
+    assert load_network(tmp_path / "out/r34_tt.safetensors").network == "r34"
+
+
+def test_lite_recipe_on_mattes(data: Path, cache: Path, tmp_path: Path) -> None:
+    result = call("--data", data, "--cache", cache, "--out", tmp_path, *SMALL, "--steps", 1)
+    assert result.exit_code == 0, result.output
+    assert load_network(tmp_path / "lite.safetensors").network == "lite"
+
+
+def test_presets_are_listed() -> None:
+    result = call("--list-presets")
+    assert result.exit_code == 0
+    lines = result.output.splitlines()
+    assert any(line.startswith("am2k-ori-r34-tt ") and line.endswith("AM-2k, ORI: r34, TT") for line in lines)
+    assert "-modern" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--preset", "am2k-ori-r43-tt"], "train: error: unknown preset 'am2k-ori-r43-tt'; did you mean am2k-ori-r34-"),
+        (["--preset", "am2k-ori-r34-tt", "--network", "lite"], "train: error: preset am2k-ori-r34-tt has network r34"),
+        (["--preset", "am2k-comp-coco-r34-tt"], "give --backgrounds, the folder of COCO"),
+        (["--preset", "folder", "--network", "vgg"], "train: error: no network named 'vgg'"),
+        (["--preset", "folder", "--crop", "100"], "crop 100 does not fit the network"),
+        (["--preset", "folder", "--precision", "fp16", "--device", "cpu"], "train: error: precision fp16 needs CUDA"),
+        (["--preset", "folder", "--device", "cuda:77"], "train: error: device 'cuda:77' is not there"),
+        (["--preset", "lite"], "give --cache"),
+    ],
+)
+def test_errors_are_one_line(arguments: list[str], message: str, tmp_path: Path) -> None:
+    data = make_plain(tmp_path / "data")
+    result = call("--data", data, "--out", tmp_path / "out", *arguments)
+    assert result.exit_code == 1
+    assert message in result.output
+    assert result.output.splitlines()[-1].startswith("train: error: ")
+    assert "Traceback" not in result.output
+
+
+def test_missing_imagenet_weights_of_another_network(tmp_path: Path) -> None:
+    data = make_plain(tmp_path / "data")
+    (tmp_path / "weights.npz").write_bytes(b"no weights")
+    result = call("--preset", "folder", "--data", data, "--out", tmp_path / "out", "--imagenet", tmp_path / "weights.npz", *SMALL)
+    assert result.exit_code == 1
+    assert result.output.splitlines()[-1].startswith("train: error: cannot use ImageNet weights")
+
+
+def test_weights_that_cannot_be_written(tmp_path: Path) -> None:
+    data, out = make_plain(tmp_path / "data"), tmp_path / "out"
+    (out / "lite.safetensors").mkdir(parents=True)
+    result = call("--preset", "folder", "--data", data, "--out", out, *SMALL, "--steps", 1)
+    assert result.exit_code == 1
+    assert result.output.splitlines()[-1].startswith(f"train: error: cannot write weights {out / 'lite.safetensors'}")
+
+
+def test_signals_end_a_run_that_the_same_command_continues(tmp_path: Path) -> None:
+    data, out = make_plain(tmp_path / "data"), tmp_path / "out"
+    command = [sys.executable, "-m", "train", "train", "--preset", "folder", "--data", str(data), "--out", str(out), *SMALL]
+    command[command.index("--workers") + 1] = "1"
+    reached = 0
+    for number in (signal.SIGTERM, signal.SIGINT):
+        run = subprocess.Popen([*command, "--steps", "100000"], stderr=subprocess.PIPE, text=True, process_group=0)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and run.poll() is None and not (out.exists() and rows_after(out, reached)):
+            time.sleep(0.1)
+        # Ctrl-C reaches the loader's worker too, as on a terminal; SIGTERM, from kill or a scheduler, the process alone.
+        run.send_signal(number) if number == signal.SIGTERM else kill_group(run.pid)
+        message = run.communicate(timeout=60)[1]
+        assert run.returncode == 128 + number, message
+        assert message.splitlines()[-1].startswith(f"train: stopped by {number.name} after step ")
+        assert "Traceback" not in message
+        reached = int(message.splitlines()[-1].split("step ")[1].split(";")[0])
+    assert steps(out) == [str(step) for step in range(1, reached + 1)]
+
+
+def rows_after(out: Path, step: int) -> bool:
+    curve = out / "curve.csv"
+    return curve.exists() and any(line.split(",")[0] == str(step + 2) for line in curve.read_text().splitlines())
+
+
+def kill_group(pid: int) -> None:
+    import os
+
+    os.killpg(pid, signal.SIGINT)
