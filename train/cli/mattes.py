@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from train.cli.common import DATA, FOLDER
+from train.cli.common import FOLDER
 
 
 @click.command()
-@click.option("--data", type=DATA, required=True)
-@click.option("--cache", type=FOLDER, required=True, help="Receives pictures, alphas and foreground colours.")
-@click.option("--workers", default=os.cpu_count() or 1)
-def command(data: Path, cache: Path, workers: int) -> None:
-    """Derive mattes from the masks of the training sets; continues where it stopped."""
-    from train.mattes import prepare_mattes
+@click.option("--data", type=FOLDER, required=True, help="Holds img/ and mask/, or train/<set>/ with these for known sets.")
+@click.option("--cache", type=FOLDER, required=True, help="Receives pictures, alphas, foreground colours and sheet.png.")
+@click.option("--long-side", type=click.IntRange(min=32), default=512, help="Reduce larger pictures to this, in pixels.")
+@click.option("--band", type=click.FloatRange(0, 0.2, min_open=True), default=0.02,
+              help="For img/ and mask/: half width of the band to decide, over the square root of the subject's area.")  # fmt: skip
+@click.option("--samples", type=click.IntRange(min=0), default=6, help="Pictures of each set on the contact sheet; 0: no sheet.")
+@click.option("--workers", type=click.IntRange(min=1), default=os.cpu_count() or 1, help="Processes.")
+def command(data: Path, cache: Path, long_side: int, band: float, samples: int, workers: int) -> None:
+    """Derive mattes from binary masks; continues where it stopped, and writes a contact sheet to judge them by eye."""
+    from train.errors import DataError
+    from train.mattes import PLAIN_SET, make_mattes, write_sheet
+    from train.pool import check_outcomes
 
-    prepare_mattes(data, cache, workers, click.echo)
+    if not data.is_dir():
+        raise DataError(f"data folder {data} does not exist; give the folder that holds img/ and mask/, or train/")
+    outcomes = make_mattes(data, cache, workers, click.echo, long_side, replace(PLAIN_SET, inside=band, outside=band))
+    sheet = write_sheet(data, cache, samples) if samples else None
+    if sheet is not None:
+        click.echo(f"mattes: look at {sheet}")
+    check_outcomes(outcomes, "mattes")
