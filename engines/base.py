@@ -7,8 +7,9 @@ Errors:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,11 +29,11 @@ class EngineSpec:
     """What is running, for people and for reports."""
 
     model: str
-    """Model id, such as ``lite``."""
+    """Model id, such as ``lite``; the file's name for a plain ONNX file."""
     backend: str
     """``onnxruntime`` or ``openvino``."""
     precision: str
-    """``fp32`` or ``int8``."""
+    """``fp32`` or ``int8``: which of the model's files runs; a plain ONNX file counts as ``fp32``."""
     device: str
     """``cpu``."""
     threads: int
@@ -63,7 +64,8 @@ class Engine(Protocol):
             rgb: uint8 (N, H, W, 3), RGB, 0..255, C-contiguous, (H, W) equal to ``spec.size``.
 
         Returns:
-            float32 (N, H/2, W/2) in 0..1, 1 = foreground: the network's own output resolution; the caller upsamples.
+            float32 (N, H/s, W/s) in 0..1, 1 = foreground, s = 1 or 2: the network's own output resolution; the caller
+            upsamples.
 
         Raises:
             EngineError: the input does not fit, or the backend failed.
@@ -103,3 +105,64 @@ def check_rgb(rgb: NDArray[np.uint8], size: tuple[int, int]) -> None:
         raise EngineError(f"engine input is {rgb.dtype} {rgb.shape}; {expected}")
     if not rgb.flags.c_contiguous:
         raise EngineError(f"engine input is not contiguous; {expected}; numpy.ascontiguousarray makes it so")
+
+
+STRIDES = (1, 2)
+"""Network pixels per alpha pixel, in each direction, that engines know."""
+
+
+class Port(NamedTuple):
+    """One input or output of a model file, as a backend describes it."""
+
+    name: str
+    dtype: str
+    """NumPy's name."""
+    shape: tuple[int | None, ...]
+    """None where it is free."""
+
+    def fits(self, name: str, dtype: str, shape: tuple[int, ...]) -> bool:
+        """True where it is, or may be, this."""
+        known = len(self.shape) == len(shape) and all(a is None or a == b for a, b in zip(self.shape, shape, strict=True))
+        return known and (self.name, self.dtype) == (name, dtype)
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.dtype} ({', '.join('?' if side is None else str(side) for side in self.shape)})"
+
+
+def check_contract(model: str, inputs: Sequence[Port], outputs: Sequence[Port], size: tuple[int, int]) -> None:
+    """Refuse a model file of another kind.
+
+    Args:
+        model: its id, for the message.
+        inputs: what it takes.
+        outputs: what it gives.
+        size: network input (height, width) in pixels.
+
+    Raises:
+        EngineError: it does not turn ``rgb`` uint8 (1, height, width, 3) alone into ``alpha`` float32 (1, height/s, width/s) alone.
+    """
+    height, width = size
+    taken = len(inputs) == 1 and inputs[0].fits("rgb", "uint8", (1, height, width, 3))
+    alphas = [(1, height // stride, width // stride) for stride in STRIDES]
+    given = len(outputs) == 1 and any(outputs[0].fits("alpha", "float32", shape) for shape in alphas)
+    if not (taken and given):
+        found = f"{', '.join(map(str, inputs)) or 'nothing'} to {', '.join(map(str, outputs)) or 'nothing'}"
+        raise EngineError(
+            f"model {model!r} is of another kind: {found}; expected rgb uint8 (N, H, W, 3) to alpha float32 (N, H, W) or (N, H/2, W/2), "
+            "as `streammat model import` makes it of weights"
+        )
+
+
+def check_alpha(model: str, shape: tuple[int, ...], size: tuple[int, int]) -> None:
+    """Refuse an output that no stride explains, which only running tells where a file leaves its shapes free.
+
+    Args:
+        model: its id, for the message.
+        shape: of one picture's alpha, (1, h, w).
+        size: network input (height, width) in pixels.
+
+    Raises:
+        EngineError: h and w are not ``size`` divided by one of `STRIDES`.
+    """
+    if all(shape != (1, size[0] // stride, size[1] // stride) for stride in STRIDES):
+        raise EngineError(f"model {model!r} gave alpha {shape} for a picture of {size}; expected that size or half of it")

@@ -1,7 +1,7 @@
 """Weights to one ONNX file: batch norms folded, input scaling inside, free batch, height and width.
 
 The contract of the file is that of `engines.base.Engine`: input ``rgb`` uint8 (N, H, W, 3), output ``alpha`` float32
-(N, H/2, W/2).
+(N, H/s, W/s) in 0..1, where s is the network's stride: 2 for ``lite``, 1 for the paper's networks.
 """
 
 from __future__ import annotations
@@ -9,25 +9,36 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from engines.auto import default_threads
 from engines.backbones import ConvBN
+from engines.base import EngineError
 from engines.gfm import GFM
+from engines.models import ModelFiles
+from engines.onnxruntime_engine import OnnxRuntimeEngine
 
 OPSET = 17
 """Old enough for every ONNX Runtime and OpenVINO that the package accepts."""
+LARGEST = 2**31 - 2**24
+"""Bytes of weights that one ONNX file can hold: protobuf ends at 2 GiB, and the graph needs some of it. The largest network,
+r101 of RIM, has 1.99e9."""
 
 
 class ExportableMatte(nn.Module):
-    """A network as it is shipped: uint8 pictures in, alpha out, nothing left to fold.
+    """A network as it is shipped: uint8 pictures in, alpha out, input scaling folded.
 
     Args:
-        model: in eval mode; copied.
+        model: any network; copied.
     """
 
     centre: Tensor
@@ -35,6 +46,9 @@ class ExportableMatte(nn.Module):
     def __init__(self, model: GFM) -> None:
         super().__init__()
         self.model = copy.deepcopy(model).eval().float()
+        self.model.checkpointing = False
+        # Convolutions whose norm is a sibling (ResNet, DenseNet) are folded by the exporter. A norm before its convolution
+        # (DenseNet's own order) has a ReLU between the two and has to stay.
         for module in self.model.modules():
             if isinstance(module, ConvBN):
                 conv, norm = module[0], module[1]
@@ -43,20 +57,22 @@ class ExportableMatte(nn.Module):
                 module[0] = fuse_conv_bn_eval(conv, norm)
                 module[1] = nn.Identity()
         self.register_buffer("centre", self.model.mean.clone())
+        self.centred = bool(self.centre.any())
         # Division by the deviation moves into the first convolution. The mean cannot: zero padding follows it.
-        stem = self.model.encoder.stem[0]  # type: ignore[index]
-        assert isinstance(stem, nn.Conv2d)
+        first = next(m for m in self.model.encoder.modules() if isinstance(m, nn.Conv2d) and m.in_channels == 3)
         with torch.no_grad():
-            stem.weight.div_(self.model.std)
+            first.weight.div_(self.model.std)
             self.model.mean.zero_()
             self.model.std.fill_(1.0)
 
     def forward(self, rgb: Tensor) -> Tensor:
-        """uint8 (N, H, W, 3) to float32 (N, H/2, W/2)."""
-        image = rgb.permute(0, 3, 1, 2).float() - self.centre
-        features = self.model.encoder(image)
-        output = self.model.decode(features)
-        return output.alpha[:, 0]
+        """uint8 (N, H, W, 3) to float32 (N, H/s, W/s), 0..1."""
+        image = rgb.permute(0, 3, 1, 2).float()
+        if self.centred:
+            image = image - self.centre
+        alpha: Tensor = self.model.decode(self.model.encoder(image)).alpha[:, 0]
+        # Fused alpha is in 0..1 by construction; RIM's integration may leave it.
+        return alpha if self.model.rim is None else alpha.clamp(0.0, 1.0)
 
 
 def export_onnx(model: GFM, path: Path) -> None:
@@ -65,30 +81,108 @@ def export_onnx(model: GFM, path: Path) -> None:
     Args:
         model: the network.
         path: target; replaced atomically.
+
+    Raises:
+        EngineError: the weights are too large for one file.
+        OSError: the file cannot be written.
     """
+    size = sum(value.numel() * 4 for value in model.parameters())
+    if size > LARGEST:
+        raise EngineError(f"the network has {size / 2**30:.2f} GiB of weights; one ONNX file holds at most {LARGEST / 2**30:.2f} GiB")
     wrapped = ExportableMatte(model).eval()
+    height, width = ("height", "width") if model.stride == 1 else ("half_height", "half_width")
     partial = path.with_name(path.name + ".partial")
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        torch.onnx.export(
-            wrapped,
-            (torch.zeros(1, 64, 96, 3, dtype=torch.uint8),),
-            str(partial),
-            input_names=["rgb"],
-            output_names=["alpha"],
-            opset_version=OPSET,
-            dynamo=False,  # keeps Resize by constant scales; the other exporter computes sizes from shapes
-            dynamic_axes={
-                "rgb": {0: "batch", 1: "height", 2: "width"},
-                "alpha": {0: "batch", 1: "half_height", 2: "half_width"},
-            },
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+            torch.onnx.export(
+                wrapped,
+                (torch.zeros(1, 64, 96, 3, dtype=torch.uint8),),
+                str(partial),
+                input_names=["rgb"],
+                output_names=["alpha"],
+                opset_version=OPSET,
+                dynamo=False,  # keeps Resize by constant scales; the other exporter computes sizes from shapes
+                dynamic_axes={
+                    "rgb": {0: "batch", 1: "height", 2: "width"},
+                    "alpha": {0: "batch", 1: height, 2: width},
+                },
+            )
+        del wrapped  # the largest network has 2 GB, and the graph is about to be held as well
+        graph = onnx.load(partial)
+        graph.producer_name, graph.producer_version, graph.doc_string = "streammat", "", ""
+        for node in graph.graph.node:
+            node.doc_string = ""
+        onnx.save(graph, partial)
+        del graph
+        onnx.checker.check_model(str(partial), full_check=True)  # by name: as a message it would be copied
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far an exported file is from the network it was made of; alpha in 0..1."""
+
+    largest: float
+    """Largest absolute difference."""
+    mean: float
+    """Mean absolute difference."""
+    off: float
+    """Share of pixels that differ by more than `NOTICEABLE`."""
+
+
+NOTICEABLE = 0.01
+"""A difference of alpha that shows."""
+LARGEST_MEAN = 1e-3
+LARGEST_OFF = 5e-3
+
+
+def measure_parity(model: GFM, files: ModelFiles, pictures: Iterable[NDArray[np.uint8]] | None = None) -> Parity:
+    """Compare the float file, run by ONNX Runtime, with torch.
+
+    The paper's fusion takes the likeliest class: where two are level, rounding decides, and a single pixel may differ by
+    up to 1. So the mean and the share of pixels that are off are bounded, not the largest difference.
+
+    Args:
+        model: what ``files`` was exported from.
+        files: the export.
+        pictures: uint8 (N, H, W, 3) RGB, H and W multiples of 32; None: `drawn_pictures`.
+
+    Returns:
+        The differences.
+
+    Raises:
+        EngineError: they are beyond `LARGEST_MEAN` or `LARGEST_OFF`, or the file does not run.
+    """
+    differences: list[NDArray[np.float32]] = []
+    model = model.eval()
+    for rgb in drawn_pictures() if pictures is None else pictures:
+        with torch.no_grad():
+            expected = model.predict(torch.from_numpy(rgb).permute(0, 3, 1, 2).float()).alpha[:, 0].clamp(0.0, 1.0).numpy()
+        engine = OnnxRuntimeEngine(files, "fp32", (rgb.shape[1], rgb.shape[2]), default_threads(), "to compare")
+        differences.append(np.abs(engine.infer(rgb) - expected).ravel())
+        engine.close()
+    every = np.concatenate(differences)
+    parity = Parity(float(every.max()), float(every.mean()), float((every > NOTICEABLE).mean()))
+    if not (parity.mean <= LARGEST_MEAN and parity.off <= LARGEST_OFF):  # so that NaN is refused, too
+        raise EngineError(
+            f"the exported {files.name!r} disagrees with its weights: alpha differs by {parity.mean:.1e} on average and by more "
+            f"than {NOTICEABLE} in {parity.off:.2%} of the pixels; at most {LARGEST_MEAN:.0e} and {LARGEST_OFF:.1%} are allowed"
         )
-    graph = onnx.load(partial)
-    partial.unlink()
-    graph.producer_name, graph.producer_version, graph.doc_string = "streammat", "", ""
-    for node in graph.graph.node:
-        node.doc_string = ""
-    onnx.checker.check_model(graph, full_check=True)
-    onnx.save(graph, partial)
-    partial.replace(path)
+    return parity
+
+
+def drawn_pictures() -> Iterable[NDArray[np.uint8]]:
+    """Two drawn pictures, uint8 (1, H, W, 3), of unlike shape: colours that change smoothly, and noise.
+
+    The sizes are not those the graph was traced with, so that what depends on the size is tried.
+    """
+    rng = np.random.default_rng(11)
+    for height, width in ((128, 96), (96, 224)):
+        y, x = np.mgrid[0:height, 0:width].astype(np.float32) / 32.0
+        waves = [120 + 60 * np.sin(x * (1 + c) + c) + 60 * np.cos(y * (2 - c) + 2 * c) for c in (0.0, 0.4, 0.8)]
+        picture = np.stack(waves, axis=-1) + rng.normal(0.0, 8.0, (height, width, 3))
+        yield np.clip(np.rint(picture), 0, 255).astype(np.uint8)[None]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.base import EngineError, EngineSpec, EngineUnavailableError, check_rgb, check_size
+from engines.base import EngineError, EngineSpec, EngineUnavailableError, Port, check_alpha, check_contract, check_rgb, check_size
 from engines.models import ModelFiles
 
 
@@ -43,11 +46,10 @@ class OnnxRuntimeEngine:
             options.add_free_dimension_override_by_name(name, value)
         try:
             session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-            names = [node.name for node in (*session.get_inputs(), *session.get_outputs())]
+            inputs, outputs = _ports(session.get_inputs()), _ports(session.get_outputs())
         except Exception as error:  # its exceptions share no base class
             raise EngineError(f"ONNX Runtime cannot load model {model.name!r} ({precision}): {_line(error)}") from error
-        if names != ["rgb", "alpha"]:
-            raise EngineError(f"model {model.name!r} has inputs and outputs {names}; expected ['rgb', 'alpha']")
+        check_contract(model.name, inputs, outputs, size)
         self._session: onnxruntime.InferenceSession | None = session
         version = onnxruntime.__version__
         self._spec = EngineSpec(model.name, "onnxruntime", precision, "cpu", threads, size, version, reason)
@@ -58,7 +60,7 @@ class OnnxRuntimeEngine:
         return self._spec
 
     def infer(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """uint8 (N, H, W, 3) RGB to float32 (N, H/2, W/2) alpha; see `engines.base.Engine.infer`."""
+        """uint8 (N, H, W, 3) RGB to float32 (N, H/s, W/s) alpha; see `engines.base.Engine.infer`."""
         if self._session is None:
             raise EngineError("the engine is closed")
         check_rgb(rgb, self._spec.size)
@@ -67,12 +69,22 @@ class OnnxRuntimeEngine:
             parts = [self._session.run(["alpha"], {"rgb": rgb[i : i + 1]})[0] for i in range(len(rgb))]
         except Exception as error:
             raise EngineError(f"ONNX Runtime failed: {_line(error)}") from error
+        check_alpha(self._spec.model, parts[0].shape, self._spec.size)
         alpha: NDArray[np.float32] = parts[0] if len(parts) == 1 else np.concatenate(parts)
         return alpha
 
     def close(self) -> None:
         """Free the session; safe to call twice."""
         self._session = None
+
+
+def _ports(nodes: Iterable[Any]) -> list[Port]:
+    """Inputs or outputs of a session."""
+    ports = []
+    for node in nodes:
+        kind = node.type.removeprefix("tensor(").removesuffix(")")
+        ports.append(Port(node.name, {"float": "float32"}.get(kind, kind), tuple(d if isinstance(d, int) else None for d in node.shape or ())))
+    return ports
 
 
 def _line(error: Exception) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.base import EngineError, EngineSpec, EngineUnavailableError, check_rgb, check_size
+from engines.base import EngineError, EngineSpec, EngineUnavailableError, Port, check_alpha, check_contract, check_rgb, check_size
 from engines.models import ModelFiles
 
 if TYPE_CHECKING:
@@ -62,14 +63,14 @@ class OpenVinoEngine:
         try:
             core = openvino.Core()
             network = core.read_model(content, b"")
-            names = [next(iter(port.get_names()), "") for port in (*network.inputs, *network.outputs)]
-            if names == ["rgb", "alpha"]:
-                network.reshape([1, *size, 3])
-                request = core.compile_model(network, "CPU", config).create_infer_request()
+            check_contract(model.name, _ports(network.inputs), _ports(network.outputs), size)
+            network.reshape([1, *size, 3])
+            check_contract(model.name, _ports(network.inputs), _ports(network.outputs), size)
+            request = core.compile_model(network, "CPU", config).create_infer_request()
+        except EngineError:
+            raise
         except Exception as error:  # it raises RuntimeError and others
             raise EngineError(f"OpenVINO cannot load model {model.name!r} ({precision}): {_line(error)}") from error
-        if names != ["rgb", "alpha"]:
-            raise EngineError(f"model {model.name!r} has inputs and outputs {names}; expected ['rgb', 'alpha']")
         self._request: openvino.InferRequest | None = request
         version = openvino.__version__.split("-")[0]
         self._spec = EngineSpec(model.name, "openvino", precision, "cpu", threads, size, version, reason)
@@ -80,24 +81,36 @@ class OpenVinoEngine:
         return self._spec
 
     def infer(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """uint8 (N, H, W, 3) RGB to float32 (N, H/2, W/2) alpha; see `engines.base.Engine.infer`."""
+        """uint8 (N, H, W, 3) RGB to float32 (N, H/s, W/s) alpha; see `engines.base.Engine.infer`."""
         if self._request is None:
             raise EngineError("the engine is closed")
         check_rgb(rgb, self._spec.size)
-        height, width = self._spec.size
-        alpha = np.empty((len(rgb), height // 2, width // 2), np.float32)
+        parts: list[NDArray[np.float32]] = []
         try:
             for index in range(len(rgb)):
                 self._request.infer([rgb[index : index + 1]], share_inputs=True, share_outputs=True)
                 # The request owns its output and overwrites it next time.
-                alpha[index] = self._request.get_output_tensor().data[0]
+                parts.append(self._request.get_output_tensor().data.copy())
         except Exception as error:
             raise EngineError(f"OpenVINO failed: {_line(error)}") from error
-        return alpha
+        check_alpha(self._spec.model, parts[0].shape, self._spec.size)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def close(self) -> None:
         """Free the compiled model; safe to call twice."""
         self._request = None
+
+
+def _ports(nodes: Iterable[Any]) -> list[Port]:
+    """Inputs or outputs of a network."""
+    return [
+        Port(
+            next(iter(node.get_names()), ""),
+            node.get_element_type().to_dtype().name,
+            tuple(side.get_length() if side.is_static else None for side in node.get_partial_shape()),
+        )
+        for node in nodes
+    ]
 
 
 def _line(error: Exception) -> str:

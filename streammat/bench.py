@@ -24,6 +24,7 @@ from streammat.config import EncodeOptions, MattingOptions, VideoOptions
 from streammat.errors import InputError
 from streammat.frame import Frame, Matte
 from streammat.jobs import VideoJob, open_network
+from streammat.models.library import find_model
 from streammat.sinks.file import FileSink
 from streammat.sources.file import FileSource
 
@@ -63,13 +64,14 @@ def run(
     Args:
         clip: what is shown, scaled to each size; None draws a moving figure in front of a textured wall.
         sizes: (height, width).
-        matting: which engine, precision and network size.
+        matting: which model, engine, precision and network size.
         frames: frames per round.
         rounds: each round measures everything once, in turn, so that a drifting clock hits all alike.
         background: as ``--bg``.
 
     Raises:
-        InputError: the clip cannot be read.
+        UsageError: there is no such model.
+        InputError: the clip or the model cannot be read.
         EngineError: the network cannot run.
     """
     with tempfile.TemporaryDirectory(prefix="streammat-bench-") as folder:
@@ -84,7 +86,7 @@ def _measure(
     target = folder / f"out{size[0]}.mp4"
     write_clip(source, pictures(clip, size), size, frames)
     kept = _take(source, min(frames, 48))
-    engine = open_network(size, 0, matting)
+    engine = open_network(find_model(matting.model), size, 0, matting)
     rng = np.random.default_rng(0)
     rgb = rng.integers(0, 256, (1, *engine.spec.size, 3), dtype=np.uint8)
     for _ in range(5):
@@ -144,7 +146,7 @@ def _measure(
     ]
     spec = engine.spec
     engine.close()
-    described = {"backend": spec.backend, "version": spec.version, "precision": spec.precision, "size": spec.size, "threads": spec.threads}
+    described = {"model": spec.model, "backend": spec.backend, "version": spec.version, "precision": spec.precision, "size": spec.size, "threads": spec.threads}
     start_up = round(statistics.median(starts), 3)
     return SizeResult(size, frames, timings, round(statistics.median(ratios), 3), start_up, described)
 

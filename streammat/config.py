@@ -14,6 +14,8 @@ Quality = Literal["fast", "balanced", "best"]
 class MattingOptions:
     """How alpha is made."""
 
+    model: str = "lite"
+    """A shipped or imported model's name, an ``.onnx`` file, or weights: see ``streammat.models.library.find_model``."""
     engine: Literal["auto", "onnxruntime", "openvino"] = "auto"
     precision: Literal["auto", "fp32", "int8"] = "auto"
     quality: Quality = "balanced"

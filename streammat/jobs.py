@@ -13,12 +13,13 @@ import cv2
 
 from engines.auto import open_engine
 from engines.base import Engine, EngineError
-from streammat import models
+from engines.models import ModelFiles
 from streammat.backgrounds import Background, BackgroundSpec, open_background, parse_background
 from streammat.compositing import Compositor
 from streammat.config import AlphaType, CompositeOptions, EncodeOptions, MattingOptions, VideoOptions
 from streammat.errors import InputError, OutputError, StreammatError, UsageError
 from streammat.matting import Matting, network_size
+from streammat.models.library import find_model
 from streammat.pipeline import Pipeline
 from streammat.sinks import Content, Sink
 from streammat.sinks.codecs import STILLS, STILLS_WITH_ALPHA, can_carry_alpha, choose_codec, is_sequence
@@ -63,7 +64,8 @@ class VideoJob:
             undo.callback(reader.close)
             self.info = reader.info
             background = open_scene(spec, options.composite, reader.info, undo)
-            self.engine = open_network(reader.info.size, reader.info.rotation, options.matting)
+            model = find_model(options.matting.model)
+            self.engine = open_network(model, reader.info.size, reader.info.rotation, options.matting)
             undo.callback(self.engine.close)
             sinks: list[Sink] = []
             for path, content in self._contents(target, options, transparent):
@@ -148,6 +150,7 @@ class ImageJob:
         for output in self.outputs:
             check_still(output, "transparent" if self._transparent else "composite")
         self._spec = None if self._transparent else parse_background(composite.background or GREEN)
+        self._model = find_model(matting.model)
         if into_folder:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -193,7 +196,7 @@ class ImageJob:
         if self._engine is None or self._engine.spec.size != wanted:
             if self._engine is not None:
                 self._engine.close()
-            self._engine = open_network(size, 0, self._options)
+            self._engine = open_network(self._model, size, 0, self._options)
         return self._engine
 
 
@@ -215,11 +218,11 @@ def open_scene(
     return background
 
 
-def open_network(size: tuple[int, int], rotation: int, options: MattingOptions) -> Engine:
-    """The engine for frames of ``size`` (height, width), stored ``rotation`` quarter turns from upright."""
+def open_network(model: ModelFiles, size: tuple[int, int], rotation: int, options: MattingOptions) -> Engine:
+    """The engine that runs ``model`` for frames of ``size`` (height, width), stored ``rotation`` quarter turns from upright."""
     height, width = size if rotation % 2 == 0 else size[::-1]
     return open_engine(
-        models.shipped(),
+        model,
         options.engine,
         options.precision,
         network_size(height, width, options.quality),

@@ -132,12 +132,15 @@ def _clean(alpha: FloatPlane) -> FloatPlane:
 
 
 def _on_grid(alpha: FloatPlane, step: int, size: tuple[int, int], shape: tuple[int, ...]) -> FloatPlane:
-    """Alpha at the centres of cells of ``step`` pixels of a picture of ``size`` (height, width); cubic, cut to 0..1."""
+    """Alpha at the centres of cells of ``step`` pixels of a picture of ``size`` (height, width), cut to 0..1."""
     height, width = size
     if alpha.shape == shape:
         return alpha
     if (shape[0] * step, shape[1] * step) == size:
-        grid: FloatPlane = cv2.resize(alpha, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC).astype(np.float32, copy=False)
+        # Of a small frame the network may see, and give, more pixels than there are: those are averaged.
+        shrinks = alpha.shape[0] > shape[0] and alpha.shape[1] > shape[1]
+        method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+        grid: FloatPlane = cv2.resize(alpha, (shape[1], shape[0]), interpolation=method).astype(np.float32, copy=False)
     else:  # the last cells stick out of the picture, which a plain resize would squeeze in
         sx, sy = step * alpha.shape[1] / width, step * alpha.shape[0] / height
         inverse = np.array([[sx, 0, sx / 2 - 0.5], [0, sy, sy / 2 - 0.5]])

@@ -9,6 +9,7 @@ import click
 
 from streammat.cli.bench import bench
 from streammat.cli.image import image
+from streammat.cli.model import model
 from streammat.cli.video import video
 
 
@@ -18,5 +19,5 @@ def main() -> None:
     """Cut people and animals out of video and put them on another background."""
 
 
-for command in (video, image, bench):
+for command in (video, image, bench, model):
     main.add_command(command)

@@ -21,8 +21,8 @@ from streammat.errors import UsageError
 @matting_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 def bench(
-    clip: str | None, sizes: tuple[str, ...], frames: int, rounds: int, background: str, engine: Any, precision: Any,
-    quality: Any, threads: int, as_json: bool,
+    clip: str | None, sizes: tuple[str, ...], frames: int, rounds: int, background: str, model: str, engine: Any,
+    precision: Any, quality: Any, threads: int, as_json: bool,
 ) -> None:
     """Measure decoding, the network, encoding and the whole job in one run, on CLIP or a drawn scene.
 
@@ -34,7 +34,7 @@ def bench(
         from streammat.config import MattingOptions
 
         results = []
-        options = MattingOptions(engine, precision, quality, threads)
+        options = MattingOptions(model, engine, precision, quality, threads)
         for result in library.run(clip, wanted, options, frames=frames, rounds=rounds, background=background):
             results.append(asdict(result))
             if not as_json:
@@ -47,7 +47,7 @@ def _tell(result: Any) -> None:
     height, width = result.size
     described = result.engine
     network = f"{described['size'][1]}x{described['size'][0]}"
-    click.echo(f"{width}x{height}, {described['backend']} {described['version']} {described['precision']} at {network}, "
+    click.echo(f"{width}x{height}, {described['model']}, {described['backend']} {described['version']} {described['precision']} at {network}, "
                f"{described['threads']} threads, {result.frames} frames")
     for timing in result.timings:
         click.echo(f"  {timing.name:<11} {timing.cpu_ms:8.2f} CPU ms/frame {timing.fps:8.1f} fps")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import sys
@@ -25,8 +26,10 @@ _COMPOSITE = CompositeOptions()
 
 
 def matting_options(command: F) -> F:
-    """--engine, --precision, --quality, --threads."""
+    """--model, --engine, --precision, --quality, --threads."""
     for option in (
+        click.option("--model", default=_MATTING.model, show_default=True, metavar="NAME|FILE",
+                     help="What mattes: a name that `streammat model list` shows, weights (.pth, .safetensors) or an .onnx file."),
         click.option("--threads", type=click.IntRange(0, 256), default=_MATTING.threads, help="Threads of the network; 0: every core."),
         click.option("--quality", type=click.Choice(["fast", "balanced", "best"]), default=_MATTING.quality, show_default=True,
                      help="Size of the network's input; best is 5/13 of the frame, uncapped."),
@@ -65,11 +68,39 @@ def output_options(command: F) -> F:
     return command
 
 
+class _Notes(logging.Handler):
+    """What libraries log becomes a line on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(f"note: {' '.join(record.getMessage().split())}", err=True)
+
+
 @contextmanager
-def one_line_errors(as_json: bool = False) -> Iterator[None]:
-    """Turn every error that is meant into one line and an exit code; a bug keeps its traceback."""
+def notes(*, quiet: bool) -> Iterator[None]:
+    """Show what the packages log: warnings always, the rest unless ``quiet``."""
+    handler = _Notes(logging.WARNING if quiet else logging.INFO)
+    loggers = [logging.getLogger(name) for name in ("streammat", "engines")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(handler.level)
+        logger.addHandler(handler)
     try:
         yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
+            logger.removeHandler(handler)
+
+
+@contextmanager
+def one_line_errors(as_json: bool = False, *, quiet: bool = False) -> Iterator[None]:
+    """Turn every error that is meant into one line and an exit code; a bug keeps its traceback.
+
+    Notes of the packages are shown, too: see ``notes``.
+    """
+    try:
+        with notes(quiet=quiet):
+            yield
     except (StreammatError, EngineError) as error:
         message = " ".join(str(error).split())
         if as_json:

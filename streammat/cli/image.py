@@ -21,7 +21,7 @@ from streammat.config import CompositeOptions, MattingOptions
 @output_options
 def image(
     sources: tuple[str, ...], target: str, *, background: str | None, fit: Any, alpha: Any, no_decontaminate: bool,
-    engine: Any, precision: Any, quality: Any, threads: int, overwrite: bool, quiet: bool, as_json: bool,
+    model: str, engine: Any, precision: Any, quality: Any, threads: int, overwrite: bool, quiet: bool, as_json: bool,
 ) -> None:
     r"""Cut the subject out of pictures: OUT is a file, or a folder that gets <stem>.png for each IN.
 
@@ -29,7 +29,7 @@ def image(
     streammat image me.jpg me.png                    (transparent)
     streammat image *.jpg cut/ --bg white
     """
-    matting = MattingOptions(engine, precision, quality, threads)
+    matting = MattingOptions(model, engine, precision, quality, threads)
     composite = CompositeOptions(background, fit, not no_decontaminate, alpha)
     stopping = False
 
@@ -39,7 +39,7 @@ def image(
 
     done: list[str] = []
     errors: list[str] = []
-    with one_line_errors(as_json):
+    with one_line_errors(as_json, quiet=quiet):
         from streammat.jobs import ImageJob
 
         with Interrupt() as interrupt:

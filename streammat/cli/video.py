@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 def video(
     source: str, target: str, *, background: str | None, fit: Any, alpha: Any, no_decontaminate: bool, codec: str | None,
     crf: int | None, preset: str | None, matte: str | None, foreground: str | None, no_audio: bool, start: float,
-    duration: float | None, engine: Any, precision: Any, quality: Any, threads: int, overwrite: bool, quiet: bool,
-    as_json: bool,
+    duration: float | None, model: str, engine: Any, precision: Any, quality: Any, threads: int, overwrite: bool,
+    quiet: bool, as_json: bool,
 ) -> None:
     r"""Cut the subject out of the video IN and write OUT.
 
@@ -45,7 +45,7 @@ def video(
     streammat video in.mp4 out.mp4 --bg blur --matte alpha.mkv
     """
     options = VideoOptions(
-        matting=MattingOptions(engine, precision, quality, threads),
+        matting=MattingOptions(model, engine, precision, quality, threads),
         composite=CompositeOptions(background, fit, not no_decontaminate, alpha),
         encode=EncodeOptions(codec, crf, preset, not no_audio, overwrite),
         matte=matte,
@@ -53,7 +53,7 @@ def video(
         start=start,
         duration=duration,
     )
-    with one_line_errors(as_json):
+    with one_line_errors(as_json, quiet=quiet):
         from streammat.jobs import VideoJob
 
         with Interrupt() as interrupt:
@@ -95,5 +95,5 @@ def _tell(job: VideoJob, report: Report) -> None:
     stages = ", ".join(f"{name} {times['p50_ms']:.1f}/{times['p99_ms']:.1f}" for name, times in report.stages.items())
     click.echo(f"ms per frame, p50/p99: {stages}; slowest: {report.slowest}", err=True)
     height, width = spec.size
-    click.echo(f"engine: {spec.backend} {spec.version}, {spec.precision}, {width}x{height}, {spec.threads} threads ({spec.reason})", err=True)
+    click.echo(f"engine: {spec.model}, {spec.backend} {spec.version}, {spec.precision}, {width}x{height}, {spec.threads} threads ({spec.reason})", err=True)
     click.echo(f"wrote {', '.join(job.written()) or 'nothing'}", err=True)

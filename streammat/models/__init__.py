@@ -1,14 +1,20 @@
-"""Models that come with the package, with the cards that describe them."""
+"""Models that come with the package, with the cards that describe them; `streammat.models.library` has the user's own, too."""
 
 from __future__ import annotations
 
-import json
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from engines.base import EngineError
-from engines.models import ModelFiles
+from engines.models import ModelFiles, card_files, read_card
+
+_CURE = "reinstall the package"
+
+
+def shipped_names() -> list[str]:
+    """Ids of the shipped models, in order."""
+    return sorted(path.stem for path in _folder().glob("*.json"))
 
 
 def card(name: str = "lite") -> dict[str, Any]:
@@ -23,15 +29,10 @@ def card(name: str = "lite") -> dict[str, Any]:
     Raises:
         EngineError: no such model is shipped, or its card is damaged.
     """
-    path = _folder() / f"{name}.json"
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return read_card(_folder() / f"{name}.json", _CURE)
     except FileNotFoundError as error:
-        known = ", ".join(sorted(found.stem for found in _folder().glob("*.json"))) or "none"
-        raise EngineError(f"no shipped model is named {name!r}; shipped: {known}") from error
-    except (OSError, ValueError) as error:
-        raise EngineError(f"cannot read model card {path}: {error}; reinstall the package") from error
-    return content
+        raise EngineError(f"no shipped model is named {name!r}; shipped: {', '.join(shipped_names()) or 'none'}") from error
 
 
 def shipped(name: str = "lite") -> ModelFiles:
@@ -46,11 +47,7 @@ def shipped(name: str = "lite") -> ModelFiles:
     Raises:
         EngineError: no such model is shipped, or its card is damaged.
     """
-    entries = card(name)["files"]
-    onnx = {kind: entries[kind] for kind in ("fp32", "int8")}
-    paths = {kind: _folder() / entry["file"] for kind, entry in onnx.items()}
-    digests = {kind: entry["sha256"] for kind, entry in onnx.items()}
-    return ModelFiles(name, paths["fp32"], paths["int8"], digests)
+    return card_files(_folder() / f"{name}.json", card(name), _CURE)
 
 
 def _folder() -> Path:

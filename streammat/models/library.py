@@ -1,0 +1,247 @@
+"""Models by name or by file: those that come with the package, and those that the user imported.
+
+An imported model is a folder ``<name>/`` with ``<name>.fp32.onnx`` and its card ``<name>.json``, below `library_folder`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import Any
+
+from engines.base import EngineError
+from engines.models import ModelFiles, card_files, file_sha256, read_card
+from streammat.errors import InputError, UsageError
+from streammat.models import card as shipped_card
+from streammat.models import shipped, shipped_names
+
+logger = logging.getLogger(__name__)
+
+WEIGHTS = (".pth", ".safetensors")
+"""Files that are imported before they run."""
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9_-])?")
+_CURE = "remove it (streammat model remove) and import it again"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model that can be asked for by name."""
+
+    name: str
+    card: Mapping[str, Any] | None
+    """None where it cannot be read."""
+    imported: bool
+    """False: it came with the package."""
+    fault: str = ""
+    """What is wrong with the card."""
+
+
+def library_folder() -> Path:
+    """Where imported models lie: ``STREAMMAT_MODELS``, or the platform's place for a user's data."""
+    if chosen := os.environ.get("STREAMMAT_MODELS"):
+        return Path(chosen).expanduser()
+    if sys.platform == "darwin":
+        base = Path.home() / "Library" / "Application Support"
+    elif sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    else:
+        given = os.environ.get("XDG_DATA_HOME", "")
+        # The XDG specification has relative paths ignored.
+        base = Path(given) if os.path.isabs(given) else Path.home() / ".local" / "share"
+    return base / "streammat" / "models"
+
+
+def find_model(model: str) -> ModelFiles:
+    """The files of a model.
+
+    Args:
+        model: name of a shipped or an imported model; path of an ``.onnx`` file of the contract in `engines.base.Engine`; or
+            path of weights (`WEIGHTS`), which are imported on first use and found by their digest and name from then on.
+
+    Returns:
+        Files; engines verify the digests of all but a plain ``.onnx`` file.
+
+    Raises:
+        UsageError: there is no such name, or the file is of no kind that can be used.
+        InputError: the file is missing or cannot be read.
+        EngineError: the model or the weights are damaged or do not fit, or what an import needs is not installed.
+    """
+    path = Path(model).expanduser()
+    suffix = path.suffix.lower()
+    if suffix == ".onnx":
+        _check_file(path)
+        return ModelFiles(path.name, path, cure="check the path")
+    if suffix in WEIGHTS:
+        return _imported_weights(path)
+    if model in shipped_names():
+        return shipped(model)
+    if _NAME.fullmatch(model):
+        try:
+            return _imported(model)
+        except FileNotFoundError:
+            pass
+    if path.name != model or path.is_file():
+        raise UsageError(f"--model {model}: expected a name, or a file that ends in .onnx, {' or '.join(WEIGHTS)}")
+    known = ", ".join(entry.name for entry in list_models())
+    raise UsageError(f"no model is named {model!r}; known: {known}; `streammat model import` adds more")
+
+
+def list_models() -> list[Entry]:
+    """Shipped models, then imported ones by name; folders that hold no model are passed over."""
+    entries = [Entry(name, shipped_card(name), imported=False) for name in shipped_names()]
+    folder = library_folder()
+    try:
+        names = sorted(path.name for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir())
+    except FileNotFoundError:
+        names = []
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read ({error.strerror}); check STREAMMAT_MODELS") from error
+    for name in names:
+        try:
+            entries.append(Entry(name, _card(name), imported=True))
+        except FileNotFoundError:
+            continue
+        except EngineError as error:
+            entries.append(Entry(name, None, imported=True, fault=str(error)))
+    return entries
+
+
+def show_model(name: str) -> Mapping[str, Any]:
+    """The card of a model by name.
+
+    Raises:
+        UsageError: there is none of this name.
+        EngineError: its card is damaged.
+    """
+    if name in shipped_names():
+        return shipped_card(name)
+    _must_be_there(name)
+    return _card(name)
+
+
+def import_model(path: str, name: str | None = None, rosta: str | None = None, *, replace: bool = False) -> ModelFiles:
+    """Import weights under a name.
+
+    Args:
+        path: of the weights, one of `WEIGHTS`.
+        name: letters, digits, ``.``, ``_``, ``-``; None: the file's, without what a name cannot hold.
+        rosta: ``TT``, ``FT``, ``BT`` or ``RIM``; None: from the weights, between FT and BT from the file's name.
+        replace: a model of this name gives way.
+
+    Raises:
+        UsageError: the name cannot be used or is taken, or the file is of another kind.
+        InputError: the file is missing.
+        EngineError: see `find_model`.
+    """
+    source = Path(path).expanduser()
+    if source.suffix.lower() == ".onnx":
+        raise UsageError(f"{path}: needs no import; give it as it is: --model {path}")
+    if source.suffix.lower() not in WEIGHTS:
+        raise UsageError(f"{path}: expected weights that end in {' or '.join(WEIGHTS)}")
+    _check_file(source)
+    name = _clean(source.stem) if name is None else name
+    if not _NAME.fullmatch(name) or Path(name).suffix.lower() in (".onnx", *WEIGHTS):
+        raise UsageError(f"--name {name!r}: expected letters, digits, '.', '_' and '-', and no ending of a model file")
+    if name in shipped_names():
+        raise UsageError(f"--name {name}: is the name of a model that comes with the package; take another")
+    if (library_folder() / name).exists() and not replace:
+        raise UsageError(f"--name {name}: is there already; give --force to replace it")
+    return _import(source, name, rosta, replace=replace)
+
+
+def remove_model(name: str) -> None:
+    """Delete an imported model.
+
+    Raises:
+        UsageError: there is none of this name, or it comes with the package.
+        InputError: it cannot be deleted.
+    """
+    if name in shipped_names():
+        raise UsageError(f"{name}: comes with the package and cannot be removed")
+    _must_be_there(name)
+    folder = library_folder() / name
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be removed ({error.strerror}); check its permissions") from error
+
+
+def _imported_weights(path: Path) -> ModelFiles:
+    """The model made of weights, now or earlier.
+
+    The file's name counts beside its digest, because it is what tells FT from BT.
+    """
+    _check_file(path)
+    try:
+        digest = file_sha256(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    for entry in list_models():
+        if entry.imported and entry.card is not None:
+            source = entry.card.get("source", {})
+            if (source.get("sha256"), source.get("file")) == (digest, path.name):
+                return _imported(entry.name)
+    name = f"{_clean(path.stem)[:60]}-{digest[:12]}"
+    logger.info("importing %s as model %s; from now on it is taken from there", path, name)
+    try:
+        # What lies there under this name and was not found just now is damaged.
+        return _import(path, name, None, replace=(library_folder() / name).exists())
+    except EngineError:
+        try:  # another process may have been quicker
+            return _imported(name)
+        except FileNotFoundError:
+            pass
+        raise
+
+
+def _import(source: Path, name: str, rosta: str | None, *, replace: bool) -> ModelFiles:
+    try:
+        # By its name and late: the runtime knows nothing of torch, and only this one step needs it.
+        importing = import_module("engines.importing")
+    except ImportError as error:
+        missing = error.name or str(error)
+        raise EngineError(f"importing weights needs {missing}, which is not installed; pip install 'streammat[train]'") from error
+    try:
+        version = f"streammat {metadata.version('streammat')}"
+    except metadata.PackageNotFoundError:  # run from its source
+        version = "streammat"
+    files: ModelFiles = importing.import_checkpoint(source, name, library_folder(), rosta, created_by=version, replace=replace)
+    return files
+
+
+def _imported(name: str) -> ModelFiles:
+    """Files of an imported model; raises FileNotFoundError where there is none."""
+    return card_files(_card_path(name), _card(name), _CURE)
+
+
+def _card(name: str) -> dict[str, Any]:
+    return read_card(_card_path(name), _CURE)
+
+
+def _card_path(name: str) -> Path:
+    return library_folder() / name / f"{name}.json"
+
+
+def _must_be_there(name: str) -> None:
+    if not _NAME.fullmatch(name) or not _card_path(name).is_file():
+        known = ", ".join(entry.name for entry in list_models())
+        raise UsageError(f"no model is named {name!r}; known: {known}")
+
+
+def _check_file(path: Path) -> None:
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; expected a model file")
+    if not path.exists():
+        raise InputError(f"{path}: no such model file; check the path")
+
+
+def _clean(stem: str) -> str:
+    """A file's stem as a model's name."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("._-") or "model"
