@@ -85,7 +85,7 @@ def parity(network: GFM, files: ModelFiles, pictures: list[NDArray[np.uint8]]) -
     worst = dict.fromkeys(installed_backends(), 0.0)
     for rgb in pictures:
         with torch.no_grad():
-            expected = network(torch.from_numpy(rgb).permute(0, 3, 1, 2).float()).alpha[:, 0].numpy()
+            expected = network.predict(torch.from_numpy(rgb).permute(0, 3, 1, 2).float()).alpha[:, 0].numpy()
         for backend in worst:
             engine = open_engine(files, backend, "fp32", (rgb.shape[1], rgb.shape[2]))
             worst[backend] = max(worst[backend], float(np.abs(engine.infer(rgb) - expected).max()))
