@@ -69,7 +69,7 @@ def run_jobs(
             outcomes[index] = outcome
             progress.count(outcome.problem)
     except KeyboardInterrupt:
-        report(f"{what}: stopped after {len(outcomes)} of {len(jobs)}, which are kept")
+        report(f"{what}: stopped; {len(outcomes)} of {len(jobs)} are done and kept")
         raise
     except BrokenProcessPool as error:
         raise RunError(

@@ -1,0 +1,76 @@
+"""Work over many files: broken ones are named, whole files only, interruptions cost nothing that was done."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from train.errors import DataError, RunError
+from train.manifest import read_manifest, write_manifest
+from train.pool import Outcome, check_outcomes, run_jobs, write_picture
+from train.rssn import Steps
+
+
+def double(number: int) -> int:
+    if number == 3:
+        raise DataError("three is broken")
+    if number == 7:
+        raise KeyboardInterrupt
+    if number == 9:
+        os._exit(1)
+    return 2 * number
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_broken_files_do_not_stop_the_others(workers: int) -> None:
+    lines: list[str] = []
+    outcomes = run_jobs(double, [5, 3, 1], workers, lines.append, "doubling")
+    assert outcomes == [Outcome(5, 10), Outcome(3, None, "three is broken"), Outcome(1, 2)]
+    assert "doubling: three is broken" in lines
+    assert lines[-1].startswith("doubling: 3/3, 1 broken in ")
+    with pytest.raises(DataError, match="doubling: 1 of 3 could not be done"):
+        check_outcomes(outcomes, "doubling")
+    check_outcomes(outcomes[:1], "doubling")
+
+
+def test_an_interruption_says_how_far_it_came() -> None:
+    lines: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        run_jobs(double, [1, 2, 7, 4], 0, lines.append, "doubling")
+    assert lines == ["doubling: stopped; 2 of 4 are done and kept"]
+
+
+def test_a_worker_that_dies_is_an_error_of_one_line() -> None:
+    with pytest.raises(RunError, match="worker process died after .* of 2"):
+        run_jobs(double, [9, 9], 1, lambda _line: None, "doubling")
+
+
+def test_pictures_appear_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = np.random.default_rng(0).integers(0, 255, (5, 7, 3), np.uint8)
+    write_picture(tmp_path / "deep/a.png", picture)
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "deep/a.png"))[:, :, ::-1], picture)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(RunError, match=r"cannot write .*b\.png: No space left on device"):
+            write_picture(tmp_path / "deep/b.png", picture)
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["a.png"]
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="cannot write"):
+        write_picture(tmp_path / "file/c.png", picture)
+
+
+def test_manifests_come_back_and_strangers_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.csv"
+    rows = [Outcome("a, b", "1", 'said "no"'), Outcome("c\nd", "2", "")]
+    assert read_manifest(path, Outcome) == []
+    write_manifest(path, rows, Outcome)
+    assert read_manifest(path, Outcome) == rows
+    with pytest.raises(RunError, match="no manifest of this command .*expected columns denoise, kernel, noise"):
+        read_manifest(path, Steps)
+    path.write_bytes(b"")
+    with pytest.raises(RunError, match="no manifest"):
+        read_manifest(path, Outcome)
