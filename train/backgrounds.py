@@ -31,6 +31,8 @@ from train.pool import Report, check_outcomes, run_jobs, write_picture, write_wh
 MODEL = Path(engines.__file__).parent.parent / "streammat/models/lite.fp32.onnx"
 """The network that ships beside `engines`."""
 MANIFEST, KEPT_SHEET, REJECTED_SHEET = "manifest.csv", "kept.png", "rejected.png"
+UNREADABLE, SMALL, SUBJECT, DUPLICATE = "cannot be read", "too small", "subject covers", "duplicate of"
+"""How the reasons of rejections begin."""
 _MEASURED = ".measured"
 _SHAPES = ((288, 512), (384, 384), (512, 288))  # network inputs (height, width) for lying, square and standing pictures
 _SHEET_PICTURES = 49
@@ -154,18 +156,18 @@ def judge(measured: dict[str, Measured], broken: dict[str, str], options: Backgr
     Returns:
         Verdicts ordered by name.
     """
-    verdicts = [Verdict(name, "", "", "", f"cannot be read: {why}") for name, why in broken.items()]
+    verdicts = [Verdict(name, "", "", "", f"{UNREADABLE}: {why}") for name, why in broken.items()]
     kept: list[str] = []
     hashes = np.zeros(len(measured), np.uint64)
     for name, found in sorted(measured.items()):
         own = np.uint64(int(found.fingerprint, 16))
         distances = np.bitwise_count(hashes[: len(kept)] ^ own)
         if min(found.width, found.height) < options.min_side:
-            reason = f"too small: {found.width}x{found.height}"
+            reason = f"{SMALL}: {found.width}x{found.height}"
         elif found.subject > options.subject:
-            reason = f"subject covers {100 * found.subject:.1f} %"
+            reason = f"{SUBJECT} {100 * found.subject:.1f} %"
         elif kept and distances.min() <= options.distance:
-            reason = f"duplicate of {kept[int(distances.argmin())]} at distance {distances.min()}"
+            reason = f"{DUPLICATE} {kept[int(distances.argmin())]} at distance {distances.min()}"
         else:
             hashes[len(kept)] = own
             kept.append(name)
@@ -299,7 +301,7 @@ def _write_sheets(verdicts: Sequence[Verdict], pictures: dict[str, Path], out: P
     shown = [read_rgb(kept[index]) for index in spread(len(kept), _SHEET_PICTURES) if kept[index].exists()]
     if shown:
         write_picture(out / KEPT_SHEET, contact_sheet(grid(shown)))
-    rejected = sorted((v for v in verdicts if v.reason and not v.reason.startswith("cannot be read")), key=lambda v: v.reason)
+    rejected = [v for start in (SUBJECT, DUPLICATE, SMALL) for v in verdicts if v.reason.startswith(start)]
     sample = [rejected[index] for index in spread(len(rejected), _SHEET_PICTURES)]
     if sample:
         rows = grid([read_rgb(pictures[verdict.picture]) for verdict in sample])

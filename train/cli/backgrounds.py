@@ -25,14 +25,14 @@ def command(sources: tuple[Path, ...], out: Path, model: Path | None, workers: i
     """Build a set of backgrounds from the photographs in SOURCES, as BG-20k was made; continues where it stopped."""
     from collections import Counter
 
-    from train.backgrounds import MODEL, BackgroundOptions, build_backgrounds
+    from train.backgrounds import DUPLICATE, MODEL, SMALL, SUBJECT, UNREADABLE, BackgroundOptions, build_backgrounds
     from train.errors import DataError
 
     verdicts = build_backgrounds(sources, out, BackgroundOptions(**options), model or MODEL, workers, click.echo)
     kept = Counter(verdict.split for verdict in verdicts if verdict.split)
-    reasons = Counter(" ".join(verdict.reason.replace(":", "").split()[:2]) for verdict in verdicts if verdict.reason)
     click.echo(f"kept {kept.total()} of {len(verdicts)}: {kept['train']} in train/, {kept['testval']} in testval/")
-    for reason, count in reasons.most_common():
-        click.echo(f"rejected {count}: {reason}")
+    for start in (UNREADABLE, SMALL, SUBJECT, DUPLICATE):
+        count = sum(verdict.reason.startswith(start) for verdict in verdicts)
+        click.echo(f"rejected {count}: {start} ..." if start in (SUBJECT, DUPLICATE) else f"rejected {count}: {start}")
     if not kept:
         raise DataError(f"no picture was kept; {out / 'manifest.csv'} has the reason for each")
