@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from typing import Any, Protocol
 
 import numpy as np
@@ -82,7 +83,15 @@ def load_batches(samples: Samples, config: TrainConfig, first: int, group: Group
         # A fork of a process that has threads, as torch's has, can hang for ever.
         multiprocessing_context="spawn" if config.workers else None,
     )
-    for batch in loader:
+    # Ctrl-C reaches every process of a terminal: the training process alone answers it, and ends the workers. They inherit
+    # the block, so that it holds from their first instruction on; one that comes meanwhile is delivered here afterwards.
+    resource_tracker.ensure_running()  # starting it later would lift the block
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        batches = iter(loader)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    for batch in batches:
         if isinstance(batch, TrainError):
             raise batch
         yield batch
@@ -131,7 +140,5 @@ def _collate(samples: Sequence[Sample | TrainError]) -> Batch | TrainError:
 def _start_worker(_index: int) -> None:
     import cv2
 
-    # Ctrl-C reaches every process of a terminal: the training process alone answers it, and ends the workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(3)
     cv2.setNumThreads(1)
