@@ -30,6 +30,7 @@ LEVELS = 5
 """Of the Laplacian pyramid."""
 TRANSITION = 1
 """Class of the transition area in the glance of TT."""
+PAPER_WEIGHTS = LossConfig()
 _EPSILON = 1e-6
 
 
@@ -148,7 +149,7 @@ def gfm_loss(
     alpha: Tensor,
     classes: Mapping[str, Tensor],
     contrast: Tensor,
-    config: LossConfig = LossConfig(),
+    config: LossConfig = PAPER_WEIGHTS,
 ) -> LossParts:
     """All terms of one batch, Equation 8.
 

@@ -79,6 +79,18 @@ def open_samples(preset: Preset, config: TrainConfig, pictures: Pictures | None,
     return samples, [Pair(subject.image, subject.alpha) for subject in samples.held]
 
 
+def remark(pictures: Pictures | None) -> str | None:
+    """What a user should know of the pictures before a long run, in a line."""
+    if not isinstance(pictures, FolderPictures):
+        return None
+    bare = sum(entry.foreground is None or entry.background is None for entry in pictures.entries)
+    if not bare:
+        return None
+    return (
+        f"{bare} pictures have no foreground and background: no composition loss for them (`python -m train layers` makes both)"
+    )
+
+
 def rssn_of(track: Track) -> Rssn:
     """Probabilities of RSSN's steps: the paper's for those of the track, 0 for the others."""
 

@@ -35,6 +35,7 @@ def test_plain_folder_of_pictures(tmp_path: Path) -> None:
     result = call(*arguments, "--epochs", 2)
     assert result.exit_code == 0, result.output
     assert "folder: lite FT, 3 pictures, 3 steps, encoder from random weights" in result.output
+    assert "3 pictures have no foreground and background: no composition loss" in result.output
     assert f"wrote {out / 'lite_ft.safetensors'}" in result.output
     assert load_network(out / "lite_ft.safetensors").rosta == "FT"
     assert (out / "samples/step_000002.png").exists()
@@ -53,6 +54,7 @@ def test_preset_of_the_paper(tmp_path: Path) -> None:
     result = call(*preset, *SMALL, "--steps", 1)
     assert result.exit_code == 0, result.output
     assert "am2k-comp-rssn-r34-tt: r34 TT, 10 pictures, 1 steps" in result.output
+    assert "no composition loss" not in result.output
     assert load_network(tmp_path / "out/r34_tt.safetensors").network == "r34"
 
 

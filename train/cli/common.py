@@ -75,11 +75,13 @@ def run_training(
     Returns:
         The weights' file; None in a process of a distributed run that does not lead.
     """
+    from safetensors import SafetensorError
+
     from engines.checkpoint import save_network
     from train.interrupt import Stopped
     from train.loop import train
     from train.presets import configure
-    from train.tracks import open_pictures, open_samples
+    from train.tracks import open_pictures, open_samples, remark
 
     pictures = open_pictures(preset, folders, denoise_now=denoise_now)
     config = configure(preset, len(pictures) if pictures is not None else None, **options)
@@ -89,6 +91,8 @@ def run_training(
         many = f"{len(pictures)} pictures, " if pictures is not None else ""
         start = f"encoder from {imagenet.name}" if imagenet is not None else "encoder from random weights (--imagenet)"
         progress.line(f"{preset.name}: {config.network} {config.rosta}, {many}{config.steps} steps, {start}")
+        if said := remark(pictures):
+            progress.line(said)
     try:
         network = train(config, samples, out, progress, imagenet, held)
     except Stopped as stopped:
@@ -102,8 +106,8 @@ def run_training(
     path = out / weights_name(config)
     try:
         save_network(network, path)
-    except OSError as error:
-        raise RunError(f"cannot write weights {path}: {error.strerror}; free space and give the same command") from error
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"cannot write weights {path}: {error}; free space and give the same command") from error
     progress.line(f"wrote {path}")
     return path
 

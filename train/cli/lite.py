@@ -15,8 +15,8 @@ from train.presets import find_preset
 @click.command()
 @click.option("--data", type=DATA, required=True)
 @click.option("--out", type=FOLDER, required=True, help="Everything goes here; a second call continues.")
-@click.option("--steps", default=TrainConfig.steps)
-@click.option("--minutes", type=float, default=None, help="As in train.")
+@click.option("--steps", type=click.IntRange(min=1), default=TrainConfig.steps)
+@click.option("--minutes", type=click.FloatRange(0, min_open=True), default=None, help="As in train.")
 @click.option("--version", default="1", help="Recorded in the card.")
 def command(data: Path, out: Path, steps: int, minutes: float | None, version: str) -> None:
     """The whole recipe of the shipped network: mattes, training, export, int8, scores, card."""

@@ -37,7 +37,12 @@ def _list_presets(context: click.Context, _parameter: click.Parameter, wanted: b
 @click.option("--epochs", type=POSITIVE, default=None, help="Passes over the data.")
 @click.option("--batch", type=click.IntRange(min=2), default=None, help="Samples of a step, over all processes.")
 @click.option("--crop", type=click.IntRange(min=32), default=None, help="Side of the samples, a multiple of 32.")
-@click.option("--minutes", type=float, default=None, help="End the schedule after this long, if steps do not end it first.")
+@click.option(
+    "--minutes",
+    type=click.FloatRange(0, min_open=True),
+    default=None,
+    help="End the schedule after this long, if steps do not end it first.",
+)
 @click.option("--device", default=None, help="auto, cpu, cuda, cuda:<index>.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), default=None)
 @click.option("--checkpointing/--no-checkpointing", default=None, help="Less memory for more time.")
