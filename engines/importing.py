@@ -6,8 +6,8 @@ The only module of the runtime's side that needs torch and onnx; whoever needs i
 from __future__ import annotations
 
 import json
+import secrets
 import shutil
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -46,12 +46,15 @@ def import_checkpoint(
         raise EngineError(f"model folder {target} is there already; remove it, or replace it (--force)")
     model = load_checkpoint(path, rosta)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".importing-", dir=folder, ignore_cleanup_errors=True) as temporary:
-            made = Path(temporary) / name
-            made.mkdir()
+        # Named before it is made, so that no interrupt falls between the two.
+        temporary = folder / f".importing-{secrets.token_hex(6)}"
+        try:
+            made = temporary / name
+            made.mkdir(parents=True)
             _fill(made, model, path, created_by)
             _publish(made, target, replace=replace)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
         raise EngineError(f"cannot write model folder {target}: {error.strerror or error}") from error
     card = target / f"{name}.json"
@@ -97,7 +100,6 @@ def _publish(made: Path, target: Path, *, replace: bool) -> None:
     except OSError as error:
         if aside.exists():
             aside.rename(target)
-        if target.exists():
+        elif target.exists():
             raise EngineError(f"model folder {target} has appeared meanwhile; remove it, or replace it (--force)") from error
         raise
-    shutil.rmtree(aside, ignore_errors=True)

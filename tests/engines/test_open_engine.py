@@ -7,7 +7,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
 from engines import auto
 from engines.auto import default_threads, installed_backends, open_engine
@@ -62,6 +65,44 @@ def test_unusable_files(backend: str, tmp_path: Path) -> None:
         open_engine(ModelFiles("lite", tmp_path / "missing.onnx"), backend, "fp32", SIZE)
     with pytest.raises(EngineError, match="damaged"):
         open_engine(ModelFiles("lite", truncated, sha256=shipped().sha256), backend, "fp32", SIZE)
+
+
+@pytest.mark.parametrize("backend", installed_backends())
+@pytest.mark.parametrize("stride", [2, 4])
+def test_alpha_of_a_size_that_only_running_tells(backend: str, stride: int, tmp_path: Path) -> None:
+    """A file that leaves its output's shape free is found out by its first picture, at the latest."""
+    path = tmp_path / "free.onnx"
+    sliced = helper.make_node("Slice", ["grey", "zero", "sides", "axes", "steps"], ["alpha"])
+    nodes = [
+        helper.make_node("Cast", ["rgb"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMax", ["float"], ["grey"], axes=[3], keepdims=0),
+        sliced,
+    ]
+    constants = [
+        helper.make_tensor(name, TensorProto.INT64, [2], values)
+        for name, values in (("zero", [0, 0]), ("sides", [9999, 9999]), ("axes", [1, 2]), ("steps", [stride, stride]))
+    ]
+    given = helper.make_tensor_value_info("rgb", TensorProto.UINT8, ["n", "h", "w", 3])
+    alpha = helper.make_tensor_value_info("alpha", TensorProto.FLOAT, ["n", "x", "y"])
+    onnx.save(
+        helper.make_model(
+            helper.make_graph(nodes, "free", [given], [alpha], constants), opset_imports=[helper.make_opsetid("", 17)], ir_version=8
+        ),
+        path,
+    )
+
+    def first() -> tuple[int, ...]:
+        opened = open_engine(ModelFiles("free", path), backend, "fp32", SIZE)
+        try:
+            return opened.infer(np.zeros((2, *SIZE, 3), np.uint8)).shape
+        finally:
+            opened.close()
+
+    if stride == 2:
+        assert first() == (2, SIZE[0] // 2, SIZE[1] // 2)
+        return
+    with pytest.raises(EngineError, match="model 'free'.* expected"):
+        first()
 
 
 @pytest.mark.parametrize("size", [(90, 160), (0, 96), (-32, 96)])

@@ -12,12 +12,28 @@ from train.cli.common import DATA, FILE, FOLDER, check_parity
 @click.command()
 @click.argument("weights", type=FILE)
 @click.option("--out", type=FOLDER, required=True, help="Receives the files.")
-@click.option("--data", type=DATA, required=True)
-@click.option("--cache", type=FOLDER, required=True, help="Mattes, for calibration.")
-def command(weights: Path, out: Path, data: Path, cache: Path) -> None:
-    """Write the fp32 and int8 ONNX files of WEIGHTS and check that every backend agrees with torch."""
-    from engines.checkpoint import load_network
-    from train.recipe import export_model
+@click.option("--data", type=DATA, help="As for train; with --cache, for an int8 file too.")
+@click.option("--cache", type=FOLDER, help="Mattes; int8 is calibrated on what they make.")
+def command(weights: Path, out: Path, data: Path | None, cache: Path | None) -> None:
+    """Write the ONNX file of WEIGHTS, published or trained, and check that it agrees with torch.
 
-    files = export_model(load_network(weights), out, data, cache)
-    check_parity(out, files, data, cache)
+    With --data and --cache as the project's own recipe does it: half-precision weights, fp32 and int8, on every backend.
+    """
+    if (data is None) != (cache is None):
+        raise click.UsageError("--data and --cache go together: int8 is calibrated on both")
+    from engines.checkpoint import load_checkpoint
+
+    network = load_checkpoint(weights)
+    if data is not None and cache is not None:
+        from train.recipe import export_model
+
+        check_parity(out, export_model(network, out, data, cache), data, cache)
+        return
+    from engines.export import export_onnx, measure_parity
+    from engines.models import ModelFiles
+
+    out.mkdir(parents=True, exist_ok=True)
+    files = ModelFiles(weights.stem, out / f"{weights.stem}.fp32.onnx")
+    export_onnx(network, files.fp32)
+    parity = measure_parity(network, files)
+    click.echo(f"{files.fp32}: alpha differs from torch by {parity.largest:.1e} at most, {parity.mean:.1e} on average")
