@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -137,7 +138,8 @@ def _each(work: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -> I
     others = multiprocessing.active_children()
     pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=spawn, initializer=_start_worker)
     try:
-        futures = {pool.submit(_guarded, work, job): index for index, job in enumerate(jobs)}
+        with _no_interrupts():
+            futures = {pool.submit(_guarded, work, job): index for index, job in enumerate(jobs)}
         for future in as_completed(futures):
             yield futures[future], future.result()
     except BaseException:
@@ -155,6 +157,19 @@ def _guarded(work: Callable[[Job], Result], job: Job) -> Outcome[Job, Result]:
         return Outcome(job, work(job))
     except DataError as error:
         return Outcome(job, None, str(error))
+
+
+@contextmanager
+def _no_interrupts() -> Iterator[None]:
+    """Hold Ctrl-C back while workers start, which inherit that; one that is still importing would print a traceback."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start_worker() -> None:
