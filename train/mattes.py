@@ -51,10 +51,6 @@ PLAIN_SET = MatteSet("", 0.020, 0.020)
 """A folder of ``img/`` and ``mask/`` about which nothing is known."""
 
 
-class NoPicturesError(DataError, FileNotFoundError):
-    """There is nothing to derive mattes from; a `FileNotFoundError` too, for callers that know only that."""
-
-
 @dataclass(frozen=True)
 class MatteJob:
     """One picture and its mask."""
@@ -190,12 +186,12 @@ def make_mattes(
         What became of each pair that was to be done.
 
     Raises:
-        NoPicturesError: ``data`` holds no training set.
+        DataError: ``data`` holds no training set.
         RunError: a file cannot be written, or a worker died.
     """
     jobs = _list_jobs(data, cache, long_side, plain)
     if not jobs:
-        raise NoPicturesError(f"no training pictures in {data}; expected train/<set>/img and mask, or img and mask, in it")
+        raise DataError(f"no training pictures in {data}; expected train/<set>/img and mask, or img and mask, in it")
     missing = [job for job in jobs if not job.target("img").exists()]
     # Sets are mixed, so that an early look at the cache shows all of them.
     missing.sort(key=lambda job: job.image.stem[::-1])

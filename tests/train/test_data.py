@@ -29,7 +29,7 @@ def test_mattes_stay_near_their_masks(data: Path, cache: Path) -> None:
 
 
 def test_mattes_need_pictures(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="no training pictures"):
+    with pytest.raises(DataError, match="no training pictures"):
         prepare_mattes(tmp_path, tmp_path / "cache", 1)
     with pytest.raises(DataError, match="train mattes"):
         list_subjects(tmp_path / "none", CONFIG)
