@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -66,11 +67,14 @@ def save_state(path: Path, state: State, config: TrainConfig) -> None:
             os.fsync(file.fileno())
         os.replace(partial, path)
     except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
+        # torch's own error of a failed write does not say why it failed.
+        full = isinstance(error, RuntimeError) and shutil.disk_usage(path.parent).free < _needed(content)
+        reason = "No space left on device" if full else _reason(error)
         with suppress(OSError):
             partial.unlink()
         kept = f"the one before, {path}, is kept" if path.exists() else "none was written before"
         raise RunError(
-            f"cannot write checkpoint {partial}: {_reason(error)}; {kept}; free space and give the same command"
+            f"cannot write checkpoint {partial}: {reason}; {kept}; free space and give the same command"
         ) from error
 
 
@@ -108,6 +112,14 @@ def load_state(path: Path, state: State, config: TrainConfig) -> None:
     except (RuntimeError, ValueError, KeyError) as error:
         raise RunError(f"checkpoint {path} does not fit the network ({_reason(error)}); {cure}") from error
     state.step, state.elapsed, state.window = content["step"], content["elapsed"], content["window"]
+
+
+def _needed(content: Any) -> int:
+    """Bytes of all tensors within nested dictionaries and lists: what a file of them takes at least."""
+    if isinstance(content, torch.Tensor):
+        return content.numel() * content.element_size()
+    inner = content.values() if isinstance(content, dict) else content if isinstance(content, (list, tuple)) else ()
+    return sum(_needed(value) for value in inner)
 
 
 def _plain(value: Any) -> Any:

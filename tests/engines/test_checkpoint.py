@@ -17,6 +17,8 @@ from engines.base import EngineError
 from engines.checkpoint import load_checkpoint, load_imagenet, load_network, save_network
 from engines.gfm import GFM, Ablation
 
+torch.set_num_threads(1)  # tiny tensors gain nothing from more, and on busy machines threads wait for each other
+
 FACTS = Path(os.environ.get("STREAMMAT_GFM", Path(__file__).resolve().parents[3] / "shared" / "gfm"))
 KEYS = FACTS / "published_checkpoint_keys.json"
 needs_facts = pytest.mark.skipif(not KEYS.exists(), reason="the published checkpoints' keys are not here; set STREAMMAT_GFM")

@@ -22,6 +22,7 @@ from engines.importing import import_checkpoint
 from engines.models import ModelFiles
 from engines.quantize import float_nodes, quantize_onnx
 
+torch.set_num_threads(1)  # tiny tensors gain nothing from more, and on busy machines threads wait for each other
 
 def pictures(count: int, size: tuple[int, int]) -> Iterator[np.ndarray]:
     rng = np.random.default_rng(5)

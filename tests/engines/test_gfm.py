@@ -14,6 +14,8 @@ from engines.decoders import adaptive_pool
 from engines.gfm import CLASSES, GFM, NETWORKS, ROSTAS, Ablation, fuse
 from train.complexity import measure_complexity
 
+torch.set_num_threads(1)  # tiny tensors gain nothing from more, and on busy machines threads wait for each other
+
 DATA = Path(os.environ.get("STREAMMAT_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
 IMAGENET = DATA / "weights" / "mobilenetv2_bn_imagenet_features.npz"
 

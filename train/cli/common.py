@@ -12,15 +12,28 @@ import click
 
 from engines.models import ModelFiles
 from train.config import TrainConfig
-from train.errors import RunError
+from train.errors import DataError, RunError
 
 if TYPE_CHECKING:
     from train.presets import Preset
     from train.tracks import Folders
 
-DATA = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+class _Existing(click.Path):
+    """A path that has to be there; if it is not, one line says so instead of a page on usage."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            name = param.opts[0] if param is not None and param.opts else "path"
+            raise DataError(f"{name}: {error.message} Give one that can be read") from error
+
+
+DATA = _Existing(exists=True, file_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+FILE = _Existing(exists=True, dir_okay=False, path_type=Path)
 IMAGENET = "weights/mobilenetv2_bn_imagenet_features.npz"
 """Where the data folder of the ``lite`` recipe has the weights of its encoder."""
 _SECONDS_BETWEEN_LINES = 30.0
