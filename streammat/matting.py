@@ -12,6 +12,7 @@ from engines.base import Engine
 from streammat.config import Quality
 from streammat.frame import Frame, Matte, swscale_matrix
 from streammat.refine import Refiner
+from streammat.temporal import TemporalFilter
 
 # Single-pass test of the GFM paper (Li et al. 2022, section 5): the network sees the frame scaled by 5/13.
 _SCALE = Fraction(5, 13)
@@ -50,10 +51,12 @@ class Matting:
 
     Args:
         engine: its ``spec.size`` is the upright frame's ``network_size``.
+        stable: takes flicker out of successive alphas; None leaves each frame to itself.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, stable: TemporalFilter | None = None) -> None:
         self.engine = engine
+        self._stable = stable
         self._scaler = VideoReformatter()
         self._converter = VideoReformatter()
         self._refine = Refiner()
@@ -85,4 +88,6 @@ class Matting:
         )
         rgb = np.ascontiguousarray(np.rot90(small.to_ndarray(), frame.rotation), np.uint8)
         alpha = self.engine.infer(rgb[None])[0]
+        if self._stable is not None:
+            alpha = self._stable(alpha, rgb, frame.pts * frame.time_base)
         return np.ascontiguousarray(np.rot90(alpha, -frame.rotation))
