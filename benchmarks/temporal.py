@@ -2,9 +2,8 @@
 
 Each clip is drawn at 640x360 and 30 frames a second, encoded with x264, decoded, and run through the network once; then the
 same alphas are measured as they are (off) and filtered (on). ``dtSSD`` (Erofeev et al. 2015) is given times 100 and ``MAD``
-times 1000, both at the network's output size. ``flicker`` is the mean change of alpha from frame to frame, times 1000,
-where a clip stands still: where truth and picture hardly change, within reach of the subject's edge (clips without truth: of
-anything soft). ``lag`` is, in frames, the delay of the truth that the matte fits best; negative is ahead.
+times 1000, both at the network's output size. ``flicker`` is the RMS change of alpha from frame to frame, times 1000, where
+nothing moves within reach of the subject's edge: by the truth, or, for clips without, by the picture. ``lag`` is, in frames, the delay of the truth that the matte fits best; negative is ahead.
 
     python benchmarks/temporal.py                                    # the example's person, seven kinds of clip
     python benchmarks/temporal.py --subject cut.png --room room.jpg   # another person, RGBA, in another room
@@ -214,26 +213,24 @@ def dtssd(alphas: Floats, truth: Floats) -> float:
 
 
 def flicker(alphas: Floats, still: NDArray[np.bool_]) -> float:
-    """Mean change of alpha from frame to frame over ``still``, (T - 1, h, w); nan where nothing is."""
-    return float(np.abs(np.diff(alphas, axis=0))[still].mean()) if still.any() else math.nan
+    """RMS change of alpha from frame to frame over ``still``, (T - 1, h, w); nan where nothing is."""
+    return float(np.sqrt(np.square(np.diff(alphas, axis=0))[still].mean())) if still.any() else math.nan
 
 
 def still_parts(recorder: Recorder, truth: Floats | None) -> NDArray[np.bool_]:
-    """Where picture and truth hardly change from frame to frame, near the edge of the subject; (T - 1, h, w)."""
+    """Where nothing moves from frame to frame near the edge of the subject, (T - 1, h, w): by the truth, else by the picture."""
     alphas = np.stack([alpha for alpha, _, _ in recorder.seen])
     height, width = alphas.shape[1:]
-    smooth = [
-        cv2.GaussianBlur(cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32), (0, 0), 2.0)
-        for _, rgb, _ in recorder.seen
-    ]
     window = np.ones((9, 9), np.uint8)
+    if truth is None:
+        smalls = (cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA) for _, rgb, _ in recorder.seen)
+        shown, most = [cv2.GaussianBlur(small.astype(np.float32), (0, 0), 2.0) for small in smalls], 2.5
+    else:
+        shown, most = list(truth[..., None]), 0.01
     parts = []
     for index in range(len(alphas) - 1):
-        change = np.abs(smooth[index + 1] - smooth[index]).max(2)
-        quiet = cv2.dilate(change, window) < 2.5
-        if truth is not None:
-            quiet &= cv2.dilate(np.abs(truth[index + 1] - truth[index]), window) < 0.01
-        edge = truth[index] if truth is not None else np.median(alphas[max(0, index - 7) : index + 8], 0)
+        quiet = cv2.dilate(np.abs(shown[index + 1] - shown[index]).max(2), window) < most
+        edge = np.median(alphas[max(0, index - 7) : index + 8], 0) if truth is None else truth[index]
         near = cv2.dilate(((edge > 0.05) & (edge < 0.95)).astype(np.uint8), np.ones((13, 13), np.uint8)) > 0
         parts.append(quiet & near)
     return np.stack(parts)

@@ -20,6 +20,8 @@ class MattingOptions:
     """Network size: see ``matting.network_size``."""
     threads: int = 0
     """Threads of the network; 0 takes every core this process may use."""
+    stable: bool = False
+    """Average flicker away where the picture stands still: see ``temporal``."""
 
 
 @dataclass(frozen=True)
