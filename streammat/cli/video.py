@@ -47,7 +47,7 @@ def video(
     streammat video in.mp4 out.mp4 --bg blur --matte alpha.mkv
     """
     options = VideoOptions(
-        matting=MattingOptions(engine, precision, quality, threads, stable),
+        matting=MattingOptions(engine, precision, quality, threads, stable=stable),
         composite=CompositeOptions(background, fit, not no_decontaminate, alpha),
         encode=EncodeOptions(codec, crf, preset, not no_audio, overwrite),
         matte=matte,
