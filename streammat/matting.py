@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from engines.base import Engine
+from engines.base import Engine, EngineError
 from streammat.config import Quality
 from streammat.frame import Frame, Matte, swscale_matrix
 from streammat.refine import Refiner
@@ -65,7 +65,7 @@ class Matting:
         """The matte of ``frame``, at its size and in its orientation.
 
         Raises:
-            EngineError: the network failed.
+            EngineError: the network failed, or its result holds what is no number.
         """
         return self._refine(self.infer(frame), frame)
 
@@ -88,6 +88,9 @@ class Matting:
         )
         rgb = np.ascontiguousarray(np.rot90(small.to_ndarray(), frame.rotation), np.uint8)
         alpha = self.engine.infer(rgb[None])[0]
+        if not np.isfinite(alpha).all():
+            # What is no number would be cut to any alpha, and show the room.
+            raise EngineError("the network's alpha holds values that are no numbers; try --engine onnxruntime --precision fp32")
         if self._stable is not None:
             alpha = self._stable(alpha, rgb, frame.pts * frame.time_base)
         return np.ascontiguousarray(np.rot90(alpha, -frame.rotation))

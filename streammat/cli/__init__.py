@@ -10,6 +10,7 @@ import click
 from streammat.cli.bench import bench
 from streammat.cli.image import image
 from streammat.cli.video import video
+from streammat.cli.webcam import webcam
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -18,5 +19,5 @@ def main() -> None:
     """Cut people and animals out of video and put them on another background."""
 
 
-for command in (video, image, bench):
+for command in (video, image, bench, webcam):
     main.add_command(command)
