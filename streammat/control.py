@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import socket
+import stat
 import sys
 import threading
 import time
@@ -289,6 +290,9 @@ def _make_way(path: str) -> None:
     """
     if not os.path.lexists(path):
         return
+    # Connecting to an ordinary file is refused, too, and that one is not ours to remove.
+    if not stat.S_ISSOCK(os.lstat(path).st_mode):
+        raise UsageError(f"--control {path}: is there already and is no socket; give another path")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:
             probe.connect(path)
@@ -296,5 +300,5 @@ def _make_way(path: str) -> None:
             os.unlink(path)
             return
         except OSError as error:
-            raise UsageError(f"--control {path}: is there already and is no socket; give another path") from error
+            raise UsageError(f"--control {path}: cannot be opened ({error.strerror}); give another path") from error
     raise UsageError(f"--control {path}: another run listens there; give another path")

@@ -76,7 +76,7 @@ class CameraSource:
         with _silent():
             if opener is None:
                 self._check()
-            self._capture = self._open(camera, opener or cv2.VideoCapture)
+            self._capture = self._open(camera, opener or _opencv)
             try:
                 self._ask(size, fps)
                 first = self._first()
@@ -237,6 +237,10 @@ def resolve(text: str) -> int | str:
             return device.path
     known = ", ".join(f"{device.name} ({device.path})" for device in cameras) or "no camera at all"
     raise InputError(f"camera {text!r}: neither a file nor a camera's name; found: {known}")
+
+
+def _opencv(camera: int | str, backend: int) -> Capture:
+    return cv2.VideoCapture(camera, backend) if isinstance(camera, int) else cv2.VideoCapture(camera, backend)
 
 
 def _camera_yuv(raw: NDArray[Any], name: str) -> av.VideoFrame:
