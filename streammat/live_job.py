@@ -92,6 +92,11 @@ class LiveJob:
         self._good_at, self._patience = time.monotonic(), _REPAIR_SECONDS
 
     @property
+    def outputs(self) -> list[str]:
+        """The outputs' names, without the keys of streams."""
+        return [outlet.name for outlet in self._outlets]
+
+    @property
     def engine(self) -> dict[str, Any]:
         """The spec of the engine at work."""
         return asdict(self._matting.spec)

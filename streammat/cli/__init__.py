@@ -8,6 +8,8 @@ from __future__ import annotations
 import click
 
 from streammat.cli.bench import bench
+from streammat.cli.devices import devices
+from streammat.cli.doctor import doctor
 from streammat.cli.image import image
 from streammat.cli.video import video
 from streammat.cli.webcam import webcam
@@ -19,5 +21,5 @@ def main() -> None:
     """Cut people and animals out of video and put them on another background."""
 
 
-for command in (video, image, bench, webcam):
+for command in (video, image, bench, webcam, devices, doctor):
     main.add_command(command)

@@ -162,8 +162,8 @@ class _Teller:
 def _started(job: LiveJob, teller: _Teller) -> None:
     height, width = job.info.size
     rate = float(job.info.rate)
-    teller.tell("started", camera=job.camera, size=[width, height], fps=rate, engine=job.engine, outputs=list(job.options.outputs))
-    teller.say(f"camera {job.camera}: {width}x{height} at {rate:g} fps, to {', '.join(job.options.outputs)}")
+    teller.tell("started", camera=job.camera, size=[width, height], fps=rate, engine=job.engine, outputs=job.outputs)
+    teller.say(f"camera {job.camera}: {width}x{height} at {rate:g} fps, to {', '.join(job.outputs)}")
 
 
 def _ended(job: LiveJob, report: LiveReport, teller: _Teller) -> None:

@@ -12,7 +12,7 @@ from streammat.sinks.codecs import container_of, is_sequence
 from streammat.sinks.file import FileSink
 from streammat.sinks.null import NullSink
 from streammat.sinks.outlet import Outlet
-from streammat.sinks.stream import StreamSink, is_stream
+from streammat.sinks.stream import StreamSink, is_stream, public
 from streammat.sources import StreamInfo
 from streammat.sources.capture import Clock
 
@@ -63,7 +63,7 @@ def open_output(
         tell("output-failed", name=name, message=" ".join(str(error).split()))
 
     sink, capacity = _open(text, info, options, key, tell)
-    return Outlet(text, sink, clock, capacity=capacity, failed=failed)
+    return Outlet(public(text) if is_stream(text) else text, sink, clock, capacity=capacity, failed=failed)
 
 
 def _open(text: str, info: StreamInfo, options: LiveOptions, key: Callable[[str], None], tell: Tell) -> tuple[Sink, int]:

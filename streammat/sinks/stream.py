@@ -67,7 +67,7 @@ class StreamSink:
             self._connection = self._connect(0)
         except (av.FFmpegError, OSError, ValueError) as error:
             raise OutputError(
-                f"{_public(url)}: cannot be reached ({reason(error)}); check the address, and that the server runs"
+                f"{public(url)}: cannot be reached ({reason(error)}); check the address, and that the server runs"
             ) from error
 
     def write(self, frame: Frame, matte: Matte) -> None:
@@ -99,7 +99,7 @@ class StreamSink:
                 self._send(connection, packet)
             connection.container.close()
         if self.skipped:
-            self.notes.append(f"{_public(self._url)}: {self.skipped} pictures were left out while the server was away")
+            self.notes.append(f"{public(self._url)}: {self.skipped} pictures were left out while the server was away")
 
     def abort(self) -> None:
         """As ``close``."""
@@ -142,7 +142,7 @@ class StreamSink:
                 self._back_off()
             else:
                 self._tries = 0
-                self._tell("stream-back", name=_public(self._url))
+                self._tell("stream-back", name=public(self._url))
         elif self._connection is not None and self._fresh:
             self._connection.start, self._fresh = pts, False
         return self._connection
@@ -161,7 +161,7 @@ class StreamSink:
             with suppress(av.FFmpegError, OSError):  # it is gone anyway
                 connection.container.close()
         pause = self._back_off()
-        self._tell("stream-lost", name=_public(self._url), message=f"{reason(error)}; trying again in {pause:g} s")
+        self._tell("stream-lost", name=public(self._url), message=f"{reason(error)}; trying again in {pause:g} s")
 
     def _back_off(self) -> float:
         pause = _PAUSES[min(self._tries, len(_PAUSES) - 1)]
@@ -178,11 +178,11 @@ def is_stream(text: str) -> bool:
 def _format_of(url: str) -> str:
     scheme = url.partition("://")[0].lower()
     if scheme not in _FORMATS:
-        raise UsageError(f"--to {_public(url)}: cannot stream to {scheme}://; expected {', '.join(f'{name}://' for name in _FORMATS)}")
+        raise UsageError(f"--to {public(url)}: cannot stream to {scheme}://; expected {', '.join(f'{name}://' for name in _FORMATS)}")
     return _FORMATS[scheme]
 
 
-def _public(url: str) -> str:
+def public(url: str) -> str:
     """The address without its last part, which is a secret key with most services."""
     head, slash, tail = url.rpartition("/")
     return f"{head}/…" if slash and tail and head.count("/") > 2 else url
