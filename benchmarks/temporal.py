@@ -1,3 +1,4 @@
+# ruff: noqa: INP001 - scripts are no package
 """What ``--stable`` does to mattes: flicker, error and lag on clips with known alpha, through the shipped network.
 
 Each clip is drawn at 640x360 and 30 frames a second, encoded with x264, decoded, and run through the network once; then the
@@ -23,6 +24,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -144,8 +146,8 @@ class Scene:
         elbow = np.array((SIZE[1] * 0.66, SIZE[0] * 0.86))
         hand = elbow + 165.0 * np.array((math.sin(angle), -math.cos(angle)))
         big = np.zeros((SIZE[0] * scale, SIZE[1] * scale), np.uint8)
-        points = [tuple(int(v * scale) for v in point) for point in (elbow + (-50, 60), elbow, hand)]
-        for a, b in zip(points, points[1:], strict=False):
+        points = [tuple(int(v * scale) for v in point) for point in (elbow + np.array((-50, 60)), elbow, hand)]
+        for a, b in pairwise(points):
             cv2.line(big, a, b, 255, 38 * scale, cv2.LINE_AA)
         return cv2.resize(big, SIZE[::-1], interpolation=cv2.INTER_AREA).astype(np.float32) / 255
 
@@ -157,6 +159,7 @@ class Recorder:
         self.seen: list[tuple[Floats, NDArray[np.uint8], Fraction]] = []
 
     def __call__(self, alpha: Floats, rgb: NDArray[np.uint8], at: Fraction) -> Floats:
+        """Keep what a filter would be given."""
         self.seen.append((alpha.copy(), rgb.copy(), at))
         return alpha
 

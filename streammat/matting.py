@@ -12,7 +12,7 @@ from engines.base import Engine, EngineError
 from streammat.config import Quality
 from streammat.frame import Frame, Matte, swscale_matrix
 from streammat.refine import Refiner
-from streammat.temporal import TemporalFilter
+from streammat.temporal import AlphaFilter
 
 # Single-pass test of the GFM paper (Li et al. 2022, section 5): the network sees the frame scaled by 5/13.
 _SCALE = Fraction(5, 13)
@@ -51,10 +51,10 @@ class Matting:
 
     Args:
         engine: its ``spec.size`` is the upright frame's ``network_size``.
-        stable: takes flicker out of successive alphas; None leaves each frame to itself.
+        stable: filters successive alphas of upright frames, as ``TemporalFilter`` does; None leaves each frame to itself.
     """
 
-    def __init__(self, engine: Engine, stable: TemporalFilter | None = None) -> None:
+    def __init__(self, engine: Engine, stable: AlphaFilter | None = None) -> None:
         self.engine = engine
         self._stable = stable
         self._scaler = VideoReformatter()
