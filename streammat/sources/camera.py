@@ -240,7 +240,7 @@ def resolve(text: str) -> int | str:
 
 
 def _opencv(camera: int | str, backend: int) -> Capture:
-    return cv2.VideoCapture(camera, backend)  # type: ignore[arg-type]  # its stubs know no union
+    return cv2.VideoCapture(camera, backend)
 
 
 def _camera_yuv(raw: NDArray[Any], name: str) -> av.VideoFrame:
