@@ -95,7 +95,7 @@ class Live:
         for thread in threads:
             thread.start()
         try:
-            while threads[-1].is_alive():
+            while threads[-1].is_alive() and not self._stopping.is_set():
                 # In slices: signal handlers run in this thread, between them.
                 threads[-1].join(every)
                 supervise()
@@ -214,14 +214,18 @@ class Live:
 
     def _end(self, threads: Sequence[threading.Thread]) -> None:
         """Wait for everybody, but not for ever: a driver may hang in a call that nothing can end."""
-        threads[0].join(_PATIENCE)
-        if threads[0].is_alive():
+        capture, matte, composite = threads
+        capture.join(_PATIENCE)
+        if capture.is_alive():
             self._notes.append("the camera does not answer and was left as it is")
             self._frames.end()
         else:
             self._source.close()
-        for thread in threads[1:]:
-            thread.join()
+        matte.join(_PATIENCE)
+        if matte.is_alive():
+            self._notes.append("the network does not answer and was left as it is")
+            self._mattes.end()
+        composite.join()
         for outlet in self._outlets:
             outlet.end()
         for outlet in self._outlets:

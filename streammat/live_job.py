@@ -68,6 +68,7 @@ class LiveJob:
             self._matting = LiveMatting(engine, self._made)
             undo.callback(self._matting.close)
             self._holder = RateHolder(levels(options, engine.spec, self.info.size))
+            self._matting_at_work = self._holder.level.matting
             self.showing = Showing(self.info, self.clock, self._scenes.current, self._trouble)
             self.showing.mirror = options.mirror
             self.keys = Keys(self, lambda line: tell("said", message=line))
@@ -87,7 +88,7 @@ class LiveJob:
             undo.pop_all()
         self._opening: threading.Thread | None = None
         self._next_status = self._next_reload = 0.0
-        self._composed_before, self._looked_at = 0, time.monotonic()
+        self._composed_before, self._looked_at, self._fps = 0, 0.0, 0.0
         self._composed_seen = self._faults_then = 0
         self._good_at, self._patience = time.monotonic(), _REPAIR_SECONDS
 
@@ -157,13 +158,11 @@ class LiveJob:
 
     def status(self) -> dict[str, Any]:
         """What is going on right now."""
-        now = time.monotonic()
         progress = self.live.progress()
-        fps = (progress.composed - self._composed_before) / max(1e-3, now - self._looked_at)
         latency = self._outlets[0].latency.recent()
         height, width = self._matting.spec.size
         return {
-            "fps": round(fps, 1), "latency_p50_ms": latency.p50_ms, "latency_p99_ms": latency.p99_ms,
+            "fps": self._fps, "latency_p50_ms": latency.p50_ms, "latency_p99_ms": latency.p99_ms,
             "captured": progress.captured, "composed": progress.composed, "dropped": progress.dropped, "faults": progress.faults,
             "outputs_dropped": {outlet.name: outlet.dropped for outlet in self._outlets},
             "engine": self._matting.spec.backend, "precision": self._matting.spec.precision, "network": [width, height],
@@ -185,6 +184,7 @@ class LiveJob:
                 self._tell("reloaded", name=name)
         progress = self.live.progress()
         if now >= self._next_status:
+            self._fps = round((progress.composed - self._composed_before) / (now - self._looked_at), 1)
             self._tell("status", **self.status())
             self._next_status = now + _STATUS_SECONDS
             self._composed_before, self._looked_at = progress.composed, now
@@ -202,7 +202,10 @@ class LiveJob:
         self._scenes.decontaminate(level.decontaminate)
         with self._lock:
             self.showing.scene = self._scenes.current
-        self._exchange(level.matting)
+        if level.matting == self._matting_at_work:
+            self._holder.restart()
+        else:
+            self._exchange(level.matting)
 
     def _exchange(self, matting: MattingOptions) -> None:
         """Open another network beside the one at work, which goes on meanwhile, and put it in its place."""
@@ -212,6 +215,7 @@ class LiveJob:
         def body() -> None:
             try:
                 self._matting.exchange(open_network(self.info.size, 0, matting))
+                self._matting_at_work = matting
             except EngineError as error:
                 self._trouble(error)
             self._holder.restart()

@@ -235,3 +235,30 @@ def test_a_mirror_turns_the_subject_and_not_the_background(tmp_path: Path) -> No
     composites = [next(shown.frame for shown in run.shown if shown.kind == "composite") for run in (plain, mirrored)]
     where = outside()
     assert np.array_equal(*(frame.planes[0][where] for frame in composites))
+
+
+def test_a_camera_that_hangs_for_ever_holds_up_neither_the_card_nor_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver may block in a call that nothing can end; the run ends all the same, and says so."""
+    monkeypatch.setattr("streammat.live._PATIENCE", 0.2)
+    released = threading.Event()
+
+    def hang(run: Run) -> None:
+        frames = iter(run.camera)
+
+        class Hanging:
+            name, notes, info = "hanging", [], run.camera.info
+            stop = close = staticmethod(lambda: None)
+
+            def __iter__(self) -> Any:
+                for _ in range(10):
+                    yield next(frames)
+                threading.Timer(0.8, run.live.stop).start()
+                released.wait(20)
+
+        run.live._source = Hanging()  # type: ignore[assignment]
+
+    run = Run(tmp_path, [("frames", 50)], prepare=hang)
+    released.set()
+    assert any("does not answer" in note for note in run.report.notes)
+    assert {"composite", "background"} <= run.kinds
+    assert_room_unseen(run)

@@ -141,18 +141,18 @@ class FakeWindows:
         self.visible = 1.0
         self.pressed = [-1, ord("n"), -1]
 
-    def namedWindow(self, title: str, flags: int) -> None: ...
+    def namedWindow(self, title: str, flags: int) -> None: ...  # noqa: N802
 
-    def getWindowProperty(self, title: str, what: int) -> float:
+    def getWindowProperty(self, title: str, what: int) -> float:  # noqa: N802
         return self.visible
 
     def imshow(self, title: str, picture: Any) -> None:
         self.shown.append(picture)
 
-    def waitKey(self, milliseconds: int) -> int:
+    def waitKey(self, milliseconds: int) -> int:  # noqa: N802
         return self.pressed.pop(0)
 
-    def destroyAllWindows(self) -> None:
+    def destroyAllWindows(self) -> None:  # noqa: N802
         self.visible = 0.0
 
 

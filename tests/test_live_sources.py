@@ -36,7 +36,7 @@ class FakeCapture:
         self.released = False
         self.torn = 0
 
-    def isOpened(self) -> bool:
+    def isOpened(self) -> bool:  # noqa: N802
         return self.opens
 
     def set(self, prop: int, value: float) -> bool:

@@ -325,3 +325,38 @@ def test_a_recording_that_is_there_already_is_kept(tmp_path: Path, clip: Path) -
     webcam(clip, "--to", tmp_path / "rec.mkv").refused(2, "already")
     webcam(clip, "--to", clip, "-y").refused(2, "source and target")
     assert (tmp_path / "rec.mkv").read_text() == "mine"
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Options from a file
+
+
+def test_the_effective_options_make_a_file_that_gives_the_same(tmp_path: Path) -> None:
+    file = tmp_path / "me.toml"
+    given = ("--bg", 'a "b".jpg', "--bg", "blur:30", "--to", "null", "--size", "640x480", "--mirror", "--no-stable", "--fps", "12.5")
+    first = call("config", *given).ok().out
+    file.write_text(first)
+    assert call("config", "--config", file).ok().out == first
+    changed = call("config", "--config", file, "--fps", "24", "--bg", "white").ok().out
+    assert [line for line in changed.splitlines() if line not in first.splitlines()] == ['bg = ["white"]', "fps = 24.0"]
+
+
+def test_a_run_with_a_file(tmp_path: Path, clip: Path) -> None:
+    file = tmp_path / "me.toml"
+    file.write_text(f'camera = "{clip}"\nto = "null"\nengine = "onnxruntime"\nquality = "fast"\njson = true\n')
+    told = events(call("webcam", "--config", file).ok().out)
+    assert told[0]["outputs"] == ["null"]
+    assert told[0]["engine"]["backend"] == "onnxruntime"
+
+
+@pytest.mark.parametrize(("text", "words"), [
+    ("background = 'green'", ["unknown option 'background'", "bg"]), ("fps = 'fast'", ["fast"]), ("fps = 1000", ["1000"]),
+    ("loop = 'yes'", ["true or false"]), ("[bg]\na = 1", ["one value"]), ("camera = [1, 2]", ["one value"]), ("bg = ", ["TOML"]), ("quality = 'so-so'", ["so-so"]),
+])
+def test_files_that_mean_nothing(tmp_path: Path, text: str, words: list[str]) -> None:
+    file = tmp_path / "me.toml"
+    file.write_text(text)
+    done = call("webcam", "--config", file)
+    assert done.code == 2
+    assert all(word in done.err for word in words), done.err
+    assert call("webcam", "--config", tmp_path / "missing.toml").code == 2

@@ -8,6 +8,7 @@ from __future__ import annotations
 import click
 
 from streammat.cli.bench import bench
+from streammat.cli.config import config
 from streammat.cli.devices import devices
 from streammat.cli.doctor import doctor
 from streammat.cli.image import image
@@ -21,5 +22,5 @@ def main() -> None:
     """Cut people and animals out of video and put them on another background."""
 
 
-for command in (video, image, bench, webcam, devices, doctor):
+for command in (video, image, bench, webcam, devices, doctor, config):
     main.add_command(command)

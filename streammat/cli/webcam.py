@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, Self
 import click
 
 from streammat.cli.common import Interrupt, matting_options, one_line_errors
+from streammat.cli.options import config_file
 from streammat.config import CompositeOptions, LiveOptions, MattingOptions
 from streammat.errors import UsageError
 
@@ -24,6 +25,7 @@ _LIVE = LiveOptions()
 
 
 @click.command()
+@config_file
 @click.option("--bg", "backgrounds", multiple=True, metavar="WHAT", default=_LIVE.backgrounds, show_default=True,
               help="A picture, a clip, blur[:0..100] or a colour (green, #00b140, r,g,b). Give several to switch between them.")
 @click.option("--camera", metavar="WHAT", default=_LIVE.camera, show_default=True,
