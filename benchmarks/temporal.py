@@ -4,9 +4,10 @@
 Each clip is drawn at 640x360 and 30 frames a second, encoded with x264, decoded, and run through the network once; then the
 same alphas are measured as they are (off) and filtered (on). ``dtSSD`` (Erofeev et al. 2015) is given times 100 and ``MAD``
 times 1000, both at the network's output size. ``flicker`` is the RMS change of alpha from frame to frame, times 1000, where
-nothing moves within reach of the subject's edge: by the truth, or, for clips without, by the picture. ``lag`` is, in frames, the delay of the truth that the matte fits best; negative is ahead.
+nothing moves within reach of the subject's edge: by the truth, or, for clips without, by the picture. ``lag`` is, in frames,
+the delay of the truth that the matte fits best; negative is ahead.
 
-    python benchmarks/temporal.py                                    # the example's person, seven kinds of clip
+    python benchmarks/temporal.py                                    # the example's person, every kind of clip
     python benchmarks/temporal.py --subject cut.png --room room.jpg   # another person, RGBA, in another room
     python benchmarks/temporal.py webcam1.mkv webcam2.mkv             # clips without truth: flicker alone
     python benchmarks/temporal.py --show frames.png                   # also frames to look at: truth, off, on
@@ -24,7 +25,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,8 @@ from streammat.matting import Matting, network_size
 from streammat.sources.file import FileSource
 from streammat.temporal import TemporalFilter
 
-Floats = NDArray[np.float32]
+Floats = NDArray[Any]
+"""float32."""
 SIZE, RATE, FRAMES = (360, 640), 30, 60
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 Pose = tuple[float, float, float, float]
@@ -56,8 +57,6 @@ class Kind:
     light: Callable[[float], float] = lambda _: 1.0
     shake: Callable[[float], tuple[float, float]] = lambda _: (0.0, 0.0)
     """Movement of the whole picture, pixels."""
-    arm: Callable[[float], float] | None = None
-    """Angle of a raised arm, radians from upright; None: no arm."""
     shot: Callable[[float], int] = lambda _: 0
     """Number of the shot: odd ones are mirrored, in another light."""
     noise: float = 3.0
@@ -87,7 +86,7 @@ KINDS = (
     Kind("slow", _sway(16.0, 0.25)),
     Kind("fast", _sway(110.0, 0.75)),
     Kind("fast, dim", _sway(110.0, 0.75), light=lambda _: 0.25, noise=6.0),
-    Kind("waving", _still, arm=lambda t: 0.5 + 0.55 * math.sin(2 * math.pi * 1.5 * t)),
+    Kind("waving", lambda t: (0.0, 0.0, 0.22 * math.sin(2 * math.pi * 1.2 * t), 1.0)),
     Kind("hand-held", _still, shake=_hand),
     Kind("cuts", _still, shot=lambda t: math.floor(t * RATE / 15 + 1e-6)),
 )
@@ -107,24 +106,18 @@ class Scene:
 
     def alpha(self, kind: Kind, t: float) -> Floats:
         """The truth at ``t`` seconds, (360, 640)."""
-        mask = self._warp(self._alpha, kind, t, cv2.BORDER_CONSTANT)
-        if kind.arm is not None:
-            mask = np.maximum(mask, self._arm(kind, t))
-        return np.clip(mask, 0.0, 1.0)
+        return np.clip(self._warp(self._alpha, kind, t, cv2.BORDER_CONSTANT), 0.0, 1.0)
 
     def picture(self, kind: Kind, t: float, random: np.random.Generator) -> NDArray[np.uint8]:
         """The frame at ``t`` seconds, (360, 640, 3) RGB."""
         alpha = self.alpha(kind, t)[..., None]
         person = self._warp(self._person, kind, t, cv2.BORDER_REPLICATE)
-        if kind.arm is not None:
-            sleeve = self._arm(kind, t)[..., None]
-            person = person * (1 - sleeve) + np.array((0.78, 0.36, 0.16), np.float32) * sleeve
         room = self._room[:, ::-1] * 0.7 if kind.shot(t) % 2 else self._room
         dx, dy = kind.shake(t)
         room = cv2.warpAffine(np.ascontiguousarray(room), np.array([[1, 0, dx], [0, 1, dy]]), SIZE[::-1], borderMode=cv2.BORDER_REFLECT)
         shot = (alpha * person + (1 - alpha) * room) * kind.light(t) * 255
         grey = random.normal(0, kind.noise, (*SIZE, 1)) + random.normal(0, kind.noise / 3, (*SIZE, 3))
-        return np.clip(np.rint(shot + grey), 0, 255).astype(np.uint8)
+        return np.asarray(np.clip(np.rint(shot + grey), 0, 255), np.uint8)
 
     def _warp(self, plane: Floats, kind: Kind, t: float, border: int) -> Floats:
         height, width = plane.shape[:2]
@@ -138,18 +131,6 @@ class Scene:
         turned = np.array([[c * flip, -s, 0.0], [s * flip, c, 0.0]])
         turned[:, 2] = np.array(target) - turned[:, :2] @ np.array([width / 2, height])
         return np.asarray(cv2.warpAffine(plane, turned, SIZE[::-1], flags=cv2.INTER_AREA, borderMode=border), np.float32)
-
-    @staticmethod
-    def _arm(kind: Kind, t: float) -> Floats:
-        assert kind.arm is not None
-        angle, scale = kind.arm(t), 4
-        elbow = np.array((SIZE[1] * 0.66, SIZE[0] * 0.86))
-        hand = elbow + 165.0 * np.array((math.sin(angle), -math.cos(angle)))
-        big = np.zeros((SIZE[0] * scale, SIZE[1] * scale), np.uint8)
-        points = [tuple(int(v * scale) for v in point) for point in (elbow + np.array((-50, 60)), elbow, hand)]
-        for a, b in pairwise(points):
-            cv2.line(big, a, b, 255, 38 * scale, cv2.LINE_AA)
-        return cv2.resize(big, SIZE[::-1], interpolation=cv2.INTER_AREA).astype(np.float32) / 255
 
 
 class Recorder:
@@ -284,7 +265,7 @@ def line(name: str, off: list[float], on: list[float]) -> str:
 def example_scene() -> Scene:
     """The person and the room of the example clip."""
     sys.path.insert(0, str(EXAMPLES))
-    import make_example
+    import make_example  # type: ignore[import-not-found]
     from skimage import data
 
     portrait = data.astronaut().astype(np.float32) / 255
@@ -298,10 +279,10 @@ def scene_of(subject: str, room: str) -> Scene:
     picture = read(Path(subject), cv2.IMREAD_UNCHANGED)
     if picture.ndim != 3 or picture.shape[2] != 4:
         raise SystemExit(f"{subject}: has no alpha; expected an RGBA picture")
-    behind = read(Path(room), cv2.IMREAD_COLOR)[..., ::-1].astype(np.float32) / 255
-    scale = max(SIZE[0] / behind.shape[0], SIZE[1] / behind.shape[1])
-    behind = cv2.resize(behind, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    behind = cv2.resize(behind[: SIZE[0], : SIZE[1]], SIZE[::-1])
+    shown = read(Path(room), cv2.IMREAD_COLOR)[..., ::-1].astype(np.float32) / 255
+    scale = max(SIZE[0] / shown.shape[0], SIZE[1] / shown.shape[1])
+    scaled = cv2.resize(shown, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    behind = cv2.resize(scaled[: SIZE[0], : SIZE[1]], SIZE[::-1])
     person = np.ascontiguousarray(picture[..., 2::-1], np.float32) / 255
     return Scene(person, picture[..., 3].astype(np.float32) / 255, np.asarray(behind, np.float32))
 

@@ -177,7 +177,7 @@ class TemporalFilter:
         age += step
         np.minimum(age, np.float32(MEMORY), out=age)
         weight = np.divide(step, age, out=scratch)
-        # At weights below 1 the average never leaves the range of its frames, and at 1 it is the frame.
+        # The average of equals is exactly that value: what is added then is 0.
         target *= weight
         self._alpha += target
         np.clip(self._alpha, 0.0, 1.0, out=self._alpha)
