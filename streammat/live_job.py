@@ -30,6 +30,7 @@ from streammat.temporal import TemporalFilter
 
 _STATUS_SECONDS = 1.0
 _RELOAD_SECONDS = 1.0
+_TOLD_SECONDS = 5.0
 # The network is opened anew after nothing but faults, so many at least, for so many seconds.
 _REPAIR_FAULTS, _REPAIR_SECONDS, _LONGEST_PATIENCE = 3, 2.0, 60.0
 
@@ -192,7 +193,9 @@ class LiveJob:
         opening = self._opening is not None and self._opening.is_alive()
         if not (self.options.fixed or self.showing.paused or opening):
             busy = max(self.live.busy_ms().values())
-            if self._holder.update(now, progress.captured, progress.composed, busy, float(self.info.rate)):
+            # Frames that failed say nothing about speed.
+            worked_on = progress.captured - progress.faults
+            if self._holder.update(now, worked_on, progress.composed, busy, float(self.info.rate)):
                 self._work_at_level()
 
     def _work_at_level(self) -> None:
@@ -250,12 +253,15 @@ class LiveJob:
         self.live.trouble(error)
 
     def _heard(self, event: str, **details: Any) -> None:
-        """Hand events on; the same fault thirty times a second is told once in five seconds."""
-        key = f"{event} {details.get('message', '')}"
+        """Hand events on; the same fault thirty times a second is told now and then only."""
+        key = str(details.get("message"))
         now = time.monotonic()
-        if event == "fault" and now - self._told.get(key, -10.0) < 5.0:
-            return
-        self._told[key] = now
+        if event == "fault":
+            if now - self._told.get(key, -10.0) < _TOLD_SECONDS:
+                return
+            if len(self._told) > 100:
+                self._told.clear()
+            self._told[key] = now
         self._tell(event, **details)
 
 

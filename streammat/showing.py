@@ -33,10 +33,12 @@ class Shown:
     frame: Frame
     """Its own memory; ``image`` has the frame's time."""
     kind: Kind
+    captured: int
+    """When it was captured, or made up, in ticks of ``TIME_BASE``; the frame's own time may be pushed on a little."""
 
     @property
     def live(self) -> bool:
-        """It was captured at its ``pts``; the others are made up at that time."""
+        """It comes from the camera; the others are made up."""
         return self.kind in ("composite", "pass-through")
 
 
@@ -100,7 +102,7 @@ class Showing:
         (picture,) = self.scene.compositor(frame, matte)
         picture.pts = self._stamp(picture.image, frame.pts)
         self._good, self._good_at = picture, self._clock.age(0)
-        return Shown(picture, "composite")
+        return Shown(picture, "composite", frame.pts)
 
     def _instead(self) -> Shown:
         now = self._now()
@@ -127,7 +129,7 @@ class Showing:
         for copy, plane in zip(copies, planes, strict=True):
             copy[:] = plane
         stamp = self._stamp(image, pts)
-        return Shown(replace(self._template, image=image, planes=copies, pts=stamp), kind)
+        return Shown(replace(self._template, image=image, planes=copies, pts=stamp), kind, pts)
 
     def _stamp(self, image: av.VideoFrame, pts: int) -> int:
         """Give a picture its time; times always grow, also where a late composite follows a made-up picture."""

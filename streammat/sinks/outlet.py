@@ -80,7 +80,7 @@ class Outlet:
             for shown in self._pictures:
                 self._sink.write(shown.frame, self._matte(shown))
                 if shown.live:
-                    self.latency.add(self._clock.age(shown.frame.pts))
+                    self.latency.add(self._clock.age(shown.captured))
         except Exception as error:  # noqa: BLE001 - kept, and told; the other outputs go on
             self._fail(error)
         finally:

@@ -28,7 +28,11 @@ def open_live_source(options: LiveOptions, clock: Clock, *, shape: tuple[int, in
     if size is not None and (min(size) < 64 or any(side % 2 for side in size)):
         raise UsageError(f"--size {size[1]}x{size[0]}: expected even sides of at least 64, such as 1280x720")
     if is_url(options.camera):
-        return StreamSource(options.camera, clock, size=shape or size)
+        stream = StreamSource(options.camera, clock, size=shape or size)
+        if not stream.finite:
+            return stream
+        stream.close()
+        return PlaybackSource(options.camera, clock, size=shape or size, loop=options.loop)
     if not options.camera.startswith("/dev/") and Path(options.camera).exists():
         return PlaybackSource(options.camera, clock, size=shape or size, loop=options.loop)
     if options.loop:

@@ -24,7 +24,7 @@ class PlaybackSource:
     """A video file that stands in for a camera.
 
     Args:
-        path: the file.
+        path: the file, or the URL of one.
         clock: the run's; playing starts with the first frame that is taken.
         size: (height, width) to scale to; None keeps the file's own.
         loop: begin again at the end, without end.
@@ -112,9 +112,9 @@ class StreamSource:
         self._clock = clock
         self._stopping = threading.Event()
         self._shaper = Shaper(size)
-        options = {"fflags": "nobuffer"}
-        if url.startswith("rtsp"):
-            options["rtsp_transport"] = "tcp"  # UDP loses packets, and a lost packet smears until the next keyframe
+        # UDP loses packets, and a lost packet smears until the next keyframe. Not nobuffer: it throws away what was read
+        # while looking at the stream, its first keyframe included; the channels drop what is old anyway.
+        options = {"rtsp_transport": "tcp"} if url.startswith("rtsp") else {}
         try:
             self._container = av.open(url, options=options, timeout=(self._OPEN_SECONDS, self._READ_SECONDS))
         except (av.FFmpegError, OSError, ValueError) as error:
@@ -135,6 +135,8 @@ class StreamSource:
         except BaseException:
             self._container.close()
             raise
+        self.finite = bool(self._container.duration)
+        """It has a length: a file on a server rather than a live stream."""
         self._aspect = self._stream.sample_aspect_ratio or Fraction(1)
         self._first: Frame | None = self._shaper(first, clock.ticks(), self._aspect)
         rate = self._stream.average_rate or self._stream.guessed_rate or Fraction(30)
