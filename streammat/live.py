@@ -28,7 +28,8 @@ Tell = Callable[..., None]
 """``tell(event, **details)``: something that a user or a program should know; called from any thread."""
 
 _LONGEST_SEARCH = 5.0  # seconds between two looks for a camera that is gone
-_PATIENCE = 5.0  # seconds to wait for an output or a camera that does not end
+_PATIENCE = 5.0  # seconds to wait for a camera or a network that does not answer
+_CLOSING = 60.0  # seconds that an output may take to finish: hours of MP4 get their index then
 
 
 @dataclass(frozen=True)
@@ -229,5 +230,5 @@ class Live:
         for outlet in self._outlets:
             outlet.end()
         for outlet in self._outlets:
-            if not outlet.join(2 * _PATIENCE):
+            if not outlet.join(_CLOSING):
                 self._notes.append(f"{outlet.name}: does not end and was left as it is")
