@@ -1,4 +1,4 @@
-"""``streammat webcam`` as a process: files as cameras, real recordings, a real RTMP server, signals and the control interface."""
+"""``streammat webcam`` as a process: files as cameras, real recordings, signals and the control interface."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import json
 import signal
 import socket
 import subprocess
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -214,71 +212,6 @@ def test_a_picture_that_changes_is_read_again(tmp_path: Path, clip: Path) -> Non
     assert seen[0] > 0.99
     assert seen[-1] < 0.01
     assert sorted(seen, reverse=True) == seen
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# A live stream
-
-
-class Server:
-    """FFmpeg's own RTMP server: takes one publisher after the other and keeps what they send."""
-
-    def __init__(self) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.url = f"rtmp://127.0.0.1:{self.port}/live/secret"
-        self.keyframes: list[float] = []
-        self.frames = 0
-        self.sessions = 0
-        self.hang_up = threading.Event()
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._serve)
-        self._thread.start()
-
-    def _serve(self) -> None:
-        while not self._over.is_set():
-            try:
-                with av.open(self.url, options={"listen": "1", "timeout": "1"}, timeout=(10.0, 10.0)) as container:
-                    self.sessions += 1
-                    self.hang_up.clear()
-                    for packet in container.demux(video=0):
-                        if packet.pts is not None and packet.size:
-                            self.frames += 1
-                            if packet.is_keyframe:
-                                self.keyframes.append(float(packet.pts * packet.time_base))
-                        if self.hang_up.is_set() or self._over.is_set():
-                            break
-            except (av.FFmpegError, OSError):
-                continue
-
-    def close(self) -> None:
-        self._over.set()
-        self._thread.join(30)
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    made = Server()
-    yield made
-    made.close()
-
-
-def test_a_stream_goes_on_after_its_server_went_away(tmp_path: Path, clip: Path, server: Server) -> None:
-    log = tmp_path / "log"
-    with start(clip, "--to", server.url, "--to", "null", "--log", log, "--bitrate", "500") as process:
-        wait_for(lambda: server.frames > 20, 40)
-        server.hang_up.set()
-        wait_for(lambda: server.sessions == 2 and server.frames > 60, 40)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
-    assert process.returncode == 130, err
-    told = [event["event"] for event in events(out)]
-    assert told.index("stream-lost") < told.index("stream-back")
-    assert "secret" not in out + log.read_text()
-    stream, null = events(out)[-1]["outputs"]
-    assert stream["error"] is None
-    assert null["written"] > stream["written"] > 40
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -92,13 +93,13 @@ class StreamSink:
     def close(self) -> None:
         """Say goodbye to the server; twice is fine."""
         connection, self._connection = self._connection, None
-        if connection is None:
-            return
-        with suppress(av.FFmpegError, OSError):  # what is not sent by now is of no use any more
-            for packet in connection.stream.encode(None):
-                self._send(connection, packet)
-            connection.container.close()
-        if self.skipped:
+        self._again = math.inf
+        if connection is not None:
+            with suppress(av.FFmpegError, OSError):  # what is not sent by now is of no use any more
+                for packet in connection.stream.encode(None):
+                    self._send(connection, packet)
+                connection.container.close()
+        if self.skipped and not self.notes:
             self.notes.append(f"{public(self._url)}: {self.skipped} pictures were left out while the server was away")
 
     def abort(self) -> None:
