@@ -189,7 +189,7 @@ class Run:
         self.scenes = Scenes((scene,), CompositeOptions())
         self.shown: list[Shown] = []
         self.keepers = list(keepers) or [Keeper()]
-        self.showing = Showing(self.camera.info, self.clock, self.scenes.current, lambda error: self.live.trouble(error))
+        self.showing = Showing(self.camera.info, self.clock, self.scenes.current, self._trouble)
         outlets = [
             Outlet(f"keeper{number}", keeper, self.clock, capacity=100 if not keeper._delay else 1, failed=self._failed)
             for number, keeper in enumerate(self.keepers)
@@ -220,6 +220,9 @@ class Run:
                 return shown
 
         return Watched()
+
+    def _trouble(self, error: Exception) -> None:
+        self.live.trouble(error)
 
     def _supervise(self) -> None:
         assert time.monotonic() < self._limit, "the run does not end"

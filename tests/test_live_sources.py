@@ -38,6 +38,7 @@ class FakeCapture:
         self.order: list[int] = []
         self.released = False
         self.torn = 0
+        self.format = {"nv12": "NV12", "nv21": "NV21", "i420": "YU12", "bgr": "BGR3", "rgb": "RGB3", "uyvy": "UYVY"}.get(kind, "YUYV")
 
     def isOpened(self) -> bool:  # noqa: N802
         return self.opens
@@ -50,7 +51,7 @@ class FakeCapture:
         return True
 
     def get(self, prop: int) -> float:
-        fourcc = {"nv12": "NV12", "i420": "YU12"}.get(self.kind, "MJPG")
+        fourcc = {"mjpg": "MJPG", "odd": "GREY"}.get(self.kind, self.format)
         return {
             cv2.CAP_PROP_FRAME_HEIGHT: self.size[0], cv2.CAP_PROP_FRAME_WIDTH: self.size[1], cv2.CAP_PROP_FPS: self.fps,
             cv2.CAP_PROP_FOURCC: float(cv2.VideoWriter.fourcc(*fourcc)),
@@ -71,13 +72,17 @@ class FakeCapture:
         i420 = cv2.cvtColor(bgr, cv2.COLOR_BGR2YUV_I420)
         if self.kind == "i420":
             return True, i420
-        if self.kind == "nv12":
+        if self.kind in ("nv12", "nv21"):
             chroma = i420[height:].reshape(2, -1).T.reshape(height // 2, width)
+            if self.kind == "nv21":
+                chroma = chroma.reshape(-1, 2)[:, ::-1].reshape(chroma.shape)
             return True, np.vstack([i420[:height], chroma])
-        if self.kind == "yuyv":
+        if self.kind in ("yuyv", "uyvy"):
             packed = np.empty((height, width, 2), np.uint8)
-            packed[..., 0], packed[:, ::2, 1], packed[:, 1::2, 1] = i420[0, 0], i420[height].reshape(-1)[0], i420[-1].reshape(-1)[0]
-            return True, packed
+            packed[..., 0], packed[:, ::2, 1], packed[:, 1::2, 1] = i420[0, 0], i420[height, 0], i420[-1, -1]
+            return True, packed if self.kind == "yuyv" else packed[..., ::-1]
+        if self.kind == "rgb":
+            return True, bgr[..., ::-1]
         if self.kind == "odd":
             return True, np.zeros((height, width), np.uint8)
         return True, bgr
@@ -96,7 +101,7 @@ def shown_rgb(frame: Frame) -> tuple[int, ...]:
     return tuple(int(value) for value in np.median(rgb, (0, 1)))
 
 
-@pytest.mark.parametrize("kind", ["mjpg", "yuyv", "i420", "nv12", "bgr", "odd"])
+@pytest.mark.parametrize("kind", ["mjpg", "yuyv", "uyvy", "i420", "nv12", "nv21", "bgr", "rgb", "odd"])
 def test_every_kind_of_picture_becomes_the_same_frame(kind: str) -> None:
     """Size, layout, range and colour are right, whatever the camera sends."""
     source = camera(FakeCapture(kind, count=4))

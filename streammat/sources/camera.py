@@ -32,6 +32,13 @@ _PATIENCE = 2.0
 """Seconds without a picture after which a camera counts as lost."""
 
 
+_RAW = {
+    "YUYV": "yuyv422", "YUY2": "yuyv422", "UYVY": "uyvy422", "NV12": "nv12", "YU12": "yuv420p", "I420": "yuv420p",
+    "RGB3": "rgb24", "BGR3": "bgr24",
+}
+"""FFmpeg's names for what cameras call their formats, where OpenCV hands them over as they are."""
+
+
 class Capture(Protocol):
     """The part of ``cv2.VideoCapture`` that is used."""
 
@@ -73,6 +80,7 @@ class CameraSource:
         self._shaper = Shaper(shape)
         self._decoder: Any = None
         self._damaged = 0
+        self._converted = platform.system() != "Linux"  # OpenCV gives BGR
         with _silent():
             if opener is None:
                 self._check()
@@ -163,7 +171,7 @@ class CameraSource:
         self._capture.set(cv2.CAP_PROP_FRAME_WIDTH, width)
         self._capture.set(cv2.CAP_PROP_FRAME_HEIGHT, height)
         self._capture.set(cv2.CAP_PROP_FPS, fps)
-        if platform.system() == "Linux":
+        if not self._converted:
             self._capture.set(cv2.CAP_PROP_CONVERT_RGB, 0)
 
     def _first(self) -> av.VideoFrame:
@@ -190,23 +198,22 @@ class CameraSource:
         return self._decoded(np.asarray(raw))
 
     def _decoded(self, raw: NDArray[Any]) -> av.VideoFrame | None:
-        height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
-        if raw.ndim == 3 and raw.shape[2] == 3:
-            return av.VideoFrame.from_ndarray(np.ascontiguousarray(raw), "bgr24")
-        if raw.ndim == 3 and raw.shape[2] == 2:
-            return _camera_yuv(raw, "yuyv422")
         flat = raw.reshape(-1)
-        if flat[:2].tobytes() == b"\xff\xd8":
+        if flat[:2].tobytes() == b"\xff\xd8" and raw.ndim < 3:
             return self._jpeg(flat)
-        if raw.ndim == 2 and raw.shape[0] * 2 == height * 3:
-            return _camera_yuv(raw, self._planar_name())
-        if self._capture.set(cv2.CAP_PROP_CONVERT_RGB, 1):
-            return None  # something rare: OpenCV converts it from the next picture on
+        if self._converted:
+            name: str | None = "bgr24"
+        else:
+            fourcc = int(self._capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little").decode("ascii", "replace")
+            name = _RAW.get(fourcc, "bgr24" if raw.ndim == 3 and raw.shape[2] == 3 else None)
+        if name is not None and raw.dtype == np.uint8 and _fits(raw, name):
+            return _image(raw, name)
+        if not self._converted:
+            # Something rare: OpenCV converts it from the next picture on.
+            self._converted = self._capture.set(cv2.CAP_PROP_CONVERT_RGB, 1)
+            if self._converted:
+                return None
         raise InputError(f"camera {self.name}: gives pictures of an unknown format, {raw.dtype} {raw.shape}; expected MJPG or YUYV")
-
-    def _planar_name(self) -> str:
-        fourcc = int(self._capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little").decode("ascii", "replace")
-        return {"NV12": "nv12", "NV21": "nv21"}.get(fourcc, "yuv420p")
 
     def _jpeg(self, data: NDArray[np.uint8]) -> av.VideoFrame | None:
         if self._decoder is None:
@@ -243,10 +250,21 @@ def _opencv(camera: int | str, backend: int) -> Capture:
     return cv2.VideoCapture(camera, backend)
 
 
-def _camera_yuv(raw: NDArray[Any], name: str) -> av.VideoFrame:
-    """Uncompressed YUV; cameras use the matrix of BT.601 at every size, in limited range."""
+def _fits(raw: NDArray[Any], name: str) -> bool:
+    """Whether an array has the shape that ``av.VideoFrame.from_ndarray`` wants of a format."""
+    channels = {"bgr24": 3, "rgb24": 3, "yuyv422": 2, "uyvy422": 2}.get(name)
+    if channels is not None:
+        return raw.ndim == 3 and raw.shape[2] == channels
+    return raw.ndim == 2 and raw.shape[0] % 3 == 0 and raw.shape[1] % 2 == 0
+
+
+def _image(raw: NDArray[Any], name: str) -> av.VideoFrame:
+    """Uncompressed pictures; of YUV, cameras use the matrix of BT.601 at every size, in limited range."""
+    if name == "uyvy422":  # PyAV takes the other order only
+        raw, name = raw[..., ::-1], "yuyv422"
     image = av.VideoFrame.from_ndarray(np.ascontiguousarray(raw), name)
-    image.colorspace, image.color_range = 5, 1
+    if not image.format.is_rgb:
+        image.colorspace, image.color_range = 5, 1
     return image
 
 
