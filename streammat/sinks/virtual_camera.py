@@ -40,7 +40,6 @@ class VirtualCameraSink:
         self.frames = 0
         height, width = info.size
         self._buffer = np.empty(height * width * 3 // 2, np.uint8)
-        self._height, self._width = height, width
         name = device or "the virtual camera"
         if opener is None:
             opener = _pyvirtualcam(device)
