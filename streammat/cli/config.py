@@ -11,10 +11,10 @@ from streammat.cli.webcam import webcam
 @click.command(params=list(webcam.params))
 @click.pass_context
 def config(context: click.Context, /, **values: object) -> None:
-    r"""Print the effective options of `streammat webcam` as TOML; takes the same options.
+    """Print the effective options of `streammat webcam` as TOML; takes the same options.
 
     \b
     streammat config --bg beach.jpg --fps 25 > me.toml
     streammat webcam --config me.toml
-    """
+    """  # noqa: D301 - click wants the character, not two
     click.echo(as_toml(options_of(context.command), values))

@@ -55,13 +55,13 @@ def webcam(
     duration: float | None, engine: Any, precision: Any, quality: Any, threads: int, overwrite: bool, quiet: bool,
     as_json: bool, log: str | None,
 ) -> None:
-    r"""Put another background behind you, live, and show the result as a camera.
+    """Put another background behind you, live, and show the result as a camera.
 
     \b
     streammat webcam --bg beach.jpg                        (pick the camera "streammat" in your meeting)
     streammat webcam --bg blur --bg beach.jpg --to camera --to rec.mkv
     streammat webcam --camera talk.mp4 --loop --to rtmp://live.example.com/app/key
-    """
+    """  # noqa: D301 - click wants the character, not two
     with one_line_errors(as_json):
         options = LiveOptions(
             matting=MattingOptions(engine, precision, quality, threads, stable=stable),
