@@ -1,7 +1,10 @@
 """A bounded hand-over between two threads.
 
 Closing and failing belong to the channel itself, so that neither side can wait for a partner that has died: ``put``
-raises ``Closed`` once the reader has gone, and ``get`` drains what is left and then ends.
+raises ``Closed`` once the reader has gone, and the reader drains what is left and then ends.
+
+Files wait for room, so that nothing is lost. Live video drops the oldest item instead, so that nothing gets late; what
+was dropped is counted.
 """
 
 from __future__ import annotations
@@ -9,9 +12,10 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterator
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 T = TypeVar("T")
+Overflow = Literal["wait", "drop_oldest"]
 
 
 class Closed(Exception):  # noqa: N818 - a signal between two stages, not an error
@@ -19,22 +23,33 @@ class Closed(Exception):  # noqa: N818 - a signal between two stages, not an err
 
 
 class Channel(Generic[T]):
-    """First in, first out, for one writer and one reader; ``put`` waits while ``capacity`` items lie in it."""
+    """First in, first out, for one writer and one reader.
 
-    def __init__(self, capacity: int) -> None:
+    Args:
+        capacity: items that may lie in it.
+        overflow: what ``put`` does when it is full: wait for room, or drop the oldest item.
+    """
+
+    def __init__(self, capacity: int, overflow: Overflow = "wait") -> None:
         self._capacity = capacity
+        self._drops = overflow == "drop_oldest"
+        self.dropped = 0
+        """Items that the reader never saw because newer ones pushed them out."""
         self._items: deque[T] = deque()
         self._changed = threading.Condition()
         self._ended = False
         self._abandoned = False
 
     def put(self, item: T) -> None:
-        """Hand over ``item``, waiting for room.
+        """Hand over ``item``, waiting for room or making it.
 
         Raises:
             Closed: the reader has gone; the item is dropped.
         """
         with self._changed:
+            if self._drops and len(self._items) >= self._capacity and not self._abandoned:
+                self._items.popleft()
+                self.dropped += 1
             while len(self._items) >= self._capacity and not self._abandoned:
                 self._changed.wait()
             if self._abandoned:
@@ -54,6 +69,22 @@ class Channel(Generic[T]):
             self._abandoned = True
             self._items.clear()
             self._changed.notify_all()
+
+    def take(self, seconds: float) -> T | None:
+        """The next item, or None where none has come after ``seconds``.
+
+        Raises:
+            Closed: the writer has ended and all is taken.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._items or self._ended, seconds)
+            if self._items:
+                item = self._items.popleft()
+                self._changed.notify_all()
+                return item
+            if self._ended:
+                raise Closed
+            return None
 
     def __iter__(self) -> Iterator[T]:
         """Items in order until the writer has ended and all are taken."""

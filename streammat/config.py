@@ -22,6 +22,8 @@ class MattingOptions:
     """Network size: see ``matting.network_size``."""
     threads: int = 0
     """Threads of the network; 0 takes every core this process may use."""
+    stable: bool = False
+    """Average flicker away where the picture stands still: see ``temporal``."""
 
 
 @dataclass(frozen=True)
@@ -67,3 +69,35 @@ class VideoOptions:
     """Seconds into the input to start at."""
     duration: float | None = None
     """Seconds to keep; None: to the end."""
+
+
+@dataclass(frozen=True)
+class LiveOptions:
+    """One run of ``streammat webcam``."""
+
+    matting: MattingOptions = field(default_factory=lambda: MattingOptions(stable=True))
+    composite: CompositeOptions = field(default_factory=CompositeOptions)
+    """Its ``background`` stands aside for ``backgrounds``."""
+    backgrounds: tuple[str, ...] = ("green",)
+    """The first is shown; the others are switched to while it runs. Each as ``CompositeOptions.background``, not transparent."""
+    camera: str = "0"
+    """A number, a device, a camera's name, a video file, or a URL."""
+    size: tuple[int, int] | None = None
+    """(height, width) to ask the camera for, and then insisted on; None asks for 1280x720 and takes what comes."""
+    fps: float = 30.0
+    """Frames per second to ask the camera for; files and URLs have their own."""
+    loop: bool = False
+    """A file given as the camera starts again at its end."""
+    outputs: tuple[str, ...] = ("camera",)
+    """``camera[:DEVICE]``, ``/dev/videoN``, a video file, ``rtmp://`` or ``rtsp://``, ``preview``, ``null``."""
+    overwrite: bool = False
+    mirror: bool = False
+    """Show the picture as a mirror does; backgrounds stay as they are."""
+    fixed: bool = False
+    """Never lower the quality to hold the rate."""
+    bitrate: int = 3000
+    """Of streams, kbit/s."""
+    duration: float | None = None
+    """Seconds until it ends by itself; None: never."""
+    control: str | None = None
+    """Where commands come from: the path of a unix socket, or ``-`` for stdin; see ``streammat.control``."""

@@ -3,6 +3,7 @@
 StreammatError (Exception)
 ├── UsageError          the request cannot be meant: bad option, unknown colour, target equals source
 ├── InputError          something to be read is missing, broken or of the wrong kind
+│   └── CameraLostError     a camera that was open gives no more pictures; it may come back
 └── OutputError         something cannot be written: folder, disk, codec, container
 
 ``engines.base.EngineError`` stands beside this tree, because engines know nothing of streammat.
@@ -22,6 +23,10 @@ class UsageError(StreammatError):
 
 class InputError(StreammatError):
     """An input is missing, empty, truncated, of the wrong kind, or cannot be decoded."""
+
+
+class CameraLostError(InputError):
+    """A camera or stream that was open gives no more pictures: unplugged, switched off, the network gone."""
 
 
 class OutputError(StreammatError):

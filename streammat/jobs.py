@@ -29,6 +29,7 @@ from streammat.sources import StreamInfo
 from streammat.sources.file import FileSource, is_url
 from streammat.sources.still import read_still
 from streammat.stats import Report
+from streammat.temporal import TemporalFilter
 
 GREEN = "green"
 
@@ -80,7 +81,8 @@ class VideoJob:
                 decontaminate=options.composite.decontaminate,
                 alpha=options.composite.alpha,
             )
-            self.pipeline = Pipeline(reader, Matting(self.engine), compositor, sinks)
+            matting = Matting(self.engine, TemporalFilter() if options.matting.stable else None)
+            self.pipeline = Pipeline(reader, matting, compositor, sinks)
             self._sinks = sinks
             self._background = background
             undo.pop_all()

@@ -8,10 +8,11 @@ from fractions import Fraction
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from engines.base import Engine
+from engines.base import Engine, EngineError
 from streammat.config import Quality
 from streammat.frame import Frame, Matte, swscale_matrix
 from streammat.refine import Refiner
+from streammat.temporal import AlphaFilter
 
 # Single-pass test of the GFM paper (Li et al. 2022, section 5): the network sees the frame scaled by 5/13.
 _SCALE = Fraction(5, 13)
@@ -50,10 +51,12 @@ class Matting:
 
     Args:
         engine: its ``spec.size`` is the upright frame's ``network_size``.
+        stable: filters successive alphas of upright frames, as ``TemporalFilter`` does; None leaves each frame to itself.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, stable: AlphaFilter | None = None) -> None:
         self.engine = engine
+        self._stable = stable
         self._scaler = VideoReformatter()
         self._converter = VideoReformatter()
         self._refine = Refiner()
@@ -62,7 +65,7 @@ class Matting:
         """The matte of ``frame``, at its size and in its orientation.
 
         Raises:
-            EngineError: the network failed.
+            EngineError: the network failed, or its result holds what is no number.
         """
         return self._refine(self.infer(frame), frame)
 
@@ -85,4 +88,9 @@ class Matting:
         )
         rgb = np.ascontiguousarray(np.rot90(small.to_ndarray(), frame.rotation), np.uint8)
         alpha = self.engine.infer(rgb[None])[0]
+        if not np.isfinite(alpha).all():
+            # What is no number would be cut to any alpha, and show the room.
+            raise EngineError("the network's alpha holds values that are no numbers; try --engine onnxruntime --precision fp32")
+        if self._stable is not None:
+            alpha = self._stable(alpha, rgb, frame.pts * frame.time_base)
         return np.ascontiguousarray(np.rot90(alpha, -frame.rotation))

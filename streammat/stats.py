@@ -29,6 +29,11 @@ class StageClock:
         """Count one frame that took ``seconds``."""
         self._milliseconds.append(seconds * 1000.0)
 
+    def recent(self, frames: int = 60) -> float:
+        """Median milliseconds of the last ``frames``; 0 where no frame was timed."""
+        values = self._milliseconds[-frames:]
+        return float(np.median(values)) if values else 0.0
+
     def summary(self) -> dict[str, float]:
         """``p50_ms``, ``p99_ms`` and ``total_s``; zeros where no frame was timed."""
         values = np.asarray(self._milliseconds)

@@ -8,9 +8,13 @@ from __future__ import annotations
 import click
 
 from streammat.cli.bench import bench
+from streammat.cli.config import config
+from streammat.cli.devices import devices
+from streammat.cli.doctor import doctor
 from streammat.cli.image import image
 from streammat.cli.model import model
 from streammat.cli.video import video
+from streammat.cli.webcam import webcam
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -19,5 +23,5 @@ def main() -> None:
     """Cut people and animals out of video and put them on another background."""
 
 
-for command in (video, image, bench, model):
+for command in (video, webcam, image, bench, model, devices, doctor, config):
     main.add_command(command)

@@ -23,12 +23,12 @@ def image(
     sources: tuple[str, ...], target: str, *, background: str | None, fit: Any, alpha: Any, no_decontaminate: bool,
     model: str, engine: Any, precision: Any, quality: Any, threads: int, overwrite: bool, quiet: bool, as_json: bool,
 ) -> None:
-    r"""Cut the subject out of pictures: OUT is a file, or a folder that gets <stem>.png for each IN.
+    """Cut the subject out of pictures: OUT is a file, or a folder that gets <stem>.png for each IN.
 
     \b
     streammat image me.jpg me.png                    (transparent)
     streammat image *.jpg cut/ --bg white
-    """
+    """  # noqa: D301 - click wants the character, not two
     matting = MattingOptions(model, engine, precision, quality, threads)
     composite = CompositeOptions(background, fit, not no_decontaminate, alpha)
     stopping = False

@@ -29,23 +29,25 @@ if TYPE_CHECKING:
 @click.option("--no-audio", is_flag=True, help="Leave the audio out.")
 @click.option("--start", type=click.FloatRange(min=0), default=0.0, metavar="SECONDS", help="Skip the beginning.")
 @click.option("--duration", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Stop after so long.")
+@click.option("--stable/--no-stable", default=MattingOptions.stable, show_default=True,
+              help="Average the matte's flicker away where the picture stands still.")
 @matting_options
 @output_options
 def video(
     source: str, target: str, *, background: str | None, fit: Any, alpha: Any, no_decontaminate: bool, codec: str | None,
     crf: int | None, preset: str | None, matte: str | None, foreground: str | None, no_audio: bool, start: float,
-    duration: float | None, model: str, engine: Any, precision: Any, quality: Any, threads: int, overwrite: bool,
+    duration: float | None, stable: bool, model: str, engine: Any, precision: Any, quality: Any, threads: int, overwrite: bool,
     quiet: bool, as_json: bool,
 ) -> None:
-    r"""Cut the subject out of the video IN and write OUT.
+    """Cut the subject out of the video IN and write OUT.
 
     \b
     streammat video in.mp4 out.mp4 --bg beach.jpg
     streammat video in.mp4 out.mov                   (transparent, ProRes 4444)
     streammat video in.mp4 out.mp4 --bg blur --matte alpha.mkv
-    """
+    """  # noqa: D301 - click wants the character, not two
     options = VideoOptions(
-        matting=MattingOptions(model, engine, precision, quality, threads),
+        matting=MattingOptions(model, engine, precision, quality, threads, stable=stable),
         composite=CompositeOptions(background, fit, not no_decontaminate, alpha),
         encode=EncodeOptions(codec, crf, preset, not no_audio, overwrite),
         matte=matte,

@@ -43,6 +43,8 @@ class FileSink:
         content: what is shown.
         encode: codec and quality.
         tracks: carry the source's audio and subtitles.
+        live: a keyframe every two seconds, and each written out within a second of coming, so that a killed
+            recording holds nearly all that was shown.
 
     Raises:
         UsageError: container and codec do not fit.
@@ -50,7 +52,7 @@ class FileSink:
     """
 
     def __init__(
-        self, path: str, info: StreamInfo, content: Content, encode: EncodeOptions, *, tracks: bool = True
+        self, path: str, info: StreamInfo, content: Content, encode: EncodeOptions, *, tracks: bool = True, live: bool = False
     ) -> None:
         self.content = content
         self.notes: list[str] = []
@@ -67,6 +69,7 @@ class FileSink:
         self._layout: Layout = layout
         self._codec_name = codec.name
         self._packets = 0
+        self._live = live
         self._over = False  # closed, dropped or failed: the container takes nothing more
         self._durations: dict[int, int] = {}
         self._converter = VideoReformatter()
@@ -78,6 +81,10 @@ class FileSink:
         if kind.muxer in ("mp4", "mov"):
             # delay_moov: only a late header can hold the edit list that keeps B-frames' start exact.
             options["movflags"] = "hybrid_fragmented+delay_moov"
+        if live:
+            options["flush_packets"] = "1"
+            if kind.muxer in ("matroska", "webm"):
+                options["cluster_time_limit"] = "1000"
         # SVT-AV1 prints its banner to stderr past FFmpeg's log level; 1 leaves errors only.
         os.environ.setdefault("SVT_LOG", "1")
         try:
@@ -160,6 +167,8 @@ class FileSink:
         stream.pix_fmt = self._format
         context = stream.codec_context
         context.time_base = info.time_base
+        if self._live:
+            context.gop_size = max(1, round(2 * rate))
         context.thread_type = "AUTO"
         context.thread_count = codec_threads()
         context.sample_aspect_ratio = info.sample_aspect_ratio

@@ -1,0 +1,20 @@
+"""``streammat config``: the options that ``streammat webcam`` would run with, as a file for ``--config``."""
+
+from __future__ import annotations
+
+import click
+
+from streammat.cli.options import as_toml, options_of
+from streammat.cli.webcam import webcam
+
+
+@click.command(params=list(webcam.params))
+@click.pass_context
+def config(context: click.Context, /, **values: object) -> None:
+    """Print the effective options of `streammat webcam` as TOML; takes the same options.
+
+    \b
+    streammat config --bg beach.jpg --fps 25 > me.toml
+    streammat webcam --config me.toml
+    """  # noqa: D301 - click wants the character, not two
+    click.echo(as_toml(options_of(context.command), values))

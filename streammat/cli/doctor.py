@@ -1,0 +1,34 @@
+"""``streammat doctor``: whether live video will work here."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from streammat.cli.common import matting_options, one_line_errors
+from streammat.config import LiveOptions, MattingOptions
+
+
+@click.command()
+@matting_options
+@click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+def doctor(model: str, engine: Any, precision: Any, quality: Any, threads: int, as_json: bool) -> None:
+    """Check engine, weights, cameras, virtual camera and microphones, and run everything for 3 seconds.
+
+    The exit code is 0 where nothing failed, warnings included, and 1 otherwise.
+    """
+    found = []
+    with one_line_errors(as_json):
+        from streammat.doctor import examine
+
+        for finding in examine(LiveOptions(matting=MattingOptions(model, engine, precision, quality, threads, stable=True))):
+            found.append(finding)
+            if not as_json:
+                click.echo(f"{finding.state:<8} {finding.name}: {finding.message}")
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in found]))
+    sys.exit(int(any(finding.state == "failed" for finding in found)))

@@ -1,0 +1,78 @@
+"""Options from a file: ``--config file.toml`` holds any option of a command, by its long name without the dashes."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def config_file(command: F) -> F:
+    """--config; what stands on the command line counts more."""
+    option = click.option(
+        "--config", metavar="FILE", callback=_load, is_eager=True, expose_value=False,
+        help="Read options from a TOML file; streammat config prints one.",
+    )
+    return option(command)
+
+
+def _load(context: click.Context, parameter: click.Parameter, path: str | None) -> None:
+    """Make the file's values the defaults of ``context``."""
+    del parameter
+    if path is None:
+        return
+    try:
+        with open(path, "rb") as file:
+            found = tomllib.load(file)
+    except OSError as error:
+        raise click.BadParameter(f"{path}: cannot be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise click.BadParameter(f"{path}: is no TOML ({error})") from error
+    known = {name: option for option in options_of(context.command) if (name := name_of(option)) != "config"}
+    values: dict[str, Any] = {}
+    for name, value in found.items():
+        if name not in known:
+            raise click.BadParameter(f"{path}: unknown option {name!r}; expected one of {', '.join(sorted(known))}")
+        option = known[name]
+        if isinstance(value, dict) or (isinstance(value, list) and not option.multiple):
+            raise click.BadParameter(f"{path}: {name} is {value!r}; expected one value")
+        if option.is_flag and not isinstance(value, bool):
+            raise click.BadParameter(f"{path}: {name} is {value!r}; expected true or false")
+        assert option.name is not None
+        values[option.name] = [value] if option.multiple and not isinstance(value, list) else value
+    context.default_map = {**(context.default_map or {}), **values}
+
+
+def options_of(command: click.Command) -> list[click.Option]:
+    """The options of a command, without its arguments."""
+    return [parameter for parameter in command.params if isinstance(parameter, click.Option)]
+
+
+def name_of(option: click.Option) -> str:
+    """The long name without its dashes."""
+    return max(option.opts, key=len).lstrip("-")
+
+
+def as_toml(options: list[click.Option], values: dict[str, Any]) -> str:
+    """Values as TOML that ``--config`` reads; what is not set stands as a comment."""
+    lines = []
+    for option in options:
+        name, value = name_of(option), values.get(option.name or "")
+        if name in ("config", "help"):
+            continue
+        lines.append(f"# {name} =" if value is None else f"{name} = {_text(value)}")
+    return "\n".join(lines)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(map(_text, value))}]"
+    # JSON's strings and numbers are TOML's; escapes beyond the basic plane are not.
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,192 @@
+"""``streammat webcam``: a camera in, a virtual camera, a recording, a stream or a window out."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from dataclasses import asdict
+from typing import IO, TYPE_CHECKING, Any, Self
+
+import click
+
+from streammat.cli.common import Interrupt, matting_options, one_line_errors
+from streammat.cli.options import config_file
+from streammat.config import CompositeOptions, LiveOptions, MattingOptions
+from streammat.errors import UsageError
+
+if TYPE_CHECKING:
+    from streammat.latency import LiveReport
+    from streammat.live_job import LiveJob
+
+_LIVE = LiveOptions()
+
+
+@click.command()
+@config_file
+@click.option("--bg", "backgrounds", multiple=True, metavar="WHAT", default=_LIVE.backgrounds, show_default=True,
+              help="A picture, a clip, blur[:0..100] or a colour (green, #00b140, r,g,b). Give several to switch between them.")
+@click.option("--camera", metavar="WHAT", default=_LIVE.camera, show_default=True,
+              help="A number, /dev/videoN, a part of a camera's name, a video file, or an rtsp:// or http:// address.")
+@click.option("--size", metavar="WxH", help="Insist on this size.  [default: ask for 1280x720]")
+@click.option("--fps", type=click.FloatRange(1, 240), default=_LIVE.fps, show_default=True, help="Frames per second to ask the camera for.")
+@click.option("--to", "outputs", multiple=True, metavar="WHERE", default=_LIVE.outputs, show_default=True,
+              help="camera[:DEVICE], /dev/videoN, a file such as rec.mkv, rtmp:// or rtsp://, preview, null; may be repeated.")
+@click.option("--loop", is_flag=True, help="Begin a file again at its end.")
+@click.option("--mirror", is_flag=True, help="Show the picture as a mirror does.")
+@click.option("--fit", type=click.Choice(["cover", "contain", "stretch"]), default=_LIVE.composite.fit, show_default=True,
+              help="How a background of another shape fills the frame.")
+@click.option("--no-decontaminate", is_flag=True, help="Keep the old background's colour in soft edges.")
+@click.option("--stable/--no-stable", default=_LIVE.matting.stable, show_default=True, help="Take flicker out of successive mattes.")
+@click.option("--fixed", is_flag=True, help="Never lower the quality to hold the rate.")
+@click.option("--bitrate", type=click.IntRange(100, 100_000), default=_LIVE.bitrate, show_default=True, help="Of streams, in kbit/s.")
+@click.option("--control", metavar="PATH", help="Take JSON commands from a unix socket made at PATH, or from stdin (-).")
+@click.option("--duration", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="End after so long.")
+@matting_options
+@click.option("-y", "--overwrite", is_flag=True, help="Replace recordings that are there already.")
+@click.option("--quiet", "-q", is_flag=True, help="Print errors only.")
+@click.option("--json", "as_json", is_flag=True, help="Print events as JSON lines on stdout.")
+@click.option("--log", metavar="FILE", help="Also write the events as JSON lines to a file.")
+def webcam(
+    backgrounds: tuple[str, ...], camera: str, size: str | None, fps: float, outputs: tuple[str, ...], *, loop: bool,
+    mirror: bool, fit: Any, no_decontaminate: bool, stable: bool, fixed: bool, bitrate: int, control: str | None,
+    duration: float | None, model: str, engine: Any, precision: Any, quality: Any, threads: int, overwrite: bool, quiet: bool,
+    as_json: bool, log: str | None,
+) -> None:
+    """Put another background behind you, live, and show the result as a camera.
+
+    \b
+    streammat webcam --bg beach.jpg                        (pick the camera "streammat" in your meeting)
+    streammat webcam --bg blur --bg beach.jpg --to camera --to rec.mkv
+    streammat webcam --camera talk.mp4 --loop --to rtmp://live.example.com/app/key
+    """  # noqa: D301 - click wants the character, not two
+    with one_line_errors(as_json):
+        options = LiveOptions(
+            matting=MattingOptions(model, engine, precision, quality, threads, stable=stable),
+            composite=CompositeOptions(fit=fit, decontaminate=not no_decontaminate),
+            backgrounds=backgrounds, camera=camera, size=_size(size), fps=fps, loop=loop, outputs=outputs, overwrite=overwrite,
+            mirror=mirror, fixed=fixed, bitrate=bitrate, duration=duration, control=control,
+        )
+        with _Teller(as_json=as_json, quiet=quiet, log=log) as teller, Interrupt() as interrupt:
+            from streammat.control import KEYS_HELP, KeyListener, has_keys
+            from streammat.live_job import LiveJob
+
+            stdin = sys.stdin.buffer if control == "-" else None
+            job = LiveJob(options, teller.tell, stdin)
+            interrupt.stops(job.stop)
+            if control != "-" and not quiet and has_keys(sys.stdin):
+                job.listen(KeyListener(sys.stdin.buffer, job.keys))
+                teller.say(KEYS_HELP)
+            _started(job, teller)
+            report = job.run()
+            _ended(job, report, teller)
+    failed = [output.error for output in report.outputs if output.error is not None]
+    for error in failed:
+        click.echo(f"streammat: error: {error}", err=True)
+    sys.exit(interrupt.exit_code or int(bool(failed)))
+
+
+class _Teller:
+    """Prints events: JSON lines, or lines for people and one status line that is written over."""
+
+    def __init__(self, *, as_json: bool, quiet: bool, log: str | None) -> None:
+        self._as_json = as_json
+        self._quiet = quiet
+        self._lock = threading.Lock()
+        self._terminal = sys.stderr.isatty()
+        self._on_line = False
+        self._next_plain = 0.0
+        self._log: IO[str] | None = None
+        if log is not None:
+            try:
+                self._log = open(log, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 - closed by __exit__
+            except OSError as error:
+                raise UsageError(f"--log {log}: cannot be written ({error.strerror}); give another path") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._log is not None:
+            self._log.close()
+        if self._on_line:
+            click.echo("", err=True)
+
+    def tell(self, event: str, **details: Any) -> None:
+        """One event, from any thread."""
+        with self._lock:
+            line = json.dumps({"event": event, "time": round(time.time(), 3), **details})
+            if self._log is not None and not self._log.closed:
+                self._log.write(line + os.linesep)
+            if self._as_json:
+                click.echo(line)
+            elif not self._quiet:
+                self._show(event, details)
+
+    def say(self, text: str) -> None:
+        """A line for people."""
+        if not (self._quiet or self._as_json):
+            with self._lock:
+                self._print(text)
+
+    def _show(self, event: str, details: dict[str, Any]) -> None:
+        if event == "status":
+            self._status(details)
+        elif event not in ("started", "ended"):
+            name = "" if event == "said" else f"{event}: "
+            self._print(name + str(details.get("message") or details.get("name") or details))
+
+    def _status(self, now: dict[str, Any]) -> None:
+        if not self._terminal:
+            if time.monotonic() < self._next_plain:
+                return
+            self._next_plain = time.monotonic() + 10.0
+        width, height = now["network"]
+        lost = sum(now["outputs_dropped"].values())
+        text = (
+            f"{now['fps']:5.1f} fps  latency {now['latency_p50_ms']:.0f}/{now['latency_p99_ms']:.0f} ms (p50/p99)  "
+            f"dropped {now['dropped']}+{lost}  {now['engine']} {now['precision']} {width}x{height}  bg {now['background']}"
+            f"{'  PAUSED' if now['paused'] else ''}{'  THE ROOM IS SHOWN' if now['pass-through'] else ''}"
+        )
+        if self._terminal:
+            click.echo(f"\r\x1b[K{text}", err=True, nl=False)
+            self._on_line = True
+        else:
+            click.echo(text, err=True)
+
+    def _print(self, text: str) -> None:
+        click.echo(("\r\x1b[K" if self._on_line else "") + text, err=True)
+        self._on_line = False
+
+
+def _started(job: LiveJob, teller: _Teller) -> None:
+    height, width = job.info.size
+    rate = float(job.info.rate)
+    teller.tell("started", camera=job.camera, size=[width, height], fps=rate, engine=job.engine, outputs=job.outputs)
+    teller.say(f"camera {job.camera}: {width}x{height} at {rate:g} fps, to {', '.join(job.outputs)}")
+
+
+def _ended(job: LiveJob, report: LiveReport, teller: _Teller) -> None:
+    details = asdict(report)
+    teller.tell("ended", fps=round(report.fps, 2), engine=job.engine, **details)
+    for note in report.notes:
+        teller.say(f"note: {note}")
+    shown = ", ".join(f"{count} {kind}" for kind, count in sorted(report.shown.items())) or "nothing"
+    teller.say(f"{report.captured} frames captured, shown: {shown}; {report.dropped} dropped, {report.faults} faults, {report.fps:.1f} fps")
+    for output in report.outputs:
+        late = output.latency
+        teller.say(
+            f"{output.name}: {output.written} pictures, {output.dropped} dropped, latency {late.p50_ms:.0f}/{late.p99_ms:.0f} ms "
+            f"(p50/p99), {100 * late.within_33_ms:.0f} % within 33 ms"
+        )
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    width, _, height = text.lower().partition("x")
+    if not (width.isdigit() and height.isdigit()):
+        raise UsageError(f"--size {text!r}: expected WIDTHxHEIGHT, such as 1280x720")
+    return int(height), int(width)

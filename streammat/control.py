@@ -1,0 +1,304 @@
+"""Steering a live run: keys, and JSON lines on stdin or a unix socket for scripts and stream decks.
+
+A request is one line, ``{"command": "next"}``; the answer is one line, ``{"ok": true, …}`` or ``{"ok": false, "error": …}``.
+Commands: next, previous, background (value: as --bg), blur (value: percent to add), mirror, pause (value: true or false,
+or left out to toggle), pass-through (value false, or true with confirm true), status, quit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import stat
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import IO, Any, Final, Protocol
+
+from streammat.errors import OutputError, StreammatError, UsageError
+
+COMMANDS: Final = ("next", "previous", "background", "blur", "mirror", "pause", "pass-through", "status", "quit")
+KEYS: Final = {
+    "n": ("next", None), "b": ("previous", None), "+": ("blur", 10), "=": ("blur", 10), "-": ("blur", -10),
+    "m": ("mirror", None), "p": ("pause", None), " ": ("pause", None), "q": ("quit", None), "\x1b": ("quit", None),
+}
+KEYS_HELP: Final = "keys: n/b background, +/- blur, m mirror, p pause, r show the room (then y), q quit"
+_CONFIRM_SECONDS: Final = 5.0
+_LONGEST_LINE: Final = 65536
+
+
+@dataclass(frozen=True)
+class Command:
+    """One request."""
+
+    name: str
+    value: Any = None
+    confirm: bool = False
+
+
+class Target(Protocol):
+    """What is steered."""
+
+    def obey(self, command: Command) -> dict[str, Any]:
+        """Do it and say what is so now; from any thread.
+
+        Raises:
+            StreammatError: it cannot be done; nothing has changed.
+        """
+        ...
+
+
+def parse_command(line: str) -> Command:
+    """One line of JSON.
+
+    Raises:
+        UsageError: no JSON object, an unknown command, or a value of the wrong kind.
+    """
+    try:
+        found = json.loads(line)
+    except ValueError as error:
+        raise UsageError(f'{line.strip()[:80]!r} is no JSON; expected a line such as {{"command": "next"}}') from error
+    name = found.get("command") if isinstance(found, dict) else None
+    if name not in COMMANDS:
+        raise UsageError(f"unknown command {name!r}; expected one of {', '.join(COMMANDS)}")
+    value, confirm = found.get("value"), found.get("confirm", False)
+    kinds: dict[str, tuple[type, ...]] = {"background": (str,), "blur": (int, float)}
+    wanted = kinds.get(name, (bool, type(None)))
+    if not isinstance(value, wanted) or not isinstance(confirm, bool) or (name == "blur" and isinstance(value, bool)):
+        expected = " or ".join("nothing" if kind is type(None) else kind.__name__ for kind in wanted)
+        raise UsageError(f"{name}: value is {value!r}; expected {expected}")
+    return Command(name, value, confirm)
+
+
+def answer(target: Target, line: str) -> dict[str, Any]:
+    """Obey one line; whatever is wrong with it is the answer."""
+    try:
+        return {"ok": True, **target.obey(parse_command(line))}
+    except StreammatError as error:
+        return {"ok": False, "error": " ".join(str(error).split())}
+
+
+class Keys:
+    """Single keys as commands; showing the room takes ``r`` and then ``y`` within five seconds.
+
+    Args:
+        target: what is steered.
+        say: told one line for people after each key.
+    """
+
+    def __init__(self, target: Target, say: Callable[[str], None]) -> None:
+        self._target = target
+        self._say = say
+        self._asked_at: float | None = None
+
+    def press(self, key: str) -> None:
+        """Obey a key; unknown ones do nothing."""
+        asked, self._asked_at = self._asked_at, None
+        confirmed = asked is not None and key.lower() == "y" and time.monotonic() - asked < _CONFIRM_SECONDS
+        if key.lower() == "r":
+            self._asked_at = time.monotonic()
+            self._say("show the room as it is, or hide it again? press y")
+        elif confirmed:
+            self._obey(Command("pass-through", None, confirm=True))
+        elif key.lower() in KEYS:
+            name, value = KEYS[key.lower()]
+            self._obey(Command(name, value))
+
+    def _obey(self, command: Command) -> None:
+        try:
+            now = self._target.obey(command)
+        except StreammatError as error:
+            self._say(" ".join(str(error).split()))
+            return
+        self._say(", ".join(f"{name} {value}" for name, value in now.items() if name != "status") or command.name)
+
+
+class Listener:
+    """Base of what waits for commands in a thread of its own, without ever holding up the end of the run."""
+
+    def __init__(self, name: str) -> None:
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._listen, name=f"streammat-{name}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to listen."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop listening; twice is fine."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(2.0)
+
+    def _listen(self) -> None:
+        raise NotImplementedError
+
+
+class SocketListener(Listener):
+    """JSON lines on a unix socket that only this user may open; any number of programs, one after the other or at once.
+
+    Raises:
+        UsageError: this system has no unix sockets, or the path is taken by something else.
+        OutputError: the socket cannot be made.
+    """
+
+    def __init__(self, path: str, target: Target) -> None:
+        super().__init__("control")
+        self._path = path
+        self._target = target
+        if not hasattr(socket, "AF_UNIX"):
+            raise UsageError("--control: this system has no unix sockets; use --control - for stdin")
+        _make_way(path)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        mask = os.umask(0o177)
+        try:
+            self._socket.bind(path)
+            self._socket.listen(8)
+        except OSError as error:
+            self._socket.close()
+            raise OutputError(f"--control {path}: cannot be made ({error.strerror}); check that the folder exists, and a path of under 100 letters") from error
+        finally:
+            os.umask(mask)
+        self._socket.settimeout(0.2)
+
+    def close(self) -> None:
+        """Stop listening and remove the socket."""
+        super().close()
+        self._socket.close()
+        with suppress(OSError):
+            os.unlink(self._path)
+
+    def _listen(self) -> None:
+        clients: list[threading.Thread] = []
+        while not self._stopping.is_set():
+            try:
+                client, _ = self._socket.accept()
+            except TimeoutError:
+                continue
+            except OSError:
+                break
+            clients = [thread for thread in clients if thread.is_alive()]
+            clients.append(threading.Thread(target=self._serve, args=(client,), name="streammat-control-client", daemon=True))
+            clients[-1].start()
+        for thread in clients:
+            thread.join(1.0)
+
+    def _serve(self, client: socket.socket) -> None:
+        client.settimeout(0.2)
+        pending = b""
+        with client, suppress(OSError):
+            while not self._stopping.is_set():
+                try:
+                    data = client.recv(4096)
+                except TimeoutError:
+                    continue
+                if not data or len(pending) > _LONGEST_LINE:
+                    return
+                *lines, pending = (pending + data).split(b"\n")
+                for line in lines:
+                    if line.strip():
+                        reply = json.dumps(answer(self._target, line.decode("utf-8", "replace")))
+                        client.sendall(reply.encode() + b"\n")
+
+
+class StdinListener(Listener):
+    """JSON lines on stdin; answers go to ``reply``. The end of stdin ends the listening, not the run."""
+
+    def __init__(self, stream: IO[bytes], target: Target, reply: Callable[[dict[str, Any]], None]) -> None:
+        super().__init__("control")
+        self._stream = stream
+        self._target = target
+        self._reply = reply
+
+    def _listen(self) -> None:
+        pending = b""
+        for data in _bytes(self._stream, self._stopping):
+            *lines, pending = (pending + data).split(b"\n")
+            for line in lines:
+                if line.strip():
+                    self._reply(answer(self._target, line.decode("utf-8", "replace")))
+
+
+class KeyListener(Listener):
+    """Single keys of the terminal that stdin is; only where there is one (not on Windows, whose preview takes keys)."""
+
+    def __init__(self, stream: IO[bytes], keys: Keys) -> None:
+        super().__init__("keys")
+        self._stream = stream
+        self._keys = keys
+
+    def _listen(self) -> None:
+        with _unbuffered(self._stream):
+            for data in _bytes(self._stream, self._stopping):
+                for key in data.decode("utf-8", "ignore"):
+                    self._keys.press(key)
+
+
+def has_keys(stream: IO[Any]) -> bool:
+    """True where single keys can be read from ``stream``: a terminal that this process is in front of."""
+    if sys.platform == "win32" or stream.closed or not stream.isatty():
+        return False
+    with suppress(OSError):
+        return os.tcgetpgrp(stream.fileno()) == os.getpgrp()  # reading in the background would stop the process
+    return False
+
+
+def _bytes(stream: IO[bytes], stopping: threading.Event) -> Iterator[bytes]:
+    """What comes, as it comes, until the end of the stream or of the run."""
+    if sys.platform == "win32":
+        # select takes no pipes there: a line at a time, in a thread that nobody waits for.
+        yield from stream
+        return
+    import select
+
+    descriptor = stream.fileno()
+    while not stopping.is_set():
+        ready, _, _ = select.select([descriptor], [], [], 0.2)
+        if ready:
+            data = os.read(descriptor, 4096)
+            if not data:
+                return
+            yield data
+
+
+@contextmanager
+def _unbuffered(stream: IO[bytes]) -> Iterator[None]:
+    """Keys at once and unechoed; Ctrl-C stays what it is."""
+    import termios
+    import tty
+
+    descriptor = stream.fileno()
+    before = termios.tcgetattr(descriptor)
+    tty.setcbreak(descriptor)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(termios.error):
+            termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+
+
+def _make_way(path: str) -> None:
+    """Remove a socket that nobody listens on any more.
+
+    Raises:
+        UsageError: something else is there, or another run listens.
+    """
+    if not os.path.lexists(path):
+        return
+    # Connecting to an ordinary file is refused, too, and that one is not ours to remove.
+    if not stat.S_ISSOCK(os.lstat(path).st_mode):
+        raise UsageError(f"--control {path}: is there already and is no socket; give another path")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+            return
+        except OSError as error:
+            raise UsageError(f"--control {path}: cannot be opened ({error.strerror}); give another path") from error
+    raise UsageError(f"--control {path}: another run listens there; give another path")

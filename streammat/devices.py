@@ -1,0 +1,123 @@
+"""What is plugged in: cameras with their modes, virtual cameras, microphones. sounddevice is loaded here only to list."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+
+import cv2
+
+from streammat import v4l2
+
+_PROBED = 6
+"""Camera numbers that are tried on systems that name no cameras."""
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A camera that ``--camera`` takes."""
+
+    id: str
+    """What to give: a device file or a number."""
+    name: str
+    modes: tuple[str, ...]
+    """Such as ``1280x720 MJPG at 30/15 fps``; empty where the system does not say."""
+
+
+@dataclass(frozen=True)
+class VirtualCamera:
+    """A virtual camera that ``--to`` takes."""
+
+    id: str
+    name: str
+    problem: str | None
+    """What keeps programs from seeing it, with the cure."""
+
+
+@dataclass(frozen=True)
+class Microphone:
+    """A microphone."""
+
+    id: int
+    """PortAudio's number."""
+    name: str
+    channels: int
+    rate: int
+    """Samples per second that it prefers."""
+
+
+@dataclass(frozen=True)
+class Devices:
+    """Everything found."""
+
+    cameras: tuple[Camera, ...]
+    virtual_cameras: tuple[VirtualCamera, ...]
+    microphones: tuple[Microphone, ...]
+    problems: tuple[str, ...]
+    """What could not be looked at, each with the cure."""
+
+
+def find() -> Devices:
+    """Look around; opens no camera on Linux, and each for a moment elsewhere."""
+    problems: list[str] = []
+    microphones = _microphones(problems)
+    if platform.system() != "Linux":
+        return Devices(_probed(), _obs(), microphones, tuple(problems))
+    known = v4l2.devices()
+    readable = {device.path for device in known}
+    closed = [str(path) for path in v4l2.paths() if str(path) not in readable]
+    if closed:
+        problems.append(f"{', '.join(closed)}: may not be opened; run: sudo usermod -aG video $USER, then log in again")
+    cameras = tuple(Camera(device.path, device.name, tuple(map(str, device.modes))) for device in known if device.captures)
+    virtual = tuple(VirtualCamera(device.path, device.name, loopback_problem()) for device in known if device.loopback)
+    if not virtual:
+        problems.append(f"no virtual camera: v4l2loopback is not loaded; run: {v4l2.MODPROBE}")
+    return Devices(cameras, virtual, microphones, tuple(problems))
+
+
+def loopback_problem() -> str | None:
+    """What is wrong with the way v4l2loopback was loaded, with the cure; None where nothing is."""
+    if v4l2.exclusive_caps() is False:
+        return f"browsers do not see it without exclusive_caps; run: sudo modprobe -r v4l2loopback; {v4l2.MODPROBE}"
+    return None
+
+
+def _microphones(problems: list[str]) -> tuple[Microphone, ...]:
+    try:
+        import sounddevice
+
+        found = sounddevice.query_devices()
+    except (OSError, ImportError) as error:  # OSError: the Python part is there, PortAudio is not
+        problems.append(f"microphones: {error}; install PortAudio (on Debian and Ubuntu: sudo apt install libportaudio2)")
+        return ()
+    except Exception as error:  # noqa: BLE001 - PortAudioError, which cannot be named before the import
+        problems.append(f"microphones: PortAudio failed ({error}); check the sound system")
+        return ()
+    return tuple(
+        Microphone(number, str(device["name"]), int(device["max_input_channels"]), int(device["default_samplerate"]))
+        for number, device in enumerate(found)
+        if device["max_input_channels"] > 0
+    )
+
+
+def _probed() -> tuple[Camera, ...]:
+    """Cameras by number: OpenCV knows no names."""
+    cameras = []
+    logging = cv2.utils.logging
+    before = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+    try:
+        for number in range(_PROBED):
+            capture = cv2.VideoCapture(number)
+            if capture.isOpened():
+                width, height = (round(capture.get(what)) for what in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+                cameras.append(Camera(str(number), f"camera {number}", (f"{width}x{height}",)))
+            capture.release()
+    finally:
+        logging.setLogLevel(before)
+    return tuple(cameras)
+
+
+def _obs() -> tuple[VirtualCamera, ...]:
+    """What pyvirtualcam can open on Windows and macOS; whether the driver is installed shows only when it is opened."""
+    names = {"Windows": ("OBS Virtual Camera", "Unity Video Capture"), "Darwin": ("OBS Virtual Camera",)}
+    return tuple(VirtualCamera(f"camera:{name}", f"{name}, if it is installed", None) for name in names.get(platform.system(), ()))

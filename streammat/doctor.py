@@ -1,0 +1,146 @@
+"""A check-up: whether live video will work here, and what to do where it will not."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from engines.auto import default_threads, installed_backends, int8_feature
+from engines.base import EngineError
+from streammat import bench, devices, models
+from streammat.config import LiveOptions
+from streammat.errors import StreammatError
+from streammat.latency import LiveReport
+from streammat.live_job import LiveJob
+
+State = Literal["ok", "warning", "failed"]
+TRIAL_SIZE: Final = (720, 1280)
+TRIAL_SECONDS: Final = 3.0
+_LEAST_SHARE: Final = 0.9  # of the camera's frames that must be shown
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    name: str
+    state: State
+    message: str
+    """What was found, and what to do about it."""
+
+
+def examine(options: LiveOptions, seconds: float = TRIAL_SECONDS) -> Iterator[Finding]:
+    """Look at everything, one after the other; what fails is a finding, not an error.
+
+    Args:
+        options: engine and quality of the trial run.
+        seconds: that the trial run takes.
+    """
+    for name, check in (
+        ("weights", _weights), ("cpu", _cpu), ("engine", lambda: _engine(options)), ("cameras", _cameras),
+        ("virtual camera", _virtual_camera), ("microphones", _microphones), ("trial", lambda: _trial(options, seconds)),
+    ):
+        yield _guarded(name, check)
+
+
+def _guarded(name: str, check: Callable[[], tuple[State, str]]) -> Finding:
+    try:
+        state, message = check()
+    except (StreammatError, EngineError, OSError) as error:
+        state, message = "failed", " ".join(str(error).split())
+    return Finding(name, state, message)
+
+
+def _weights() -> tuple[State, str]:
+    wrong = []
+    card = models.card()
+    files = models.shipped()
+    for kind, path in (("fp32", files.fp32), ("int8", files.int8)):
+        if path is None:
+            continue
+        digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        if digest != card["files"][kind]["sha256"]:
+            wrong.append(Path(path).name)
+    if wrong:
+        return "failed", f"{', '.join(wrong)}: not what was shipped (sha256 differs); reinstall streammat"
+    return "ok", f"{card.get('name', 'lite')}: fp32 and int8 files are as they were shipped"
+
+
+def _cpu() -> tuple[State, str]:
+    feature = int8_feature()
+    threads = default_threads()
+    if feature is None:
+        return "warning", f"{threads} threads, no int8 dot products: the network runs in fp32, which is slower"
+    return "ok", f"{threads} threads, {feature}: the network runs in int8"
+
+
+def _engine(options: LiveOptions) -> tuple[State, str]:
+    from streammat.jobs import open_network
+    from streammat.models.library import find_model
+
+    engine = open_network(find_model(options.matting.model), TRIAL_SIZE, 0, options.matting)
+    spec = engine.spec
+    engine.close()
+    height, width = spec.size
+    message = f"{spec.backend} {spec.version}, {spec.precision}, {width}x{height} for 720p ({spec.reason})"
+    if "openvino" not in installed_backends():
+        return "ok", f"{message}; on Intel and AMD pip install 'streammat[openvino]' is faster"
+    return "ok", message
+
+
+def _cameras() -> tuple[State, str]:
+    found = devices.find()
+    if not found.cameras:
+        return "warning", "none found; plug one in, or give --camera a file or an address"
+    return "ok", "; ".join(f"{camera.id} {camera.name} ({len(camera.modes)} modes)" for camera in found.cameras)
+
+
+def _virtual_camera() -> tuple[State, str]:
+    found = devices.find()
+    if not found.virtual_cameras:
+        lines = [problem for problem in found.problems if "virtual camera" in problem]
+        return "warning", lines[0].removeprefix("no virtual camera: ") if lines else "none found; install OBS Studio and start its virtual camera once"
+    problems = [virtual.problem for virtual in found.virtual_cameras if virtual.problem]
+    if problems:
+        return "warning", problems[0]
+    return "ok", "; ".join(f"{virtual.id} {virtual.name}" for virtual in found.virtual_cameras)
+
+
+def _microphones() -> tuple[State, str]:
+    found = devices.find()
+    if found.microphones:
+        return "ok", "; ".join(f"{microphone.id} {microphone.name}" for microphone in found.microphones)
+    lines = [problem for problem in found.problems if problem.startswith("microphones")]
+    return "warning", lines[0].removeprefix("microphones: ") if lines else "none found"
+
+
+def _trial(options: LiveOptions, seconds: float) -> tuple[State, str]:
+    """A drawn scene at 720p and 30 frames per second through everything but a camera."""
+    with tempfile.TemporaryDirectory(prefix="streammat-doctor-") as folder:
+        clip = Path(folder) / "trial.mp4"
+        bench.write_clip(clip, bench.pictures(None, TRIAL_SIZE), TRIAL_SIZE, 30)
+        report = _run(replace(options, camera=str(clip), loop=True, outputs=("null",), duration=seconds, fixed=True, control=None))
+    latency = report.outputs[0].latency
+    kept = 1 - report.dropped / report.captured if report.captured else 0.0
+    line = (
+        f"720p at 30 fps for {seconds:g} s: {report.fps:.1f} fps shown, latency {latency.p50_ms:.0f}/{latency.p99_ms:.0f} ms "
+        f"(p50/p99), {report.dropped} of {report.captured} frames dropped"
+    )
+    if not report.shown.get("composite"):
+        return "failed", f"{line}; no frame got through, {report.faults} faults"
+    if kept < _LEAST_SHARE:
+        return "warning", f"{line}; this machine does not keep up now: close other programs, or use --quality fast or a smaller --size"
+    return "ok", line
+
+
+def _run(options: LiveOptions) -> LiveReport:
+    def ignore(event: str, **details: Any) -> None:
+        """The report says it all."""
+
+    return LiveJob(options, ignore).run()
+
+

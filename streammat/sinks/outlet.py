@@ -1,0 +1,102 @@
+"""An output of a live run: a sink with a thread and a short queue of its own, so that a slow one holds nobody back."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+import numpy as np
+
+from streammat.channel import Channel, Closed
+from streammat.frame import Matte
+from streammat.latency import LatencyMeter, OutputReport
+from streammat.showing import Shown
+from streammat.sinks import Sink
+from streammat.sources.capture import Clock
+
+
+class Outlet:
+    """Takes pictures as they come and drops the oldest where the sink is too slow.
+
+    Args:
+        name: as the user wrote it.
+        sink: closed by the outlet's thread, whatever happens.
+        clock: the run's, for the delay.
+        capacity: pictures that may wait: one where only the newest counts, more where each is wanted.
+        failed: told once, by the outlet's thread, where the sink fails.
+    """
+
+    def __init__(
+        self, name: str, sink: Sink, clock: Clock, *, capacity: int, failed: Callable[[str, Exception], None]
+    ) -> None:
+        self.name = name
+        self.latency = LatencyMeter()
+        self.failure: Exception | None = None
+        self._sink = sink
+        self._clock = clock
+        self._failed = failed
+        self._pictures: Channel[Shown] = Channel(capacity, "drop_oldest")
+        self._opaque: Matte | None = None
+        self._thread = threading.Thread(target=self._work, name=f"streammat-out-{name}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to take pictures."""
+        self._thread.start()
+
+    def put(self, shown: Shown) -> None:
+        """Hand a picture over; never waits. After a failure it does nothing."""
+        if self.failure is None:
+            with suppress(Closed):  # it failed just now and has said so
+                self._pictures.put(shown)
+
+    def end(self) -> None:
+        """No more pictures will come."""
+        self._pictures.end()
+
+    def join(self, seconds: float) -> bool:
+        """Wait until the sink is closed; False where it is not done after ``seconds``."""
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def abort(self) -> None:
+        """Drop an output that was never started."""
+        self._sink.abort()
+
+    @property
+    def dropped(self) -> int:
+        """Pictures that it was too slow for."""
+        return self._pictures.dropped
+
+    def report(self) -> OutputReport:
+        """What it got so far."""
+        error = None if self.failure is None else " ".join(str(self.failure).split())
+        return OutputReport(
+            self.name, self._sink.frames, self.dropped, self.latency.total(), error, tuple(self._sink.notes)
+        )
+
+    def _work(self) -> None:
+        try:
+            for shown in self._pictures:
+                self._sink.write(shown.frame, self._matte(shown))
+                if shown.live:
+                    self.latency.add(self._clock.age(shown.captured))
+        except Exception as error:  # noqa: BLE001 - kept, and told; the other outputs go on
+            self._fail(error)
+        finally:
+            self._pictures.abandon()
+            try:
+                self._sink.close()
+            except Exception as error:  # noqa: BLE001 - the first error is the one that is told
+                self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        if self.failure is None:
+            self.failure = error
+            self._failed(self.name, error)
+
+    def _matte(self, shown: Shown) -> Matte:
+        """Live pictures are opaque."""
+        if self._opaque is None:
+            self._opaque = Matte(np.full(shown.frame.size, 255, np.uint8))
+        return self._opaque

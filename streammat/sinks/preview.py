@@ -1,0 +1,85 @@
+"""A window on the screen, through OpenCV, which also takes keys. OpenCV's windows are used here only."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+
+from streammat.errors import OutputError
+from streammat.frame import Frame, Matte, Packet
+from streammat.sinks import Content
+
+TITLE = "streammat"
+# Qt ends the whole process where it finds no display, so a child tries first.
+_TRIAL = "import cv2; cv2.namedWindow('streammat'); cv2.waitKey(1)"
+
+
+class PreviewSink:
+    """One window; closed by the user it is an output that has ended, and the others go on.
+
+    Args:
+        key: told of each key that is pressed in the window, as a character.
+        ui: the module that draws; OpenCV, unless a test brings its own.
+
+    Raises:
+        OutputError: there is no display.
+    """
+
+    def __init__(self, key: Callable[[str], None], ui: Any = None) -> None:
+        self.content: Content = "composite"
+        self.notes: list[str] = []
+        self.frames = 0
+        self._key = key
+        self._open = False
+        if ui is None:
+            _check_display()
+        self._ui: Any = cv2 if ui is None else ui
+
+    def write(self, frame: Frame, matte: Matte) -> None:
+        """Draw one picture and look for a key.
+
+        Raises:
+            OutputError: the window was closed.
+        """
+        del matte
+        if not self._open:
+            # Made by the thread that draws: toolkits insist on that.
+            self._ui.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
+            self._open = True
+        elif self._ui.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) < 1:
+            raise OutputError("preview: the window was closed")
+        self._ui.imshow(TITLE, frame.image.to_ndarray(format="bgr24"))
+        pressed = self._ui.waitKey(1)
+        if pressed >= 0:
+            self._key(chr(pressed & 0xFF))
+        self.frames += 1
+
+    def copy(self, packet: Packet) -> None:
+        """Windows have no sound."""
+
+    def close(self) -> None:
+        """Close the window; twice is fine."""
+        if self._open:
+            self._open = False
+            self._ui.destroyAllWindows()
+
+    def abort(self) -> None:
+        """As ``close``."""
+        self.close()
+
+
+def _check_display() -> None:
+    x11 = sys.platform.startswith("linux")
+    if x11 and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        raise OutputError("preview: no display (DISPLAY and WAYLAND_DISPLAY are not set); leave out --to preview, or run it on a desktop")
+    if not x11:
+        return
+    trial = subprocess.run([sys.executable, "-c", _TRIAL], capture_output=True, text=True, check=False, timeout=30)  # noqa: S603
+    if trial.returncode:
+        said = (trial.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise OutputError(f"preview: no window can be opened ({said[:160]}); check DISPLAY, or leave out --to preview")

@@ -1,0 +1,189 @@
+"""A live stream to a server: H.264 over RTMP or RTSP, opened again with growing pauses when the server goes away."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Final
+
+import av
+
+from streammat.errors import OutputError, UsageError
+from streammat.frame import Frame, Matte, Packet, codec_threads
+from streammat.sinks import Content
+from streammat.sources import StreamInfo
+from streammat.sources.playback import reason
+
+KEYFRAME_SECONDS: Final = 2
+"""What streaming services ask for: a viewer who joins waits no longer."""
+_PAUSES: Final = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+_FORMATS: Final = {"rtmp": "flv", "rtmps": "flv", "rtsp": "rtsp", "rtsps": "rtsp"}
+
+
+@dataclass
+class _Connection:
+    container: av.container.OutputContainer
+    stream: Any
+    start: int
+    """``pts`` of its first picture: each connection begins at 0."""
+
+
+class StreamSink:
+    """Sends pictures to a streaming server.
+
+    Pictures that come while there is no connection are left out. Only the first connection must succeed, so that a wrong
+    address is told at once.
+
+    Args:
+        url: rtmp, rtmps or rtsp.
+        info: of the source.
+        bitrate: kbit/s.
+        tell: told ``stream-lost`` and ``stream-back``.
+
+    Raises:
+        UsageError: the URL is of another kind.
+        OutputError: nobody answers at the first try.
+    """
+
+    def __init__(self, url: str, info: StreamInfo, bitrate: int, tell: Callable[..., None]) -> None:
+        self.content: Content = "composite"
+        self.notes: list[str] = []
+        self.frames = 0
+        self.skipped = 0
+        """Pictures that came while there was no connection."""
+        self._url = url
+        self._format = _format_of(url)
+        self._info = info
+        self._bitrate = bitrate
+        self._tell = tell
+        self._tries = 0
+        self._again = 0.0
+        self._connection: _Connection | None = None
+        self._fresh = True  # the first picture's time is not known yet
+        try:
+            self._connection = self._connect(0)
+        except (av.FFmpegError, OSError, ValueError) as error:
+            raise OutputError(
+                f"{public(url)}: cannot be reached ({reason(error)}); check the address, and that the server runs"
+            ) from error
+
+    def write(self, frame: Frame, matte: Matte) -> None:
+        """Send one picture, or leave it out while the server is away."""
+        del matte
+        connection = self._ready(frame.pts)
+        if connection is None:
+            self.skipped += 1
+            return
+        try:
+            for packet in connection.stream.encode(frame.image):
+                self._send(connection, packet)
+        except (av.FFmpegError, OSError) as error:
+            self._lost(error)
+            self.skipped += 1
+            return
+        self.frames += 1
+
+    def copy(self, packet: Packet) -> None:
+        """Live sources have no packets to hand on."""
+
+    def close(self) -> None:
+        """Say goodbye to the server; twice is fine."""
+        connection, self._connection = self._connection, None
+        self._again = math.inf
+        if connection is not None:
+            with suppress(av.FFmpegError, OSError):  # what is not sent by now is of no use any more
+                for packet in connection.stream.encode(None):
+                    self._send(connection, packet)
+                connection.container.close()
+        if self.skipped and not self.notes:
+            self.notes.append(f"{public(self._url)}: {self.skipped} pictures were left out while the server was away")
+
+    def abort(self) -> None:
+        """As ``close``."""
+        self.close()
+
+    # -- the connection -----------------------------------------------------------------------------------------
+
+    def _connect(self, start: int) -> _Connection:
+        options = {"rw_timeout": "5000000", "flvflags": "no_duration_filesize"} if self._format == "flv" else {"rtsp_transport": "tcp"}
+        container = av.open(self._url, "w", format=self._format, options=options, timeout=(5.0, 5.0))
+        try:
+            rate = self._info.rate
+            stream: Any = container.add_stream(
+                "libx264", rate=rate, options={"preset": "veryfast", "tune": "zerolatency", "nal-hrd": "cbr"}
+            )
+            stream.height, stream.width = self._info.size
+            stream.pix_fmt = "yuv420p"
+            context = stream.codec_context
+            context.time_base = self._info.time_base
+            # Sliced threads, as zerolatency has them: whole frames in flight would each wait for the next.
+            context.thread_count = min(4, codec_threads())
+            context.bit_rate = self._bitrate * 1000
+            context.options.update({"maxrate": f"{self._bitrate}k", "bufsize": f"{2 * self._bitrate}k"})
+            context.gop_size = max(1, round(KEYFRAME_SECONDS * rate))
+            context.colorspace = self._info.colour.matrix
+            context.color_range = 1
+            container.start_encoding()
+        except BaseException:
+            with suppress(av.FFmpegError, OSError):
+                container.close()
+            raise
+        return _Connection(container, stream, start)
+
+    def _ready(self, pts: int) -> _Connection | None:
+        """The connection, opened again where it is time to."""
+        if self._connection is None and time.monotonic() >= self._again:
+            try:
+                self._connection = self._connect(pts)
+            except (av.FFmpegError, OSError, ValueError):
+                self._back_off()
+            else:
+                self._tries = 0
+                self._tell("stream-back", name=public(self._url))
+        elif self._connection is not None and self._fresh:
+            self._connection.start, self._fresh = pts, False
+        return self._connection
+
+    def _send(self, connection: _Connection, packet: Any) -> None:
+        shift = Fraction(connection.start) * self._info.time_base
+        for name in ("pts", "dts"):
+            value = getattr(packet, name)
+            if value is not None:
+                setattr(packet, name, value - round(shift / packet.time_base))
+        connection.container.mux_one(packet)
+
+    def _lost(self, error: Exception) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(av.FFmpegError, OSError):  # it is gone anyway
+                connection.container.close()
+        pause = self._back_off()
+        self._tell("stream-lost", name=public(self._url), message=f"{reason(error)}; trying again in {pause:g} s")
+
+    def _back_off(self) -> float:
+        pause = _PAUSES[min(self._tries, len(_PAUSES) - 1)]
+        self._tries += 1
+        self._again = time.monotonic() + pause
+        return pause
+
+
+def is_stream(text: str) -> bool:
+    """True for an output that is a server's address."""
+    return "://" in text
+
+
+def _format_of(url: str) -> str:
+    scheme = url.partition("://")[0].lower()
+    if scheme not in _FORMATS:
+        raise UsageError(f"--to {public(url)}: cannot stream to {scheme}://; expected {', '.join(f'{name}://' for name in _FORMATS)}")
+    return _FORMATS[scheme]
+
+
+def public(url: str) -> str:
+    """The address without its last part, which is a secret key with most services."""
+    head, slash, tail = url.rpartition("/")
+    return f"{head}/…" if slash and tail and head.count("/") > 2 else url

@@ -1,0 +1,178 @@
+"""Files and URLs as cameras.
+
+A file plays at its own rate, by its timestamps, once or looped; what comes too fast waits, what comes too late is given
+at once and left to the channels to drop. A URL is live: its pictures carry the time at which they arrived.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from fractions import Fraction
+
+import av
+
+from streammat.errors import CameraLostError, InputError
+from streammat.frame import Frame
+from streammat.sources import StreamInfo
+from streammat.sources.capture import Clock, Shaper, live_info
+from streammat.sources.file import FileSource
+
+
+class PlaybackSource:
+    """A video file that stands in for a camera.
+
+    Args:
+        path: the file, or the URL of one.
+        clock: the run's; playing starts with the first frame that is taken.
+        size: (height, width) to scale to; None keeps the file's own.
+        loop: begin again at the end, without end.
+
+    Raises:
+        InputError: it cannot be read, or not one frame can be decoded.
+    """
+
+    def __init__(self, path: str, clock: Clock, *, size: tuple[int, int] | None = None, loop: bool = False) -> None:
+        self.name = path
+        self.notes: list[str] = []
+        self._clock = clock
+        self._loop = loop
+        self._stopping = threading.Event()
+        self._shaper = Shaper(size)
+        self._reader = FileSource(path, audio=False)
+        info = self._reader.info
+        self._aspect = info.sample_aspect_ratio
+        first = next(item for item in self._pictures())
+        # The reader begins again: the frame was taken only to know its shape.
+        self._reader.close()
+        self._reader = FileSource(path, audio=False)
+        shaped = self._shaper(first.image, 0, self._aspect, first.rotation)
+        rate = info.rate if Fraction(1) <= info.rate <= 240 else Fraction(30)
+        self._tick = 1 / rate
+        self.info: StreamInfo = live_info(shaped.size, rate, shaped.colour)
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Frames, each at its time.
+
+        Raises:
+            InputError: the file is damaged; everything before it has been given.
+        """
+        begin = time.monotonic()
+        offset = Fraction(0)
+        while True:
+            end, origin = offset, None
+            for picture in self._pictures():
+                at = picture.pts * picture.time_base
+                origin = at if origin is None else origin
+                due = offset + at - origin
+                end = due + (picture.duration * picture.time_base or self._tick)
+                moment = begin + float(due)
+                if self._stopping.wait(max(0.0, moment - time.monotonic())):
+                    return
+                yield self._shaper(picture.image, self._clock.ticks(moment), self._aspect, picture.rotation)
+            if not self._loop or self._stopping.is_set() or origin is None:
+                return
+            # The last picture is shown for its duration too.
+            offset = end
+            self._reader.close()
+            self._reader = FileSource(self.name, audio=False)
+
+    def stop(self) -> None:
+        """End the iteration at once; from any thread."""
+        self._stopping.set()
+
+    def close(self) -> None:
+        """Close the file once iteration has ended; twice is fine."""
+        self._reader.close()
+
+    def _pictures(self) -> Iterator[Frame]:
+        for item in self._reader:
+            if isinstance(item, Frame):
+                yield item
+
+
+class StreamSource:
+    """A live stream, such as ``rtsp://`` or ``http://``.
+
+    Args:
+        url: what FFmpeg can open.
+        clock: the run's.
+        size: (height, width) to scale to; None keeps the stream's own.
+
+    Raises:
+        InputError: nobody answers, or there is no video.
+    """
+
+    _OPEN_SECONDS, _READ_SECONDS = 10.0, 5.0
+
+    def __init__(self, url: str, clock: Clock, *, size: tuple[int, int] | None = None) -> None:
+        self.name = url
+        self.notes: list[str] = []
+        self._clock = clock
+        self._stopping = threading.Event()
+        self._shaper = Shaper(size)
+        # UDP loses packets, and a lost packet smears until the next keyframe. Not nobuffer: it throws away what was read
+        # while looking at the stream, its first keyframe included; the channels drop what is old anyway.
+        options = {"rtsp_transport": "tcp"} if url.startswith("rtsp") else {}
+        try:
+            self._container = av.open(url, options=options, timeout=(self._OPEN_SECONDS, self._READ_SECONDS))
+        except (av.FFmpegError, OSError, ValueError) as error:
+            raise InputError(f"{url}: cannot be opened ({reason(error)}); check the address and that the stream is on") from error
+        try:
+            if not self._container.streams.video:
+                raise InputError(f"{url}: has no video; expected a stream with pictures")
+            self._stream = self._container.streams.video[0]
+            # Slices, not frames: threads that work on several frames at once hold each of them back.
+            self._stream.thread_type = "SLICE"
+            self._images = self._container.decode(self._stream)
+            first = next(self._images, None)
+            if first is None:
+                raise InputError(f"{url}: gives no picture that can be decoded; check that the stream is on")
+        except av.FFmpegError as error:
+            self._container.close()
+            raise InputError(f"{url}: gives no picture ({reason(error)}); check that the stream is on") from error
+        except BaseException:
+            self._container.close()
+            raise
+        self.finite = bool(self._container.duration)
+        """It has a length: a file on a server rather than a live stream."""
+        self._aspect = self._stream.sample_aspect_ratio or Fraction(1)
+        self._first: Frame | None = self._shaper(first, clock.ticks(), self._aspect)
+        rate = self._stream.average_rate or self._stream.guessed_rate or Fraction(30)
+        self.info: StreamInfo = live_info(
+            self._first.size, rate if Fraction(1) <= rate <= 240 else Fraction(30), self._first.colour
+        )
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Frames as they arrive.
+
+        Raises:
+            CameraLostError: the stream ended or broke off.
+        """
+        first, self._first = self._first, None
+        if first is not None:
+            yield first
+        try:
+            for image in self._images:
+                if self._stopping.is_set():
+                    return
+                yield self._shaper(image, self._clock.ticks(), self._aspect)
+        except (av.FFmpegError, OSError) as error:
+            raise CameraLostError(f"{self.name}: broke off ({reason(error)})") from error
+        if not self._stopping.is_set():
+            raise CameraLostError(f"{self.name}: the stream has ended")
+
+    def stop(self) -> None:
+        """End the iteration at its next picture, or when the stream's time limit is over; from any thread."""
+        self._stopping.set()
+
+    def close(self) -> None:
+        """Close the connection once iteration has ended; twice is fine."""
+        self._container.close()
+
+
+def reason(error: Exception) -> str:
+    """The first line of what a library says."""
+    text = getattr(error, "strerror", None) or str(error)
+    return str(text).splitlines()[0].strip() if text else type(error).__name__

@@ -1,0 +1,115 @@
+"""Steering: parsing, keys, stdin and the socket, against a target that only remembers."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import wait_for
+
+from streammat.control import Command, Keys, SocketListener, StdinListener, answer, parse_command
+from streammat.errors import OutputError, UsageError
+
+
+class Target:
+    def __init__(self) -> None:
+        self.got: list[Command] = []
+
+    def obey(self, command: Command) -> dict[str, Any]:
+        self.got.append(command)
+        if command.name == "blur":
+            raise UsageError("no blur\nhere")
+        return {"background": "green"}
+
+
+def test_commands() -> None:
+    assert parse_command('{"command": "next"}') == Command("next")
+    assert parse_command('{"command": "blur", "value": -10}') == Command("blur", -10)
+    assert parse_command('{"command": "background", "value": "beach.jpg"}') == Command("background", "beach.jpg")
+    assert parse_command('{"command": "pass-through", "value": true, "confirm": true}') == Command("pass-through", True, True)
+
+
+@pytest.mark.parametrize("line", [
+    "next", "[]", "{}", '"next"', '{"command": "explode"}', '{"command": ["next"]}', '{"command": "blur"}', '{"command": "blur", "value": true}',
+    '{"command": "background", "value": 3}', '{"command": "pause", "value": "yes"}', '{"command": "pass-through", "confirm": "true"}', "{" * 5000,
+])
+def test_what_is_no_command_is_answered_in_one_line(line: str) -> None:
+    target = Target()
+    reply = answer(target, line)
+    assert reply["ok"] is False
+    assert "\n" not in reply["error"]
+    assert not target.got
+
+
+def test_a_command_that_cannot_be_done_is_answered() -> None:
+    assert answer(Target(), '{"command": "blur", "value": 5}') == {"ok": False, "error": "no blur here"}
+
+
+def test_keys_and_that_the_room_takes_two() -> None:
+    target, said = Target(), []
+    keys = Keys(target, said.append)
+    for key in "n?+ryxry":
+        keys.press(key)
+    passed = [command for command in target.got if command.name == "pass-through"]
+    assert [command.name for command in target.got] == ["next", "blur", "pass-through", "pass-through"]
+    assert all(command.confirm for command in passed)
+    target.got.clear()
+    for key in "yrny":  # y alone, and r that something else follows
+        keys.press(key)
+    assert [command.name for command in target.got] == ["next"]
+
+
+def test_stdin(tmp_path: Path) -> None:
+    target, replies = Target(), []
+    reader, writer = os.pipe()
+    with os.fdopen(reader, "rb", buffering=0) as stream:
+        listener = StdinListener(stream, target, replies.append)
+        listener.start()
+        os.write(writer, b'{"command": "ne')
+        os.write(writer, b'xt"}\n\nnonsense\n')
+        wait_for(lambda: len(replies) == 2)
+        os.close(writer)
+        listener.close()
+    assert [reply["ok"] for reply in replies] == [True, False]
+
+
+def test_socket(tmp_path: Path) -> None:
+    path, target = str(tmp_path / "s"), Target()
+    listener = SocketListener(path, target)
+    listener.start()
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    replies = []
+    for _ in range(2):  # one after the other, each with two requests
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(path)
+            lines = client.makefile("rwb")
+            for line in (b'{"command": "next"}\n', b"\xff\xfe\n"):
+                lines.write(line)
+                lines.flush()
+                replies.append(json.loads(lines.readline())["ok"])
+            lines.close()
+    assert replies == [True, False, True, False]
+    with pytest.raises(UsageError, match="another run"):
+        SocketListener(path, target)
+    listener.close()
+    listener.close()
+    assert not os.path.exists(path)
+
+
+def test_a_socket_left_behind_is_replaced_and_anything_else_is_not(tmp_path: Path) -> None:
+    left = socket.socket(socket.AF_UNIX)
+    left.bind(str(tmp_path / "s"))
+    left.close()
+    SocketListener(str(tmp_path / "s"), Target()).close()
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UsageError, match="no socket"):
+        SocketListener(str(tmp_path / "file"), Target())
+    assert (tmp_path / "file").read_text() == "mine"
+    with pytest.raises(OutputError, match="folder"):
+        SocketListener(str(tmp_path / "missing" / "s"), Target())
+
