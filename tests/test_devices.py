@@ -158,11 +158,13 @@ def test_the_doctor_finds_damaged_weights_and_says_so_with_its_exit_code(monkeyp
     from dataclasses import replace
 
     from streammat import models
+    from streammat.models import library
 
     damaged = tmp_path / "lite.int8.onnx"
     damaged.write_bytes(b"not a network")
     shipped = models.shipped()
-    monkeypatch.setattr(models, "shipped", lambda name="lite": replace(shipped, int8=damaged))
+    for home in (models, library):
+        monkeypatch.setattr(home, "shipped", lambda name="lite": replace(shipped, int8=damaged))
     monkeypatch.setattr(doctor, "TRIAL_SECONDS", 0.5)
     done = call("doctor", "--precision", "int8", "--json")
     found = {finding["name"]: finding for finding in json.loads(done.out)}
