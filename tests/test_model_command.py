@@ -22,6 +22,7 @@ from onnx import TensorProto, helper
 
 from engines.checkpoint import save_network
 from engines.gfm import GFM
+from engines.models import read_card
 from streammat.models.library import find_model, library_folder
 
 SIZE = (128, 96)
@@ -169,7 +170,7 @@ def test_a_folder_that_cannot_be_written(weights: Path, tmp_path: Path, monkeypa
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_import_leaves_nothing(weights: Path, library: Path, number: signal.Signals, code: int) -> None:
+def test_an_interrupted_import_leaves_nothing_half(weights: Path, library: Path, number: signal.Signals, code: int) -> None:
     with spawn("model", "import", weights) as process:
         wait_for(lambda: library.exists() and bool(names(library)), 60)
         assert names(library)[0].startswith(".importing-")
@@ -177,7 +178,8 @@ def test_an_interrupted_import_leaves_nothing(weights: Path, library: Path, numb
         _, err = process.communicate(timeout=60)
     assert process.returncode == code, err
     assert "Traceback" not in err
-    assert names(library) == []
+    # A signal that arrives within the exporter's native code may be heard only once the model is whole.
+    assert all(read_card(library / name / f"{name}.json", "") for name in names(library))
 
 
 def test_without_the_extra_one_line_says_what_to_install(weights: Path, mine: Path, still: Path, tmp_path: Path) -> None:

@@ -134,11 +134,12 @@ class Interrupt:
                 break  # not the main thread: whoever runs us there handles signals
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        if kind is not None and self.exit_code and self._stop is None:
-            # Opening was interrupted; what a library makes of that is no error to tell.
+        if self.exit_code and self._stop is None:
+            # What a library makes of the interruption is no error to tell; and one that swallows it, as code called back
+            # from C may, must not turn it into success.
             sys.exit(self.exit_code)
 
     def stops(self, stop: Callable[[], None]) -> None:
