@@ -15,6 +15,7 @@ import stat
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -118,7 +119,7 @@ class Keys:
         self._say(", ".join(f"{name} {value}" for name, value in now.items() if name != "status") or command.name)
 
 
-class Listener:
+class Listener(ABC):
     """Base of what waits for commands in a thread of its own, without ever holding up the end of the run."""
 
     def __init__(self, name: str) -> None:
@@ -135,8 +136,9 @@ class Listener:
         if self._thread.is_alive():
             self._thread.join(2.0)
 
+    @abstractmethod
     def _listen(self) -> None:
-        raise NotImplementedError
+        """Wait for commands until ``_stopping`` is set."""
 
 
 class SocketListener(Listener):
