@@ -32,21 +32,27 @@ class TrainConfig:
     bridge: bool = True
     checkpointing: bool = False
     """Keep no activations of encoder and decoders: less memory, about a third more time."""
-    steps: int = 5000
+    steps: int = 9000
     """Optimiser steps; a cosine schedule ends there."""
     minutes: float | None = None
     """Wall-clock budget over all resumed parts; whichever of the two ends first drives the schedule. None: no limit."""
     pixels_per_batch: int = 16 * 256 * 256
     """Input pixels per batch over all processes; the batch size follows from the crop's size, and is at least 2."""
     sizes: tuple[tuple[int, int, float], ...] = (
-        (256, 256, 0.62),
-        (224, 384, 0.16),
-        (288, 384, 0.07),
-        (384, 288, 0.06),
-        (384, 384, 0.05),
-        (288, 512, 0.04),
+        (256, 256, 0.50),
+        (224, 384, 0.18),
+        (288, 384, 0.08),
+        (384, 288, 0.08),
+        (288, 512, 0.06),
+        (384, 384, 0.06),
+        (512, 384, 0.02),
+        (512, 512, 0.01),
+        (416, 736, 0.01),
     )
     """Crop height, width in pixels (multiples of 32) and share of the batches."""
+    final_shares: tuple[float, ...] = (0.16, 0.08, 0.08, 0.08, 0.20, 0.14, 0.08, 0.09, 0.09)
+    """Shares of ``sizes`` at the last step; those between change evenly. Empty: they stay. A network that never saw pictures
+    as large as those it is given loses whom it would find in smaller ones; large ones from the start cost too much."""
     optimizer: str = "adamw"
     """``adamw`` or ``adam``."""
     schedule: str = "cosine"
@@ -61,7 +67,7 @@ class TrainConfig:
     """Share of the cosine schedule with a linearly rising learning rate."""
     clip: float | None = 1.0
     """Largest norm of the gradient; None leaves it as it is."""
-    ema: float = 0.998
+    ema: float = 0.999
     """Decay of the averaged weights, which are what is evaluated and written; 0 keeps none and takes the weights themselves."""
     loss: LossConfig = LossConfig(level_growth=2.0)
     """Weights of the loss."""
@@ -81,7 +87,7 @@ class TrainConfig:
     """Steps between pictures of what the network makes of its training samples; 0: none."""
     checkpoint_minutes: float = 3.0
     """Minutes between checkpoints."""
-    evaluate_minutes: float = 10.0
+    evaluate_minutes: float = 15.0
     """Minutes between evaluations on held-out pictures, where there are any."""
 
 
@@ -104,23 +110,31 @@ raised to go on with a finished run; under a cosine they change the rates of wha
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What a training picture of the ``lite`` recipe is made of; probabilities are per picture."""
+    """What a training picture of the ``lite`` recipe is made of; probabilities are per picture unless said otherwise."""
 
     sets: tuple[tuple[str, float], ...] = (
-        ("people_portraits", 0.46),
-        ("people_fullbody", 0.33),
-        ("animals_cats", 0.11),
-        ("animals_horses", 0.07),
-        ("detail_alpha", 0.03),
+        ("people_portraits", 0.38),
+        ("people_fullbody", 0.34),
+        ("animals_cats", 0.13),
+        ("animals_horses", 0.11),
+        ("detail_alpha", 0.04),
     )
     """Share of each set among the subjects."""
-    holdout: int = 60
-    """Portraits kept out of training to watch it."""
-    original: float = 0.46
+    things: tuple[tuple[str, str], ...] = tuple(
+        ("detail_alpha", f"GT{number:02}") for number in (1, 2, 11, 13, 19, 21, 25, 26, 27)
+    )
+    """Set and name of mattes of flowers, baskets and the like: clutter, not subjects."""
+    holdout: int = 20
+    """Every n-th subject and background is kept out of training to watch it; 0: none."""
+    original: float = 0.36
     """Crops of a picture as it was taken."""
-    empty: float = 0.07
-    """Rooms and landscapes without a subject; the rest are composites."""
+    empty: float = 0.10
+    """Pictures without a subject; the rest are composites."""
     cover: tuple[float, float] = (0.3, 1.6)
     """Subject's size over the crop's, in originals."""
-    scale: tuple[float, float] = (0.2, 1.25)
-    """Subject's height over the picture's, in composites."""
+    onto: float = 0.2
+    """A composite's background is a picture with a subject of its own; per composite."""
+    beside: float = 0.15
+    """A background is what a picture shows beside its subject; per background."""
+    degrade: bool = True
+    """Cameras' and codecs' faults."""

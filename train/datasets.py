@@ -1,48 +1,58 @@
-"""Training pictures: crops as taken, composites of one to three subjects, and empty rooms.
+"""Training pictures of the ``lite`` recipe: crops as taken, scenes put together, and pictures without a subject.
 
 Sample ``i`` depends on the seed and ``i`` alone, so a resumed run sees exactly what an unbroken one would have seen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from train.augment import degrade, jitter_colour
 from train.config import DataConfig, TrainConfig
 from train.errors import DataError
-from train.pictures import Image, read_alpha, read_rgb
+from train.pack import Levels, Pack, Subject, bounding_box, open_pack
+from train.pictures import Image
 from train.samples import Sample
+from train.scenes import Props, Scene, SceneConfig, add_clutter, compose, turned, warp
 from train.targets import scaled_classes
 
 Rng = np.random.Generator
+_T = TypeVar("_T")
+PACK = "pack.bin"
 
 
 @dataclass(frozen=True)
-class Subject:
-    """One cached matte: files of equal size and where the subject is."""
+class Collection:
+    """Files of one part of the data: what is trained on, or what is held out."""
 
-    image: Path
-    alpha: Path
-    foreground: Path
-    folder: str
+    subjects: Mapping[str, Sequence[Subject]]
+    """By set."""
+    rooms: Sequence[Path]
+    landscapes: Sequence[Path]
+    things: Sequence[Subject] = ()
+    """Cut-outs that are no subjects."""
+
+    def all_subjects(self) -> list[Subject]:
+        """Of every set, one after the other."""
+        return [subject for found in self.subjects.values() for subject in found]
 
 
-def list_subjects(cache: Path, config: DataConfig) -> tuple[dict[str, list[Subject]], list[Subject]]:
-    """Find the cached mattes.
+def collect(data: Path, cache: Path, config: DataConfig) -> tuple[Collection, Collection]:
+    """Find the pictures, and keep every n-th of every kind out of training.
 
     Args:
+        data: folder with ``backgrounds/houses`` and ``backgrounds/hd``; either may be missing.
         cache: as written by `train.mattes.prepare_mattes`.
-        config: which sets, and how many portraits to hold out.
+        config: which sets, and how many are held out.
 
     Returns:
-        Training subjects per set, and the held-out portraits (every n-th one, so they never move).
+        What is trained on, and what is held out; the choice depends on the sorted file names alone.
 
     Raises:
         DataError: the cache is empty.
@@ -58,225 +68,199 @@ def list_subjects(cache: Path, config: DataConfig) -> tuple[dict[str, list[Subje
             sets[folder] = found
     if not sets:
         raise DataError(f"no mattes under {cache}; run `python -m train mattes` first")
-    portraits = sets.get("people_portraits", [])
-    stride = max(2, len(portraits) // config.holdout) if config.holdout else len(portraits) + 1
-    held = portraits[stride - 1 :: stride][: config.holdout]
-    kept = [subject for subject in portraits if subject not in set(held)]
-    if portraits:
-        sets["people_portraits"] = kept
-    return sets, held
+    places = [sorted((data / "backgrounds" / name).rglob("*.jpg")) for name in ("houses", "hd")]
+
+    def part(*, held: bool) -> Collection:
+        chosen = {folder: _part(found, config.holdout, held=held) for folder, found in sets.items()}
+        rooms, landscapes = (_part(found, config.holdout, held=held) for found in places)
+        subjects = {folder: [subject for subject in found if not _is_thing(subject, config)] for folder, found in chosen.items()}
+        things = [subject for found in chosen.values() for subject in found if _is_thing(subject, config)]
+        return Collection({folder: found for folder, found in subjects.items() if found}, rooms, landscapes, things)
+
+    return part(held=False), part(held=True)
 
 
 class MattingDataset:
     """Map from a sample's index to a training picture.
 
     Args:
-        data: folder with ``backgrounds/houses`` and ``backgrounds/hd``; either may be missing.
-        cache: mattes.
+        data: as of `collect`.
+        cache: mattes; the pack of decoded pictures is kept there as well.
         config: proportions.
         seed: of every random choice.
         heads: RoSTas that need a glance target: ``TT``, ``FT``, ``BT``.
         stride: input pixels per output pixel of the network.
+        scene: what composites are made of.
+        held: make pictures of what is held out instead.
 
     Raises:
-        DataError: the cache is empty, or a landscape is broken.
+        DataError: the cache is empty, or a picture is broken.
+        RunError: the pack cannot be written.
     """
 
     def __init__(
-        self, data: Path, cache: Path, config: DataConfig, seed: int, heads: tuple[str, ...] = ("TT",), stride: int = 2
+        self,
+        data: Path,
+        cache: Path,
+        config: DataConfig,
+        seed: int,
+        heads: tuple[str, ...] = ("TT",),
+        stride: int = 2,
+        scene: SceneConfig | None = None,
+        *,
+        held: bool = False,
     ) -> None:
-        self.sets, self.held = list_subjects(cache, config)
-        self.config = config
-        self.seed = seed
-        self.heads = heads
-        self.stride = stride
-        self.rooms = sorted((data / "backgrounds" / "houses").rglob("*.jpg"))
-        # The landscapes are 3 to 6 thousand pixels wide: decoding one per sample would starve the training.
-        self.landscapes = [_read_at_most(path, 1600) for path in sorted((data / "backgrounds" / "hd").rglob("*.jpg"))]
-        shares = np.array([share for folder, share in config.sets if folder in self.sets])
-        self.folders = [folder for folder, _ in config.sets if folder in self.sets]
+        parts = collect(data, cache, config)
+        self.collection = parts[held]
+        self.held = parts[True].all_subjects()
+        """Subjects that are kept out of training."""
+        self.config, self.scene = config, scene or SceneConfig()
+        self.seed, self.heads, self.stride = seed, heads, stride
+        subjects = [subject for found in parts for subject in (*found.all_subjects(), *found.things)]
+        self.pack: Pack = open_pack(cache / PACK, subjects, [path for found in parts for path in (*found.rooms, *found.landscapes)])
+        self.props = Props(self.background, [self.pack.cut(subject) for subject in self.collection.things])
+        self.folders = [folder for folder, _ in config.sets if folder in self.collection.subjects]
+        if not self.folders:
+            raise DataError(f"every matte under {cache} is held out or none is; expected more than {config.holdout} of a set")
+        shares = np.array([share for folder, share in config.sets if folder in self.folders])
         self.shares = shares / shares.sum()
 
     def __getitem__(self, key: tuple[int, int, int]) -> Sample:
         """Make sample ``index`` at ``height`` x ``width``, multiples of the stride; key is (index, height, width).
 
         Raises:
-            DataError: a file of the sample is missing or broken.
+            DataError: the pack vanished.
         """
         index, height, width = key
         rng = np.random.Generator(np.random.Philox(key=[self.seed, index]))
+        scene = self.make_scene(rng, height, width)
+        # Crops are of any scale, so the kernels go by the crop's size and not by the size of the picture it came from.
+        classes = {rosta: scaled_classes(scene.alpha, rosta, self.stride) for rosta in self.heads}
+        rgb = degrade(rng, scene.rgb) if self.config.degrade else scene.rgb
+        return Sample(rgb, scene.alpha, scene.contrast, classes)
+
+    def make_scene(self, rng: Rng, height: int, width: int) -> Scene:
+        """A picture before the camera's faults."""
         kind = rng.random()
         if kind < self.config.empty:
-            rgb = self._background(rng, height, width)
-            sample = Sample(rgb, np.zeros((height, width), np.uint8), np.zeros((height, width), np.uint8))
+            return self._empty(rng, height, width)
+        first = self._subject(rng)
+        if kind < self.config.empty + self.config.original * self._originality(first):
+            return self._original(rng, first, height, width)
+        others = int(rng.choice(len(self.scene.crowd), p=np.array(self.scene.crowd) / sum(self.scene.crowd)))
+        cuts = [self.pack.cut(subject) for subject in (first, *(self._subject(rng) for _ in range(others)))]
+        known: Image | None = None
+        if rng.random() < self.config.onto:
+            shown = self._original(rng, self._subject(rng), height, width)
+            background, known = shown.rgb, shown.alpha
         else:
-            subject = self._subject(rng)
-            # Bystanders in street photos are labelled background: more of those subjects are cut out and moved.
-            share = self.config.original * (0.7 if subject.folder == "people_fullbody" else 1.1)
-            if kind < self.config.empty + share:
-                sample = self._original(rng, subject, height, width)
-            else:
-                sample = self._composite(rng, subject, height, width)
-        # Crops are of any scale, so the kernels go by the crop's size and not by the size of the picture it came from.
-        classes = {rosta: scaled_classes(sample.alpha, rosta, self.stride) for rosta in self.heads}
-        return Sample(degrade(rng, sample.rgb), sample.alpha, sample.contrast, classes)
+            background = add_clutter(rng, jitter_colour(rng, self.background(rng, height, width), 0.6), self.props, self.scene)
+        return compose(rng, background, known, cuts, self.props, self.scene)
 
-    def _subject(self, rng: Rng) -> Subject:
-        pool = self.sets[self.folders[rng.choice(len(self.folders), p=self.shares)]]
-        return pool[rng.integers(len(pool))]
-
-    def _original(self, rng: Rng, subject: Subject, height: int, width: int) -> Sample:
-        image, alpha = read_rgb(subject.image), read_alpha(subject.alpha)
-        if rng.random() < 0.5:
-            image, alpha = image[:, ::-1], alpha[:, ::-1]
-        x0, y0, x1, y1 = bounding_box(alpha)
-        cover = np.exp(rng.uniform(*np.log(self.config.cover)))
-        rows, columns = alpha.shape
-        # The crop is as large as the cover asks, but never leaves the picture.
-        size = max((y1 - y0) / height, (x1 - x0) / width) / cover
-        size = min(size, rows / height, columns / width)
-        crop_h, crop_w = size * height, size * width
-        cx = _place(rng, (x0 + x1) / 2, crop_w, x1 - x0, columns)
-        cy = _place(rng, (y0 + y1) / 2, crop_h, y1 - y0, rows)
-        angle = rng.uniform(-8, 8) if rng.random() < 0.25 else 0.0
-        rgb, cut = (warp(plane, cx, cy, size, angle, height, width) for plane in (image, alpha))
-        return Sample(jitter_colour(rng, rgb, 0.5), cut, np.zeros((height, width), np.uint8))
-
-    def _composite(self, rng: Rng, first: Subject, height: int, width: int) -> Sample:
-        background = jitter_colour(rng, self._background(rng, height, width), 0.6).astype(np.float32)
-        picture, total = background.copy(), np.zeros((height, width), np.float32)
-        count = int(rng.choice([1, 2, 3], p=[0.68, 0.22, 0.10]))
-        for number in range(count):
-            subject = first if number == 0 else self._subject(rng)
-            colour, alpha = self._placed(rng, subject, height, width)
-            lit = _match_brightness(rng, jitter_colour(rng, colour, 0.6), alpha, background)
-            a = alpha.astype(np.float32) / 255.0
-            picture += a[:, :, None] * (lit - picture)
-            total = a + total * (1.0 - a)
-        safe = np.maximum(total, 1e-3)[:, :, None]
-        foreground = (picture - (1.0 - total[:, :, None]) * background) / safe
-        contrast = np.abs(np.clip(foreground, 0, 255) - background).mean(axis=2)
-        contrast[total < 0.02] = 0.0
-        return Sample(_to_uint8(picture), _to_uint8(total * 255.0), _to_uint8(contrast))
-
-    def _placed(self, rng: Rng, subject: Subject, height: int, width: int) -> tuple[Image, Image]:
-        """Subject's colours and alpha at a random scale and place on an empty canvas."""
-        colour, alpha = read_rgb(subject.foreground), read_alpha(subject.alpha)
-        if rng.random() < 0.5:
-            colour, alpha = colour[:, ::-1], alpha[:, ::-1]
-        x0, y0, x1, y1 = bounding_box(alpha)
-        low, high = self.config.scale
-        if subject.folder == "people_portraits":
-            low = 0.4
-        size = (y1 - y0) / (np.exp(rng.uniform(np.log(low), np.log(high))) * height)
-        # A subject that its own picture cuts stays cut by the new one: floating half bodies teach nothing.
-        rows, columns = alpha.shape
-        cut_below = y1 >= rows - 2
-        bottom = height + (rng.uniform(0.0, 0.1) * height if rng.random() < 0.4 else 0.0)
-        cy = y1 - (bottom - height / 2) * size if cut_below else rng.uniform(y0, y1) + rng.normal(0, 0.1) * height * size
-        cx = rng.uniform(x0, x1) + rng.uniform(-0.4, 0.4) * width * size
-        if x0 <= 1 and x1 < columns - 2:
-            cx = x0 + width / 2 * size
-        elif x1 >= columns - 2 and x0 > 1:
-            cx = x1 - width / 2 * size
-        angle = rng.uniform(-8, 8) if rng.random() < 0.2 and not cut_below else 0.0
-        return (
-            warp(colour, cx, cy, size, angle, height, width),
-            warp(alpha, cx, cy, size, angle, height, width, cv2.BORDER_CONSTANT),
-        )
-
-    def _background(self, rng: Rng, height: int, width: int) -> Image:
-        """A crop of a room (mostly) or of a landscape."""
-        if self.rooms and (not self.landscapes or rng.random() < 0.72):
-            picture = read_rgb(self.rooms[rng.integers(len(self.rooms))])
-        elif self.landscapes:
-            picture = self.landscapes[rng.integers(len(self.landscapes))]
+    def background(self, rng: Rng, height: int, width: int) -> Image:
+        """A crop without a subject: of a room mostly, of a landscape, or of what is beside the subject of a picture."""
+        rooms, landscapes = self.collection.rooms, self.collection.landscapes
+        if rng.random() < self.config.beside and (beside := self._beside(rng)) is not None:
+            picture = beside
+        elif rooms and (not landscapes or rng.random() < 0.78):
+            picture = self.pack.read(str(rooms[int(rng.integers(len(rooms)))]))
+        elif landscapes:
+            picture = self.pack.read(str(landscapes[int(rng.integers(len(landscapes)))]))
         else:
             noise = rng.integers(0, 256, (4, 6, 3), dtype=np.uint8)
-            picture = cv2.resize(noise, (384, 256), interpolation=cv2.INTER_CUBIC).astype(np.uint8)
-        if rng.random() < 0.5:
-            picture = picture[:, ::-1]
-        rows, columns = picture.shape[:2]
+            picture = [cv2.resize(noise, (384, 256), interpolation=cv2.INTER_CUBIC).astype(np.uint8)]
+        rows, columns = picture[0].shape[:2]
         size = min(rows / height, columns / width) * rng.uniform(0.35, 1.0)
         cx = rng.uniform(size * width / 2, columns - size * width / 2)
         cy = rng.uniform(size * height / 2, rows - size * height / 2)
-        rgb = warp(picture, cx, cy, size, 0.0, height, width)
+        rgb = warp(picture, cx, cy, size, 0.0, height, width, mirror=bool(rng.random() < 0.5))
         if rng.random() < 0.2:
-            rgb = cv2.GaussianBlur(rgb, (0, 0), rng.uniform(0.8, 5.0)).astype(np.uint8)
+            rgb = cv2.GaussianBlur(rgb, (0, 0), rng.uniform(0.8, 5.0)).astype(np.uint8, copy=False)
         return rgb
+
+    def _empty(self, rng: Rng, height: int, width: int) -> Scene:
+        background = jitter_colour(rng, self.background(rng, height, width), 0.6)
+        nothing = np.zeros((height, width), np.uint8)
+        return Scene(add_clutter(rng, background, self.props, self.scene), nothing, nothing)
+
+    def _subject(self, rng: Rng) -> Subject:
+        pool = self.collection.subjects[self.folders[int(rng.choice(len(self.folders), p=self.shares))]]
+        return pool[int(rng.integers(len(pool)))]
+
+    def _originality(self, subject: Subject) -> float:
+        # Passers-by in street photos are labelled background: more of those subjects are cut out and moved.
+        return 0.6 if subject.folder == "people_fullbody" else 1.2
+
+    def _original(self, rng: Rng, subject: Subject, height: int, width: int) -> Scene:
+        levels = self.pack.picture(subject)
+        x0, y0, x1, y1 = bounding_box(levels[0][:, :, 3])
+        low, high = self.config.cover
+        if subject.folder == "people_fullbody":
+            low = max(low, 0.7)  # near enough that few passers-by are in view
+        cover = np.exp(rng.uniform(np.log(low), np.log(high)))
+        rows, columns = levels[0].shape[:2]
+        # The crop is as large as the cover asks, but never leaves the picture.
+        size = max((y1 - y0) / height, (x1 - x0) / width) / cover
+        size = min(size, rows / height, columns / width)
+        cx = _place(rng, (x0 + x1) / 2, size * width, x1 - x0, columns)
+        cy = _place(rng, (y0 + y1) / 2, size * height, y1 - y0, rows)
+        rgba = warp(levels, cx, cy, size, 0.0, height, width, mirror=bool(rng.random() < 0.5))
+        rgb, cut = np.ascontiguousarray(rgba[:, :, :3]), np.ascontiguousarray(rgba[:, :, 3])
+        scene = Scene(jitter_colour(rng, rgb, 0.5), cut, np.zeros((height, width), np.uint8))
+        return turned(rng, scene) if rng.random() < self.scene.tilt else scene
+
+    def _beside(self, rng: Rng) -> Levels | None:
+        """What a picture shows beside its subject; None where that is too little, or not known to be empty."""
+        subject = self._subject(rng)
+        if subject.folder == "people_fullbody":
+            return None
+        levels = self.pack.picture(subject)
+        rows, columns = levels[0].shape[:2]
+        # The smallest size tells where the subject is, to a few pixels.
+        occupied = np.flatnonzero((levels[-1][:, :, 3] > 2).any(axis=0)) * (columns / levels[-1].shape[1])
+        if not occupied.size:
+            return None
+        slack = 2.0 * columns / levels[-1].shape[1]
+        left, right = occupied[0] / columns, 1.0 - occupied[-1] / columns
+        most = max(left, right) - slack / columns
+        if most < 0.25 or most * columns < 64:
+            return None
+        # Long strips are of no use for wide crops: a part of them is cut out.
+        tall = min(1.0, 2.0 * most * columns / rows)
+        top = rng.uniform(0.0, 1.0 - tall)
+        return [_section(level, (left - slack / columns) if left >= right else -(right - slack / columns), top, tall) for level in levels]
 
 
 def batch_keys(config: TrainConfig, first: int) -> Iterator[list[tuple[int, int, int]]]:
-    """Batches of sample keys from step ``first`` on; batch ``k`` depends on the seed and ``k`` alone."""
-    shares = np.array([share for _, _, share in config.sizes])
+    """Batches of sample keys from step ``first`` on; batch ``k`` depends on the seed, ``k`` and the number of steps."""
+    start = np.array([share for _, _, share in config.sizes])
+    end = np.array(config.final_shares or start)
     most = max(config.pixels_per_batch // (height * width) for height, width, _ in config.sizes)
     for step in range(first, config.steps):
         rng = np.random.Generator(np.random.Philox(key=[config.seed + 7919, step]))
+        shares = start + (end - start) * (step / config.steps)
         height, width, _ = config.sizes[rng.choice(len(shares), p=shares / shares.sum())]
         count = max(2, config.pixels_per_batch // (height * width))
         yield [(step * max(2, most) + number, height, width) for number in range(count)]
 
 
-def bounding_box(alpha: Image) -> tuple[int, int, int, int]:
-    """Left, top, right, bottom in pixels of where alpha exceeds one half; the whole picture where nothing does."""
-    rows = np.flatnonzero((alpha > 127).any(axis=1))
-    columns = np.flatnonzero((alpha > 127).any(axis=0))
-    if not rows.size:
-        return 0, 0, alpha.shape[1], alpha.shape[0]
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+def _section(level: Image, side: float, top: float, tall: float) -> Image:
+    """Colours of the left (``side`` > 0) or right share of a picture, from ``top`` on; all shares of its size."""
+    rows, columns = level.shape[:2]
+    across = slice(0, max(1, int(side * columns))) if side > 0 else slice(min(columns - 1, columns - int(-side * columns)), columns)
+    return level[int(top * rows) : max(int(top * rows) + 1, int((top + tall) * rows)), across, :3]
 
 
-def warp(
-    plane: Image,
-    cx: float,
-    cy: float,
-    size: float,
-    angle: float,
-    height: int,
-    width: int,
-    border: int = cv2.BORDER_REFLECT_101,
-) -> Image:
-    """Cut ``height`` x ``width`` pixels around (cx, cy), each ``size`` source pixels wide, turned by ``angle`` degrees."""
-    if size > 1.5:  # shrink first: linear sampling alone would alias
-        small = (max(1, round(plane.shape[1] / size)), max(1, round(plane.shape[0] / size)))
-        fx, fy = plane.shape[1] / small[0], plane.shape[0] / small[1]
-        plane = cv2.resize(plane, small, interpolation=cv2.INTER_AREA).astype(np.uint8)
-        cx, cy, size = cx / fx, cy / fy, size / fx
-    cx, cy = cx - 0.5, cy - 0.5  # from pixel edges to the centres that the warp counts in
-    cos, sin = np.cos(np.radians(angle)) * size, np.sin(np.radians(angle)) * size
-    matrix = np.array(
-        [
-            [cos, -sin, cx - cos * (width - 1) / 2 + sin * (height - 1) / 2],
-            [sin, cos, cy - sin * (width - 1) / 2 - cos * (height - 1) / 2],
-        ]
-    )
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(np.ascontiguousarray(plane), matrix, (width, height), flags=flags, borderMode=border).astype(np.uint8)
+def _is_thing(subject: Subject, config: DataConfig) -> bool:
+    return (subject.folder, subject.image.stem) in config.things
+
+
+def _part(found: Sequence[_T], every: int, *, held: bool) -> list[_T]:
+    """What is held out, or the rest; 0 holds out nothing."""
+    return [item for number, item in enumerate(found) if (every > 0 and number % every == every - 1) == held]
 
 
 def _place(rng: Rng, middle: float, crop: float, extent: float, limit: int) -> float:
     """Centre of a crop that holds part of the subject and stays within the picture."""
     wanted = middle + rng.uniform(-0.35, 0.35) * max(crop, extent)
     return float(np.clip(wanted, crop / 2, max(crop / 2, limit - crop / 2)))
-
-
-def _match_brightness(rng: Rng, colour: Image, alpha: Image, background: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Move the subject's mean colour towards the background's, as one light would, half of the time."""
-    out = colour.astype(np.float32)
-    solid = alpha > 200
-    if rng.random() < 0.5 and solid.any():
-        gap = background.mean(axis=(0, 1)) - out[solid].mean(axis=0)
-        out = np.clip(out + gap * rng.uniform(0.0, 0.6), 0, 255)
-    return out
-
-
-def _to_uint8(values: Any) -> Image:
-    result: Image = np.clip(np.rint(values), 0, 255).astype(np.uint8)
-    return result
-
-
-def _read_at_most(path: Path, long_side: int) -> Image:
-    rgb = read_rgb(path)
-    scale = min(1.0, long_side / max(rgb.shape[:2]))
-    size = (round(rgb.shape[1] * scale), round(rgb.shape[0] * scale))
-    return cv2.resize(rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8)

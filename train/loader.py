@@ -83,10 +83,10 @@ def load_batches(samples: Samples, config: TrainConfig, first: int, group: Group
         # A fork of a process that has threads, as torch's has, can hang for ever.
         multiprocessing_context="spawn" if config.workers else None,
     )
-    # Ctrl-C reaches every process of a terminal: the training process alone answers it, and ends the workers. They inherit
+    # A signal may reach every process of a group: the training process alone answers it, and ends the workers. They inherit
     # the block, so that it holds from their first instruction on; one that comes meanwhile is delivered here afterwards.
     resource_tracker.ensure_running()  # starting it later would lift the block
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         batches = iter(loader)
     finally:

@@ -22,6 +22,7 @@ from engines.checkpoint import load_imagenet
 from engines.gfm import GFM, Ablation
 from train.config import TrainConfig
 from train.curves import Curve
+from train.depthwise import keep_strided_depthwise_exact
 from train.distributed import Group, process_group, share_gradients
 from train.errors import RunError
 from train.evaluate import Pair, Predict, evaluate
@@ -126,6 +127,7 @@ def _start(config: TrainConfig, group: Group, imagenet: Path | None) -> State:
     model = make_network(config)
     if imagenet is not None:
         load_imagenet(model, imagenet)
+    keep_strided_depthwise_exact(model)
     nn.Module.to(model, group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     model.train()
     average = make_average(model, config)

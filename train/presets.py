@@ -68,6 +68,7 @@ ABLATED = ("d121", "r34")
 PAPER = TrainConfig(
     preset="",
     sizes=((CROP, CROP, 1.0),),
+    final_shares=(),
     optimizer="adam",
     schedule="constant",
     learning_rate=1e-5,
@@ -177,7 +178,7 @@ def configure(
         if crop < 32 or crop % 32:
             raise RunError(f"crop {crop} does not fit the network; expected a multiple of 32")
         height = width = crop
-        config = replace(config, sizes=((crop, crop, 1.0),))
+        config = replace(config, sizes=((crop, crop, 1.0),), final_shares=())
     if batch is not None or crop is not None:
         config = replace(config, pixels_per_batch=per_batch * height * width)
     if steps is not None and epochs is not None:

@@ -1,0 +1,185 @@
+"""Pictures decoded once: training on a CPU has no time to decode several JPEGs for every sample.
+
+A pack is one file of raw pixels that every process maps into memory, so that the system keeps one copy for all of them. It is
+made anew when a file that went into it is added, removed or changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from train.errors import RunError
+from train.pictures import Image, read_alpha, read_rgb
+
+_FORMAT = 2
+MARGIN = 3
+"""Pixels kept around a cut-out, so that sampling finds transparency there."""
+LEVELS = 4
+"""Sizes that every picture is kept in, each half of the one before: shrinking is what makes samples slow."""
+Levels = Sequence[Image]
+"""One picture, largest first; uint8 (H, W, C)."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One cached matte: three files of equal size."""
+
+    image: Path
+    alpha: Path
+    foreground: Path
+    folder: str
+    """Name of its set."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A subject without its background."""
+
+    rgba: Levels
+    """uint8 (h, w, 4): the subject's own colour, straight, and its alpha."""
+    below: bool
+    """Its picture cut it at the lower edge; likewise the next two."""
+    left: bool
+    right: bool
+    portrait: bool
+    """Head and shoulders, not a whole body."""
+
+
+class Pack:
+    """Subjects and backgrounds, decoded; picklable, each process maps the file for itself.
+
+    Args:
+        file: raw pixels; its table lies beside it with the suffix ``.json``.
+        table: entries (offset, height, width, channels) of each level by key, and where subjects are cut.
+    """
+
+    def __init__(self, file: Path, table: Mapping[str, Sequence[Sequence[int]]]) -> None:
+        self.file, self.table = file, table
+        self._pixels: np.memmap | None = None
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"file": self.file, "table": self.table, "_pixels": None}
+
+    def read(self, key: str) -> Levels:
+        """A picture by its file's name, uint8 (H, W, C); views that must not be written to."""
+        if self._pixels is None:
+            self._pixels = np.memmap(self.file, np.uint8, mode="r")
+        pixels = self._pixels
+        return [pixels[at : at + int(np.prod(shape))].reshape(shape) for at, *shape in self.table[key]]
+
+    def picture(self, subject: Subject) -> Levels:
+        """A subject's picture as it was taken, and its alpha as the fourth channel."""
+        return self.read(str(subject.image))
+
+    def cut(self, subject: Subject) -> Cut:
+        """A subject without its background."""
+        key = str(subject.foreground)
+        below, left, right = (bool(flag) for flag in self.table[f"{key}:cut"][0])
+        return Cut(self.read(key), below, left, right, subject.folder == "people_portraits")
+
+
+def open_pack(
+    file: Path, subjects: Sequence[Subject], backgrounds: Sequence[Path], report: Callable[[str], None] | None = None,
+    longest: int = 1600,
+) -> Pack:
+    """Open the pack of these files, or make it.
+
+    Args:
+        file: of the pixels; its folder exists.
+        subjects: cached mattes.
+        backgrounds: pictures without a subject.
+        report: is told when a pack is made, which takes a while.
+        longest: larger backgrounds are reduced to this many pixels on their long side.
+
+    Raises:
+        DataError: a picture is missing or broken.
+        RunError: the pack cannot be written.
+    """
+    paths = [path for subject in subjects for path in (subject.image, subject.alpha, subject.foreground)]
+    digest = _fingerprint([*paths, *backgrounds], longest)
+    index = file.with_suffix(".json")
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        known = json.loads(index.read_text(encoding="utf-8"))
+        if known["digest"] == digest and file.stat().st_size == known["bytes"]:
+            return Pack(file, known["table"])
+    if report is not None:
+        report(f"packing {len(subjects)} subjects and {len(backgrounds)} backgrounds into {file}")
+    try:
+        table, size = _write(file, subjects, backgrounds, longest)
+        partial = index.with_name(f"{index.name}.{os.getpid()}.partial")
+        partial.write_text(json.dumps({"digest": digest, "bytes": size, "table": table}), encoding="utf-8")
+        os.replace(partial, index)
+    except OSError as error:
+        raise RunError(f"cannot write pack {file}: {error.strerror or error}; free space and give the same command") from error
+    return Pack(file, table)
+
+
+def _write(
+    file: Path, subjects: Iterable[Subject], backgrounds: Iterable[Path], longest: int
+) -> tuple[dict[str, list[list[int]]], int]:
+    table: dict[str, list[list[int]]] = {}
+    size = 0
+    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")  # of several processes each writes its own; the last one stays
+    try:
+        with partial.open("wb") as out:
+
+            def add(key: str, pixels: Image) -> None:
+                nonlocal size
+                table[key] = []
+                for level in range(LEVELS):
+                    if level:
+                        half = (max(1, pixels.shape[1] // 2), max(1, pixels.shape[0] // 2))
+                        pixels = cv2.resize(pixels, half, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+                    table[key].append([size, *pixels.shape])
+                    size += out.write(np.ascontiguousarray(pixels).data)
+
+            for subject in subjects:
+                alpha = read_alpha(subject.alpha)
+                add(str(subject.image), np.dstack([read_rgb(subject.image), alpha]))
+                x0, y0, x1, y1 = bounding_box(alpha)
+                rows, columns = alpha.shape
+                table[f"{subject.foreground}:cut"] = [[int(y1 >= rows - 2), int(x0 <= 1), int(x1 >= columns - 2)]]
+                part = np.s_[max(0, y0 - MARGIN) : y1 + MARGIN, max(0, x0 - MARGIN) : x1 + MARGIN]
+                add(str(subject.foreground), np.dstack([read_rgb(subject.foreground)[part], alpha[part]]))
+            for path in backgrounds:
+                add(str(path), _read_at_most(path, longest))
+        os.replace(partial, file)
+    finally:
+        partial.unlink(missing_ok=True)
+    return table, size
+
+
+def bounding_box(alpha: Image) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom in pixels of where alpha exceeds one half; the whole picture where nothing does."""
+    rows = np.flatnonzero((alpha > 127).any(axis=1))
+    columns = np.flatnonzero((alpha > 127).any(axis=0))
+    if not rows.size:
+        return 0, 0, alpha.shape[1], alpha.shape[0]
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def _read_at_most(path: Path, long_side: int) -> Image:
+    rgb = read_rgb(path)
+    scale = min(1.0, long_side / max(rgb.shape[:2]))
+    size = (round(rgb.shape[1] * scale), round(rgb.shape[0] * scale))
+    return cv2.resize(rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
+
+
+def _fingerprint(paths: Iterable[Path], longest: int) -> str:
+    digest = hashlib.sha256(f"{_FORMAT} {MARGIN} {longest}".encode())
+    for path in paths:
+        try:
+            facts = path.stat()
+            digest.update(f"{path}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode())
+        except OSError:  # reading it will say so
+            digest.update(f"{path}\0missing\n".encode())
+    return digest.hexdigest()
