@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class FaultConfig:
+    """Probability of each fault of `degrade`, per picture."""
+
+    dark: float = 0.08
+    """A quarter to seven tenths of the light, and its noise."""
+    vignette: float = 0.08
+    noise: float = 0.2
+    """Standard deviation 2 to 12 of 255."""
+    blur: float = 0.15
+    """Out of focus or moved."""
+    grey: float = 0.04
+    jpeg: float = 0.2
+    """Quality 25 to 90."""
+
+
+NO_FAULTS = FaultConfig(0, 0, 0, 0, 0, 0)
 
 
 def jitter_colour(rng: np.random.Generator, rgb: Image, probability: float) -> Image:
@@ -31,21 +52,22 @@ def jitter_colour(rng: np.random.Generator, rgb: Image, probability: float) -> I
     return cv2.LUT(np.ascontiguousarray(rgb), np.rint(table).astype(np.uint8)[None]).astype(np.uint8)
 
 
-def degrade(rng: np.random.Generator, rgb: Image) -> Image:
+def degrade(rng: np.random.Generator, rgb: Image, faults: FaultConfig) -> Image:
     """Webcam faults: low light, vignetting, blur, noise, greyscale, JPEG.
 
     Args:
         rng: source of chance.
         rgb: uint8 (H, W, 3), RGB, 0..255.
+        faults: how often.
 
     Returns:
         uint8 (H, W, 3).
     """
     height, width = rgb.shape[:2]
-    light = rng.uniform(0.25, 0.7) if rng.random() < 0.08 else 1.0
-    vignette = rng.random() < 0.08
-    noise = rng.uniform(2, 12) if rng.random() < 0.2 or light < 1.0 else 0.0
-    if rng.random() < 0.15:
+    light = rng.uniform(0.25, 0.7) if rng.random() < faults.dark else 1.0
+    vignette = rng.random() < faults.vignette
+    noise = rng.uniform(2, 12) if rng.random() < faults.noise or light < 1.0 else 0.0
+    if rng.random() < faults.blur:
         rgb = _blur(rng, rgb)
     if light < 1.0 or vignette or noise > 0:
         values = rgb.astype(np.float32) * np.float32(light)
@@ -58,9 +80,9 @@ def degrade(rng: np.random.Generator, rgb: Image) -> Image:
             grain = rng.standard_normal((height // coarse, width // coarse, 3), dtype=np.float32) * np.float32(noise)
             values += cv2.resize(grain, (width, height), interpolation=cv2.INTER_LINEAR)
         rgb = np.clip(np.rint(values), 0, 255).astype(np.uint8)
-    if rng.random() < 0.04:
+    if rng.random() < faults.grey:
         rgb = cv2.cvtColor(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB).astype(np.uint8)
-    if rng.random() < 0.2:
+    if rng.random() < faults.jpeg:
         quality = int(rng.integers(25, 90))
         _, code = cv2.imencode(".jpg", rgb, [cv2.IMWRITE_JPEG_QUALITY, quality])
         decoded = cv2.imdecode(code, cv2.IMREAD_COLOR)

@@ -136,5 +136,3 @@ class DataConfig:
     """A composite's background is a picture with a subject of its own; per composite."""
     beside: float = 0.15
     """A background is what a picture shows beside its subject; per background."""
-    degrade: bool = True
-    """Cameras' and codecs' faults."""

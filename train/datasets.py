@@ -13,7 +13,7 @@ from typing import TypeVar
 import cv2
 import numpy as np
 
-from train.augment import degrade, jitter_colour
+from train.augment import FaultConfig, degrade, jitter_colour
 from train.config import DataConfig, TrainConfig
 from train.errors import DataError
 from train.pack import Levels, Pack, Subject, bounding_box, open_pack
@@ -91,6 +91,7 @@ class MattingDataset:
         heads: RoSTas that need a glance target: ``TT``, ``FT``, ``BT``.
         stride: input pixels per output pixel of the network.
         scene: what composites are made of.
+        faults: of the camera.
         held: make pictures of what is held out instead.
 
     Raises:
@@ -107,6 +108,7 @@ class MattingDataset:
         heads: tuple[str, ...] = ("TT",),
         stride: int = 2,
         scene: SceneConfig | None = None,
+        faults: FaultConfig | None = None,
         *,
         held: bool = False,
     ) -> None:
@@ -114,7 +116,7 @@ class MattingDataset:
         self.collection = parts[held]
         self.held = parts[True].all_subjects()
         """Subjects that are kept out of training."""
-        self.config, self.scene = config, scene or SceneConfig()
+        self.config, self.scene, self.faults = config, scene or SceneConfig(), faults or FaultConfig()
         self.seed, self.heads, self.stride = seed, heads, stride
         subjects = [subject for found in parts for subject in (*found.all_subjects(), *found.things)]
         self.pack: Pack = open_pack(cache / PACK, subjects, [path for found in parts for path in (*found.rooms, *found.landscapes)])
@@ -136,8 +138,7 @@ class MattingDataset:
         scene = self.make_scene(rng, height, width)
         # Crops are of any scale, so the kernels go by the crop's size and not by the size of the picture it came from.
         classes = {rosta: scaled_classes(scene.alpha, rosta, self.stride) for rosta in self.heads}
-        rgb = degrade(rng, scene.rgb) if self.config.degrade else scene.rgb
-        return Sample(rgb, scene.alpha, scene.contrast, classes)
+        return Sample(degrade(rng, scene.rgb, self.faults), scene.alpha, scene.contrast, classes)
 
     def make_scene(self, rng: Rng, height: int, width: int) -> Scene:
         """A picture before the camera's faults."""

@@ -18,7 +18,7 @@ class StridedDepthwise(nn.Conv2d):
         if x.device.type != "cpu" or not self.training or not torch.is_autocast_enabled("cpu"):
             return super().forward(x)
         with torch.autocast("cpu", enabled=False):
-            return torch.cat([super(StridedDepthwise, self).forward(part.float()).to(x.dtype) for part in x.split(1)])
+            return torch.cat([super(StridedDepthwise, self).forward(part.float()).to(x.dtype) for part in torch.split(x, 1)])
 
 
 def keep_strided_depthwise_exact(model: nn.Module) -> None:

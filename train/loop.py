@@ -25,13 +25,13 @@ from train.curves import Curve
 from train.depthwise import keep_strided_depthwise_exact
 from train.distributed import Group, process_group, share_gradients
 from train.errors import RunError
-from train.evaluate import Pair, Predict, evaluate
 from train.interrupt import Stopped, deferred_signals
 from train.loader import Batch, Samples, load_batches
 from train.losses import LossParts, gfm_loss, term_names
 from train.optim import learning_rate, make_average, make_optimizer, schedule_progress, set_rate, update_average
 from train.previews import write_preview
 from train.state import State, load_state, save_state
+from train.validation import Pair, Predict, evaluate
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 CHECKPOINT = "checkpoint.pt"

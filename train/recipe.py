@@ -22,7 +22,7 @@ from engines.quantize import quantize_onnx
 from train.complexity import measure_complexity
 from train.config import DataConfig
 from train.datasets import MattingDataset
-from train.evaluate import Pair, Predict, Scores, evaluate, validation_sets
+from train.validation import Pair, Predict, Scores, evaluate, validation_sets
 
 CALIBRATION_SIZES = ((288, 512), (448, 320), (288, 384), (256, 256))
 CALIBRATION_PICTURES = 64
@@ -66,7 +66,7 @@ def calibration_pictures(data: Path, cache: Path) -> Iterator[NDArray[np.uint8]]
 
 
 def engine_opener(files: ModelFiles, backend: str, precision: str) -> Callable[[tuple[int, int]], Predict]:
-    """For `train.evaluate.evaluate`: an engine per input size."""
+    """For `train.validation.evaluate`: an engine per input size."""
     return lambda size: open_engine(files, backend, precision, size).infer
 
 

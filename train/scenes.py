@@ -141,8 +141,11 @@ def turned(rng: Rng, scene: Scene) -> Scene:
     angle = float(np.clip(rng.normal(0, 11), -25, 25))
     turn = np.radians(abs(angle))
     size = 1.0 / (np.cos(turn) + max(height / width, width / height) * np.sin(turn))
-    planes = (warp([plane], width / 2, height / 2, size, angle, height, width) for plane in (scene.rgb, scene.alpha, scene.contrast))
-    return Scene(*planes)
+    rgb, alpha, contrast = (
+        warp([plane], width / 2, height / 2, size, angle, height, width) for plane in (scene.rgb, scene.alpha, scene.contrast)
+    )
+    contrast[alpha == 0] = 0
+    return Scene(rgb, alpha, contrast)
 
 
 def warp(
@@ -314,7 +317,8 @@ def _thing(rng: Rng, height: int, width: int, props: Props) -> tuple[Plane, Plan
 
 
 def _paste_thing(rng: Rng, picture: Plane, props: Props) -> None:
-    colour, mask = _thing(rng, *picture.shape[:2], props)
+    height, width = picture.shape[:2]
+    colour, mask = _thing(rng, height, width, props)
     picture += mask[:, :, None] * (colour - picture)
 
 

@@ -11,13 +11,13 @@ from train.config import DataConfig, TrainConfig
 from train.crops import CropDataset
 from train.datasets import MattingDataset
 from train.errors import RunError
-from train.evaluate import Pair
 from train.layouts import FolderPictures, open_backgrounds, open_layout
 from train.loader import Samples
 from train.loop import make_network
 from train.presets import Preset, Track
 from train.rssn import ComposedPictures, Rssn
 from train.samples import Pictures
+from train.validation import Pair
 
 
 @dataclass(frozen=True)

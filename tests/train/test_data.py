@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import pickle
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +13,12 @@ import numpy as np
 import pytest
 
 from train.config import DataConfig, TrainConfig
-from train.datasets import MattingDataset, batch_keys, bounding_box, list_subjects, warp
+from train.datasets import PACK, MattingDataset, batch_keys, collect
 from train.errors import DataError
 from train.mattes import prepare_mattes, trimap_from_mask
 from train.targets import scaled_classes
 
-CONFIG = DataConfig(sets=(("people_portraits", 1.0),), holdout=1)
+CONFIG = DataConfig(sets=(("people_portraits", 1.0),), holdout=4)
 
 
 def test_mattes_stay_near_their_masks(data: Path, cache: Path) -> None:
@@ -32,7 +34,7 @@ def test_mattes_need_pictures(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no training pictures"):
         prepare_mattes(tmp_path, tmp_path / "cache", 1)
     with pytest.raises(DataError, match="train mattes"):
-        list_subjects(tmp_path / "none", CONFIG)
+        collect(tmp_path, tmp_path / "none", CONFIG)
 
 
 def test_cut_subjects_stay_certain_at_the_border() -> None:
@@ -57,7 +59,7 @@ def test_samples_depend_on_their_index_alone(data: Path, cache: Path) -> None:
 def test_kinds_of_pictures(data: Path, cache: Path) -> None:
     rooms = MattingDataset(data, cache, replace(CONFIG, empty=1.0), 5)
     assert all(rooms[(i, 64, 64)].alpha.max() == 0 for i in range(5))
-    composites = MattingDataset(data, cache, replace(CONFIG, empty=0.0, original=0.0), 5)
+    composites = MattingDataset(data, cache, replace(CONFIG, empty=0.0, original=0.0, onto=0.0), 5)
     samples = [composites[(i, 64, 64)] for i in range(8)]
     assert sum(sample.alpha.max() == 255 for sample in samples) >= 6
     assert all((sample.contrast[sample.alpha == 0] == 0).all() for sample in samples)
@@ -81,15 +83,49 @@ def test_broken_pictures_are_named(data: Path, cache: Path, tmp_path: Path) -> N
     shutil.copytree(cache, tmp_path / "cache")
     for path in (tmp_path / "cache").rglob("alpha/*.png"):
         path.write_bytes(path.read_bytes()[:50])
-    dataset = MattingDataset(data, tmp_path / "cache", replace(CONFIG, empty=0.0), 5)
     with pytest.raises(DataError, match=r"alpha/\d+.png is cut off after 50 bytes"):
-        dataset[(0, 64, 64)]
+        MattingDataset(data, tmp_path / "cache", CONFIG, 5)
+    assert not list((tmp_path / "cache").glob("*.partial"))
 
 
-def test_holdout_is_not_trained_on(cache: Path) -> None:
-    sets, held = list_subjects(cache, CONFIG)
-    assert len(held) == 1
-    assert not set(held) & set(sets["people_portraits"])
+def test_a_changed_picture_is_packed_again(data: Path, cache: Path, tmp_path: Path) -> None:
+    shutil.copytree(cache, tmp_path / "cache", ignore=shutil.ignore_patterns("pack.*"))
+    before = MattingDataset(data, tmp_path / "cache", CONFIG, 5)
+    subject = before.collection.all_subjects()[0]
+    picture = before.pack.picture(subject)[0].copy()
+    written = (tmp_path / "cache" / PACK).stat().st_mtime_ns
+    MattingDataset(data, tmp_path / "cache", CONFIG, 5)
+    assert (tmp_path / "cache" / PACK).stat().st_mtime_ns == written
+    cv2.imwrite(str(subject.image), 255 - cv2.imread(str(subject.image)))
+    after = MattingDataset(data, tmp_path / "cache", CONFIG, 5).pack.picture(subject)[0]
+    assert np.abs(picture[:, :, :3].astype(int) - after[:, :, :3]).mean() > 50
+
+
+def test_packed_levels_halve(data: Path, cache: Path) -> None:
+    dataset = pickle.loads(pickle.dumps(MattingDataset(data, cache, CONFIG, 5)))  # noqa: S301 (as a worker gets it)
+    levels = dataset.pack.picture(dataset.collection.all_subjects()[0])
+    assert [level.shape[2] for level in levels] == [4] * len(levels)
+    for larger, smaller in itertools.pairwise(levels):
+        assert smaller.shape[:2] == (larger.shape[0] // 2, larger.shape[1] // 2)
+        assert abs(larger.mean() - smaller.mean()) < 2
+
+
+def test_holdout_is_not_trained_on(data: Path, cache: Path) -> None:
+    trained, held = collect(data, cache, CONFIG)
+    assert len(held.all_subjects()) == 1
+    assert len(trained.all_subjects()) == 3
+    assert not set(held.all_subjects()) & set(trained.all_subjects())
+    assert not set(held.rooms) & set(trained.rooms)
+    assert collect(data, cache, replace(CONFIG, holdout=0))[1].all_subjects() == []
+    only = MattingDataset(data, cache, CONFIG, 5, held=True)
+    assert only.collection.all_subjects() == held.all_subjects()
+
+
+def test_things_are_clutter(data: Path, cache: Path) -> None:
+    stem = collect(data, cache, CONFIG)[0].all_subjects()[0].image.stem
+    dataset = MattingDataset(data, cache, replace(CONFIG, things=(("people_portraits", stem),)), 5)
+    assert [subject.image.stem for subject in dataset.collection.things] == [stem]
+    assert stem not in [subject.image.stem for subject in dataset.collection.all_subjects()]
 
 
 def test_batches_hold_the_same_pixels_and_resume() -> None:
@@ -103,8 +139,10 @@ def test_batches_hold_the_same_pixels_and_resume() -> None:
     assert len(set(indices)) == len(indices)
 
 
-def test_warp_cuts_where_it_is_told() -> None:
-    plane = np.zeros((40, 60), np.uint8)
-    plane[10:20, 30:50] = 255
-    assert bounding_box(plane) == (30, 10, 50, 20)
-    np.testing.assert_array_equal(warp(plane, 40, 15, 1.0, 0.0, 10, 20), np.full((10, 20), 255))
+def test_crops_grow_as_training_goes_on() -> None:
+    config = TrainConfig(steps=600)
+    sides = [height * width for batch in batch_keys(config, 0) for _, height, width in batch[:1]]
+    assert np.mean(sides[:200]) < 0.8 * np.mean(sides[-200:])
+    level = list(batch_keys(replace(config, final_shares=()), 0))
+    start = [height * width for batch in level for _, height, width in batch[:1]]
+    assert np.mean(start[-200:]) < np.mean(sides[-200:])

@@ -20,13 +20,10 @@ from train.errors import DataError, RunError
 from train.evaluate import (
     METRICS,
     EvaluationOptions,
-    Pair,
-    evaluate,
     evaluate_set,
-    network_size,
-    validation_sets,
 )
 from train.layouts import open_layout
+from train.validation import Pair, evaluate, network_size, validation_sets
 
 SIZES = ((100, 130), (120, 140), (33, 41))
 

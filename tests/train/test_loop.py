@@ -265,7 +265,7 @@ def test_diverging_run_stops_and_keeps_its_last_checkpoint(pictures, tmp_path: P
 
 
 def test_held_out_pictures_are_scored(pictures, tmp_path: Path) -> None:
-    from train.evaluate import Pair
+    from train.validation import Pair
 
     watcher = Watcher()
     held = [Pair(entry.image, entry.alpha) for entry in pictures.entries[:1]]

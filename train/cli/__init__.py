@@ -18,6 +18,8 @@ COMMANDS = {
     "compose": "Compose pictures by the RSSN route.",
     "train": "Train a network, or continue a run.",
     "evaluate": "Score a network on a data set, with the paper's metrics and test strategies.",
+    "hard": "Make a validation set of held-out subjects, one difficulty at a time.",
+    "score": "Score weights on validation pictures, by set and by the subject's size.",
     "export": "Write the fp32 and int8 ONNX files of trained weights.",
     "complexity": "Count parameters and multiply-accumulates.",
     "lite": "The whole recipe of the shipped network.",

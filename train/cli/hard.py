@@ -1,0 +1,21 @@
+"""``python -m train hard``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from train.cli.common import DATA, FOLDER
+
+
+@click.command()
+@click.option("--data", type=DATA, required=True, help="Folder of the lite recipe, with backgrounds/.")
+@click.option("--cache", type=FOLDER, required=True, help="Mattes.")
+@click.option("--out", type=FOLDER, required=True, help="Receives DIFFICULTY/img and DIFFICULTY/alpha.")
+@click.option("--count", type=click.IntRange(min=1), default=40, show_default=True, help="Pictures of each difficulty.")
+def command(data: Path, cache: Path, out: Path, count: int) -> None:
+    """Make a validation set of held-out subjects, one difficulty at a time; continues where it stopped."""
+    from train.hard import write_hard
+
+    write_hard(data, cache, out, count, click.echo)

@@ -1,0 +1,88 @@
+"""``python -m train score``."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from train.cli.common import DATA, FILE
+from train.errors import DataError, RunError
+
+if TYPE_CHECKING:
+    from train.validation import PictureScore, Predict
+
+    Opener = Callable[[tuple[int, int]], Predict]
+
+
+@click.command()
+@click.argument("weights", type=FILE)
+@click.option("--data", type=DATA, default=None, help="Folder of the lite recipe, with val/.")
+@click.option("--hard", type=DATA, default=None, help="What `python -m train hard` wrote.")
+@click.option("--pixels", type=click.IntRange(min=1024), default=288 * 512, show_default=True, help="Of the network's input, about.")
+@click.option("--worst", type=(click.IntRange(min=1), click.Path(dir_okay=False, path_type=Path)), default=None,
+              help="How many pictures with the largest error to show, and the PNG file.")  # fmt: skip
+@click.option("--csv", "table", type=click.Path(dir_okay=False, path_type=Path), default=None, help="Every picture's scores.")
+def command(
+    weights: Path, data: Path | None, hard: Path | None, pixels: int, worst: tuple[int, Path] | None, table: Path | None
+) -> None:
+    """Score WEIGHTS (.safetensors, .pth or exported .onnx) on validation pictures: IoU and mean error by set and by size."""
+    from train.pool import write_picture
+    from train.validation import Scores, by_share, hard_sets, score_pictures, validation_sets, worst_sheet
+
+    sets = (validation_sets(data) if data else {}) | (hard_sets(hard) if hard else {})
+    if not sets:
+        raise DataError("no validation pictures; give --data, the folder with val/, or --hard, made by `python -m train hard`")
+    opener = _opener(weights)
+    scores: dict[str, list[PictureScore]] = {}
+    for name, pairs in sets.items():
+        scores[name] = score_pictures(opener, pairs, pixels)
+        _tell(name, Scores.of(scores[name]))
+    everything = [score for found in scores.values() for score in found]
+    for name, result in by_share(everything).items():
+        _tell(f"subject {name}", result)
+    if table is not None:
+        _write_table(table, scores)
+    if worst is not None:
+        write_picture(worst[1], worst_sheet(opener, everything, worst[0], pixels))
+        click.echo(f"score: look at {worst[1]}")
+
+
+def _opener(weights: Path) -> Opener:
+    if weights.suffix == ".onnx":
+        from engines.auto import open_engine
+        from engines.models import ModelFiles
+
+        return lambda size: open_engine(ModelFiles(weights.stem, weights), "onnxruntime", "fp32", size).infer
+    import torch
+
+    from engines.checkpoint import load_checkpoint
+    from train.loop import torch_predict
+
+    torch.set_num_threads(os.cpu_count() or 1)
+    network = load_checkpoint(weights).eval()
+    return lambda _size: torch_predict(network)
+
+
+def _tell(name: str, result: object) -> None:
+    from train.validation import Scores
+
+    assert isinstance(result, Scores)
+    click.echo(f"{name:24} {result.pictures:4} pictures  iou {result.iou:.4f}  mad {result.mad:.4f}")
+
+
+def _write_table(path: Path, scores: dict[str, list[PictureScore]]) -> None:
+    try:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(("set", "picture", "share", "iou", "mad"))
+            for name, found in scores.items():
+                writer.writerows(
+                    (name, score.pair.image.name, f"{score.share:.4f}", f"{score.iou:.4f}", f"{score.mad:.5f}") for score in found
+                )
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror}; give another --csv") from error
