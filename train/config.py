@@ -30,6 +30,8 @@ class TrainConfig:
     """This and the next two: `engines.gfm.Ablation` (the paper's Table 4)."""
     ppm: str = "all"
     bridge: bool = True
+    without: tuple[str, ...] = ()
+    """Ingredients of the ``lite`` recipe that are left out: keys of `train.ingredients.INGREDIENTS`."""
     checkpointing: bool = False
     """Keep no activations of encoder and decoders: less memory, about a third more time."""
     steps: int = 9000

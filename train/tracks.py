@@ -7,10 +7,11 @@ from pathlib import Path
 
 import torch
 
-from train.config import DataConfig, TrainConfig
+from train.config import TrainConfig
 from train.crops import CropDataset
 from train.datasets import MattingDataset
 from train.errors import RunError
+from train.ingredients import recipe_without
 from train.layouts import FolderPictures, open_backgrounds, open_layout
 from train.loader import Samples
 from train.loop import make_network
@@ -72,10 +73,15 @@ def open_samples(preset: Preset, config: TrainConfig, pictures: Pictures | None,
     with torch.device("meta"):
         network = make_network(config)  # only to ask what it needs
     if pictures is not None:
+        if config.without:
+            raise RunError(f"preset {preset.name} has no ingredients to leave out; --without is for preset lite")
         return CropDataset(pictures, network.heads, network.stride, config.seed), []
     if folders.cache is None:
         raise RunError(f"preset {preset.name} trains on mattes; give --cache, the folder that `python -m train mattes` filled")
-    samples = MattingDataset(folders.data, folders.cache, DataConfig(), config.seed, network.heads, network.stride)
+    recipe = recipe_without(config.without)
+    samples = MattingDataset(
+        folders.data, folders.cache, recipe.data, config.seed, network.heads, network.stride, recipe.scene, recipe.faults
+    )
     return samples, [Pair(subject.image, subject.alpha) for subject in samples.held]
 
 

@@ -14,9 +14,14 @@ import pytest
 
 from train.config import DataConfig, TrainConfig
 from train.datasets import PACK, MattingDataset, batch_keys, collect
-from train.errors import DataError
+from train.errors import DataError, RunError
+from train.ingredients import INGREDIENTS, recipe_without
+from train.layouts import FolderPictures
 from train.mattes import prepare_mattes, trimap_from_mask
+from train.presets import find_preset
+from train.scenes import SceneConfig
 from train.targets import scaled_classes
+from train.tracks import Folders, open_samples
 
 CONFIG = DataConfig(sets=(("people_portraits", 1.0),), holdout=4)
 
@@ -146,3 +151,20 @@ def test_crops_grow_as_training_goes_on() -> None:
     level = list(batch_keys(replace(config, final_shares=()), 0))
     start = [height * width for batch in level for _, height, width in batch[:1]]
     assert np.mean(start[-200:]) < np.mean(sides[-200:])
+
+
+def test_every_ingredient_can_be_left_out() -> None:
+    whole = recipe_without(())
+    assert all(recipe_without((name,)) != whole for name in INGREDIENTS)
+    assert recipe_without(("crowd", "tilt")).scene == replace(SceneConfig(), crowd=(1.0,), tilt=0.0)
+    with pytest.raises(RunError, match="no ingredient 'salt'; it has composites"):
+        recipe_without(("salt",))
+
+
+def test_runs_without_an_ingredient(data: Path, cache: Path) -> None:
+    folders = Folders(data, cache=cache)
+    config = replace(TrainConfig(), without=("composites", "empty", "faults"))
+    samples, _ = open_samples(find_preset("lite"), config, None, folders)
+    assert all(not samples[(index, 64, 64)].contrast.any() for index in range(10))  # composites alone know what is behind
+    with pytest.raises(RunError, match="--without is for preset lite"):
+        open_samples(find_preset("folder"), config, FolderPictures([]), folders)

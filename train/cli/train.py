@@ -49,6 +49,7 @@ def _list_presets(context: click.Context, _parameter: click.Parameter, wanted: b
 @click.option("--workers", type=click.IntRange(min=0), default=None, help="Loader processes.")
 @click.option("--threads", type=POSITIVE, default=None, help="Threads of torch.")
 @click.option("--seed", type=click.IntRange(min=0), default=None)
+@click.option("--without", multiple=True, metavar="INGREDIENT", help="Of the lite recipe, to see what it buys; see train/ingredients.py.")
 @click.option("--log-every", type=POSITIVE, default=None, help="Steps between rows of the curve.")
 @click.option("--samples-every", type=click.IntRange(min=0), default=None, help="Steps between sample pictures; 0: none.")
 @click.option("--denoise-now", is_flag=True, help="Denoise pictures without a denoised file when they come up; slow.")
@@ -62,6 +63,7 @@ def command(
     network: str | None,
     rosta: str | None,
     denoise_now: bool,
+    without: tuple[str, ...],
     **options: Any,
 ) -> None:
     """Train by a preset, or continue a run; writes the weights at the end.
@@ -74,4 +76,4 @@ def command(
     own = data / IMAGENET
     if imagenet is None and chosen.track is None and chosen.config.network == "lite" and own.is_file():
         imagenet = own
-    run_training(chosen, Folders(data, backgrounds, cache), out, imagenet, denoise_now=denoise_now, **options)
+    run_training(chosen, Folders(data, backgrounds, cache), out, imagenet, denoise_now=denoise_now, without=without, **options)
