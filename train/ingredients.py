@@ -36,6 +36,7 @@ INGREDIENTS: Mapping[str, tuple[str, Callable[[Recipe], Recipe]]] = {
     "onto": ("no subjects put into pictures that have one", _data(onto=0.0)),
     "beside": ("rooms and landscapes alone as backgrounds", _data(beside=0.0)),
     "clutter": ("nothing but subjects before backgrounds", _scene(clutter=0.0, occluder=0.0, counter=0.0)),
+    "held": ("nothing in hands", _scene(held=0.0)),
     "light": ("no backlight, glare and shadows", _scene(backlight=0.0, glare=0.0, shadow=0.0)),
     "pattern": ("clothes as they are", _scene(pattern=0.0)),
     "tilt": ("level cameras", _scene(tilt=0.0)),

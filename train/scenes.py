@@ -50,8 +50,10 @@ class SceneConfig:
     """Least height of head and shoulders."""
     clutter: float = 0.35
     """One to three cut-outs of other pictures behind the subjects, which are background."""
-    occluder: float = 0.14
-    """One such before them."""
+    occluder: float = 0.1
+    """One such before them, that reaches in from an edge of the picture."""
+    held: float = 0.14
+    """A thing at the subject's outline, which belongs to it as what hands hold does; per subject."""
     counter: float = 0.3
     """A subject that its own picture cut below stands behind something, instead of at the lower edge; per subject."""
     pattern: float = 0.08
@@ -124,11 +126,15 @@ def compose(
             _cast_shadow(rng, picture, a)
         picture += a[:, :, None] * (lit - picture)
         total, pasted = a + total * (1.0 - a), a + pasted * (1.0 - a)
+        if rng.random() < config.held and (spot := _at_outline(rng, a)) is not None:
+            colour_held, mask = _thing(rng, height, width, props, spot)
+            picture += mask[:, :, None] * (np.clip(colour_held * dim, 0, 255) - picture)
+            total, pasted = mask + total * (1.0 - mask), mask + pasted * (1.0 - mask)
         if foot is not None:
             _hide(picture, (total, pasted), *_counter(rng, foot, height, width, props))
     contrast = np.abs(picture - behind).mean(axis=2) / np.maximum(pasted, 1e-3)
     if rng.random() < config.occluder:
-        _hide(picture, (total, pasted), *_thing(rng, height, width, props))
+        _hide(picture, (total, pasted), *_thing(rng, height, width, props, _at_edge(rng, height, width)))
     # What is behind is known where nothing but pasted subjects was added.
     contrast[(pasted < 0.02) | (base > 0.02)] = 0.0
     scene = Scene(_to_uint8(picture), _to_uint8(total * 255.0), _to_uint8(contrast))
@@ -284,28 +290,66 @@ def _cast_shadow(rng: Rng, picture: Plane, alpha: Plane) -> None:
     picture *= (1.0 - np.float32(rng.uniform(0.15, 0.6)) * dark)[:, :, None]
 
 
-def _thing(rng: Rng, height: int, width: int, props: Props) -> tuple[Plane, Plane]:
+@dataclass(frozen=True)
+class _Spot:
+    """Where a thing goes: its middle and half of its height, in pixels."""
+
+    x: float
+    y: float
+    reach: float
+
+
+def _anywhere(rng: Rng, height: int, width: int) -> _Spot:
+    reach = np.exp(rng.uniform(np.log(0.06), np.log(0.35))) * min(height, width)
+    return _Spot(rng.uniform(0, width), rng.uniform(0, height), reach)
+
+
+def _at_edge(rng: Rng, height: int, width: int) -> _Spot:
+    """What stands nearer to the camera than the subjects reaches in from a side or from below."""
+    spot = _anywhere(rng, height, width)
+    inside = rng.uniform(-0.3, 0.7) * spot.reach
+    side = int(rng.integers(3))
+    if side == 2:
+        return _Spot(spot.x, height - inside, spot.reach)
+    return _Spot(inside if side == 0 else width - inside, spot.y, spot.reach)
+
+
+def _at_outline(rng: Rng, alpha: Plane) -> _Spot | None:
+    """A place where hands may be: at the outline of a subject, below its head."""
+    solid = alpha > 0.5
+    rows = np.flatnonzero(solid.any(axis=1))
+    if rows.size < 16:
+        return None
+    top, tall = rows[0], rows.size
+    y = int(top + rng.uniform(0.3, 0.9) * tall)
+    columns = np.flatnonzero(solid[min(y, alpha.shape[0] - 1)])
+    if not columns.size:
+        return None
+    x = float(columns[0] if rng.random() < 0.5 else columns[-1])
+    reach = np.exp(rng.uniform(np.log(0.04), np.log(0.16))) * tall
+    # Mostly on the subject's side of its outline, so that the two are one.
+    return _Spot(x + rng.uniform(-0.4, 0.4) * reach, y, reach)
+
+
+def _thing(rng: Rng, height: int, width: int, props: Props, spot: _Spot) -> tuple[Plane, Plane]:
     """Colour (H, W, 3) and soft mask (H, W), 0..1, of a thing, or of something of a random outline."""
     if props.things and rng.random() < 0.3:
         thing = props.things[int(rng.integers(len(props.things)))]
         rows, columns = thing.rgba[0].shape[:2]
-        size = rows / (np.exp(rng.uniform(np.log(0.15), np.log(0.7))) * height)
-        cx, cy = columns / 2 + rng.normal(0, 0.3) * width * size, rows / 2 + rng.normal(0, 0.3) * height * size
-        turn = rng.uniform(-20, 20)
-        rgba = warp(thing.rgba, cx, cy, size, turn, height, width, mirror=bool(rng.random() < 0.5), border=cv2.BORDER_CONSTANT)
+        size = rows / (2.0 * spot.reach)
+        cx, cy = columns / 2 + (width / 2 - spot.x) * size, rows / 2 + (height / 2 - spot.y) * size
+        rgba = warp(thing.rgba, cx, cy, size, rng.uniform(-20, 20), height, width, border=cv2.BORDER_CONSTANT)
         lit = jitter_colour(rng, np.ascontiguousarray(rgba[:, :, :3]), 0.7)
         return lit.astype(np.float32), rgba[:, :, 3].astype(np.float32) / 255.0
     mask = np.zeros((height, width), np.uint8)
-    reach = np.exp(rng.uniform(np.log(0.06), np.log(0.35))) * min(height, width)
-    middle = rng.uniform(0, 1, 2) * (width, height)
-    kind = rng.random()
+    kind, middle = rng.random(), np.array((spot.x, spot.y))
     if kind < 0.35:
-        axes = np.maximum(1, np.rint(reach * rng.uniform(0.4, 1.4, 2))).astype(int).tolist()
+        axes = np.maximum(1, np.rint(spot.reach * rng.uniform(0.4, 1.4, 2))).astype(int).tolist()
         cv2.ellipse(mask, np.rint(middle).astype(int).tolist(), axes, rng.uniform(0, 180), 0, 360, 255, -1, cv2.LINE_AA)
     else:
         corners = int(rng.integers(4, 11)) if kind < 0.75 else 4
         angles = np.sort(rng.uniform(0, 2 * np.pi, corners)) if kind < 0.75 else rng.uniform(0, 0.2) + np.arange(4) * np.pi / 2 + 0.8
-        radii = reach * (rng.uniform(0.5, 1.4, corners) if kind < 0.75 else 1.0)
+        radii = spot.reach * (rng.uniform(0.5, 1.4, corners) if kind < 0.75 else 1.0)
         stretch = rng.uniform(0.5, 2.0)
         points = middle + np.stack([np.cos(angles) * stretch, np.sin(angles) / stretch], 1) * np.reshape(radii, (-1, 1))
         cv2.fillPoly(mask, [np.rint(points).astype(np.int32)], 255, cv2.LINE_AA)
@@ -318,7 +362,7 @@ def _thing(rng: Rng, height: int, width: int, props: Props) -> tuple[Plane, Plan
 
 def _paste_thing(rng: Rng, picture: Plane, props: Props) -> None:
     height, width = picture.shape[:2]
-    colour, mask = _thing(rng, height, width, props)
+    colour, mask = _thing(rng, height, width, props, _anywhere(rng, height, width))
     picture += mask[:, :, None] * (colour - picture)
 
 

@@ -19,7 +19,7 @@ PLAIN = replace(
     SceneConfig(),
     crowd=(1.0,),
     **{field.name: 0.0 for field in fields(SceneConfig) if field.name in
-       ("small", "clutter", "occluder", "counter", "pattern", "backlight", "glare", "shadow", "tilt")},
+       ("small", "clutter", "occluder", "held", "counter", "pattern", "backlight", "glare", "shadow", "tilt")},
 )
 
 
