@@ -136,5 +136,7 @@ class DataConfig:
     """Subject's size over the crop's, in originals."""
     onto: float = 0.2
     """A composite's background is a picture with a subject of its own; per composite."""
+    filled: float = 0.3
+    """A background is a picture whose subject was taken out (`train.filling`); per background."""
     beside: float = 0.15
     """A background is what a picture shows beside its subject; per background."""

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from train.augment import FaultConfig, degrade, jitter_colour
+from train.bystanders import read_bystanders
 from train.config import DataConfig, TrainConfig
 from train.errors import DataError
 from train.pack import Levels, Pack, Subject, bounding_box, open_pack
@@ -60,8 +61,9 @@ def collect(data: Path, cache: Path, config: DataConfig) -> tuple[Collection, Co
     sets: dict[str, list[Subject]] = {}
     for folder, _ in config.sets:
         base = cache / folder
+        alone = read_bystanders(base)
         found = [
-            Subject(path, base / "alpha" / f"{path.stem}.png", base / "fg" / path.name, folder)
+            Subject(path, base / "alpha" / f"{path.stem}.png", base / "fg" / path.name, folder, alone.get(path.stem))
             for path in sorted((base / "img").glob("[!.]*.jpg"))
         ]
         if found:
@@ -121,6 +123,8 @@ class MattingDataset:
         subjects = [subject for found in parts for subject in (*found.all_subjects(), *found.things)]
         self.pack: Pack = open_pack(cache / PACK, subjects, [path for found in parts for path in (*found.rooms, *found.landscapes)])
         self.props = Props(self.background, [self.pack.cut(subject) for subject in self.collection.things])
+        self.filled = [s for s in self.collection.all_subjects() if _is_alone(s) and self.pack.without(s) is not None]
+        """Subjects whose pictures show enough else to be backgrounds without them."""
         self.folders = [folder for folder, _ in config.sets if folder in self.collection.subjects]
         if not self.folders:
             raise DataError(f"every matte under {cache} is held out or none is; expected more than {config.holdout} of a set")
@@ -152,16 +156,19 @@ class MattingDataset:
         cuts = [self.pack.cut(subject) for subject in (first, *(self._subject(rng) for _ in range(others)))]
         known: Image | None = None
         if rng.random() < self.config.onto:
-            shown = self._original(rng, self._subject(rng), height, width)
+            shown = self._original(rng, self._shown(rng), height, width)
             background, known = shown.rgb, shown.alpha
         else:
             background = add_clutter(rng, jitter_colour(rng, self.background(rng, height, width), 0.6), self.props, self.scene)
         return compose(rng, background, known, cuts, self.props, self.scene)
 
     def background(self, rng: Rng, height: int, width: int) -> Image:
-        """A crop without a subject: of a room mostly, of a landscape, or of what is beside the subject of a picture."""
+        """A crop without a subject: of a room, a landscape, a picture without its subject, or what is beside the subject."""
         rooms, landscapes = self.collection.rooms, self.collection.landscapes
-        if rng.random() < self.config.beside and (beside := self._beside(rng)) is not None:
+        picture: Levels
+        if self.filled and rng.random() < self.config.filled:
+            picture = self.pack.without(self.filled[int(rng.integers(len(self.filled)))]) or []
+        elif rng.random() < self.config.beside and (beside := self._beside(rng)) is not None:
             picture = beside
         elif rooms and (not landscapes or rng.random() < 0.78):
             picture = self.pack.read(str(rooms[int(rng.integers(len(rooms)))]))
@@ -188,15 +195,25 @@ class MattingDataset:
         pool = self.collection.subjects[self.folders[int(rng.choice(len(self.folders), p=self.shares))]]
         return pool[int(rng.integers(len(pool)))]
 
+    def _shown(self, rng: Rng) -> Subject:
+        """One whose picture may be seen as it was taken."""
+        for _ in range(8):
+            subject = self._subject(rng)
+            if subject.alone is not False:
+                break
+        return subject
+
     def _originality(self, subject: Subject) -> float:
-        # Passers-by in street photos are labelled background: more of those subjects are cut out and moved.
-        return 0.6 if subject.folder == "people_fullbody" else 1.2
+        """Factor of the share of pictures as taken; passers-by are labelled background."""
+        if subject.alone is False:
+            return 0.0
+        return 1.2 if _is_alone(subject) else 0.6
 
     def _original(self, rng: Rng, subject: Subject, height: int, width: int) -> Scene:
         levels = self.pack.picture(subject)
         x0, y0, x1, y1 = bounding_box(levels[0][:, :, 3])
         low, high = self.config.cover
-        if subject.folder == "people_fullbody":
+        if not _is_alone(subject):
             low = max(low, 0.7)  # near enough that few passers-by are in view
         cover = np.exp(rng.uniform(np.log(low), np.log(high)))
         rows, columns = levels[0].shape[:2]
@@ -213,7 +230,7 @@ class MattingDataset:
     def _beside(self, rng: Rng) -> Levels | None:
         """What a picture shows beside its subject; None where that is too little, or not known to be empty."""
         subject = self._subject(rng)
-        if subject.folder == "people_fullbody":
+        if not _is_alone(subject):
             return None
         levels = self.pack.picture(subject)
         rows, columns = levels[0].shape[:2]
@@ -250,6 +267,11 @@ def _section(level: Image, side: float, top: float, tall: float) -> Image:
     rows, columns = level.shape[:2]
     across = slice(0, max(1, int(side * columns))) if side > 0 else slice(min(columns - 1, columns - int(-side * columns)), columns)
     return level[int(top * rows) : max(int(top * rows) + 1, int((top + tall) * rows)), across, :3]
+
+
+def _is_alone(subject: Subject) -> bool:
+    """Where nobody looked, street photographs are not taken to be empty but for their subject."""
+    return subject.folder != "people_fullbody" if subject.alone is None else subject.alone
 
 
 def _is_thing(subject: Subject, config: DataConfig) -> bool:

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own name)
 from torch import Tensor, nn
 
-from engines.checkpoint import load_imagenet
+from engines.checkpoint import load_checkpoint, load_imagenet
 from engines.gfm import GFM, Ablation
 from train.config import TrainConfig
 from train.curves import Curve
@@ -57,6 +57,7 @@ def train(
     out: Path,
     watcher: Watcher,
     imagenet: Path | None = None,
+    start: Path | None = None,
     held: Sequence[Pair] = (),
 ) -> GFM | None:
     """Train a network, or continue where ``out`` stopped.
@@ -67,6 +68,7 @@ def train(
         out: receives ``checkpoint.pt`` (whole state, replaced atomically), ``curve.csv`` and ``samples/``.
         watcher: is told how it goes.
         imagenet: weights of the encoder for a fresh start; None starts from random ones.
+        start: weights of the whole network for a fresh start, of the same kind as ``config`` asks for; None: see ``imagenet``.
         held: pictures to score the network on now and then.
 
     Returns:
@@ -87,7 +89,7 @@ def train(
         except OSError as error:
             raise RunError(f"cannot make folder {out}: {error.strerror}; give another --out") from error
         resumes = (out / CHECKPOINT).exists()
-        state = _start(config, group, None if resumes else imagenet)
+        state = _start(config, group, *((None, None) if resumes else (imagenet, start)))
         if resumes:
             load_state(out / CHECKPOINT, state, config)
             if group.leads:
@@ -123,9 +125,11 @@ def check_precision(precision: str, device: torch.device) -> None:
         raise RunError("precision fp16 needs CUDA (its gradients are scaled there); use --precision fp32 or bf16 on the CPU")
 
 
-def _start(config: TrainConfig, group: Group, imagenet: Path | None) -> State:
+def _start(config: TrainConfig, group: Group, imagenet: Path | None, start: Path | None = None) -> State:
     model = make_network(config)
-    if imagenet is not None:
+    if start is not None:
+        _continue_from(model, start)
+    elif imagenet is not None:
         load_imagenet(model, imagenet)
     keep_strided_depthwise_exact(model)
     nn.Module.to(model, group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -133,6 +137,14 @@ def _start(config: TrainConfig, group: Group, imagenet: Path | None) -> State:
     average = make_average(model, config)
     scaler = torch.amp.GradScaler(group.device.type, enabled=config.precision == "fp16")
     return State(model, average, make_optimizer(model, config), scaler)
+
+
+def _continue_from(model: GFM, weights: Path) -> None:
+    found = load_checkpoint(weights, model.rosta)
+    kinds = [f"{network.network} {network.rosta} {network.ablation}" for network in (found, model)]
+    if kinds[0] != kinds[1]:
+        raise RunError(f"{weights} holds {kinds[0]}; this run trains {kinds[1]}: choose the same network, or other weights")
+    model.load_state_dict(found.state_dict())
 
 
 def _run(

@@ -18,9 +18,10 @@ import cv2
 import numpy as np
 
 from train.errors import RunError
+from train.filling import fill_subject
 from train.pictures import Image, read_alpha, read_rgb
 
-_FORMAT = 2
+_FORMAT = 3
 MARGIN = 3
 """Pixels kept around a cut-out, so that sampling finds transparency there."""
 LEVELS = 4
@@ -38,6 +39,8 @@ class Subject:
     foreground: Path
     folder: str
     """Name of its set."""
+    alone: bool | None = None
+    """Nobody else is in the picture, as far as `train.bystanders` found; None: nobody looked."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,11 @@ class Pack:
     def picture(self, subject: Subject) -> Levels:
         """A subject's picture as it was taken, and its alpha as the fourth channel."""
         return self.read(str(subject.image))
+
+    def without(self, subject: Subject) -> Levels | None:
+        """A subject's picture without the subject (`train.filling`); None where that cannot be made."""
+        key = f"{subject.image}:without"
+        return self.read(key) if key in self.table else None
 
     def cut(self, subject: Subject) -> Cut:
         """A subject without its background."""
@@ -143,8 +151,10 @@ def _write(
                     size += out.write(np.ascontiguousarray(pixels).data)
 
             for subject in subjects:
-                alpha = read_alpha(subject.alpha)
-                add(str(subject.image), np.dstack([read_rgb(subject.image), alpha]))
+                rgb, alpha = read_rgb(subject.image), read_alpha(subject.alpha)
+                add(str(subject.image), np.dstack([rgb, alpha]))
+                if (filled := fill_subject(rgb, alpha)) is not None:
+                    add(f"{subject.image}:without", filled)
                 x0, y0, x1, y1 = bounding_box(alpha)
                 rows, columns = alpha.shape
                 table[f"{subject.foreground}:cut"] = [[int(y1 >= rows - 2), int(x0 <= 1), int(x1 >= columns - 2)]]

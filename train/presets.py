@@ -6,7 +6,7 @@ step alone; its row without RSSN is the track ``comp-bg20k``. All of these train
 crops of 320, 500 epochs on ORI and 100 on COMP. Every name also exists with ``-modern`` at its end: the same data and
 network, trained by AdamW with a cosine schedule, averaged weights and bfloat16.
 
-``lite`` is the recipe of the shipped network; ``folder`` trains any network on any folder of pictures and mattes.
+``lite`` and ``lite-second`` are the recipe of the shipped network; ``folder`` trains any network on any folder of pictures and mattes.
 Light: imports nothing heavy.
 """
 
@@ -132,7 +132,7 @@ def find_preset(name: str, network: str | None = None, rosta: str | None = None)
 @cache
 def presets() -> Mapping[str, Preset]:
     """All presets by name, without the modern ones."""
-    found = [_lite(), _folder()]
+    found = [_lite(), _second_lite(), _folder()]
     for data, title in SETS.items():
         for key, track in TRACKS.items():
             found += [_paper(data, title, key, track, network, rosta) for network in BATCH for rosta in ROSTAS]
@@ -216,6 +216,21 @@ def _lite() -> Preset:
         None,
         free=True,
     )
+
+
+def _second_lite() -> Preset:
+    first = _lite()
+    start, end = (share for *_, share in TrainConfig.sizes), TrainConfig.final_shares
+    shares = [(one + other) / 2 for one, other in zip(start, end, strict=True)]
+    config = replace(
+        first.config,
+        preset="lite-second",
+        sizes=tuple((height, width, share) for (height, width, _), share in zip(TrainConfig.sizes, shares, strict=True)),
+        learning_rate=8e-4,
+        warmup=0.02,
+        seed=2,
+    )
+    return replace(first, name=config.preset, title="its second stage, from the weights of the first (--start)", config=config)
 
 
 def _folder() -> Preset:

@@ -325,10 +325,10 @@ def _at_outline(rng: Rng, alpha: Plane) -> _Spot | None:
     columns = np.flatnonzero(solid[min(y, alpha.shape[0] - 1)])
     if not columns.size:
         return None
-    x = float(columns[0] if rng.random() < 0.5 else columns[-1])
-    reach = np.exp(rng.uniform(np.log(0.04), np.log(0.16))) * tall
-    # Mostly on the subject's side of its outline, so that the two are one.
-    return _Spot(x + rng.uniform(-0.4, 0.4) * reach, y, reach)
+    x, outwards = (columns[0], -1.0) if rng.random() < 0.5 else (columns[-1], 1.0)
+    reach = np.exp(rng.uniform(np.log(0.08), np.log(0.3))) * tall
+    # Near enough for the two to be one.
+    return _Spot(float(x) + outwards * rng.uniform(-0.4, 0.5) * reach, y, reach)
 
 
 def _thing(rng: Rng, height: int, width: int, props: Props, spot: _Spot) -> tuple[Plane, Plane]:

@@ -226,7 +226,7 @@ def test_scores_of_the_recipe(clips: Path, tmp_path: Path) -> None:
     assert scores.mad == pytest.approx(np.mean([1 - label.mean() for label in truth]))
     with pytest.raises(ValueError, match="no pictures"):
         evaluate(lambda _size: lambda rgb: rgb, [])
-    with pytest.raises(OSError, match="cannot read"):
+    with pytest.raises(DataError, match="cannot read"):
         evaluate(lambda _size: lambda rgb: rgb, [Pair(tmp_path / "none.jpg", tmp_path / "none.png")])
 
 

@@ -88,6 +88,17 @@ def test_what_hides_a_subject_hides_its_alpha() -> None:
     assert np.mean(covered) < np.mean(bare)
 
 
+def test_what_is_held_belongs_to_the_subject() -> None:
+    bare, held = ([scene(replace(PLAIN, held=share, height=(0.5, 0.6)), seed) for seed in range(20)] for share in (0.0, 1.0))
+    more = [(b.alpha > 127).mean() - (a.alpha > 127).mean() for a, b in zip(bare, held, strict=True)]
+    assert np.mean(more) > 0.002
+    assert min(more) >= 0
+    for result in held:  # it touches the subject
+        count, _ = cv2.connectedComponents((result.alpha > 127).astype(np.uint8))
+        assert count == 2
+        assert (result.contrast[result.alpha == 0] == 0).all()
+
+
 def test_backlight_darkens_the_subject_alone() -> None:
     for seed in range(10):
         result = scene(replace(PLAIN, backlight=1.0), seed)

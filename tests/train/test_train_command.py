@@ -64,6 +64,25 @@ def test_lite_recipe_on_mattes(data: Path, cache: Path, tmp_path: Path) -> None:
     assert load_network(tmp_path / "lite.safetensors").network == "lite"
 
 
+def test_second_stage_starts_from_the_first(data: Path, cache: Path, tmp_path: Path) -> None:
+    common = ["--data", data, "--cache", cache, *SMALL]
+    assert call(*common, "--out", tmp_path / "first", "--steps", 1).exit_code == 0
+    first = tmp_path / "first/lite.safetensors"
+    second = call(*common, "--preset", "lite-second", "--start", first, "--out", tmp_path / "second", "--steps", 1)
+    assert second.exit_code == 0, second.output
+    assert f"from {first}" in second.output
+    # A step at the start of the warm-up moves next to nothing, but for the statistics of the batch norms.
+    old, new = (load_network(path).state_dict() for path in (first, tmp_path / "second/lite.safetensors"))
+    weights = [key for key in old if key.endswith("weight")]
+    assert max(float((old[key] - new[key]).abs().max()) for key in weights) < 2e-3
+    both = call(*common, "--start", first, "--imagenet", first, "--out", tmp_path / "third", "--steps", 1)
+    assert both.exit_code == 1
+    assert "both --start and --imagenet" in both.output
+    wrong = call(*common, "--rosta", "FT", "--start", first, "--out", tmp_path / "fourth", "--steps", 1)
+    assert wrong.exit_code == 1
+    assert "are of RoSTa TT, not FT" in wrong.output
+
+
 def test_presets_are_listed() -> None:
     result = call("--list-presets")
     assert result.exit_code == 0

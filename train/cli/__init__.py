@@ -14,6 +14,7 @@ from train.errors import TrainError
 COMMANDS = {
     "mattes": "Derive mattes from the masks of the training sets.",
     "layers": "Closed-form foregrounds and backgrounds, and denoised pictures, of a data set.",
+    "bystanders": "Find people that the masks of the training sets leave out.",
     "backgrounds": "Build a set of backgrounds without subjects.",
     "compose": "Compose pictures by the RSSN route.",
     "train": "Train a network, or continue a run.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,9 @@ from train.errors import DataError, RunError
 if TYPE_CHECKING:
     from train.presets import Preset
     from train.tracks import Folders
+    from train.validation import Predict
 
+    Opener = Callable[[tuple[int, int]], Predict]
 
 
 class _Existing(click.Path):
@@ -73,7 +76,14 @@ class Progress:
 
 
 def run_training(
-    preset: Preset, folders: Folders, out: Path, imagenet: Path | None, *, denoise_now: bool = False, **options: Any
+    preset: Preset,
+    folders: Folders,
+    out: Path,
+    imagenet: Path | None,
+    start: Path | None = None,
+    *,
+    denoise_now: bool = False,
+    **options: Any,
 ) -> Path | None:
     """Train by a preset and write the weights.
 
@@ -82,6 +92,7 @@ def run_training(
         folders: where data lies.
         out: receives everything.
         imagenet: weights of the encoder; None starts from random ones.
+        start: weights of the whole network, instead.
         denoise_now: as of `train.rssn.ComposedPictures`.
         options: of `train.presets.configure`.
 
@@ -102,12 +113,13 @@ def run_training(
     progress = Progress()
     if os.environ.get("RANK", "0") == "0":
         many = f"{len(pictures)} pictures, " if pictures is not None else ""
-        start = f"encoder from {imagenet.name}" if imagenet is not None else "encoder from random weights (--imagenet)"
-        progress.line(f"{preset.name}: {config.network} {config.rosta}, {many}{config.steps} steps, {start}")
+        origin = f"encoder from {imagenet.name}" if imagenet is not None else "encoder from random weights (--imagenet)"
+        origin = f"from {start}" if start is not None else origin
+        progress.line(f"{preset.name}: {config.network} {config.rosta}, {many}{config.steps} steps, {origin}")
         if said := remark(pictures):
             progress.line(said)
     try:
-        network = train(config, samples, out, progress, imagenet, held)
+        network = train(config, samples, out, progress, imagenet, start, held)
     except Stopped as stopped:
         progress.close()
         click.echo(f"train: {stopped}; the same command continues", err=True)
@@ -123,6 +135,23 @@ def run_training(
         raise RunError(f"cannot write weights {path}: {error}; free space and give the same command") from error
     progress.line(f"wrote {path}")
     return path
+
+
+def open_weights(weights: Path) -> Opener:
+    """Any weights as what mattes pictures, for one input size: ``.onnx`` by ONNX Runtime, everything else by torch."""
+    if weights.suffix == ".onnx":
+        from engines.auto import open_engine
+        from engines.models import ModelFiles
+
+        return lambda size: open_engine(ModelFiles(weights.stem, weights), "onnxruntime", "fp32", size).infer
+    import torch
+
+    from engines.checkpoint import load_checkpoint
+    from train.loop import torch_predict
+
+    torch.set_num_threads(os.cpu_count() or 1)
+    network = load_checkpoint(weights).eval()
+    return lambda _size: torch_predict(network)
 
 
 def weights_name(config: TrainConfig) -> str:

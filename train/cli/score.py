@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import csv
-import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from train.cli.common import DATA, FILE
+from train.cli.common import DATA, FILE, open_weights
 from train.errors import DataError, RunError
 
 if TYPE_CHECKING:
-    from train.validation import PictureScore, Predict
-
-    Opener = Callable[[tuple[int, int]], Predict]
+    from train.validation import PictureScore
 
 
 @click.command()
@@ -37,7 +33,7 @@ def command(
     sets = (validation_sets(data) if data else {}) | (hard_sets(hard) if hard else {})
     if not sets:
         raise DataError("no validation pictures; give --data, the folder with val/, or --hard, made by `python -m train hard`")
-    opener = _opener(weights)
+    opener = open_weights(weights)
     scores: dict[str, list[PictureScore]] = {}
     for name, pairs in sets.items():
         scores[name] = score_pictures(opener, pairs, pixels)
@@ -50,22 +46,6 @@ def command(
     if worst is not None:
         write_picture(worst[1], worst_sheet(opener, everything, worst[0], pixels))
         click.echo(f"score: look at {worst[1]}")
-
-
-def _opener(weights: Path) -> Opener:
-    if weights.suffix == ".onnx":
-        from engines.auto import open_engine
-        from engines.models import ModelFiles
-
-        return lambda size: open_engine(ModelFiles(weights.stem, weights), "onnxruntime", "fp32", size).infer
-    import torch
-
-    from engines.checkpoint import load_checkpoint
-    from train.loop import torch_predict
-
-    torch.set_num_threads(os.cpu_count() or 1)
-    network = load_checkpoint(weights).eval()
-    return lambda _size: torch_predict(network)
 
 
 def _tell(name: str, result: object) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from train.cli.common import DATA, FILE, FOLDER, IMAGENET, run_training
+from train.errors import RunError
 from train.presets import MODERN, find_preset, presets
 
 POSITIVE = click.IntRange(min=1)
@@ -31,6 +32,7 @@ def _list_presets(context: click.Context, _parameter: click.Parameter, wanted: b
 @click.option("--backgrounds", type=DATA, default=None, help="BG-20k or COCO, for the COMP tracks.")
 @click.option("--cache", type=FOLDER, default=None, help="Mattes, for preset lite.")
 @click.option("--imagenet", type=FILE, default=None, help=f"Weights of the encoder.  [preset lite: DATA/{IMAGENET}]")
+@click.option("--start", type=FILE, default=None, help="Weights of the whole network to go on from: another stage, fine-tuning.")
 @click.option("--network", default=None, help="For presets lite and folder: lite, r34, d121, r34_2b, r101.")
 @click.option("--rosta", type=click.Choice(["TT", "FT", "BT", "RIM"], case_sensitive=False), default=None, help="Likewise.")
 @click.option("--steps", type=POSITIVE, default=None, help="Optimiser steps, instead of the preset's epochs.")
@@ -60,6 +62,7 @@ def command(
     backgrounds: Path | None,
     cache: Path | None,
     imagenet: Path | None,
+    start: Path | None,
     network: str | None,
     rosta: str | None,
     denoise_now: bool,
@@ -74,6 +77,8 @@ def command(
     from train.tracks import Folders
 
     own = data / IMAGENET
-    if imagenet is None and chosen.track is None and chosen.config.network == "lite" and own.is_file():
+    if start is not None and imagenet is not None:
+        raise RunError("both --start and --imagenet are given; --start has an encoder of its own")
+    if start is None and imagenet is None and chosen.track is None and chosen.config.network == "lite" and own.is_file():
         imagenet = own
-    run_training(chosen, Folders(data, backgrounds, cache), out, imagenet, denoise_now=denoise_now, without=without, **options)
+    run_training(chosen, Folders(data, backgrounds, cache), out, imagenet, start, denoise_now=denoise_now, without=without, **options)

@@ -1,0 +1,99 @@
+"""Who else is in a picture, and what training then does with it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from engines.checkpoint import save_network
+from engines.gfm import GFM
+from train.bystanders import FILE, bystander_share, find_bystanders, read_bystanders
+from train.cli import main
+from train.config import DataConfig
+from train.datasets import MattingDataset
+from train.errors import DataError
+
+CONFIG = DataConfig(sets=(("people_portraits", 1.0),), holdout=0)
+
+
+@pytest.fixture
+def own(cache: Path, tmp_path: Path) -> Path:
+    """A cache that may be written to."""
+    return Path(shutil.copytree(cache, tmp_path / "cache"))
+
+
+def test_the_labelled_subject_is_no_bystander() -> None:
+    label, seen = np.zeros((2, 200, 200), np.uint8)
+    cv2.circle(label, (60, 100), 30, 255, -1)
+    picture = np.zeros((200, 200, 3), np.uint8)
+    assert bystander_share(lambda _rgb: label, picture, label) == 0
+    cv2.circle(seen, (60, 100), 33, 255, -1)  # a little larger than its label
+    assert bystander_share(lambda _rgb: seen, picture, label) == 0
+    cv2.rectangle(seen, (150, 20), (169, 39), 255, -1)
+    cv2.rectangle(seen, (150, 100), (154, 104), 255, -1)
+    assert bystander_share(lambda _rgb: seen, picture, label) == pytest.approx(400 / 40_000)
+    assert bystander_share(lambda _rgb: seen // 8, picture, label) == 0
+
+
+def test_found_by_a_network_in_every_view(own: Path) -> None:
+    sizes = []
+
+    def opener(size: tuple[int, int]):
+        sizes.append(size)
+        return lambda rgb: (rgb[:, ::2, ::2].max(axis=3) > 128).astype(np.float32)  # discs are bright
+
+    assert find_bystanders(opener, own, "people_portraits", lambda _line: None) == (4, 0)
+    assert len(sizes) == 2
+    picture = own / "people_portraits/img/001.jpg"
+    rgb = cv2.imread(str(picture))
+    rgb[:12, -12:] = 255
+    cv2.imwrite(str(picture), rgb)
+    assert find_bystanders(opener, own, "people_portraits", lambda _line: None) == (4, 1)
+    assert read_bystanders(own / "people_portraits") == {"000": True, "001": False, "002": True, "003": True}
+    with pytest.raises(DataError, match="no mattes"):
+        find_bystanders(opener, own, "people_fullbody", lambda _line: None)
+
+
+def test_such_pictures_are_cut_outs_alone(data: Path, own: Path) -> None:
+    shown = replace(CONFIG, empty=0.0, original=9.0)
+    (own / "people_portraits" / FILE).write_text(json.dumps({f"{number:03}": 0.5 for number in range(4)}))
+    dataset = MattingDataset(data, own, shown, 5)
+    assert all(subject.alone is False for subject in dataset.collection.all_subjects())
+    assert dataset.filled == []
+    assert any(dataset[(index, 64, 64)].contrast.any() for index in range(5))  # composites: what is behind is known
+    (own / "people_portraits" / FILE).write_text(json.dumps({f"{number:03}": 0.0 for number in range(4)}))
+    dataset = MattingDataset(data, own, shown, 5)
+    assert not any(dataset[(index, 64, 64)].contrast.any() for index in range(5))
+
+
+def test_pictures_without_their_subjects_are_backgrounds(data: Path, own: Path) -> None:
+    for path in own.rglob("people_portraits/*/*.*"):  # room beside the discs
+        picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        cv2.imwrite(str(path), cv2.copyMakeBorder(picture, 0, 0, 60, 60, cv2.BORDER_REPLICATE))
+    bare = replace(CONFIG, empty=1.0, filled=1.0)
+    dataset = MattingDataset(data, own, bare, 5)
+    assert len(dataset.filled) == 4
+    for index in range(4):
+        assert dataset[(index, 64, 64)].alpha.max() == 0
+
+
+def test_damaged_list(data: Path, own: Path) -> None:
+    (own / "people_portraits" / FILE).write_text("[1, 2")
+    with pytest.raises(DataError, match="is damaged"):
+        MattingDataset(data, own, CONFIG, 5)
+
+
+def test_command_needs_mattes(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    save_network(GFM(), tmp_path / "lite.safetensors")
+    result = CliRunner().invoke(main, ["bystanders", str(tmp_path / "lite.safetensors"), "--cache", str(tmp_path)])
+    assert result.exit_code == 1
+    assert result.output.startswith("train: error: no mattes in ")
