@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 
 from train.config import DataConfig
-from train.errors import DataError, RunError
+from train.errors import DataError
 from train.pictures import Image, read_alpha, read_rgb
-from train.pool import Report
+from train.pool import Report, write_whole
 from train.validation import Predict, network_size, predict_picture
 
 FILE = "bystanders.json"
@@ -85,10 +85,7 @@ def find_bystanders(open_predict: Callable[[tuple[int, int]], Predict], cache: P
         shares[path.stem] = round(bystander_share(views, read_rgb(path), read_alpha(base / "alpha" / f"{path.stem}.png")), 5)
         if number % 200 == 0:
             report(f"bystanders: {folder} {number}/{len(pictures)}")
-    try:
-        (base / FILE).write_text(json.dumps(shares, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise RunError(f"cannot write {base / FILE}: {error.strerror}; free space and give the same command") from error
+    write_whole(base / FILE, (json.dumps(shares, indent=1) + "\n").encode())
     return len(pictures), sum(share > MOST for share in shares.values())
 
 

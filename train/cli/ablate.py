@@ -1,0 +1,47 @@
+"""``python -m train ablate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from train.cli.common import DATA, FILE, FOLDER, Progress
+
+
+@click.command()
+@click.option("--data", type=DATA, required=True, help="Folder of the lite recipe.")
+@click.option("--cache", type=DATA, required=True, help="Mattes.")
+@click.option("--hard", type=DATA, default=None, help="What `python -m train hard` wrote.")
+@click.option("--start", type=FILE, required=True, help="Weights that every run starts from.")
+@click.option("--out", type=FOLDER, required=True, help="Receives a file of scores for each variant, and table.md.")
+@click.option("--only", multiple=True, metavar="VARIANT", help="Do these alone; all of train/ingredients.py, and everything.")
+@click.option("--steps", type=click.IntRange(min=1), default=250, help="Of each run.")
+@click.option("--threads", type=click.IntRange(min=1), default=2, help="Of torch; 1 to run two of this command at once.")
+@click.option("--seed", type=click.IntRange(min=0), default=11)
+def command(
+    data: Path, cache: Path, hard: Path | None, start: Path, out: Path, only: tuple[str, ...], steps: int, threads: int, seed: int
+) -> None:
+    """Train on from the same weights with and without each ingredient of the lite recipe, and tabulate what it buys.
+
+    Variants that are done are not done again.
+    """
+    import torch
+
+    from train.ablation import AblationConfig, read_scores, run_variant, table, variants
+    from train.pool import write_whole
+    from train.tracks import Folders
+
+    torch.set_num_threads(threads)
+    config = AblationConfig(steps=steps, threads=threads, seed=seed)
+    for name in only or variants():
+        progress = Progress()
+        progress.line(f"ablate: {name}")
+        try:
+            run_variant(name, Folders(data, cache=cache), hard, start, out, config, progress)
+        finally:
+            progress.close()
+    done = {name: read_scores(out / f"{name}.json") for name in variants() if (out / f"{name}.json").exists()}
+    text = table(done, sorted({title for scores in done.values() for title in scores}))
+    write_whole(out / "table.md", f"{text}\n".encode())
+    click.echo(text)

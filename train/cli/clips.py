@@ -1,0 +1,40 @@
+"""``python -m train clips``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import numpy as np
+
+from train.cli.common import DATA, FILE, open_weights
+from train.errors import DataError
+
+
+@click.command()
+@click.argument("weights", type=FILE)
+@click.option("--clips", type=DATA, required=True, help="Folder of videos.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="PNG file.")
+@click.option("--frames", type=click.IntRange(min=1), default=6, help="Of each clip, spread over it.")
+@click.option("--pixels", type=click.IntRange(min=1024), default=288 * 512, help="Of the network's input, about.")
+def command(weights: Path, clips: Path, out: Path, frames: int, pixels: int) -> None:
+    """Contact sheet of clips, each frame matted by WEIGHTS (.safetensors, .pth or exported .onnx) for itself and put on green."""
+    from train.clips import read_frames
+    from train.contact_sheet import contact_sheet, on_colour
+    from train.pool import write_picture
+    from train.validation import network_size, predict_picture
+
+    paths = sorted(path for path in clips.iterdir() if path.is_file() and not path.name.startswith("."))
+    if not paths:
+        raise DataError(f"no clips in {clips}; expected video files")
+    opener = open_weights(weights)
+    rows, labels = [], []
+    for path in paths:
+        shown = read_frames(path, frames)
+        size = network_size(shown[0].shape[0], shown[0].shape[1], pixels)
+        predict = opener(size)
+        alphas = [np.rint(predict_picture(predict, rgb, size) * 255.0).astype(np.uint8) for rgb in shown]
+        rows += [shown, [on_colour(rgb, alpha, (0, 177, 64)) for rgb, alpha in zip(shown, alphas, strict=True)]]
+        labels += [path.name, f"mean alpha {np.mean(alphas) / 255:.3f}"]
+    write_picture(out, contact_sheet(rows, labels))
+    click.echo(f"clips: look at {out}")
