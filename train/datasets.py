@@ -17,11 +17,13 @@ from train.augment import FaultConfig, degrade, jitter_colour
 from train.bystanders import read_bystanders
 from train.config import DataConfig, TrainConfig
 from train.errors import DataError
-from train.pack import Levels, Pack, Subject, bounding_box, open_pack
-from train.pictures import Image
+from train.pack import Pack, Subject, bounding_box, open_pack
+from train.pictures import Image, Levels
 from train.samples import Sample
-from train.scenes import Props, Scene, SceneConfig, add_clutter, compose, turned, warp
+from train.scenes import Scene, SceneConfig, add_clutter, compose, turned
 from train.targets import scaled_classes
+from train.things import Props
+from train.warp import warp
 
 Rng = np.random.Generator
 _T = TypeVar("_T")

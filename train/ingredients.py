@@ -41,6 +41,7 @@ INGREDIENTS: Mapping[str, tuple[str, Callable[[Recipe], Recipe]]] = {
     "held": ("nothing in hands", _scene(held=0.0)),
     "light": ("no backlight, glare and shadows", _scene(backlight=0.0, glare=0.0, shadow=0.0)),
     "pattern": ("clothes as they are", _scene(pattern=0.0)),
+    "coat": ("animals in their own fur", _scene(coat=0.0)),
     "tilt": ("level cameras", _scene(tilt=0.0)),
     "empty": ("a subject in every picture", _data(empty=0.0)),
     "animals": ("people alone", _data(sets=tuple(entry for entry in DataConfig().sets if not entry[0].startswith("animals_")))),

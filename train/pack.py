@@ -19,15 +19,13 @@ import numpy as np
 
 from train.errors import RunError
 from train.filling import fill_subject
-from train.pictures import Image, read_alpha, read_rgb
+from train.pictures import Image, Levels, read_alpha, read_rgb
 
 _FORMAT = 3
 MARGIN = 3
 """Pixels kept around a cut-out, so that sampling finds transparency there."""
 LEVELS = 4
 """Sizes that every picture is kept in, each half of the one before: shrinking is what makes samples slow."""
-Levels = Sequence[Image]
-"""One picture, largest first; uint8 (H, W, C)."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +53,7 @@ class Cut:
     right: bool
     portrait: bool
     """Head and shoulders, not a whole body."""
+    animal: bool = False
 
 
 class Pack:
@@ -92,7 +91,7 @@ class Pack:
         """A subject without its background."""
         key = str(subject.foreground)
         below, left, right = (bool(flag) for flag in self.table[f"{key}:cut"][0])
-        return Cut(self.read(key), below, left, right, subject.folder == "people_portraits")
+        return Cut(self.read(key), below, left, right, subject.folder == "people_portraits", subject.folder.startswith("animals_"))
 
 
 def open_pack(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 from train.errors import DataError
 
 Image = NDArray[np.uint8]
+Levels = Sequence[Image]
+"""One picture in several sizes, largest first, each half of the one before; uint8 (H, W, C)."""
 
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _JPEG_START = b"\xff\xd8\xff"

@@ -7,7 +7,7 @@ generator alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -15,22 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from train.augment import jitter_colour
-from train.pack import Cut, Levels
+from train.pack import Cut
 from train.pictures import Image
-
-Rng = np.random.Generator
-Plane = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Props:
-    """What scenes are furnished with."""
-
-    texture: Callable[[Rng, int, int], Image]
-    """Gives a crop of some background, uint8 (height, width, 3)."""
-    things: Sequence[Cut] = ()
-    """Cut-outs that are no subjects."""
-
+from train.things import Plane, Props, Rng, at_edge, at_outline, make_thing, paste_thing
+from train.warp import warp
 
 SMALL = 0.4
 """Height over the picture's up to which a subject counts as small."""
@@ -58,6 +46,8 @@ class SceneConfig:
     """A subject that its own picture cut below stands behind something, instead of at the lower edge; per subject."""
     pattern: float = 0.08
     """Clothes of another texture; per subject."""
+    coat: float = 0.25
+    """Fur of another colour, half of the time with stripes, checks or a texture; per animal. There are only cats and horses."""
     backlight: float = 0.07
     """Subjects darker than what is behind them; half of the time to a silhouette."""
     glare: float = 0.03
@@ -86,7 +76,7 @@ def add_clutter(rng: Rng, background: Image, props: Props, config: SceneConfig) 
         return background
     picture = background.astype(np.float32)
     for _ in range(int(rng.integers(1, 4))):
-        _paste_thing(rng, picture, props)
+        paste_thing(rng, picture, props)
     return _to_uint8(picture)
 
 
@@ -118,23 +108,27 @@ def compose(
     layers = sorted(_layout(rng, cuts, config), key=lambda item: item[1])
     for cut, share, across in layers:
         colour, alpha, foot = _place(rng, cut, share, across, height, width, config)
-        if rng.random() < config.pattern:
-            colour = _patterned(rng, colour, alpha, props)
+        if cut.animal and rng.random() < config.coat:
+            colour = _dyed(rng, colour)
+            if rng.random() < 0.5:
+                colour = _patterned(rng, colour, alpha, props, (0.0, 0.1), (0.2, 0.8))
+        elif not cut.animal and rng.random() < config.pattern:
+            colour = _patterned(rng, colour, alpha, props, (0.35, 0.6), (0.5, 1.0))
         lit = _lit(rng, jitter_colour(rng, colour, 0.6), alpha, mean, dim)
         a = alpha.astype(np.float32) / 255.0
         if rng.random() < config.shadow:
             _cast_shadow(rng, picture, a)
         picture += a[:, :, None] * (lit - picture)
         total, pasted = a + total * (1.0 - a), a + pasted * (1.0 - a)
-        if rng.random() < config.held and (spot := _at_outline(rng, a)) is not None:
-            colour_held, mask = _thing(rng, height, width, props, spot)
+        if rng.random() < config.held and (spot := at_outline(rng, a)) is not None:
+            colour_held, mask = make_thing(rng, height, width, props, spot)
             picture += mask[:, :, None] * (np.clip(colour_held * dim, 0, 255) - picture)
             total, pasted = mask + total * (1.0 - mask), mask + pasted * (1.0 - mask)
         if foot is not None:
             _hide(picture, (total, pasted), *_counter(rng, foot, height, width, props))
     contrast = np.abs(picture - behind).mean(axis=2) / np.maximum(pasted, 1e-3)
     if rng.random() < config.occluder:
-        _hide(picture, (total, pasted), *_thing(rng, height, width, props, _at_edge(rng, height, width)))
+        _hide(picture, (total, pasted), *make_thing(rng, height, width, props, at_edge(rng, height, width)))
     # What is behind is known where nothing but pasted subjects was added.
     contrast[(pasted < 0.02) | (base > 0.02)] = 0.0
     scene = Scene(_to_uint8(picture), _to_uint8(total * 255.0), _to_uint8(contrast))
@@ -152,48 +146,6 @@ def turned(rng: Rng, scene: Scene) -> Scene:
     )
     contrast[alpha == 0] = 0
     return Scene(rgb, alpha, contrast)
-
-
-def warp(
-    levels: Levels,
-    cx: float,
-    cy: float,
-    size: float,
-    angle: float,
-    height: int,
-    width: int,
-    *,
-    mirror: bool = False,
-    border: int = cv2.BORDER_REFLECT_101,
-) -> Image:
-    """Cut a piece out of a picture.
-
-    Args:
-        levels: uint8 (H, W) or (H, W, C) in one or several sizes, each half of the one before.
-        cx: middle of the piece in pixels of the largest size, from its left edge.
-        cy: likewise from its upper edge.
-        size: pixels of the largest size to one of the piece.
-        angle: of the piece within the picture, in degrees.
-        height: of the piece in pixels.
-        width: of the piece in pixels.
-        mirror: swap left and right of the piece.
-        border: OpenCV's border mode beyond the picture.
-
-    Returns:
-        uint8 (height, width) or (height, width, C).
-    """
-    level = int(np.clip(np.ceil(np.log2(max(size, 1e-6) / 1.5)), 0, len(levels) - 1))
-    plane = levels[level]
-    fx, fy = (full / own for full, own in zip(levels[0].shape[1::-1], plane.shape[1::-1], strict=True))
-    # From pixel edges to the centres that the warp counts in.
-    cx, cy = cx / fx - 0.5, cy / fy - 0.5
-    along = -1.0 if mirror else 1.0
-    cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
-    across = np.array([[along * cos * size / fx, -sin * size / fx], [along * sin * size / fy, cos * size / fy]])
-    matrix = np.column_stack([across, [cx, cy] - across @ [(width - 1) / 2, (height - 1) / 2]])
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    cut = cv2.warpAffine(np.ascontiguousarray(plane), matrix, (width, height), flags=flags, borderMode=border)
-    return cut.astype(np.uint8, copy=False)
 
 
 def _layout(rng: Rng, cuts: Sequence[Cut], config: SceneConfig) -> list[tuple[Cut, float, float]]:
@@ -255,14 +207,22 @@ def _lit(rng: Rng, colour: Image, alpha: Image, behind: NDArray[np.float32], dim
     return np.clip(out, 0, 255).astype(np.float32)
 
 
-def _patterned(rng: Rng, colour: Image, alpha: Image, props: Props) -> Image:
-    """Stripes, checks or a texture on the lower part of a subject, where clothes are."""
+def _dyed(rng: Rng, colour: Image) -> Image:
+    """Another hue: the channels' means over the picture scaled apart, and now and then exchanged."""
+    order = rng.permutation(3) if rng.random() < 0.3 else np.arange(3)
+    return _to_uint8(colour[:, :, order].astype(np.float32) * np.exp(rng.normal(0, 0.25, 3)))
+
+
+def _patterned(
+    rng: Rng, colour: Image, alpha: Image, props: Props, top: tuple[float, float], strength: tuple[float, float]
+) -> Image:
+    """Stripes, checks or a texture on a subject, from a share ``top`` of its height down: where clothes are, or fur is."""
     height, width = alpha.shape
     rows = np.flatnonzero((alpha > 127).any(axis=1))
     if rows.size < 8:
         return colour
-    top, bottom = rows[0], rows[-1] + 1
-    start = top + rng.uniform(0.35, 0.6) * (bottom - top)
+    bottom = rows[-1] + 1
+    start = rows[0] + rng.uniform(*top) * (bottom - rows[0])
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     if rng.random() < 0.5:
         cloth = props.texture(rng, height, width).astype(np.float32)
@@ -273,10 +233,10 @@ def _patterned(rng: Rng, colour: Image, alpha: Image, props: Props) -> Image:
             wave = wave * np.sin((y * np.cos(turn) - x * np.sin(turn)) * (2 * np.pi / period))
         one, two = rng.uniform(0, 255, 3), rng.uniform(0, 255, 3)
         cloth = np.where((wave > 0)[:, :, None], one, two).astype(np.float32)
-    soft = np.clip((y - start) / max(2.0, 0.08 * (bottom - top)), 0, 1)[:, :, None]
+    soft = np.clip((y - start) / max(2.0, 0.08 * (bottom - rows[0])), 0, 1)[:, :, None]
     # Folds stay: the subject's own light and dark goes through.
     shade = colour.astype(np.float32).mean(axis=2, keepdims=True) / 128.0
-    mixed = colour + soft * rng.uniform(0.5, 1.0) * (cloth * np.clip(shade, 0.3, 1.4) - colour)
+    mixed = colour + soft * rng.uniform(*strength) * (cloth * np.clip(shade, 0.3, 1.4) - colour)
     return _to_uint8(mixed)
 
 
@@ -288,82 +248,6 @@ def _cast_shadow(rng: Rng, picture: Plane, alpha: Plane) -> None:
     small = cv2.GaussianBlur(small, (0, 0), rng.uniform(0.01, 0.05) * max(height, width) / 4 + 0.3)
     dark = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
     picture *= (1.0 - np.float32(rng.uniform(0.15, 0.6)) * dark)[:, :, None]
-
-
-@dataclass(frozen=True)
-class _Spot:
-    """Where a thing goes: its middle and half of its height, in pixels."""
-
-    x: float
-    y: float
-    reach: float
-
-
-def _anywhere(rng: Rng, height: int, width: int) -> _Spot:
-    reach = np.exp(rng.uniform(np.log(0.06), np.log(0.35))) * min(height, width)
-    return _Spot(rng.uniform(0, width), rng.uniform(0, height), reach)
-
-
-def _at_edge(rng: Rng, height: int, width: int) -> _Spot:
-    """What stands nearer to the camera than the subjects reaches in from a side or from below."""
-    spot = _anywhere(rng, height, width)
-    inside = rng.uniform(-0.3, 0.7) * spot.reach
-    side = int(rng.integers(3))
-    if side == 2:
-        return _Spot(spot.x, height - inside, spot.reach)
-    return _Spot(inside if side == 0 else width - inside, spot.y, spot.reach)
-
-
-def _at_outline(rng: Rng, alpha: Plane) -> _Spot | None:
-    """A place where hands may be: at the outline of a subject, below its head."""
-    solid = alpha > 0.5
-    rows = np.flatnonzero(solid.any(axis=1))
-    if rows.size < 16:
-        return None
-    top, tall = rows[0], rows.size
-    y = int(top + rng.uniform(0.3, 0.9) * tall)
-    columns = np.flatnonzero(solid[min(y, alpha.shape[0] - 1)])
-    if not columns.size:
-        return None
-    x, outwards = (columns[0], -1.0) if rng.random() < 0.5 else (columns[-1], 1.0)
-    reach = np.exp(rng.uniform(np.log(0.08), np.log(0.3))) * tall
-    # Near enough for the two to be one.
-    return _Spot(float(x) + outwards * rng.uniform(-0.4, 0.5) * reach, y, reach)
-
-
-def _thing(rng: Rng, height: int, width: int, props: Props, spot: _Spot) -> tuple[Plane, Plane]:
-    """Colour (H, W, 3) and soft mask (H, W), 0..1, of a thing, or of something of a random outline."""
-    if props.things and rng.random() < 0.3:
-        thing = props.things[int(rng.integers(len(props.things)))]
-        rows, columns = thing.rgba[0].shape[:2]
-        size = rows / (2.0 * spot.reach)
-        cx, cy = columns / 2 + (width / 2 - spot.x) * size, rows / 2 + (height / 2 - spot.y) * size
-        rgba = warp(thing.rgba, cx, cy, size, rng.uniform(-20, 20), height, width, border=cv2.BORDER_CONSTANT)
-        lit = jitter_colour(rng, np.ascontiguousarray(rgba[:, :, :3]), 0.7)
-        return lit.astype(np.float32), rgba[:, :, 3].astype(np.float32) / 255.0
-    mask = np.zeros((height, width), np.uint8)
-    kind, middle = rng.random(), np.array((spot.x, spot.y))
-    if kind < 0.35:
-        axes = np.maximum(1, np.rint(spot.reach * rng.uniform(0.4, 1.4, 2))).astype(int).tolist()
-        cv2.ellipse(mask, np.rint(middle).astype(int).tolist(), axes, rng.uniform(0, 180), 0, 360, 255, -1, cv2.LINE_AA)
-    else:
-        corners = int(rng.integers(4, 11)) if kind < 0.75 else 4
-        angles = np.sort(rng.uniform(0, 2 * np.pi, corners)) if kind < 0.75 else rng.uniform(0, 0.2) + np.arange(4) * np.pi / 2 + 0.8
-        radii = spot.reach * (rng.uniform(0.5, 1.4, corners) if kind < 0.75 else 1.0)
-        stretch = rng.uniform(0.5, 2.0)
-        points = middle + np.stack([np.cos(angles) * stretch, np.sin(angles) / stretch], 1) * np.reshape(radii, (-1, 1))
-        cv2.fillPoly(mask, [np.rint(points).astype(np.int32)], 255, cv2.LINE_AA)
-    soft = cv2.GaussianBlur(mask, (0, 0), rng.uniform(0.4, 1.5)).astype(np.float32) / 255.0
-    if rng.random() < 0.3:
-        flat = np.full((height, width, 3), rng.uniform(0, 255, 3), np.float32)
-        return flat + rng.normal(0, 4, (height, width, 1)).astype(np.float32), soft
-    return jitter_colour(rng, props.texture(rng, height, width), 0.7).astype(np.float32), soft
-
-
-def _paste_thing(rng: Rng, picture: Plane, props: Props) -> None:
-    height, width = picture.shape[:2]
-    colour, mask = _thing(rng, height, width, props, _anywhere(rng, height, width))
-    picture += mask[:, :, None] * (colour - picture)
 
 
 def _counter(rng: Rng, foot: float, height: int, width: int, props: Props) -> tuple[Plane, Plane]:

@@ -11,7 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from train.pack import Cut
-from train.scenes import Props, Scene, SceneConfig, add_clutter, compose, turned, warp
+from train.scenes import Scene, SceneConfig, add_clutter, compose, turned
+from train.things import Props
+from train.warp import warp
 
 Image = NDArray[np.uint8]
 HEIGHT, WIDTH = 96, 160
@@ -19,7 +21,7 @@ PLAIN = replace(
     SceneConfig(),
     crowd=(1.0,),
     **{field.name: 0.0 for field in fields(SceneConfig) if field.name in
-       ("small", "clutter", "occluder", "held", "counter", "pattern", "backlight", "glare", "shadow", "tilt")},
+       ("small", "clutter", "occluder", "held", "counter", "pattern", "coat", "backlight", "glare", "shadow", "tilt")},
 )
 
 
@@ -27,7 +29,9 @@ def texture(rng: np.random.Generator, height: int, width: int) -> Image:
     return rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def cut_out(colour: tuple[int, int, int] = (250, 20, 20), *, below: bool = False, portrait: bool = False) -> Cut:
+def cut_out(
+    colour: tuple[int, int, int] = (250, 20, 20), *, below: bool = False, portrait: bool = False, animal: bool = False
+) -> Cut:
     """An ellipse of one colour in several sizes."""
     alpha = np.zeros((120, 80), np.uint8)
     cv2.ellipse(alpha, (40, 60), (36, 56), 0, 0, 360, 255, -1)
@@ -35,7 +39,7 @@ def cut_out(colour: tuple[int, int, int] = (250, 20, 20), *, below: bool = False
     levels = [rgba]
     for _ in range(2):
         levels.append(cv2.resize(levels[-1], (levels[-1].shape[1] // 2, levels[-1].shape[0] // 2), interpolation=cv2.INTER_AREA))
-    return Cut(levels, below, left=False, right=False, portrait=portrait)
+    return Cut(levels, below, left=False, right=False, portrait=portrait, animal=animal)
 
 
 def scene(config: SceneConfig, seed: int, cuts: Sequence[Cut] | None = None, known: Image | None = None) -> Scene:
@@ -108,6 +112,15 @@ def test_backlight_darkens_the_subject_alone() -> None:
 def test_patterns_keep_alpha() -> None:
     bare, dressed = (scene(replace(PLAIN, pattern=share, height=(0.8, 0.9)), 5) for share in (0.0, 1.0))
     assert dressed.rgb[dressed.alpha == 255].std(axis=0).mean() > bare.rgb[bare.alpha == 255].std(axis=0).mean() + 10
+
+
+def test_animals_have_coats_and_people_clothes() -> None:
+    for animal in (True, False):
+        coats = [scene(replace(PLAIN, coat=share), 5, [cut_out(animal=animal)]) for share in (0.0, 1.0)]
+        clothes = [scene(replace(PLAIN, pattern=share), 5, [cut_out(animal=animal)]) for share in (0.0, 1.0)]
+        assert np.array_equal(coats[0].rgb, coats[1].rgb) is not animal
+        assert np.array_equal(clothes[0].rgb, clothes[1].rgb) is animal
+        np.testing.assert_allclose(coats[0].alpha, coats[1].alpha)
 
 
 def test_known_subjects_stay() -> None:
