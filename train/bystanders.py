@@ -24,8 +24,8 @@ FILE = "bystanders.json"
 """In a set's folder of the cache: for each picture the largest thing found besides its subject, as a share of the picture."""
 MOST = 0.0006
 """Share up to which a picture counts as without bystanders: 10 x 12 pixels of 512 x 384."""
-PIXELS = (288 * 512, 416 * 736)
-"""Sizes of the network's input at which it looks, each also mirrored; the sure view of any one counts."""
+PIXELS = (416 * 736,)
+"""Sizes of the network's input at which it looks, each also mirrored; small figures need a large one."""
 _BELIEF = 0.25
 _NEAR = 0.03
 

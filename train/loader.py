@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
+import multiprocessing
 import os
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import resource_tracker
+from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
 import numpy as np
@@ -86,15 +90,24 @@ def load_batches(samples: Samples, config: TrainConfig, first: int, group: Group
     # A signal may reach every process of a group: the training process alone answers it, and ends the workers. They inherit
     # the block, so that it holds from their first instruction on; one that comes meanwhile is delivered here afterwards.
     resource_tracker.ensure_running()  # starting it later would lift the block
+    before = set(multiprocessing.active_children())
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         batches = iter(loader)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    for batch in batches:
-        if isinstance(batch, TrainError):
-            raise batch
-        yield batch
+    # Whoever leaves by an error still holds this generator in the traceback; at its exit Python would send the workers a
+    # SIGTERM, which they block, and wait for them for ever.
+    workers = set(multiprocessing.active_children()) - before
+    kill = partial(_kill, workers)  # one of its own, so that another loader's stays registered
+    atexit.register(kill)
+    try:
+        for batch in batches:
+            if isinstance(batch, TrainError):
+                raise batch
+            yield batch
+    finally:
+        atexit.unregister(kill)
 
 
 class _Guarded(Dataset[Sample | TrainError]):
@@ -135,6 +148,11 @@ def _collate(samples: Sequence[Sample | TrainError]) -> Batch | TrainError:
         stacked([sample.contrast for sample in good]),
         {rosta: stacked([sample.classes[rosta] for sample in good]) for rosta in good[0].classes},
     )
+
+
+def _kill(workers: Iterable[BaseProcess]) -> None:
+    for worker in workers:
+        worker.kill()
 
 
 def _start_worker(_index: int) -> None:

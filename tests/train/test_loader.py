@@ -1,0 +1,39 @@
+"""Worker processes of the loader."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+PROGRAM = """
+import numpy as np
+from dataclasses import replace
+from train.config import TrainConfig
+from train.distributed import process_group
+from train.loader import load_batches
+from train.samples import Sample
+
+class Black:
+    def __getitem__(self, key):
+        _, height, width = key
+        plane = np.zeros((height, width), np.uint8)
+        return Sample(np.zeros((height, width, 3), np.uint8), plane, plane, {"TT": plane[::2, ::2]})
+
+if __name__ == "__main__":
+    config = replace(TrainConfig(), workers=1, sizes=((64, 64, 1.0),), final_shares=(), pixels_per_batch=2 * 64 * 64)
+    with process_group("cpu") as group:
+        batches = load_batches(Black(), config, 0, group)
+        print(tuple(next(batches).rgb.shape))
+    raise RuntimeError("left with the batches still open")
+"""
+
+
+def test_an_error_with_open_batches_ends_the_process(tmp_path: Path) -> None:
+    """Workers block SIGTERM: a process that was left by an error waited for them for ever."""
+    script = tmp_path / "left.py"
+    script.write_text(PROGRAM)
+    result = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    assert result.stdout == "(2, 64, 64, 3)\n"
+    assert result.returncode == 1
+    assert result.stderr.endswith("RuntimeError: left with the batches still open\n")
