@@ -1,4 +1,4 @@
-"""Who else is in a picture: masks of portraits and of fashion photographs show the one who is portrayed.
+"""Who else is in a picture: masks of fashion photographs show the one who is portrayed.
 
 The shipped network mattes everybody in view. Trained on pictures whose passers-by are labelled background, it would learn to
 leave people out; so a first network, trained mostly on composites, looks for them, and pictures that have any are only
@@ -14,7 +14,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from train.config import DataConfig
 from train.errors import DataError
 from train.pictures import Image, read_alpha, read_rgb
 from train.pool import Report, write_whole
@@ -108,5 +107,6 @@ def read_bystanders(base: Path) -> dict[str, bool]:
         raise DataError(f"{path} is damaged ({error}); delete it, or run `python -m train bystanders` again") from error
 
 
-PEOPLE = tuple(folder for folder, _ in DataConfig().sets if folder.startswith("people_"))
-"""Sets whose masks show one person of several."""
+LOOKED_THROUGH = ("people_fullbody",)
+"""Sets whose masks show one person of several. On portraits a first network finds its own errors for the most part, and those are
+the pictures that teach most."""

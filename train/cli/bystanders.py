@@ -16,9 +16,9 @@ def command(weights: Path, cache: Path) -> None:
     """Find people that the masks leave out, with WEIGHTS (.safetensors, .pth or exported .onnx); training then uses such
     pictures as cut-outs alone.
     """
-    from train.bystanders import PEOPLE, find_bystanders
+    from train.bystanders import LOOKED_THROUGH, find_bystanders
 
     opener = open_weights(weights)
-    for folder in PEOPLE:
+    for folder in LOOKED_THROUGH:
         pictures, found = find_bystanders(opener, cache, folder, click.echo)
         click.echo(f"bystanders: {folder}: in {found} of {pictures} pictures")

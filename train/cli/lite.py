@@ -25,7 +25,7 @@ def command(data: Path, out: Path, first_steps: int, steps: int, version: str) -
     import torch
 
     from engines.checkpoint import load_network
-    from train.bystanders import FILE, PEOPLE, find_bystanders
+    from train.bystanders import FILE, LOOKED_THROUGH, find_bystanders
     from train.mattes import prepare_mattes
     from train.recipe import export_model, score, write_card
     from train.tracks import Folders
@@ -37,7 +37,7 @@ def command(data: Path, out: Path, first_steps: int, steps: int, version: str) -
     if not first.exists():
         run_training(find_preset("lite"), folders, first.parent, data / IMAGENET, steps=first_steps)
     opener = open_weights(first)
-    for folder in PEOPLE:
+    for folder in LOOKED_THROUGH:
         if not (cache / folder / FILE).exists():
             find_bystanders(opener, cache, folder, click.echo)
     weights = run_training(find_preset("lite-second"), folders, out, None, first, steps=steps)
