@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from train.config import TrainConfig
 from train.datasets import batch_keys
@@ -96,8 +97,8 @@ def load_batches(samples: Samples, config: TrainConfig, first: int, group: Group
         batches = iter(loader)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    # Whoever leaves by an error still holds this generator in the traceback; at its exit Python would send the workers a
-    # SIGTERM, which they block, and wait for them for ever.
+    # An error's traceback may hold this generator, or torch's iterator, until Python exits. Torch does nothing for its workers
+    # by then, and Python sends them a SIGTERM, which they block, and waits for them for ever. So they are ended here.
     workers = set(multiprocessing.active_children()) - before
     kill = partial(_kill, workers)  # one of its own, so that another loader's stays registered
     atexit.register(kill)
@@ -107,6 +108,9 @@ def load_batches(samples: Samples, config: TrainConfig, first: int, group: Group
                 raise batch
             yield batch
     finally:
+        if isinstance(batches, _MultiProcessingDataLoaderIter):
+            batches._shutdown_workers()  # noqa: SLF001 (there is no public name)
+        kill()
         atexit.unregister(kill)
 
 
