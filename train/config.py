@@ -92,6 +92,9 @@ class TrainConfig:
     evaluate_minutes: float = 15.0
     """Minutes between evaluations on held-out pictures, where there are any."""
 
+    def __post_init__(self) -> None:
+        assert len(self.final_shares) in (0, len(self.sizes)), "final_shares has a share for each of sizes, or none at all"
+
 
 MAY_CHANGE = frozenset(
     {

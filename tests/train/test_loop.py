@@ -34,6 +34,7 @@ LITE = TrainConfig(
     steps=6,
     pixels_per_batch=2 * 64 * 64,
     sizes=((64, 64, 1.0),),
+    final_shares=(),
     workers=0,
     threads=1,
     log_every=2,
