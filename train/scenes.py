@@ -44,8 +44,8 @@ class SceneConfig:
     """A thing at the subject's outline, which belongs to it as what hands hold does; per subject."""
     counter: float = 0.3
     """A subject that its own picture cut below stands behind something, instead of at the lower edge; per subject."""
-    pattern: float = 0.08
-    """Clothes of another texture; per subject."""
+    pattern: float = 0.14
+    """Clothes of another texture, or plain ones, black and white more often than others; per person."""
     coat: float = 0.25
     """Fur of another colour, half of the time with stripes, checks or a texture; per animal. There are only cats and horses."""
     backlight: float = 0.07
@@ -216,7 +216,7 @@ def _dyed(rng: Rng, colour: Image) -> Image:
 def _patterned(
     rng: Rng, colour: Image, alpha: Image, props: Props, top: tuple[float, float], strength: tuple[float, float]
 ) -> Image:
-    """Stripes, checks or a texture on a subject, from a share ``top`` of its height down: where clothes are, or fur is."""
+    """One colour, a texture, stripes or checks on a subject, from a share ``top`` of its height down: where clothes are, or fur is."""
     height, width = alpha.shape
     rows = np.flatnonzero((alpha > 127).any(axis=1))
     if rows.size < 8:
@@ -224,7 +224,11 @@ def _patterned(
     bottom = rows[-1] + 1
     start = rows[0] + rng.uniform(*top) * (bottom - rows[0])
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    if rng.random() < 0.5:
+    kind = rng.random()
+    if kind < 0.45:
+        plain = rng.uniform(0, 40, 3) if kind < 0.2 else rng.uniform(200, 255, 3) if kind < 0.3 else rng.uniform(0, 255, 3)
+        cloth = np.broadcast_to(plain.astype(np.float32), (height, width, 3))
+    elif kind < 0.7:
         cloth = props.texture(rng, height, width).astype(np.float32)
     else:
         turn, period = rng.uniform(0, np.pi), rng.uniform(3, 24)

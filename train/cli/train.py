@@ -45,6 +45,7 @@ def _list_presets(context: click.Context, _parameter: click.Parameter, wanted: b
     default=None,
     help="End the schedule after this long, if steps do not end it first.",
 )
+@click.option("--rate", "learning_rate", type=click.FloatRange(0, min_open=True), default=None, help="Peak learning rate.")
 @click.option("--device", default=None, help="auto, cpu, cuda, cuda:<index>.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), default=None)
 @click.option("--checkpointing/--no-checkpointing", default=None, help="Less memory for more time.")
