@@ -135,8 +135,9 @@ class Interrupt:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        if not self.exit_code:  # after a signal the command is on its way out, and a second one must still find us
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
         if self.exit_code and self._stop is None:
             # What a library makes of the interruption is no error to tell; and one that swallows it, as code called back
             # from C may, must not turn it into success.
