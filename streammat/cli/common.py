@@ -135,9 +135,9 @@ class Interrupt:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if not self.exit_code:  # after a signal the command is on its way out, and a second one must still find us
-            for number, handler in self._before.items():
-                signal.signal(number, handler)
+        for number, handler in self._before.items():
+            # After a signal the command is at its end: one that comes now, or while Python shuts down, must not change the exit code.
+            signal.signal(number, signal.SIG_IGN if self.exit_code else handler)
         if self.exit_code and self._stop is None:
             # What a library makes of the interruption is no error to tell; and one that swallows it, as code called back
             # from C may, must not turn it into success.
