@@ -17,10 +17,20 @@ from train.cli.common import DATA, FILE, FOLDER, Progress
 @click.option("--out", type=FOLDER, required=True, help="Receives a file of scores for each variant, and table.md.")
 @click.option("--only", multiple=True, metavar="VARIANT", help="Do these alone; all of train/ingredients.py, and everything.")
 @click.option("--steps", type=click.IntRange(min=1), default=250, help="Of each run.")
+@click.option("--pictures", type=click.IntRange(min=1), default=60, help="Of each validation set at most.")
 @click.option("--threads", type=click.IntRange(min=1), default=2, help="Of torch; 1 to run two of this command at once.")
 @click.option("--seed", type=click.IntRange(min=0), default=11)
 def command(
-    data: Path, cache: Path, hard: Path | None, start: Path, out: Path, only: tuple[str, ...], steps: int, threads: int, seed: int
+    data: Path,
+    cache: Path,
+    hard: Path | None,
+    start: Path,
+    out: Path,
+    only: tuple[str, ...],
+    steps: int,
+    pictures: int,
+    threads: int,
+    seed: int,
 ) -> None:
     """Train on from the same weights with and without each ingredient of the lite recipe, and tabulate what it buys.
 
@@ -33,7 +43,7 @@ def command(
     from train.tracks import Folders
 
     torch.set_num_threads(threads)
-    config = AblationConfig(steps=steps, threads=threads, seed=seed)
+    config = AblationConfig(steps, threads, seed, pictures)
     for name in only or variants():
         progress = Progress()
         progress.line(f"ablate: {name}")
