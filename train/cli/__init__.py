@@ -20,6 +20,7 @@ COMMANDS = {
     "train": "Train a network, or continue a run.",
     "ablate": "Train on with and without each ingredient of the lite recipe, and tabulate what it buys.",
     "evaluate": "Score a network on a data set, with the paper's metrics and test strategies.",
+    "average": "Average weights of one network.",
     "clips": "Contact sheet of clips, matted.",
     "hard": "Make a validation set of held-out subjects, one difficulty at a time.",
     "score": "Score weights on validation pictures, by set and by the subject's size.",
