@@ -38,7 +38,7 @@ def command(data: Path, out: Path, first_steps: int, steps: int, version: str) -
         run_training(find_preset("lite"), folders, first.parent, data / IMAGENET, steps=first_steps)
     opener = open_weights(first)
     for folder in LOOKED_THROUGH:
-        if not (cache / folder / FILE).exists():
+        if (cache / folder).is_dir() and not (cache / folder / FILE).exists():
             find_bystanders(opener, cache, folder, click.echo)
     weights = run_training(find_preset("lite-second"), folders, out, None, first, steps=steps)
     assert weights is not None  # one process
@@ -48,4 +48,4 @@ def command(data: Path, out: Path, first_steps: int, steps: int, version: str) -
     scores = score(files, data)
     print_scores(scores)
     done = int(torch.load(out / "checkpoint.pt", map_location="cpu", weights_only=True)["step"])
-    write_card(files, models, version, done, scores)
+    write_card(files, models, version, first_steps + done, scores)
