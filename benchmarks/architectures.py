@@ -97,7 +97,6 @@ def register() -> dict[str, Variant]:
     )
     NETWORKS["glance8"] = replace(lite, glance=replace(glance, widths=(128, 96, 64), convs=(1, 1, 1)))
     NETWORKS["glance2"] = replace(lite, glance=replace(glance, widths=(128, 96, 64, 32, 16), convs=(1, 1, 1, 1, 1)))
-    NETWORKS["focus4"] = replace(lite, focus=replace(focus, widths=(128, 96, 64, 48), convs=(2, 1, 1, 2)))
     NETWORKS["dense"] = replace(lite, backbone="plain")
     return {
         "lite": Variant("the shipped network"),
@@ -105,7 +104,6 @@ def register() -> dict[str, Variant]:
         "wide": Variant("decoders a quarter wider", "wide"),
         "glance8": Variant("glance ends at stride 8", "glance8"),
         "glance2": Variant("glance ends at stride 2", "glance2"),
-        "focus4": Variant("both end at stride 4", "focus4"),
         "no-ppm": Variant("no pyramid pooling", ablation=Ablation(ppm="none")),
         "no-bridge": Variant("no bridge block", ablation=Ablation(bridge=False)),
         "one-decoder": Variant("one decoder for both outputs", ablation=Ablation(single_decoder=True)),
