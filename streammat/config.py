@@ -16,8 +16,10 @@ class MattingOptions:
 
     model: str = "lite"
     """A shipped or imported model's name, an ``.onnx`` file, or weights: see ``streammat.models.library.find_model``."""
-    engine: Literal["auto", "onnxruntime", "openvino"] = "auto"
-    precision: Literal["auto", "fp32", "int8"] = "auto"
+    engine: Literal["auto", "tensorrt", "cuda", "openvino", "onnxruntime"] = "auto"
+    device: str = "auto"
+    """``cpu``, ``cuda``, ``cuda:1`` and others: see ``engines.backends.DEVICES``."""
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
     quality: Quality = "balanced"
     """Network size: see ``matting.network_size``."""
     threads: int = 0

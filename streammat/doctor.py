@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from engines.auto import default_threads, installed_backends, int8_feature
+from engines.auto import default_threads, int8_feature
+from engines.backends import installed_backends
 from engines.base import EngineError
 from streammat import bench, devices, models
 from streammat.config import LiveOptions

@@ -229,6 +229,7 @@ def open_network(model: ModelFiles, size: tuple[int, int], rotation: int, option
         options.precision,
         network_size(height, width, options.quality),
         options.threads,
+        device=options.device,
     )
 
 

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engines.auto import PRECISIONS, installed_backends, open_engine
+from engines.auto import open_engine
+from engines.backends import BACKENDS, installed_backends
 from engines.checkpoint import load_network, save_network
 from engines.export import export_onnx
 from engines.gfm import GFM
@@ -98,7 +99,7 @@ def score(files: ModelFiles, data: Path, backend: str = "onnxruntime") -> dict[s
     sets: dict[str, list[Pair]] = validation_sets(data)
     return {
         precision: {name: evaluate(engine_opener(files, backend, precision), pairs) for name, pairs in sets.items()}
-        for precision in PRECISIONS
+        for precision in BACKENDS[backend].precisions["cpu"]
     }
 
 
