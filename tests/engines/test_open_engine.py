@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -137,6 +138,18 @@ def test_cpu_path_loads_no_torch() -> None:
         "e.infer(np.zeros((1, 64, 96, 3), np.uint8)); e.close(); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_nothing_is_told_to_anybody(tmp_path: Path) -> None:
+    """ONNX Runtime's wheels would leave a number for the user, and what is to be sent, in the cache."""
+    code = (
+        "import numpy as np; import engines.auto; from streammat.models import shipped;"
+        "engines.auto.open_engine(shipped(), 'onnxruntime', 'fp32', (64, 96)).infer(np.zeros((1, 64, 96, 3), np.uint8))"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60, env=environment | home)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_card_describes_the_files() -> None:
