@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import av
 import cv2
 import numpy as np
 import pytest
-from conftest import QUICK, Run, call, names, run, spawn, wait_for
+from conftest import QUICK, REPOSITORY, Run, call, names, run, spawn, wait_for
 from media import frames_of, probe, write_clip
 
 SIZE = (192, 108)
@@ -121,6 +123,20 @@ def test_a_signal_ends_it_cleanly(tmp_path: Path, clip: Path, number: int, code:
     ended = events(out)[-1]
     assert ended["event"] == "ended"
     assert len(frames_of(tmp_path / "rec.mkv")) == ended["outputs"][0]["written"]
+
+
+def test_a_network_that_does_not_answer_is_left_behind(tmp_path: Path) -> None:
+    """Its thread sits in the library's C++ when the process ends."""
+    clip = write_clip(tmp_path / "in.mp4", size=(3840, 2160), frames=3)
+    main = "import streammat.live; streammat.live._PATIENCE = 0.0; from streammat.cli import main; main()"
+    arguments = ("--camera", clip, "--loop", "--to", "null", "--engine", "onnxruntime", "--quality", "best", "--precision", "fp32",
+                 "--threads", "1", "--fixed", "--duration", "1.5", "--json")
+    done = subprocess.run(
+        [sys.executable, "-c", main, "webcam", *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "the network does not answer and was left as it is" in events(done.stdout)[-1]["notes"]
 
 
 @pytest.mark.parametrize("name", ["rec.mkv", "rec.mp4"])

@@ -7,11 +7,12 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, Self, TypeVar
+from typing import Any, NoReturn, Self, TypeVar
 
 import click
 
@@ -109,12 +110,27 @@ def one_line_errors(as_json: bool = False, *, quiet: bool = False) -> Iterator[N
         if as_json:
             click.echo(json.dumps({"error": message}))
         click.echo(f"streammat: error: {message}", err=True)
-        sys.exit(2 if isinstance(error, UsageError) else 1)
+        leave(2 if isinstance(error, UsageError) else 1)
     except KeyboardInterrupt:  # before ``Interrupt`` was there
         sys.exit(130)
     except MemoryError:
         click.echo("streammat: error: out of memory; try --quality fast or a smaller video", err=True)
         sys.exit(1)
+
+
+_STAGES = ("streammat-capture", "streammat-matte", "streammat-out-")
+
+
+def leave(code: int) -> NoReturn:
+    """End the process with ``code``, at once where a live run left a thread behind in a driver or in the network.
+
+    Python would end that thread as soon as it came back, in the midst of the library's C++, which aborts the process then.
+    """
+    if any(thread.name.startswith(_STAGES) for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 class Interrupt:

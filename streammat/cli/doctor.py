@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict
 from typing import Any
 
 import click
 
-from streammat.cli.common import matting_options, one_line_errors
+from streammat.cli.common import leave, matting_options, one_line_errors
 from streammat.config import LiveOptions, MattingOptions
 
 
@@ -31,4 +30,4 @@ def doctor(model: str, engine: Any, device: str, precision: Any, quality: Any, t
                 click.echo(f"{finding.state:<8} {finding.name}: {finding.message}")
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in found]))
-    sys.exit(int(any(finding.state == "failed" for finding in found)))
+    leave(int(any(finding.state == "failed" for finding in found)))

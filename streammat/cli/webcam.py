@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, Self
 
 import click
 
-from streammat.cli.common import Interrupt, matting_options, one_line_errors
+from streammat.cli.common import Interrupt, leave, matting_options, one_line_errors
 from streammat.cli.options import config_file
 from streammat.config import CompositeOptions, LiveOptions, MattingOptions
 from streammat.errors import UsageError
@@ -85,7 +85,7 @@ def webcam(
     failed = [output.error for output in report.outputs if output.error is not None]
     for error in failed:
         click.echo(f"streammat: error: {error}", err=True)
-    sys.exit(interrupt.exit_code or int(bool(failed)))
+    leave(interrupt.exit_code or int(bool(failed)))
 
 
 class _Teller:
