@@ -69,15 +69,15 @@ def find() -> Devices:
     if closed:
         problems.append(f"{', '.join(closed)}: may not be opened; run: sudo usermod -aG video $USER, then log in again")
     cameras = tuple(Camera(device.path, device.name, tuple(map(str, device.modes))) for device in known if device.captures)
-    virtual = tuple(VirtualCamera(device.path, device.name, loopback_problem()) for device in known if device.loopback)
-    if not virtual:
+    virtual = tuple(VirtualCamera(device.path, device.name, loopback_problem(device)) for device in known if device.loopback)
+    if not virtual and not (closed and v4l2.loaded()):
         problems.append(f"no virtual camera: v4l2loopback is not loaded; run: {v4l2.MODPROBE}")
     return Devices(cameras, virtual, microphones, tuple(problems))
 
 
-def loopback_problem() -> str | None:
+def loopback_problem(device: v4l2.Device) -> str | None:
     """What is wrong with the way v4l2loopback was loaded, with the cure; None where nothing is."""
-    if v4l2.exclusive_caps() is False:
+    if device.captures and device.outputs:  # with exclusive_caps it is one of the two
         return f"browsers do not see it without exclusive_caps; run: sudo modprobe -r v4l2loopback; {v4l2.MODPROBE}"
     return None
 

@@ -105,10 +105,10 @@ def _virtual_camera() -> tuple[State, str]:
     if not found.virtual_cameras:
         lines = [problem for problem in found.problems if "virtual camera" in problem]
         return "warning", lines[0].removeprefix("no virtual camera: ") if lines else "none found; install OBS Studio and start its virtual camera once"
-    problems = [virtual.problem for virtual in found.virtual_cameras if virtual.problem]
-    if problems:
-        return "warning", problems[0]
-    return "ok", "; ".join(f"{virtual.id} {virtual.name}" for virtual in found.virtual_cameras)
+    good = [virtual for virtual in found.virtual_cameras if virtual.problem is None]
+    if not good:
+        return "warning", "; ".join(f"{virtual.id} {virtual.name}: {virtual.problem}" for virtual in found.virtual_cameras)
+    return "ok", "; ".join(f"{virtual.id} {virtual.name}" for virtual in good)
 
 
 def _microphones() -> tuple[State, str]:

@@ -77,7 +77,7 @@ class LiveJob:
             self.keys = Keys(self, lambda line: tell("said", message=line))
             outlets: list[Outlet] = []
             for text in options.outputs:
-                outlets.append(open_output(text, self.info, self.clock, options, self.keys.press, self._heard))
+                outlets.append(open_output(text, self.info, self.clock, options, self.keys.press, self._heard, self.camera))
                 undo.callback(outlets[-1].abort)
             self._outlets = outlets
             self._listeners: list[Listener] = []

@@ -25,7 +25,8 @@ MODPROBE: Final = "sudo modprobe v4l2loopback exclusive_caps=1 card_label=stream
 _READ, _WRITE = 2, 1
 _CAPTURE, _OUTPUT = 0x1, 0x2  # V4L2_CAP_VIDEO_CAPTURE, V4L2_CAP_VIDEO_OUTPUT
 _HAS_DEVICE_CAPS = 0x80000000
-_BUFFER_CAPTURE = 1  # V4L2_BUF_TYPE_VIDEO_CAPTURE
+_BUFFER_CAPTURE, _BUFFER_OUTPUT = 1, 2  # V4L2_BUF_TYPE_VIDEO_CAPTURE, V4L2_BUF_TYPE_VIDEO_OUTPUT
+_BIG_ENDIAN = 1 << 31  # of a pixel format
 _DISCRETE = 1  # V4L2_FRMSIZE_TYPE_DISCRETE, V4L2_FRMIVAL_TYPE_DISCRETE
 _CAPABILITY = struct.Struct("=16s32s32s3I12x")
 _FORMAT = struct.Struct("=3I32sI16x")
@@ -41,6 +42,7 @@ QUERYCAP: Final = _request(_READ, 0, _CAPABILITY.size)
 ENUM_FMT: Final = _request(_READ | _WRITE, 2, _FORMAT.size)
 ENUM_FRAMESIZES: Final = _request(_READ | _WRITE, 74, _SIZE.size)
 ENUM_FRAMEINTERVALS: Final = _request(_READ | _WRITE, 75, _INTERVAL.size)
+STREAMON: Final = _request(_WRITE, 18, 4)
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,16 @@ class Device:
     def loopback(self) -> bool:
         """A virtual camera of v4l2loopback."""
         return self.driver == LOOPBACK_DRIVER
+
+    @property
+    def fed(self) -> bool:
+        """A virtual camera with exclusive_caps that a program sends pictures into."""
+        return self.loopback and self.captures and not self.outputs
+
+    @property
+    def stuck(self) -> bool:
+        """A virtual camera with exclusive_caps whose last writer left it so that nobody can use it: see ``hold``."""
+        return self.loopback and not self.captures and not self.outputs
 
 
 def devices() -> list[Device]:
@@ -123,6 +135,11 @@ def query(path: str, ioctl: Ioctl | None = None) -> Device | None:
         os.close(descriptor)
 
 
+def loaded() -> bool:
+    """Whether v4l2loopback is loaded, also where its devices may not be opened."""
+    return os.path.isdir("/sys/module/v4l2loopback")
+
+
 def holders(path: str) -> list[str]:
     """Programs of this user that hold ``path`` open, as ``name (pid)``; others' cannot be seen."""
     found = []
@@ -135,18 +152,36 @@ def holders(path: str) -> list[str]:
     return found
 
 
-def exclusive_caps() -> bool | None:
-    """Whether v4l2loopback shows its first device to browsers as a camera; None where the module is not loaded."""
+def hold(path: str, ioctl: Ioctl | None = None) -> int | None:
+    """Count as a writer of the virtual camera at ``path`` until the descriptor that this gives is closed, by whatever end.
+
+    With exclusive_caps, v4l2loopback 0.12 offers a device to writers again when a writer closes it, but takes for writers only
+    those that called STREAMON. pyvirtualcam writes without; after it the device would be of no use to anybody until the module
+    is loaded anew. Later versions refuse the call and do not need it.
+
+    Args:
+        path: of the device file.
+        ioctl: the kernel's, unless a test brings its own.
+
+    Returns:
+        The descriptor; None where the device cannot be opened.
+    """
+    if ioctl is None:
+        import fcntl
+
+        ioctl = fcntl.ioctl
     try:
-        text = Path("/sys/module/v4l2loopback/parameters/exclusive_caps").read_text(encoding="ascii")
+        descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK)
     except OSError:
         return None
-    return text.strip().upper().startswith(("Y", "1"))
+    with suppress(OSError):  # 0.12 counts us also where it answers with an error
+        ioctl(descriptor, STREAMON, bytearray(struct.pack("=i", _BUFFER_OUTPUT)))
+    return descriptor
 
 
 def _modes(descriptor: int, ioctl: Ioctl) -> Iterator[Mode]:
     for (_, _, _, _, pixels) in _enumerate(descriptor, ioctl, ENUM_FMT, _FORMAT, lambda index: (index, _BUFFER_CAPTURE, 0, b"", 0)):
-        fourcc = struct.pack("=I", pixels).decode("ascii", "replace").strip()
+        fourcc = struct.pack("=I", pixels & ~_BIG_ENDIAN).decode("ascii", "replace").strip() + ("-BE" if pixels & _BIG_ENDIAN else "")
 
         def size_query(index: int, pixels: int = pixels) -> tuple[int, ...]:
             return (index, pixels, *[0] * 7)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,32 @@ def test_a_virtual_camera_and_what_is_none(tmp_path: Path) -> None:
     assert v4l2.query(str(tmp_path / "missing")) is None
 
 
+def test_formats_of_the_other_byte_order(tmp_path: Path) -> None:
+    node = tmp_path / "video0"
+    node.touch()
+    kernel = Kernel()
+    kernel.yuyv = int.from_bytes(b"Y16 ", "little") | 1 << 31
+    found = v4l2.query(str(node), kernel)
+    assert found is not None
+    assert [mode.fourcc for mode in found.modes] == ["MJPG", "MJPG", "MJPG", "Y16-BE"]
+
+
+def test_a_virtual_camera_is_held_as_a_writer(tmp_path: Path) -> None:
+    node = tmp_path / "video9"
+    node.touch()
+    asked = []
+
+    def ioctl(descriptor: int, request: int, buffer: bytearray) -> int:
+        asked.append((descriptor, request, bytes(buffer)))
+        raise OSError(22, "Invalid argument")  # as later versions of v4l2loopback answer
+
+    held = v4l2.hold(str(node), ioctl)
+    assert held is not None
+    os.close(held)
+    assert asked == [(held, 0x40045612, b"\2\0\0\0")]  # VIDIOC_STREAMON of V4L2_BUF_TYPE_VIDEO_OUTPUT
+    assert v4l2.hold(str(tmp_path / "missing"), ioctl) is None
+
+
 def test_devices_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     for name in ("video10", "video9", "video0", "videos", "snd"):
         (tmp_path / name).touch()
@@ -115,11 +142,15 @@ def test_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
         v4l2.Device("/dev/video0", "Integrated Camera", "uvcvideo", True, False, (v4l2.Mode("MJPG", (720, 1280), (30.0,)),)),
         v4l2.Device("/dev/video9", "streammat", "v4l2 loopback", False, True, ()),
     ]
+    known.append(v4l2.Device("/dev/video8", "open to all", "v4l2 loopback", True, True, ()))
     monkeypatch.setattr(v4l2, "devices", lambda: known)
-    monkeypatch.setattr(v4l2, "exclusive_caps", lambda: False)
     found = json.loads(call("devices", "--json").ok().out)
-    assert found["cameras"] == [{"id": "/dev/video0", "name": "Integrated Camera", "modes": ["1280x720 MJPG at 30 fps"]}]
-    assert "exclusive_caps" in found["virtual_cameras"][0]["problem"]
+    assert found["cameras"] == [
+        {"id": "/dev/video0", "name": "Integrated Camera", "modes": ["1280x720 MJPG at 30 fps"]},
+        {"id": "/dev/video8", "name": "open to all", "modes": []},
+    ]
+    assert found["virtual_cameras"][0]["problem"] is None
+    assert "exclusive_caps" in found["virtual_cameras"][1]["problem"]  # with them a device is a camera or the other end of one, not both
     shown = call("devices").ok().out
     assert "/dev/video0  Integrated Camera" in shown
     assert "1280x720 MJPG at 30 fps" in shown

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -17,7 +19,7 @@ from streammat.sinks.null import NullSink
 from streammat.sinks.outputs import check_output, is_file
 from streammat.sinks.preview import PreviewSink
 from streammat.sinks.stream import public
-from streammat.sinks.virtual_camera import VirtualCameraSink
+from streammat.sinks.virtual_camera import VirtualCameraSink, _choose, _pyvirtualcam
 from streammat.sources.capture import live_info
 
 SIZE = (96, 128)
@@ -59,7 +61,7 @@ def test_the_virtual_camera_gets_the_planes_as_i420() -> None:
         made.append(FakeCamera(*arguments, **options))
         return made[0]
 
-    sink = VirtualCameraSink("/dev/video8", INFO, opener)
+    sink = VirtualCameraSink("/dev/video8", INFO, opener=opener)
     frame = picture()
     sink.write(frame, MATTE)
     (camera,) = made
@@ -76,22 +78,108 @@ def test_the_virtual_camera_gets_the_planes_as_i420() -> None:
     assert camera.closed == 1
 
 
-@pytest.mark.parametrize(("message", "device", "word"), [
-    ("'v4l2loopback' backend: No v4l2 loopback device found at /dev/video[0-99].", None, v4l2.MODPROBE),
-    ("'v4l2loopback' backend: Device /dev/video9 does not exist.", "/dev/video9", v4l2.MODPROBE),
-    ("'v4l2loopback' backend: Could not open device due to missing permissions.", "/dev/video9", "usermod -aG video"),
-    ("'v4l2loopback' backend: Device /dev/video0 is not a video output device.", "/dev/video0", "no virtual camera"),
-    ("'v4l2loopback' backend: Virtual camera device /dev/video9 is busy", "/dev/video9", "close that"),
-])
-@pytest.mark.skipif(not v4l2.sys.platform.startswith("linux"), reason="the cures of Linux")
-def test_what_pyvirtualcam_says_becomes_a_cure(message: str, device: str | None, word: str) -> None:
+linux = pytest.mark.skipif(not v4l2.sys.platform.startswith("linux"), reason="the cures of Linux")
+
+
+@linux
+def test_what_pyvirtualcam_says_becomes_a_cure() -> None:
     def opener(*arguments: Any, **options: Any) -> Any:
-        raise RuntimeError(message)
+        raise RuntimeError("'v4l2loopback' backend: Virtual camera device /dev/video9 could not be configured: Device or resource busy\nmore")
 
     with pytest.raises(OutputError) as caught:
-        VirtualCameraSink(device, INFO, opener)
-    assert word in str(caught.value)
+        VirtualCameraSink("/dev/video9", INFO, opener=opener)
+    assert "resource busy); another program may hold it, close that" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+class Nodes:
+    """Virtual cameras by name, in a folder instead of /dev; ``held`` remembers those that were claimed as a writer."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        self.held: list[str] = []
+        self.known: list[v4l2.Device] = []
+        monkeypatch.setattr(v4l2, "devices", lambda: self.known)
+        monkeypatch.setattr(v4l2, "loaded", lambda: bool(self.known))
+        monkeypatch.setattr(v4l2, "hold", self._hold)
+
+    def add(self, name: str, *, captures: bool, outputs: bool, card: str = "OBS", driver: str = v4l2.LOOPBACK_DRIVER) -> str:
+        path = self.folder / name
+        path.touch()
+        self.known.append(v4l2.Device(str(path), card, driver, captures, outputs, ()))
+        return str(path)
+
+    def _hold(self, path: str) -> int:
+        self.held.append(path)
+        return os.open(path, os.O_RDONLY)
+
+
+@pytest.fixture
+def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Nodes:
+    return Nodes(tmp_path, monkeypatch)
+
+
+@linux
+def test_a_virtual_camera_is_chosen(nodes: Nodes) -> None:
+    plain = nodes.add("video7", captures=True, outputs=True)
+    nodes.add("video8", captures=True, outputs=False, card="streammat")  # fed by another program
+    assert _choose(None, None) == plain
+    free = nodes.add("video9", captures=False, outputs=True)
+    assert _choose(None, None) == free
+    ours = nodes.add("video10", captures=False, outputs=True, card="streammat")
+    assert _choose(None, None) == ours
+    assert _choose(None, ours) == free  # it is the camera
+    assert _choose(plain, None) == plain
+    assert nodes.held == []
+
+
+@linux
+def test_a_virtual_camera_that_its_last_writer_broke_is_mended(nodes: Nodes) -> None:
+    stuck = nodes.add("video9", captures=False, outputs=False)
+    assert _choose(None, None) == stuck
+    assert _choose(stuck, None) == stuck
+    assert nodes.held == [stuck, stuck]
+
+
+@linux
+def test_why_there_is_no_virtual_camera(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    def why(device: str | None, camera: str | None = None) -> str:
+        with pytest.raises(OutputError) as caught:
+            _choose(device, camera)
+        return str(caught.value)
+
+    missing = str(nodes.folder / "video1")
+    assert v4l2.MODPROBE in why(None)
+    assert v4l2.MODPROBE in why(missing)
+    with monkeypatch.context() as patch:
+        patch.setattr(v4l2, "loaded", lambda: True)  # and not one of its devices may be opened
+        assert "usermod -aG video" in why(None)
+    camera = nodes.add("video0", captures=True, outputs=False, driver="uvcvideo")
+    assert "is no virtual camera" in why(camera)
+    fed = nodes.add("video8", captures=True, outputs=False)
+    assert f"{fed}: in use, another program may hold it, close that" in why(fed)
+    assert f"none is free; {fed}: in use" in why(None)
+    assert fed in why(missing)
+    ours = nodes.add("video9", captures=True, outputs=True)
+    assert "is the camera itself" in why(ours, ours)
+    assert "is the camera itself" in why(None, ours)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert "usermod -aG video" in why(ours)
+
+
+@linux
+def test_a_virtual_camera_is_held_from_the_first_picture_to_the_end(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = nodes.add("video9", captures=False, outputs=True)
+    monkeypatch.setattr("streammat.sinks.virtual_camera._pyvirtualcam", lambda: FakeCamera)
+    sink = VirtualCameraSink(path, INFO)
+    assert nodes.held == []
+    for _ in range(2):
+        sink.write(picture(), MATTE)
+    assert nodes.held == [path]
+    assert any(os.path.samefile(link, path) for link in Path("/proc/self/fd").iterdir() if link.exists())
+    sink.close()
+    assert not any(os.path.samefile(link, path) for link in Path("/proc/self/fd").iterdir() if link.exists())
+    sink.close()
 
 
 def test_the_real_pyvirtualcam_is_called_as_it_wants_to_be() -> None:
@@ -99,8 +187,6 @@ def test_the_real_pyvirtualcam_is_called_as_it_wants_to_be() -> None:
     import pyvirtualcam
     from pyvirtualcam import camera as library
     from pyvirtualcam.util import decode_fourcc
-
-    from streammat.sinks.virtual_camera import _pyvirtualcam
 
     given: dict[str, Any] = {}
 
@@ -121,7 +207,7 @@ def test_the_real_pyvirtualcam_is_called_as_it_wants_to_be() -> None:
     library.BACKENDS.clear()
     pyvirtualcam.register_backend("noting", Backend)
     try:
-        sink = VirtualCameraSink(None, INFO, _pyvirtualcam(None))
+        sink = VirtualCameraSink(None, INFO, opener=_pyvirtualcam())
         sink.write(picture(), MATTE)
         sink.close()
     finally:

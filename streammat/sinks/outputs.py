@@ -43,7 +43,7 @@ def check_output(text: str) -> None:
 
 
 def open_output(
-    text: str, info: StreamInfo, clock: Clock, options: LiveOptions, key: Callable[[str], None], tell: Tell
+    text: str, info: StreamInfo, clock: Clock, options: LiveOptions, key: Callable[[str], None], tell: Tell, camera: str
 ) -> Outlet:
     """The output that ``text`` names, opened.
 
@@ -54,6 +54,7 @@ def open_output(
         options: encoding and bit rate.
         key: told of keys that are pressed in a preview.
         tell: told of outputs that fail, and of servers that go away and come back.
+        camera: the source's name.
 
     Raises:
         UsageError, OutputError: it cannot be opened.
@@ -62,11 +63,13 @@ def open_output(
     def failed(name: str, error: Exception) -> None:
         tell("output-failed", name=name, message=" ".join(str(error).split()))
 
-    sink, capacity = _open(text, info, options, key, tell)
+    sink, capacity = _open(text, info, options, key, tell, camera)
     return Outlet(public(text) if is_stream(text) else text, sink, clock, capacity=capacity, failed=failed)
 
 
-def _open(text: str, info: StreamInfo, options: LiveOptions, key: Callable[[str], None], tell: Tell) -> tuple[Sink, int]:
+def _open(
+    text: str, info: StreamInfo, options: LiveOptions, key: Callable[[str], None], tell: Tell, camera: str
+) -> tuple[Sink, int]:
     word = text.lower()
     if word == "null":
         return NullSink(info), 1
@@ -80,6 +83,6 @@ def _open(text: str, info: StreamInfo, options: LiveOptions, key: Callable[[str]
         from streammat.sinks.virtual_camera import VirtualCameraSink
 
         device = text if word.startswith("/dev/") else text.partition(":")[2] or None
-        return VirtualCameraSink(device, info), 1
+        return VirtualCameraSink(device, info, camera), 1
     encode = EncodeOptions(overwrite=options.overwrite, audio=False)
     return FileSink(text, info, "composite", encode, tracks=False, live=True), _PATIENT

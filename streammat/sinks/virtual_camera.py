@@ -20,33 +20,37 @@ from streammat.sources import StreamInfo
 
 OpenCamera = Callable[..., Any]
 """As ``pyvirtualcam.Camera``."""
+_FORBIDDEN = "may not be opened; run: sudo usermod -aG video $USER, then log in again"
 
 
 class VirtualCameraSink:
     """Shows live frames as a camera that other programs can open.
 
     Args:
-        device: such as ``/dev/video9``; None takes the first that is free.
+        device: such as ``/dev/video9``; None takes one that is free, best one called streammat.
         info: of the source; pictures are yuv420p with even sides.
+        camera: the source's name: the virtual camera must be another.
         opener: pyvirtualcam's, unless a test brings its own.
 
     Raises:
         OutputError: there is no virtual camera, it is in use, or may not be opened; the message says what to do.
     """
 
-    def __init__(self, device: str | None, info: StreamInfo, opener: OpenCamera | None = None) -> None:
+    def __init__(self, device: str | None, info: StreamInfo, camera: str | None = None, opener: OpenCamera | None = None) -> None:
         self.content: Content = "composite"
         self.notes: list[str] = []
         self.frames = 0
         height, width = info.size
         self._buffer = np.empty(height * width * 3 // 2, np.uint8)
-        name = device or "the virtual camera"
-        if opener is None:
-            opener = _pyvirtualcam(device)
+        self._held: int | None = None
+        self._holds = opener is None and platform.system() == "Linux"
+        if self._holds:
+            device = _choose(device, camera)
+        opener = opener or _pyvirtualcam()
         try:
             self._camera = opener(width, height, float(info.rate), device=device)
         except Exception as error:  # pyvirtualcam raises RuntimeError, and whatever its native parts make of the system
-            raise OutputError(f"{name}: {_cure(str(error), device)}") from error
+            raise OutputError(f"{device or 'the virtual camera'}: {_cure(_first_line(str(error)), device)}") from error
         self.device = str(self._camera.device)
         self.notes.append(f"virtual camera: {self.device}")
 
@@ -63,6 +67,9 @@ class VirtualCameraSink:
         except Exception as error:
             raise OutputError(f"{self.device}: takes no more pictures ({_first_line(str(error))}); was the driver unloaded?") from error
         self.frames += 1
+        if self.frames == 1 and self._holds:
+            # Not before the first picture: who holds a device earlier might be taken for its only writer.
+            self._held = v4l2.hold(self.device)
 
     def copy(self, packet: Packet) -> None:
         """Cameras have no sound."""
@@ -70,25 +77,65 @@ class VirtualCameraSink:
     def close(self) -> None:
         """Give the device back; twice is fine."""
         self._camera.close()
+        held, self._held = self._held, None
+        if held is not None:
+            os.close(held)
 
     def abort(self) -> None:
         """As ``close``."""
         self.close()
 
 
-def _pyvirtualcam(device: str | None) -> OpenCamera:
-    """``pyvirtualcam.Camera`` for I420, after a look at what it could only fail with."""
-    if platform.system() == "Linux":
-        loopbacks = [found.path for found in v4l2.devices() if found.loopback]
-        if device is not None and not os.path.exists(device):
-            known = f"virtual cameras here: {', '.join(loopbacks)}" if loopbacks else f"make it: {v4l2.MODPROBE}"
-            raise OutputError(f"{device}: no such device; {known}")
-        if device is not None and not os.access(device, os.R_OK | os.W_OK):
-            raise OutputError(f"{device}: may not be opened; run: sudo usermod -aG video $USER, then log in again")
+def _choose(device: str | None, camera: str | None) -> str:
+    """The device file to open, after a look at what pyvirtualcam could only fail with.
+
+    Raises:
+        OutputError: there is none that could be opened.
+    """
+    loopbacks = [found for found in v4l2.devices() if found.loopback]
+    if device is None:
+        free = [found for found in loopbacks if found.path != camera and not found.fed]
+        if free:
+            device = min(free, key=lambda found: (found.name != "streammat", found.captures)).path
+        elif loopbacks:
+            raise OutputError(f"the virtual camera: none is free; {'; '.join(_used(found.path, camera) for found in loopbacks)}")
+        elif v4l2.loaded():
+            raise OutputError(f"the virtual camera: {_FORBIDDEN}")
+        else:
+            raise OutputError(f"the virtual camera: there is none, because v4l2loopback is not loaded; run: {v4l2.MODPROBE}")
+    elsewhere = f"virtual cameras here: {', '.join(found.path for found in loopbacks)}" if loopbacks else f"make one: {v4l2.MODPROBE}"
+    if not os.path.exists(device):
+        raise OutputError(f"{device}: no such device; {elsewhere}")
+    if not os.access(device, os.R_OK | os.W_OK):
+        raise OutputError(f"{device}: {_FORBIDDEN}")
+    found = next((found for found in loopbacks if found.path == device), None)
+    if found is None:
+        raise OutputError(f"{device}: is no virtual camera; {elsewhere}")
+    if found.fed or device == camera:
+        raise OutputError(_used(device, camera))
+    if found.stuck and (held := v4l2.hold(device)) is not None:
+        os.close(held)
+    return device
+
+
+def _used(device: str, camera: str | None) -> str:
+    if device == camera:
+        return f"{device}: is the camera itself; give --to another, or make one: {v4l2.MODPROBE}"
+    return f"{device}: in use, {_holders(device)}"
+
+
+def _holders(device: str | None) -> str:
+    held = v4l2.holders(device) if device else []
+    who = f"held by {', '.join(held)}" if held else "another program may hold it"
+    return f"{who}, close that and try again"
+
+
+def _pyvirtualcam() -> OpenCamera:
+    """``pyvirtualcam.Camera`` for I420."""
     try:
         import pyvirtualcam
     except ImportError as error:
-        raise OutputError(f"virtual camera: pyvirtualcam cannot be loaded ({error}); run: pip install pyvirtualcam") from error
+        raise OutputError(f"pyvirtualcam cannot be loaded ({error}); run: pip install pyvirtualcam") from error
 
     def opened(width: int, height: int, fps: float, *, device: str | None) -> Any:
         return pyvirtualcam.Camera(width, height, fps, fmt=pyvirtualcam.PixelFormat.I420, device=device)
@@ -96,19 +143,10 @@ def _pyvirtualcam(device: str | None) -> OpenCamera:
     return opened
 
 
-def _cure(message: str, device: str | None) -> str:
+def _cure(line: str, device: str | None) -> str:
     """What to do about pyvirtualcam's error."""
-    line = _first_line(message)
-    if "permission" in message:
-        return f"may not be opened ({line}); run: sudo usermod -aG video $USER, then log in again"
     if platform.system() == "Linux":
-        if "No v4l2 loopback device" in message or "does not exist" in message:
-            return f"there is none, because v4l2loopback is not loaded; run: {v4l2.MODPROBE}"
-        if "not a video output" in message or "not a V4L2" in message:
-            return f"is no virtual camera ({line}); run: {v4l2.MODPROBE}"
-        held = v4l2.holders(device) if device else []
-        who = f"held by {', '.join(held)}" if held else "another program may hold it"
-        return f"cannot be opened ({line}); {who}, close that and try again"
+        return f"cannot be opened ({line}); {_holders(device)}"
     return f"cannot be opened ({line}); install OBS Studio, start its virtual camera once, then stop it and try again"
 
 

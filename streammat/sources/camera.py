@@ -31,7 +31,6 @@ DEFAULT_SIZE = (720, 1280)
 _PATIENCE = 2.0
 """Seconds without a picture after which a camera counts as lost."""
 
-
 _RAW = {
     "YUYV": "yuyv422", "YUY2": "yuyv422", "UYVY": "uyvy422", "NV12": "nv12", "YU12": "yuv420p", "I420": "yuv420p",
     "RGB3": "rgb24", "BGR3": "bgr24",
@@ -94,8 +93,7 @@ class CameraSource:
         got = (first.height, first.width)
         if size is not None and got != size:
             self._capture.release()
-            modes = self._known_modes() or f"it gives {got[1]}x{got[0]}"
-            raise InputError(f"camera {self.name}: has no {size[1]}x{size[0]}; give --size one that it has: {modes}")
+            raise InputError(f"camera {self.name}: has no {size[1]}x{size[0]}; give --size one that it has: {self._sizes(got)}")
         given = self._capture.get(cv2.CAP_PROP_FPS)
         rate = Fraction(given if 1 <= given <= 240 else fps).limit_denominator(1001)
         if size is None and got != DEFAULT_SIZE:
@@ -155,14 +153,22 @@ class CameraSource:
             raise InputError(f"camera {self.name}: may not be opened; run: sudo usermod -aG video $USER, then log in again")
         device = v4l2.query(self.name)
         if device is not None and not device.captures:
-            raise InputError(f"camera {self.name}: gives no pictures ({device.name}); streammat devices lists those that do")
+            cure = self._cure() if device.loopback else "streammat devices lists those that do"
+            raise InputError(f"camera {self.name}: gives no pictures ({device.name}); {cure}")
 
     def _refusal(self) -> str:
         if platform.system() == "Darwin":
             return f"camera {self.name}: cannot be opened; allow the terminal to use it in System Settings, Privacy, Camera"
-        held = v4l2.holders(self.name) if self.name.startswith("/dev/") else []
+        return f"camera {self.name}: cannot be opened; {self._cure()}"
+
+    def _cure(self) -> str:
+        """What may be done about a device that gives nothing."""
+        device = v4l2.query(self.name) if self.name.startswith("/dev/") else None
+        if device is not None and device.loopback and not device.modes:
+            return "it is a virtual camera that no program sends pictures into, start that first"
+        held = v4l2.holders(self.name) if device is not None else []
         who = f"held by {', '.join(held)}" if held else "another program may hold it"
-        return f"camera {self.name}: cannot be opened; {who}, close that and try again"
+        return f"{who}, close that and try again"
 
     def _ask(self, size: tuple[int, int] | None, fps: float) -> None:
         height, width = size or DEFAULT_SIZE
@@ -182,11 +188,12 @@ class CameraSource:
             if image is not None:
                 return image
             if time.monotonic() > limit or not grabbed:
-                raise InputError(f"camera {self.name}: opens but gives no picture; {self._refusal().partition('; ')[2]}")
+                raise InputError(f"camera {self.name}: opens but gives no picture; {self._cure()}")
 
-    def _known_modes(self) -> str:
+    def _sizes(self, got: tuple[int, int]) -> str:
         device = v4l2.query(self.name) if self.name.startswith("/dev/") else None
-        return ", ".join(str(mode) for mode in device.modes) if device else ""
+        sizes = [mode.size for mode in device.modes] if device else []
+        return ", ".join(dict.fromkeys(f"{width}x{height}" for height, width in sizes or [got]))
 
     # -- pictures -----------------------------------------------------------------------------------------------
 
