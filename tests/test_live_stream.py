@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import socket
+import subprocess
 import threading
+import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 from conftest import QUICK, spawn, wait_for
-from media import write_clip
+from media import frames_of, write_clip
+
+from streammat.sinks.stream import KEYFRAME_SECONDS
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +94,112 @@ def test_a_stream_goes_on_after_its_server_went_away(tmp_path: Path, clip: Path,
     assert stream["error"] is None
     assert null["written"] > stream["written"] > 40
     assert any("left out while the server was away" in note for note in stream["notes"])
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Servers that are programs of their own, and what they recorded
+
+MODULE = Path("/usr/lib/nginx/modules/ngx_rtmp_module.so")
+NGINX = """
+load_module {module};
+daemon off;
+master_process off;
+pid {folder}/pid;
+error_log {folder}/error.log;
+events {{}}
+rtmp {{
+  server {{
+    listen 127.0.0.1:{port};
+    application live {{ live on; record all; record_path {folder}; record_unique on; }}
+  }}
+}}
+"""
+
+
+class Program:
+    """A server's process that can be stopped and started again."""
+
+    def __init__(self, kind: str, folder: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.url = f"rtmp://127.0.0.1:{port}/live/secret"
+        self._kind = kind
+        self._folder = folder
+        self._starts = 0
+        (folder / "conf").write_text(NGINX.format(module=MODULE, folder=folder, port=port))
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def start(self) -> None:
+        self._starts += 1
+        if self._kind == "nginx":
+            command: list[str | Path] = ["nginx", "-p", self._folder, "-e", self._folder / "error.log", "-c", self._folder / "conf"]
+        else:
+            command = ["ffmpeg", "-nostdin", "-loglevel", "error", "-listen", "1", "-i", self.url, "-c", "copy", self._folder / f"{self._starts}.flv"]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def stop(self) -> None:
+        assert self._process is not None
+        # FFmpeg finishes its file; nginx drops whoever is connected.
+        self._process.send_signal(signal.SIGINT if self._kind == "ffmpeg" else signal.SIGTERM)
+        self._process.wait(30)
+
+    @property
+    def recordings(self) -> list[Path]:
+        return sorted(self._folder.glob("*.flv"), key=lambda path: path.stat().st_mtime)
+
+    def got(self, number: int) -> int:
+        """Bytes of the recording with this number, from 1."""
+        return self.recordings[number - 1].stat().st_size if len(self.recordings) >= number else 0
+
+
+@pytest.fixture(params=["nginx", "ffmpeg"])
+def program(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Program]:
+    if shutil.which(request.param) is None or (request.param == "nginx" and not MODULE.exists()):
+        pytest.skip(f"missing: {request.param} that takes RTMP (on Debian: apt install {'libnginx-mod-rtmp' if request.param == 'nginx' else 'ffmpeg'})")
+    folder = tmp_path / "server"
+    folder.mkdir()
+    made = Program(request.param, folder)
+    yield made
+    made.stop()
+
+
+def test_what_a_server_records_before_and_after_it_was_down(tmp_path: Path, clip: Path, program: Program) -> None:
+    log = tmp_path / "log"
+
+    def told(name: str) -> bool:
+        return log.exists() and f'"{name}"' in log.read_text()
+
+    time.sleep(1)  # the first connection must succeed
+    with spawn("webcam", "--camera", clip, "--loop", *QUICK, "--fixed", "--quiet", "--to", program.url, "--log", log, "--bitrate", "500") as process:
+        wait_for(lambda: program.got(1) > 250_000, 60)
+        program.stop()
+        wait_for(lambda: told("stream-lost"), 40)
+        program.start()
+        wait_for(lambda: told("stream-back"), 60)
+        wait_for(lambda: program.got(2) > 250_000, 60)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (143, "")
+    program.stop()
+    assert len(program.recordings) == 2
+    for recording in program.recordings:
+        with av.open(str(recording)) as container:
+            (stream,) = container.streams
+            assert (stream.codec_context.name, stream.width, stream.height) == ("h264", 192, 108)
+            times, keys = [], []
+            for packet in container.demux(stream):
+                if packet.size:
+                    times.append(float(packet.pts * packet.time_base))
+                    if packet.is_keyframe:
+                        keys.append(times[-1])
+        assert times == sorted(times)
+        assert keys[0] == times[0]  # whoever joins sees something at once
+        assert len(keys) >= 2
+        # By the clock, whatever was dropped: no picture but the next keyframe is so long after one.
+        for earlier, later in pairwise(keys):
+            assert max(at for at in times if at < later) - earlier < KEYFRAME_SECONDS
+        frames = frames_of(recording)
+        assert len(frames) == len(times)
+        assert all((np.abs(frame[:, :8].astype(int) - (0, 177, 64)).max(2) < 40).mean() > 0.98 for frame in frames)

@@ -11,9 +11,10 @@ from fractions import Fraction
 from typing import Any, Final
 
 import av
+from av.video.frame import PictureType
 
 from streammat.errors import OutputError, UsageError
-from streammat.frame import Frame, Matte, Packet, codec_threads
+from streammat.frame import Frame, Matte, Packet, codec_threads, planes_of
 from streammat.sinks import Content
 from streammat.sources import StreamInfo
 from streammat.sources.playback import reason
@@ -30,6 +31,8 @@ class _Connection:
     stream: Any
     start: int
     """``pts`` of its first picture: each connection begins at 0."""
+    key: int | None = None
+    """``pts`` of its last keyframe."""
 
 
 class StreamSink:
@@ -79,7 +82,7 @@ class StreamSink:
             self.skipped += 1
             return
         try:
-            for packet in connection.stream.encode(frame.image):
+            for packet in connection.stream.encode(self._keyed(connection, frame)):
                 self._send(connection, packet)
         except (av.FFmpegError, OSError) as error:
             self._lost(error)
@@ -109,7 +112,7 @@ class StreamSink:
     # -- the connection -----------------------------------------------------------------------------------------
 
     def _connect(self, start: int) -> _Connection:
-        options = {"rw_timeout": "5000000", "flvflags": "no_duration_filesize"} if self._format == "flv" else {"rtsp_transport": "tcp"}
+        options = {"flvflags": "no_duration_filesize"} if self._format == "flv" else {"rtsp_transport": "tcp"}
         container = av.open(self._url, "w", format=self._format, options=options, timeout=(5.0, 5.0))
         try:
             rate = self._info.rate
@@ -124,7 +127,7 @@ class StreamSink:
             context.thread_count = min(4, codec_threads())
             context.bit_rate = self._bitrate * 1000
             context.options.update({"maxrate": f"{self._bitrate}k", "bufsize": f"{2 * self._bitrate}k"})
-            context.gop_size = max(1, round(KEYFRAME_SECONDS * rate))
+            context.gop_size = max(1, round(KEYFRAME_SECONDS * rate))  # at most: see _keyed
             context.colorspace = self._info.colour.matrix
             context.color_range = 1
             container.start_encoding()
@@ -147,6 +150,20 @@ class StreamSink:
         elif self._connection is not None and self._fresh:
             self._connection.start, self._fresh = pts, False
         return self._connection
+
+    def _keyed(self, connection: _Connection, frame: Frame) -> av.VideoFrame:
+        """The picture, as a keyframe where it is time for one: the encoder counts pictures, and some are dropped."""
+        tick = 1 / (2 * self._info.rate)
+        if connection.key is not None and (frame.pts - connection.key) * self._info.time_base + tick < KEYFRAME_SECONDS:
+            return frame.image
+        connection.key = frame.pts
+        # A copy: the other outputs encode the same picture.
+        image = av.VideoFrame(frame.image.width, frame.image.height, frame.layout.name)
+        for copy, plane in zip(planes_of(image, frame.layout), frame.planes, strict=True):
+            copy[:] = plane
+        image.pts, image.time_base, image.pict_type = frame.image.pts, frame.image.time_base, PictureType.I
+        image.colorspace, image.color_range = frame.image.colorspace, frame.image.color_range
+        return image
 
     def _send(self, connection: _Connection, packet: Any) -> None:
         shift = Fraction(connection.start) * self._info.time_base
