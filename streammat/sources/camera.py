@@ -109,19 +109,20 @@ class CameraSource:
         Raises:
             CameraLostError: it gives no more pictures.
         """
-        last = time.monotonic()
-        while not self._stopping.is_set():
-            # The moment is taken before the picture is decoded.
-            if self._capture.grab():
-                moment = time.monotonic()
-                image = self._retrieve()
-                if image is not None:
-                    last = moment
-                    yield self._shaper(image, self._clock.ticks(moment))
-                    continue
-            if time.monotonic() - last > _PATIENCE or not self._capture.isOpened():
-                raise CameraLostError(f"camera {self.name}: gives no more pictures; is it unplugged?")
-            self._stopping.wait(0.02)
+        with _silent():
+            last = time.monotonic()
+            while not self._stopping.is_set():
+                # The moment is taken before the picture is decoded.
+                if self._capture.grab():
+                    moment = time.monotonic()
+                    image = self._retrieve()
+                    if image is not None:
+                        last = moment
+                        yield self._shaper(image, self._clock.ticks(moment))
+                        continue
+                if time.monotonic() - last > _PATIENCE or not self._capture.isOpened():
+                    raise CameraLostError(f"camera {self.name}: gives no more pictures; is it unplugged?")
+                self._stopping.wait(0.02)
 
     def stop(self) -> None:
         """End the iteration at the next picture; from any thread."""
@@ -129,7 +130,8 @@ class CameraSource:
 
     def close(self) -> None:
         """Give the camera back; twice is fine."""
-        self._capture.release()
+        with _silent():  # of a camera that is gone
+            self._capture.release()
 
     # -- opening ------------------------------------------------------------------------------------------------
 
