@@ -121,7 +121,7 @@ class BenchOptions:
     """Pictures that the network is given at once; files and live video go through one by one."""
     matting: MattingOptions = field(default_factory=MattingOptions)
     background: str = "green"
-    frames: int = 120
+    frames: int = 100
     """Of the clip, of each job, and pictures of the network alone, in each round."""
     rounds: int = 3
     live_seconds: float = 3.0

@@ -155,7 +155,7 @@ def test_differences_are_to_float32(document: Json) -> None:
 
 def test_people_are_told_the_same(clip: Path) -> None:
     done = bench(clip, "--engine", "onnxruntime", "--precision", "fp32", "--rounds", "1", "--live", "0.4").ok()
-    for word in ("128x96", "onnxruntime fp32 cpu", "network alone", "file to file", "live, 25 fps", "live, 100 fps", "ratio: "):
+    for word in ("128x96", "onnxruntime fp32 cpu", "network alone", "file to file", "live, 25 fps", "live, 100 fps", "ratio: ", "from fp32: "):
         assert word in done.out, word
     assert "1 round:" in done.err
     assert "[1/6]" in done.err
@@ -210,6 +210,7 @@ def test_what_breaks_when_it_is_opened_is_listed_and_the_rest_measured(clip: Pat
         (["--engine", "onnxruntime", "--device", "nosuch"], 1, ["unknown device"]),
         (["--engine", "onnxruntime", "--precision", "bf16", "--device", "cpu"], 1, ["no bf16", "fp32, int8"]),
         (["nosuch.mp4"], 1, ["nosuch.mp4", "no such file"]),
+        (["--out", "."], 1, ["--out .", "is a folder"]),
         (["--out", "nosuch/here.json"], 1, ["nosuch/here.json", "cannot be written"]),
     ],
 )
@@ -287,7 +288,11 @@ def test_a_child_that_is_killed_and_one_that_is_stopped() -> None:
         return thread
 
     job: Json = {"matting": {}, "clip": "nosuch", "target": "nosuch", "background": "green"}
-    killer = when_it_runs(lambda: psutil.Process().children()[0].kill())
+
+    def kill() -> None:
+        psutil.Process().children()[0].kill()
+
+    killer = when_it_runs(kill)
     with pytest.raises(ChildError, match="SIGKILL.*out of memory"):
         Asker().ask("file", **job)
     killer.join()

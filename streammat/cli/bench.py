@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -70,11 +70,11 @@ def bench(
                 progress.clear()
                 if job.results or job.stopped:
                     document = json.dumps(job.document())
-                    write(document)
                     if as_json:
                         click.echo(document)
                     else:
                         _conclude(job)
+                    write(document)
             faults = [] if job.stopped else job.faults()
             if faults:
                 click.echo(f"streammat: error: {'; '.join(faults)}", err=True)
@@ -114,22 +114,27 @@ def _document(target: str | None) -> Iterator[Any]:
     if target is None:
         yield lambda _text: None
         return
+    if os.path.exists(target) and not os.path.isfile(target):
+        raise OutputError(f"--out {target}: is a folder or a device; expected the name of a file, such as here.json")
     partial_name = f"{target}.partial"
     try:
-        with open(partial_name, "w", encoding="utf-8") as file:
-
-            def write(text: str) -> None:
-                try:
-                    file.write(text + "\n")
-                    file.close()
-                    os.replace(partial_name, target)
-                except OSError as error:
-                    raise OutputError(f"--out {target}: cannot be written ({error.strerror}); the figures are on stdout with --json") from error
-
-            yield write
+        file = open(partial_name, "w", encoding="utf-8")  # noqa: SIM115 - closed below
     except OSError as error:
         raise OutputError(f"--out {target}: cannot be written ({error.strerror}); check the path and its permissions") from error
+
+    def write(text: str) -> None:
+        try:
+            file.write(text + "\n")
+            file.close()
+            os.replace(partial_name, target)
+        except OSError as error:
+            raise OutputError(f"--out {target}: cannot be written ({error.strerror}); the figures are on stdout") from error
+
+    try:
+        yield write
     finally:
+        with suppress(OSError):
+            file.close()
         if os.path.exists(partial_name):
             os.remove(partial_name)
 
@@ -138,7 +143,6 @@ def _tell(result: SizeResult, job: Bench) -> None:
     (height, width), network, options = result.size, result.network_size, job.options
     title = f"{width}x{height}, network {network[1]}x{network[0]}, {options.matting.model}, {options.clip or 'a drawn scene'}"
     click.echo(f"{title}: medians of {options.rounds} rounds (smallest..largest)")
-    reference = f" differ from {result.reference}: mean, max" if result.reference else " (no float32 to compare with)"
     rows = []
     for engine in result.engines:
         for row in engine.network:
@@ -148,7 +152,7 @@ def _tell(result: SizeResult, job: Bench) -> None:
                 f"{row.ratio.median:.2f}", apart, *([_percent(row.matrix_share), _percent(row.copy_share)] if result.flop_per_picture else []),
             ])
     shares = ["of matrix peak", "of copy peak"] if result.flop_per_picture else []
-    _table(["network alone", "batch", "ms p50", "p99", "fps", "CPU ms", "ratio", f"alphas{reference}", *shares], rows)
+    _table(["network alone", "batch", "ms p50", "p99", "fps", "CPU ms", "ratio", "from fp32: mean, max", *shares], rows)
     files = [
         [
             _name(engine), _wide(engine.file.fps, 1), f"{engine.file.cpu_ms.median:.1f}", f"{engine.file.ratio.median:.2f}",
@@ -179,6 +183,8 @@ def _live(name: str, live: LiveResult) -> list[str]:
 def _conclude(job: Bench) -> None:
     for result in job.results[-1:]:
         names = ", ".join(f"{name.removesuffix(':1')}: {variant}" for name, variant in result.fastest.items())
+        if result.reference:
+            click.echo(f"from fp32: absolute difference of alpha, 0..1, to {result.reference} over {result.pictures} pictures")
         click.echo(f"ratio: time per picture over that of the fastest ({names}), round by round")
     for entry in job.not_run:
         click.echo(f"not run: {entry}: {entry.reason}")
