@@ -31,7 +31,7 @@ def section(document: Json) -> Iterator[str]:
     yield ""
     clip = Path(options["clip"]).name if options["clip"] else "a drawn scene"
     yield (
-        f"{hardware['os']}, Python {hardware['python']}, streammat {document['streammat']}, {libraries}. {clip}, {options['rounds']} rounds of "
+        f"{hardware['os'].partition('-')[0]} {hardware['machine']}, Python {hardware['python']}, streammat {document['streammat']}, {libraries}. Measured on {clip}: {options['rounds']} rounds of "
         f"{options['frames']} frames, quality {options['matting']['quality']}, background {options['background']}; medians, in brackets the smallest "
         "and the largest round. Ratios are times per picture over those of the fastest engine, round by round."
     )

@@ -31,6 +31,8 @@ class Hardware:
     cuda: str
     """Newest CUDA that the driver serves; empty where there is none."""
     os: str
+    machine: str
+    """Kind of processor, such as ``x86_64``."""
     python: str
     libraries: dict[str, str]
     """Version by the name of the package, of those that are installed."""
@@ -40,7 +42,7 @@ def describe() -> Hardware:
     """This machine."""
     gpus = find_gpus()
     return Hardware(
-        _cpu_name(), cores(), _memory(), gpus.names, gpus.driver, platform.platform(), platform.python_version(),
+        _cpu_name(), cores(), _memory(), gpus.names, gpus.driver, platform.platform(), platform.machine(), platform.python_version(),
         {name: version for name in _LIBRARIES if (version := _version(name)) is not None},
     )
 
