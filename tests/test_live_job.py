@@ -21,7 +21,7 @@ from streammat.errors import UsageError
 from streammat.live_job import LiveJob
 from streammat.matting import network_sizes
 
-SIZE = (192, 160)
+SIZE = (360, 640)
 PAUSE = threading.Event()
 
 
