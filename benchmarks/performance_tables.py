@@ -53,8 +53,8 @@ def section(document: Json) -> Iterator[str]:
 
 def tables(size: Json) -> Iterator[str]:
     """The tables of one size of the frame."""
-    frame, network = (f"{size[name]['width']}x{size[name]['height']}" for name in ("size", "network_size"))
-    yield f"**{frame}**, network {network}"
+    frame, *networks = (f"{sides['width']}x{sides['height']}" for sides in (size["size"], *size["network_sizes"]))
+    yield f"**{frame}**, network {' and '.join(networks)}"
     yield ""
     shares = size["flop_per_picture"] is not None
     header = ["network alone", "ms p50", "ms p99", "fps", "CPU ms", "ratio", "alpha apart from fp32: mean", "max"]

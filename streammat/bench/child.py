@@ -24,15 +24,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.auto import open_engine
 from engines.base import Engine, EngineError, EngineSpec
 from streammat.bench.machine import peak_memory
 from streammat.config import CompositeOptions, EncodeOptions, LiveOptions, MattingOptions, VideoOptions
 from streammat.errors import StreammatError
 from streammat.frame import Frame, Matte
-from streammat.jobs import VideoJob
+from streammat.jobs import VideoJob, open_network
 from streammat.live_job import LiveJob
-from streammat.matting import Matting
+from streammat.matting import Matting, network_sizes
 from streammat.models.library import find_model
 from streammat.sinks.file import FileSink
 from streammat.sources.file import FileSource
@@ -61,20 +60,22 @@ class _Recorder:
         """Nothing to free."""
 
 
-def pictures(clip: str, frames: int, size: tuple[int, int], model: str, folder: str) -> dict[str, Any]:
-    """Write ``pictures.npy``, the network's input, of ``size``, for some of the clip's ``frames``, and ``alphas.npy``, its float32 output."""
-    recorder = _Recorder(size)
-    matting = Matting(recorder)
+def pictures(clip: str, frames: int, matting: dict[str, Any], size: tuple[int, int], folder: str) -> dict[str, Any]:
+    """Write ``pictures.npy``, the network's input for some of the clip's ``frames`` of ``size``, and ``alphas.npy``, its float32 output."""
+    options = MattingOptions(**matting)
+    model = find_model(options.model)
+    recorder = _Recorder(network_sizes(*size, options.quality, model.areas)[0])
+    infer = Matting(recorder).infer
     reader = FileSource(clip, audio=False)
     chosen = {round(index) for index in np.linspace(0, frames - 1, _PICTURES)}
     for item in reader:
         if isinstance(item, Frame) and item.index in chosen:
-            matting.infer(item)
+            infer(item)
     reader.close()
     given = np.stack(recorder.pictures)
     np.save(Path(folder) / "pictures.npy", given)
     try:
-        engine = open_engine(find_model(model), "onnxruntime", "fp32", size, device="cpu")
+        engine = open_network(model, size, 0, replace(options, engine="onnxruntime", precision="fp32", device="cpu"))
         alphas = np.concatenate([engine.infer(given[index : index + 1]) for index in range(len(given))])
         engine.close()
     except EngineError as error:
@@ -87,8 +88,8 @@ def network(matting: dict[str, Any], size: tuple[int, int], batches: list[int], 
     """The network alone: start-up, ``calls`` pictures in batches of each size, memory, difference to float32.
 
     Args:
-        matting: fields of `MattingOptions`; its quality is not looked at.
-        size: network input (height, width).
+        matting: fields of `MattingOptions`.
+        size: (height, width) of the frame.
         batches: how many pictures at once.
         calls: pictures, rounded up to whole batches.
         folder: where `pictures` wrote.
@@ -97,9 +98,7 @@ def network(matting: dict[str, Any], size: tuple[int, int], batches: list[int], 
     options = MattingOptions(**matting)
     before = peak_memory()
     begin = time.perf_counter()
-    engine = open_engine(
-        find_model(options.model), options.engine, options.precision, size, options.threads, device=options.device, batch=max(batches)
-    )
+    engine = open_network(find_model(options.model), size, 0, options, batch=max(batches))
     first = engine.infer(given[:1])
     start_up = time.perf_counter() - begin
     rows = [_timed(engine, given, batch, math.ceil(calls / batch)) for batch in batches]
@@ -207,9 +206,10 @@ def peaks(device: str) -> dict[str, Any]:
     return dict(asdict(import_module("engines.peaks").measure(device)))
 
 
-def work(model: str, size: tuple[int, int]) -> dict[str, Any]:
-    """Arithmetic of one picture: see `engines.peaks`."""
-    return {"flop": int(import_module("engines.peaks").flop_per_picture(find_model(model), size))}
+def work(model: str, sizes: list[list[int]]) -> dict[str, Any]:
+    """Arithmetic of one picture at all sizes of the network's input: see `engines.peaks`."""
+    count = import_module("engines.peaks").flop_per_picture
+    return {"flop": sum(int(count(find_model(model), tuple(size))) for size in sizes)}
 
 
 JOBS: dict[str, Callable[..., dict[str, Any]]] = {

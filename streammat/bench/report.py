@@ -118,7 +118,8 @@ class SizeResult:
 
     size: tuple[int, int]
     """(height, width)."""
-    network_size: tuple[int, int]
+    network_sizes: tuple[tuple[int, int], ...]
+    """(height, width) of the network's input; the matte is the mean over them, and the network's figures are those of all together."""
     reference: str | None
     """What ``difference_*`` is the difference to; None where it could not run."""
     pictures: int
@@ -149,14 +150,14 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def size_result(
-    size: tuple[int, int], network_size: tuple[int, int], pictures: Mapping[str, Any], answers: Answers,
+    size: tuple[int, int], network_sizes: Sequence[tuple[int, int]], pictures: Mapping[str, Any], answers: Answers,
     codec: Sequence[Mapping[str, Any]], peaks: Sequence[PeakResult], flop: int | None,
 ) -> SizeResult:
     """Medians and ratios of what was answered at one size.
 
     Args:
         size: (height, width) of the frame.
-        network_size: (height, width) of its input.
+        network_sizes: (height, width) of its input, one or several.
         pictures: answer of that job.
         answers: of the variants; those without any are left out.
         codec: answers of that job, a round each.
@@ -194,7 +195,7 @@ def size_result(
 
     sides = [_spread_of([row[part] for row in codec], name) for part in ("decode", "encode") for name in ("cpu_ms", "fps")] if codec else []
     return SizeResult(
-        size, network_size, pictures["reference"], pictures["pictures"], flop, {name: str(variant) for name, variant in fastest.items()},
+        size, tuple(network_sizes), pictures["reference"], pictures["pictures"], flop, {name: str(variant) for name, variant in fastest.items()},
         CodecResult(*sides) if codec else None,
         tuple(engine(variant, jobs) for variant, jobs in done.items()),
     )
@@ -202,7 +203,7 @@ def size_result(
 
 def document(result: SizeResult) -> dict[str, Any]:
     """A size as the document for machines has it: sides by name."""
-    return asdict(result) | {"size": _sides(result.size), "network_size": _sides(result.network_size)}
+    return asdict(result) | {"size": _sides(result.size), "network_sizes": list(map(_sides, result.network_sizes))}
 
 
 def not_run(entry: NotRun) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from streammat.bench.report import PeakResult, SizeResult, size_result, spread
 from streammat.bench.variants import NotRun, Variant, plan
 from streammat.config import BenchOptions
 from streammat.errors import OutputError, StreammatError, UsageError
-from streammat.matting import network_size
+from streammat.matting import network_sizes
 from streammat.models.library import find_model
 
 _FLOOD = 4  # times the clip's rate
@@ -39,7 +39,7 @@ class _Gathered:
     """Answers at one size so far."""
 
     size: tuple[int, int]
-    network: tuple[int, int]
+    networks: tuple[tuple[int, int], ...]
     pictures: dict[str, Any]
     flop: int | None
     answers: dict[Variant, dict[str, list[dict[str, Any]]]]
@@ -67,8 +67,8 @@ class Bench:
         parse_background(options.background)
         self.options = options
         self._rate = clip.rate_of(options.clip)
-        model = find_model(options.matting.model)
-        self._variants, self.not_run = plan(model, options.engines, options.precisions, options.matting.device)
+        self._model = find_model(options.matting.model)
+        self._variants, self.not_run = plan(self._model, options.engines, options.precisions, options.matting.device)
         if not self._variants:
             raise EngineError(f"no engine can be measured; {'; '.join(f'{entry}: {entry.reason}' for entry in self.not_run)}")
         self._asker = Asker()
@@ -189,14 +189,14 @@ class Bench:
             if self.stopped:
                 raise Stopped from error
             raise OutputError(f"{folder}: the clip cannot be written ({error.strerror}); make room there, or set TMPDIR to another place") from error
-        network = network_size(*size, options.matting.quality)
+        networks = network_sizes(*size, options.matting.quality, self._model.areas)
         try:
-            pictures = self._asker.ask("pictures", clip=str(source), frames=options.frames, size=network, model=options.matting.model, folder=str(folder))
+            pictures = self._asker.ask("pictures", clip=str(source), frames=options.frames, matting=asdict(options.matting), size=size, folder=str(folder))
         except ChildError as error:
             raise EngineError(f"{told}: the clip's pictures cannot be made: {error}") from error
         if pictures["reference"] is None:
             self._note(f"{told}: nothing to tell the difference to: {pictures['reason']}")
-        self._at_work = at_work = _Gathered(size, network, pictures, self._flop(network), {variant: {} for variant in self._variants})
+        self._at_work = at_work = _Gathered(size, networks, pictures, self._flop(networks), {variant: {} for variant in self._variants})
         failed: set[Variant] = set()
         for turn in range(options.rounds):
             self._clocks.append([clock_ms()])
@@ -226,7 +226,7 @@ class Bench:
         options = self.options
         if kind == "network":
             return {
-                "kind": kind, "matting": matting, "size": at_work.network, "batches": sorted(set(options.batches)), "calls": options.frames,
+                "kind": kind, "matting": matting, "size": at_work.size, "batches": sorted(set(options.batches)), "calls": options.frames,
                 "folder": str(source.parent),
             }
         if kind == "file":
@@ -262,11 +262,11 @@ class Bench:
         names = ("matrix_flops", "upload_bytes", "download_bytes")
         return [PeakResult(device, *(spread([row[name] for row in rows]) for name in names)) for device, rows in self._peaks.items() if rows]
 
-    def _flop(self, network: tuple[int, int]) -> int | None:
+    def _flop(self, networks: tuple[tuple[int, int], ...]) -> int | None:
         if not self._gpus():
             return None
         try:
-            return int(self._asker.ask("work", model=self.options.matting.model, size=network)["flop"])
+            return int(self._asker.ask("work", model=self.options.matting.model, sizes=networks)["flop"])
         except ChildError as error:
             self._note(f"no share of the matrix peak: {error}")
             return None
@@ -275,7 +275,7 @@ class Bench:
 
     def _result(self, at_work: _Gathered) -> SizeResult:
         return size_result(
-            at_work.size, at_work.network, at_work.pictures, at_work.answers, at_work.codec, self._peak_results(), at_work.flop
+            at_work.size, at_work.networks, at_work.pictures, at_work.answers, at_work.codec, self._peak_results(), at_work.flop
         )
 
     def _drift(self) -> float | None:

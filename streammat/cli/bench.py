@@ -140,8 +140,9 @@ def _document(target: str | None) -> Iterator[Any]:
 
 
 def _tell(result: SizeResult, job: Bench) -> None:
-    (height, width), network, options = result.size, result.network_size, job.options
-    title = f"{width}x{height}, network {network[1]}x{network[0]}, {options.matting.model}, {options.clip or 'a drawn scene'}"
+    (height, width), options = result.size, job.options
+    networks = " and ".join(f"{network[1]}x{network[0]}" for network in result.network_sizes)
+    title = f"{width}x{height}, network {networks}, {options.matting.model}, {options.clip or 'a drawn scene'}"
     click.echo(f"{title}: medians of {options.rounds} rounds (smallest..largest)")
     rows = []
     for engine in result.engines:
