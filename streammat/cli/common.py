@@ -28,9 +28,8 @@ _COMPOSITE = CompositeOptions()
 def matting_options(command: F, quality: Quality = _MATTING.quality, *, several: bool = False) -> F:
     """--model, --engine, --device, --precision, --quality with its default, --threads.
 
-    With ``several`` --engine and --precision take ``all`` too and may be repeated; they have no defaults then.
+    With ``several`` --engine and --precision take ``all`` too and may be repeated; the command has their defaults then.
     """
-    more: dict[str, Any] = {"multiple": several} if several else {"show_default": True}
     every = ("all",) if several else ()
     for option in (
         click.option("--model", default=_MATTING.model, show_default=True, metavar="NAME|FILE",
@@ -39,11 +38,12 @@ def matting_options(command: F, quality: Quality = _MATTING.quality, *, several:
         click.option("--quality", type=click.Choice(["fast", "balanced", "best"]), default=quality, show_default=True,
                      help="Size of the network's input; best looks at two sizes."),
         click.option("--precision", type=click.Choice(["auto", *every, "fp32", "bf16", "fp16", "int8"]), default=None if several else _MATTING.precision,
-                     help="What the network computes in.", **more),
+                     multiple=several, show_default="auto; with --engine all: all" if several else True, help="What the network computes in."),
         click.option("--device", default=_MATTING.device, show_default=True, metavar="WHERE",
                      help="Where: cpu, cuda, cuda:1, or a provider of ONNX Runtime: tensorrt, directml, coreml."),
         click.option("--engine", type=click.Choice(["auto", *every, "tensorrt", "cuda", "openvino", "onnxruntime"]),
-                     default=None if several else _MATTING.engine, help="What runs the network; `streammat engines` shows what this machine has.", **more),
+                     default=None if several else _MATTING.engine, multiple=several, show_default="auto" if several else True,
+                     help="What runs the network; `streammat engines` shows what this machine has."),
     ):
         command = option(command)
     return command
