@@ -351,7 +351,7 @@ class Cutter:
         begin = self._next
         self._next += CHUNK
         self.peak = float(np.abs(samples).max())
-        self.silent += CHUNK * (self._tape.end < times[-1])
+        self.silent += CHUNK if self._tape.end < float(times[-1]) else 0
         gain = 0.0 if self.muted else 1.0
         if gain != 1.0 or self._gain != 1.0:
             samples *= np.linspace(self._gain, gain, CHUNK, dtype=np.float32)[:, None]

@@ -5,6 +5,7 @@ PortAudio looks for devices once. ``renewed`` makes it look again, which no open
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import sys
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final, Literal
 
 from streammat import v4l2
@@ -95,12 +97,13 @@ class Stream:
         kind: where the sound goes.
         block: called by PortAudio's thread with (samples (n, channels) to read or fill, when the first was captured or will be
             played, in seconds of ``time.monotonic``, whether samples were lost).
+        latency: seconds of sound that may wait at the device; None: what it calls high, some hundredths.
 
     Raises:
         InputError, OutputError: it is missing, busy, or takes no rate that is known here.
     """
 
-    def __init__(self, text: str, kind: Kind, block: Callable[[Any, float, bool], None]) -> None:
+    def __init__(self, text: str, kind: Kind, block: Callable[[Any, float, bool], None], latency: float | None = None) -> None:
         global _open_streams  # noqa: PLW0603 - PortAudio itself is one for the whole process
         self.device = find(text, kind)
         self.name = self.device.name
@@ -109,7 +112,7 @@ class Stream:
         self._block = block
         self._last = 0.0
         self._closed = False
-        self._stream, self.rate = self._opened()
+        self._stream, self.rate = self._opened(latency)
         _open_streams += 1
 
     def start(self) -> None:
@@ -120,8 +123,7 @@ class Stream:
         """
         self._last = time.monotonic() + 2 * _PATIENCE  # the first block may take its time
         try:
-            with _quiet():
-                self._stream.start()
+            self._stream.start()
         except Exception as error:
             raise self._refused(error) from error
 
@@ -142,17 +144,16 @@ class Stream:
                 self._stream.close()
             _open_streams -= 1
 
-    def _opened(self) -> tuple[Any, int]:
+    def _opened(self, latency: float | None) -> tuple[Any, int]:
         library = _library(self._kind)
         kind = library.InputStream if self._kind == "input" else library.OutputStream
         first: Exception | None = None
         for rate in dict.fromkeys((self.device.rate, *_COMMON_RATES)):
             try:
-                with _quiet():
-                    # High latency is some hundredths of a second: Python may be late by as much.
-                    stream = kind(
-                        samplerate=rate, device=self.device.id, channels=self.channels, dtype="float32", latency="high", callback=self._called
-                    )
+                stream = kind(
+                    samplerate=rate, device=self.device.id, channels=self.channels, dtype="float32",
+                    latency=latency or "high", callback=self._called,
+                )
             except Exception as error:  # noqa: BLE001 - PortAudioError
                 first = first or error
                 if _code(error) != _WRONG_RATE:
@@ -165,16 +166,22 @@ class Stream:
     def _called(self, samples: Any, count: int, times: Any, status: Any) -> None:
         stream_now, now = self._stream.time, time.monotonic()
         self._last = max(self._last, now)
+        # Some drivers leave the times out, and some tell nonsense after they have lost samples: what was captured lies before now,
+        # and what will be played does not.
         if self._kind == "input":
-            ahead = times.inputBufferAdcTime - stream_now
-            usual = -count / self.rate
+            ahead, usual = times.inputBufferAdcTime - stream_now, -count / self.rate
+            ahead = min(ahead, usual) if abs(ahead) < _PATIENCE else usual
             lost = bool(status.input_overflow)
         else:
-            ahead = times.outputBufferDacTime - stream_now
-            usual = float(self._stream.latency)
+            ahead, usual = times.outputBufferDacTime - stream_now, float(self._stream.latency)
+            ahead = ahead if 0 <= ahead < 2 * usual + 0.1 else usual
             lost = bool(status.output_underflow)
-        # Some drivers leave the time out.
-        self._block(samples, now + (ahead if abs(ahead) < _PATIENCE and times.currentTime else usual), lost)
+        self._block(samples, now + ahead, lost)
+
+    @property
+    def latency(self) -> float:
+        """Seconds that sound takes between the device and ``block``, as PortAudio has it."""
+        return float(self._stream.latency)
 
     def _refused(self, error: Exception) -> StreammatError:
         name = f"{_NOUNS[self._kind]} {self.device.id} {self.name}"
@@ -211,16 +218,29 @@ def _library(kind: Kind) -> Any:
         with _quiet():
             import sounddevice
     except (OSError, ImportError) as error:  # OSError: the Python part is there, PortAudio is not
-        cure = "run: sudo apt install libportaudio2" if sys.platform.startswith("linux") else "run: pip install --force-reinstall sounddevice"
-        raise _error(kind, f"{_NOUNS[kind]}s need PortAudio ({_line(error)}); {cure} (or what your system calls it)") from error
+        cure = "pip install --force-reinstall sounddevice"
+        if sys.platform.startswith("linux"):
+            cure = "sudo apt install libportaudio2 (on Fedora: sudo dnf install portaudio)"
+        raise _error(kind, f"{_NOUNS[kind]}s need PortAudio, which cannot be loaded ({_line(error)}); run: {cure}") from error
     except Exception as error:  # PortAudioError: it cannot be started
         raise _error(kind, f"PortAudio failed ({_line(error)}); check the sound system") from error
+    _hush_alsa()
     return sounddevice
+
+
+@cache
+def _hush_alsa() -> Any:
+    """ALSA writes to stderr by itself, from any thread; PortAudio tells what matters."""
+    kind = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p)
+    handler = kind(lambda *_: None)
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libasound.so.2").snd_lib_error_set_handler(handler)
+    return handler  # kept, because ALSA keeps its address
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep ALSA and JACK, which write to stderr what they look for and do not find, from writing beside our own line."""
+    """Keep ALSA and JACK from writing to stderr what they look for and do not find, while PortAudio looks for devices."""
     try:
         kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     except OSError:  # there is no stderr

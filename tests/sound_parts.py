@@ -114,7 +114,7 @@ def beeps_in(samples: NDArray[np.float32], rate: int, begin: float = 0.0) -> lis
     edges = np.flatnonzero(np.diff(np.concatenate(([0], loud.astype(int), [0]))))
     found = []
     for first, last in edges.reshape(-1, 2):
-        if (last - first) * 0.01 < 0.5 * LONG:
+        if (last - first) * 0.01 < 0.5 * LONG or first == 0 or last == len(loud):
             continue  # cut off, or no beep
         power = np.convolve(samples[max(0, (first - 3) * width) : (last + 3) * width].astype(np.float64) ** 2, np.ones(width) / width, "same")
         over = np.flatnonzero(power > 0.5 * power.max())

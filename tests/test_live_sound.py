@@ -270,6 +270,8 @@ class Server:
                     self.sessions.append((lights, sounds))
                     self.hang_up.clear()
                     for frame in container.decode(*container.streams.video, *container.streams.audio):
+                        if frame.pts is None:
+                            continue  # RTSP tells times a little later
                         at = float(frame.pts * frame.time_base)
                         if isinstance(frame, av.VideoFrame):
                             plane = frame.planes[0]

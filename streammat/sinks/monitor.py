@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,6 +15,8 @@ from streammat.audio import REACH, SampleClock, Samples, Tape, mixed
 from streammat.errors import StreammatError
 
 _AIM_SECONDS = 1.0
+_OFTEN = 3  # times in that while that a device waited for sound
+_LONGEST_LATENCY = 0.3  # seconds of sound that may wait at a device
 _LONGEST_SEARCH = 5.0  # seconds between two looks for a device that is gone
 
 
@@ -35,11 +38,15 @@ class Follower:
     def __init__(self, tape: Tape, rate: int) -> None:
         self.delay: float | None = None
         """Seconds; None: nothing has been aimed at yet, and silence is given."""
-        self.least = 0.0
-        """Seconds by which sound is late at least, because it takes so long to come; it decays slowly."""
+        self._needed: deque[float] = deque(maxlen=500)
         self._tape = tape
         self._rate = rate
         self._target = 0.0
+
+    @property
+    def least(self) -> float:
+        """Seconds by which sound has to be late, because it takes so long to come: of the last blocks nearly all had come by then."""
+        return float(np.quantile(list(self._needed), 0.98)) if self._needed else 0.0
 
     def aim(self, seconds: float) -> None:
         """From now on be as late as ``seconds``, as soon as it can be done unheard."""
@@ -57,8 +64,7 @@ class Follower:
         """
         times = np.asarray(time + period * np.arange(count), np.float64)
         if self._tape.runs:
-            short = float(times[-1]) - self._tape.end + REACH / self._rate
-            self.least = max(short, self.least - 0.002 * count / self._rate)
+            self._needed.append(float(times[-1]) - self._tape.end + REACH / self._rate)
         if self.delay is None:
             return np.zeros((count, self._tape.channels), np.float32)
         before, self.delay = self.delay, self._towards(count / self._rate)
@@ -112,7 +118,8 @@ class Monitor:
         self._late = late
         self._muted = muted
         self._tell = tell
-        self._missed = 0
+        self._missed = self._missed_before = 0
+        self._latency: float | None = None
         self._gain = 1.0
         self._behind = 0.0
         self._delay: float | None = None
@@ -139,7 +146,7 @@ class Monitor:
         return MonitorReport(self.name, round(1000 * (self._follower.delay or 0.0), 1), round(1000 * self._behind, 1), self._missed)
 
     def _open(self) -> None:
-        self._stream = portaudio.Stream(self._text, "output", self._play)
+        self._stream = portaudio.Stream(self._text, "output", self._play, self._latency)
         self.name = self._stream.name
         self._clock = None
         self._follower = Follower(self._tape, self._stream.rate)
@@ -149,8 +156,11 @@ class Monitor:
         try:
             self._begin()
             while not self._stopping.wait(_AIM_SECONDS):
+                missed, self._missed_before = self._missed - self._missed_before, self._missed
                 if not self._stream.alive():
                     self._find_again("takes no more sound; is it unplugged?")
+                elif missed >= _OFTEN and (self._latency or self._stream.latency) < _LONGEST_LATENCY:
+                    self._give_time()
                 late = self._late()
                 if late is not None:
                     self._follower.aim(late)
@@ -161,6 +171,16 @@ class Monitor:
 
     def _begin(self) -> None:
         try:
+            self._stream.start()
+        except StreammatError as error:
+            self._find_again(str(error))
+
+    def _give_time(self) -> None:
+        """Let more sound wait at a device that had to wait for it, time and again."""
+        self._latency = min(_LONGEST_LATENCY, 2 * (self._latency or self._stream.latency))
+        self._stream.close()
+        try:
+            self._open()
             self._stream.start()
         except StreammatError as error:
             self._find_again(str(error))

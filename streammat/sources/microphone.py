@@ -10,6 +10,9 @@ from streammat import portaudio
 from streammat.audio import Block
 from streammat.sources.sound import Take
 
+_LATENCY = 0.1
+"""Seconds of sound that may wait at the device: Python is kept waiting so long now and then, and times do not suffer."""
+
 
 class Microphone:
     """A microphone as ``SoundSource`` has it.
@@ -23,7 +26,7 @@ class Microphone:
 
     def __init__(self, text: str) -> None:
         self._take: Take | None = None
-        self._stream = portaudio.Stream(text, "input", self._block)
+        self._stream = portaudio.Stream(text, "input", self._block, _LATENCY)
         self.name = self._stream.name
         self.channels = self._stream.channels
         self.rate = self._stream.rate
