@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib.util import find_spec
+from dataclasses import dataclass
 from pathlib import Path
 
-from engines.base import Engine, EngineError, EngineUnavailableError
+from engines.backends import BACKENDS, PRECISIONS, check_device, installed_backends, kind_of, probe
+from engines.base import Engine, EngineError, EngineUnavailableError, check_size
 from engines.models import ModelFiles
+from engines.nvidia import find_gpus
 
-BACKENDS = {"openvino": "pip install 'streammat[openvino]'", "onnxruntime": "pip install onnxruntime"}
-"""Module name and cure, fastest first."""
 _AVX512_VNNI, _NEON_DOTPROD = 23, 101  # OpenCV's numbers of CPU features; Python has no names for them
-PRECISIONS = ("fp32", "int8")
 DEFAULT_SIZE = (288, 512)
 """Network input (height, width): a 16:9 picture on a laptop."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is to run, and why."""
+
+    backend: str
+    precision: str
+    device: str
+    reason: str
 
 
 def open_engine(
@@ -25,46 +34,70 @@ def open_engine(
     size: tuple[int, int] = DEFAULT_SIZE,
     threads: int = 0,
     cache: Path | None = None,
+    *,
+    device: str = "auto",
+    batch: int = 1,
 ) -> Engine:
     """Open the engine that was asked for, or the best that this machine has.
 
     Args:
         model: files.
-        backend: ``auto``, ``openvino`` or ``onnxruntime``.
-        precision: ``auto``, ``fp32`` or ``int8``.
+        backend: ``auto``, or a name of `engines.backends.BACKENDS`.
+        precision: ``auto``, or one of `engines.backends.PRECISIONS` that the backend knows.
         size: network input (height, width) in pixels, multiples of 32.
-        threads: threads to compute with; 0 takes as many as the machine has cores, up to 8.
+        threads: threads of the CPU to compute with; 0 takes as many as the machine has cores, up to 8.
         cache: folder where OpenVINO may keep compiled models; None writes nothing.
+        device: ``auto``, or one of `engines.backends.DEVICES`; ``cuda:1`` is the second GPU.
+        batch: largest number of pictures that ``infer`` will be given at once; a GPU works on them together.
 
     Returns:
         An open engine; ``spec.reason`` says why this one.
 
     Raises:
-        EngineUnavailableError: the backend that was asked for, or every backend, is not installed.
+        EngineUnavailableError: the backend or the device that was asked for, or every backend, is not there.
         EngineError: an unknown name, a bad size, or a model file that cannot be used.
     """
-    if backend not in ("auto", *BACKENDS):
-        raise EngineError(f"unknown backend {backend!r}; known are auto, {', '.join(BACKENDS)}")
-    if precision not in ("auto", *PRECISIONS):
-        raise EngineError(f"unknown precision {precision!r}; known are auto, {', '.join(PRECISIONS)}")
+    check_size(size)
     if threads < 0:
         raise EngineError(f"threads is {threads}; expected 0 (automatic) or more")
-    chosen, why_backend = _choose_backend(backend)
-    taken, why_precision = _choose_precision(precision, model)
-    reason = f"{why_backend}; {why_precision}"
+    if batch < 1:
+        raise EngineError(f"batch is {batch}; expected 1 or more")
+    choice = choose(model, backend, precision, device)
     count = threads or default_threads()
-    if chosen == "openvino":
+    if choice.backend == "openvino":
         from engines.openvino_engine import OpenVinoEngine
 
-        return OpenVinoEngine(model, taken, size, count, reason, cache)
+        return OpenVinoEngine(model, choice.precision, size, count, choice.reason, cache)
+    if choice.backend == "cuda":
+        from engines.cuda_engine import CudaEngine
+
+        return CudaEngine(model, choice.precision, size, choice.reason, choice.device, batch)
     from engines.onnxruntime_engine import OnnxRuntimeEngine
 
-    return OnnxRuntimeEngine(model, taken, size, count, reason)
+    return OnnxRuntimeEngine(model, choice.precision, size, count, choice.reason, choice.device)
 
 
-def installed_backends() -> list[str]:
-    """Backends that can be imported, fastest first; imports none of them."""
-    return [name for name in BACKENDS if find_spec(name) is not None]
+def choose(model: ModelFiles, backend: str, precision: str, device: str) -> Choice:
+    """What `open_engine` opens for these arguments; loads a backend only to see whether it can use a GPU that is here.
+
+    Raises:
+        EngineUnavailableError, EngineError: as `open_engine`.
+    """
+    if backend != "auto" and backend not in BACKENDS:
+        raise EngineError(f"unknown backend {backend!r}; known are auto, {', '.join(BACKENDS)}")
+    if precision != "auto" and precision not in PRECISIONS:
+        raise EngineError(f"unknown precision {precision!r}; known are auto, {', '.join(PRECISIONS)}")
+    if device != "auto":
+        check_device(device)
+    taken, where, why = _choose_backend(model, backend, precision, device)
+    known = BACKENDS[taken].precisions[kind_of(where)]
+    if precision == "auto":
+        kind, because = _choose_precision(model, known, where)
+    elif precision in known:
+        kind, because = precision, f"{precision} was asked for"
+    else:
+        raise EngineError(f"{taken} on {where} has no {precision}; it knows {', '.join(known)}{_others(precision)}")
+    return Choice(taken, kind, where, f"{why}; {because}")
 
 
 def default_threads() -> int:
@@ -73,30 +106,82 @@ def default_threads() -> int:
     return max(1, min(8, usable if usable <= 4 else max(4, usable // 2)))
 
 
-def _choose_backend(backend: str) -> tuple[str, str]:
-    found = installed_backends()
+def _choose_backend(model: ModelFiles, backend: str, precision: str, device: str) -> tuple[str, str, str]:
+    """(backend, device, why)."""
     if backend != "auto":
-        if backend not in found:
-            raise EngineUnavailableError(f"{backend} is not installed; {BACKENDS[backend]}")
-        return backend, f"{backend} was asked for"
+        return _asked_backend(backend, device)
+    kind = kind_of(device)
+    if kind == "cpu" or (device == "auto" and not find_gpus().names):
+        return _choose_on_cpu(precision, "")
+    if kind in ("auto", "cuda"):
+        where = "cuda:0" if device == "auto" else device
+        try:
+            taken = _choose_on_gpu(model, precision)
+        except EngineUnavailableError as error:
+            if device != "auto":
+                raise
+            return _choose_on_cpu(precision, f"; {find_gpus().names[0]} is here but not used: {error}")
+        present = f"{find_gpus().names[0]} is here" if device == "auto" else f"{device} was asked for"
+        return taken, where, f"{present} and {taken} is the fastest that can use it"
+    return "onnxruntime", device, f"{device} was asked for"
+
+
+def _asked_backend(backend: str, device: str) -> tuple[str, str, str]:
+    entry = BACKENDS[backend]
+    if not entry.installed:
+        raise EngineUnavailableError(f"{backend} is not installed; {entry.cure}")
+    usual = next(iter(entry.precisions))
+    where = ("cuda:0" if usual == "cuda" else usual) if device == "auto" else device
+    if kind_of(where) not in entry.precisions:
+        raise EngineError(f"{backend} does not run on {device}; it runs on {', '.join(entry.precisions)}")
+    return backend, where, f"{backend} was asked for"
+
+
+def _choose_on_gpu(model: ModelFiles, precision: str) -> str:
+    """The fastest backend that can use an NVIDIA GPU; raises EngineUnavailableError with everything that stands in the way."""
+    faults = []
+    for name in ("cuda", "onnxruntime"):
+        if precision not in ("auto", *BACKENDS[name].precisions["cuda"]):
+            faults.append(f"{name} computes no {precision} there")
+        elif name == "cuda" and model.weights is None:
+            faults.append(f"model {model.name!r} has no weights for cuda (import it again)")
+        else:
+            try:
+                if any(kind_of(device) == "cuda" for device in probe(name).devices):
+                    return name
+                faults.append(f"the installed {name} has no CUDA provider; pip install onnxruntime-gpu")
+            except EngineUnavailableError as error:
+                faults.append(str(error))
+    raise EngineUnavailableError("; ".join(faults))
+
+
+def _choose_on_cpu(precision: str, note: str) -> tuple[str, str, str]:
+    found = [name for name in installed_backends("cpu") if precision in ("auto", *BACKENDS[name].precisions["cpu"])]
     if not found:
-        cures = " or ".join(BACKENDS.values())
-        raise EngineUnavailableError(f"no inference backend is installed; {cures}")
+        cures = " or ".join(entry.cure for entry in BACKENDS.values() if precision in ("auto", *entry.precisions.get("cpu", ())))
+        missing = "" if precision == "auto" else f" for {precision} on the CPU"
+        raise EngineUnavailableError(f"no inference backend{missing} is installed; {cures}" if cures else f"no backend computes {precision} on the CPU")
     if "openvino" in found and (_is_x86() or len(found) == 1):
-        return "openvino", "openvino is installed and the fastest here"
+        return "openvino", "cpu", f"openvino is installed and the fastest here{note}"
     why = "openvino is not installed" if "openvino" not in found else "openvino pays on x86 only"
-    return "onnxruntime", why
+    return "onnxruntime", "cpu", why + note
 
 
-def _choose_precision(precision: str, model: ModelFiles) -> tuple[str, str]:
-    if precision != "auto":
-        return precision, f"{precision} was asked for"
+def _choose_precision(model: ModelFiles, known: tuple[str, ...], device: str) -> tuple[str, str]:
+    if kind_of(device) != "cpu":
+        return known[0], f"{known[0]} is what it does best"
     if model.int8 is None:
         return "fp32", "the model has no int8 file"
     feature = int8_feature()
     if feature is None:
         return "fp32", "the CPU has no int8 dot products"
     return "int8", f"the CPU has {feature}"
+
+
+def _others(precision: str) -> str:
+    """Where else a precision is to be had."""
+    places = [f"{entry.name} on {kind}" for entry in BACKENDS.values() for kind, kinds in entry.precisions.items() if precision in kinds]
+    return f"; {precision} is to be had from {', '.join(places)}" if places else ""
 
 
 def int8_feature() -> str | None:

@@ -31,13 +31,13 @@ class EngineSpec:
     model: str
     """Model id, such as ``lite``; the file's name for a plain ONNX file."""
     backend: str
-    """``onnxruntime`` or ``openvino``."""
+    """A name of `engines.backends.BACKENDS`."""
     precision: str
-    """``fp32`` or ``int8``: which of the model's files runs; a plain ONNX file counts as ``fp32``."""
+    """What it computes in: ``fp32``, ``bf16``, ``fp16`` or ``int8``; a plain ONNX file counts as ``fp32``."""
     device: str
-    """``cpu``."""
+    """``cpu``, or what `engines.backends.DEVICES` has, with its number where there may be several: ``cuda:0``."""
     threads: int
-    """Threads that the backend computes with."""
+    """Threads of the CPU that the backend computes with; 0 where another device computes."""
     size: tuple[int, int]
     """Network input (height, width) in pixels; multiples of 32."""
     version: str

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save_file
 from torch import Tensor
 
 from engines.base import EngineError
@@ -53,11 +53,12 @@ def save_network(model: GFM, path: Path, *, half: bool = False) -> None:
     partial.replace(path)
 
 
-def load_network(path: Path) -> GFM:
+def load_network(path: Path, content: bytes | None = None) -> GFM:
     """Read a network written by `save_network`.
 
     Args:
         path: ``.safetensors``.
+        content: what the file holds, where it has been read already.
 
     Returns:
         float32 network in eval mode.
@@ -66,9 +67,14 @@ def load_network(path: Path) -> GFM:
         EngineError: the file is missing, damaged, or of a network that is not in the table.
     """
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+        if content is None:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+        else:
+            tensors = load(content)
+            # The library reads metadata from files only: the header is JSON, its length the first eight bytes.
+            metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
     except (OSError, SafetensorError) as error:
         raise EngineError(f"cannot read weights {path}: {error}") from error
     try:

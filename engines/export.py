@@ -6,7 +6,6 @@ The contract of the file is that of `engines.base.Engine`: input ``rgb`` uint8 (
 
 from __future__ import annotations
 
-import copy
 import logging
 import warnings
 from collections.abc import Iterable
@@ -17,12 +16,10 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from engines.auto import default_threads
-from engines.backbones import ConvBN
 from engines.base import EngineError
+from engines.folded import FoldedMatte
 from engines.gfm import GFM
 from engines.models import ModelFiles
 from engines.onnxruntime_engine import OnnxRuntimeEngine
@@ -32,47 +29,6 @@ OPSET = 17
 LARGEST = 2**31 - 2**24
 """Bytes of weights that one ONNX file can hold: protobuf ends at 2 GiB, and the graph needs some of it. The largest network,
 r101 of RIM, has 1.99e9."""
-
-
-class ExportableMatte(nn.Module):
-    """A network as it is shipped: uint8 pictures in, alpha out, input scaling folded.
-
-    Args:
-        model: any network; copied.
-    """
-
-    centre: Tensor
-
-    def __init__(self, model: GFM) -> None:
-        super().__init__()
-        self.model = copy.deepcopy(model).eval().float()
-        self.model.checkpointing = False
-        # Convolutions whose norm is a sibling (ResNet, DenseNet) are folded by the exporter. A norm before its convolution
-        # (DenseNet's own order) has a ReLU between the two and has to stay.
-        for module in self.model.modules():
-            if isinstance(module, ConvBN):
-                conv, norm = module[0], module[1]
-                assert isinstance(conv, nn.Conv2d)
-                assert isinstance(norm, nn.BatchNorm2d)
-                module[0] = fuse_conv_bn_eval(conv, norm)
-                module[1] = nn.Identity()
-        self.register_buffer("centre", self.model.mean.clone())
-        self.centred = bool(self.centre.any())
-        # Division by the deviation moves into the first convolution. The mean cannot: zero padding follows it.
-        first = next(m for m in self.model.encoder.modules() if isinstance(m, nn.Conv2d) and m.in_channels == 3)
-        with torch.no_grad():
-            first.weight.div_(self.model.std)
-            self.model.mean.zero_()
-            self.model.std.fill_(1.0)
-
-    def forward(self, rgb: Tensor) -> Tensor:
-        """uint8 (N, H, W, 3) to float32 (N, H/s, W/s), 0..1."""
-        image = rgb.permute(0, 3, 1, 2).float()
-        if self.centred:
-            image = image - self.centre
-        alpha: Tensor = self.model.decode(self.model.encoder(image)).alpha[:, 0]
-        # Fused alpha is in 0..1 by construction; RIM's integration may leave it.
-        return alpha if self.model.rim is None else alpha.clamp(0.0, 1.0)
 
 
 def export_onnx(model: GFM, path: Path) -> None:
@@ -89,7 +45,7 @@ def export_onnx(model: GFM, path: Path) -> None:
     size = sum(value.numel() * 4 for value in model.parameters())
     if size > LARGEST:
         raise EngineError(f"the network has {size / 2**30:.2f} GiB of weights; one ONNX file holds at most {LARGEST / 2**30:.2f} GiB")
-    wrapped = ExportableMatte(model).eval()
+    wrapped = FoldedMatte(model).eval()
     height, width = ("height", "width") if model.stride == 1 else ("half_height", "half_width")
     partial = path.with_name(path.name + ".partial")
     try:

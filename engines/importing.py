@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from engines.base import EngineError
-from engines.checkpoint import load_checkpoint
+from engines.checkpoint import load_checkpoint, save_network
 from engines.export import export_onnx, measure_parity
 from engines.gfm import GFM, Ablation
 from engines.models import ModelFiles, card_files, file_sha256, read_card
@@ -29,7 +29,8 @@ def import_checkpoint(
     Args:
         path: ``.pth`` or ``.safetensors``, as `engines.checkpoint.load_checkpoint` reads them.
         name: of the model and its folder.
-        folder: where models lie; ``<folder>/<name>/`` receives ``<name>.fp32.onnx`` and the card ``<name>.json``.
+        folder: where models lie; ``<folder>/<name>/`` receives ``<name>.fp32.onnx``, ``<name>.safetensors`` for engines that build the
+            network themselves, and the card ``<name>.json``.
         rosta: as for `load_checkpoint`; None infers it.
         created_by: program and version, for the card.
         replace: a model of this name that is there already gives way.
@@ -67,6 +68,8 @@ def _fill(folder: Path, model: GFM, source: Path, created_by: str) -> None:
     onnx = folder / f"{name}.fp32.onnx"
     export_onnx(model, onnx)
     parity = measure_parity(model, ModelFiles(name, onnx))
+    weights = folder / f"{name}.safetensors"
+    save_network(model, weights)
     card: dict[str, Any] = {
         "name": name,
         "created_by": created_by,
@@ -74,7 +77,9 @@ def _fill(folder: Path, model: GFM, source: Path, created_by: str) -> None:
         "network": model.network,
         "rosta": model.rosta,
         "parameters": sum(value.numel() for value in model.parameters()),
-        "files": {"fp32": {"file": onnx.name, "bytes": onnx.stat().st_size, "sha256": file_sha256(onnx)}},
+        "files": {
+            kind: {"file": file.name, "bytes": file.stat().st_size, "sha256": file_sha256(file)} for kind, file in (("fp32", onnx), ("weights", weights))
+        },
         "input": {"name": "rgb", "dtype": "uint8", "shape": ["N", "H", "W", 3], "colour": "RGB", "multiple_of": 32},
         "output": {
             "name": "alpha",

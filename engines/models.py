@@ -22,31 +22,40 @@ class ModelFiles:
     """ONNX file: input ``rgb`` uint8 (N, H, W, 3), output ``alpha`` float32 (N, H/s, W/s), s = 1 or 2."""
     int8: Path | None = None
     """QDQ ONNX file of the same contract; None: the model has none."""
+    weights: Path | None = None
+    """``.safetensors`` of `engines.checkpoint.save_network`, for engines that build the network themselves; None: there are none."""
     sha256: Mapping[str, str] = field(default_factory=dict)
-    """Hex digest by precision; a file without one is not verified."""
+    """Hex digest by kind (``fp32``, ``int8``, ``weights``); a file without one is not verified."""
     cure: str = "reinstall the package"
     """What to do about a missing or damaged file."""
+    areas: tuple[int, ...] = ()
+    """Areas of the network's input, in pixels, largest first, whose mean is the best matte it gives; (): not known."""
 
-    def read(self, precision: str) -> bytes:
-        """Read the file of a precision and verify its digest.
+    def read(self, kind: str) -> bytes:
+        """Read a file and verify its digest.
 
         Args:
-            precision: ``fp32`` or ``int8``.
+            kind: ``fp32``, ``int8`` or ``weights``.
 
         Returns:
             The file's bytes, which backends load as they are: what was verified is what runs.
 
         Raises:
-            EngineError: the precision does not exist, the file cannot be read, or it is not the file of the card.
+            EngineError: there is no such file, it cannot be read, or it is not the file of the card.
         """
-        path = {"fp32": self.fp32, "int8": self.int8}.get(precision)
+        path = {"fp32": self.fp32, "int8": self.int8, "weights": self.weights}.get(kind)
+        if path is None and kind == "weights":
+            raise EngineError(
+                f"model {self.name!r} has no weights beside its ONNX file, which engines cuda and tensorrt need; "
+                "import it again with `streammat model import`, or take --engine onnxruntime"
+            )
         if path is None:
-            raise EngineError(f"model {self.name!r} has no {precision} file; take --precision fp32 or auto")
+            raise EngineError(f"model {self.name!r} has no {kind} file; take --precision fp32 or auto")
         try:
             content = path.read_bytes()
         except OSError as error:
             raise EngineError(f"cannot read model file {path}: {error.strerror}; {self.cure}") from error
-        expected = self.sha256.get(precision)
+        expected = self.sha256.get(kind)
         if expected is not None and hashlib.sha256(content).hexdigest() != expected:
             raise EngineError(f"model file {path} is damaged: its sha256 is not {expected}; {self.cure}")
         return content
@@ -80,10 +89,10 @@ def read_card(path: Path, cure: str) -> dict[str, Any]:
 
 def card_files(path: Path, card: Mapping[str, Any], cure: str) -> ModelFiles:
     """The files that ``card``, read from ``path``, describes."""
-    entries = {kind: card["files"][kind] for kind in ("fp32", "int8") if kind == "fp32" or kind in card["files"]}
+    entries = {kind: card["files"][kind] for kind in ("fp32", "int8", "weights") if kind == "fp32" or kind in card["files"]}
     paths = {kind: path.with_name(entry["file"]) for kind, entry in entries.items()}
     digests = {kind: str(entry["sha256"]) for kind, entry in entries.items()}
-    return ModelFiles(str(card["name"]), paths["fp32"], paths.get("int8"), digests, cure)
+    return ModelFiles(str(card["name"]), paths["fp32"], paths.get("int8"), paths.get("weights"), digests, cure, tuple(map(int, card.get("best_areas", ()))))
 
 
 def file_sha256(path: Path) -> str:

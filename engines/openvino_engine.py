@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.backends import Probe
 from engines.base import EngineError, EngineSpec, EngineUnavailableError, Port, check_alpha, check_contract, check_rgb, check_size
 from engines.models import ModelFiles
-
-if TYPE_CHECKING:
-    import openvino
 
 
 class OpenVinoEngine:
@@ -21,14 +19,14 @@ class OpenVinoEngine:
 
     Args:
         model: files.
-        precision: ``fp32`` or ``int8``.
+        precision: ``fp32``, ``bf16`` (the fp32 file, computed in bfloat16) or ``int8``.
         size: network input (height, width) in pixels, multiples of 32.
         threads: threads to compute with, at least 1.
         reason: for ``spec.reason``.
         cache: folder for compiled models; None compiles anew at every start and writes nothing.
 
     Raises:
-        EngineUnavailableError: OpenVINO is not installed.
+        EngineUnavailableError: OpenVINO is not installed, or the CPU has no bfloat16.
         EngineError: the file is missing, damaged or not this kind of model, or the size does not fit.
     """
 
@@ -42,13 +40,8 @@ class OpenVinoEngine:
         cache: Path | None = None,
     ) -> None:
         check_size(size)
-        content = model.read(precision)
-        try:
-            import openvino
-        except ImportError as error:
-            raise EngineUnavailableError(
-                f"OpenVINO cannot be loaded ({error}); install it: pip install 'streammat[openvino]'"
-            ) from error
+        content = model.read("int8" if precision == "int8" else "fp32")
+        openvino = _load()
         config: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": "1",
@@ -56,12 +49,15 @@ class OpenVinoEngine:
             # Pinned to cores it would stand in the way of decoder and encoder, and they in its.
             "ENABLE_CPU_PINNING": False,
             # Its own choice is bfloat16 where the CPU has it, which costs accuracy nobody asked to lose.
-            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
         }
         if cache is not None:
             config["CACHE_DIR"] = str(cache)
         try:
             core = openvino.Core()
+            if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+                # It would compute in float and not say so.
+                raise EngineUnavailableError("this CPU has no bfloat16 (AVX-512 BF16, AMX or Arm's); take --precision fp32 or int8")
             network = core.read_model(content, b"")
             check_contract(model.name, _ports(network.inputs), _ports(network.outputs), size)
             network.reshape([1, *size, 3])
@@ -71,7 +67,7 @@ class OpenVinoEngine:
             raise
         except Exception as error:  # it raises RuntimeError and others
             raise EngineError(f"OpenVINO cannot load model {model.name!r} ({precision}): {_line(error)}") from error
-        self._request: openvino.InferRequest | None = request
+        self._request: Any = request
         version = openvino.__version__.split("-")[0]
         self._spec = EngineSpec(model.name, "openvino", precision, "cpu", threads, size, version, reason)
 
@@ -99,6 +95,23 @@ class OpenVinoEngine:
     def close(self) -> None:
         """Free the compiled model; safe to call twice."""
         self._request = None
+
+
+def probe() -> Probe:
+    """Version and processor; see `engines.backends.probe`."""
+    openvino = _load()
+    core = openvino.Core()
+    bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    name = str(core.get_property("CPU", "FULL_DEVICE_NAME")).strip()
+    return Probe(openvino.__version__.split("-")[0], {"cpu": name}, () if bf16 else ("no bf16: this CPU has none",))
+
+
+def _load() -> Any:
+    try:
+        import openvino
+    except ImportError as error:
+        raise EngineUnavailableError(f"OpenVINO cannot be loaded ({error}); install it: pip install 'streammat[openvino]'") from error
+    return openvino
 
 
 def _ports(nodes: Iterable[Any]) -> list[Port]:

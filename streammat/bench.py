@@ -146,7 +146,7 @@ def _measure(
     ]
     spec = engine.spec
     engine.close()
-    described = {"model": spec.model, "backend": spec.backend, "version": spec.version, "precision": spec.precision, "size": spec.size, "threads": spec.threads}
+    described = {"model": spec.model, "backend": spec.backend, "version": spec.version, "precision": spec.precision, "device": spec.device, "size": spec.size, "threads": spec.threads}
     start_up = round(statistics.median(starts), 3)
     return SizeResult(size, frames, timings, round(statistics.median(ratios), 3), start_up, described)
 

@@ -16,14 +16,20 @@ class MattingOptions:
 
     model: str = "lite"
     """A shipped or imported model's name, an ``.onnx`` file, or weights: see ``streammat.models.library.find_model``."""
-    engine: Literal["auto", "onnxruntime", "openvino"] = "auto"
-    precision: Literal["auto", "fp32", "int8"] = "auto"
+    engine: Literal["auto", "tensorrt", "cuda", "openvino", "onnxruntime"] = "auto"
+    device: str = "auto"
+    """``cpu``, ``cuda``, ``cuda:1`` and others: see ``engines.backends.DEVICES``."""
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
     quality: Quality = "balanced"
-    """Network size: see ``matting.network_size``."""
+    """Network size: see ``matting.network_sizes``."""
     threads: int = 0
     """Threads of the network; 0 takes every core this process may use."""
     stable: bool = False
     """Average flicker away where the picture stands still: see ``temporal``."""
+
+
+STILLS = MattingOptions(quality="best")
+"""Of pictures, which nobody waits for thirty times a second."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from engines.auto import default_threads, installed_backends, int8_feature
+from engines.auto import default_threads, int8_feature
+from engines.backends import installed_backends
 from engines.base import EngineError
 from streammat import bench, devices, models, portaudio
 from streammat.audio import Block

@@ -109,7 +109,7 @@ def brightness_onnx(
 
 def test_an_imported_model_is_kept_listed_and_described(mine: Path, weights: Path) -> None:
     assert names(mine) == ["mine"]
-    assert names(mine / "mine") == ["mine.fp32.onnx", "mine.json"]
+    assert names(mine / "mine") == ["mine.fp32.onnx", "mine.json", "mine.safetensors"]
     rows = {row["name"]: row for row in json.loads(model("list", "--json").ok().out)}
     assert list(rows) == ["lite", "mine"]
     assert rows["lite"]["source"] == "shipped"

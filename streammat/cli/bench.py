@@ -22,7 +22,7 @@ from streammat.errors import UsageError
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 def bench(
     clip: str | None, sizes: tuple[str, ...], frames: int, rounds: int, background: str, model: str, engine: Any,
-    precision: Any, quality: Any, threads: int, as_json: bool,
+    device: str, precision: Any, quality: Any, threads: int, as_json: bool,
 ) -> None:
     """Measure decoding, the network, encoding and the whole job in one run, on CLIP or a drawn scene.
 
@@ -34,7 +34,7 @@ def bench(
         from streammat.config import MattingOptions
 
         results = []
-        options = MattingOptions(model, engine, precision, quality, threads)
+        options = MattingOptions(model, engine, device, precision, quality, threads)
         for result in library.run(clip, wanted, options, frames=frames, rounds=rounds, background=background):
             results.append(asdict(result))
             if not as_json:

@@ -16,7 +16,7 @@ from streammat.config import LiveOptions, MattingOptions
 @click.command()
 @matting_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
-def doctor(model: str, engine: Any, precision: Any, quality: Any, threads: int, as_json: bool) -> None:
+def doctor(model: str, engine: Any, device: str, precision: Any, quality: Any, threads: int, as_json: bool) -> None:
     """Check engine, weights, cameras, virtual camera and microphones, and run everything for 3 seconds.
 
     The exit code is 0 where nothing failed, warnings included, and 1 otherwise.
@@ -25,7 +25,7 @@ def doctor(model: str, engine: Any, precision: Any, quality: Any, threads: int, 
     with one_line_errors(as_json):
         from streammat.doctor import examine
 
-        for finding in examine(LiveOptions(matting=MattingOptions(model, engine, precision, quality, threads, stable=True))):
+        for finding in examine(LiveOptions(matting=MattingOptions(model, engine, device, precision, quality, threads, stable=True))):
             found.append(finding)
             if not as_json:
                 click.echo(f"{finding.state:<8} {finding.name}: {finding.message}")

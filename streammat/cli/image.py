@@ -5,23 +5,24 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import click
 
 from streammat.cli.common import Interrupt, composite_options, matting_options, one_line_errors, output_options
-from streammat.config import CompositeOptions, MattingOptions
+from streammat.config import STILLS, CompositeOptions, MattingOptions
 
 
 @click.command()
 @click.argument("sources", metavar="IN...", nargs=-1, required=True)
 @click.argument("target", metavar="OUT")
 @composite_options
-@matting_options
+@partial(matting_options, quality=STILLS.quality)
 @output_options
 def image(
     sources: tuple[str, ...], target: str, *, background: str | None, fit: Any, alpha: Any, no_decontaminate: bool,
-    model: str, engine: Any, precision: Any, quality: Any, threads: int, overwrite: bool, quiet: bool, as_json: bool,
+    model: str, engine: Any, device: str, precision: Any, quality: Any, threads: int, overwrite: bool, quiet: bool, as_json: bool,
 ) -> None:
     """Cut the subject out of pictures: OUT is a file, or a folder that gets <stem>.png for each IN.
 
@@ -29,7 +30,7 @@ def image(
     streammat image me.jpg me.png                    (transparent)
     streammat image *.jpg cut/ --bg white
     """  # noqa: D301 - click wants the character, not two
-    matting = MattingOptions(model, engine, precision, quality, threads)
+    matting = MattingOptions(model, engine, device, precision, quality, threads)
     composite = CompositeOptions(background, fit, not no_decontaminate, alpha)
     stopping = False
 

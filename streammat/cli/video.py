@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 def video(
     source: str, target: str, *, background: str | None, fit: Any, alpha: Any, no_decontaminate: bool, codec: str | None,
     crf: int | None, preset: str | None, matte: str | None, foreground: str | None, no_audio: bool, start: float,
-    duration: float | None, stable: bool, model: str, engine: Any, precision: Any, quality: Any, threads: int, overwrite: bool,
+    duration: float | None, stable: bool, model: str, engine: Any, device: str, precision: Any, quality: Any, threads: int, overwrite: bool,
     quiet: bool, as_json: bool,
 ) -> None:
     """Cut the subject out of the video IN and write OUT.
@@ -47,7 +47,7 @@ def video(
     streammat video in.mp4 out.mp4 --bg blur --matte alpha.mkv
     """  # noqa: D301 - click wants the character, not two
     options = VideoOptions(
-        matting=MattingOptions(model, engine, precision, quality, threads, stable=stable),
+        matting=MattingOptions(model, engine, device, precision, quality, threads, stable=stable),
         composite=CompositeOptions(background, fit, not no_decontaminate, alpha),
         encode=EncodeOptions(codec, crf, preset, not no_audio, overwrite),
         matte=matte,
@@ -97,5 +97,6 @@ def _tell(job: VideoJob, report: Report) -> None:
     stages = ", ".join(f"{name} {times['p50_ms']:.1f}/{times['p99_ms']:.1f}" for name, times in report.stages.items())
     click.echo(f"ms per frame, p50/p99: {stages}; slowest: {report.slowest}", err=True)
     height, width = spec.size
-    click.echo(f"engine: {spec.model}, {spec.backend} {spec.version}, {spec.precision}, {width}x{height}, {spec.threads} threads ({spec.reason})", err=True)
+    where = f"{spec.threads} threads" if spec.threads else spec.device
+    click.echo(f"engine: {spec.model}, {spec.backend} {spec.version}, {spec.precision}, {width}x{height}, {where} ({spec.reason})", err=True)
     click.echo(f"wrote {', '.join(job.written()) or 'nothing'}", err=True)

@@ -58,9 +58,9 @@ _LIVE = LiveOptions()
 @click.option("--log", metavar="FILE", help="Also write the events as JSON lines to a file.")
 def webcam(
     backgrounds: tuple[str, ...], camera: str, size: str | None, fps: float, outputs: tuple[str, ...], *, microphone: str | None,
-    monitor: str | None, sound_delay: float, loop: bool, mirror: bool, fit: Any, no_decontaminate: bool, stable: bool, fixed: bool, bitrate: int, control: str | None,
-    duration: float | None, model: str, engine: Any, precision: Any, quality: Any, threads: int, overwrite: bool, quiet: bool,
-    as_json: bool, log: str | None,
+    monitor: str | None, sound_delay: float, loop: bool, mirror: bool, fit: Any, no_decontaminate: bool, stable: bool, fixed: bool,
+    bitrate: int, control: str | None, duration: float | None, model: str, engine: Any, device: str, precision: Any, quality: Any,
+    threads: int, overwrite: bool, quiet: bool, as_json: bool, log: str | None,
 ) -> None:
     """Put another background behind you, live, and show the result as a camera.
 
@@ -71,7 +71,7 @@ def webcam(
     """  # noqa: D301 - click wants the character, not two
     with one_line_errors(as_json):
         options = LiveOptions(
-            matting=MattingOptions(model, engine, precision, quality, threads, stable=stable),
+            matting=MattingOptions(model, engine, device, precision, quality, threads, stable=stable),
             composite=CompositeOptions(fit=fit, decontaminate=not no_decontaminate),
             backgrounds=backgrounds, camera=camera, size=_size(size), fps=fps, microphone=microphone, monitor=monitor,
             sound_delay=sound_delay, loop=loop, outputs=outputs, overwrite=overwrite,

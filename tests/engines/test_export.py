@@ -16,7 +16,8 @@ from engines import export
 from engines.auto import installed_backends, open_engine
 from engines.base import EngineError
 from engines.checkpoint import save_network
-from engines.export import ExportableMatte, export_onnx, measure_parity
+from engines.export import export_onnx, measure_parity
+from engines.folded import FoldedMatte
 from engines.gfm import GFM, NETWORKS, ROSTAS
 from engines.importing import import_checkpoint
 from engines.models import ModelFiles
@@ -176,7 +177,7 @@ def test_exporting_leaves_the_network_alone() -> None:
     network = GFM("lite").eval()
     before = {key: value.clone() for key, value in network.state_dict().items()}
     deviation = network.std.clone()
-    ExportableMatte(network)
+    FoldedMatte(network)
     assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
     assert torch.equal(network.std, deviation)
 

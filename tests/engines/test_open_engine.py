@@ -12,8 +12,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from engines import auto
-from engines.auto import default_threads, installed_backends, open_engine
+from engines import auto, backends
+from engines.auto import default_threads, open_engine
+from engines.backends import BACKENDS, installed_backends
 from engines.base import EngineError, EngineUnavailableError
 from engines.models import ModelFiles
 from streammat.models import card, shipped
@@ -21,9 +22,9 @@ from streammat.models import card, shipped
 SIZE = (64, 96)
 
 
-@pytest.mark.parametrize("backend", auto.BACKENDS)
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_missing_backend_names_the_cure(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auto, "find_spec", lambda _name: None)
+    monkeypatch.setattr(backends, "find_spec", lambda _name: None)
     with pytest.raises(EngineUnavailableError, match="pip install"):
         open_engine(shipped(), backend, size=SIZE)
     with pytest.raises(EngineUnavailableError, match="no inference backend"):
@@ -31,7 +32,7 @@ def test_missing_backend_names_the_cure(backend: str, monkeypatch: pytest.Monkey
 
 
 def test_auto_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auto, "installed_backends", lambda: ["onnxruntime"])
+    monkeypatch.setattr(auto, "installed_backends", lambda _device: ["onnxruntime"])
     monkeypatch.setattr(auto, "int8_feature", lambda: None)
     opened = open_engine(shipped(), size=SIZE)
     assert (opened.spec.backend, opened.spec.precision) == ("onnxruntime", "fp32")

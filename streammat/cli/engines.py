@@ -1,0 +1,52 @@
+"""``streammat engines``: what can run networks on this machine."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from streammat.cli.common import one_line_errors
+
+
+@click.command()
+@click.option("--model", default="lite", show_default=True, metavar="NAME|FILE", help="The model that --engine auto would run.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+def engines(model: str, as_json: bool) -> None:
+    """List the engines: installed or not and why, versions, devices, precisions, and what --engine auto takes.
+
+    Those that are installed are loaded, which takes a few seconds.
+    """
+    with one_line_errors(as_json):
+        from engines.auto import choose
+        from engines.backends import BACKENDS
+        from streammat.models.library import find_model
+
+        rows = [_row(name) for name in BACKENDS]
+        choice = choose(find_model(model), "auto", "auto", "auto")
+    chosen = {"engine": choice.backend, "device": choice.device, "precision": choice.precision, "reason": choice.reason}
+    if as_json:
+        click.echo(json.dumps({"engines": rows, "auto": chosen}))
+        return
+    for row in rows:
+        click.echo(f"{row['name']:<12} {row['version'] if row['runs'] else 'no: ' + row['reason']}")
+        for device, name in row["devices"].items():
+            click.echo(f"{'':<12} --device {device:<8} {', '.join(row['precisions'][device])}  {name}")
+        for note in row["notes"]:
+            click.echo(f"{'':<12} {note}")
+    click.echo(f"auto takes {choice.backend} on {choice.device}, {choice.precision}: {choice.reason}")
+
+
+def _row(name: str) -> dict[str, Any]:
+    from engines.backends import BACKENDS, kind_of, probe
+    from engines.base import EngineUnavailableError
+
+    backend = BACKENDS[name]
+    row: dict[str, Any] = {"name": name, "installed": backend.installed, "runs": False, "reason": "", "version": None, "devices": {}, "precisions": {}, "notes": []}
+    try:
+        found = probe(name)
+    except EngineUnavailableError as error:
+        return row | {"reason": str(error)}
+    precisions = {device: backend.precisions[kind_of(device)] for device in found.devices}
+    return row | {"runs": True, "version": found.version, "devices": dict(found.devices), "precisions": precisions, "notes": list(found.notes)}

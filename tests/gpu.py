@@ -1,0 +1,25 @@
+"""Tests that need a GPU: skipped where there is none, unless STREAMMAT_NEED_CUDA=1 turns that into a failure."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from engines.backends import probe
+from engines.base import EngineUnavailableError
+
+
+def cuda_or_reason() -> str:
+    """Why torch cannot use a GPU here; empty where it can."""
+    try:
+        probe("cuda")
+    except EngineUnavailableError as error:
+        return str(error)
+    return ""
+
+
+def skip_or_fail(reason: str) -> None:
+    if os.environ.get("STREAMMAT_NEED_CUDA") == "1":
+        pytest.fail(f"STREAMMAT_NEED_CUDA=1, but {reason}")
+    pytest.skip(reason)
