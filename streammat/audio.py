@@ -311,9 +311,10 @@ class Cutter:
         tape: that is being fed.
         origin: seconds of ``time.monotonic`` at which sample 0 lies.
         begin: seconds of ``time.monotonic`` with which to begin.
+        wait: seconds after its moment at which sound that has not come becomes silence.
     """
 
-    def __init__(self, tape: Tape, origin: float, begin: float) -> None:
+    def __init__(self, tape: Tape, origin: float, begin: float, wait: float = WAIT) -> None:
         self.muted = False
         self.silent = 0
         """Samples that had to be silence because there was no sound."""
@@ -321,6 +322,7 @@ class Cutter:
         """Of the last chunk, 0..1, before muting."""
         self._tape = tape
         self._origin = origin
+        self._wait = wait
         self._next = math.ceil((begin - origin) * RATE)
         self._gain = 1.0
 
@@ -339,7 +341,7 @@ class Cutter:
         while True:
             end = self._origin + (self._next + CHUNK) / RATE
             if self._tape.end < end + margin:
-                if now < end + WAIT:
+                if now < end + self._wait:
                     return
                 if self._tape.runs:
                     self._tape.cut()  # what comes so late is not the sound of now

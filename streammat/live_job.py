@@ -60,6 +60,11 @@ class LiveJob:
         self._muted = False
         if options.monitor is not None and options.microphone is None:
             raise UsageError("--monitor: plays the microphone, and there is none; give --microphone, too")
+        if options.microphone is not None and options.monitor is None and all(map(shows_now, options.outputs)):
+            raise UsageError(
+                f"--microphone: {', '.join(options.outputs)} takes no sound; add --to with a recording or a stream, or --monitor with the device "
+                f"that a meeting takes as its microphone"
+            )
         for text in options.outputs:
             check_output(text)
         files = [text for text in options.outputs if is_file(text)]

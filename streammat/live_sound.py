@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from streammat.audio import RATE, Block, Chunk, Cutter, Tape
+from streammat.audio import RATE, WAIT, Block, Chunk, Cutter, Tape
 from streammat.errors import StreammatError
 from streammat.sources.capture import Clock
 from streammat.sources.sound import SoundSource
@@ -75,7 +75,7 @@ class Sound:
     def start(self, listeners: Sequence[Callable[[Chunk], None]]) -> None:
         """Begin to hand chunks to ``listeners``, which must be quick."""
         self._listeners = listeners
-        self._cutter = Cutter(self.tape, self._origin, time.monotonic())
+        self._cutter = Cutter(self.tape, self._origin, time.monotonic(), WAIT + max(0.0, -self._later))
         self._begun = self._cutter.written
         for name, work in (("sound", self._pump), ("microphone", self._watch)):
             self._threads.append(threading.Thread(target=work, name=f"streammat-{name}", daemon=True))

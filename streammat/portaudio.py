@@ -9,6 +9,7 @@ import ctypes
 import os
 import re
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -27,6 +28,8 @@ _COMMON_RATES = (48_000, 44_100, 32_000, 16_000)
 # PortAudio's numbers of errors, from portaudio.h.
 _WRONG_CHANNELS, _WRONG_RATE, _UNAVAILABLE = -9998, -9997, -9985
 
+# Looking for devices anew while another thread opens one would pull PortAudio from under it.
+_lock = threading.Lock()
 _open_streams = 0
 
 
@@ -105,15 +108,16 @@ class Stream:
 
     def __init__(self, text: str, kind: Kind, block: Callable[[Any, float, bool], None], latency: float | None = None) -> None:
         global _open_streams  # noqa: PLW0603 - PortAudio itself is one for the whole process
-        self.device = find(text, kind)
-        self.name = self.device.name
-        self.channels = min(2, self.device.channels)
         self._kind = kind
         self._block = block
         self._last = 0.0
         self._closed = False
-        self._stream, self.rate = self._opened(latency)
-        _open_streams += 1
+        with _lock:
+            self.device = find(text, kind)
+            self.name = self.device.name
+            self.channels = min(2, self.device.channels)
+            self._stream, self.rate = self._opened(latency)
+            _open_streams += 1
 
     def start(self) -> None:
         """Begin.
@@ -142,7 +146,8 @@ class Stream:
                 self._stream.abort()
             with suppress(Exception):
                 self._stream.close()
-            _open_streams -= 1
+            with _lock:
+                _open_streams -= 1
 
     def _opened(self, latency: float | None) -> tuple[Any, int]:
         library = _library(self._kind)
@@ -204,13 +209,14 @@ class Stream:
 
 def renewed() -> bool:
     """Look for devices again, so that one that was plugged in is found; False where that would end a stream that is open."""
-    if _open_streams:
-        return False
-    library = _library("input")
-    with suppress(Exception), _quiet():
-        library._terminate()  # noqa: SLF001 - there is no other way
-        library._initialize()  # noqa: SLF001
-    return True
+    with _lock:
+        if _open_streams:
+            return False
+        library = _library("input")
+        with suppress(Exception), _quiet():
+            library._terminate()  # noqa: SLF001 - there is no other way
+            library._initialize()  # noqa: SLF001
+        return True
 
 
 def _library(kind: Kind) -> Any:

@@ -90,6 +90,8 @@ def test_sound_that_is_late_in_the_file_stays_late(tmp_path: Path, options: Live
     assert np.median(offsets(tmp_path / "rec.mkv")) == pytest.approx(0.2, abs=0.02)
     LiveJob(replace(options, camera=str(clip), outputs=(str(tmp_path / "moved.mkv"),), sound_delay=-200), Told()).run()
     assert np.median(offsets(tmp_path / "moved.mkv")) == pytest.approx(0.0, abs=0.02)
+    LiveJob(replace(options, camera=str(clip), outputs=(str(tmp_path / "far.mkv"),), sound_delay=-1000), Told()).run()
+    assert np.median(offsets(tmp_path / "far.mkv")) == pytest.approx(0.2, abs=0.02)  # a whole second: the beep before
 
 
 @pytest.mark.parametrize(("rate", "layout", "audio", "suffix"), [(44_100, "mono", "aac", ".mp4"), (32_000, "stereo", "pcm_s16le", ".mov"), (48_000, "mono", "flac", ".mkv")])
@@ -338,6 +340,7 @@ def test_refusals(tmp_path: Path) -> None:
     mute = write_clip(tmp_path / "mute.mp4", size=(128, 96), frames=5)
     call("webcam", "--camera", mute, *QUICK, "--to", "null", "--microphone", "file").refused(1, "mute.mp4", "has no sound")
     call("webcam", "--camera", mute, *QUICK, "--to", "null", "--monitor", "default").refused(2, "--monitor", "--microphone")
+    call("webcam", "--camera", mute, *QUICK, "--to", "camera", "--to", "preview", "--microphone", "file").refused(2, "camera, preview", "no sound", "--monitor")
     assert call("webcam", "--camera", mute, *QUICK, "--to", "null", "--microphone", "file", "--sound-delay", "5000").code == 2
 
 
