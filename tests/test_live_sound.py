@@ -58,7 +58,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def options(tmp_path: Path) -> LiveOptions:
-    clip = write_flashes(tmp_path / "in.mp4", seconds=4, size=SIZE[::-1])
+    clip = write_flashes(tmp_path / "in.mp4", seconds=3, size=SIZE[::-1])
     return LiveOptions(camera=str(clip), microphone="file", backgrounds=("black",), fixed=True, matting=MattingOptions(quality="fast"))
 
 
@@ -70,22 +70,21 @@ def options(tmp_path: Path) -> LiveOptions:
 def test_flash_and_beep_of_a_file_stay_together_in_its_recording(tmp_path: Path, options: LiveOptions, name: str, codec: str) -> None:
     report = LiveJob(replace(options, outputs=(str(tmp_path / name),)), Told()).run()
     found = offsets(tmp_path / name)
-    assert len(found) >= 3
+    assert len(found) >= 2
     assert np.abs(found).max() < 0.020
     with av.open(str(tmp_path / name)) as container:
-        assert [stream.codec_context.name for stream in container.streams] == ["h264" if name != "rec.webm" else "vp9", codec] or name == "rec.webm"
         assert container.streams.audio[0].codec_context.name == codec
         assert container.streams.audio[0].channels == 2
     samples, rate, begin = sound_of(tmp_path / name)
     assert rate == RATE
-    assert begin + len(samples) / rate > 3.7  # up to the end, but for what was on its way
+    assert begin + len(samples) / rate > 2.7  # up to the end, but for what was on its way
     assert report.sound is not None
     assert report.sound.breaks == 0
 
 
 def test_sound_that_is_late_in_the_file_stays_late(tmp_path: Path, options: LiveOptions) -> None:
     """The other tests can fail."""
-    clip = write_flashes(tmp_path / "late.mkv", seconds=4, size=SIZE[::-1], late=0.2, audio="libopus", layout="mono")
+    clip = write_flashes(tmp_path / "late.mkv", seconds=3, size=SIZE[::-1], late=0.2, audio="libopus", layout="mono")
     LiveJob(replace(options, camera=str(clip), outputs=(str(tmp_path / "rec.mkv"),)), Told()).run()
     assert np.median(offsets(tmp_path / "rec.mkv")) == pytest.approx(0.2, abs=0.02)
     LiveJob(replace(options, camera=str(clip), outputs=(str(tmp_path / "moved.mkv"),), sound_delay=-200), Told()).run()
@@ -96,19 +95,19 @@ def test_sound_that_is_late_in_the_file_stays_late(tmp_path: Path, options: Live
 
 @pytest.mark.parametrize(("rate", "layout", "audio", "suffix"), [(44_100, "mono", "aac", ".mp4"), (32_000, "stereo", "pcm_s16le", ".mov"), (48_000, "mono", "flac", ".mkv")])
 def test_sound_of_every_kind(tmp_path: Path, options: LiveOptions, rate: int, layout: str, audio: str, suffix: str) -> None:
-    clip = write_flashes(tmp_path / f"kind{suffix}", seconds=4, size=SIZE[::-1], audio=audio, layout=layout, sound_rate=rate)
+    clip = write_flashes(tmp_path / f"kind{suffix}", seconds=3, size=SIZE[::-1], audio=audio, layout=layout, sound_rate=rate)
     LiveJob(replace(options, camera=str(clip), outputs=(str(tmp_path / "rec.mkv"),)), Told()).run()
     found = offsets(tmp_path / "rec.mkv")
-    assert len(found) >= 3
+    assert len(found) >= 2
     assert np.abs(found).max() < 0.020
 
 
 def test_a_loop_keeps_its_sound(tmp_path: Path, options: LiveOptions) -> None:
-    job = LiveJob(replace(options, loop=True, duration=10, outputs=(str(tmp_path / "rec.mkv"), str(tmp_path / "rec.mp4"))), Told())
+    job = LiveJob(replace(options, loop=True, duration=7, outputs=(str(tmp_path / "rec.mkv"), str(tmp_path / "rec.mp4"))), Told())
     report = job.run()
     for name in ("rec.mkv", "rec.mp4"):
         found = offsets(tmp_path / name)
-        assert len(found) >= 8
+        assert len(found) >= 5
         assert np.abs(found).max() < 0.020
     assert report.sound is not None
     assert report.sound.breaks <= 2  # one for each time that it began again
