@@ -92,6 +92,12 @@ class LiveOptions:
     """(height, width) to ask the camera for, and then insisted on; None asks for 1280x720 and takes what comes."""
     fps: float = 30.0
     """Frames per second to ask the camera for; files and URLs have their own."""
+    microphone: str | None = None
+    """``default``, PortAudio's number, a part of a name, or ``file`` for the sound of a file given as the camera; None: no sound."""
+    monitor: str | None = None
+    """Where the microphone is played as late as the picture: ``default``, PortAudio's number, or a part of a name; None: nowhere."""
+    sound_delay: float = 0.0
+    """Milliseconds by which sound is moved back beyond what is measured; negative moves it forward."""
     loop: bool = False
     """A file given as the camera starts again at its end."""
     outputs: tuple[str, ...] = ("camera",)
