@@ -367,9 +367,9 @@ def test_a_microphone_and_a_monitor(tmp_path: Path) -> None:
         try:
             arguments = ("--camera", clip, "--loop", "--size", "320x180", "--to", record, "--microphone", ours, "--monitor", ours)
             with Live(tmp_path, *arguments) as live:
-                wait_for(lambda: live.composed() > 1, PATIENCE)
+                wait_for(lambda: live.composed() > 15, PATIENCE)  # the monitor is silent until it knows how late pictures are
                 subprocess.run(
-                    ["arecord", "-q", "-D", f"plug{theirs}", "-f", "S16_LE", "-r", "48000", "-c", "2", "-d", "5", heard], check=True, timeout=PATIENCE
+                    ["arecord", "-q", "-D", f"plug{theirs}", "-f", "S16_LE", "-r", "48000", "-c", "2", "-d", "15", heard], check=True, timeout=PATIENCE
                 )
                 done = live.end()
         finally:
