@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from engines.backbones import ConvBN
-from engines.gfm import GFM
+from engines.gfm import GFM, Prediction
 
 
 class FoldedMatte(nn.Module):
@@ -52,11 +52,18 @@ class FoldedMatte(nn.Module):
 
     def forward(self, rgb: Tensor) -> Tensor:
         """uint8 (N, H, W, 3) RGB to float32 (N, H/s, W/s), 0..1."""
-        image = rgb.permute(0, 3, 1, 2).float()
+        return self.matte(rgb.permute(0, 3, 1, 2).float())
+
+    def matte(self, image: Tensor) -> Tensor:
+        """The same from float32 (N, 3, H, W), 0..255."""
+        return self.predict(image).alpha[:, 0]
+
+    def predict(self, image: Tensor) -> Prediction:
+        """From float32 (N, 3, H, W), 0..255, what `GFM.predict` gives, with alpha in 0..1."""
         if self.centred:
             image = image - self.centre
         if self.precision != torch.float32:
             image = image.to(self.precision)
-        alpha: Tensor = self.model.decode(self.model.encoder(image)).alpha[:, 0]
+        prediction = self.model.decode(self.model.encoder(image))
         # Fused alpha is in 0..1 by construction; RIM's integration may leave it.
-        return alpha if self.model.rim is None else alpha.clamp(0.0, 1.0)
+        return prediction if self.model.rim is None else prediction._replace(alpha=prediction.alpha.clamp(0.0, 1.0))

@@ -93,6 +93,25 @@ class OnnxRuntimeEngine:
         self._session = None
 
 
+def run_file(content: bytes, inputs: Mapping[str, NDArray[Any]], threads: int) -> dict[str, NDArray[np.float32]]:
+    """Every output of any ONNX file, by name, computed once on the CPU.
+
+    Raises:
+        EngineUnavailableError: ONNX Runtime is not installed.
+        EngineError: it cannot load or run the file.
+    """
+    onnxruntime = _load()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        names = [node.name for node in session.get_outputs()]
+        return dict(zip(names, session.run(names, dict(inputs)), strict=True))
+    except Exception as error:  # its exceptions share no base class
+        raise EngineError(f"ONNX Runtime cannot run the file: {_line(error)}") from error
+
+
 def probe() -> Probe:
     """The installed build and the devices it has providers for; see `engines.backends.probe`."""
     onnxruntime = _load()
