@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,7 @@ from engines.folded import FoldedMatte
 from engines.gfm import GFM
 from engines.models import ModelFiles
 from engines.onnxruntime_engine import OnnxRuntimeEngine
+from engines.parity import NOTICEABLE, Parity, compare, draw
 
 OPSET = 17
 """Old enough for every ONNX Runtime and OpenVINO that the package accepts."""
@@ -78,20 +78,6 @@ def export_onnx(model: GFM, path: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-@dataclass(frozen=True)
-class Parity:
-    """How far an exported file is from the network it was made of; alpha in 0..1."""
-
-    largest: float
-    """Largest absolute difference."""
-    mean: float
-    """Mean absolute difference."""
-    off: float
-    """Share of pixels that differ by more than `NOTICEABLE`."""
-
-
-NOTICEABLE = 0.01
-"""A difference of alpha that shows."""
 LARGEST_MEAN = 1e-3
 LARGEST_OFF = 5e-3
 
@@ -113,16 +99,15 @@ def measure_parity(model: GFM, files: ModelFiles, pictures: Iterable[NDArray[np.
     Raises:
         EngineError: they are beyond `LARGEST_MEAN` or `LARGEST_OFF`, or the file does not run.
     """
-    differences: list[NDArray[np.float32]] = []
+    pairs = []
     model = model.eval()
     for rgb in drawn_pictures() if pictures is None else pictures:
         with torch.no_grad():
             expected = model.predict(torch.from_numpy(rgb).permute(0, 3, 1, 2).float()).alpha[:, 0].clamp(0.0, 1.0).numpy()
         engine = OnnxRuntimeEngine(files, "fp32", (rgb.shape[1], rgb.shape[2]), default_threads(), "to compare")
-        differences.append(np.abs(engine.infer(rgb) - expected).ravel())
+        pairs.append((engine.infer(rgb), expected))
         engine.close()
-    every = np.concatenate(differences)
-    parity = Parity(float(every.max()), float(every.mean()), float((every > NOTICEABLE).mean()))
+    parity = compare(pairs)
     if not (parity.mean <= LARGEST_MEAN and parity.off <= LARGEST_OFF):  # so that NaN is refused, too
         raise EngineError(
             f"the exported {files.name!r} disagrees with its weights: alpha differs by {parity.mean:.1e} on average and by more "
@@ -138,7 +123,4 @@ def drawn_pictures() -> Iterable[NDArray[np.uint8]]:
     """
     rng = np.random.default_rng(11)
     for height, width in ((128, 96), (96, 224)):
-        y, x = np.mgrid[0:height, 0:width].astype(np.float32) / 32.0
-        waves = [120 + 60 * np.sin(x * (1 + c) + c) + 60 * np.cos(y * (2 - c) + 2 * c) for c in (0.0, 0.4, 0.8)]
-        picture = np.stack(waves, axis=-1) + rng.normal(0.0, 8.0, (height, width, 3))
-        yield np.clip(np.rint(picture), 0, 255).astype(np.uint8)[None]
+        yield draw(height, width, rng)

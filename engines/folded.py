@@ -52,7 +52,10 @@ class FoldedMatte(nn.Module):
 
     def forward(self, rgb: Tensor) -> Tensor:
         """uint8 (N, H, W, 3) RGB to float32 (N, H/s, W/s), 0..1."""
-        image = rgb.permute(0, 3, 1, 2).float()
+        return self.matte(rgb.permute(0, 3, 1, 2).float())
+
+    def matte(self, image: Tensor) -> Tensor:
+        """The same from float32 (N, 3, H, W), 0..255."""
         if self.centred:
             image = image - self.centre
         if self.precision != torch.float32:
