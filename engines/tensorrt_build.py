@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 import tempfile
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,8 @@ Progress = Callable[[str, float], None]
 LEVELS = range(6)
 LARGEST_MEAN = 2e-3
 LARGEST_OFF = 0.02
+_HALF = re.compile(r"folded\.model\.(encoder|glance|focus)\b")
+_RIM = re.compile(r"folded\.model\.rim\b")
 _CURE = "pip install 'streammat[tensorrt]'"
 _POLL_SECONDS = 0.2
 
@@ -247,9 +250,9 @@ def count_layers(described: str, model: str) -> Layers:
         kinds = {_kind(str(port.get("Format/Datatype", port.get("Datatype", "")))) for side in ("Inputs", "Outputs") for port in layer.get(side, ())}
         kind = "half" if "half" in kinds else "single" if "single" in kinds else "other"
         counts[kind] += 1
-        text = " ".join(str(layer.get(word, "")) for word in ("Name", "Metadata", "LayerType", "ParameterType")).lower()
+        text = " ".join(str(layer.get(word, "")) for word in ("Name", "Metadata", "LayerType", "ParameterType"))
         # RIM's integration is float by design.
-        if kind == "single" and "convolution" in text and "rim" not in text:
+        if kind == "single" and "convolution" in text.lower() and not _RIM.search(text):
             wrong.append(str(layer.get("Name", "?")))
     if not counts["half"]:
         raise EngineError(f"no layer of the engine of {model!r} computes in half precision, as TensorRT describes it; it is not kept")
@@ -320,7 +323,10 @@ def _serialize(
     trt = _load_builder()
     import torch_tensorrt
     from torch_tensorrt.dynamo.conversion import _conversion
+    from torch_tensorrt.dynamo.lowering import _decompositions
 
+    # Torch takes ReLU6 apart into a clamp in float between two casts, 35 times in ``lite``; TensorRT has it as one layer.
+    kept = {op: how for op, how in _decompositions.ENABLED_TORCH_DECOMPOSITIONS.items() if "hardtanh" not in str(op)}
     cancelled = threading.Event()
     monitor = _monitor(trt, progress, cancelled)
 
@@ -356,7 +362,9 @@ def _serialize(
         except BaseException as error:  # noqa: BLE001 (handed to the thread that waits)
             fault.append(error)
 
-    with tempfile.TemporaryDirectory(prefix="streammat-") as folder, _quiet() as heard, mock.patch.object(_conversion, "TRTInterpreter", Interpreter):
+    with tempfile.TemporaryDirectory(prefix="streammat-") as folder, _quiet() as heard, ExitStack() as patches:
+        patches.enter_context(mock.patch.object(_conversion, "TRTInterpreter", Interpreter))
+        patches.enter_context(mock.patch.object(_decompositions, "ENABLED_TORCH_DECOMPOSITIONS", kept))
         # Theirs is written in place: a copy, so that a build that breaks off spoils nothing.
         copy = Path(folder) / "timings.bin"
         if timings is not None:
@@ -387,25 +395,26 @@ def _serialize(
 
 
 def check_network(trt: Any, network: Any, model: str) -> None:
-    """Refuse a network definition with a convolution that is not in half precision, RIM's integration aside.
+    """Refuse a network definition that computes in float within the encoder or a decoder.
 
     Args:
         trt: the module.
-        network: ``tensorrt.INetworkDefinition``, strongly typed.
+        network: ``tensorrt.INetworkDefinition``, strongly typed, whose layers are named after our modules.
         model: id, for the message.
 
     Raises:
-        EngineError: there is one, or there is no convolution at all.
+        EngineError: a layer of theirs gives float, or there is none.
     """
     found = 0
     for index in range(network.num_layers):
         layer = network.get_layer(index)
-        if layer.type in (trt.LayerType.CONVOLUTION, trt.LayerType.DECONVOLUTION):
+        if _HALF.search(layer.name):
             found += 1
-            if layer.get_output(0).dtype != trt.DataType.HALF and "rim" not in layer.name.lower():
-                raise EngineError(f"layer {layer.name!r} of {model!r} is {layer.get_output(0).dtype}, not half precision; this is a bug of streammat")
+            kinds = {layer.get_output(output).dtype for output in range(layer.num_outputs)}
+            if trt.DataType.FLOAT in kinds:
+                raise EngineError(f"layer {layer.name!r} of {model!r} gives float, expected half precision; this is a bug of streammat, take --engine cuda")
     if not found:
-        raise EngineError(f"the network of {model!r} has no convolution; this is a bug of streammat")
+        raise EngineError(f"the layers of {model!r} are not named after its modules, so their types cannot be checked; this is a bug of streammat, take --engine cuda")
 
 
 def _monitor(trt: Any, progress: Progress, cancelled: threading.Event) -> Any:
