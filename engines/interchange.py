@@ -52,18 +52,7 @@ class Form:
     """Take float32 (N, 3, H, W), 0..1, and give maps of that layout, instead of uint8 (N, H, W, 3)."""
 
 
-@dataclass(frozen=True)
-class Exported:
-    """A file that was written."""
-
-    metadata: Mapping[str, str]
-    """What it says of itself."""
-    parity: Mapping[str, Parity]
-    """By output: how far it is from torch in float32."""
-    bytes: int
-
-
-def export_model(files: ModelFiles, target: Path, form: Form, about: Mapping[str, str]) -> Exported:
+def export_model(files: ModelFiles, target: Path, form: Form, about: Mapping[str, str]) -> tuple[dict[str, str], dict[str, Parity]]:
     """Write a model for other programs, and compare it with the network that it is made of.
 
     The file grows beside its place under another name and appears whole.
@@ -73,6 +62,9 @@ def export_model(files: ModelFiles, target: Path, form: Form, about: Mapping[str
         target: ends in ``.onnx`` or ``.pt2``; replaced.
         form: what the file takes and gives.
         about: see `describe`.
+
+    Returns:
+        What the file says of itself, and for each output how far it is from torch in float32.
 
     Raises:
         EngineError: the weights are missing, damaged or too large, the file disagrees with them, or it cannot be written.
@@ -86,7 +78,6 @@ def export_model(files: ModelFiles, target: Path, form: Form, about: Mapping[str
         else:
             (write_program if target.suffix == ".pt2" else write_graph)(model, partial, form, metadata)
         parity = measure(model, partial, form)
-        size = partial.stat().st_size
         partial.replace(target)
     except OSError as error:
         raise EngineError(f"cannot write {target}: {error.strerror or error}") from error
@@ -97,7 +88,7 @@ def export_model(files: ModelFiles, target: Path, form: Form, about: Mapping[str
         raise EngineError(f"cannot write {target}: {(str(error).splitlines() or [type(error).__name__])[0]}") from error
     finally:
         partial.unlink(missing_ok=True)
-    return Exported(metadata, parity, size)
+    return metadata, parity
 
 
 class OutwardMatte(nn.Module):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from engines.base import EngineError, check_size
+from engines.cache import write_whole
 from engines.models import ModelFiles
+from engines.parity import Parity
 from streammat.config import EncodeOptions, ExportOptions
 from streammat.errors import OutputError, UsageError
 from streammat.jobs import check_targets
@@ -17,20 +20,29 @@ logger = logging.getLogger(__name__)
 
 SUFFIXES = (".onnx", ".pt2", ".engine")
 """ONNX, a program of ``torch.export``, a plan of TensorRT."""
+_GPU = "cuda:0"
 OPSETS = range(11, 21)
 """Of ONNX: from the first with the resizing that the network needs to the last that the exporter knows."""
 
 
-def export_model(model: str, target: str, options: ExportOptions) -> Any:
+@dataclass(frozen=True)
+class Exported:
+    """A file that was written."""
+
+    metadata: Mapping[str, str]
+    """What it says of itself; a plan of TensorRT has no place for that."""
+    parity: Mapping[str, Parity]
+    """By output: how far it is from torch in float32."""
+    bytes: int
+
+
+def export_model(model: str, target: str, options: ExportOptions) -> Exported:
     """Write a model as a file that other programs run; see docs/engines.md.
 
     Args:
         model: as for `streammat.models.library.find_model`, without plain ``.onnx`` files.
         target: ends in one of `SUFFIXES`.
         options: what the file takes and gives.
-
-    Returns:
-        ``engines.interchange.Exported``.
 
     Raises:
         UsageError: the options do not go together, the target is there already, or there is no such model.
@@ -42,6 +54,8 @@ def export_model(model: str, target: str, options: ExportOptions) -> Any:
     check_targets([model], [str(path)], EncodeOptions(overwrite=options.overwrite))
     if not path.parent.is_dir():
         raise OutputError(f"{target}: there is no folder {path.parent}; make it first")
+    if path.suffix == ".engine":
+        return _plan(model, path, options)
     interchange = load_late("engines.interchange", "exporting models")
     files = find_model(model)
     if options.precision == "int8" and files.int8 is None:
@@ -51,7 +65,21 @@ def export_model(model: str, target: str, options: ExportOptions) -> Any:
         )
     form = interchange.Form(options.size, options.batch, options.precision, options.opset, options.heads, options.normalised)
     logger.info("exporting %s; torch writes it and the file is compared with it, which takes seconds to minutes", files.name)
-    return interchange.export_model(files, path, form, _about(files))
+    metadata, parity = interchange.export_model(files, path, form, _about(files))
+    return Exported(metadata, parity, path.stat().st_size)
+
+
+def _plan(model: str, path: Path, options: ExportOptions) -> Exported:
+    """A plan of TensorRT for this machine's GPU."""
+    building = load_late("engines.tensorrt_build", "building a plan of TensorRT")
+    building.check_builder(_GPU)  # before weights are read, or even imported
+    files = find_model(model)
+    built = building.build_plan(files, options.size, options.batch, device=_GPU)
+    try:
+        write_whole(path, built.plan)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
+    return Exported(_about(files), {"alpha": built.parity}, len(built.plan))
 
 
 def _about(files: ModelFiles) -> dict[str, str]:
