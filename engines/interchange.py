@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import warnings
 from collections.abc import Iterator, Mapping
@@ -146,7 +147,7 @@ def describe(model: GFM, form: Form, about: Mapping[str, str]) -> dict[str, str]
         "network": f"GFM {model.network}, RoSTa {model.rosta} (Li, Zhang, Maybank, Tao: Bridging Composite and Real, IJCV 2022)",
         "precision": form.precision,
         "input": f"{'image' if form.normalised else 'rgb'}: {given}; the picture's own values, no mean taken off; {height} and {width} are multiples of 32",
-        "input_size_rule": "5/13 of the frame's sides, floored to multiples of 32 and at least 192 or so; resized by area, not cropped or padded",
+        "input_size_rule": "5/13 of the frame's sides, floored to multiples of 32, and none below 192; resized by area, not cropped or padded",
         "input_colour": "RGB",
         "input_layout": "NCHW" if form.normalised else "NHWC",
         "input_range": "0..1" if form.normalised else "0..255",
@@ -174,7 +175,7 @@ def write_program(model: GFM, path: Path, form: Form, metadata: Mapping[str, str
     """Write a torch program (``.pt2``), which ``torch.export.load`` reads where torch is and this package is not.
 
     Raises:
-        OSError, RuntimeError: the file cannot be written.
+        OSError: the file cannot be written.
     """
     dim = torch.export.Dim
     sides = (2, 3) if form.normalised else (1, 2)
@@ -190,7 +191,10 @@ def write_program(model: GFM, path: Path, form: Form, metadata: Mapping[str, str
             if isinstance(module, torch.fx.GraphModule):
                 for node in module.graph.nodes:
                     node.meta.pop("stack_trace", None)  # paths on this machine, which are nobody's business
-        torch.export.save(program, path, extra_files={METADATA: json.dumps(dict(metadata), indent=2)})
+        # Through memory: on a full disk torch's own writer ends the whole process.
+        content = io.BytesIO()
+        torch.export.save(program, content, extra_files={METADATA: json.dumps(dict(metadata), indent=2)})
+    path.write_bytes(content.getbuffer())
 
 
 def write_graph(model: GFM, path: Path, form: Form, metadata: Mapping[str, str]) -> None:
