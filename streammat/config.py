@@ -21,11 +21,15 @@ class MattingOptions:
     """``cpu``, ``cuda``, ``cuda:1`` and others: see ``engines.backends.DEVICES``."""
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
     quality: Quality = "balanced"
-    """Network size: see ``matting.network_size``."""
+    """Network size: see ``matting.network_sizes``."""
     threads: int = 0
     """Threads of the network; 0 takes every core this process may use."""
     stable: bool = False
     """Average flicker away where the picture stands still: see ``temporal``."""
+
+
+STILLS = MattingOptions(quality="best")
+"""Of pictures, which nobody waits for thirty times a second."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Any, Self, TypeVar
 import click
 
 from engines.base import EngineError
-from streammat.config import CompositeOptions, MattingOptions
+from streammat.config import CompositeOptions, MattingOptions, Quality
 from streammat.errors import StreammatError, UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -25,14 +25,14 @@ _MATTING = MattingOptions()
 _COMPOSITE = CompositeOptions()
 
 
-def matting_options(command: F) -> F:
-    """--model, --engine, --device, --precision, --quality, --threads."""
+def matting_options(command: F, quality: Quality = _MATTING.quality) -> F:
+    """--model, --engine, --device, --precision, --quality with its default, --threads."""
     for option in (
         click.option("--model", default=_MATTING.model, show_default=True, metavar="NAME|FILE",
                      help="What mattes: a name that `streammat model list` shows, weights (.pth, .safetensors) or an .onnx file."),
         click.option("--threads", type=click.IntRange(0, 256), default=_MATTING.threads, help="Threads of the network; 0: every core."),
-        click.option("--quality", type=click.Choice(["fast", "balanced", "best"]), default=_MATTING.quality, show_default=True,
-                     help="Size of the network's input; best is 5/13 of the frame, uncapped."),
+        click.option("--quality", type=click.Choice(["fast", "balanced", "best"]), default=quality, show_default=True,
+                     help="Size of the network's input; best looks at two sizes."),
         click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16", "int8"]), default=_MATTING.precision, show_default=True,
                      help="What the network computes in."),
         click.option("--device", default=_MATTING.device, show_default=True, metavar="WHERE",
