@@ -350,7 +350,7 @@ def _serialize(
                 plan = torch_tensorrt.dynamo.convert_exported_program_to_serialized_trt_engine(
                     program,
                     arg_inputs=[torch_tensorrt.Input(shape=(batch, *size, 3), dtype=torch.uint8)],
-                    device=torch_tensorrt.Device(device),
+                    device=torch_tensorrt.Device(gpu_id=torch.device(device).index or 0),
                     require_full_compilation=True,
                     workspace_size=options.workspace,
                     optimization_level=options.optimization_level,
@@ -449,7 +449,8 @@ def _load_builder() -> Any:
     """The module ``tensorrt`` as torch-tensorrt sees it, which is loaded too."""
     load()
     try:
-        import torch_tensorrt  # noqa: F401
+        with _quiet():
+            import torch_tensorrt  # noqa: F401
     except Exception as error:  # it raises the bare class
         raise EngineUnavailableError(f"torch-tensorrt cannot be loaded ({first_line(error)}); {_CURE}") from error
     finally:

@@ -23,7 +23,7 @@ from onnx import numpy_helper
 from engines.checkpoint import save_network
 from engines.gfm import GFM
 from engines.parity import draw
-from streammat.matting import network_size
+from streammat.matting import network_sizes
 from streammat.models import card
 
 torch.set_num_threads(2)
@@ -111,8 +111,8 @@ def test_the_metadata_says_what_a_user_has_to_know(free: Path, whole: Path) -> N
     assert "output_glance" not in told
     more = said(whole)
     assert (more["input_layout"], more["input_range"], more["precision"]) == ("NCHW", "0..1", "fp16")
-    assert "float32 (2, 3, 192, 320)" in more["input"]
-    assert "float32 (2, 3, 96, 160)" in more["output_glance"]
+    assert "float32 (2, 3, 160, 288)" in more["input"]
+    assert "float32 (2, 3, 80, 144)" in more["output_glance"]
     assert "background, transition, foreground" in more["output_glance"]
     assert "foreground + transition * focus" in more["output_focus"]
 
@@ -124,10 +124,10 @@ def test_everything_at_once_agrees_with_the_plain_file(free: Path, whole: Path) 
     weights = [numpy_helper.to_array(one) for one in graph.graph.initializer if len(one.dims) == 4 and one.dims[0] > 1]  # not the mean colour
     assert weights
     assert all(one.dtype == np.float16 for one in weights)
-    assert network_size(360, 640, "fast") == (192, 320)
-    rgb = np.concatenate([picture(192, 320), picture(192, 320)[:, :, ::-1]])
+    assert network_sizes(360, 640, "fast") == ((160, 288),)
+    rgb = np.concatenate([picture(160, 288), picture(160, 288)[:, :, ::-1]])
     found = outputs(whole, np.ascontiguousarray(rgb.transpose(0, 3, 1, 2), np.float32) / 255)
-    assert {name: one.shape for name, one in found.items()} == {"alpha": (2, 1, 96, 160), "glance": (2, 3, 96, 160), "focus": (2, 1, 96, 160)}
+    assert {name: one.shape for name, one in found.items()} == {"alpha": (2, 1, 80, 144), "glance": (2, 3, 80, 144), "focus": (2, 1, 80, 144)}
     assert all(one.dtype == np.float32 for one in found.values())
     plain = outputs(free, rgb)["alpha"]
     assert plain.std() > 0.2

@@ -136,9 +136,9 @@ def _input_size(size: str | None, frame: str | None, quality: Any) -> tuple[int,
     if size is not None and frame is not None:
         raise UsageError("--size and --frame: expected one of them; --size is the network's input, --frame what is filmed")
     if frame is not None:
-        from streammat.matting import network_size
+        from streammat.matting import network_sizes
 
-        return network_size(*_sides("--frame", frame), quality)
+        return network_sizes(*_sides("--frame", frame), quality)[0]
     return None if size is None else _sides("--size", size)
 
 
