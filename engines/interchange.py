@@ -164,6 +164,8 @@ def describe(model: GFM, form: Form, about: Mapping[str, str]) -> dict[str, str]
     return told
 
 
+_FOCUSED = {"TT": 1, "FT": 0, "BT": 1}
+"""The class in which alpha takes the focus."""
 _FOCUS = {
     "TT": "alpha within the transition: alpha = foreground + transition * focus",
     "FT": "what is missing to alpha: alpha = min(foreground + focus, 1)",
@@ -246,7 +248,7 @@ def write_quantised(content: bytes, path: Path, form: Form, metadata: Mapping[st
 
 
 def measure(model: GFM, path: Path, form: Form) -> dict[str, Parity]:
-    """How far every output of a written file is from torch in float32, on drawn pictures.
+    """How far every output of a written file is from torch in float32, on drawn pictures; the focus weighed by its class.
 
     Args:
         model: what was written.
@@ -275,7 +277,11 @@ def measure(model: GFM, path: Path, form: Form) -> dict[str, Parity]:
                 made = program(given.contiguous())
                 found = {name: one.numpy() for name, one in zip(names, made if form.heads else (made,), strict=True)}
         for name, one in zip(names, expected, strict=True):
-            pairs[name].append((found[name], one.numpy()))
+            weight = np.ones((), np.float32)
+            if name == "focus":
+                # It is trained, and means something, only where alpha takes it.
+                weight = np.take(expected[1].numpy(), _FOCUSED[model.heads[0]], axis=1 if form.normalised else 3).reshape(one.shape)
+            pairs[name].append((found[name] * weight, one.numpy() * weight))
     parities = {name: compare(each) for name, each in pairs.items()}
     mean, off = BOUNDS[form.precision]
     # The paper's fusion takes the likeliest class: where two are level, rounding decides, and a pixel may differ by up to 1.
