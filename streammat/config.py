@@ -125,3 +125,26 @@ class ExportOptions:
     normalised: bool = False
     """Take float32 (N, 3, H, W), 0..1, instead of uint8 (N, H, W, 3)."""
     overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """One run of ``streammat bench``."""
+
+    clip: str | None = None
+    """A video file or URL; None: a drawn scene."""
+    sizes: tuple[tuple[int, int], ...] = ((720, 1280), (1080, 1920))
+    """(height, width) that the clip is scaled to; even sides of at least 64."""
+    engines: tuple[str, ...] = ("auto",)
+    """``auto``, ``all`` or names: see ``streammat.bench.variants.plan``; they stand for ``matting.engine``."""
+    precisions: tuple[str, ...] = ("auto",)
+    """The same for ``matting.precision``."""
+    batches: tuple[int, ...] = (1,)
+    """Pictures that the network is given at once; files and live video go through one by one."""
+    matting: MattingOptions = field(default_factory=MattingOptions)
+    background: str = "green"
+    frames: int = 100
+    """Of the clip, of each job, and pictures of the network alone, in each round."""
+    rounds: int = 3
+    live_seconds: float = 3.0
+    """Of each live run; 0 leaves live video out."""

@@ -221,13 +221,13 @@ def open_scene(
     return background
 
 
-def open_network(model: ModelFiles, size: tuple[int, int], rotation: int, options: MattingOptions) -> Engine:
-    """The engine that runs ``model`` for frames of ``size`` (height, width), stored ``rotation`` quarter turns from upright."""
+def open_network(model: ModelFiles, size: tuple[int, int], rotation: int, options: MattingOptions, *, batch: int = 1) -> Engine:
+    """The engine that runs ``model`` for frames of ``size`` (height, width), stored ``rotation`` quarter turns from upright, up to ``batch`` at once."""
     height, width = size if rotation % 2 == 0 else size[::-1]
     engines: list[Engine] = []
     with ExitStack() as undo:
         for wanted in network_sizes(height, width, options.quality, model.areas):
-            engines.append(open_engine(model, options.engine, options.precision, wanted, options.threads, device=options.device))
+            engines.append(open_engine(model, options.engine, options.precision, wanted, options.threads, device=options.device, batch=batch))
             undo.callback(engines[-1].close)
         undo.pop_all()
     return engines[0] if len(engines) == 1 else SeveralSizes(engines)
