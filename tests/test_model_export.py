@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import create_autospec
 
 import av
 import cv2
@@ -298,6 +299,25 @@ def test_a_plan_needs_tensorrt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(backends, "find_spec", lambda name: None if name.startswith("tensorrt") else object())
     export("lite", tmp_path / "x.engine", "--size", "96x96", "--precision", "fp16").refused(1, "tensorrt is not installed", "pip install 'streammat[tensorrt]'")
     assert names(tmp_path) == []
+
+
+def test_a_plan_is_what_the_builder_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The builder, which needs a GPU, is stood in for, with its own signature."""
+    from engines import tensorrt_build
+    from engines.parity import Parity
+
+    built = tensorrt_build.Built(b"a plan", Parity(0.01, 1e-4, 0.0), tensorrt_build.Layers(1, 0, 0), 1.0)
+    builder = create_autospec(tensorrt_build.build_plan, return_value=built)
+    monkeypatch.setattr(tensorrt_build, "check_builder", lambda _device: None)
+    monkeypatch.setattr(tensorrt_build, "build_plan", builder)
+    target = tmp_path / "x.engine"
+    report = export("lite", target, "--size", "160x96", "--batch", "4", "--precision", "fp16", "--json").ok().report
+    assert target.read_bytes() == b"a plan"
+    assert names(tmp_path) == ["x.engine"]
+    assert report["difference_from_torch"]["alpha"]["largest"] == 0.01
+    files, size, batch = builder.call_args.args
+    assert (files.name, size, batch) == ("lite", (96, 160), 4)
+    export("lite", target, "--size", "160x96", "--precision", "fp16").refused(2, "is there already")
 
 
 def test_nothing_is_replaced_unasked_and_nothing_appears_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
