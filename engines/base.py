@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from torch import Tensor
 
 
 class EngineError(RuntimeError):
@@ -75,6 +76,28 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Free the backend's memory; safe to call twice."""
+        ...
+
+
+@runtime_checkable
+class TensorEngine(Engine, Protocol):
+    """An engine of torch that also takes what is on its device already, and leaves its result there: see `engines.stage`."""
+
+    batch: int
+    """Largest number of pictures that ``matte`` takes at once."""
+
+    def matte(self, rgb: Tensor) -> Tensor:
+        """Predict the alpha of a batch, on the device, in the order of the caller's current stream.
+
+        Args:
+            rgb: uint8 (N, H, W, 3), RGB, on the device, N at most ``batch``.
+
+        Returns:
+            float32 (N, H/s, W/s), as ``infer`` gives it; new memory on the device.
+
+        Raises:
+            EngineError: the backend failed; caused by `torch.OutOfMemoryError` where the memory did not suffice.
+        """
         ...
 
 
