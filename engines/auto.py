@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from engines.backends import BACKENDS, PRECISIONS, check_device, installed_backe
 from engines.base import Engine, EngineError, EngineUnavailableError, check_size
 from engines.models import ModelFiles
 from engines.nvidia import find_gpus
+
+logger = logging.getLogger(__name__)
 
 _AVX512_VNNI, _NEON_DOTPROD = 23, 101  # OpenCV's numbers of CPU features; Python has no names for them
 DEFAULT_SIZE = (288, 512)
@@ -62,7 +65,7 @@ def open_engine(
         raise EngineError(f"threads is {threads}; expected 0 (automatic) or more")
     if batch < 1:
         raise EngineError(f"batch is {batch}; expected 1 or more")
-    choice = choose(model, backend, precision, device)
+    choice = choose(model, backend, precision, device, size, batch)
     count = threads or default_threads()
     if choice.backend == "openvino":
         from engines.openvino_engine import OpenVinoEngine
@@ -72,12 +75,18 @@ def open_engine(
         from engines.cuda_engine import CudaEngine
 
         return CudaEngine(model, choice.precision, size, choice.reason, choice.device, batch)
+    if choice.backend == "tensorrt":
+        from engines.tensorrt_engine import TensorRtEngine
+
+        return TensorRtEngine(model, size, choice.reason, choice.device, batch)
     from engines.onnxruntime_engine import OnnxRuntimeEngine
 
     return OnnxRuntimeEngine(model, choice.precision, size, count, choice.reason, choice.device)
 
 
-def choose(model: ModelFiles, backend: str, precision: str, device: str) -> Choice:
+def choose(
+    model: ModelFiles, backend: str, precision: str, device: str, size: tuple[int, int] = DEFAULT_SIZE, batch: int = 1
+) -> Choice:
     """What `open_engine` opens for these arguments; loads a backend only to see whether it can use a GPU that is here.
 
     Raises:
@@ -89,7 +98,7 @@ def choose(model: ModelFiles, backend: str, precision: str, device: str) -> Choi
         raise EngineError(f"unknown precision {precision!r}; known are auto, {', '.join(PRECISIONS)}")
     if device != "auto":
         check_device(device)
-    taken, where, why = _choose_backend(model, backend, precision, device)
+    taken, where, why = _choose_backend(model, backend, precision, device, size, batch)
     known = BACKENDS[taken].precisions[kind_of(where)]
     if precision == "auto":
         kind, because = _choose_precision(model, known, where)
@@ -106,7 +115,9 @@ def default_threads() -> int:
     return max(1, min(8, usable if usable <= 4 else max(4, usable // 2)))
 
 
-def _choose_backend(model: ModelFiles, backend: str, precision: str, device: str) -> tuple[str, str, str]:
+def _choose_backend(
+    model: ModelFiles, backend: str, precision: str, device: str, size: tuple[int, int], batch: int
+) -> tuple[str, str, str]:
     """(backend, device, why)."""
     if backend != "auto":
         return _asked_backend(backend, device)
@@ -116,6 +127,8 @@ def _choose_backend(model: ModelFiles, backend: str, precision: str, device: str
     if kind in ("auto", "cuda"):
         where = "cuda:0" if device == "auto" else device
         try:
+            if _is_built(model, precision, where, size, batch):
+                return "tensorrt", where, "a TensorRT engine is built for this model, size and GPU"
             taken = _choose_on_gpu(model, precision)
         except EngineUnavailableError as error:
             if device != "auto":
@@ -135,6 +148,20 @@ def _asked_backend(backend: str, device: str) -> tuple[str, str, str]:
     if kind_of(where) not in entry.precisions:
         raise EngineError(f"{backend} does not run on {device}; it runs on {', '.join(entry.precisions)}")
     return backend, where, f"{backend} was asked for"
+
+
+def _is_built(model: ModelFiles, precision: str, device: str, size: tuple[int, int], batch: int) -> bool:
+    """True where a TensorRT engine can be run at once; one that has to be built first is nobody's automatic choice."""
+    backend = BACKENDS["tensorrt"]
+    if model.weights is None or precision not in ("auto", *backend.precisions["cuda"]) or not backend.installed:
+        return False
+    from engines.tensorrt_engine import find_built
+
+    try:
+        return find_built(model, size, batch, device) is not None and device in probe("tensorrt").devices
+    except EngineError as error:
+        logger.warning("TensorRT is passed over: %s", error)
+        return False
 
 
 def _choose_on_gpu(model: ModelFiles, precision: str) -> str:

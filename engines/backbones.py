@@ -225,7 +225,7 @@ class ResNet(nn.Module):
             features.append(stage(features[-1]))
         if self.extra:
             for stage in (self.layer5, self.layer6):
-                features.append(stage(F.max_pool2d(features[-1], 2, ceil_mode=True)))
+                features.append(stage(F.max_pool2d(features[-1], 2)))
         return features
 
 
@@ -276,7 +276,7 @@ class DenseNet121(nn.Module):
             assert isinstance(transition, nn.ModuleDict)
             maps.append(F.avg_pool2d(transition["conv"](F.relu(transition["norm"](x))), 2))
         x = self.reduce(parts["denseblock4"](maps[-1]))
-        return [*maps, F.max_pool2d(x, 2, ceil_mode=True)]
+        return [*maps, F.max_pool2d(x, 2)]
 
 
 @dataclass(frozen=True)

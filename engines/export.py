@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from engines.auto import default_threads
 from engines.base import EngineError
@@ -23,6 +23,7 @@ from engines.folded import FoldedMatte
 from engines.gfm import GFM
 from engines.models import ModelFiles
 from engines.onnxruntime_engine import OnnxRuntimeEngine
+from engines.parity import NOTICEABLE, Parity, compare, draw
 
 OPSET = 17
 """Old enough for every ONNX Runtime and OpenVINO that the package accepts."""
@@ -42,56 +43,66 @@ def export_onnx(model: GFM, path: Path) -> None:
         EngineError: the weights are too large for one file.
         OSError: the file cannot be written.
     """
-    size = sum(value.numel() * 4 for value in model.parameters())
-    if size > LARGEST:
-        raise EngineError(f"the network has {size / 2**30:.2f} GiB of weights; one ONNX file holds at most {LARGEST / 2**30:.2f} GiB")
-    wrapped = FoldedMatte(model).eval()
+    check_weights(model)
     height, width = ("height", "width") if model.stride == 1 else ("half_height", "half_width")
+    axes = {"rgb": {0: "batch", 1: "height", 2: "width"}, "alpha": {0: "batch", 1: height, 2: width}}
     partial = path.with_name(path.name + ".partial")
     try:
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")
-            logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-            torch.onnx.export(
-                wrapped,
-                (torch.zeros(1, 64, 96, 3, dtype=torch.uint8),),
-                str(partial),
-                input_names=["rgb"],
-                output_names=["alpha"],
-                opset_version=OPSET,
-                dynamo=False,  # keeps Resize by constant scales; the other exporter computes sizes from shapes
-                dynamic_axes={
-                    "rgb": {0: "batch", 1: "height", 2: "width"},
-                    "alpha": {0: "batch", 1: height, 2: width},
-                },
-            )
-        del wrapped  # the largest network has 2 GB, and the graph is about to be held as well
-        graph = onnx.load(partial)
-        graph.producer_name, graph.producer_version, graph.doc_string = "streammat", "", ""
-        for node in graph.graph.node:
-            node.doc_string = ""
-        onnx.save(graph, partial)
-        del graph
-        onnx.checker.check_model(str(partial), full_check=True)  # by name: as a message it would be copied
+        write_onnx(FoldedMatte(model).eval(), torch.zeros(1, 64, 96, 3, dtype=torch.uint8), partial, axes, OPSET)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
 
-@dataclass(frozen=True)
-class Parity:
-    """How far an exported file is from the network it was made of; alpha in 0..1."""
-
-    largest: float
-    """Largest absolute difference."""
-    mean: float
-    """Mean absolute difference."""
-    off: float
-    """Share of pixels that differ by more than `NOTICEABLE`."""
+def check_weights(model: GFM) -> None:
+    """Refuse what no ONNX file can hold; raises EngineError."""
+    size = sum(value.numel() * 4 for value in model.parameters())
+    if size > LARGEST:
+        raise EngineError(f"the network has {size / 2**30:.2f} GiB of weights; one ONNX file holds at most {LARGEST / 2**30:.2f} GiB")
 
 
-NOTICEABLE = 0.01
-"""A difference of alpha that shows."""
+def write_onnx(
+    module: nn.Module, example: Tensor, path: Path, axes: Mapping[str, Mapping[int, str]], opset: int, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Trace a module into a checked ONNX file.
+
+    Args:
+        module: of one input.
+        example: for the trace.
+        path: target.
+        axes: the input's name, then the outputs', in order, each with the names of its free axes.
+        opset: of ONNX.
+        metadata: the file's ``metadata_props``.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    given, *made = axes
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        torch.onnx.export(
+            module,
+            (example,),
+            str(path),
+            input_names=[given],
+            output_names=made,
+            opset_version=opset,
+            dynamo=False,  # keeps Resize by constant scales; the other exporter computes sizes from shapes
+            dynamic_axes={name: dict(free) for name, free in axes.items() if free},
+        )
+    del module  # the largest network has 2 GB, and the graph is about to be held as well
+    graph = onnx.load(path)
+    graph.producer_name, graph.producer_version, graph.doc_string = "streammat", "", ""
+    for node in graph.graph.node:
+        node.doc_string = ""
+    if metadata:
+        onnx.helper.set_model_props(graph, dict(metadata))
+    onnx.save(graph, path)
+    del graph
+    onnx.checker.check_model(str(path), full_check=True)  # by name: as a message it would be copied
+
+
 LARGEST_MEAN = 1e-3
 LARGEST_OFF = 5e-3
 
@@ -113,16 +124,15 @@ def measure_parity(model: GFM, files: ModelFiles, pictures: Iterable[NDArray[np.
     Raises:
         EngineError: they are beyond `LARGEST_MEAN` or `LARGEST_OFF`, or the file does not run.
     """
-    differences: list[NDArray[np.float32]] = []
+    pairs = []
     model = model.eval()
     for rgb in drawn_pictures() if pictures is None else pictures:
         with torch.no_grad():
             expected = model.predict(torch.from_numpy(rgb).permute(0, 3, 1, 2).float()).alpha[:, 0].clamp(0.0, 1.0).numpy()
         engine = OnnxRuntimeEngine(files, "fp32", (rgb.shape[1], rgb.shape[2]), default_threads(), "to compare")
-        differences.append(np.abs(engine.infer(rgb) - expected).ravel())
+        pairs.append((engine.infer(rgb), expected))
         engine.close()
-    every = np.concatenate(differences)
-    parity = Parity(float(every.max()), float(every.mean()), float((every > NOTICEABLE).mean()))
+    parity = compare(pairs)
     if not (parity.mean <= LARGEST_MEAN and parity.off <= LARGEST_OFF):  # so that NaN is refused, too
         raise EngineError(
             f"the exported {files.name!r} disagrees with its weights: alpha differs by {parity.mean:.1e} on average and by more "
@@ -132,13 +142,10 @@ def measure_parity(model: GFM, files: ModelFiles, pictures: Iterable[NDArray[np.
 
 
 def drawn_pictures() -> Iterable[NDArray[np.uint8]]:
-    """Two drawn pictures, uint8 (1, H, W, 3), of unlike shape: colours that change smoothly, and noise.
+    """Two drawn pictures, uint8 (1, H, W, 3), of unlike shape.
 
     The sizes are not those the graph was traced with, so that what depends on the size is tried.
     """
     rng = np.random.default_rng(11)
     for height, width in ((128, 96), (96, 224)):
-        y, x = np.mgrid[0:height, 0:width].astype(np.float32) / 32.0
-        waves = [120 + 60 * np.sin(x * (1 + c) + c) + 60 * np.cos(y * (2 - c) + 2 * c) for c in (0.0, 0.4, 0.8)]
-        picture = np.stack(waves, axis=-1) + rng.normal(0.0, 8.0, (height, width, 3))
-        yield np.clip(np.rint(picture), 0, 255).astype(np.uint8)[None]
+        yield draw(height, width, rng)

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from functools import cache
 
 _LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+_MANAGEMENT = "nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1"
 _NO_DEVICE = 100
+_MAJOR, _MINOR = 75, 76  # attributes of a device
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,8 @@ class Gpus:
     """Newest CUDA that it serves, such as ``13.0``; empty where there is no driver."""
     reason: str
     """Why there is none, with the cure; empty where there is one."""
+    capabilities: tuple[str, ...] = ()
+    """Compute capability by number, such as ``9.0``."""
 
 
 @cache
@@ -42,10 +46,28 @@ def find_gpus() -> Gpus:
         return Gpus((), driver, f"the NVIDIA driver does not start (CUDA error {status}); check nvidia-smi, restart, or take --device cpu")
     count = ctypes.c_int()
     cuda.cuDeviceGetCount(ctypes.byref(count))
-    names = []
+    names, capabilities = [], []
     for index in range(count.value):
         handle, text = ctypes.c_int(), ctypes.create_string_buffer(256)
         cuda.cuDeviceGet(ctypes.byref(handle), index)
         cuda.cuDeviceGetName(text, len(text), handle)
         names.append(text.value.decode("utf-8", "replace"))
-    return Gpus(tuple(names), driver, "" if names else "the NVIDIA driver finds no GPU; take --device cpu")
+        parts = []
+        for attribute in (_MAJOR, _MINOR):
+            value = ctypes.c_int()
+            cuda.cuDeviceGetAttribute(ctypes.byref(value), attribute, handle)
+            parts.append(str(value.value))
+        capabilities.append(".".join(parts))
+    return Gpus(tuple(names), driver, "" if names else "the NVIDIA driver finds no GPU; take --device cpu", tuple(capabilities))
+
+
+@cache
+def driver_version() -> str:
+    """The driver's own version, such as ``580.95.05``; where it does not tell (Jetson), the newest CUDA that it serves."""
+    try:
+        library = ctypes.CDLL(_MANAGEMENT)
+    except OSError:
+        return f"CUDA {find_gpus().driver}"
+    text = ctypes.create_string_buffer(80)
+    told = library.nvmlInit_v2() == 0 and library.nvmlSystemGetDriverVersion(text, len(text)) == 0
+    return text.value.decode("ascii", "replace") if told else f"CUDA {find_gpus().driver}"

@@ -8,12 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.base import Engine, EngineError, EngineSpec, check_rgb
+from engines.base import Engine, EngineError, EngineSpec, TensorEngine, check_rgb
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from engines.resample import Filters
 
 Infer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """As `engines.base.Engine.infer`."""
@@ -50,6 +56,48 @@ class SeveralSizes:
         self._closed = True
         for engine in self._engines:
             engine.close()
+
+
+class SeveralSizesOnDevice(SeveralSizes):
+    """The same of torch engines, which also does without the host: see `engines.base.TensorEngine`.
+
+    Args:
+        engines: of one model and device, the largest input first; closed with this one.
+    """
+
+    def __init__(self, engines: Sequence[TensorEngine]) -> None:
+        super().__init__(engines)
+        self._passes = tuple(engines)
+        self.batch = min(engine.batch for engine in engines)
+        self._filters: Filters | None = None
+
+    def matte(self, rgb: Tensor) -> Tensor:
+        """uint8 (N, H, W, 3) RGB to float32 (N, H/s, W/s) alpha on the device; see `engines.base.TensorEngine.matte`."""
+        import torch
+        from torch.nn import functional
+
+        from engines.resample import Filters
+
+        if self._closed:
+            raise EngineError("the engine is closed")
+        with torch.inference_mode():
+            if self._filters is None:
+                self._filters = Filters(rgb.device)
+            total = self._passes[0].matte(rgb)
+            colours = rgb.movedim(3, 1).float().flatten(0, 1)
+            for index, engine in enumerate(self._passes[1:], 1):
+                small = self._filters.area(colours, engine.spec.size).round().to(torch.uint8)
+                shown = small.view(len(rgb), 3, *engine.spec.size).movedim(1, 3)
+                alpha = engine.matte((shown.flip(2) if index % 2 else shown).contiguous())
+                alpha = alpha.flip(2) if index % 2 else alpha
+                total = total + functional.interpolate(alpha[:, None], size=total.shape[1:], mode="bilinear", align_corners=False)[:, 0]
+            return total / len(self._passes)
+
+
+def several_sizes(engines: Sequence[Engine]) -> SeveralSizes:
+    """One engine of several: on their device where all take tensors."""
+    on_device = [engine for engine in engines if isinstance(engine, TensorEngine)]
+    return SeveralSizesOnDevice(on_device) if len(on_device) == len(engines) else SeveralSizes(engines)
 
 
 def mean_alpha(passes: Sequence[tuple[tuple[int, int], Infer]], rgb: NDArray[np.uint8]) -> NDArray[np.float32]:

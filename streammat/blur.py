@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.plan import Blurring
 from streammat.composite import full_scale, shrink
 from streammat.frame import Frame, Matte, Plane
 
@@ -35,23 +36,28 @@ class BlurBackground:
 
     def planes(self, frame: Frame, matte: Matte) -> tuple[Plane, ...]:
         """Colour planes in the frame's layout: new memory for each frame."""
-        layout = frame.layout
-        sigma = self._share * min(frame.size)
-        cell = _cell(sigma, layout.chroma)
+        layout, how = frame.layout, self.blurring(frame)
+        cell = how.cell
         room = _room(matte, cell)
-        reaches = [max(2, round(room.shape[0] * reach)) for reach in REACHES]
-        known = [(reach, _box(room, reach)) for reach in reaches]
+        known = [(reach, _box(room, reach)) for reach in how.reaches]
         planes = []
         for index, plane in enumerate(frame.planes[: layout.colour_planes]):
             sx, sy = layout.chroma if index in (1, 2) else (0, 0)
             fx, fy = cell >> sx, cell >> sy
             filled = _filled(shrink(plane, fx, fy).astype(np.float32), room, known)
-            blurred = cv2.GaussianBlur(filled, (0, 0), sigma / cell, borderType=cv2.BORDER_REPLICATE)
+            blurred = cv2.GaussianBlur(filled, (0, 0), how.sigma, borderType=cv2.BORDER_REPLICATE)
             whole = self._take((blurred.shape[0] * fy, blurred.shape[1] * fx))
             cv2.resize(blurred, (whole.shape[1], whole.shape[0]), whole, interpolation=cv2.INTER_LINEAR)
             inner = whole[: plane.shape[0], : plane.shape[1]]
             planes.append(cv2.convertScaleAbs(inner) if layout.depth == 8 else np.rint(inner).astype(np.uint16))
         return tuple(planes)
+
+    def blurring(self, frame: Frame) -> Blurring:
+        """What ``planes`` does for frames such as this, in numbers."""
+        sigma = self._share * min(frame.size)
+        cell = _cell(sigma, frame.layout.chroma)
+        rows = -(-frame.size[0] // cell)
+        return Blurring(cell, sigma / cell, tuple(max(2, round(rows * reach)) for reach in REACHES), TRUST)
 
     def close(self) -> None:
         """Nothing is held."""

@@ -9,12 +9,15 @@ import av
 import cv2
 import numpy as np
 
+from engines.plan import Drawn
 from streammat.backgrounds import Background
+from streammat.blur import BlurBackground
 from streammat.composite import Blender, full_scale
 from streammat.config import AlphaType
-from streammat.foreground import ForegroundEstimator
+from streammat.foreground import ForegroundEstimator, colouring
 from streammat.frame import Frame, Matte, Plane, planes_of
 from streammat.sinks import Content
+from streammat.stage import StagedMatte
 
 
 class Compositor:
@@ -39,13 +42,42 @@ class Compositor:
         self._blender = Blender()
 
     def __call__(self, frame: Frame, matte: Matte) -> list[Frame]:
-        """One picture per content, in the frame's own planes; the matte stays what it is."""
+        """One picture per content, in the frame's own planes; the matte stays what it is.
+
+        Raises:
+            EngineError: the matte is on a device, and that or the network failed.
+        """
+        if isinstance(matte, StagedMatte):
+            return self._staged(frame, matte)
         needs_colour = any(content != "matte" for content in self._contents)
         colour = self._estimate(frame, matte) if self._estimate and needs_colour else frame.planes
         pictures: dict[Content, Frame] = {}
         for content in self._contents:
             if content not in pictures:
                 pictures[content] = self._draw(content, frame, matte, colour)
+        return [pictures[content] for content in self._contents]
+
+    def _staged(self, frame: Frame, matte: StagedMatte) -> list[Frame]:
+        """The same, drawn on the matte's device, all at once."""
+        wanted: list[Drawn] = [content for content in dict.fromkeys(self._contents) if content != "matte"]
+        behind = None
+        if "composite" in wanted:
+            background = self._background
+            assert background is not None
+            # Of the room there is only one copy: it is blurred where it is.
+            behind = background.blurring(frame) if isinstance(background, BlurBackground) else background.planes(frame, matte)
+        drawn = matte.draw(
+            wanted,
+            behind,
+            colouring(frame) if self._estimate else None,
+            premultiplied=self._premultiplied,
+            matte="matte" in self._contents or "transparent" in self._contents,
+        )
+        pictures: dict[Content, Frame] = {"matte": frame}
+        for content, planes in drawn.items():
+            pictures[content] = _blank(frame)
+            for target, plane in zip(pictures[content].planes, planes, strict=False):
+                target[:] = plane
         return [pictures[content] for content in self._contents]
 
     def _draw(self, content: Content, frame: Frame, matte: Matte, colour: tuple[Plane, ...]) -> Frame:

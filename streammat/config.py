@@ -116,6 +116,24 @@ class LiveOptions:
 
 
 @dataclass(frozen=True)
+class ExportOptions:
+    """One run of ``streammat model export``."""
+
+    size: tuple[int, int] | None = None
+    """Network input (height, width) in pixels, multiples of 32; None: free."""
+    batch: int | None = 1
+    """Pictures at once; None: free."""
+    opset: int | None = None
+    """Of ONNX; None: the one that the package's own files have."""
+    precision: Literal["fp32", "fp16", "int8"] = "fp32"
+    heads: bool = False
+    """Give glance and focus beside alpha."""
+    normalised: bool = False
+    """Take float32 (N, 3, H, W), 0..1, instead of uint8 (N, H, W, 3)."""
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
 class BenchOptions:
     """One run of ``streammat bench``."""
 

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.plan import Colouring
 from streammat.composite import around, full_scale, resize_alpha, shrink, soft_band
 from streammat.frame import Frame, Matte, Plane
 
@@ -106,6 +107,11 @@ class _SoftPixels:
         np.clip(value, 0, top, out=value)
         flat[self._index] = np.rint(value, out=value).astype(plane.dtype)
         return out
+
+
+def colouring(frame: Frame) -> Colouring:
+    """What ``ForegroundEstimator`` does for frames such as this, in numbers."""
+    return Colouring(_cell(*frame.size, frame.layout.chroma), NEAR, FAR, TRUST, FAINT)
 
 
 def _purity(alpha: FloatArray) -> list[tuple[FloatArray, FloatArray, FloatArray]]:

@@ -165,3 +165,7 @@ class Matte:
 
     alpha: Plane
     """(H, W) at the frame's size: uint8 0..255 for 8-bit frames, uint16 0..65535 for deeper ones; full scale = foreground."""
+
+    def mirrored(self) -> Matte:
+        """Left and right exchanged."""
+        return Matte(np.ascontiguousarray(self.alpha[:, ::-1]))

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import cv2
 
-from engines.auto import open_engine
+from engines.auto import choose, open_engine
 from engines.base import Engine, EngineError
 from engines.models import ModelFiles
-from engines.several import SeveralSizes
+from engines.several import several_sizes
 from streammat.backgrounds import Background, BackgroundSpec, open_background, parse_background
 from streammat.compositing import Compositor
 from streammat.config import AlphaType, CompositeOptions, EncodeOptions, MattingOptions, VideoOptions
@@ -29,6 +29,7 @@ from streammat.sinks.stills import StillsSink
 from streammat.sources import StreamInfo
 from streammat.sources.file import FileSource, is_url
 from streammat.sources.still import read_still
+from streammat.stage import BATCH, matting_for
 from streammat.stats import Report
 from streammat.temporal import TemporalFilter
 
@@ -67,7 +68,9 @@ class VideoJob:
             self.info = reader.info
             background = open_scene(spec, options.composite, reader.info, undo)
             model = find_model(options.matting.model)
-            self.engine = open_network(model, reader.info.size, reader.info.rotation, options.matting)
+            shape = model, reader.info.size, reader.info.rotation, options.matting
+            batch = at_once(*shape)
+            self.engine = open_network(*shape, batch=batch)
             undo.callback(self.engine.close)
             sinks: list[Sink] = []
             for path, content in self._contents(target, options, transparent):
@@ -82,8 +85,8 @@ class VideoJob:
                 decontaminate=options.composite.decontaminate,
                 alpha=options.composite.alpha,
             )
-            matting = Matting(self.engine, TemporalFilter() if options.matting.stable else None)
-            self.pipeline = Pipeline(reader, matting, compositor, sinks)
+            matting = matting_for(self.engine, TemporalFilter() if options.matting.stable else None, batch)
+            self.pipeline = Pipeline(reader, matting, compositor, sinks, matting.ahead)
             self._sinks = sinks
             self._background = background
             undo.pop_all()
@@ -230,7 +233,17 @@ def open_network(model: ModelFiles, size: tuple[int, int], rotation: int, option
             engines.append(open_engine(model, options.engine, options.precision, wanted, options.threads, device=options.device, batch=batch))
             undo.callback(engines[-1].close)
         undo.pop_all()
-    return engines[0] if len(engines) == 1 else SeveralSizes(engines)
+    return engines[0] if len(engines) == 1 else several_sizes(engines)
+
+
+def at_once(model: ModelFiles, size: tuple[int, int], rotation: int, options: MattingOptions) -> int:
+    """How many frames of a file ``open_network``'s engine had best work on together.
+
+    Torch takes any number up to one; a TensorRT engine is built for one number, by default one; a CPU gains nothing.
+    """
+    height, width = size if rotation % 2 == 0 else size[::-1]
+    largest = network_sizes(height, width, options.quality, model.areas)[0]
+    return BATCH if choose(model, options.engine, options.precision, options.device, largest).backend == "cuda" else 1
 
 
 def open_sink(

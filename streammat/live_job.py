@@ -19,7 +19,7 @@ from streammat.latency import LiveReport
 from streammat.live import Live, Tell
 from streammat.live_matting import LiveMatting
 from streammat.live_sound import Sound
-from streammat.matting import Matting
+from streammat.matting import MattingOfFrames
 from streammat.models.library import find_model
 from streammat.rate import RateHolder, levels
 from streammat.scenes import Scenes
@@ -29,6 +29,7 @@ from streammat.sinks.outlet import Outlet
 from streammat.sinks.outputs import check_output, is_file, open_output, shows_now
 from streammat.sources.capture import Clock, LiveSource
 from streammat.sources.live import open_live_source, open_sound
+from streammat.stage import matting_for
 from streammat.temporal import TemporalFilter
 
 _STATUS_SECONDS = 1.0
@@ -292,8 +293,8 @@ class LiveJob:
         meter = self._seen.latency
         return meter.recent().p50_ms / 1000 if meter.count >= _FEW else None
 
-    def _made(self, engine: Engine) -> Matting:
-        return Matting(engine, TemporalFilter() if self.options.matting.stable else None)
+    def _made(self, engine: Engine) -> MattingOfFrames:
+        return matting_for(engine, TemporalFilter() if self.options.matting.stable else None)
 
     def _reopen(self) -> LiveSource:
         return open_live_source(self.options, self.clock, shape=self.info.size)

@@ -10,12 +10,12 @@ import numpy as np
 from engines.base import Engine, EngineError
 from streammat.composite import full_scale
 from streammat.frame import Frame, Matte
-from streammat.matting import Matting
+from streammat.matting import Matting, MattingOfFrames
 
 MOST_SUBJECT = 0.98
 """Share of the frame that a subject can fill. A matte beyond that would show the room: nobody fills every corner."""
 
-MakeMatting = Callable[[Engine], Matting]
+MakeMatting = Callable[[Engine], MattingOfFrames]
 
 
 class LiveMatting:
@@ -23,12 +23,12 @@ class LiveMatting:
 
     Args:
         engine: as ``Matting`` takes it.
-        make: how an engine becomes a ``Matting``, with whatever filter over time belongs to it.
+        make: how an engine becomes what makes mattes, with whatever filter over time belongs to it.
     """
 
     def __init__(self, engine: Engine, make: MakeMatting = Matting) -> None:
         self._make = make
-        self._matting = make(engine)
+        self._matting = self._made(engine)
         self._next: Engine | None = None
         self.spec = engine.spec
         """Of the engine at work."""
@@ -42,7 +42,7 @@ class LiveMatting:
         fresh, self._next = self._next, None
         if fresh is not None:
             self._matting.engine.close()
-            self._matting = self._make(fresh)
+            self._matting = self._made(fresh)
             self.spec = fresh.spec
         matte = self._matting(frame)
         check(matte, frame)
@@ -53,6 +53,13 @@ class LiveMatting:
         unused, self._next = self._next, engine
         if unused is not None:
             unused.close()
+
+    def _made(self, engine: Engine) -> MattingOfFrames:
+        try:
+            return self._make(engine)
+        except EngineError:
+            engine.close()
+            raise
 
     def close(self) -> None:
         """Close the engines; only once nobody calls."""

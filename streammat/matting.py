@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import Protocol
 
 import numpy as np
 from av.video.reformatter import VideoReformatter
@@ -60,6 +61,22 @@ def _floored(height: int, width: int, scale: float) -> tuple[int, int]:
     return next(sides), next(sides)
 
 
+class MattingOfFrames(Protocol):
+    """Makes the matte of each frame of one stream, in their order."""
+
+    engine: Engine
+    ahead: int
+    """Mattes that it is worth having under way at once."""
+
+    def __call__(self, frame: Frame) -> Matte:
+        """The matte of ``frame``, at its size and in its orientation.
+
+        Raises:
+            EngineError: the network failed.
+        """
+        ...
+
+
 class Matting:
     """Makes the matte of each frame of one stream.
 
@@ -70,6 +87,7 @@ class Matting:
 
     def __init__(self, engine: Engine, stable: AlphaFilter | None = None) -> None:
         self.engine = engine
+        self.ahead = 2  # enough to hide one slow frame
         self._stable = stable
         self._scaler = VideoReformatter()
         self._converter = VideoReformatter()
@@ -96,7 +114,7 @@ class Matting:
             small,
             format="rgb24",
             src_colorspace=None if frame.layout.rgb else swscale_matrix(frame.colour, frame.size[0]),
-            src_color_range=2 if frame.layout.rgb or frame.layout.name.startswith("yuvj") else frame.colour.range or 1,
+            src_color_range=network_range(frame),
             dst_color_range=2,
             threads=1,
         )
@@ -108,3 +126,8 @@ class Matting:
         if self._stable is not None:
             alpha = self._stable(alpha, rgb, frame.pts * frame.time_base)
         return np.ascontiguousarray(np.rot90(alpha, -frame.rotation))
+
+
+def network_range(frame: Frame) -> int:
+    """The range that the network's input is converted from, as FFmpeg numbers it: 1 limited, 2 full."""
+    return 2 if frame.layout.rgb or frame.layout.name.startswith("yuvj") else frame.colour.range or 1

@@ -30,6 +30,7 @@ class Pipeline:
         matting: frame → matte.
         compositor: (frame, matte) → one picture per sink, in the order of ``sinks``.
         sinks: where the pictures go; each also gets the other tracks' packets.
+        ahead: mattes that may wait for the compositor; more than usual where a device works on several frames at once.
     """
 
     def __init__(
@@ -38,11 +39,13 @@ class Pipeline:
         matting: Callable[[Frame], Matte],
         compositor: Callable[[Frame, Matte], Sequence[Frame]],
         sinks: Sequence[Sink],
+        ahead: int = _CAPACITY,
     ) -> None:
         self._source = source
         self._matting = matting
         self._compositor = compositor
         self._sinks = sinks
+        self._ahead = ahead
         self._stopping = threading.Event()
         self._failure: Exception | None = None
         self._failing = threading.Lock()
@@ -61,7 +64,7 @@ class Pipeline:
         """
         begin = time.perf_counter()
         frames: Channel[Frame | Packet] = Channel(_CAPACITY)
-        mattes: Channel[tuple[Frame, Matte] | Packet] = Channel(_CAPACITY)
+        mattes: Channel[tuple[Frame, Matte] | Packet] = Channel(self._ahead)
         pictures: Channel[tuple[Matte, Sequence[Frame]] | Packet] = Channel(_CAPACITY)
         threads = [
             self._thread("read", lambda: self._read(frames), outbox=frames),

@@ -14,12 +14,14 @@ plain bilinear upsampling.
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.plan import Refining
 from streammat.composite import around, runs, shrink, soft_band
 from streammat.frame import Frame, Matte, Plane
 
@@ -36,6 +38,9 @@ EPSILON: Final = 1e-3
 """Regularisation, in (luma of 0..1) squared: contrasts well below its root (3 %) do not steer alpha."""
 SOFTNESS: Final = 0.75
 """Blur of the network's alpha, as sigma in its own cells: half a cell of its sampling, the rest of its own making."""
+HAIR: Final = 4e-6
+"""Weights of float32 add up to a hair more or less than they should: resampled values this near to 0 or 1 are 0 or 1, or texture would
+leak into flat regions."""
 STRIP: Final = 32
 """Rows of cells worked on at once."""
 GAP: Final = 32
@@ -63,15 +68,18 @@ class Refiner:
         out = np.empty((height, width), frame.layout.dtype)
         top = float(np.iinfo(out.dtype).max)
         if band.any():
-            y0, y1, x0, x1 = around(band, RADIUS + 1)
-            blur = SOFTNESS * max(height / alpha.shape[0], width / alpha.shape[1]) / step
+            blur = _sigma(height, width, alpha.shape)
+            # As far as the windows reach: where the box ends must not be seen.
+            y0, y1, x0, x1 = around(band, RADIUS + 1 + math.ceil(4 * blur))
             box = slice(y0, y1), slice(x0, x1)
             slope, offset = self._model(luma[box], grid[box], band[box], depth_top, blur)
             gain, base = np.zeros_like(grid), grid * np.float32(top)
             gain[box], base[box] = slope * np.float32(top / depth_top), offset * np.float32(top)
         else:
             gain = base = grid
-        for gy0, gy1, gx0, gx1, inside in runs(band, STRIP, GAP):
+        # One cell more: into that the band's values are interpolated.
+        touched = cv2.dilate(band.view(np.uint8), np.ones((3, 3), np.uint8)).view(np.bool_)
+        for gy0, gy1, gx0, gx1, inside in runs(touched, STRIP, GAP):
             rows, columns = slice(gy0 * step, min(gy1 * step, height)), slice(gx0 * step, min(gx1 * step, width))
             if inside:
                 self._apply(gain, base, (gy0, gy1, gx0, gx1), step, guide[rows, columns], out[rows, columns])
@@ -117,6 +125,16 @@ class Refiner:
         return flat[:size].reshape(shape)
 
 
+def refining(size: tuple[int, int], alpha: tuple[int, int]) -> Refining:
+    """What ``Refiner`` does for frames of ``size`` and alpha of size ``alpha``, (height, width) each, in numbers."""
+    return Refining(_step(*size, alpha), _sigma(*size, alpha), RESIDUE, RADIUS, EPSILON, HAIR)
+
+
+def _sigma(height: int, width: int, alpha: tuple[int, ...]) -> float:
+    """Blur that makes the luma as soft as the network's alpha, in cells of the coarse grid."""
+    return SOFTNESS * max(height / alpha[0], width / alpha[1]) / _step(height, width, alpha)
+
+
 def _step(height: int, width: int, alpha: tuple[int, ...]) -> int:
     """Pixels per cell of the coarse grid: 1 to 8, a power of two, never coarser than the network's alpha."""
     step = 1
@@ -150,6 +168,8 @@ def _on_grid(alpha: FloatPlane, step: int, size: tuple[int, int], shape: tuple[i
         flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
         warped = cv2.warpAffine(alpha, inverse, (shape[1], shape[0]), flags=flags, borderMode=cv2.BORDER_REPLICATE)
         grid = warped.astype(np.float32, copy=False)
+    grid *= np.float32(1.0 + 2.0 * HAIR)
+    grid -= np.float32(HAIR)
     return np.clip(grid, 0.0, 1.0, out=grid)
 
 

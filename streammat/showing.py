@@ -160,4 +160,4 @@ def _mirrored(frame: Frame, matte: Matte) -> tuple[Frame, Matte]:
     planes = planes_of(image, frame.layout)
     for target, plane in zip(planes, frame.planes, strict=True):
         cv2.flip(plane, 1, target)
-    return replace(frame, image=image, planes=planes), Matte(cv2.flip(matte.alpha, 1))
+    return replace(frame, image=image, planes=planes), matte.mirrored()

@@ -11,6 +11,7 @@ from streammat.cli.bench import bench
 from streammat.cli.config import config
 from streammat.cli.devices import devices
 from streammat.cli.doctor import doctor
+from streammat.cli.engine import engine
 from streammat.cli.engines import engines
 from streammat.cli.image import image
 from streammat.cli.model import model
@@ -24,5 +25,5 @@ def main() -> None:
     """Cut people and animals out of video and put them on another background."""
 
 
-for command in (video, webcam, image, bench, model, engines, devices, doctor, config):
+for command in (video, webcam, image, bench, model, engine, engines, devices, doctor, config):
     main.add_command(command)

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator
 import cv2
 import numpy as np
 import pytest
+import torch
 from gpu import cuda_or_reason, skip_or_fail
 
 from engines.auto import open_engine
 from engines.backends import BACKENDS, installed_backends
-from engines.base import Engine, EngineError, EngineUnavailableError
+from engines.base import Engine, EngineError, EngineUnavailableError, TensorEngine
 from engines.cuda_engine import CudaEngine
 from engines.openvino_engine import probe as probe_openvino
 from engines.several import SeveralSizes
@@ -117,6 +118,21 @@ def test_result_outlives_the_next_call(engine: Engine, rgb: np.ndarray) -> None:
     kept = first.copy()
     engine.infer(rgb[1:2])
     np.testing.assert_array_equal(first, kept)
+
+
+@pytest.mark.parametrize("kind", [*TORCH_ON_CPU, *[kind for kind in ON_GPU if kind.values[0][0] == "cuda"]], ids="-".join)
+def test_tensors_give_what_arrays_give(kind: tuple[str, str, str], rgb: np.ndarray) -> None:
+    opened = opener(*kind)
+    assert isinstance(opened, TensorEngine)
+    assert opened.batch == 2
+    given = torch.from_numpy(rgb[:2].copy())
+    alpha = opened.matte(given)
+    assert alpha.dtype == torch.float32
+    np.testing.assert_array_equal(alpha.cpu().numpy(), opened.infer(rgb[:2]))
+    np.testing.assert_array_equal(given.numpy(), rgb[:2])
+    opened.close()
+    with pytest.raises(EngineError, match="closed"):
+        opened.matte(given)
 
 
 def test_input_is_left_alone(engine: Engine, rgb: np.ndarray) -> None:

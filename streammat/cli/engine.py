@@ -1,0 +1,183 @@
+"""``streammat engine``: TensorRT engines, built once for one machine, model and size."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from streammat.cli.common import Interrupt, one_line_errors
+from streammat.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from engines.cache import Cached
+
+
+@click.group()
+def engine() -> None:
+    """Build, list and remove TensorRT engines; `--engine tensorrt` of the other commands runs them."""
+
+
+@engine.command()
+@click.option("--model", default="lite", show_default=True, metavar="NAME|FILE", help="What to build: as --model of the other commands, with weights.")
+@click.option("--size", "sizes", metavar="WxH", multiple=True, help="Size of upright frames, such as 1920x1080; may be given several times.")
+@click.option("--network-size", "inputs", metavar="WxH", multiple=True, help="The network's input itself, instead of --size and --quality.")
+@click.option("--quality", type=click.Choice(["fast", "balanced", "best"]), default="balanced", show_default=True,
+              help="With --size: size of the network's input, as in the other commands.")
+@click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Pictures that it works on together: 1, as files and cameras are run.")
+@click.option("--device", default="cuda:0", show_default=True, metavar="WHERE", help="Which GPU: cuda:0, cuda:1.")
+@click.option("--workspace", type=click.IntRange(0), default=0, metavar="MB", help="Memory that a layer may use while it works; 0: as much as there is.")
+@click.option("--optimization-level", type=click.IntRange(0, 5), default=3, show_default=True, help="How long kernels are looked for.")
+@click.option("--hardware-compatible", is_flag=True, help="Runs on every GPU since Ampere, for some speed.")
+@click.option("--picture", "pictures", multiple=True, metavar="FILE", help="A photograph to compare with torch on, beside drawn ones.")
+@click.option("--force", is_flag=True, help="Build it even where it is there.")
+@click.option("--quiet", "-q", is_flag=True, help="Print errors and the result only.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON report on stdout.")
+def build(
+    model: str, sizes: tuple[str, ...], inputs: tuple[str, ...], quality: Any, batch: int, device: str, workspace: int,
+    optimization_level: int, hardware_compatible: bool, pictures: tuple[str, ...], force: bool, quiet: bool, as_json: bool,
+) -> None:
+    r"""Build a half-precision engine of a model for frames of one size, and compare it with torch in float32.
+
+    \b
+    streammat engine build --size 1920x1080
+    streammat engine build --model r34 --size 1280x720 --size 1920x1080 --picture me.jpg
+
+    It is kept in STREAMMAT_CACHE, or where this system keeps what can be made again, and runs on this GPU, driver and TensorRT
+    only. Needs `pip install "streammat[tensorrt]"` and takes minutes.
+    """
+    with one_line_errors(as_json, quiet=quiet), Interrupt():
+        if not sizes and not inputs:
+            raise UsageError("give --size WxH, the size of the frames, such as --size 1920x1080")
+        from engines.cache import BuildOptions
+        from streammat.matting import network_sizes
+        from streammat.models.library import find_model
+
+        files = find_model(model)
+        wanted = [size for text in sizes for size in network_sizes(*_size("--size", text, 64, 1), quality, files.areas)]
+        wanted += [_size("--network-size", text, 32, 32) for text in inputs]
+        options = BuildOptions(workspace * 2**20, optimization_level, hardware_compatible)
+        rows = []
+        for size in dict.fromkeys(wanted):
+            from engines.tensorrt_build import build_engine
+
+            shown = _Phases(quiet=quiet or as_json)
+            try:
+                entry, fresh = build_engine(
+                    files, size, batch, device=device, options=options, pictures=_pictures(pictures, size), force=force, progress=shown
+                )
+            finally:
+                shown.close()
+            rows.append(_row(entry) | {"built": fresh})
+            if not as_json:
+                click.echo(f"{'built' if fresh else 'is there already:'} {_line(entry)}")
+    if as_json:
+        click.echo(json.dumps(rows))
+
+
+@engine.command(name="list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+def list_(as_json: bool) -> None:
+    """Every engine that was built, newest first."""
+    with one_line_errors(as_json):
+        from engines.cache import EngineCache
+
+        entries = EngineCache().entries()
+    if as_json:
+        click.echo(json.dumps([_row(entry) for entry in entries]))
+        return
+    for entry in entries:
+        click.echo(_line(entry))
+
+
+@engine.command()
+@click.argument("names", nargs=-1, required=True)
+def remove(names: tuple[str, ...]) -> None:
+    """Delete the engines NAMES."""
+    with one_line_errors():
+        from engines.cache import EngineCache
+
+        for name in names:
+            EngineCache().remove(name)
+            click.echo(f"removed {name}", err=True)
+
+
+class _Phases:
+    """The builder's phases: one line that is written over on a terminal, a line now and then elsewhere."""
+
+    _EVERY_SECONDS = 10.0
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._terminal = sys.stderr.isatty()
+        self._begin = self._told = time.monotonic()
+        self._wrote = False
+
+    def __call__(self, phase: str, done: float) -> None:
+        now = time.monotonic()
+        if self._quiet or now - self._told < (0.1 if self._terminal else self._EVERY_SECONDS):
+            return
+        self._told = now
+        text = f"{now - self._begin:4.0f} s  {phase[:60]} {done:.0%}"
+        click.echo(f"\r{text:<79}" if self._terminal else text, err=True, nl=not self._terminal)
+        self._wrote = True
+
+    def close(self) -> None:
+        """Leave the terminal's line."""
+        if self._wrote and self._terminal:
+            click.echo(err=True)
+
+
+def _pictures(paths: tuple[str, ...], size: tuple[int, int]) -> list[NDArray[np.uint8]]:
+    """Photographs as the network is shown them: uint8 (1, H, W, 3)."""
+    import cv2
+    import numpy as np
+
+    from streammat.errors import InputError
+
+    found = []
+    for path in paths:
+        try:
+            content = np.fromfile(Path(path), np.uint8)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror}); expected a picture") from error
+        image = cv2.imdecode(content, cv2.IMREAD_COLOR_RGB) if content.size else None
+        if image is None:
+            raise InputError(f"{path}: is no picture that can be decoded; expected JPEG, PNG or WebP")
+        small = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
+        found.append(np.ascontiguousarray(small, np.uint8)[None])
+    return found
+
+
+def _size(option: str, text: str, least: int, step: int) -> tuple[int, int]:
+    width, _, height = text.lower().partition("x")
+    sides = [int(side) if side.isascii() and side.isdigit() else 0 for side in (height, width)]
+    if any(side < least or side % step for side in sides):
+        multiples = f", multiples of {step}" if step > 1 else ""
+        raise UsageError(f"{option} {text!r}: expected WIDTHxHEIGHT of at least {least}x{least}{multiples}, such as {'512x288' if step > 1 else '1920x1080'}")
+    return sides[0], sides[1]
+
+
+def _row(entry: Cached) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {
+        "name": entry.name, "file": str(entry.plan), "bytes": entry.size, "created": entry.created, "key": asdict(entry.key), "details": dict(entry.details),
+    }
+
+
+def _line(entry: Cached) -> str:
+    from engines.cache import age
+
+    height, width = entry.key.size
+    made = age(max(0.0, time.time() - entry.created))
+    parity = entry.details.get("parity")
+    differs = f", alpha differs from float32 by {parity['largest']:.1e} at most, {parity['mean']:.1e} on average" if parity else ""
+    return f"{entry.name}  {width}x{height}, batch {entry.key.batch}, {entry.key.precision}, {entry.size / 1e6:.1f} MB, {entry.key.gpu}, {made} old{differs}"
