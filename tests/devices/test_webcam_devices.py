@@ -353,32 +353,27 @@ def test_the_line_that_is_told_makes_a_virtual_camera(tmp_path: Path, feed: str,
         load(feed, shown)
 
 
-def test_a_microphone_and_a_monitor(tmp_path: Path) -> None:
-    """A tone is played into the loopback sound card; streammat records it, and plays it where another program records it."""
+def test_a_microphone(tmp_path: Path) -> None:
+    """A tone that another program plays into the loopback sound card is in the recording."""
     card = Path("/proc/asound/Loopback")
-    if not card.exists() or shutil.which("arecord") is None:
-        lack("the sound card of snd-aloop, and arecord")
+    if not card.exists():
+        lack("the sound card of snd-aloop")
     number = os.readlink(card).removeprefix("card")
-    ours, theirs = f"hw:{number},0", f"hw:{number},1"
-    record, heard = tmp_path / "rec.mkv", tmp_path / "heard.wav"
+    record = tmp_path / "rec.mkv"
     clip = REPOSITORY / "examples" / "portrait.mp4"
-    tone = ["ffmpeg", "-nostdin", "-loglevel", "error", "-re", "-f", "lavfi", "-i", "sine=440:r=48000", "-ac", "2", "-f", "alsa", theirs]
+    tone = ["ffmpeg", "-nostdin", "-loglevel", "error", "-re", "-f", "lavfi", "-i", "sine=440:r=48000", "-ac", "2", "-f", "alsa", f"hw:{number},1"]
     with subprocess.Popen(tone) as player:
         try:
-            arguments = ("--camera", clip, "--loop", "--size", "320x180", "--to", record, "--microphone", ours, "--monitor", ours)
+            arguments = ("--camera", clip, "--loop", "--size", "320x180", "--to", record, "--microphone", f"hw:{number},0")
             with Live(tmp_path, *arguments) as live:
-                wait_for(lambda: live.composed() > 15, PATIENCE)  # the monitor is silent until it knows how late pictures are
-                subprocess.run(
-                    ["arecord", "-q", "-D", f"plug{theirs}", "-f", "S16_LE", "-r", "48000", "-c", "2", "-d", "15", heard], check=True, timeout=PATIENCE
-                )
+                wait_for(lambda: live.composed() > 5, PATIENCE)
                 done = live.end()
         finally:
             player.kill()
     assert (done.code, done.err) == (143, "")
     report = json.loads(done.out.splitlines()[-1])
     assert [output["error"] for output in report["outputs"]] == [None]
-    for file in (record, heard):
-        assert abs(pitch(file) - 440) < 5
+    assert abs(pitch(record) - 440) < 5
 
 
 def pitch(file: Path) -> float:
