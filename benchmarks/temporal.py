@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from engines.auto import open_engine
 from streammat import models
 from streammat.frame import Frame
-from streammat.matting import Matting, network_size
+from streammat.matting import Matting, network_sizes
 from streammat.sources.file import FileSource
 from streammat.temporal import TemporalFilter
 
@@ -164,7 +164,7 @@ def record(path: Path) -> Recorder:
     """What the network makes of a clip, before any filter."""
     source = FileSource(str(path), audio=False)
     recorder = Recorder()
-    engine = open_engine(models.shipped(), size=network_size(*source.info.size, "balanced"))
+    engine = open_engine(models.shipped(), size=network_sizes(*source.info.size, "balanced")[0])
     matting = Matting(engine, recorder)
     try:
         for item in source:

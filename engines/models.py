@@ -28,6 +28,8 @@ class ModelFiles:
     """Hex digest by kind (``fp32``, ``int8``, ``weights``); a file without one is not verified."""
     cure: str = "reinstall the package"
     """What to do about a missing or damaged file."""
+    areas: tuple[int, ...] = ()
+    """Areas of the network's input, in pixels, largest first, whose mean is the best matte it gives; (): not known."""
 
     def read(self, kind: str) -> bytes:
         """Read a file and verify its digest.
@@ -90,7 +92,7 @@ def card_files(path: Path, card: Mapping[str, Any], cure: str) -> ModelFiles:
     entries = {kind: card["files"][kind] for kind in ("fp32", "int8", "weights") if kind == "fp32" or kind in card["files"]}
     paths = {kind: path.with_name(entry["file"]) for kind, entry in entries.items()}
     digests = {kind: str(entry["sha256"]) for kind, entry in entries.items()}
-    return ModelFiles(str(card["name"]), paths["fp32"], paths.get("int8"), paths.get("weights"), digests, cure)
+    return ModelFiles(str(card["name"]), paths["fp32"], paths.get("int8"), paths.get("weights"), digests, cure, tuple(map(int, card.get("best_areas", ()))))
 
 
 def file_sha256(path: Path) -> str:

@@ -54,7 +54,9 @@ class OnnxRuntimeEngine:
         for name, value in (("batch", 1), ("height", size[0]), ("width", size[1])):
             options.add_free_dimension_override_by_name(name, value)
         try:
-            session = onnxruntime.InferenceSession(content, options, providers=[provider, "CPUExecutionProvider"] if provider else ["CPUExecutionProvider"])
+            providers = [provider, "CPUExecutionProvider"] if provider else ["CPUExecutionProvider"]
+            # Its own fallback opens the session anew on the CPU where a provider fails, even in mid-run, and prints that.
+            session = onnxruntime.InferenceSession(content, options, providers=providers, enable_fallback=0)
             inputs, outputs = _ports(session.get_inputs()), _ports(session.get_outputs())
         except Exception as error:  # its exceptions share no base class
             raise EngineError(f"ONNX Runtime cannot load model {model.name!r} ({precision}): {_line(error)}") from error

@@ -21,11 +21,15 @@ class MattingOptions:
     """``cpu``, ``cuda``, ``cuda:1`` and others: see ``engines.backends.DEVICES``."""
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
     quality: Quality = "balanced"
-    """Network size: see ``matting.network_size``."""
+    """Network size: see ``matting.network_sizes``."""
     threads: int = 0
     """Threads of the network; 0 takes every core this process may use."""
     stable: bool = False
     """Average flicker away where the picture stands still: see ``temporal``."""
+
+
+STILLS = MattingOptions(quality="best")
+"""Of pictures, which nobody waits for thirty times a second."""
 
 
 @dataclass(frozen=True)
@@ -103,3 +107,26 @@ class LiveOptions:
     """Seconds until it ends by itself; None: never."""
     control: str | None = None
     """Where commands come from: the path of a unix socket, or ``-`` for stdin; see ``streammat.control``."""
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """One run of ``streammat bench``."""
+
+    clip: str | None = None
+    """A video file or URL; None: a drawn scene."""
+    sizes: tuple[tuple[int, int], ...] = ((720, 1280), (1080, 1920))
+    """(height, width) that the clip is scaled to; even sides of at least 64."""
+    engines: tuple[str, ...] = ("auto",)
+    """``auto``, ``all`` or names: see ``streammat.bench.variants.plan``; they stand for ``matting.engine``."""
+    precisions: tuple[str, ...] = ("auto",)
+    """The same for ``matting.precision``."""
+    batches: tuple[int, ...] = (1,)
+    """Pictures that the network is given at once; files and live video go through one by one."""
+    matting: MattingOptions = field(default_factory=MattingOptions)
+    background: str = "green"
+    frames: int = 100
+    """Of the clip, of each job, and pictures of the network alone, in each round."""
+    rounds: int = 3
+    live_seconds: float = 3.0
+    """Of each live run; 0 leaves live video out."""

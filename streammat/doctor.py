@@ -12,7 +12,8 @@ from typing import Any, Final, Literal
 from engines.auto import default_threads, int8_feature
 from engines.backends import installed_backends
 from engines.base import EngineError
-from streammat import bench, devices, models
+from streammat import devices, models
+from streammat.bench.clip import pictures, write_clip
 from streammat.config import LiveOptions
 from streammat.errors import StreammatError
 from streammat.latency import LiveReport
@@ -123,7 +124,7 @@ def _trial(options: LiveOptions, seconds: float) -> tuple[State, str]:
     """A drawn scene at 720p and 30 frames per second through everything but a camera."""
     with tempfile.TemporaryDirectory(prefix="streammat-doctor-") as folder:
         clip = Path(folder) / "trial.mp4"
-        bench.write_clip(clip, bench.pictures(None, TRIAL_SIZE), TRIAL_SIZE, 30)
+        write_clip(clip, pictures(None, TRIAL_SIZE), TRIAL_SIZE, 30)
         report = _run(replace(options, camera=str(clip), loop=True, outputs=("null",), duration=seconds, fixed=True, control=None))
     latency = report.outputs[0].latency
     kept = 1 - report.dropped / report.captured if report.captured else 0.0

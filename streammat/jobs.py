@@ -14,11 +14,12 @@ import cv2
 from engines.auto import open_engine
 from engines.base import Engine, EngineError
 from engines.models import ModelFiles
+from engines.several import SeveralSizes
 from streammat.backgrounds import Background, BackgroundSpec, open_background, parse_background
 from streammat.compositing import Compositor
 from streammat.config import AlphaType, CompositeOptions, EncodeOptions, MattingOptions, VideoOptions
 from streammat.errors import InputError, OutputError, StreammatError, UsageError
-from streammat.matting import Matting, network_size
+from streammat.matting import Matting, network_sizes
 from streammat.models.library import find_model
 from streammat.pipeline import Pipeline
 from streammat.sinks import Content, Sink
@@ -194,7 +195,7 @@ class ImageJob:
         return self._engine
 
     def _engine_for(self, size: tuple[int, int]) -> Engine:
-        wanted = network_size(*size, self._options.quality)
+        wanted = network_sizes(*size, self._options.quality, self._model.areas)[0]
         if self._engine is None or self._engine.spec.size != wanted:
             if self._engine is not None:
                 self._engine.close()
@@ -220,17 +221,16 @@ def open_scene(
     return background
 
 
-def open_network(model: ModelFiles, size: tuple[int, int], rotation: int, options: MattingOptions) -> Engine:
-    """The engine that runs ``model`` for frames of ``size`` (height, width), stored ``rotation`` quarter turns from upright."""
+def open_network(model: ModelFiles, size: tuple[int, int], rotation: int, options: MattingOptions, *, batch: int = 1) -> Engine:
+    """The engine that runs ``model`` for frames of ``size`` (height, width), stored ``rotation`` quarter turns from upright, up to ``batch`` at once."""
     height, width = size if rotation % 2 == 0 else size[::-1]
-    return open_engine(
-        model,
-        options.engine,
-        options.precision,
-        network_size(height, width, options.quality),
-        options.threads,
-        device=options.device,
-    )
+    engines: list[Engine] = []
+    with ExitStack() as undo:
+        for wanted in network_sizes(height, width, options.quality, model.areas):
+            engines.append(open_engine(model, options.engine, options.precision, wanted, options.threads, device=options.device, batch=batch))
+            undo.callback(engines[-1].close)
+        undo.pop_all()
+    return engines[0] if len(engines) == 1 else SeveralSizes(engines)
 
 
 def open_sink(

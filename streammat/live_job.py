@@ -70,7 +70,7 @@ class LiveJob:
             engine = open_network(self._model, self.info.size, 0, options.matting)
             self._matting = LiveMatting(engine, self._made)
             undo.callback(self._matting.close)
-            self._holder = RateHolder(levels(options, engine.spec, self.info.size))
+            self._holder = RateHolder(levels(options, engine.spec, self.info.size, self._model.areas))
             self._matting_at_work = self._holder.level.matting
             self.showing = Showing(self.info, self.clock, self._scenes.current, self._trouble)
             self.showing.mirror = options.mirror

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -18,29 +19,42 @@ from streammat.temporal import AlphaFilter
 _SCALE = Fraction(5, 13)
 _STEP = 32  # the encoder halves five times
 
-# (least short side, largest area) in network pixels: small frames are shown larger than 5/13, so that a face keeps
-# enough pixels; large ones are capped, so that a small machine holds the rate.
-_BOUNDS: dict[Quality, tuple[int, int]] = {
-    "fast": (192, 192 * 352),
-    "balanced": (256, 288 * 512),
-    "best": (320, 10**9),
+# (least, largest) area in network pixels. Small frames are shown larger than 5/13, as large as a 720p frame, so that a face
+# keeps enough pixels; large ones are capped, so that a small machine holds the rate.
+_AREAS: dict[Quality, tuple[int, int]] = {
+    "fast": (192 * 256, 192 * 352),
+    "balanced": (256 * 480, 288 * 512),
+    "best": (288 * 512, 10**9),
 }
+_LEAST_SIDE = 256  # the short side that even a tiny frame is enlarged to, if its area allows
 
 
-def network_size(height: int, width: int, quality: Quality) -> tuple[int, int]:
-    """Size of the network's input for an upright frame.
+def network_sizes(height: int, width: int, quality: Quality, areas: Sequence[int] = ()) -> tuple[tuple[int, int], ...]:
+    """Sizes at which the network is to see an upright frame; the matte is the mean over them.
 
     Args:
         height: of the frame, in pixels.
         width: of the frame, in pixels.
-        quality: ``fast``, ``balanced`` or ``best`` (5/13 of the frame, uncapped).
+        quality: ``fast``, ``balanced`` or ``best``.
+        areas: the model's own for ``best``, in network pixels, largest first (`engines.models.ModelFiles.areas`); none: 5/13 of the
+            frame, uncapped.
 
     Returns:
-        (height, width), multiples of 32, close to the frame's own aspect ratio.
+        (height, width) each, multiples of 32, close to the frame's own aspect ratio; one for ``fast`` and ``balanced``.
     """
-    least, area = _BOUNDS[quality]
-    scale = max(float(_SCALE), least / min(height, width))
-    scale = min(scale, math.sqrt(area / (height * width)))
+    area = height * width
+    least, largest = _AREAS[quality]
+    if quality == "best" and areas:
+        scales = [math.sqrt(wanted / area) for wanted in areas]
+    else:
+        scales = [min(max(float(_SCALE), math.sqrt(least / area)), math.sqrt(largest / area))]
+    # Enlarging adds nothing to see.
+    most = max(1.0, _LEAST_SIDE / min(height, width))
+    sizes = [_floored(height, width, min(scale, most)) for scale in scales]
+    return tuple(dict.fromkeys(sizes))
+
+
+def _floored(height: int, width: int, scale: float) -> tuple[int, int]:
     # A hair above an exact multiple must not be lost to rounding of the square root.
     sides = (max(_STEP, math.floor(side * scale / _STEP + 1e-6) * _STEP) for side in (height, width))
     return next(sides), next(sides)
@@ -50,7 +64,7 @@ class Matting:
     """Makes the matte of each frame of one stream.
 
     Args:
-        engine: its ``spec.size`` is the upright frame's ``network_size``.
+        engine: its ``spec.size`` is the first of the upright frame's ``network_sizes``.
         stable: filters successive alphas of upright frames, as ``TemporalFilter`` does; None leaves each frame to itself.
     """
 

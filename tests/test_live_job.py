@@ -19,9 +19,9 @@ from streammat.config import LiveOptions, MattingOptions
 from streammat.control import Command
 from streammat.errors import UsageError
 from streammat.live_job import LiveJob
-from streammat.matting import network_size
+from streammat.matting import network_sizes
 
-SIZE = (192, 160)
+SIZE = (360, 640)
 PAUSE = threading.Event()
 
 
@@ -85,7 +85,7 @@ def test_a_network_that_is_too_slow_is_exchanged_for_a_smaller_one(monkeypatch: 
     job = LiveJob(replace(options, duration=4.0), told)
     job.run()
     assert [options.quality for options in engines.asked[:2]] == ["best", "balanced"]
-    assert network_size(*SIZE, "balanced") != network_size(*SIZE, "best")
+    assert network_sizes(*SIZE, "balanced") != network_sizes(*SIZE, "best")
     assert "level" in told.names()
     assert "balanced" in next(details["message"] for name, details in told.events if name == "level")
 

@@ -7,7 +7,7 @@ import pytest
 from scenes import frame_of
 
 from engines.base import EngineSpec
-from streammat.matting import Matting, network_size
+from streammat.matting import Matting, network_sizes
 
 
 @pytest.mark.parametrize(
@@ -19,13 +19,13 @@ from streammat.matting import Matting, network_size
         ((2160, 3840), "balanced", (288, 512)),
         ((1920, 1080), "balanced", (512, 288)),
         ((2160, 3840), "best", (800, 1472)),
-        ((480, 640), "balanced", (256, 320)),
+        ((480, 640), "balanced", (288, 384)),  # as many pixels as 720p
         ((64, 64), "balanced", (256, 256)),
         ((1080, 1920), "fast", (192, 320)),
     ],
 )
 def test_network_size(frame: tuple[int, int], quality: str, expected: tuple[int, int]) -> None:
-    found = network_size(*frame, quality)
+    found = network_sizes(*frame, quality)[0]
     assert found[0] % 32 == found[1] % 32 == 0
     assert found == expected
 
@@ -33,8 +33,17 @@ def test_network_size(frame: tuple[int, int], quality: str, expected: tuple[int,
 @pytest.mark.parametrize("quality", ["fast", "balanced", "best"])
 def test_network_size_of_any_shape(quality: str) -> None:
     for height, width in ((64, 4096), (4096, 64), (97, 75), (65, 1920), (16, 6)):
-        found = network_size(height, width, quality)
+        found = network_sizes(height, width, quality)[0]
         assert all(side >= 32 and side % 32 == 0 for side in found)
+
+
+def test_the_best_of_a_model_that_knows_its_sizes() -> None:
+    areas = (262144, 147456)
+    assert network_sizes(1080, 1920, "best", areas) == ((384, 672), (288, 512))
+    assert network_sizes(480, 640, "best", areas) == ((416, 576), (320, 416))
+    assert network_sizes(240, 320, "best", areas) == ((256, 320),)  # enlarging adds nothing
+    for quality in ("fast", "balanced"):
+        assert network_sizes(1080, 1920, quality, areas) == network_sizes(1080, 1920, quality)
 
 
 class Bright:
@@ -61,7 +70,7 @@ def test_the_network_sees_an_upright_picture_and_the_matte_lies_as_the_frame(rot
     upright[:120, :200] = 250.0  # bright where the upright picture's upper left is
     stored = np.rot90(upright, -rotation)
     frame = frame_of(stored, layout, rotation=rotation)
-    engine = Bright(network_size(240, 400, "balanced"))
+    engine = Bright(network_sizes(240, 400, "balanced")[0])
     matte = Matting(engine)(frame)
     assert engine.seen is not None
     height, width = engine.spec.size

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scenes import frame_of, scene
 
-from streammat.refine import Refiner
+from streammat.refine import RESIDUE, Refiner
 
 
 def small_of(alpha, factor):
@@ -59,8 +59,9 @@ def test_without_contrast_alpha_is_as_soft_as_it_came_and_in_place(size):
     truth = np.clip((np.hypot(y - size[0] / 2, x - size[1] / 2) - 140) / -40, 0, 1)
     small = cv2.resize(truth, (size[1] // 5, size[0] // 5), interpolation=cv2.INTER_AREA).astype(np.float32)
     got = unit(Refiner()(small, frame_of(np.full((*size, 3), 128.0), "yuv420p")).alpha)
-    assert np.abs(got - truth).max() < 0.06
-    assert max(abs(shift) for shift in shift_of(got, truth)) < 0.1
+    expected = np.clip((truth - RESIDUE) / (1 - 2 * RESIDUE), 0, 1)
+    assert np.abs(got - expected).max() < 0.06
+    assert max(abs(shift) for shift in shift_of(got, expected)) < 0.1
 
 
 def test_flat_regions_are_exact_in_spite_of_texture():
@@ -81,7 +82,7 @@ def test_flat_regions_are_exact_in_spite_of_texture():
 
 def test_residues_fade_out_without_a_step():
     frame = frame_of(np.full((96, 128, 3), 100.0), "yuv420p10le")
-    levels = [int(Refiner()(np.full((24, 32), value, np.float32), frame).alpha[48, 64]) for value in np.linspace(0, 0.05, 51)]
+    levels = [int(Refiner()(np.full((24, 32), value, np.float32), frame).alpha[48, 64]) for value in np.linspace(0, RESIDUE + 0.02, 81)]
     assert levels[0] == 0
     assert levels[-1] > 1000
     assert all(0 <= b - a < 200 for a, b in zip(levels, levels[1:], strict=False))

@@ -316,7 +316,7 @@ def test_the_cut_shows_no_ghost(mattes) -> None:
         off, on = mattes["--no-stable"][index], mattes["--stable"][index]
         gone = (mattes["--no-stable"][STAND + WALK - 1] > 0.5) & (off < 0.02)
         assert gone.sum() > 100
-        assert on[gone].max() < 0.1
+        assert on[gone].max() < 0.12
     first = STAND + WALK
     assert np.abs(mattes["--stable"][first] - mattes["--no-stable"][first]).max() < 0.02
 

@@ -97,6 +97,8 @@ class Preset:
     """None: `TrainConfig.steps` counts."""
     free: bool = False
     """Network and RoSTa may be chosen."""
+    continues: bool = False
+    """It goes on from weights of the whole network."""
 
 
 def find_preset(name: str, network: str | None = None, rosta: str | None = None) -> Preset:
@@ -230,7 +232,7 @@ def _second_lite() -> Preset:
         warmup=0.02,
         seed=2,
     )
-    return replace(first, name=config.preset, title="its second stage, from the weights of the first (--start)", config=config)
+    return replace(first, name=config.preset, title="its second stage, from the weights of the first (--start)", config=config, continues=True)
 
 
 def _folder() -> Preset:

@@ -27,6 +27,8 @@ from train.validation import Pair, Predict, Scores, evaluate, validation_sets
 
 CALIBRATION_SIZES = ((288, 512), (448, 320), (288, 384), (256, 256))
 CALIBRATION_PICTURES = 64
+BEST_AREAS = (512 * 512, 288 * 512)
+"""Network pixels of the two passes of `--quality best`: `python -m train score --pixels 262144 --second 147456`."""
 _CALIBRATION_SEED = 99
 
 
@@ -127,6 +129,7 @@ def write_card(files: ModelFiles, folder: Path, version: str, steps: int, scores
         },
         "input": {"name": "rgb", "dtype": "uint8", "shape": ["N", "H", "W", 3], "colour": "RGB", "multiple_of": 32},
         "output": {"name": "alpha", "dtype": "float32", "shape": ["N", "H/2", "W/2"], "range": [0, 1]},
+        "best_areas": BEST_AREAS,
         "licence": "research / non-commercial (training photographs are research-only)",
         "parameters": cost.parameters,
         "macs_288x512": cost.macs,

@@ -16,7 +16,7 @@ from typing import Any, Self, TypeVar
 import click
 
 from engines.base import EngineError
-from streammat.config import CompositeOptions, MattingOptions
+from streammat.config import CompositeOptions, MattingOptions, Quality
 from streammat.errors import StreammatError, UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -25,19 +25,24 @@ _MATTING = MattingOptions()
 _COMPOSITE = CompositeOptions()
 
 
-def matting_options(command: F) -> F:
-    """--model, --engine, --device, --precision, --quality, --threads."""
+def matting_options(command: F, quality: Quality = _MATTING.quality, *, several: bool = False) -> F:
+    """--model, --engine, --device, --precision, --quality with its default, --threads.
+
+    With ``several`` --engine and --precision take ``all`` too and may be repeated; the command has their defaults then.
+    """
+    every = ("all",) if several else ()
     for option in (
         click.option("--model", default=_MATTING.model, show_default=True, metavar="NAME|FILE",
                      help="What mattes: a name that `streammat model list` shows, weights (.pth, .safetensors) or an .onnx file."),
         click.option("--threads", type=click.IntRange(0, 256), default=_MATTING.threads, help="Threads of the network; 0: every core."),
-        click.option("--quality", type=click.Choice(["fast", "balanced", "best"]), default=_MATTING.quality, show_default=True,
-                     help="Size of the network's input; best is 5/13 of the frame, uncapped."),
-        click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16", "int8"]), default=_MATTING.precision, show_default=True,
-                     help="What the network computes in."),
+        click.option("--quality", type=click.Choice(["fast", "balanced", "best"]), default=quality, show_default=True,
+                     help="Size of the network's input; best looks at two sizes."),
+        click.option("--precision", type=click.Choice(["auto", *every, "fp32", "bf16", "fp16", "int8"]), default=None if several else _MATTING.precision,
+                     multiple=several, show_default="auto; with --engine all: all" if several else True, help="What the network computes in."),
         click.option("--device", default=_MATTING.device, show_default=True, metavar="WHERE",
                      help="Where: cpu, cuda, cuda:1, or a provider of ONNX Runtime: tensorrt, directml, coreml."),
-        click.option("--engine", type=click.Choice(["auto", "tensorrt", "cuda", "openvino", "onnxruntime"]), default=_MATTING.engine, show_default=True,
+        click.option("--engine", type=click.Choice(["auto", *every, "tensorrt", "cuda", "openvino", "onnxruntime"]),
+                     default=None if several else _MATTING.engine, multiple=several, show_default="auto" if several else True,
                      help="What runs the network; `streammat engines` shows what this machine has."),
     ):
         command = option(command)

@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import click
 
 from streammat.cli.common import Interrupt, composite_options, matting_options, one_line_errors, output_options
-from streammat.config import CompositeOptions, MattingOptions
+from streammat.config import STILLS, CompositeOptions, MattingOptions
 
 
 @click.command()
 @click.argument("sources", metavar="IN...", nargs=-1, required=True)
 @click.argument("target", metavar="OUT")
 @composite_options
-@matting_options
+@partial(matting_options, quality=STILLS.quality)
 @output_options
 def image(
     sources: tuple[str, ...], target: str, *, background: str | None, fit: Any, alpha: Any, no_decontaminate: bool,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 
+import cv2
 import numpy as np
 import pytest
 from gpu import cuda_or_reason, skip_or_fail
@@ -14,6 +15,7 @@ from engines.backends import BACKENDS, installed_backends
 from engines.base import Engine, EngineError, EngineUnavailableError
 from engines.cuda_engine import CudaEngine
 from engines.openvino_engine import probe as probe_openvino
+from engines.several import SeveralSizes
 from streammat.models import shipped
 
 SIZE = (96, 160)
@@ -21,6 +23,7 @@ SIZE = (96, 160)
 Opener = Callable[[], Engine]
 
 ON_CPU = [(backend, precision, "cpu") for backend in installed_backends() for precision in BACKENDS[backend].precisions["cpu"]]
+SEVERAL = [("onnxruntime", precision, "two-sizes") for precision in ("fp32", "int8")]
 # The arithmetic of the torch engine, without graphs, where there is no GPU.
 TORCH_ON_CPU = [("cuda", precision, "torch-cpu") for precision in BACKENDS["cuda"].precisions["cuda"]]
 ON_GPU = [
@@ -32,6 +35,8 @@ ON_GPU = [
 def opener(backend: str, precision: str, device: str) -> Engine:
     if device == "torch-cpu":
         return CudaEngine(shipped(), precision, SIZE, "it was asked for", "cpu", batch=2)
+    if device == "two-sizes":
+        return SeveralSizes([open_engine(shipped(), backend, precision, size, threads=2) for size in (SIZE, (64, 128))])
     if device == "cuda:0" and (reason := cuda_or_reason()):
         skip_or_fail(reason)
     if precision == "bf16" and backend == "openvino" and probe_openvino().notes:
@@ -41,7 +46,7 @@ def opener(backend: str, precision: str, device: str) -> Engine:
     return open_engine(shipped(), backend, precision, SIZE, threads=2, device=device, batch=2)
 
 
-@pytest.fixture(scope="module", params=[*ON_CPU, *TORCH_ON_CPU, *ON_GPU], ids="-".join)
+@pytest.fixture(scope="module", params=[*ON_CPU, *SEVERAL, *TORCH_ON_CPU, *ON_GPU], ids="-".join)
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     backend, precision, device = request.param
     opened = opener(backend, precision, device)
@@ -73,6 +78,8 @@ def test_spec_says_what_runs(engine: Engine) -> None:
 
 def test_all_are_near_fp32(engine: Engine, rgb: np.ndarray, reference: np.ndarray) -> None:
     """Noise is the hardest picture there is; photographs differ by less."""
+    if isinstance(engine, SeveralSizes):
+        pytest.skip("it means to differ")
     difference = np.abs(engine.infer(rgb) - reference)
     mean, most = {"fp32": (1e-3, 0.02), "fp16": (1e-3, 0.03), "bf16": (0.01, 0.3), "int8": (0.02, 1.0)}[engine.spec.precision]
     assert difference.mean() <= mean
@@ -124,7 +131,7 @@ def test_refuses_what_does_not_fit(engine: Engine, rgb: np.ndarray) -> None:
             engine.infer(wrong)
 
 
-@pytest.mark.parametrize("kind", [*ON_CPU, *TORCH_ON_CPU, *ON_GPU], ids="-".join)
+@pytest.mark.parametrize("kind", [*ON_CPU, *SEVERAL, *TORCH_ON_CPU, *ON_GPU], ids="-".join)
 def test_closing(kind: tuple[str, str, str], rgb: np.ndarray) -> None:
     opened = opener(*kind)
     opened.close()
@@ -141,3 +148,18 @@ def test_int8_is_the_same_file_everywhere(rgb: np.ndarray) -> None:
         opened.close()
     for other in results[1:]:
         assert np.abs(other - results[0]).mean() < 0.02
+
+
+def test_several_sizes_are_the_mean_of_each() -> None:
+    """A picture that is the same everywhere, so that neither scaling nor mirroring counts."""
+    rgb = np.full((2, *SIZE, 3), 120, np.uint8)
+    sizes = (SIZE, (64, 128))
+    expected = np.zeros((2, SIZE[0] // 2, SIZE[1] // 2), np.float32)
+    for index, size in enumerate(sizes):
+        single = open_engine(shipped(), "onnxruntime", "fp32", size)
+        alpha = single.infer(np.full((2, *size, 3), 120, np.uint8))[:, :, :: -1 if index else 1]
+        single.close()
+        expected += np.stack([cv2.resize(np.ascontiguousarray(a), (SIZE[1] // 2, SIZE[0] // 2)) for a in alpha]) / 2
+    several = SeveralSizes([open_engine(shipped(), "onnxruntime", "fp32", size) for size in sizes])
+    np.testing.assert_allclose(several.infer(rgb), expected, atol=1e-5)
+    several.close()

@@ -75,6 +75,9 @@ def test_second_stage_starts_from_the_first(data: Path, cache: Path, tmp_path: P
     old, new = (load_network(path).state_dict() for path in (first, tmp_path / "second/lite.safetensors"))
     weights = [key for key in old if key.endswith("weight")]
     assert max(float((old[key] - new[key]).abs().max()) for key in weights) < 2e-3
+    without = call(*common, "--preset", "lite-second", "--out", tmp_path / "third", "--steps", 1)
+    assert without.exit_code == 1
+    assert "goes on from the weights" in without.output
     both = call(*common, "--start", first, "--imagenet", first, "--out", tmp_path / "third", "--steps", 1)
     assert both.exit_code == 1
     assert "both --start and --imagenet" in both.output

@@ -12,7 +12,9 @@ from train.cli.common import DATA, FILE, open_weights
 from train.errors import DataError, RunError
 
 if TYPE_CHECKING:
-    from train.validation import PictureScore
+    from collections.abc import Callable
+
+    from train.validation import PictureScore, Predict
 
 
 @click.command()
@@ -20,11 +22,13 @@ if TYPE_CHECKING:
 @click.option("--data", type=DATA, default=None, help="Folder of the lite recipe, with val/.")
 @click.option("--hard", type=DATA, default=None, help="What `python -m train hard` wrote.")
 @click.option("--pixels", type=click.IntRange(min=1024), default=288 * 512, show_default=True, help="Of the network's input, about.")
+@click.option("--second", type=click.IntRange(min=1024), default=None,
+              help="Pixels of a second pass, mirrored, to take the mean with; smaller than --pixels.  [default: one pass]")
 @click.option("--worst", type=(click.IntRange(min=1), click.Path(dir_okay=False, path_type=Path)), default=None,
               help="How many pictures with the largest error to show, and the PNG file.")  # fmt: skip
 @click.option("--csv", "table", type=click.Path(dir_okay=False, path_type=Path), default=None, help="Every picture's scores.")
 def command(
-    weights: Path, data: Path | None, hard: Path | None, pixels: int, worst: tuple[int, Path] | None, table: Path | None
+    weights: Path, data: Path | None, hard: Path | None, pixels: int, second: int | None, worst: tuple[int, Path] | None, table: Path | None
 ) -> None:
     """Score WEIGHTS (.safetensors, .pth or exported .onnx) on validation pictures: IoU and mean error by set and by size."""
     from train.pool import write_picture
@@ -33,7 +37,7 @@ def command(
     sets = (validation_sets(data) if data else {}) | (hard_sets(hard) if hard else {})
     if not sets:
         raise DataError("no validation pictures; give --data, the folder with val/, or --hard, made by `python -m train hard`")
-    opener = open_weights(weights)
+    opener = open_weights(weights) if second is None else _twice(open_weights(weights), second)
     scores: dict[str, list[PictureScore]] = {}
     for name, pairs in sets.items():
         scores[name] = score_pictures(opener, pairs, pixels)
@@ -46,6 +50,18 @@ def command(
     if worst is not None:
         write_picture(worst[1], worst_sheet(opener, everything, worst[0], pixels))
         click.echo(f"score: look at {worst[1]}")
+
+
+def _twice(opener: Callable[[tuple[int, int]], Predict], pixels: int) -> Callable[[tuple[int, int]], Predict]:
+    """Two passes, as `--quality best` of the runtime."""
+    from engines.several import mean_alpha
+    from train.validation import network_size
+
+    def opened(size: tuple[int, int]) -> Predict:
+        passes = [(where, opener(where)) for where in (size, network_size(*size, pixels))]
+        return lambda rgb: mean_alpha(passes, rgb)
+
+    return opened
 
 
 def _tell(name: str, result: object) -> None:

@@ -80,6 +80,8 @@ def command(
     own = data / IMAGENET
     if start is not None and imagenet is not None:
         raise RunError("both --start and --imagenet are given; --start has an encoder of its own")
+    if chosen.continues and start is None:
+        raise RunError(f"preset {preset} goes on from the weights of a stage before it; give them with --start")
     if start is None and imagenet is None and chosen.track is None and chosen.config.network == "lite" and own.is_file():
         imagenet = own
     run_training(chosen, Folders(data, backgrounds, cache), out, imagenet, start, denoise_now=denoise_now, without=without, **options)

@@ -1,0 +1,166 @@
+"""The machine that is measured: what it is, whether others use it meanwhile, whether its clock holds still; memory of a process."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from engines.nvidia import find_gpus
+
+_LIBRARIES = ("av", "numpy", "opencv-python", "onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "openvino", "torch", "torch-tensorrt", "tensorrt")
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What figures belong to."""
+
+    cpu: str
+    cores: int
+    """That this process may use."""
+    memory_bytes: int | None
+    """None where the system does not say."""
+    gpus: tuple[str, ...]
+    cuda: str
+    """Newest CUDA that the driver serves; empty where there is none."""
+    os: str
+    machine: str
+    """Kind of processor, such as ``x86_64``."""
+    python: str
+    libraries: dict[str, str]
+    """Version by the name of the package, of those that are installed."""
+
+
+def describe() -> Hardware:
+    """This machine."""
+    gpus = find_gpus()
+    return Hardware(
+        _cpu_name(), cores(), _memory(), gpus.names, gpus.driver, platform.platform(), platform.machine(), platform.python_version(),
+        {name: version for name in _LIBRARIES if (version := _version(name)) is not None},
+    )
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Watch:
+    """How busy others keep the machine from now on.
+
+    The system's count of CPU time less that of this process and of those of its children that have ended. Linux only: elsewhere
+    the standard library has no such count, and the load average, where there is one, has to do.
+    """
+
+    def __init__(self) -> None:
+        self.load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+        """Load average of the last minute when it began; None where the system has none."""
+        self._begin = _used()
+
+    def others(self) -> float | None:
+        """Cores that others kept busy on average; None where the system does not say."""
+        before, now = self._begin, _used()
+        if before is None or now is None or now[0] <= before[0]:
+            return None
+        return round(max(0.0, now[1] - before[1]) / (now[0] - before[0]), 2)
+
+
+def clock_ms() -> float:
+    """CPU milliseconds of a fixed piece of work, about ten: what grows when the clock is lowered or a core is shared."""
+    spent = []
+    for _ in range(3):
+        begin = time.thread_time_ns()
+        hashlib.pbkdf2_hmac("sha256", b"streammat", b"bench", 10_000)
+        spent.append((time.thread_time_ns() - begin) / 1e6)
+    return round(min(spent), 3)
+
+
+def peak_memory() -> int:
+    """Most memory that this process has had in RAM so far, in bytes."""
+    if sys.platform == "win32":
+        return _peak_on_windows()
+    try:
+        # Not getrusage: on Linux a fresh program starts with the peak of the process that started it.
+        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+
+
+if sys.platform == "win32":
+
+    class _Counters(ctypes.Structure):
+        """PROCESS_MEMORY_COUNTERS."""
+
+        _fields_ = (
+            ("cb", ctypes.c_uint32), ("PageFaultCount", ctypes.c_uint32), ("PeakWorkingSetSize", ctypes.c_size_t), ("others", ctypes.c_size_t * 7),
+        )
+
+    def _peak_on_windows() -> int:
+        kernel = ctypes.WinDLL("kernel32")
+        kernel.GetCurrentProcess.restype = ctypes.c_void_p
+        counters = _Counters(cb=ctypes.sizeof(_Counters))
+        kernel.K32GetProcessMemoryInfo(ctypes.c_void_p(kernel.GetCurrentProcess()), ctypes.byref(counters), counters.cb)
+        return int(counters.PeakWorkingSetSize)
+
+
+def _used() -> tuple[float, float] | None:
+    """(wall, CPU of others), both in seconds since some moment."""
+    try:
+        fields = Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:]
+        ticks = [int(field) for field in fields]
+    except (OSError, ValueError):
+        return None
+    if len(ticks) < 8 or not any(ticks):
+        return None
+    user, nice, system, _, _, irq, softirq, steal = ticks[:8]
+    everybody = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+    ours = os.times()
+    return time.monotonic(), everybody - (ours.user + ours.system + ours.children_user + ours.children_system)
+
+
+def _cpu_name() -> str:
+    if sys.platform == "darwin":
+        told = subprocess.run(["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, check=False)
+        name = told.stdout.strip()
+    elif sys.platform == "win32":
+        name = os.environ.get("PROCESSOR_IDENTIFIER", "")
+    else:
+        try:
+            lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            lines = []
+        name = next((line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Model"))), "")
+        features = _generation(lines)
+        name = f"{name} ({features})" if name and features else name
+    return name or platform.processor() or platform.machine()
+
+
+def _generation(lines: list[str]) -> str:
+    """Family and model of an x86 CPU: virtual machines hide the name behind a bare ``AMD EPYC``."""
+    found = {name: next((line.partition(":")[2].strip() for line in lines if line.partition("\t")[0] == name), "") for name in ("cpu family", "model")}
+    return f"family {found['cpu family']}, model {found['model']}" if all(found.values()) else ""
+
+
+def _memory() -> int | None:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
+        return None
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None

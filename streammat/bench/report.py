@@ -1,0 +1,256 @@
+"""What a run of the bench found: medians over rounds with their spread, ratios, and one document for machines."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from streammat.bench.variants import NotRun, Variant
+
+SCHEMA = 1
+"""Version of the document; grows when a field changes its meaning or goes."""
+Answers = Mapping[Variant, Mapping[str, Sequence[Mapping[str, Any]]]]
+"""Of each variant, by kind of job: an answer of `child` for each round, from the first one on without gaps."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """One figure of several rounds."""
+
+    median: float
+    min: float
+    max: float
+    rounds: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """The network alone."""
+
+    batch: int
+    p50_ms: Spread
+    """Median of one round's calls, divided by the batch: milliseconds per picture, from and to the host's memory."""
+    p99_ms: Spread
+    cpu_ms: Spread
+    """CPU milliseconds per picture, every thread of the process counted."""
+    fps: Spread
+    ratio: Spread
+    """``p50_ms`` over that of the fastest engine at this batch, round by round."""
+    matrix_share: Spread | None
+    """Share of the GPU's measured matrix peak; None on other devices."""
+    copy_share: Spread | None
+    """Share of the time that copying pictures there and alphas back would take alone, at the measured bandwidths."""
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """The whole job, H.264 to H.264."""
+
+    fps: Spread
+    cpu_ms: Spread
+    ratio: Spread
+    """Time per frame over that of the fastest engine, round by round."""
+    overhead: Spread | None
+    """CPU of the job over the sum of decoding, network (one picture at a time) and encoding, each measured alone in the same round."""
+    memory_bytes: Spread
+
+
+@dataclass(frozen=True)
+class LiveResult:
+    """The live path at one rate of the camera."""
+
+    camera_fps: float
+    fps: Spread
+    p50_ms: Spread
+    """Latency: from the moment a frame was due to the moment the output took it."""
+    p99_ms: Spread
+    within_33_ms: Spread
+    """Share of all frames that came, dropped ones included, 0..1."""
+    captured: Spread
+    dropped: Spread
+    faults: Spread
+    cpu_ms: Spread
+    """CPU milliseconds per frame shown: decoding, network, filter, compositing."""
+    memory_bytes: Spread
+
+
+@dataclass(frozen=True)
+class EngineResult:
+    """One variant at one size."""
+
+    engine: str
+    precision: str
+    device: str
+    version: str
+    threads: int
+    reason: str
+    start_up_s: Spread
+    """From opening the engine, its library's import included, to the first alpha, in a fresh process."""
+    memory_bytes: Spread
+    """Growth of the process's peak with the network alone."""
+    device_bytes: Spread | None
+    """The same on a GPU, of torch's engines."""
+    difference_mean: float | None
+    """Absolute difference of alpha, 0..1, to the reference."""
+    difference_max: float | None
+    network: tuple[BatchResult, ...]
+    file: FileResult | None
+    live: LiveResult | None
+    flooded: LiveResult | None
+    """With a camera of several times the clip's rate: what live video could reach, and what it does under too much."""
+
+
+@dataclass(frozen=True)
+class CodecResult:
+    """Decoding and encoding alone."""
+
+    decode_cpu_ms: Spread
+    decode_fps: Spread
+    encode_cpu_ms: Spread
+    encode_fps: Spread
+
+
+@dataclass(frozen=True)
+class SizeResult:
+    """Everything measured at one size of the frame."""
+
+    size: tuple[int, int]
+    """(height, width)."""
+    network_sizes: tuple[tuple[int, int], ...]
+    """(height, width) of the network's input; the matte is the mean over them, and the network's figures are those of all together."""
+    reference: str | None
+    """What ``difference_*`` is the difference to; None where it could not run."""
+    pictures: int
+    """That the network was given in turn, and that the difference is of."""
+    flop_per_picture: int | None
+    """Additions and multiplications of the network; None where no GPU is measured."""
+    fastest: dict[str, str]
+    """By ``network:BATCH`` and ``file``: the variant whose ratio is 1."""
+    codec: CodecResult | None
+    engines: tuple[EngineResult, ...]
+
+
+@dataclass(frozen=True)
+class PeakResult:
+    """What a GPU can do at best."""
+
+    device: str
+    matrix_flops: Spread
+    """Additions and multiplications a second in a large matrix product of fp16."""
+    upload_bytes: Spread
+    """Bytes a second from pinned memory of the host to the device."""
+    download_bytes: Spread
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Of at least one value."""
+    return Spread(statistics.median(values), min(values), max(values), tuple(values))
+
+
+def size_result(
+    size: tuple[int, int], network_sizes: Sequence[tuple[int, int]], pictures: Mapping[str, Any], answers: Answers,
+    codec: Sequence[Mapping[str, Any]], peaks: Sequence[PeakResult], flop: int | None,
+) -> SizeResult:
+    """Medians and ratios of what was answered at one size.
+
+    Args:
+        size: (height, width) of the frame.
+        network_sizes: (height, width) of its input, one or several.
+        pictures: answer of that job.
+        answers: of the variants; those without any are left out.
+        codec: answers of that job, a round each.
+        peaks: of the GPUs.
+        flop: of one picture.
+    """
+    done = {variant: jobs for variant, jobs in answers.items() if jobs.get("network")}
+    batches = [row["batch"] for row in next(iter(done.values()))["network"][0]["batches"]] if done else []
+    times = {batch: {variant: [_of_batch(answer, batch)["p50_ms"] for answer in jobs["network"]] for variant, jobs in done.items()} for batch in batches}
+    files = {variant: [1 / answer["fps"] for answer in jobs["file"]] for variant, jobs in done.items() if jobs.get("file")}
+    fastest = {f"network:{batch}": _fastest(of_batch) for batch, of_batch in times.items()}
+    if files:
+        fastest["file"] = _fastest(files)
+
+    def engine(variant: Variant, jobs: Mapping[str, Sequence[Mapping[str, Any]]]) -> EngineResult:
+        alone = jobs["network"]
+        spec = alone[0]["spec"]
+        peak = next((peak for peak in peaks if peak.device == variant.gpu), None)
+        rows = []
+        for batch in batches:
+            parts = [_of_batch(answer, batch) for answer in alone]
+            fps = [part["fps"] for part in parts]
+            ratio = _ratio(times[batch][variant], times[batch][fastest[f"network:{batch}"]])
+            shares = (None, None) if peak is None or flop is None else _shares(fps, peak, flop, alone[0])
+            p50, p99, cpu, per_second = (_spread_of(parts, name) for name in ("p50_ms", "p99_ms", "cpu_ms", "fps"))
+            rows.append(BatchResult(batch, p50, p99, cpu, per_second, ratio, *shares))
+        return EngineResult(
+            variant.engine, variant.precision, variant.device, spec["version"], spec["threads"], spec["reason"],
+            _spread_of(alone, "start_up_s"), _spread_of(alone, "memory_bytes"),
+            _spread_of(alone, "device_bytes") if "device_bytes" in alone[0] else None,
+            alone[0].get("mean"), alone[0].get("max"), tuple(rows),
+            _file(jobs["file"], alone, codec, _ratio(files[variant], files[fastest["file"]])) if variant in files else None,
+            _live(jobs.get("live")), _live(jobs.get("flooded")),
+        )
+
+    sides = [_spread_of([row[part] for row in codec], name) for part in ("decode", "encode") for name in ("cpu_ms", "fps")] if codec else []
+    return SizeResult(
+        size, tuple(network_sizes), pictures["reference"], pictures["pictures"], flop, {name: str(variant) for name, variant in fastest.items()},
+        CodecResult(*sides) if codec else None,
+        tuple(engine(variant, jobs) for variant, jobs in done.items()),
+    )
+
+
+def document(result: SizeResult) -> dict[str, Any]:
+    """A size as the document for machines has it: sides by name."""
+    return asdict(result) | {"size": _sides(result.size), "network_sizes": list(map(_sides, result.network_sizes))}
+
+
+def not_run(entry: NotRun) -> dict[str, Any]:
+    """The same of what was not measured."""
+    return asdict(entry) | {"size": _sides(entry.size) if entry.size else None}
+
+
+def _sides(size: tuple[int, int]) -> dict[str, int]:
+    return {"width": size[1], "height": size[0]}
+
+
+def _of_batch(answer: Mapping[str, Any], batch: int) -> Mapping[str, Any]:
+    row: Mapping[str, Any] = next(row for row in answer["batches"] if row["batch"] == batch)
+    return row
+
+
+def _fastest(times: Mapping[Variant, Sequence[float]]) -> Variant:
+    return min(times, key=lambda variant: statistics.median(times[variant]))
+
+
+def _ratio(times: Sequence[float], fastest: Sequence[float]) -> Spread:
+    """Round by round; the last may be missing of one of them."""
+    return spread([round(mine / best, 4) for mine, best in zip(times, fastest, strict=False)])
+
+
+def _spread_of(answers: Sequence[Mapping[str, Any]], name: str) -> Spread:
+    return spread([answer[name] for answer in answers])
+
+
+def _shares(fps: Sequence[float], peak: PeakResult, flop: int, answer: Mapping[str, Any]) -> tuple[Spread, Spread]:
+    copying = answer["picture_bytes"] / peak.upload_bytes.median + answer["alpha_bytes"] / peak.download_bytes.median
+    computing = flop / peak.matrix_flops.median
+    return spread([round(rate * computing, 6) for rate in fps]), spread([round(rate * copying, 6) for rate in fps])
+
+
+def _file(
+    answers: Sequence[Mapping[str, Any]], alone: Sequence[Mapping[str, Any]], codec: Sequence[Mapping[str, Any]], ratio: Spread
+) -> FileResult:
+    single = [row["cpu_ms"] for answer in alone for row in answer["batches"] if row["batch"] == 1]
+    sums = [part["decode"]["cpu_ms"] + part["encode"]["cpu_ms"] + network for part, network in zip(codec, single, strict=False)]
+    over = [round(answer["cpu_ms"] / whole, 4) for answer, whole in zip(answers, sums, strict=False)]
+    overhead = spread(over) if over else None
+    return FileResult(_spread_of(answers, "fps"), _spread_of(answers, "cpu_ms"), ratio, overhead, _spread_of(answers, "memory_bytes"))
+
+
+def _live(answers: Sequence[Mapping[str, Any]] | None) -> LiveResult | None:
+    if not answers:
+        return None
+    names = ("fps", "p50_ms", "p99_ms", "within_33_ms", "captured", "dropped", "faults", "cpu_ms", "memory_bytes")
+    return LiveResult(answers[0]["camera_fps"], *(_spread_of(answers, name) for name in names))

@@ -1,0 +1,137 @@
+"""Which engines, precisions and devices are to be measured, and which of them this machine cannot run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from engines.auto import choose
+from engines.backends import BACKENDS, Probe, check_device, kind_of, probe
+from engines.base import EngineError, EngineUnavailableError
+from engines.models import ModelFiles
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One thing that can run the network."""
+
+    engine: str
+    """A name of `engines.backends.BACKENDS`."""
+    precision: str
+    device: str
+
+    @property
+    def gpu(self) -> str | None:
+        """Torch's name of the GPU that it runs on: ONNX Runtime's ``tensorrt:1`` is ``cuda:1``; None for what torch does not know."""
+        kind, _, number = self.device.partition(":")
+        return f"cuda:{number or 0}" if kind in ("cuda", "tensorrt") else None
+
+    def __str__(self) -> str:
+        return f"{self.engine} {self.precision} {self.device}"
+
+
+@dataclass(frozen=True)
+class NotRun:
+    """Something that was not measured, and why."""
+
+    engine: str
+    precision: str | None
+    """None: none of them."""
+    device: str | None
+    size: tuple[int, int] | None
+    """(height, width) of the frame; None: at no size."""
+    reason: str
+    asked: bool
+    """It was asked for by its name, so leaving it out is a failure."""
+
+    def __str__(self) -> str:
+        what = " ".join(part for part in (self.engine, self.precision, self.device) if part is not None)
+        return f"{what} at {self.size[1]}x{self.size[0]}" if self.size else what
+
+
+def plan(model: ModelFiles, engines: Sequence[str], precisions: Sequence[str], device: str) -> tuple[list[Variant], list[NotRun]]:
+    """What to measure.
+
+    Args:
+        model: files.
+        engines: names; ``auto`` is what `engines.auto.choose` takes, ``all`` each of `engines.backends.BACKENDS`.
+        precisions: names; ``auto`` is what each engine takes by itself, ``all`` each that it knows.
+        device: as ``--device``; ``auto`` is where an engine runs by itself, and for ``all`` every kind of device that it finds, the
+            first of each kind.
+
+    Returns:
+        What can probably run (opening it tells for sure), and what cannot.
+
+    Raises:
+        EngineError: an unknown device, or an engine asked for by name that cannot run here or not so.
+    """
+    if device != "auto":
+        check_device(device)
+    variants: dict[Variant, None] = {}
+    refused: list[NotRun] = []
+    for name, (asked, place) in _names(model, engines, precisions, device).items():
+        try:
+            found = probe(name)
+            places = _devices(name, found, device) if place is None else [place]
+        except EngineError as error:
+            if asked:
+                raise
+            refused.append(NotRun(name, None, None, None, _line(error), asked=False))
+            continue
+        for where in places:
+            for precision, meant in _precisions(model, name, precisions, where).items():
+                try:
+                    taken = choose(model, name, precision, where)
+                except EngineError as error:
+                    if asked and meant:
+                        raise
+                    refused.append(NotRun(name, precision, where, None, _line(error), asked=False))
+                else:
+                    variants[Variant(taken.backend, taken.precision, taken.device)] = None
+    return list(variants), refused
+
+
+def _names(model: ModelFiles, engines: Sequence[str], precisions: Sequence[str], device: str) -> dict[str, tuple[bool, str | None]]:
+    """Engines, whether each was asked for by name, and its device; None: those that it finds."""
+    names: dict[str, tuple[bool, str | None]] = {}
+    for text in engines:
+        if text == "all":
+            names |= {name: (names.get(name, (False, None))[0], None) for name in BACKENDS}
+        elif text == "auto":
+            first = next((precision for precision in precisions if precision not in ("auto", "all")), "auto")
+            choice = choose(model, "auto", first, device)
+            names.setdefault(choice.backend, (False, choice.device))
+        else:
+            place = None if text in names and names[text][1] is None else choose(model, text, "auto", device).device
+            names[text] = (True, place if device == "auto" else None)
+    return names
+
+
+def _devices(name: str, found: Probe, device: str) -> list[str]:
+    known = [where for where in found.devices if kind_of(where) in BACKENDS[name].precisions]
+    if device == "auto":
+        return list({kind_of(where): where for where in reversed(known)}.values())[::-1]
+    # ``cuda`` is any device of its kind, and an engine that has only the kind can be given a number.
+    fits = [where for where in known if device == where or kind_of(where) == device]
+    if not fits and kind_of(device) in known:
+        fits = [device]
+    if not fits:
+        raise EngineUnavailableError(f"{name} does not run on {device} here; it runs on {', '.join(known)}")
+    return fits[:1]
+
+
+def _precisions(model: ModelFiles, name: str, precisions: Sequence[str], device: str) -> dict[str, bool]:
+    """Precisions and whether each was asked for by name."""
+    wanted: dict[str, bool] = {}
+    for text in precisions:
+        if text == "all":
+            wanted |= {precision: wanted.get(precision, False) for precision in BACKENDS[name].precisions[kind_of(device)]}
+        elif text == "auto":
+            wanted.setdefault(choose(model, name, "auto", device).precision, False)
+        else:
+            wanted[text] = True
+    return wanted
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
