@@ -30,7 +30,7 @@ def engine() -> None:
 @click.option("--size", "sizes", metavar="WxH", multiple=True, help="Size of upright frames, such as 1920x1080; may be given several times.")
 @click.option("--network-size", "network_sizes", metavar="WxH", multiple=True, help="The network's input itself, instead of --size and --quality.")
 @click.option("--quality", type=click.Choice(["fast", "balanced", "best"]), default="balanced", show_default=True,
-              help="With --size: size of the network's input, as in the other commands.")
+              help="With --size: size of the network's input, as in the other commands; best may be two.")
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Pictures that it works on together: 1, as files and cameras are run.")
 @click.option("--device", default="cuda:0", show_default=True, metavar="WHERE", help="Which GPU: cuda:0, cuda:1.")
 @click.option("--workspace", type=click.IntRange(0), default=0, metavar="MB", help="Memory that a layer may use while it works; 0: as much as there is.")
@@ -56,13 +56,18 @@ def build(
     with one_line_errors(as_json, quiet=quiet), Interrupt():
         if not sizes and not network_sizes:
             raise UsageError("give --size WxH, the size of the frames, such as --size 1920x1080")
+        from engines.backends import check_device, kind_of, numbered
         from engines.cache import BuildOptions
-        from streammat.matting import network_size
+        from streammat.matting import network_sizes as sizes_of
         from streammat.models.library import find_model
 
-        wanted = [network_size(*_size("--size", text, 64, 1), quality) for text in sizes]
-        wanted += [_size("--network-size", text, 32, 32) for text in network_sizes]
+        frames = [_size("--size", text, 64, 1) for text in sizes]
+        wanted = [_size("--network-size", text, 32, 32) for text in network_sizes]
         files = find_model(model)
+        wanted += [each for frame in frames for each in sizes_of(*frame, quality, files.areas)]
+        check_device(device)
+        if kind_of(device) != "cuda":
+            raise UsageError(f"--device {device}: TensorRT engines are built for NVIDIA GPUs; expected cuda:0, cuda:1")
         options = BuildOptions(workspace * 2**20, optimization_level, hardware_compatible)
         rows = []
         for size in dict.fromkeys(wanted):
@@ -71,7 +76,7 @@ def build(
             shown = _Phases(quiet=quiet or as_json)
             try:
                 entry, fresh = build_engine(
-                    files, size, batch, device=device, options=options, pictures=_pictures(pictures, size), force=force, progress=shown
+                    files, size, batch, device=numbered(device), options=options, pictures=_pictures(pictures, size), force=force, progress=shown
                 )
             finally:
                 shown.close()

@@ -280,6 +280,8 @@ def test_where_it_cannot_run_it_says_why(tmp_path: Path) -> None:
     [
         ([], "give --size", 2),
         (["--size", "1920"], "expected WIDTHxHEIGHT", 2),
+        (["--size", "1920x1080", "--device", "cpu"], "built for NVIDIA GPUs", 2),
+        (["--size", "1920x1080", "--device", "tpu"], "unknown device", 1),
         (["--network-size", "500x288"], "multiples of 32", 2),
         (["--size", "1920x1080", "--model", "nobody"], "no model is named", 2),
         (["--size", "1920x1080", "--picture", "none.jpg", "--optimization-level", "9"], "9 is not in the range", 2),
