@@ -7,6 +7,7 @@ Errors:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -142,6 +143,13 @@ def check_contract(model: str, inputs: Sequence[Port], outputs: Sequence[Port], 
         EngineError: it does not turn ``rgb`` uint8 (1, height, width, 3) alone into ``alpha`` float32 (1, height/s, width/s) alone.
     """
     height, width = size
+    if len(inputs) == 1 and (inputs[0].name, inputs[0].dtype, len(inputs[0].shape)) == ("rgb", "uint8", 4):
+        count, rows, columns = (fixed or wanted for fixed, wanted in zip(inputs[0].shape[:3], (1, height, width), strict=True))
+        if (count, rows, columns) != (1, height, width):
+            raise EngineError(
+                f"model {model!r} takes {count} of {columns}x{rows} at once and nothing else, and is asked for 1 of {width}x{height}; "
+                "export it without --size and --batch, or for just that"
+            )
     taken = len(inputs) == 1 and inputs[0].fits("rgb", "uint8", (1, height, width, 3))
     alphas = [(1, height // stride, width // stride) for stride in STRIDES]
     given = len(outputs) == 1 and any(outputs[0].fits("alpha", "float32", shape) for shape in alphas)
@@ -151,6 +159,21 @@ def check_contract(model: str, inputs: Sequence[Port], outputs: Sequence[Port], 
             f"model {model!r} is of another kind: {found}; expected rgb uint8 (N, H, W, 3) to alpha float32 (N, H, W) or (N, H/2, W/2), "
             "as `streammat model import` makes it of weights"
         )
+
+
+def memory_error(who: str, size: tuple[int, int], error: BaseException) -> EngineError | None:
+    """The error to raise where a library says, in whatever words, that there is too little memory; None where it says something else.
+
+    Args:
+        who: the library, for the message.
+        size: (height, width) of the pictures in pixels.
+        error: of the library.
+    """
+    said = re.search(r"bad.alloc|out of memory|(failed to|cannot|could not) allocate.*", str(error), re.IGNORECASE)
+    if said is None and not isinstance(error, MemoryError):
+        return None
+    reason = said[0] if said else "MemoryError"
+    return EngineError(f"{who} has too little memory for pictures of {size[1]}x{size[0]} ({reason}); close other programs, or take --quality fast")
 
 
 def check_alpha(model: str, shape: tuple[int, ...], size: tuple[int, int]) -> None:

@@ -203,12 +203,12 @@ class CudaEngine:
 def probe() -> Probe:
     """Torch's version and the GPUs that it can use; see `engines.backends.probe`."""
     torch = _load()
+    gpus = find_gpus()
     if torch.version.cuda is None:
-        raise EngineUnavailableError(
-            f"torch {torch.__version__} is a build without CUDA; install the build for your driver's CUDA ({find_gpus().driver or 'no driver found'}), or take --device cpu"
-        )
+        # Which build pip takes by itself depends on the system: on Windows it is this one.
+        cure = gpus.reason or f"pip uninstall torch, then install the build for CUDA {gpus.driver} or older that PyTorch's own page names, or take --device cpu"
+        raise EngineUnavailableError(f"torch {torch.__version__} is a build without CUDA; {cure}")
     if not torch.cuda.is_available():
-        gpus = find_gpus()
         old = f"the driver serves CUDA {gpus.driver}, and torch {torch.__version__} needs {torch.version.cuda}; update the driver, or take --device cpu"
         raise EngineUnavailableError(gpus.reason or old)
     names = {f"cuda:{index}": torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())}

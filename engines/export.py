@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from engines.auto import default_threads
 from engines.base import EngineError
@@ -42,40 +43,64 @@ def export_onnx(model: GFM, path: Path) -> None:
         EngineError: the weights are too large for one file.
         OSError: the file cannot be written.
     """
-    size = sum(value.numel() * 4 for value in model.parameters())
-    if size > LARGEST:
-        raise EngineError(f"the network has {size / 2**30:.2f} GiB of weights; one ONNX file holds at most {LARGEST / 2**30:.2f} GiB")
-    wrapped = FoldedMatte(model).eval()
+    check_weights(model)
     height, width = ("height", "width") if model.stride == 1 else ("half_height", "half_width")
+    axes = {"rgb": {0: "batch", 1: "height", 2: "width"}, "alpha": {0: "batch", 1: height, 2: width}}
     partial = path.with_name(path.name + ".partial")
     try:
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")
-            logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-            torch.onnx.export(
-                wrapped,
-                (torch.zeros(1, 64, 96, 3, dtype=torch.uint8),),
-                str(partial),
-                input_names=["rgb"],
-                output_names=["alpha"],
-                opset_version=OPSET,
-                dynamo=False,  # keeps Resize by constant scales; the other exporter computes sizes from shapes
-                dynamic_axes={
-                    "rgb": {0: "batch", 1: "height", 2: "width"},
-                    "alpha": {0: "batch", 1: height, 2: width},
-                },
-            )
-        del wrapped  # the largest network has 2 GB, and the graph is about to be held as well
-        graph = onnx.load(partial)
-        graph.producer_name, graph.producer_version, graph.doc_string = "streammat", "", ""
-        for node in graph.graph.node:
-            node.doc_string = ""
-        onnx.save(graph, partial)
-        del graph
-        onnx.checker.check_model(str(partial), full_check=True)  # by name: as a message it would be copied
+        write_onnx(FoldedMatte(model).eval(), torch.zeros(1, 64, 96, 3, dtype=torch.uint8), partial, axes, OPSET)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def check_weights(model: GFM) -> None:
+    """Refuse what no ONNX file can hold; raises EngineError."""
+    size = sum(value.numel() * 4 for value in model.parameters())
+    if size > LARGEST:
+        raise EngineError(f"the network has {size / 2**30:.2f} GiB of weights; one ONNX file holds at most {LARGEST / 2**30:.2f} GiB")
+
+
+def write_onnx(
+    module: nn.Module, example: Tensor, path: Path, axes: Mapping[str, Mapping[int, str]], opset: int, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Trace a module into a checked ONNX file.
+
+    Args:
+        module: of one input.
+        example: for the trace.
+        path: target.
+        axes: the input's name, then the outputs', in order, each with the names of its free axes.
+        opset: of ONNX.
+        metadata: the file's ``metadata_props``.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    given, *made = axes
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        torch.onnx.export(
+            module,
+            (example,),
+            str(path),
+            input_names=[given],
+            output_names=made,
+            opset_version=opset,
+            dynamo=False,  # keeps Resize by constant scales; the other exporter computes sizes from shapes
+            dynamic_axes={name: dict(free) for name, free in axes.items() if free},
+        )
+    del module  # the largest network has 2 GB, and the graph is about to be held as well
+    graph = onnx.load(path)
+    graph.producer_name, graph.producer_version, graph.doc_string = "streammat", "", ""
+    for node in graph.graph.node:
+        node.doc_string = ""
+    if metadata:
+        onnx.helper.set_model_props(graph, dict(metadata))
+    onnx.save(graph, path)
+    del graph
+    onnx.checker.check_model(str(path), full_check=True)  # by name: as a message it would be copied
 
 
 LARGEST_MEAN = 1e-3
@@ -117,7 +142,7 @@ def measure_parity(model: GFM, files: ModelFiles, pictures: Iterable[NDArray[np.
 
 
 def drawn_pictures() -> Iterable[NDArray[np.uint8]]:
-    """Two drawn pictures, uint8 (1, H, W, 3), of unlike shape: colours that change smoothly, and noise.
+    """Two drawn pictures, uint8 (1, H, W, 3), of unlike shape.
 
     The sizes are not those the graph was traced with, so that what depends on the size is tried.
     """

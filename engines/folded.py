@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from engines.gfm import GFM
+from engines.gfm import GFM, Prediction
 
 _PAIRS = (("0", "1"), ("conv0", "norm0"), ("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"), ("conv1", "norm2"))
 """Children of one module of which the second is the norm right behind the first: our blocks', ResNet's, DenseNet's."""
@@ -52,13 +52,17 @@ class FoldedMatte(nn.Module):
 
     def matte(self, image: Tensor) -> Tensor:
         """The same from float32 (N, 3, H, W), 0..255."""
+        return self.predict(image).alpha[:, 0]
+
+    def predict(self, image: Tensor) -> Prediction:
+        """From float32 (N, 3, H, W), 0..255, what `GFM.predict` gives, with alpha in 0..1."""
         if self.centred:
             image = image - self.centre
         if self.precision != torch.float32:
             image = image.to(self.precision)
-        alpha: Tensor = self.model.decode(self.model.encoder(image)).alpha[:, 0]
+        prediction = self.model.decode(self.model.encoder(image))
         # Fused alpha is in 0..1 by construction; RIM's integration may leave it.
-        return alpha if self.model.rim is None else alpha.clamp(0.0, 1.0)
+        return prediction if self.model.rim is None else prediction._replace(alpha=prediction.alpha.clamp(0.0, 1.0))
 
 
 def _fold_norms(model: nn.Module) -> None:

@@ -46,8 +46,8 @@ class ModelFiles:
         path = {"fp32": self.fp32, "int8": self.int8, "weights": self.weights}.get(kind)
         if path is None and kind == "weights":
             raise EngineError(
-                f"model {self.name!r} has no weights beside its ONNX file, which engines cuda and tensorrt need; "
-                "import it again with `streammat model import`, or take --engine onnxruntime"
+                f"model {self.name!r} has no weights beside its ONNX file, which exports and engines cuda and tensorrt need; "
+                "import it again with `streammat model import`, or run it with --engine onnxruntime"
             )
         if path is None:
             raise EngineError(f"model {self.name!r} has no {kind} file; take --precision fp32 or auto")

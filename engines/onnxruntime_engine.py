@@ -10,7 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.backends import Probe
-from engines.base import EngineError, EngineSpec, EngineUnavailableError, Port, check_alpha, check_contract, check_rgb, check_size
+from engines.base import (
+    EngineError,
+    EngineSpec,
+    EngineUnavailableError,
+    Port,
+    check_alpha,
+    check_contract,
+    check_rgb,
+    check_size,
+    memory_error,
+)
 from engines.models import ModelFiles
 
 _PROVIDERS: Mapping[str, tuple[str, str]] = {
@@ -20,6 +30,10 @@ _PROVIDERS: Mapping[str, tuple[str, str]] = {
     "coreml": ("CoreMLExecutionProvider", "onnxruntime on macOS"),
 }
 """Provider by kind of device, and the package that has it."""
+
+_LIBRARIES = (
+    "check that the driver and its CUDA, cuDNN or TensorRT libraries are those that this version was built for (its release notes say), or take --device cpu"
+)
 
 
 class OnnxRuntimeEngine:
@@ -59,14 +73,15 @@ class OnnxRuntimeEngine:
             session = onnxruntime.InferenceSession(content, options, providers=providers, enable_fallback=0)
             inputs, outputs = _ports(session.get_inputs()), _ports(session.get_outputs())
         except Exception as error:  # its exceptions share no base class
+            if memory := memory_error("ONNX Runtime", size, error):
+                raise memory from error
+            if provider is not None:
+                raise EngineUnavailableError(f"ONNX Runtime cannot run model {model.name!r} with {provider[0]}: {_line(error)}; {_LIBRARIES}") from error
             raise EngineError(f"ONNX Runtime cannot load model {model.name!r} ({precision}): {_line(error)}") from error
         check_contract(model.name, inputs, outputs, size)
         if provider is not None and provider[0] not in session.get_providers():
             # It goes on without a provider that fails to start, and only logs it.
-            raise EngineUnavailableError(
-                f"ONNX Runtime has {provider[0]} but cannot start it; check that its CUDA, cuDNN or TensorRT libraries are those "
-                "that this version was built for (its release notes say), or take --device cpu"
-            )
+            raise EngineUnavailableError(f"ONNX Runtime has {provider[0]} but cannot start it; {_LIBRARIES}")
         self._session: Any = session
         version = onnxruntime.__version__
         self._spec = EngineSpec(model.name, "onnxruntime", precision, device, 0 if provider else threads, size, version, reason)
@@ -85,6 +100,8 @@ class OnnxRuntimeEngine:
             # The graph is planned for one picture; on a CPU a batch would gain nothing.
             parts = [self._session.run(["alpha"], {"rgb": rgb[i : i + 1]})[0] for i in range(len(rgb))]
         except Exception as error:
+            if memory := memory_error("ONNX Runtime", self._spec.size, error):
+                raise memory from error
             raise EngineError(f"ONNX Runtime failed: {_line(error)}") from error
         check_alpha(self._spec.model, parts[0].shape, self._spec.size)
         alpha: NDArray[np.float32] = parts[0] if len(parts) == 1 else np.concatenate(parts)
@@ -95,15 +112,42 @@ class OnnxRuntimeEngine:
         self._session = None
 
 
+def run_file(content: bytes, inputs: Mapping[str, NDArray[Any]], threads: int) -> dict[str, NDArray[np.float32]]:
+    """Every output of any ONNX file, by name, computed once on the CPU.
+
+    Raises:
+        EngineUnavailableError: ONNX Runtime is not installed.
+        EngineError: it cannot load or run the file.
+    """
+    onnxruntime = _load()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        names = [node.name for node in session.get_outputs()]
+        return dict(zip(names, session.run(names, dict(inputs)), strict=True))
+    except Exception as error:  # its exceptions share no base class
+        raise EngineError(f"ONNX Runtime cannot run the file: {_line(error)}") from error
+
+
 def probe() -> Probe:
     """The installed build and the devices it has providers for; see `engines.backends.probe`."""
     onnxruntime = _load()
     available = onnxruntime.get_available_providers()
     devices = {"cpu": "CPUExecutionProvider"}
     devices |= {kind: name for kind, (name, _) in _PROVIDERS.items() if name in available}
-    both = [name for name in ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml") if _is_installed(name)]
-    note = f"{' and '.join(both)} are installed over each other, and the last one counts; pip uninstall all but one"
-    return Probe(onnxruntime.__version__, devices, (note,) if len(both) > 1 else ())
+    return Probe(onnxruntime.__version__, devices, (f"{_several()}; {_REINSTALL}",) if _several() else ())
+
+
+_BUILDS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml")
+_REINSTALL = "pip uninstall all of them, then pip install the one that is wanted: removing one takes files away from the others"
+
+
+def _several() -> str:
+    """What is wrong where several builds are installed into the one folder that they share; else empty."""
+    there = [name for name in _BUILDS if _is_installed(name)]
+    return f"{' and '.join(there)} are installed over each other, and the last one counts" if len(there) > 1 else ""
 
 
 def _load() -> Any:
@@ -111,6 +155,12 @@ def _load() -> Any:
         import onnxruntime
     except ImportError as error:
         raise EngineUnavailableError(f"ONNX Runtime cannot be loaded ({error}); install it: pip install onnxruntime") from error
+    if not hasattr(onnxruntime, "InferenceSession"):
+        # Python takes the folder that a removed build leaves for a package without contents.
+        raise EngineUnavailableError(
+            f"ONNX Runtime is there in part only ({', '.join(onnxruntime.__path__)}), as is left when one of two builds is removed; "
+            "pip install --force-reinstall onnxruntime"
+        )
     return onnxruntime
 
 
@@ -121,9 +171,8 @@ def _provider(onnxruntime: Any, device: str, precision: str) -> tuple[str, dict[
         return None
     name, package = _PROVIDERS[kind]
     if name not in onnxruntime.get_available_providers():
-        raise EngineUnavailableError(
-            f"the installed ONNX Runtime {onnxruntime.__version__} has no {name}; pip uninstall onnxruntime, then pip install {package}, or take --device cpu"
-        )
+        cure = f"{_several()}; {_REINSTALL}" if _several() else f"pip uninstall onnxruntime, then pip install {package}"
+        raise EngineUnavailableError(f"the installed ONNX Runtime {onnxruntime.__version__} has no {name}; {cure}, or take --device cpu")
     options: dict[str, str] = {} if kind == "coreml" else {"device_id": number or "0"}
     if kind == "cuda":
         # Exact fp32: its usual TF32 has ten bits of mantissa. Exhaustive search costs seconds, once.

@@ -10,7 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.backends import Probe
-from engines.base import EngineError, EngineSpec, EngineUnavailableError, Port, check_alpha, check_contract, check_rgb, check_size
+from engines.base import (
+    EngineError,
+    EngineSpec,
+    EngineUnavailableError,
+    Port,
+    check_alpha,
+    check_contract,
+    check_rgb,
+    check_size,
+    memory_error,
+)
 from engines.models import ModelFiles
 
 
@@ -66,6 +76,8 @@ class OpenVinoEngine:
         except EngineError:
             raise
         except Exception as error:  # it raises RuntimeError and others
+            if memory := memory_error("OpenVINO", size, error):
+                raise memory from error
             raise EngineError(f"OpenVINO cannot load model {model.name!r} ({precision}): {_line(error)}") from error
         self._request: Any = request
         version = openvino.__version__.split("-")[0]
@@ -88,6 +100,8 @@ class OpenVinoEngine:
                 # The request owns its output and overwrites it next time.
                 parts.append(self._request.get_output_tensor().data.copy())
         except Exception as error:
+            if memory := memory_error("OpenVINO", self._spec.size, error):
+                raise memory from error
             raise EngineError(f"OpenVINO failed: {_line(error)}") from error
         check_alpha(self._spec.model, parts[0].shape, self._spec.size)
         return parts[0] if len(parts) == 1 else np.concatenate(parts)

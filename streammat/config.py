@@ -92,6 +92,12 @@ class LiveOptions:
     """(height, width) to ask the camera for, and then insisted on; None asks for 1280x720 and takes what comes."""
     fps: float = 30.0
     """Frames per second to ask the camera for; files and URLs have their own."""
+    microphone: str | None = None
+    """``default``, PortAudio's number, a part of a name, or ``file`` for the sound of a file given as the camera; None: no sound."""
+    monitor: str | None = None
+    """Where the microphone is played as late as the picture: ``default``, PortAudio's number, or a part of a name; None: nowhere."""
+    sound_delay: float = 0.0
+    """Milliseconds by which sound is moved back beyond what is measured; negative moves it forward."""
     loop: bool = False
     """A file given as the camera starts again at its end."""
     outputs: tuple[str, ...] = ("camera",)
@@ -107,6 +113,24 @@ class LiveOptions:
     """Seconds until it ends by itself; None: never."""
     control: str | None = None
     """Where commands come from: the path of a unix socket, or ``-`` for stdin; see ``streammat.control``."""
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """One run of ``streammat model export``."""
+
+    size: tuple[int, int] | None = None
+    """Network input (height, width) in pixels, multiples of 32; None: free."""
+    batch: int | None = 1
+    """Pictures at once; None: free."""
+    opset: int | None = None
+    """Of ONNX; None: the one that the package's own files have."""
+    precision: Literal["fp32", "fp16", "int8"] = "fp32"
+    heads: bool = False
+    """Give glance and focus beside alpha."""
+    normalised: bool = False
+    """Take float32 (N, 3, H, W), 0..1, instead of uint8 (N, H, W, 3)."""
+    overwrite: bool = False
 
 
 @dataclass(frozen=True)

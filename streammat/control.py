@@ -1,8 +1,8 @@
 """Steering a live run: keys, and JSON lines on stdin or a unix socket for scripts and stream decks.
 
 A request is one line, ``{"command": "next"}``; the answer is one line, ``{"ok": true, …}`` or ``{"ok": false, "error": …}``.
-Commands: next, previous, background (value: as --bg), blur (value: percent to add), mirror, pause (value: true or false,
-or left out to toggle), pass-through (value false, or true with confirm true), status, quit.
+Commands: next, previous, background (value: as --bg), blur (value: percent to add), mirror, pause, mute (value: true or
+false, or left out to toggle), pass-through (value false, or true with confirm true), status, quit.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from typing import IO, Any, Final, Protocol
 
 from streammat.errors import OutputError, StreammatError, UsageError
 
-COMMANDS: Final = ("next", "previous", "background", "blur", "mirror", "pause", "pass-through", "status", "quit")
+COMMANDS: Final = ("next", "previous", "background", "blur", "mirror", "pause", "mute", "pass-through", "status", "quit")
 KEYS: Final = {
     "n": ("next", None), "b": ("previous", None), "+": ("blur", 10), "=": ("blur", 10), "-": ("blur", -10),
-    "m": ("mirror", None), "p": ("pause", None), " ": ("pause", None), "q": ("quit", None), "\x1b": ("quit", None),
+    "m": ("mirror", None), "s": ("mute", None), "p": ("pause", None), " ": ("pause", None), "q": ("quit", None), "\x1b": ("quit", None),
 }
-KEYS_HELP: Final = "keys: n/b background, +/- blur, m mirror, p pause, r show the room (then y), q quit"
+KEYS_HELP: Final = "keys: n/b background, +/- blur, m mirror, s sound off/on, p pause, r show the room (then y), q quit"
 _CONFIRM_SECONDS: Final = 5.0
 _LONGEST_LINE: Final = 65536
 

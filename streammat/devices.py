@@ -1,4 +1,4 @@
-"""What is plugged in: cameras with their modes, virtual cameras, microphones. sounddevice is loaded here only to list."""
+"""What is plugged in: cameras with their modes, virtual cameras, microphones and what sound is played on."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import cv2
 
-from streammat import v4l2
+from streammat import portaudio, v4l2
+from streammat.errors import StreammatError
+from streammat.portaudio import SoundDevice
 
 _PROBED = 6
 """Camera numbers that are tried on systems that name no cameras."""
@@ -35,24 +37,14 @@ class VirtualCamera:
 
 
 @dataclass(frozen=True)
-class Microphone:
-    """A microphone."""
-
-    id: int
-    """PortAudio's number."""
-    name: str
-    channels: int
-    rate: int
-    """Samples per second that it prefers."""
-
-
-@dataclass(frozen=True)
 class Devices:
     """Everything found."""
 
     cameras: tuple[Camera, ...]
     virtual_cameras: tuple[VirtualCamera, ...]
-    microphones: tuple[Microphone, ...]
+    microphones: tuple[SoundDevice, ...]
+    monitors: tuple[SoundDevice, ...]
+    """What ``--monitor`` takes."""
     problems: tuple[str, ...]
     """What could not be looked at, each with the cure."""
 
@@ -60,9 +52,9 @@ class Devices:
 def find() -> Devices:
     """Look around; opens no camera on Linux, and each for a moment elsewhere."""
     problems: list[str] = []
-    microphones = _microphones(problems)
+    microphones, monitors = _sound(problems)
     if platform.system() != "Linux":
-        return Devices(_probed(), _obs(), microphones, tuple(problems))
+        return Devices(_probed(), _obs(), microphones, monitors, tuple(problems))
     known = v4l2.devices()
     readable = {device.path for device in known}
     closed = [str(path) for path in v4l2.paths() if str(path) not in readable]
@@ -72,7 +64,7 @@ def find() -> Devices:
     virtual = tuple(VirtualCamera(device.path, device.name, loopback_problem()) for device in known if device.loopback)
     if not virtual:
         problems.append(f"no virtual camera: v4l2loopback is not loaded; run: {v4l2.MODPROBE}")
-    return Devices(cameras, virtual, microphones, tuple(problems))
+    return Devices(cameras, virtual, microphones, monitors, tuple(problems))
 
 
 def loopback_problem() -> str | None:
@@ -82,22 +74,12 @@ def loopback_problem() -> str | None:
     return None
 
 
-def _microphones(problems: list[str]) -> tuple[Microphone, ...]:
+def _sound(problems: list[str]) -> tuple[tuple[SoundDevice, ...], tuple[SoundDevice, ...]]:
     try:
-        import sounddevice
-
-        found = sounddevice.query_devices()
-    except (OSError, ImportError) as error:  # OSError: the Python part is there, PortAudio is not
-        problems.append(f"microphones: {error}; install PortAudio (on Debian and Ubuntu: sudo apt install libportaudio2)")
-        return ()
-    except Exception as error:  # noqa: BLE001 - PortAudioError, which cannot be named before the import
-        problems.append(f"microphones: PortAudio failed ({error}); check the sound system")
-        return ()
-    return tuple(
-        Microphone(number, str(device["name"]), int(device["max_input_channels"]), int(device["default_samplerate"]))
-        for number, device in enumerate(found)
-        if device["max_input_channels"] > 0
-    )
+        return portaudio.devices("input"), portaudio.devices("output")
+    except StreammatError as error:
+        problems.append(str(error))
+        return (), ()
 
 
 def _probed() -> tuple[Camera, ...]:

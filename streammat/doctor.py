@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import numpy as np
+
 from engines.auto import default_threads, int8_feature
 from engines.backends import installed_backends
 from engines.base import EngineError
-from streammat import devices, models
+from streammat import devices, models, portaudio
+from streammat.audio import Block
 from streammat.bench.clip import pictures, write_clip
 from streammat.config import LiveOptions
 from streammat.errors import StreammatError
 from streammat.latency import LiveReport
 from streammat.live_job import LiveJob
+from streammat.sources.microphone import Microphone
 
 State = Literal["ok", "warning", "failed"]
 TRIAL_SIZE: Final = (720, 1280)
 TRIAL_SECONDS: Final = 3.0
+_LISTEN_SECONDS: Final = 0.7
 _LEAST_SHARE: Final = 0.9  # of the camera's frames that must be shown
 
 
@@ -53,7 +60,8 @@ def _guarded(name: str, check: Callable[[], tuple[State, str]]) -> Finding:
     try:
         state, message = check()
     except (StreammatError, EngineError, OSError) as error:
-        state, message = "failed", " ".join(str(error).split())
+        # Without sound everything else works.
+        state, message = "warning" if name == "microphones" else "failed", " ".join(str(error).split())
     return Finding(name, state, message)
 
 
@@ -113,11 +121,25 @@ def _virtual_camera() -> tuple[State, str]:
 
 
 def _microphones() -> tuple[State, str]:
-    found = devices.find()
-    if found.microphones:
-        return "ok", "; ".join(f"{microphone.id} {microphone.name}" for microphone in found.microphones)
-    lines = [problem for problem in found.problems if problem.startswith("microphones")]
-    return "warning", lines[0].removeprefix("microphones: ") if lines else "none found"
+    found = portaudio.devices("input")
+    if not found:
+        return "warning", "none found; plug one in where recordings and streams shall have sound"
+    others = "; ".join(f"{microphone.id} {microphone.name}" for microphone in found)
+    microphone = Microphone("default")
+    blocks: list[Block] = []
+    try:
+        microphone.start(blocks.append)
+        time.sleep(_LISTEN_SECONDS)
+    finally:
+        microphone.close()
+    heard = sum(len(block.samples) for block in blocks) / microphone.rate
+    peak = max((float(np.abs(block.samples).max()) for block in blocks), default=0.0)
+    line = f"{microphone.name}: {heard:.1f} s at {microphone.rate} Hz heard in {_LISTEN_SECONDS:g} s"
+    if heard < _LISTEN_SECONDS / 2:
+        return "warning", f"{line}; check that no other program holds it (found: {others})"
+    if not peak:
+        return "warning", f"{line}, nothing but silence; is it switched off, or not allowed for this program? (found: {others})"
+    return "ok", f"{line}, up to {20 * math.log10(peak):.0f} dB (found: {others})"
 
 
 def _trial(options: LiveOptions, seconds: float) -> tuple[State, str]:

@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from streammat.live_sound import SoundReport
+from streammat.sinks.monitor import MonitorReport
+
 _RECENT = 300
 """Frames that the status line looks back on: ten seconds at 30 frames per second."""
 
@@ -88,6 +91,9 @@ class LiveReport:
     """Own time per frame: ``p50_ms``, ``p99_ms``, ``total_s``."""
     outputs: tuple[OutputReport, ...]
     notes: tuple[str, ...]
+    sound: SoundReport | None = None
+    """None without a microphone."""
+    monitor: MonitorReport | None = None
 
     @property
     def fps(self) -> float:

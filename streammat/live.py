@@ -19,7 +19,9 @@ from streammat.channel import Channel, Closed
 from streammat.errors import CameraLostError, StreammatError
 from streammat.frame import Frame, Matte
 from streammat.latency import LiveReport
+from streammat.live_sound import Sound
 from streammat.showing import Showing
+from streammat.sinks.monitor import Monitor
 from streammat.sinks.outlet import Outlet
 from streammat.sources.capture import LiveSource
 from streammat.stats import StageClock
@@ -52,11 +54,13 @@ class Live:
         showing: what outputs are shown.
         outlets: the outputs, not yet started.
         tell: told what happens.
+        sound: of a microphone, for the outputs that have a track for it; not yet started.
+        monitor: plays it; not yet started.
     """
 
     def __init__(
         self, source: LiveSource, reopen: Callable[[], LiveSource], matting: Callable[[Frame], Matte], showing: Showing,
-        outlets: Sequence[Outlet], tell: Tell,
+        outlets: Sequence[Outlet], tell: Tell, sound: Sound | None = None, monitor: Monitor | None = None,
     ) -> None:
         self._source = source
         self._reopen = reopen
@@ -64,6 +68,8 @@ class Live:
         self._showing = showing
         self._outlets = tuple(outlets)
         self._tell = tell
+        self._sound = sound
+        self._monitor = monitor
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._failure: Exception | None = None
@@ -93,6 +99,10 @@ class Live:
             self._thread("matte", self._matte, inbox=self._frames, outbox=self._mattes),
             self._thread("composite", self._composite, inbox=self._mattes),
         ]
+        if self._sound is not None:
+            self._sound.start([outlet.hear for outlet in self._outlets])
+        if self._monitor is not None:
+            self._monitor.start()
         for thread in threads:
             thread.start()
         try:
@@ -112,7 +122,8 @@ class Live:
         notes = tuple(dict.fromkeys([*self._notes, *(note for output in outputs for note in output.notes)]))
         progress = self.progress()
         return LiveReport(
-            time.monotonic() - begin, progress.captured, dict(self._shown), progress.dropped, progress.faults, stages, outputs, notes
+            time.monotonic() - begin, progress.captured, dict(self._shown), progress.dropped, progress.faults, stages, outputs, notes,
+            None if self._sound is None else self._sound.report(), None if self._monitor is None else self._monitor.report(),
         )
 
     def stop(self) -> None:
@@ -227,6 +238,10 @@ class Live:
             self._notes.append("the network does not answer and was left as it is")
             self._mattes.end()
         composite.join()
+        if self._monitor is not None:
+            self._monitor.stop()
+        if self._sound is not None:
+            self._sound.stop()
         for outlet in self._outlets:
             outlet.end()
         for outlet in self._outlets:

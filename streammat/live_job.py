@@ -18,20 +18,23 @@ from streammat.jobs import check_targets, open_network
 from streammat.latency import LiveReport
 from streammat.live import Live, Tell
 from streammat.live_matting import LiveMatting
+from streammat.live_sound import Sound
 from streammat.matting import Matting
 from streammat.models.library import find_model
 from streammat.rate import RateHolder, levels
 from streammat.scenes import Scenes
 from streammat.showing import Showing
+from streammat.sinks.monitor import Monitor
 from streammat.sinks.outlet import Outlet
-from streammat.sinks.outputs import check_output, is_file, open_output
+from streammat.sinks.outputs import check_output, is_file, open_output, shows_now
 from streammat.sources.capture import Clock, LiveSource
-from streammat.sources.live import open_live_source
+from streammat.sources.live import open_live_source, open_sound
 from streammat.temporal import TemporalFilter
 
 _STATUS_SECONDS = 1.0
 _RELOAD_SECONDS = 1.0
 _TOLD_SECONDS = 5.0
+_FEW = 10  # pictures, before their latency means anything
 # The network is opened anew after nothing but faults, so many at least, for so many seconds.
 _REPAIR_FAULTS, _REPAIR_SECONDS, _LONGEST_PATIENCE = 3, 2.0, 60.0
 
@@ -42,7 +45,7 @@ class LiveJob:
     Args:
         options: of the run.
         tell: told events: status (once a second), scene, level, fault, camera-lost, camera-back, output-failed,
-            stream-lost, stream-back, reloaded, said. Called from any thread.
+            stream-lost, stream-back, microphone-lost, microphone-back, monitor-lost, monitor-back, reloaded, said. Called from any thread.
         stdin: where commands come from if ``options.control`` is ``-``.
 
     Raises:
@@ -54,6 +57,14 @@ class LiveJob:
         self._tell = tell
         self._lock = threading.Lock()
         self._told: dict[str, float] = {}
+        self._muted = False
+        if options.monitor is not None and options.microphone is None:
+            raise UsageError("--monitor: plays the microphone, and there is none; give --microphone, too")
+        if options.microphone is not None and options.monitor is None and all(map(shows_now, options.outputs)):
+            raise UsageError(
+                f"--microphone: {', '.join(options.outputs)} takes no sound; add --to with a recording or a stream, or --monitor with the device "
+                f"that a meeting takes as its microphone"
+            )
         for text in options.outputs:
             check_output(text)
         files = [text for text in options.outputs if is_file(text)]
@@ -66,6 +77,11 @@ class LiveJob:
             undo.callback(source.close)
             self.info = source.info
             self.camera = source.name
+            self._sound: Sound | None = None
+            if options.microphone is not None:
+                sound = open_sound(options.microphone, source)
+                undo.callback(sound.close)
+                self._sound = Sound(sound, lambda: open_sound(str(options.microphone), source), self.clock, self._heard, later=options.sound_delay / 1000)
             self._model = find_model(options.matting.model)
             engine = open_network(self._model, self.info.size, 0, options.matting)
             self._matting = LiveMatting(engine, self._made)
@@ -77,9 +93,15 @@ class LiveJob:
             self.keys = Keys(self, lambda line: tell("said", message=line))
             outlets: list[Outlet] = []
             for text in options.outputs:
-                outlets.append(open_output(text, self.info, self.clock, options, self.keys.press, self._heard))
+                channels = 0 if self._sound is None else self._sound.channels
+                outlets.append(open_output(text, self.info, self.clock, options, self.keys.press, self._heard, channels))
                 undo.callback(outlets[-1].abort)
             self._outlets = outlets
+            self._seen = next((outlet for text, outlet in zip(options.outputs, outlets, strict=True) if shows_now(text)), outlets[0])
+            self._monitor: Monitor | None = None
+            if options.monitor is not None and self._sound is not None:
+                self._monitor = Monitor(options.monitor, self._sound.tape, self._late, self._silenced, self._heard)
+                undo.callback(self._monitor.stop)
             self._listeners: list[Listener] = []
             if options.control == "-" and stdin is not None:
                 self._listeners.append(StdinListener(stdin, self, lambda reply: tell("reply", **reply)))
@@ -87,7 +109,7 @@ class LiveJob:
                 assert options.control is not None
                 self._listeners.append(SocketListener(options.control, self))
                 undo.callback(self._listeners[-1].close)
-            self.live = Live(source, self._reopen, self._matting, self.showing, outlets, self._heard)
+            self.live = Live(source, self._reopen, self._matting, self.showing, outlets, self._heard, self._sound, self._monitor)
             undo.pop_all()
         self._opening: threading.Thread | None = None
         self._next_status = self._next_reload = 0.0
@@ -148,6 +170,9 @@ class LiveJob:
                 self.showing.mirror = _toggled(self.showing.mirror, command.value)
             elif command.name == "pause":
                 self.showing.paused = _toggled(self.showing.paused, command.value)
+                self._hush()
+            elif command.name == "mute":
+                self._mute(command)
             elif command.name == "pass-through":
                 self._pass_through(command)
             elif command.name == "quit":
@@ -156,7 +181,7 @@ class LiveJob:
                 return self.status()
             return {
                 "background": self.showing.scene.text, "mirror": self.showing.mirror, "paused": self.showing.paused,
-                "pass-through": self.showing.pass_through,
+                "pass-through": self.showing.pass_through, **({} if self._sound is None else {"muted": self._muted}),
             }
 
     def status(self) -> dict[str, Any]:
@@ -170,6 +195,7 @@ class LiveJob:
             "outputs_dropped": {outlet.name: outlet.dropped for outlet in self._outlets},
             "engine": self._matting.spec.backend, "precision": self._matting.spec.precision, "network": [width, height],
             "background": self.showing.scene.text, "paused": self.showing.paused, "pass-through": self.showing.pass_through,
+            **self._sound_status(),
         }
 
     # -- watching over it ---------------------------------------------------------------------------------------
@@ -238,6 +264,33 @@ class LiveJob:
             self._patience = min(_LONGEST_PATIENCE, 2 * self._patience)
             self._tell("said", message="the network is opened anew")
             self._exchange(self._holder.level.matting)
+
+    # -- sound --------------------------------------------------------------------------------------------------
+
+    def _sound_status(self) -> dict[str, Any]:
+        if self._sound is None:
+            return {}
+        found = {"sound_db": self._sound.level, "muted": self._muted, "sound": asdict(self._sound.report())}
+        return found if self._monitor is None else {**found, "monitor": asdict(self._monitor.report())}
+
+    def _mute(self, command: Command) -> None:
+        if self._sound is None:
+            raise UsageError("mute: there is no microphone; start with --microphone")
+        self._muted = _toggled(self._muted, command.value)
+        self._hush()
+
+    def _hush(self) -> None:
+        """Who pauses the picture is not there to be heard."""
+        if self._sound is not None:
+            self._sound.muted = self._silenced()
+
+    def _silenced(self) -> bool:
+        return self._muted or self.showing.paused
+
+    def _late(self) -> float | None:
+        """How late pictures come to whom they are shown, in seconds, as soon as there have been some."""
+        meter = self._seen.latency
+        return meter.recent().p50_ms / 1000 if meter.count >= _FEW else None
 
     def _made(self, engine: Engine) -> Matting:
         return Matting(engine, TemporalFilter() if self.options.matting.stable else None)

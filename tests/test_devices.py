@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import struct
 from pathlib import Path
-from typing import Any
 
 import pytest
 from conftest import call
 
-from streammat import devices, doctor, v4l2
+from streammat import doctor, v4l2
 
 pytestmark = pytest.mark.skipif(not v4l2.sys.platform.startswith("linux"), reason="Video4Linux is of Linux")
 
@@ -123,25 +122,6 @@ def test_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = call("devices").ok().out
     assert "/dev/video0  Integrated Camera" in shown
     assert "1280x720 MJPG at 30 fps" in shown
-
-
-def test_microphones(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-    import types
-
-    found: list[dict[str, Any]] = [
-        {"name": "Speakers", "max_input_channels": 0, "default_samplerate": 48000.0},
-        {"name": "Headset", "max_input_channels": 1, "default_samplerate": 16000.0},
-    ]
-    fake = types.SimpleNamespace(query_devices=lambda: found)
-    monkeypatch.setitem(sys.modules, "sounddevice", fake)
-    assert devices.find().microphones == (devices.Microphone(1, "Headset", 1, 16000),)
-
-    def broken() -> None:
-        raise RuntimeError("Error querying device -1")
-
-    fake.query_devices = broken
-    assert any("PortAudio failed" in problem for problem in devices.find().problems)
 
 
 def test_the_doctor_says_what_is_and_what_to_do() -> None:

@@ -52,9 +52,9 @@ def test_the_first_command_s_own_words_work(tmp_path: Path, monkeypatch: pytest.
 
 def test_options_are_real() -> None:
     """Every option that the README names is in the help of a command."""
-    commands = ([], ["video"], ["image"], ["bench"], ["webcam"], ["devices"], ["doctor"], ["model", "import"], ["model", "list"])
+    commands = ([], ["video"], ["image"], ["bench"], ["webcam"], ["devices"], ["doctor"], ["model", "import"], ["model", "list"], ["model", "export"])
     told = "".join(call(*words, "--help").ok().out for words in commands)
-    text = README + (REPOSITORY / "examples" / "README.md").read_text()
+    text = README + "".join((REPOSITORY / name).read_text() for name in ("examples/README.md", "docs/engines.md"))
     # In backquotes, and in blocks of commands, whose comments are left out.
     shown = re.findall(r"`streammat ([^`\n]*)`", text) + re.findall(r"^streammat ([^#\n]*)", text, re.MULTILINE)
     options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", " ".join(shown)))

@@ -13,7 +13,7 @@ from streammat.cli.common import one_line_errors
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 def devices(as_json: bool) -> None:
-    """List cameras with their modes, virtual cameras and microphones."""
+    """List cameras with their modes, virtual cameras, microphones and what sound can be played on."""
     with one_line_errors(as_json):
         from streammat.devices import find
 
@@ -32,5 +32,8 @@ def devices(as_json: bool) -> None:
     click.echo("microphones" if found.microphones else "microphones: none")
     for microphone in found.microphones:
         click.echo(f"  {microphone.id}  {microphone.name} ({microphone.channels} channels, {microphone.rate} Hz)")
+    click.echo("monitors (what sound can be played on)" if found.monitors else "monitors: none")
+    for monitor in found.monitors:
+        click.echo(f"  {monitor.id}  {monitor.name} ({monitor.channels} channels, {monitor.rate} Hz)")
     for problem in found.problems:
         click.echo(f"note: {problem}", err=True)

@@ -28,7 +28,7 @@ def engine() -> None:
 @engine.command()
 @click.option("--model", default="lite", show_default=True, metavar="NAME|FILE", help="What to build: as --model of the other commands, with weights.")
 @click.option("--size", "sizes", metavar="WxH", multiple=True, help="Size of upright frames, such as 1920x1080; may be given several times.")
-@click.option("--network-size", "network_sizes", metavar="WxH", multiple=True, help="The network's input itself, instead of --size and --quality.")
+@click.option("--network-size", "inputs", metavar="WxH", multiple=True, help="The network's input itself, instead of --size and --quality.")
 @click.option("--quality", type=click.Choice(["fast", "balanced", "best"]), default="balanced", show_default=True,
               help="With --size: size of the network's input, as in the other commands; best may be two.")
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Pictures that it works on together: 1, as files and cameras are run.")
@@ -41,7 +41,7 @@ def engine() -> None:
 @click.option("--quiet", "-q", is_flag=True, help="Print errors and the result only.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON report on stdout.")
 def build(
-    model: str, sizes: tuple[str, ...], network_sizes: tuple[str, ...], quality: Any, batch: int, device: str, workspace: int,
+    model: str, sizes: tuple[str, ...], inputs: tuple[str, ...], quality: Any, batch: int, device: str, workspace: int,
     optimization_level: int, hardware_compatible: bool, pictures: tuple[str, ...], force: bool, quiet: bool, as_json: bool,
 ) -> None:
     r"""Build a half-precision engine of a model for frames of one size, and compare it with torch in float32.
@@ -54,17 +54,16 @@ def build(
     only. Needs `pip install "streammat[tensorrt]"` and takes minutes.
     """
     with one_line_errors(as_json, quiet=quiet), Interrupt():
-        if not sizes and not network_sizes:
+        if not sizes and not inputs:
             raise UsageError("give --size WxH, the size of the frames, such as --size 1920x1080")
         from engines.backends import check_device, kind_of, numbered
         from engines.cache import BuildOptions
-        from streammat.matting import network_sizes as sizes_of
+        from streammat.matting import network_sizes
         from streammat.models.library import find_model
 
-        frames = [_size("--size", text, 64, 1) for text in sizes]
-        wanted = [_size("--network-size", text, 32, 32) for text in network_sizes]
         files = find_model(model)
-        wanted += [each for frame in frames for each in sizes_of(*frame, quality, files.areas)]
+        wanted = [size for text in sizes for size in network_sizes(*_size("--size", text, 64, 1), quality, files.areas)]
+        wanted += [_size("--network-size", text, 32, 32) for text in inputs]
         check_device(device)
         if kind_of(device) != "cuda":
             raise UsageError(f"--device {device}: TensorRT engines are built for NVIDIA GPUs; expected cuda:0, cuda:1")

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from streammat.cli.common import Interrupt, one_line_errors
+from streammat.cli.common import Interrupt, one_line_errors, output_options
+from streammat.config import ExportOptions, MattingOptions
+from streammat.errors import UsageError
 
 if TYPE_CHECKING:
     from streammat.models.library import Entry
 
+_MATTING = MattingOptions()
+_EXPORT = ExportOptions()
+
 
 @click.group()
 def model() -> None:
-    """Import, list, show and remove models; `--model NAME` of the other commands runs them."""
+    """Import, list, show, export and remove models; `--model NAME` of the other commands runs them."""
 
 
 @model.command(name="import")
@@ -83,6 +90,71 @@ def remove(name: str) -> None:
 
         remove_model(name)
         click.echo(f"removed {name}", err=True)
+
+
+@model.command()
+@click.argument("name", metavar="NAME|FILE")
+@click.argument("target", metavar="OUT")
+@click.option("--size", metavar="WxH", help="Size of the network's input, multiples of 32.  [default: free]")
+@click.option("--frame", metavar="WxH", help="Take the input's size that frames of this size get, by --quality.")
+@click.option("--quality", type=click.Choice(["fast", "balanced", "best"]), default=_MATTING.quality, show_default=True,
+              help="With --frame; best is 5/13 of the frame, uncapped.")
+@click.option("--batch", default=str(_EXPORT.batch), show_default=True, metavar="N|free", help="Pictures at once.")
+@click.option("--opset", type=int, help="Of ONNX, 11 to 20.  [default: 17]")
+@click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), default=_EXPORT.precision, show_default=True,
+              help="Inside the file; its input and outputs stay as they are.")
+@click.option("--heads", is_flag=True, help="Give glance and focus beside alpha.")
+@click.option("--normalised-input", "normalised", is_flag=True, help="Take float32 (N, 3, H, W), 0..1, instead of uint8 (N, H, W, 3).")
+@output_options
+def export(
+    name: str, target: str, *, size: str | None, frame: str | None, quality: Any, batch: str, opset: int | None, precision: Any, heads: bool,
+    normalised: bool, overwrite: bool, quiet: bool, as_json: bool,
+) -> None:
+    r"""Write a model as a file for other programs: OUT ends in .onnx, .pt2 (torch.export) or .engine (TensorRT).
+
+    \b
+    streammat model export lite lite.onnx
+    streammat model export r34 r34.onnx --frame 1920x1080 --quality best --precision fp16 --normalised-input
+
+    The file says in its metadata what it takes and gives; docs/engines.md has an example. It is compared with torch before it appears.
+    Needs `pip install "streammat[train]"`.
+    """
+    with one_line_errors(as_json, quiet=quiet), Interrupt():
+        from streammat.models.export import export_model
+
+        done = export_model(name, target, ExportOptions(_input_size(size, frame, quality), _batch(batch), opset, precision, heads, normalised, overwrite))
+    parity = {output: asdict(one) for output, one in done.parity.items()}
+    if as_json:
+        click.echo(json.dumps({"output": target, "bytes": done.bytes, "difference_from_torch": parity, "metadata": dict(done.metadata)}))
+    elif not quiet:
+        differs = "; ".join(f"{output} differs from torch by {one['largest']:.1e} at most, {one['mean']:.1e} on average" for output, one in parity.items())
+        click.echo(f"wrote {target}, {_megabytes(done.bytes)}: {differs}", err=True)
+
+
+def _input_size(size: str | None, frame: str | None, quality: Any) -> tuple[int, int] | None:
+    """(height, width) of the network's input."""
+    if size is not None and frame is not None:
+        raise UsageError("--size and --frame: expected one of them; --size is the network's input, --frame what is filmed")
+    if frame is not None:
+        from streammat.matting import network_sizes
+
+        return network_sizes(*_sides("--frame", frame), quality)[0]
+    return None if size is None else _sides("--size", size)
+
+
+def _sides(option: str, text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    if match is None or not (int(match[1]) and int(match[2])):
+        raise UsageError(f"{option} {text}: expected width x height, such as 1920x1080")
+    return int(match[2]), int(match[1])
+
+
+def _batch(text: str) -> int | None:
+    if text == "free":
+        return None
+    if not re.fullmatch(r"\d{1,4}", text):
+        raise UsageError(f"--batch {text}: expected a number, or free")
+    return int(text)
 
 
 def _row(entry: Entry) -> dict[str, Any]:

@@ -34,6 +34,13 @@ _LIVE = LiveOptions()
 @click.option("--fps", type=click.FloatRange(1, 240), default=_LIVE.fps, show_default=True, help="Frames per second to ask the camera for.")
 @click.option("--to", "outputs", multiple=True, metavar="WHERE", default=_LIVE.outputs, show_default=True,
               help="camera[:DEVICE], /dev/videoN, a file such as rec.mkv, rtmp:// or rtsp://, preview, null; may be repeated.")
+@click.option("--microphone", metavar="WHAT", is_flag=False, flag_value="default",
+              help="Sound for recordings and streams: default, a number or a part of a name (see streammat devices), or file: the sound of a file "
+              "given as the camera. Without a value: default.")
+@click.option("--monitor", metavar="WHAT",
+              help="Also play it on this output device, as late as the picture: such as a virtual cable that a meeting takes as its microphone.")
+@click.option("--sound-delay", type=click.FloatRange(-1000, 1000), metavar="MS", default=_LIVE.sound_delay, show_default=True,
+              help="Move sound back by so much beyond what is measured: what a camera takes before its picture arrives.")
 @click.option("--loop", is_flag=True, help="Begin a file again at its end.")
 @click.option("--mirror", is_flag=True, help="Show the picture as a mirror does.")
 @click.option("--fit", type=click.Choice(["cover", "contain", "stretch"]), default=_LIVE.composite.fit, show_default=True,
@@ -50,10 +57,10 @@ _LIVE = LiveOptions()
 @click.option("--json", "as_json", is_flag=True, help="Print events as JSON lines on stdout.")
 @click.option("--log", metavar="FILE", help="Also write the events as JSON lines to a file.")
 def webcam(
-    backgrounds: tuple[str, ...], camera: str, size: str | None, fps: float, outputs: tuple[str, ...], *, loop: bool,
-    mirror: bool, fit: Any, no_decontaminate: bool, stable: bool, fixed: bool, bitrate: int, control: str | None,
-    duration: float | None, model: str, engine: Any, device: str, precision: Any, quality: Any, threads: int, overwrite: bool, quiet: bool,
-    as_json: bool, log: str | None,
+    backgrounds: tuple[str, ...], camera: str, size: str | None, fps: float, outputs: tuple[str, ...], *, microphone: str | None,
+    monitor: str | None, sound_delay: float, loop: bool, mirror: bool, fit: Any, no_decontaminate: bool, stable: bool, fixed: bool,
+    bitrate: int, control: str | None, duration: float | None, model: str, engine: Any, device: str, precision: Any, quality: Any,
+    threads: int, overwrite: bool, quiet: bool, as_json: bool, log: str | None,
 ) -> None:
     """Put another background behind you, live, and show the result as a camera.
 
@@ -66,7 +73,8 @@ def webcam(
         options = LiveOptions(
             matting=MattingOptions(model, engine, device, precision, quality, threads, stable=stable),
             composite=CompositeOptions(fit=fit, decontaminate=not no_decontaminate),
-            backgrounds=backgrounds, camera=camera, size=_size(size), fps=fps, loop=loop, outputs=outputs, overwrite=overwrite,
+            backgrounds=backgrounds, camera=camera, size=_size(size), fps=fps, microphone=microphone, monitor=monitor,
+            sound_delay=sound_delay, loop=loop, outputs=outputs, overwrite=overwrite,
             mirror=mirror, fixed=fixed, bitrate=bitrate, duration=duration, control=control,
         )
         with _Teller(as_json=as_json, quiet=quiet, log=log) as teller, Interrupt() as interrupt:
@@ -148,7 +156,7 @@ class _Teller:
         text = (
             f"{now['fps']:5.1f} fps  latency {now['latency_p50_ms']:.0f}/{now['latency_p99_ms']:.0f} ms (p50/p99)  "
             f"dropped {now['dropped']}+{lost}  {now['engine']} {now['precision']} {width}x{height}  bg {now['background']}"
-            f"{'  PAUSED' if now['paused'] else ''}{'  THE ROOM IS SHOWN' if now['pass-through'] else ''}"
+            f"{_sound(now)}{'  PAUSED' if now['paused'] else ''}{'  THE ROOM IS SHOWN' if now['pass-through'] else ''}"
         )
         if self._terminal:
             click.echo(f"\r\x1b[K{text}", err=True, nl=False)
@@ -175,12 +183,25 @@ def _ended(job: LiveJob, report: LiveReport, teller: _Teller) -> None:
         teller.say(f"note: {note}")
     shown = ", ".join(f"{count} {kind}" for kind, count in sorted(report.shown.items())) or "nothing"
     teller.say(f"{report.captured} frames captured, shown: {shown}; {report.dropped} dropped, {report.faults} faults, {report.fps:.1f} fps")
+    if (sound := report.sound) is not None:
+        teller.say(
+            f"sound of {sound.name}: {sound.seconds:.1f} s, {sound.silent_seconds:.1f} s of it silence for want of sound, "
+            f"{sound.breaks} breaks, clock {sound.ppm:+.0f} ppm"
+        )
+    if (monitor := report.monitor) is not None:
+        teller.say(f"monitor {monitor.name}: {monitor.delay_ms:.0f} ms late, {monitor.behind_ms:.0f} ms behind the picture, waited {monitor.missed} times")
     for output in report.outputs:
         late = output.latency
         teller.say(
             f"{output.name}: {output.written} pictures, {output.dropped} dropped, latency {late.p50_ms:.0f}/{late.p99_ms:.0f} ms "
             f"(p50/p99), {100 * late.within_33_ms:.0f} % within 33 ms"
         )
+
+
+def _sound(now: dict[str, Any]) -> str:
+    if "sound_db" not in now:
+        return ""
+    return "  sound off" if now["muted"] else f"  sound {'none' if now['sound_db'] is None else format(now['sound_db'], '.0f') + ' dB'}"
 
 
 def _size(text: str | None) -> tuple[int, int] | None:

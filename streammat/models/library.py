@@ -202,18 +202,30 @@ def _imported_weights(path: Path) -> ModelFiles:
 
 
 def _import(source: Path, name: str, rosta: str | None, *, replace: bool) -> ModelFiles:
+    importing = load_late("engines.importing", "importing weights")
+    files: ModelFiles = importing.import_checkpoint(source, name, library_folder(), rosta, created_by=program(), replace=replace)
+    return files
+
+
+def load_late(module: str, purpose: str) -> Any:
+    """A module that needs torch: by its name and late, because the runtime knows nothing of torch.
+
+    Raises:
+        EngineError: what it needs is not installed.
+    """
     try:
-        # By its name and late: the runtime knows nothing of torch, and only this one step needs it.
-        importing = import_module("engines.importing")
+        return import_module(module)
     except ImportError as error:
         missing = error.name or str(error)
-        raise EngineError(f"importing weights needs {missing}, which is not installed; pip install 'streammat[train]'") from error
+        raise EngineError(f"{purpose} needs {missing}, which is not installed; pip install 'streammat[train]'") from error
+
+
+def program() -> str:
+    """Name and version of this program, for what it makes."""
     try:
-        version = f"streammat {metadata.version('streammat')}"
+        return f"streammat {metadata.version('streammat')}"
     except metadata.PackageNotFoundError:  # run from its source
-        version = "streammat"
-    files: ModelFiles = importing.import_checkpoint(source, name, library_folder(), rosta, created_by=version, replace=replace)
-    return files
+        return "streammat"
 
 
 def _imported(name: str) -> ModelFiles:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
+from streammat.audio import Chunk
 from streammat.frame import Frame, Matte, Packet
 
 Content = Literal["composite", "transparent", "matte", "foreground"]
@@ -41,4 +42,16 @@ class Sink(Protocol):
 
     def abort(self) -> None:
         """Drop the output: nothing is left behind."""
+        ...
+
+
+class SoundSink(Sink, Protocol):
+    """A sink that has a track for the sound of a live run, too."""
+
+    def hear(self, chunk: Chunk) -> None:
+        """Add sound; its place is on the same clock as the pictures' times, and chunks come in order.
+
+        Raises:
+            OutputError: it could not be encoded or written.
+        """
         ...

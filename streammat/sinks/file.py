@@ -5,19 +5,21 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 
 import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+from streammat.audio import Chunk
 from streammat.composite import alpha_plane
 from streammat.config import EncodeOptions
 from streammat.errors import OutputError
 from streammat.frame import Frame, Layout, Matte, Packet, Plane, codec_threads, layout_of, planes_of
 from streammat.sinks import Content
 from streammat.sinks.codecs import Container, choose_codec, choose_format, container_of
-from streammat.sinks.tracks import Tracks
+from streammat.sinks.tracks import SoundTrack, Tracks
 from streammat.sources import StreamInfo
 
 # ISO/IEC 23091-2 code of each RGB matrix: no YUV matrix at all.
@@ -45,6 +47,7 @@ class FileSink:
         tracks: carry the source's audio and subtitles.
         live: a keyframe every two seconds, and each written out within a second of coming, so that a killed
             recording holds nearly all that was shown.
+        channels: of the run's sound, 1 or 2; 0 where there is none.
 
     Raises:
         UsageError: container and codec do not fit.
@@ -52,7 +55,8 @@ class FileSink:
     """
 
     def __init__(
-        self, path: str, info: StreamInfo, content: Content, encode: EncodeOptions, *, tracks: bool = True, live: bool = False
+        self, path: str, info: StreamInfo, content: Content, encode: EncodeOptions, *, tracks: bool = True, live: bool = False,
+        channels: int = 0,
     ) -> None:
         self.content = content
         self.notes: list[str] = []
@@ -95,6 +99,7 @@ class FileSink:
             self._stream = self._add_video(codec.encoder, codec.encoder_options(encode, alpha=self._alpha), info)
             self._tracks = Tracks(self._container, info.passengers if tracks else (), kind, self._path.name)
             self.notes += self._tracks.notes
+            self._sound = SoundTrack(self._container, kind.audio, channels) if channels else None
             self._tag(info)
             self._container.start_encoding()
         except (av.FFmpegError, OSError, ValueError) as error:
@@ -112,6 +117,8 @@ class FileSink:
         """Encode one picture at its own time."""
         image = self._picture(frame, matte)
         image.pts, image.time_base = frame.pts, frame.time_base
+        if self._sound is not None:
+            self._sound.begin(frame.pts * frame.time_base)
         if frame.duration:
             image.duration = frame.duration
             self._durations[frame.pts] = frame.duration
@@ -126,6 +133,15 @@ class FileSink:
         except (av.FFmpegError, OSError) as error:
             raise self._failed(error) from error
 
+    def hear(self, chunk: Chunk) -> None:
+        """Add sound of a live run; see ``sinks.SoundSink``."""
+        assert self._sound is not None
+        try:
+            for ready in self._sound.carry(chunk):
+                self._container.mux_one(ready)
+        except (av.FFmpegError, OSError) as error:
+            raise self._failed(error) from error
+
     def close(self) -> None:
         """Finish the file, check that every picture is in it, and give it its name."""
         if self._over:
@@ -135,7 +151,7 @@ class FileSink:
             return
         self._encode(None)
         try:
-            for ready in self._tracks.finish():
+            for ready in chain(self._tracks.finish(), self._sound.finish() if self._sound is not None else ()):
                 self._container.mux_one(ready)
             self._container.close()
             self._over = True

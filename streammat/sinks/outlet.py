@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
 import numpy as np
 
+from streammat.audio import CHUNK, RATE, Chunk
 from streammat.channel import Channel, Closed
 from streammat.frame import Matte
 from streammat.latency import LatencyMeter, OutputReport
@@ -15,9 +17,12 @@ from streammat.showing import Shown
 from streammat.sinks import Sink
 from streammat.sources.capture import Clock
 
+_SOUND_SECONDS = 30
+"""Of sound that wait for an output that stands still; what it misses then becomes silence."""
+
 
 class Outlet:
-    """Takes pictures as they come and drops the oldest where the sink is too slow.
+    """Takes pictures as they come and drops the oldest where the sink is too slow; sound is kept, and goes out with the next picture.
 
     Args:
         name: as the user wrote it.
@@ -25,10 +30,12 @@ class Outlet:
         clock: the run's, for the delay.
         capacity: pictures that may wait: one where only the newest counts, more where each is wanted.
         failed: told once, by the outlet's thread, where the sink fails.
+        hear: the sink's, where it has a track for sound.
     """
 
     def __init__(
-        self, name: str, sink: Sink, clock: Clock, *, capacity: int, failed: Callable[[str, Exception], None]
+        self, name: str, sink: Sink, clock: Clock, *, capacity: int, failed: Callable[[str, Exception], None],
+        hear: Callable[[Chunk], None] | None = None,
     ) -> None:
         self.name = name
         self.latency = LatencyMeter()
@@ -36,6 +43,8 @@ class Outlet:
         self._sink = sink
         self._clock = clock
         self._failed = failed
+        self._hear = hear
+        self._sound: deque[Chunk] = deque(maxlen=_SOUND_SECONDS * RATE // CHUNK)
         self._pictures: Channel[Shown] = Channel(capacity, "drop_oldest")
         self._opaque: Matte | None = None
         self._thread = threading.Thread(target=self._work, name=f"streammat-out-{name}", daemon=True)
@@ -49,6 +58,11 @@ class Outlet:
         if self.failure is None:
             with suppress(Closed):  # it failed just now and has said so
                 self._pictures.put(shown)
+
+    def hear(self, chunk: Chunk) -> None:
+        """Hand sound over; never waits. Nothing happens where the sink has no track for it."""
+        if self._hear is not None and self.failure is None:
+            self._sound.append(chunk)
 
     def end(self) -> None:
         """No more pictures will come."""
@@ -81,6 +95,8 @@ class Outlet:
                 self._sink.write(shown.frame, self._matte(shown))
                 if shown.live:
                     self.latency.add(self._clock.age(shown.captured))
+                self._write_sound()
+            self._write_sound()
         except Exception as error:  # noqa: BLE001 - kept, and told; the other outputs go on
             self._fail(error)
         finally:
@@ -89,6 +105,10 @@ class Outlet:
                 self._sink.close()
             except Exception as error:  # noqa: BLE001 - the first error is the one that is told
                 self._fail(error)
+
+    def _write_sound(self) -> None:
+        while self._hear is not None and self._sound:
+            self._hear(self._sound.popleft())
 
     def _fail(self, error: Exception) -> None:
         if self.failure is None:

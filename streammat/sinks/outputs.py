@@ -7,7 +7,7 @@ from collections.abc import Callable
 from streammat.config import EncodeOptions, LiveOptions
 from streammat.errors import UsageError
 from streammat.live import Tell
-from streammat.sinks import Sink
+from streammat.sinks import Sink, SoundSink
 from streammat.sinks.codecs import container_of, is_sequence
 from streammat.sinks.file import FileSink
 from streammat.sinks.null import NullSink
@@ -43,7 +43,7 @@ def check_output(text: str) -> None:
 
 
 def open_output(
-    text: str, info: StreamInfo, clock: Clock, options: LiveOptions, key: Callable[[str], None], tell: Tell
+    text: str, info: StreamInfo, clock: Clock, options: LiveOptions, key: Callable[[str], None], tell: Tell, channels: int = 0
 ) -> Outlet:
     """The output that ``text`` names, opened.
 
@@ -54,6 +54,7 @@ def open_output(
         options: encoding and bit rate.
         key: told of keys that are pressed in a preview.
         tell: told of outputs that fail, and of servers that go away and come back.
+        channels: of the run's sound, 1 or 2; 0 where there is none.
 
     Raises:
         UsageError, OutputError: it cannot be opened.
@@ -62,24 +63,34 @@ def open_output(
     def failed(name: str, error: Exception) -> None:
         tell("output-failed", name=name, message=" ".join(str(error).split()))
 
-    sink, capacity = _open(text, info, options, key, tell)
-    return Outlet(public(text) if is_stream(text) else text, sink, clock, capacity=capacity, failed=failed)
+    name = public(text) if is_stream(text) else text
+    if is_stream(text) or is_file(text):
+        sink = _open_with_sound(text, info, options, tell, channels)
+        return Outlet(name, sink, clock, capacity=_PATIENT, failed=failed, hear=sink.hear if channels else None)
+    return Outlet(name, _open(text, info, key), clock, capacity=1, failed=failed)
 
 
-def _open(text: str, info: StreamInfo, options: LiveOptions, key: Callable[[str], None], tell: Tell) -> tuple[Sink, int]:
+def shows_now(text: str) -> bool:
+    """True for outputs that somebody sees at once, as opposed to those whose pictures and sound carry times."""
+    return not (is_file(text) or is_stream(text) or text.lower() == "null")
+
+
+def _open_with_sound(text: str, info: StreamInfo, options: LiveOptions, tell: Tell, channels: int) -> SoundSink:
+    if is_stream(text):
+        return StreamSink(text, info, options.bitrate, tell, channels=channels)
+    encode = EncodeOptions(overwrite=options.overwrite, audio=False)
+    return FileSink(text, info, "composite", encode, tracks=False, live=True, channels=channels)
+
+
+def _open(text: str, info: StreamInfo, key: Callable[[str], None]) -> Sink:
     word = text.lower()
     if word == "null":
-        return NullSink(info), 1
+        return NullSink(info)
     if word == "preview":
         from streammat.sinks.preview import PreviewSink
 
-        return PreviewSink(key), 1
-    if is_stream(text):
-        return StreamSink(text, info, options.bitrate, tell), _PATIENT
-    if not is_file(text):
-        from streammat.sinks.virtual_camera import VirtualCameraSink
+        return PreviewSink(key)
+    from streammat.sinks.virtual_camera import VirtualCameraSink
 
-        device = text if word.startswith("/dev/") else text.partition(":")[2] or None
-        return VirtualCameraSink(device, info), 1
-    encode = EncodeOptions(overwrite=options.overwrite, audio=False)
-    return FileSink(text, info, "composite", encode, tracks=False, live=True), _PATIENT
+    device = text if word.startswith("/dev/") else text.partition(":")[2] or None
+    return VirtualCameraSink(device, info)

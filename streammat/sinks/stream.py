@@ -1,4 +1,4 @@
-"""A live stream to a server: H.264 over RTMP or RTSP, opened again with growing pauses when the server goes away."""
+"""A live stream to a server: H.264 and AAC over RTMP or RTSP, opened again with growing pauses when the server goes away."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from typing import Any, Final
 
 import av
 
+from streammat.audio import Chunk
 from streammat.errors import OutputError, UsageError
 from streammat.frame import Frame, Matte, Packet, codec_threads
 from streammat.sinks import Content
+from streammat.sinks.tracks import SoundTrack
 from streammat.sources import StreamInfo
 from streammat.sources.playback import reason
 
@@ -28,6 +30,7 @@ _FORMATS: Final = {"rtmp": "flv", "rtmps": "flv", "rtsp": "rtsp", "rtsps": "rtsp
 class _Connection:
     container: av.container.OutputContainer
     stream: Any
+    sound: SoundTrack | None
     start: int
     """``pts`` of its first picture: each connection begins at 0."""
 
@@ -43,13 +46,14 @@ class StreamSink:
         info: of the source.
         bitrate: kbit/s.
         tell: told ``stream-lost`` and ``stream-back``.
+        channels: of the run's sound, 1 or 2; 0 where there is none.
 
     Raises:
         UsageError: the URL is of another kind.
         OutputError: nobody answers at the first try.
     """
 
-    def __init__(self, url: str, info: StreamInfo, bitrate: int, tell: Callable[..., None]) -> None:
+    def __init__(self, url: str, info: StreamInfo, bitrate: int, tell: Callable[..., None], *, channels: int = 0) -> None:
         self.content: Content = "composite"
         self.notes: list[str] = []
         self.frames = 0
@@ -60,6 +64,7 @@ class StreamSink:
         self._info = info
         self._bitrate = bitrate
         self._tell = tell
+        self._channels = channels
         self._tries = 0
         self._again = 0.0
         self._connection: _Connection | None = None
@@ -79,6 +84,8 @@ class StreamSink:
             self.skipped += 1
             return
         try:
+            if connection.sound is not None:
+                connection.sound.begin(frame.pts * frame.time_base)
             for packet in connection.stream.encode(frame.image):
                 self._send(connection, packet)
         except (av.FFmpegError, OSError) as error:
@@ -90,6 +97,17 @@ class StreamSink:
     def copy(self, packet: Packet) -> None:
         """Live sources have no packets to hand on."""
 
+    def hear(self, chunk: Chunk) -> None:
+        """Send sound; see ``sinks.SoundSink``."""
+        connection = self._connection
+        if connection is None or connection.sound is None:
+            return
+        try:
+            for packet in connection.sound.carry(chunk):
+                self._send(connection, packet)
+        except (av.FFmpegError, OSError) as error:
+            self._lost(error)
+
     def close(self) -> None:
         """Say goodbye to the server; twice is fine."""
         connection, self._connection = self._connection, None
@@ -97,6 +115,8 @@ class StreamSink:
         if connection is not None:
             with suppress(av.FFmpegError, OSError):  # what is not sent by now is of no use any more
                 for packet in connection.stream.encode(None):
+                    self._send(connection, packet)
+                for packet in connection.sound.finish() if connection.sound is not None else ():
                     self._send(connection, packet)
                 connection.container.close()
         if self.skipped and not self.notes:
@@ -127,12 +147,13 @@ class StreamSink:
             context.gop_size = max(1, round(KEYFRAME_SECONDS * rate))
             context.colorspace = self._info.colour.matrix
             context.color_range = 1
+            sound = SoundTrack(container, "aac", self._channels) if self._channels else None
             container.start_encoding()
         except BaseException:
             with suppress(av.FFmpegError, OSError):
                 container.close()
             raise
-        return _Connection(container, stream, start)
+        return _Connection(container, stream, sound, start)
 
     def _ready(self, pts: int) -> _Connection | None:
         """The connection, opened again where it is time to."""

@@ -1,14 +1,17 @@
-"""Audio and subtitle tracks on their way from the source to an output: copied, or transcoded where they must be."""
+"""Audio and subtitle tracks on their way from the source to an output: copied, or transcoded where they must be; a live run's sound."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import Any
 
 import av
+import numpy as np
 from av.bitstream import BitStreamFilterContext
 
+from streammat.audio import RATE, Chunk
 from streammat.frame import Packet
 from streammat.sinks.codecs import Container
 
@@ -152,6 +155,63 @@ class Tracks:
         """What encoders still hold."""
         for track in self._tracks.values():
             yield from track.finish()
+
+
+class SoundTrack:
+    """A live run's sound in one output: it begins with the first picture and has no holes.
+
+    Args:
+        container: not yet begun.
+        encoder: FFmpeg's name, such as ``aac`` or ``libopus``.
+        channels: 1 or 2.
+    """
+
+    def __init__(self, container: av.container.OutputContainer, encoder: str, channels: int) -> None:
+        output = container.add_stream(encoder, rate=RATE)
+        assert isinstance(output, av.AudioStream)
+        self._output = output
+        self._layout = _LAYOUTS[channels]
+        context = output.codec_context
+        context.layout = self._layout
+        context.bit_rate = 64_000 * channels + 32_000
+        context.time_base = Fraction(1, RATE)
+        self._resampler: av.AudioResampler | None = None
+        self._next: int | None = None
+
+    def begin(self, time: Fraction) -> None:
+        """The first picture is shown at ``time``, in seconds on the run's clock; only the first call counts."""
+        if self._next is None:
+            self._next = math.ceil(time * RATE)
+
+    def carry(self, chunk: Chunk) -> Iterator[Packet]:
+        """Packets ready to be muxed; what lies before the begin is left out, what is missing is silence."""
+        if self._next is None or chunk.start + len(chunk.samples) <= self._next:
+            return
+        samples = chunk.samples[max(0, self._next - chunk.start) :]
+        missing = max(0, chunk.start - self._next)
+        while missing:  # an output that stood still for long has lost some
+            part = min(missing, RATE)
+            yield from self._encode(np.zeros((part, chunk.samples.shape[1]), np.float32))
+            missing -= part
+        yield from self._encode(samples)
+
+    def finish(self) -> Iterator[Packet]:
+        """What the encoder still holds."""
+        if self._resampler is not None:
+            for ready in self._resampler.resample(None):
+                yield from self._output.encode(ready)
+            yield from self._output.encode(None)
+
+    def _encode(self, samples: Any) -> Iterator[Packet]:
+        assert self._next is not None
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples).reshape(1, -1), "flt", self._layout)
+        frame.sample_rate, frame.time_base, frame.pts = RATE, Fraction(1, RATE), self._next
+        self._next += len(samples)
+        if self._resampler is None:
+            context = self._output.codec_context
+            self._resampler = av.AudioResampler(context.format, context.layout, RATE, context.frame_size or None)
+        for ready in self._resampler.resample(frame):
+            yield from self._output.encode(ready)
 
 
 def _rate_for(encoder: str, rate: int) -> int:

@@ -1,4 +1,4 @@
-"""What ``--camera`` means: text in, a live source out."""
+"""What ``--camera`` and ``--microphone`` mean: text in, a live source out."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from streammat.sources.camera import CameraSource, resolve
 from streammat.sources.capture import Clock, LiveSource
 from streammat.sources.file import is_url
 from streammat.sources.playback import PlaybackSource, StreamSource
+from streammat.sources.sound import FileSound, SoundSource
 
 
 def open_live_source(options: LiveOptions, clock: Clock, *, shape: tuple[int, int] | None = None) -> LiveSource:
@@ -38,3 +39,25 @@ def open_live_source(options: LiveOptions, clock: Clock, *, shape: tuple[int, in
     if options.loop:
         raise UsageError(f"--loop: {options.camera} is a camera; only a file begins again")
     return CameraSource(resolve(options.camera), clock, size=size, fps=options.fps, shape=shape)
+
+
+def open_sound(text: str, camera: LiveSource) -> SoundSource:
+    """The source of sound that ``text`` names.
+
+    Args:
+        text: as ``LiveOptions.microphone`` has it.
+        camera: whose file it is where ``text`` is ``file``.
+
+    Raises:
+        UsageError: the camera is no file.
+        InputError: it cannot be opened.
+    """
+    if text == "file":
+        if not isinstance(camera, PlaybackSource):
+            raise UsageError(f"--microphone file: the camera, {camera.name}, is no file; name a microphone (streammat devices lists them)")
+        return FileSound(camera.name, camera.passes)
+    from streammat import portaudio
+    from streammat.sources.microphone import Microphone
+
+    portaudio.renewed()
+    return Microphone(text)

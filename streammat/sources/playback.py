@@ -20,6 +20,31 @@ from streammat.sources.capture import Clock, Shaper, live_info
 from streammat.sources.file import FileSource
 
 
+class Passes:
+    """When a file plays, once or looped, for whoever plays its sound; written by one thread, read by others."""
+
+    def __init__(self) -> None:
+        self._known: list[tuple[float, float]] = []
+        self._changed = threading.Condition()
+
+    def add(self, begin: float, origin: float) -> None:
+        """A pass begins at ``begin``, in seconds of ``time.monotonic``, with the picture that the file has at ``origin``."""
+        with self._changed:
+            self._known.append((begin, origin))
+            self._changed.notify_all()
+
+    def zero(self, number: int, seconds: float) -> float | None:
+        """When the file's own time 0 is in pass ``number``, from 0; None where that is not known after ``seconds``."""
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._known) > number, seconds)
+            return self._known[number][0] - self._known[number][1] if len(self._known) > number else None
+
+    def begin(self, number: int) -> float | None:
+        """When pass ``number`` begins; None where that is not known yet."""
+        with self._changed:
+            return self._known[number][0] if len(self._known) > number else None
+
+
 class PlaybackSource:
     """A video file that stands in for a camera.
 
@@ -36,6 +61,7 @@ class PlaybackSource:
     def __init__(self, path: str, clock: Clock, *, size: tuple[int, int] | None = None, loop: bool = False) -> None:
         self.name = path
         self.notes: list[str] = []
+        self.passes = Passes()
         self._clock = clock
         self._loop = loop
         self._stopping = threading.Event()
@@ -64,7 +90,10 @@ class PlaybackSource:
             end, origin = offset, None
             for picture in self._pictures():
                 at = picture.pts * picture.time_base
-                origin = at if origin is None else origin
+                if origin is None:
+                    origin = at
+                    if not offset:
+                        self.passes.add(begin, float(origin))
                 due = offset + at - origin
                 end = due + (picture.duration * picture.time_base or self._tick)
                 moment = begin + float(due)
@@ -75,6 +104,7 @@ class PlaybackSource:
                 return
             # The last picture is shown for its duration too.
             offset = end
+            self.passes.add(begin + float(offset), float(origin))
             self._reader.close()
             self._reader = FileSource(self.name, audio=False)
 

@@ -1,0 +1,377 @@
+"""``streammat model export``: files that other programs run, what they say of themselves, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from unittest.mock import create_autospec
+
+import av
+import cv2
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from conftest import QUICK, REPOSITORY, Run, call, names, python, run, spawn, wait_for
+from onnx import numpy_helper
+
+from engines.checkpoint import save_network
+from engines.gfm import GFM
+from engines.parity import draw
+from streammat.matting import network_sizes
+from streammat.models import card
+
+torch.set_num_threads(2)
+
+
+def export(*arguments: str | Path) -> Run:
+    return call("model", "export", *arguments)
+
+
+def picture(height: int, width: int) -> np.ndarray:
+    return draw(height, width, np.random.default_rng(3))
+
+
+def outputs(path: Path, given: np.ndarray) -> dict[str, np.ndarray]:
+    """As any user of ONNX Runtime gets them."""
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    found = [node.name for node in session.get_outputs()]
+    return dict(zip(found, session.run(None, {session.get_inputs()[0].name: given}), strict=True))
+
+
+def said(path: Path) -> dict[str, str]:
+    return {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+
+
+@pytest.fixture(autouse=True)
+def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "models"
+    monkeypatch.setenv("STREAMMAT_MODELS", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("exports")
+
+
+@pytest.fixture(scope="module")
+def free(folder: Path) -> Path:
+    path = folder / "free.onnx"
+    done = export("lite", path, "--batch", "free", "--json").ok().report
+    assert done["output"] == str(path)
+    assert done["bytes"] == path.stat().st_size
+    assert done["difference_from_torch"]["alpha"]["mean"] < 1e-5
+    assert done["metadata"] == said(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(folder: Path) -> Path:
+    """Everything that can be asked for: a size derived from the frame's, two pictures, heads, floats, half precision."""
+    path = folder / "whole.onnx"
+    told = export(
+        "lite", path, "--frame", "640x360", "--quality", "fast", "--batch", "2", "--heads", "--normalised-input", "--precision", "fp16", "--opset", "20"
+    ).ok()
+    assert re.search(r"wrote .*whole.onnx, \d.\d MB: alpha differs .*; glance differs .*; focus differs", told.err)
+    return path
+
+
+def test_free_size_in_other_runtimes(free: Path) -> None:
+    onnx.checker.check_model(str(free), full_check=True)
+    graph = onnx.load(free)
+    assert graph.opset_import[0].version == 17
+    openvino = pytest.importorskip("openvino")
+    core = openvino.Core()
+    compiled = core.compile_model(core.read_model(str(free)), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    for count, height, width in ((1, 96, 160), (3, 192, 64)):
+        rgb = np.repeat(picture(height, width), count, axis=0)
+        alpha = outputs(free, rgb)["alpha"]
+        assert alpha.shape == (count, height // 2, width // 2)
+        assert alpha.max() > 0.9
+        np.testing.assert_allclose(compiled(rgb)[0], alpha, atol=1e-3)
+
+
+def test_the_metadata_says_what_a_user_has_to_know(free: Path, whole: Path) -> None:
+    told, described = said(free), card()
+    assert told["model"] == "lite"
+    assert told["version"] == described["version"]
+    assert told["licence"] == described["licence"]
+    assert told["weights_sha256"] == described["files"]["weights"]["sha256"]
+    assert told["created_by"].startswith("streammat")
+    assert (told["input_colour"], told["input_layout"], told["input_range"]) == ("RGB", "NHWC", "0..255")
+    assert "uint8 (N, H, W, 3)" in told["input"]
+    assert "(N, H/2, W/2)" in told["output_alpha"]
+    assert "5/13" in told["input_size_rule"]
+    assert "output_glance" not in told
+    more = said(whole)
+    assert (more["input_layout"], more["input_range"], more["precision"]) == ("NCHW", "0..1", "fp16")
+    assert "float32 (2, 3, 160, 288)" in more["input"]
+    assert "float32 (2, 3, 80, 144)" in more["output_glance"]
+    assert "background, transition, foreground" in more["output_glance"]
+    assert "foreground + transition * focus" in more["output_focus"]
+
+
+def test_everything_at_once_agrees_with_the_plain_file(free: Path, whole: Path) -> None:
+    graph = onnx.load(whole)
+    assert graph.opset_import[0].version == 20
+    assert whole.stat().st_size < 0.6 * free.stat().st_size
+    weights = [numpy_helper.to_array(one) for one in graph.graph.initializer if len(one.dims) == 4 and one.dims[0] > 1]  # not the mean colour
+    assert weights
+    assert all(one.dtype == np.float16 for one in weights)
+    assert network_sizes(360, 640, "fast") == ((160, 288),)
+    rgb = np.concatenate([picture(160, 288), picture(160, 288)[:, :, ::-1]])
+    found = outputs(whole, np.ascontiguousarray(rgb.transpose(0, 3, 1, 2), np.float32) / 255)
+    assert {name: one.shape for name, one in found.items()} == {"alpha": (2, 1, 80, 144), "glance": (2, 3, 80, 144), "focus": (2, 1, 80, 144)}
+    assert all(one.dtype == np.float32 for one in found.values())
+    plain = outputs(free, rgb)["alpha"]
+    assert plain.std() > 0.2
+    assert np.abs(found["alpha"][:, 0] - plain).mean() < 2e-3
+    glance = found["glance"]
+    np.testing.assert_allclose(glance.sum(axis=1), 1.0, atol=1e-5)
+    np.testing.assert_allclose(glance[:, 2:] + glance[:, 1:2] * found["focus"], found["alpha"], atol=1e-5)  # as the metadata says
+
+
+def test_int8_is_the_shipped_file_with_a_size(folder: Path, free: Path) -> None:
+    path = folder / "int8.onnx"
+    export("lite", path, "--precision", "int8", "--size", "160x96").ok()
+    graph = onnx.load(path).graph
+    assert [side.dim_value for side in graph.input[0].type.tensor_type.shape.dim] == [1, 96, 160, 3]
+    assert [side.dim_value for side in graph.output[0].type.tensor_type.shape.dim] == [1, 48, 80]
+    assert any(node.op_type == "QuantizeLinear" for node in graph.node)
+    assert said(path)["precision"] == "int8"
+    assert path.stat().st_size < 4e6
+    assert np.abs(outputs(path, picture(96, 160))["alpha"] - outputs(free, picture(96, 160))["alpha"]).mean() < 0.03
+    still = folder / "still.png"
+    cv2.imwrite(str(still), picture(96, 160)[0])
+    call("image", still, folder / "out.png", "-y", *QUICK, "--model", path).refused(
+        1, "takes 1 of 160x96 at once and nothing else", "is asked for 1 of", "without --size"
+    )
+
+
+def test_the_program_runs_itself_on_what_it_exported(free: Path, folder: Path) -> None:
+    still = folder / "still.png"
+    cv2.imwrite(str(still), picture(192, 256)[0, :, :, ::-1])
+    for model in (free, "lite"):
+        call("image", still, folder / f"{Path(model).stem}.png", "-y", *QUICK, "--precision", "fp32", "--model", model).ok()
+    mine, shipped = (cv2.imread(str(folder / f"{name}.png"), cv2.IMREAD_UNCHANGED)[:, :, 3] for name in ("free", "lite"))
+    assert mine.max() == 255
+    assert np.abs(mine.astype(int) - shipped).max() <= 1
+
+
+def test_the_example_needs_nothing_of_ours(free: Path, tmp_path: Path) -> None:
+    """Word for word, in a process that cannot import this project, on a frame whose alpha is known."""
+    for name, target in (("portrait.mp4", "in.png"), ("portrait_alpha.mkv", "truth.png")):
+        with av.open(str(REPOSITORY / "examples" / name)) as container:
+            frame = next(container.decode(video=0)).to_ndarray(format="bgr24")
+        cv2.imwrite(str(tmp_path / target), frame)
+    shutil.copy(REPOSITORY / "examples" / "run_onnx.py", tmp_path)
+    text = (tmp_path / "run_onnx.py").read_text()
+    assert not re.search(r"^\s*(import|from) (streammat|engines|av|torch)\b", text, re.MULTILINE)
+    done = subprocess.run(
+        [sys.executable, "-I", "run_onnx.py", str(free), "in.png", "out.png"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    result = cv2.imread(str(tmp_path / "out.png"), cv2.IMREAD_UNCHANGED)
+    truth = cv2.imread(str(tmp_path / "truth.png"), cv2.IMREAD_GRAYSCALE) > 127
+    assert result.shape == (540, 960, 4)
+    found = result[:, :, 3] > 127
+    assert (found & truth).sum() / (found | truth).sum() > 0.95
+
+
+FRESH = """
+import json, sys, torch
+sys.meta_path.insert(0, type("Block", (), {"find_spec": staticmethod(lambda name, *_: sys.exit(name) if name in ("engines", "streammat") else None)}))
+import numpy as np
+extra = {"streammat.json": ""}
+program = torch.export.load(sys.argv[1], extra_files=extra).module()
+with torch.no_grad(), np.load(sys.argv[2]) as given:
+    found = [program(torch.from_numpy(given[name])) for name in given.files]
+np.savez(sys.argv[3], *[one.numpy() for each in found for one in (each if isinstance(each, tuple) else (each,))])
+print(json.dumps(json.loads(extra["streammat.json"])))
+"""
+
+
+def fresh(path: Path, folder: Path, *given: np.ndarray) -> tuple[dict[str, str], list[np.ndarray]]:
+    """Metadata and outputs of a torch program, in a process without this project."""
+    np.savez(folder / "given.npz", *given)
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", FRESH, str(path), str(folder / "given.npz"), str(folder / "found.npz")],
+        capture_output=True, text=True, timeout=200, check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    with np.load(folder / "found.npz") as arrays:
+        return json.loads(done.stdout), [arrays[name] for name in arrays.files]
+
+
+def test_a_torch_program_of_free_size(free: Path, tmp_path: Path) -> None:
+    path = tmp_path / "free.pt2"
+    export("lite", path, "--batch", "free", "--heads").ok()
+    given = [np.repeat(picture(height, width), count, axis=0) for count, height, width in ((1, 192, 256), (3, 288, 224))]
+    told, found = fresh(path, tmp_path, *given)
+    for rgb, (alpha, glance, focus) in zip(given, (found[:3], found[3:]), strict=True):
+        np.testing.assert_allclose(alpha, outputs(free, rgb)["alpha"], atol=1e-3)
+        assert glance.shape == (*alpha.shape, 3)
+        np.testing.assert_allclose(glance[..., 2] + glance[..., 1] * focus, alpha, atol=1e-5)
+    assert told["weights_sha256"] == card()["files"]["weights"]["sha256"]
+    assert told["licence"] == card()["licence"]
+    assert str(REPOSITORY).encode() not in path.read_bytes()
+
+
+@pytest.mark.slow
+def test_a_torch_program_in_half_precision_of_one_size(free: Path, tmp_path: Path) -> None:
+    path = tmp_path / "half.pt2"
+    export("lite", path, "--size", "160x96", "--precision", "fp16").ok()
+    told, (alpha,) = fresh(path, tmp_path, picture(96, 160))
+    assert told["precision"] == "fp16"
+    assert alpha.dtype == np.float32
+    assert np.abs(alpha - outputs(free, picture(96, 160))["alpha"]).mean() < 2e-3
+
+
+def test_weights_of_one_s_own(library: Path, tmp_path: Path) -> None:
+    torch.manual_seed(4)
+    save_network(GFM("lite", "RIM").eval(), tmp_path / "mine.safetensors")
+    target = tmp_path / "mine.onnx"
+    export(tmp_path / "mine.safetensors", target, "--heads", "--size", "96x64").ok()
+    (name,) = names(library)  # imported, as by --model
+    told = said(target)
+    assert told["model"] == name
+    assert told["source"] == "mine.safetensors"
+    assert "as that of mine.safetensors" in told["licence"]
+    assert "RoSTa RIM" in told["network"]
+    assert "TT head" in told["output_glance"]
+    assert outputs(target, picture(64, 96))["glance"].shape == (1, 32, 48, 3)
+    export(name, tmp_path / "x.onnx", "--precision", "int8").refused(1, "has no int8 file", "dozens of pictures", "--precision fp16")
+    shutil.move(library / name / f"{name}.safetensors", tmp_path / "kept")
+    export(name, tmp_path / "x.onnx").refused(1, "cannot read model file", "import it again")
+    (library / name / f"{name}.safetensors").write_bytes((tmp_path / "kept").read_bytes()[:-5])
+    export(name, tmp_path / "x.onnx").refused(1, "is damaged", "import it again")
+    described = json.loads((library / name / f"{name}.json").read_text())
+    del described["files"]["weights"]
+    (library / name / f"{name}.json").write_text(json.dumps(described))
+    export(name, tmp_path / "x.onnx").refused(1, "has no weights beside its onnx file", "import it again")
+    assert not (tmp_path / "x.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("lite", "x.bin"), 2, ("ends in .onnx, .pt2 or .engine",)),
+        (("lite", "x.onnx", "--size", "100x96"), 2, ("--size 100x96", "multiples of 32", "--frame")),
+        (("lite", "x.onnx", "--size", "0x96"), 2, ("--size 0x96", "1920x1080")),
+        (("lite", "x.onnx", "--size", "big"), 2, ("--size big", "1920x1080")),
+        (("lite", "x.onnx", "--size", "96x96", "--frame", "640x360"), 2, ("expected one of them",)),
+        (("lite", "x.onnx", "--batch", "0"), 2, ("--batch 0",)),
+        (("lite", "x.onnx", "--batch", "-1"), 2, ("--batch -1",)),
+        (("lite", "x.onnx", "--batch", "many"), 2, ("--batch many", "free")),
+        (("lite", "x.onnx", "--opset", "9"), 2, ("--opset 9", "11 to 20")),
+        (("lite", "x.pt2", "--opset", "17"), 2, ("--opset 17", ".onnx alone")),
+        (("lite", "x.pt2", "--precision", "int8"), 2, ("no int8 .pt2",)),
+        (("lite", "x.onnx", "--precision", "int8", "--heads"), 2, ("alpha alone",)),
+        (("lite", "x.onnx", "--precision", "int8", "--normalised-input"), 2, ("takes uint8",)),
+        (("lite", "x.onnx", "--precision", "int8", "--opset", "17"), 2, ("its own opset",)),
+        (("lite", "x.engine", "--precision", "fp16"), 2, ("one size", "--frame")),
+        (("lite", "x.engine", "--size", "96x96", "--batch", "free", "--precision", "fp16"), 2, ("one size",)),
+        (("lite", "x.engine", "--size", "96x96"), 2, ("half precision",)),
+        (("lite", "x.engine", "--size", "96x96", "--precision", "fp16", "--heads"), 2, ("without --heads",)),
+        (("nosuch", "x.onnx"), 2, ("no model is named 'nosuch'", "known: lite")),
+        (("y.onnx", "x.onnx"), 2, ("is an ONNX file already",)),
+        (("no.pth", "x.onnx"), 1, ("no such model file",)),
+        (("lite", "none/x.onnx"), 1, ("there is no folder none",)),
+        (("lite", "."), 2, ("ends in",)),
+    ],
+)
+def test_what_is_refused(arguments: tuple[str, ...], code: int, words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    export(*arguments).refused(code, *words)
+    assert names(tmp_path) == []
+
+
+def test_a_plan_needs_tensorrt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from engines import backends
+
+    monkeypatch.setattr(backends, "find_spec", lambda name: None if name.startswith("tensorrt") else object())
+    export("lite", tmp_path / "x.engine", "--size", "96x96", "--precision", "fp16").refused(1, "tensorrt is not installed", "pip install 'streammat[tensorrt]'")
+    assert names(tmp_path) == []
+
+
+def test_a_plan_is_what_the_builder_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The builder, which needs a GPU, is stood in for, with its own signature."""
+    from engines import tensorrt_build
+    from engines.parity import Parity
+
+    built = tensorrt_build.Built(b"a plan", Parity(0.01, 1e-4, 0.0), tensorrt_build.Layers(1, 0, 0), 1.0)
+    builder = create_autospec(tensorrt_build.build_plan, return_value=built)
+    monkeypatch.setattr(tensorrt_build, "check_builder", lambda _device: None)
+    monkeypatch.setattr(tensorrt_build, "build_plan", builder)
+    target = tmp_path / "x.engine"
+    report = export("lite", target, "--size", "160x96", "--batch", "4", "--precision", "fp16", "--json").ok().report
+    assert target.read_bytes() == b"a plan"
+    assert names(tmp_path) == ["x.engine"]
+    assert report["difference_from_torch"]["alpha"]["largest"] == 0.01
+    files, size, batch = builder.call_args.args
+    assert (files.name, size, batch) == ("lite", (96, 160), 4)
+    export("lite", target, "--size", "160x96", "--precision", "fp16").refused(2, "is there already")
+
+
+def test_nothing_is_replaced_unasked_and_nothing_appears_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from engines import interchange
+
+    target = tmp_path / "x.onnx"
+    target.write_text("mine")
+    export("lite", target).refused(2, "is there already", "-y")
+    monkeypatch.setitem(interchange.BOUNDS, "fp32", (0.0, 0.0))  # type: ignore[index]
+    export("lite", target, "-y").refused(1, "disagrees with its weights and is not kept", "alpha differs by", "at most 0e+00")
+    assert target.read_text() == "mine"
+    assert names(tmp_path) == ["x.onnx"]
+    monkeypatch.undo()
+    monkeypatch.setenv("STREAMMAT_MODELS", str(tmp_path / "models"))
+    assert export("lite", target, "-y", "--quiet").ok().err == ""
+    assert target.stat().st_size > 1e6
+    assert names(tmp_path) == ["x.onnx"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of processes, signals")
+@pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
+def test_a_full_disk(suffix: str, tmp_path: Path) -> None:
+    """A limit on the size of files stands in for it: writing breaks off in the middle."""
+    import resource
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))
+
+    done = run("model", "export", "lite", tmp_path / f"x{suffix}", "--size", "96x64", seconds=200, preexec_fn=limit)
+    done.refused(1, "cannot write", f"x{suffix}")
+    assert names(tmp_path) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
+    with spawn("model", "export", "lite", tmp_path / "x.onnx") as process:
+        wait_for(lambda: bool(names(tmp_path)), 90)
+        assert names(tmp_path) == ["x.partial.onnx"]
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=90)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert names(tmp_path) in ([], ["x.onnx"])  # heard late, by native code, when the file was whole
+
+
+def test_without_the_extra_one_line_says_what_to_install(tmp_path: Path) -> None:
+    told = python(
+        "import sys; sys.modules.update(dict.fromkeys(('torch', 'onnx', 'safetensors')))\n"  # as if they were not installed
+        "from streammat.cli import main\n"
+        f"sys.argv = ['streammat', 'model', 'export', 'lite', {str(tmp_path / 'x.onnx')!r}]\n"
+        "sys.stderr = sys.stdout\n"
+        "try: main()\n"
+        "except SystemExit as end: print('CODE', end.code)\n"
+    ).splitlines()
+    assert "exporting models needs " in told[0]
+    assert "pip install 'streammat[train]'" in told[0]
+    assert told[1:] == ["CODE 1"]
