@@ -247,7 +247,8 @@ def count_layers(described: str, model: str) -> Layers:
     for layer in layers:
         if not isinstance(layer, dict):
             raise EngineError(f"TensorRT names the layers of {model!r} only; its precision cannot be told")
-        kinds = {_kind(str(port.get("Format/Datatype", port.get("Datatype", "")))) for side in ("Inputs", "Outputs") for port in layer.get(side, ())}
+        ports = [port for side in ("Inputs", "Outputs") for port in layer.get(side, ()) if isinstance(port, dict)]
+        kinds = {_kind(str(port.get("Format/Datatype", port.get("Datatype", "")))) for port in ports}
         kind = "half" if "half" in kinds else "single" if "single" in kinds else "other"
         counts[kind] += 1
         text = " ".join(str(layer.get(word, "")) for word in ("Name", "Metadata", "LayerType", "ParameterType"))
