@@ -8,7 +8,7 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-from engines.backends import BACKENDS, PRECISIONS, check_device, installed_backends, kind_of, probe
+from engines.backends import BACKENDS, PRECISIONS, check_device, installed_backends, kind_of, numbered, probe
 from engines.base import Engine, EngineError, EngineUnavailableError, check_size
 from engines.models import ModelFiles
 from engines.nvidia import find_gpus
@@ -98,6 +98,7 @@ def choose(
         raise EngineError(f"unknown precision {precision!r}; known are auto, {', '.join(PRECISIONS)}")
     if device != "auto":
         check_device(device)
+    device = numbered(device)
     taken, where, why = _choose_backend(model, backend, precision, device, size, batch)
     known = BACKENDS[taken].precisions[kind_of(where)]
     if precision == "auto":

@@ -103,6 +103,11 @@ def kind_of(device: str) -> str:
     return device.partition(":")[0]
 
 
+def numbered(device: str) -> str:
+    """``cuda:0`` of ``cuda``, which is what backends call it; others as they are."""
+    return "cuda:0" if device == "cuda" else device
+
+
 def check_device(device: str) -> None:
     """Refuse a device that cannot be meant.
 

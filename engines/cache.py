@@ -13,7 +13,6 @@ import logging
 import os
 import re
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -181,6 +180,7 @@ class EngineCache:
         path = self._note(name)
         # The old note goes first and the new one comes last: whatever breaks off between leaves no engine, not a wrong one.
         with self._writing():
+            self.folder.mkdir(parents=True, exist_ok=True)
             path.unlink(missing_ok=True)
             write_whole(entry.plan, plan)
             write_whole(path, json.dumps(note, indent=2).encode())
@@ -286,16 +286,16 @@ def cache_folder() -> Path:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file that appears whole or not at all, under a name of its own until then; raises OSError."""
-    handle, partial = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with partial.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(partial, path)
+        partial.replace(path)
     except BaseException:
         with suppress(OSError):
-            os.unlink(partial)
+            partial.unlink()
         raise
 
 

@@ -149,12 +149,10 @@ def build_engine(
     def there() -> Cached | None:
         found = None if force else next((entry for entry in cache.entries() if entry.key == key), None)
         if found is not None:
-            try:
+            with suppress(EngineError):
                 cache.read(found)
-            except EngineError as error:
-                logger.warning("%s; it is built again", error)
-                return None
-        return found
+                return found
+        return None
 
     if found := there():
         return found, False
@@ -162,6 +160,8 @@ def build_engine(
         # Whoever held the lock may have built just this one.
         if found := there():
             return found, False
+        if not force and any(entry.key == key for entry in cache.entries()):
+            logger.warning("the engine that is there is damaged; it is built again")
         cache.check_space(2 * _weights_bytes(model))
         logger.info("%s", estimate(cache, key.gpu))
         built = build_plan(
@@ -247,7 +247,8 @@ def count_layers(described: str, model: str) -> Layers:
     for layer in layers:
         if not isinstance(layer, dict):
             raise EngineError(f"TensorRT names the layers of {model!r} only; its precision cannot be told")
-        kinds = {_kind(str(port.get("Format/Datatype", port.get("Datatype", "")))) for side in ("Inputs", "Outputs") for port in layer.get(side, ())}
+        ports = [port for side in ("Inputs", "Outputs") for port in layer.get(side, ()) if isinstance(port, dict)]
+        kinds = {_kind(str(port.get("Format/Datatype", port.get("Datatype", "")))) for port in ports}
         kind = "half" if "half" in kinds else "single" if "single" in kinds else "other"
         counts[kind] += 1
         text = " ".join(str(layer.get(word, "")) for word in ("Name", "Metadata", "LayerType", "ParameterType"))
@@ -449,7 +450,8 @@ def _load_builder() -> Any:
     """The module ``tensorrt`` as torch-tensorrt sees it, which is loaded too."""
     load()
     try:
-        with _quiet():
+        with _quiet(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             import torch_tensorrt  # noqa: F401
     except Exception as error:  # it raises the bare class
         raise EngineUnavailableError(f"torch-tensorrt cannot be loaded ({first_line(error)}); {_CURE}") from error

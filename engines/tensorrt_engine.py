@@ -232,11 +232,8 @@ def probe() -> Probe:
 
     devices = probe_cuda().devices
     version = str(load().__version__)
-    built = EngineCache().entries()
-    notes = [f"engines built: {len(built)}, in {EngineCache().folder}; `streammat engine list` shows them"]
-    if not builder_version():
-        notes.append(f"torch-tensorrt is not installed: engines that were built run, none can be built; {_CURE}")
-    return Probe(version, devices, tuple(notes))
+    note = f"torch-tensorrt is not installed: engines that were built run, none can be built; {_CURE}"
+    return Probe(version, devices, () if builder_version() else (note,))
 
 
 def find_built(model: ModelFiles, size: tuple[int, int], batch: int, device: str, cache: EngineCache | None = None) -> Cached | None:

@@ -52,7 +52,8 @@ def test_the_first_command_s_own_words_work(tmp_path: Path, monkeypatch: pytest.
 
 def test_options_are_real() -> None:
     """Every option that the README names is in the help of a command."""
-    commands = ([], ["video"], ["image"], ["bench"], ["webcam"], ["devices"], ["doctor"], ["model", "import"], ["model", "list"], ["model", "export"])
+    commands = ([], ["video"], ["image"], ["bench"], ["webcam"], ["devices"], ["doctor"], ["model", "import"], ["model", "list"], ["model", "export"],
+                ["engine", "build"])
     told = "".join(call(*words, "--help").ok().out for words in commands)
     text = README + "".join((REPOSITORY / name).read_text() for name in ("examples/README.md", "docs/engines.md"))
     # In backquotes, and in blocks of commands, whose comments are left out.

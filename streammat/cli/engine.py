@@ -30,7 +30,7 @@ def engine() -> None:
 @click.option("--size", "sizes", metavar="WxH", multiple=True, help="Size of upright frames, such as 1920x1080; may be given several times.")
 @click.option("--network-size", "inputs", metavar="WxH", multiple=True, help="The network's input itself, instead of --size and --quality.")
 @click.option("--quality", type=click.Choice(["fast", "balanced", "best"]), default="balanced", show_default=True,
-              help="With --size: size of the network's input, as in the other commands.")
+              help="With --size: size of the network's input, as in the other commands; best may be two.")
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Pictures that it works on together: 1, as files and cameras are run.")
 @click.option("--device", default="cuda:0", show_default=True, metavar="WHERE", help="Which GPU: cuda:0, cuda:1.")
 @click.option("--workspace", type=click.IntRange(0), default=0, metavar="MB", help="Memory that a layer may use while it works; 0: as much as there is.")
@@ -56,6 +56,7 @@ def build(
     with one_line_errors(as_json, quiet=quiet), Interrupt():
         if not sizes and not inputs:
             raise UsageError("give --size WxH, the size of the frames, such as --size 1920x1080")
+        from engines.backends import check_device, kind_of, numbered
         from engines.cache import BuildOptions
         from streammat.matting import network_sizes
         from streammat.models.library import find_model
@@ -63,6 +64,9 @@ def build(
         files = find_model(model)
         wanted = [size for text in sizes for size in network_sizes(*_size("--size", text, 64, 1), quality, files.areas)]
         wanted += [_size("--network-size", text, 32, 32) for text in inputs]
+        check_device(device)
+        if kind_of(device) != "cuda":
+            raise UsageError(f"--device {device}: TensorRT engines are built for NVIDIA GPUs; expected cuda:0, cuda:1")
         options = BuildOptions(workspace * 2**20, optimization_level, hardware_compatible)
         rows = []
         for size in dict.fromkeys(wanted):
@@ -71,7 +75,7 @@ def build(
             shown = _Phases(quiet=quiet or as_json)
             try:
                 entry, fresh = build_engine(
-                    files, size, batch, device=device, options=options, pictures=_pictures(pictures, size), force=force, progress=shown
+                    files, size, batch, device=numbered(device), options=options, pictures=_pictures(pictures, size), force=force, progress=shown
                 )
             finally:
                 shown.close()

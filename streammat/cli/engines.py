@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import click
@@ -35,6 +36,8 @@ def engines(model: str, as_json: bool) -> None:
             click.echo(f"{'':<12} --device {device:<8} {', '.join(row['precisions'][device])}  {name}")
         for note in row["notes"]:
             click.echo(f"{'':<12} {note}")
+        for built in row.get("cached", ()):
+            click.echo(f"{'':<12} built: {built['name']}, {built['bytes'] / 1e6:.1f} MB, {built['precision']}, {built['age']} old")
     click.echo(f"auto takes {choice.backend} on {choice.device}, {choice.precision}: {choice.reason}")
 
 
@@ -44,9 +47,21 @@ def _row(name: str) -> dict[str, Any]:
 
     backend = BACKENDS[name]
     row: dict[str, Any] = {"name": name, "installed": backend.installed, "runs": False, "reason": "", "version": None, "devices": {}, "precisions": {}, "notes": []}
+    if name == "tensorrt":
+        row["cached"] = _cached()
     try:
         found = probe(name)
     except EngineUnavailableError as error:
         return row | {"reason": str(error)}
     precisions = {device: backend.precisions[kind_of(device)] for device in found.devices}
     return row | {"runs": True, "version": found.version, "devices": dict(found.devices), "precisions": precisions, "notes": list(found.notes)}
+
+
+def _cached() -> list[dict[str, Any]]:
+    from engines.cache import EngineCache, age
+
+    now = time.time()
+    return [
+        {"name": entry.name, "bytes": entry.size, "precision": entry.key.precision, "gpu": entry.key.gpu, "age": age(max(0.0, now - entry.created))}
+        for entry in EngineCache().entries()
+    ]

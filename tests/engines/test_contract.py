@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from functools import cache
 
 import cv2
 import numpy as np
@@ -29,7 +30,7 @@ SEVERAL = [("onnxruntime", precision, "two-sizes") for precision in ("fp32", "in
 TORCH_ON_CPU = [("cuda", precision, "torch-cpu") for precision in BACKENDS["cuda"].precisions["cuda"]]
 ON_GPU = [
     pytest.param((backend, precision, "cuda:0"), marks=pytest.mark.gpu)
-    for backend in ("cuda", "onnxruntime") for precision in BACKENDS[backend].precisions["cuda"]
+    for backend in ("tensorrt", "cuda", "onnxruntime") for precision in BACKENDS[backend].precisions["cuda"]
 ]
 
 
@@ -40,11 +41,24 @@ def opener(backend: str, precision: str, device: str) -> Engine:
         return SeveralSizes([open_engine(shipped(), backend, precision, size, threads=2) for size in (SIZE, (64, 128))])
     if device == "cuda:0" and (reason := cuda_or_reason()):
         skip_or_fail(reason)
+    if backend == "tensorrt":
+        build_once()
     if precision == "bf16" and backend == "openvino" and probe_openvino().notes:
         with pytest.raises(EngineUnavailableError, match="no bfloat16"):
             open_engine(shipped(), backend, precision, SIZE)
         pytest.skip("this CPU has no bfloat16")
     return open_engine(shipped(), backend, precision, SIZE, threads=2, device=device, batch=2)
+
+
+@cache
+def build_once() -> None:
+    """An engine of TensorRT, in the user's cache, which is where it is looked for."""
+    from engines.tensorrt_build import build_engine
+
+    try:
+        build_engine(shipped(), SIZE, 2)
+    except EngineUnavailableError as error:
+        skip_or_fail(str(error))
 
 
 @pytest.fixture(scope="module", params=[*ON_CPU, *SEVERAL, *TORCH_ON_CPU, *ON_GPU], ids="-".join)

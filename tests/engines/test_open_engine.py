@@ -14,7 +14,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from engines import auto, backends
-from engines.auto import default_threads, open_engine
+from engines.auto import choose, default_threads, open_engine
 from engines.backends import BACKENDS, installed_backends
 from engines.base import EngineError, EngineUnavailableError
 from engines.models import ModelFiles
@@ -124,6 +124,11 @@ def test_unknown_names() -> None:
         shipped("none")
     with pytest.raises(EngineError, match="has no int8 file"):
         open_engine(replace(shipped(), int8=None), "onnxruntime", "int8", SIZE)
+
+
+def test_a_gpu_without_a_number_is_the_first() -> None:
+    assert choose(shipped(), "cuda", "auto", "cuda").device == "cuda:0"
+    assert choose(shipped(), "cuda", "auto", "cuda:1").device == "cuda:1"
 
 
 def test_threads() -> None:

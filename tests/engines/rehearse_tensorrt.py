@@ -1,0 +1,295 @@
+"""Run in a process of its own by `test_tensorrt.py`: our TensorRT code with a stand-in for ``tensorrt``, on a machine without a GPU.
+
+``rehearse_tensorrt.py run FOLDER``: what runs engines, on a small network written by hand.
+``rehearse_tensorrt.py convert NETWORK ROSTA``: torch-tensorrt's own converters on a whole network, and the result run by torch.
+``rehearse_tensorrt.py build FOLDER``: all of `streammat engine build` for the shipped model, and the engine run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import sys
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent / "stand_in"))
+
+import numpy as np
+import torch
+
+DEVICE = "cpu"
+
+
+def pretend() -> None:
+    """What these modules ask of torch.cuda, answered for the CPU; graphs cannot be captured there."""
+
+    class Stream:
+        cuda_stream = 0
+
+        def __init__(self, *_args: Any) -> None: ...
+        def wait_stream(self, _other: Any) -> None: ...
+        def synchronize(self) -> None: ...
+
+    @contextlib.contextmanager
+    def graph(*_args: Any, **_kwargs: Any) -> Any:
+        raise RuntimeError("no graphs here")
+        yield
+
+    cuda: Any = torch.cuda
+    cuda.device = cuda.stream = lambda _given: contextlib.nullcontext()
+    cuda.Stream, cuda.graph, cuda.CUDAGraph = Stream, graph, lambda: SimpleNamespace(replay=None)
+    cuda.current_stream = lambda _device=None: Stream()
+    cuda.synchronize = cuda.empty_cache = lambda *_args: None
+    cuda.mem_get_info = lambda *_args: (2**30, 2**30)
+    cuda.current_device = lambda: 0
+    cuda.get_device_capability = lambda *_args: (9, 0)
+    torch.Tensor.record_stream = lambda _self, _stream: None  # type: ignore[method-assign, assignment]
+    if not hasattr(torch._C, "_CudaDeviceProperties"):
+        torch._C._CudaDeviceProperties = SimpleNamespace  # type: ignore[misc, assignment]
+    from engines import backends, cuda_engine, tensorrt_engine
+    from engines.nvidia import Gpus
+
+    def probe() -> backends.Probe:
+        return backends.Probe(torch.__version__, {DEVICE: "Stand-in"})
+
+    cuda_engine.probe = probe
+    tensorrt_engine.find_gpus = lambda: Gpus(("Stand-in",), "13.0", "", ("9.0",))
+    tensorrt_engine.driver_version = lambda: "580.1"
+    logging.basicConfig(level=logging.INFO, format="%(name)s %(levelname)s %(message)s", stream=sys.stderr)
+
+
+def by_hand(batch: int, size: tuple[int, int], *, output: str = "FLOAT") -> bytes:
+    """A plan whose alpha is the mean of the colours over 255, at half size."""
+    import tensorrt as trt
+
+    builder = trt.Builder(trt.Logger())
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    rgb = network.add_input("rgb", trt.DataType.UINT8, (batch, *size, 3))
+    given = network.add_cast(rgb, trt.DataType.HALF).get_output(0)
+    mean = network.add_reduce(given, trt.ReduceOperation.AVG, 1 << 3, False).get_output(0)
+    part = network.add_slice(mean, (0, 0, 0), (batch, size[0] // 2, size[1] // 2), (1, 2, 2)).get_output(0)
+    alpha = network.add_cast(part, trt.DataType[output]).get_output(0)
+    scale = network.add_constant((1, 1, 1), torch.full((1,), 1 / 255, dtype=trt.DataType[output].value).numpy()).get_output(0)
+    result = network.add_elementwise(alpha, scale, trt.ElementWiseOperation.PROD).get_output(0)
+    result.name = "output0"
+    network.mark_output(result)
+    config = builder.create_builder_config()
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    return bytes(builder.build_engine_with_config(network, config).serialize())
+
+
+def refused(call: Any, *words: str) -> None:
+    from engines.base import EngineError
+
+    try:
+        call()
+    except EngineError as error:
+        assert all(word in str(error) for word in words), f"{error} lacks one of {words}"
+        assert "\n" not in str(error)
+    else:
+        raise AssertionError(f"not refused: {words}")
+
+
+def run(folder: Path) -> None:
+    import tensorrt as trt
+
+    from engines import auto, tensorrt_build, tensorrt_engine
+    from engines.auto import open_engine
+    from engines.cache import EngineCache
+    from engines.tensorrt_engine import Plan, TensorRtEngine, find_built, key_here
+    from streammat.models import shipped
+
+    size, batch = (64, 96), 2
+    cache, model = EngineCache(folder), shipped()
+
+    def opened() -> TensorRtEngine:
+        return TensorRtEngine(model, size, "it was asked for", DEVICE, batch, cache)
+
+    assert find_built(model, size, batch, DEVICE, cache) is None
+    refused(opened, "none has been built", "streammat engine build --model lite --network-size 96x64 --batch 2")
+    key = key_here(model, size, batch, DEVICE)
+    plan = by_hand(batch, size)
+    entry = cache.store("lite", key, plan, {})
+    found = find_built(model, size, batch, DEVICE, cache)
+    assert found is not None
+    assert found.name == entry.name
+    assert find_built(model, size, 1, DEVICE, cache) is None
+
+    engine = opened()
+    assert (engine.spec.backend, engine.spec.precision, engine.spec.version) == ("tensorrt", "fp16", trt.__version__)
+    rgb = np.random.default_rng(0).integers(0, 256, (5, *size, 3), dtype=np.uint8)
+    expected = rgb.mean(axis=3)[:, ::2, ::2] / 255
+    alpha = engine.infer(rgb)  # two whole batches and a half one
+    assert alpha.dtype == np.float32
+    assert np.abs(alpha - expected).max() < 2e-3
+    np.testing.assert_array_equal(engine.infer(rgb[4:]), alpha[4:])
+    rgb.setflags(write=False)
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: results.append(engine.infer(rgb)))
+    thread.start()
+    thread.join()
+    np.testing.assert_array_equal(results[0], alpha)
+    kept = engine.matte(torch.from_numpy(rgb[:1].copy()))
+    engine.infer(rgb[1:2])
+    np.testing.assert_array_equal(kept.numpy(), alpha[:1])
+    refused(lambda: engine.infer(rgb[:, :32]), "expected uint8")
+    engine.close()
+    engine.close()
+    refused(lambda: engine.infer(rgb), "closed")
+    refused(lambda: engine.matte(torch.from_numpy(rgb.copy())), "closed")
+
+    # What auto takes, and what it does with an engine that is of another machine.
+    auto.find_gpus = tensorrt_engine.find_gpus
+    environment_folder = tensorrt_engine.EngineCache().folder
+    assert environment_folder == folder, environment_folder
+    assert auto._is_built(model, "auto", DEVICE, size, batch)
+    assert not auto._is_built(model, "fp32", DEVICE, size, batch)
+    refused(lambda: open_engine(model, "tensorrt", "fp32", size), "tensorrt on cuda:0 has no fp32")
+    tensorrt_engine.driver_version = lambda: "590.2"
+    refused(opened, "driver 580.1, here 590.2", "streammat engine build")
+    assert not auto._is_built(model, "auto", DEVICE, size, batch)
+    tensorrt_engine.driver_version = lambda: "580.1"
+
+    # Plans that must not run.
+    refused(lambda: Plan(b"no plan", "lite", size, batch, DEVICE), "refuses the engine", "magic tag")
+    refused(lambda: Plan(by_hand(1, size), "lite", size, batch, DEVICE), "of another kind", "expected uint8 (2, 64, 96, 3)")
+    refused(lambda: Plan(by_hand(batch, size, output="HALF"), "lite", size, batch, DEVICE), "of another kind")
+    original = trt.ICudaEngine.create_execution_context
+    trt.ICudaEngine.create_execution_context = lambda _self: None
+    refused(opened, "too little memory", "1.0 GiB are free")
+    trt.ICudaEngine.create_execution_context = original
+    entry.plan.write_bytes(plan[:-1])
+    refused(opened, "damaged", f"expected {len(plan)}", "streammat engine remove")
+    entry.plan.write_bytes(plan[:-1] + b"?")
+    refused(opened, "damaged", "sha256")
+    entry.plan.unlink()
+    refused(opened, "cannot read engine")
+
+    # Building without torch-tensorrt.
+    tensorrt_build.builder_version = lambda: ""
+    refused(lambda: tensorrt_build.build_engine(model, size, cache=cache, device=DEVICE), "torch-tensorrt", "pip install")
+    del environment_folder
+
+
+def convert(network: str, rosta: str) -> None:
+    import tensorrt as trt
+    from torch import nn
+
+    from engines import tensorrt_build
+    from engines.cache import BuildOptions
+    from engines.folded import FoldedMatte
+    from engines.gfm import GFM
+    from engines.tensorrt_engine import Plan
+
+    size, batch = (64, 96), 1
+    torch.manual_seed(0)
+    model = GFM(network, rosta).eval()
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                assert module.running_mean is not None
+                assert module.running_var is not None
+                module.running_mean.normal_(0, 0.1)
+                module.running_var.uniform_(0.5, 2)
+    program = tensorrt_build.export_half(model, size, batch, DEVICE)
+    plan = tensorrt_build._serialize(network, program, size, batch, DEVICE, BuildOptions(), None, lambda _phase, _done: None)
+    opened = Plan(plan, network, size, batch, DEVICE)
+    layers = tensorrt_build.count_layers(opened.describe(), network)
+    rgb = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (batch, *size, 3), dtype=np.uint8))
+    with torch.inference_mode():
+        expected = FoldedMatte(model, torch.float16)(rgb)
+    difference = float((opened(rgb) - expected).abs().max())
+    assert difference <= 1e-3, difference
+    config = trt.Builder.configs[-1]
+    assert config.profiling_verbosity is trt.ProfilingVerbosity.DETAILED
+    print(json.dumps({"half": layers.half, "single": layers.single, "other": layers.other, "difference": difference}))
+
+
+def build(folder: Path) -> None:
+    import tensorrt as trt
+
+    from engines import tensorrt_build
+    from engines.cache import BuildOptions, EngineCache
+    from engines.tensorrt_engine import TensorRtEngine
+    from streammat.models import shipped
+
+    size = (64, 96)
+    cache, model = EngineCache(folder), shipped()
+    phases: list[tuple[str, float]] = []
+    options = BuildOptions(workspace=2**28, optimization_level=4, hardware_compatible=True)
+    picture = np.random.default_rng(2).integers(0, 256, (1, *size, 3), dtype=np.uint8)
+
+    def built(**more: Any) -> tuple[Any, bool]:
+        return tensorrt_build.build_engine(
+            model, size, device=DEVICE, options=options, pictures=[picture], cache=cache, progress=lambda phase, done: phases.append((phase, done)), **more
+        )
+
+    # A build that fails leaves nothing, and says why.
+    trt.Builder.fault = "[optimizer.cpp] Error Code 10: Could not find any implementation for node"
+    refused(built, "TensorRT cannot build 'lite'", "Could not find any implementation")
+    trt.Builder.fault = "[defaultAllocator.cpp] Error Code 1: Cuda Runtime (out of memory)"
+    refused(built, "too little memory", "1.0 GiB are free", "--batch")
+    trt.Builder.fault = ""
+    assert not [path for path in folder.iterdir() if path.suffix in (".plan", ".json")]
+
+    entry, fresh = built()
+    assert fresh
+    config = trt.Builder.configs[-1]
+    assert (config.limits, config.builder_optimization_level) == ({"WORKSPACE": 2**28}, 4)
+    assert config.hardware_compatibility_level.name == "AMPERE_PLUS"
+    assert {phase for phase, _ in phases} == {"Building Engine"}
+    assert phases[-1][1] == 1.0
+    assert cache.timings(entry.key).read_bytes() == b"timed "
+    assert entry.details["parity"]["mean"] < 2e-3, entry.details
+    assert entry.details["layers"]["half"] > 100
+    again, fresh = built()
+    assert not fresh
+    assert again == entry
+    # A damaged one is built again, with the kernels' timings of before.
+    entry.plan.write_bytes(b"")
+    repaired, fresh = built()
+    assert fresh
+    assert cache.timings(entry.key).read_bytes() == b"timed timed "
+    engine = TensorRtEngine(model, size, "it was asked for", DEVICE, 1, cache)
+    alpha = engine.infer(picture)
+    assert alpha.shape == (1, 32, 48)
+    engine.close()
+
+    # Ctrl-C, and a parity that is out of bounds.
+    def interrupt(*_args: Any) -> None:
+        raise KeyboardInterrupt
+
+    joined = threading.Thread.join
+
+    def join(self: threading.Thread, timeout: float | None = None) -> None:
+        joined(self, timeout)
+        if self.name == "streammat-build-engine" and timeout is not None:
+            raise KeyboardInterrupt
+
+    threading.Thread.join = join  # type: ignore[method-assign]
+    try:
+        built(force=True)
+    except KeyboardInterrupt:
+        pass
+    else:
+        raise AssertionError("the interruption was lost")
+    threading.Thread.join = joined  # type: ignore[method-assign]
+    assert not [thread for thread in threading.enumerate() if thread.name == "streammat-build-engine"]
+    tensorrt_build.LARGEST_MEAN = 0.0
+    refused(lambda: built(force=True), "disagrees with torch", "not kept")
+    assert cache.read(repaired)
+    print(json.dumps(dict(entry.details)))
+
+
+if __name__ == "__main__":
+    pretend()
+    if sys.argv[1] == "run":
+        run(Path(sys.argv[2]))
+    elif sys.argv[1] == "convert":
+        convert(sys.argv[2], sys.argv[3])
+    else:
+        build(Path(sys.argv[2]))
