@@ -184,6 +184,7 @@ def test_all_engines_are_measured_or_listed_with_the_reason(clip: Path, monkeypa
     assert report["sizes"][0]["engines"][0]["live"] is None
 
 
+@pytest.mark.slow
 def test_what_breaks_when_it_is_opened_is_listed_and_the_rest_measured(clip: Path, tmp_path: Path) -> None:
     """A plain .onnx file has no int8; that shows only when the engine is opened, in another process."""
     from streammat.models import shipped

@@ -82,6 +82,7 @@ def test_flash_and_beep_of_a_file_stay_together_in_its_recording(tmp_path: Path,
     assert report.sound.breaks == 0
 
 
+@pytest.mark.slow
 def test_sound_that_is_late_in_the_file_stays_late(tmp_path: Path, options: LiveOptions) -> None:
     """The other tests can fail."""
     clip = write_flashes(tmp_path / "late.mkv", seconds=3, size=SIZE[::-1], late=0.2, audio="libopus", layout="mono")
@@ -203,6 +204,7 @@ def test_a_microphone_that_is_pulled_out_is_found_again_and_the_pictures_never_s
     assert abs(times[-1] - (begin + len(samples) / rate)) < 0.7
 
 
+@pytest.mark.slow
 def test_a_microphone_that_gives_nothing_is_told_of(tmp_path: Path) -> None:
     show = Show(tmp_path / "rec.mkv", [("frames", 350)])
     show.cards[0]._heard = lambda times: np.zeros(len(times), np.float32)
@@ -306,6 +308,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     made.close()
 
 
+@pytest.mark.slow
 def test_a_stream_has_sound_in_step_before_and_after_its_server_went_away(tmp_path: Path, server: Server) -> None:
     """In a process of its own, because FFmpeg's servers and clients cannot both wait in one; the room is shown, so that its flash is seen."""
     clip = write_flashes(tmp_path / "in.mp4", seconds=4, size=(192, 108))

@@ -165,6 +165,7 @@ def program(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Program]
     made.stop()
 
 
+@pytest.mark.slow
 def test_what_a_server_records_before_and_after_it_was_down(tmp_path: Path, clip: Path, program: Program) -> None:
     log = tmp_path / "log"
 

@@ -210,6 +210,7 @@ def fresh(path: Path, folder: Path, *given: np.ndarray) -> tuple[dict[str, str],
         return json.loads(done.stdout), [arrays[name] for name in arrays.files]
 
 
+@pytest.mark.slow
 def test_a_torch_program_of_free_size(free: Path, tmp_path: Path) -> None:
     path = tmp_path / "free.pt2"
     export("lite", path, "--batch", "free", "--heads").ok()

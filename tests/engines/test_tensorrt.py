@@ -112,7 +112,7 @@ def test_half_precision_holds_what_pictures_make_of_the_paper_s_encoders() -> No
     """Their first convolution sees 0..255: the variance behind it is more than a half holds, and has to be folded."""
     torch.manual_seed(3)
     model = GFM("r34", "TT").eval()
-    rgb = torch.from_numpy(portrait()).clone()
+    rgb = torch.from_numpy(portrait()[:, -128:, 64:192]).clone()  # CPUs are slow with halves
     with torch.no_grad():
         seen = model.encoder.conv1(rgb.permute(0, 3, 1, 2).float() * 40)  # as large as a trained one may be
         model.encoder.conv1.weight.mul_(40)
