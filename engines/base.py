@@ -212,3 +212,8 @@ def check_alpha(model: str, shape: tuple[int, ...], size: tuple[int, int]) -> No
     """
     if all(shape != (1, size[0] // stride, size[1] // stride) for stride in STRIDES):
         raise EngineError(f"model {model!r} gave alpha {shape} for a picture of {size}; expected that size or half of it")
+
+
+def first_line(error: BaseException) -> str:
+    """First line of a message; the error's name where it has none."""
+    return (str(error).splitlines() or [""])[0] or type(error).__name__

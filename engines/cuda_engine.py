@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.backends import Probe, kind_of
-from engines.base import EngineError, EngineSpec, EngineUnavailableError, check_alpha, check_rgb, check_size
+from engines.base import EngineError, EngineSpec, EngineUnavailableError, check_alpha, check_rgb, check_size, first_line
 from engines.models import ModelFiles
 from engines.nvidia import find_gpus
 
@@ -86,13 +86,7 @@ class CudaEngine:
         if self._network is None:
             raise EngineError("the engine is closed")
         check_rgb(rgb, self._spec.size)
-        torch = _load()
-        parts = []
-        for begin in range(0, len(rgb), self.batch):
-            part = rgb[begin : begin + self.batch]
-            given = torch.from_numpy(part) if part.flags.writeable else torch.from_numpy(part.copy())
-            parts.append(self.matte(given).cpu().numpy())
-        alpha: NDArray[np.float32] = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        alpha = run_on_host(self.matte, rgb, self.batch)
         check_alpha(self._spec.model, (1, *alpha.shape[1:]), self._spec.size)
         return alpha
 
@@ -128,7 +122,7 @@ class CudaEngine:
                 result.record_stream(caller)
                 return result
         except RuntimeError as error:
-            raise EngineError(f"{self._device} failed: {_line(error)}") from error
+            raise EngineError(f"{self._device} failed: {first_line(error)}") from error
 
     def close(self) -> None:
         """Free the device's memory; safe to call twice."""
@@ -200,6 +194,17 @@ class CudaEngine:
         return captured
 
 
+def run_on_host(matte: Callable[[Tensor], Tensor], rgb: NDArray[np.uint8], batch: int) -> NDArray[np.float32]:
+    """``matte`` over an array, ``batch`` pictures at a time; float32 on the host."""
+    torch = _load()
+    parts = []
+    for begin in range(0, len(rgb), batch):
+        part = rgb[begin : begin + batch]
+        parts.append(matte(torch.from_numpy(part if part.flags.writeable else part.copy())).cpu().numpy())
+    alpha: NDArray[np.float32] = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    return alpha
+
+
 def probe() -> Probe:
     """Torch's version and the GPUs that it can use; see `engines.backends.probe`."""
     torch = _load()
@@ -240,8 +245,3 @@ def _load() -> Any:
     except (ImportError, OSError) as error:
         raise EngineUnavailableError(f"torch cannot be loaded ({error}); pip install 'streammat[cuda]'") from error
     return torch
-
-
-def _line(error: Exception) -> str:
-    """First line of a message."""
-    return (str(error).splitlines() or [type(error).__name__])[0]

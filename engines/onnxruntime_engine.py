@@ -19,6 +19,7 @@ from engines.base import (
     check_contract,
     check_rgb,
     check_size,
+    first_line,
     memory_error,
 )
 from engines.models import ModelFiles
@@ -76,8 +77,8 @@ class OnnxRuntimeEngine:
             if memory := memory_error("ONNX Runtime", size, error):
                 raise memory from error
             if provider is not None:
-                raise EngineUnavailableError(f"ONNX Runtime cannot run model {model.name!r} with {provider[0]}: {_line(error)}; {_LIBRARIES}") from error
-            raise EngineError(f"ONNX Runtime cannot load model {model.name!r} ({precision}): {_line(error)}") from error
+                raise EngineUnavailableError(f"ONNX Runtime cannot run model {model.name!r} with {provider[0]}: {first_line(error)}; {_LIBRARIES}") from error
+            raise EngineError(f"ONNX Runtime cannot load model {model.name!r} ({precision}): {first_line(error)}") from error
         check_contract(model.name, inputs, outputs, size)
         if provider is not None and provider[0] not in session.get_providers():
             # It goes on without a provider that fails to start, and only logs it.
@@ -102,7 +103,7 @@ class OnnxRuntimeEngine:
         except Exception as error:
             if memory := memory_error("ONNX Runtime", self._spec.size, error):
                 raise memory from error
-            raise EngineError(f"ONNX Runtime failed: {_line(error)}") from error
+            raise EngineError(f"ONNX Runtime failed: {first_line(error)}") from error
         check_alpha(self._spec.model, parts[0].shape, self._spec.size)
         alpha: NDArray[np.float32] = parts[0] if len(parts) == 1 else np.concatenate(parts)
         return alpha
@@ -128,7 +129,7 @@ def run_file(content: bytes, inputs: Mapping[str, NDArray[Any]], threads: int) -
         names = [node.name for node in session.get_outputs()]
         return dict(zip(names, session.run(names, dict(inputs)), strict=True))
     except Exception as error:  # its exceptions share no base class
-        raise EngineError(f"ONNX Runtime cannot run the file: {_line(error)}") from error
+        raise EngineError(f"ONNX Runtime cannot run the file: {first_line(error)}") from error
 
 
 def probe() -> Probe:
@@ -199,8 +200,3 @@ def _ports(nodes: Iterable[Any]) -> list[Port]:
         kind = node.type.removeprefix("tensor(").removesuffix(")")
         ports.append(Port(node.name, {"float": "float32"}.get(kind, kind), tuple(d if isinstance(d, int) else None for d in node.shape or ())))
     return ports
-
-
-def _line(error: Exception) -> str:
-    """First line of a message."""
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -25,12 +25,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.backends import probe
-from engines.base import EngineError, EngineUnavailableError, check_rgb, check_size
+from engines.base import EngineError, EngineUnavailableError, check_rgb, check_size, first_line
 from engines.cache import BuildOptions, Cached, EngineCache, write_whole
-from engines.cuda_engine import load_weights
+from engines.cuda_engine import load_weights, run_on_host
 from engines.models import ModelFiles
 from engines.parity import NOTICEABLE, Parity, compare, draw
-from engines.tensorrt_engine import Plan, builder_version, first_line, key_here, load, run_on_host
+from engines.tensorrt_engine import Plan, builder_version, key_here, load
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram

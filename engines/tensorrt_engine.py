@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.backends import Probe
-from engines.base import EngineError, EngineSpec, EngineUnavailableError, check_alpha, check_rgb, check_size
+from engines.base import EngineError, EngineSpec, EngineUnavailableError, check_alpha, check_rgb, check_size, first_line
 from engines.cache import BuildOptions, Cached, EngineCache, EngineKey
+from engines.cuda_engine import run_on_host
 from engines.models import ModelFiles, file_sha256
 from engines.nvidia import driver_version, find_gpus
 
@@ -215,17 +216,6 @@ class Plan:
             raise EngineError(f"{self._name} failed: {self._log.last or 'TensorRT gave no reason'}")
 
 
-def run_on_host(matte: Callable[[Tensor], Tensor], rgb: NDArray[np.uint8], batch: int) -> NDArray[np.float32]:
-    """``matte`` over an array, ``batch`` pictures at a time; float32 on the host."""
-    torch = _torch()
-    parts = []
-    for begin in range(0, len(rgb), batch):
-        part = rgb[begin : begin + batch]
-        parts.append(matte(torch.from_numpy(part if part.flags.writeable else part.copy())).cpu().numpy())
-    alpha: NDArray[np.float32] = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    return alpha
-
-
 def probe() -> Probe:
     """TensorRT's version and the GPUs; see `engines.backends.probe`."""
     from engines.cuda_engine import probe as probe_cuda
@@ -306,11 +296,6 @@ def load() -> Any:
     except (ImportError, OSError) as error:
         raise EngineUnavailableError(f"tensorrt cannot be loaded ({first_line(error)}); {_CURE}") from error
     return tensorrt
-
-
-def first_line(error: BaseException) -> str:
-    """First line of a message."""
-    return (str(error).splitlines() or [""])[0] or type(error).__name__
 
 
 @cache
