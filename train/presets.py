@@ -6,7 +6,7 @@ step alone; its row without RSSN is the track ``comp-bg20k``. All of these train
 crops of 320, 500 epochs on ORI and 100 on COMP. Every name also exists with ``-modern`` at its end: the same data and
 network, trained by AdamW with a cosine schedule, averaged weights and bfloat16.
 
-``lite`` and ``lite-second`` are the recipe of the shipped network; ``folder`` trains any network on any folder of pictures and mattes.
+``lite``, ``lite-second`` and ``lite-third`` are the recipe of the shipped network; ``folder`` trains any network on any folder of pictures and mattes.
 Light: imports nothing heavy.
 """
 
@@ -134,7 +134,7 @@ def find_preset(name: str, network: str | None = None, rosta: str | None = None)
 @cache
 def presets() -> Mapping[str, Preset]:
     """All presets by name, without the modern ones."""
-    found = [_lite(), _second_lite(), _folder()]
+    found = [_lite(), _second_lite(), _third_lite(), _folder()]
     for data, title in SETS.items():
         for key, track in TRACKS.items():
             found += [_paper(data, title, key, track, network, rosta) for network in BATCH for rosta in ROSTAS]
@@ -221,18 +221,28 @@ def _lite() -> Preset:
 
 
 def _second_lite() -> Preset:
-    first = _lite()
     start, end = (share for *_, share in TrainConfig.sizes), TrainConfig.final_shares
-    shares = [(one + other) / 2 for one, other in zip(start, end, strict=True)]
+    shares = tuple((one + other) / 2 for one, other in zip(start, end, strict=True))
+    return _next_stage("lite-second", "its second stage, from the weights of the first (--start)", shares, 8e-4, 0.02, 2)
+
+
+def _third_lite() -> Preset:
+    """Larger pictures from the start: the two passes of `--quality best` see as many pixels as the largest of them."""
+    shares = (0.18, 0.08, 0.06, 0.06, 0.20, 0.10, 0.08, 0.12, 0.12)
+    return _next_stage("lite-third", "its third stage, on larger pictures, from the weights of the second", shares, 6e-4, 0.02, 5)
+
+
+def _next_stage(name: str, title: str, shares: tuple[float, ...], rate: float, warmup: float, seed: int) -> Preset:
+    first = _lite()
     config = replace(
         first.config,
-        preset="lite-second",
+        preset=name,
         sizes=tuple((height, width, share) for (height, width, _), share in zip(TrainConfig.sizes, shares, strict=True)),
-        learning_rate=8e-4,
-        warmup=0.02,
-        seed=2,
+        learning_rate=rate,
+        warmup=warmup,
+        seed=seed,
     )
-    return replace(first, name=config.preset, title="its second stage, from the weights of the first (--start)", config=config, continues=True)
+    return replace(first, name=name, title=title, config=config, continues=True)
 
 
 def _folder() -> Preset:

@@ -44,8 +44,8 @@ class SceneConfig:
     """A thing at the subject's outline, which belongs to it as what hands hold does; per subject."""
     counter: float = 0.3
     """A subject that its own picture cut below stands behind something, instead of at the lower edge; per subject."""
-    pattern: float = 0.14
-    """Clothes of another texture, or plain ones, black and white more often than others; per person."""
+    pattern: float = 0.2
+    """Clothes of another texture, or plain ones, black, white and the background's own colour more often than others; per person."""
     coat: float = 0.25
     """Fur of another colour, half of the time with stripes, checks or a texture; per animal. There are only cats and horses."""
     backlight: float = 0.07
@@ -111,9 +111,9 @@ def compose(
         if cut.animal and rng.random() < config.coat:
             colour = _dyed(rng, colour)
             if rng.random() < 0.5:
-                colour = _patterned(rng, colour, alpha, props, (0.0, 0.1), (0.2, 0.8))
+                colour = _patterned(rng, colour, alpha, props, mean, (0.0, 0.1), (0.2, 0.8))
         elif not cut.animal and rng.random() < config.pattern:
-            colour = _patterned(rng, colour, alpha, props, (0.35, 0.6), (0.5, 1.0))
+            colour = _patterned(rng, colour, alpha, props, mean, (0.35, 0.6), (0.5, 1.0))
         lit = _lit(rng, jitter_colour(rng, colour, 0.6), alpha, mean, dim)
         a = alpha.astype(np.float32) / 255.0
         if rng.random() < config.shadow:
@@ -214,7 +214,13 @@ def _dyed(rng: Rng, colour: Image) -> Image:
 
 
 def _patterned(
-    rng: Rng, colour: Image, alpha: Image, props: Props, top: tuple[float, float], strength: tuple[float, float]
+    rng: Rng,
+    colour: Image,
+    alpha: Image,
+    props: Props,
+    behind: NDArray[np.float32],
+    top: tuple[float, float],
+    strength: tuple[float, float],
 ) -> Image:
     """One colour, a texture, stripes or checks on a subject, from a share ``top`` of its height down: where clothes are, or fur is."""
     height, width = alpha.shape
@@ -225,10 +231,12 @@ def _patterned(
     start = rows[0] + rng.uniform(*top) * (bottom - rows[0])
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     kind = rng.random()
-    if kind < 0.45:
-        plain = rng.uniform(0, 40, 3) if kind < 0.2 else rng.uniform(200, 255, 3) if kind < 0.3 else rng.uniform(0, 255, 3)
+    if kind < 0.5:
+        # Black, the colour of what is behind, white, any.
+        ends = (rng.uniform(0, 40, 3), rng.normal(behind, 15.0), rng.uniform(200, 255, 3), rng.uniform(0, 255, 3))
+        plain = ends[int(np.searchsorted((0.2, 0.3, 0.38), kind, side="right"))]
         cloth = np.broadcast_to(plain.astype(np.float32), (height, width, 3))
-    elif kind < 0.7:
+    elif kind < 0.72:
         cloth = props.texture(rng, height, width).astype(np.float32)
     else:
         turn, period = rng.uniform(0, np.pi), rng.uniform(3, 24)
