@@ -406,6 +406,30 @@ def test_second_interrupt_ends_at_once(long_clip: Path, tmp_path: Path) -> None:
     assert "Traceback" not in err
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no signals that are ignored from the start")
+def test_a_job_in_the_background_is_deaf_to_ctrl_c(long_clip: Path, tmp_path: Path) -> None:
+    """A shell without job control starts it with SIGINT ignored, and so that stays; SIGTERM ends it as ever."""
+    with without_ctrl_c(), spawn("video", long_clip, tmp_path / "out.mp4", *QUICK) as process:
+        wait_for((tmp_path / "out.partial.mp4").exists, 60)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 143, err
+    assert 0 < probe(tmp_path / "out.mp4").frames < LONG
+
+
+@contextlib.contextmanager
+def without_ctrl_c() -> Iterator[None]:
+    """Processes that are started here ignore SIGINT from the start."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("delay", [0.25, 0.4, 0.6])
 def test_interrupted_while_starting(long_clip: Path, tmp_path: Path, delay: float) -> None:
     """A signal before the first frame leaves no file, no traceback and the right exit code."""

@@ -143,6 +143,8 @@ class Interrupt:
 
     A context manager around a whole command. Until ``stops`` is called a signal unwinds what has been opened; from
     then on it calls what ``stops`` was given. ``exit_code`` is 130 or 143 after a signal, else 0.
+
+    A signal that was ignored when we were started stays ignored: so shells keep a terminal's Ctrl-C from jobs in the background.
     """
 
     def __init__(self) -> None:
@@ -152,6 +154,8 @@ class Interrupt:
 
     def __enter__(self) -> Self:
         for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is signal.SIG_IGN:
+                continue
             try:
                 self._before[number] = signal.signal(number, self._caught)
             except ValueError:
