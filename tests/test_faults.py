@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.server
 import json
 import os
@@ -235,7 +236,55 @@ def test_target_is_the_source(clip: Path, tmp_path: Path) -> None:
         run("video", source, target, *QUICK, "-y").refused(2, "source")
     run("video", tmp_path / "link.mp4", source, *QUICK, "-y").refused(2, "source")
     run("video", source, tmp_path / "out.mp4", "--matte", source, *QUICK, "-y").refused(2)
+    (tmp_path / "hard.mp4").hardlink_to(source)  # so In.mp4 and in.mp4 are one where case does not count
+    run("video", source, tmp_path / "hard.mp4", *QUICK, "-y").refused(2, "source")
     assert source.read_bytes() == clip.read_bytes()
+
+
+def test_what_a_killed_run_left_is_a_source_like_any_other(clip: Path, tmp_path: Path) -> None:
+    """An output is never written under the source's name, not even until it is whole."""
+    source = tmp_path / "out.partial.mp4"
+    source.write_bytes(clip.read_bytes())
+    run("video", source, tmp_path / "out.mp4", *QUICK).refused(2, "out.partial.mp4", "another name")
+    assert source.read_bytes() == clip.read_bytes()
+    run("video", source, tmp_path / "other.mp4", *QUICK).ok()
+    assert names(tmp_path) == ["other.mp4", "out.partial.mp4"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows' locks are not used")
+def test_two_runs_for_one_output(long_clip: Path, clip: Path, tmp_path: Path) -> None:
+    """The second is refused, also with ``-y``, and the first is not disturbed; what a killed run left locks nobody out."""
+    target = tmp_path / "out.mp4"
+    with spawn("video", long_clip, target, *QUICK) as first:
+        wait_for((tmp_path / "out.partial.mp4").exists, 60)
+        run("video", clip, target, *QUICK, "-y").refused(1, "out.mp4", "another run")
+        assert first.poll() is None
+        first.kill()
+    with spawn("video", long_clip, target, *QUICK, "--duration", "4") as second:
+        wait_for((tmp_path / "out.partial.mp4").exists, 60)
+        run("video", clip, target, *QUICK, "-y").refused(1, "another run")
+        second.communicate(timeout=60)
+    assert second.returncode == 0
+    assert names(tmp_path) == ["out.mp4"]
+    assert probe(target).frames == 100
+
+
+def test_a_system_that_pushes_only_writable_files_to_the_disk(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Windows: a descriptor for reading alone is a bad one there."""
+    import fcntl
+
+    pushed: list[int] = []
+
+    def fsync(descriptor: int) -> None:
+        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        pushed.append(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    video(clip, tmp_path / "out.mp4").ok()
+    assert pushed
 
 
 def test_target_is_the_background(clip: Path, tmp_path: Path) -> None:
@@ -647,6 +696,21 @@ def test_stop_from_another_thread(long_clip: Path, tmp_path: Path) -> None:
     assert report.stopped
     assert 0 < report.frames_out < LONG
     assert probe(tmp_path / "out.mp4").frames == report.frames_out
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_progress_that_raises(long_clip: Path, tmp_path: Path, error: type[BaseException]) -> None:
+    """Ctrl-C in a program that does not handle it: nothing goes on behind its back, and what was done plays."""
+
+    def progress(done: int) -> None:
+        if done > 5:
+            raise error
+
+    with pytest.raises(error):
+        pipeline_parts(long_clip, tmp_path / "out.mp4", whole).run(progress)
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("streammat-")]
+    assert 5 < probe(tmp_path / "out.mp4").frames < LONG
+    assert names(tmp_path) == ["out.mp4"]
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from typing import IO, TYPE_CHECKING, Any, Self
 
@@ -15,7 +15,7 @@ import click
 from streammat.cli.common import Interrupt, leave, matting_options, one_line_errors
 from streammat.cli.options import config_file
 from streammat.config import CompositeOptions, LiveOptions, MattingOptions
-from streammat.errors import UsageError
+from streammat.errors import UsageError, reason
 
 if TYPE_CHECKING:
     from streammat.latency import LiveReport
@@ -111,14 +111,13 @@ class _Teller:
             try:
                 self._log = open(log, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 - closed by __exit__
             except OSError as error:
-                raise UsageError(f"--log {log}: cannot be written ({error.strerror}); give another path") from error
+                raise UsageError(f"--log {log}: cannot be written ({reason(error)}); give another path") from error
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._log is not None:
-            self._log.close()
+        self._close_log()
         if self._on_line:
             click.echo("", err=True)
 
@@ -126,12 +125,27 @@ class _Teller:
         """One event, from any thread."""
         with self._lock:
             line = json.dumps({"event": event, "time": round(time.time(), 3), **details})
-            if self._log is not None and not self._log.closed:
-                self._log.write(line + os.linesep)
+            self._write_log(line)
             if self._as_json:
                 click.echo(line)
             elif not self._quiet:
                 self._show(event, details)
+
+    def _write_log(self, line: str) -> None:
+        """A full disk ends the log, not the show."""
+        if self._log is None or self._log.closed:
+            return
+        try:
+            self._log.write(f"{line}\n")
+        except OSError as error:
+            if not self._quiet:
+                self._print(f"note: --log {self._log.name}: cannot be written any more ({reason(error)})")
+            self._close_log()
+
+    def _close_log(self) -> None:
+        if self._log is not None:
+            with suppress(OSError):  # what was written is on the disk; the rest has no place there
+                self._log.close()
 
     def say(self, text: str) -> None:
         """A line for people."""

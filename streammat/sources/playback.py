@@ -13,7 +13,7 @@ from fractions import Fraction
 
 import av
 
-from streammat.errors import CameraLostError, InputError
+from streammat.errors import CameraLostError, InputError, reason
 from streammat.frame import Frame
 from streammat.sources import StreamInfo
 from streammat.sources.capture import Clock, Shaper, live_info
@@ -200,9 +200,3 @@ class StreamSource:
     def close(self) -> None:
         """Close the connection once iteration has ended; twice is fine."""
         self._container.close()
-
-
-def reason(error: Exception) -> str:
-    """The first line of what a library says."""
-    text = getattr(error, "strerror", None) or str(error)
-    return str(text).splitlines()[0].strip() if text else type(error).__name__
