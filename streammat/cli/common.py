@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -75,6 +76,18 @@ def output_options(command: F) -> F:
     ):
         command = option(command)
     return command
+
+
+def parse_size(option: str, text: str) -> tuple[int, int]:
+    """(height, width) of ``1280x720``, as ``option`` was given it.
+
+    Raises:
+        UsageError: it is no such thing.
+    """
+    match = re.fullmatch(r"([1-9][0-9]{0,4})[xX]([1-9][0-9]{0,4})", text)
+    if match is None:
+        raise UsageError(f"{option} {text}: expected WIDTHxHEIGHT, such as 1920x1080")
+    return int(match[2]), int(match[1])
 
 
 class _Notes(logging.Handler):

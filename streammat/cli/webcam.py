@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, Self
 
 import click
 
-from streammat.cli.common import Interrupt, leave, matting_options, one_line_errors
+from streammat.cli.common import Interrupt, leave, matting_options, one_line_errors, parse_size
 from streammat.cli.options import config_file
 from streammat.config import CompositeOptions, LiveOptions, MattingOptions
 from streammat.errors import UsageError, reason
@@ -73,7 +73,7 @@ def webcam(
         options = LiveOptions(
             matting=MattingOptions(model, engine, device, precision, quality, threads, stable=stable),
             composite=CompositeOptions(fit=fit, decontaminate=not no_decontaminate),
-            backgrounds=backgrounds, camera=camera, size=_size(size), fps=fps, microphone=microphone, monitor=monitor,
+            backgrounds=backgrounds, camera=camera, size=None if size is None else parse_size("--size", size), fps=fps, microphone=microphone, monitor=monitor,
             sound_delay=sound_delay, loop=loop, outputs=outputs, overwrite=overwrite,
             mirror=mirror, fixed=fixed, bitrate=bitrate, duration=duration, control=control,
         )
@@ -216,12 +216,3 @@ def _sound(now: dict[str, Any]) -> str:
     if "sound_db" not in now:
         return ""
     return "  sound off" if now["muted"] else f"  sound {'none' if now['sound_db'] is None else format(now['sound_db'], '.0f') + ' dB'}"
-
-
-def _size(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    width, _, height = text.lower().partition("x")
-    if not (width.isdigit() and height.isdigit()):
-        raise UsageError(f"--size {text!r}: expected WIDTHxHEIGHT, such as 1280x720")
-    return int(height), int(width)
