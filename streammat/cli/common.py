@@ -162,6 +162,7 @@ class Interrupt:
 
     def __init__(self) -> None:
         self._stop: Callable[[], None] | None = None
+        self._leave: Callable[[], None] | None = None
         self.exit_code = 0
         self._before: dict[int, Any] = {}
 
@@ -188,8 +189,14 @@ class Interrupt:
         """From now on signals call ``stop``."""
         self._stop = stop
 
+    def leaves(self, leave: Callable[[], None]) -> None:
+        """From now on a second signal calls ``leave`` before it ends the process: what must not stay behind, in a moment."""
+        self._leave = leave
+
     def _caught(self, number: int, _frame: FrameType | None) -> None:
         if self.exit_code:
+            if self._leave is not None:
+                self._leave()
             os._exit(self.exit_code)
         self.exit_code = 128 + number
         if self._stop is None:

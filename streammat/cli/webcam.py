@@ -85,7 +85,9 @@ def webcam(
             job = LiveJob(options, teller.tell, stdin)
             interrupt.stops(job.stop)
             if control != "-" and not quiet and has_keys(sys.stdin):
-                job.listen(KeyListener(sys.stdin.buffer, job.keys))
+                keys = KeyListener(sys.stdin.buffer, job.keys)
+                job.listen(keys)
+                interrupt.leaves(keys.restore)
                 teller.say(KEYS_HELP)
             _started(job, teller)
             report = job.run()
