@@ -254,19 +254,23 @@ def test_what_a_killed_run_left_is_a_source_like_any_other(clip: Path, tmp_path:
 @pytest.mark.skipif(os.name == "nt", reason="Windows' locks are not used")
 def test_two_runs_for_one_output(long_clip: Path, clip: Path, tmp_path: Path) -> None:
     """The second is refused, also with ``-y``, and the first is not disturbed; what a killed run left locks nobody out."""
-    target = tmp_path / "out.mp4"
-    with spawn("video", long_clip, target, *QUICK) as first:
-        wait_for((tmp_path / "out.partial.mp4").exists, 60)
-        run("video", clip, target, *QUICK, "-y").refused(1, "out.mp4", "another run")
-        assert first.poll() is None
-        first.kill()
-    with spawn("video", long_clip, target, *QUICK, "--duration", "4") as second:
-        wait_for((tmp_path / "out.partial.mp4").exists, 60)
-        run("video", clip, target, *QUICK, "-y").refused(1, "another run")
-        second.communicate(timeout=60)
-    assert second.returncode == 0
+    target, partial_file = tmp_path / "out.mp4", tmp_path / "out.partial.mp4"
+    with spawn("video", long_clip, target, *QUICK, "--duration", "4") as first:
+        wait_for(partial_file.exists, 60)
+        first.send_signal(signal.SIGSTOP)  # so that it is not done too soon
+        second = run("video", clip, target, *QUICK, "-y")
+        first.send_signal(signal.SIGCONT)
+        first.communicate(timeout=60)
+    second.refused(2, "out.mp4", "another run")
+    assert first.returncode == 0
     assert names(tmp_path) == ["out.mp4"]
     assert probe(target).frames == 100
+    with spawn("video", long_clip, target, *QUICK, "-y") as killed:
+        wait_for(partial_file.exists, 60)
+        killed.kill()
+    run("video", clip, target, *QUICK, "-y").ok()
+    assert names(tmp_path) == ["out.mp4"]
+    assert probe(target).frames == 12
 
 
 def test_a_system_that_pushes_only_writable_files_to_the_disk(

@@ -51,8 +51,8 @@ class FileSink:
         channels: of the run's sound, 1 or 2; 0 where there is none.
 
     Raises:
-        UsageError: container and codec do not fit, or the file is there and is not to be replaced.
-        OutputError: the file cannot be opened, another run is writing it, or the encoder refuses the size.
+        UsageError: container and codec do not fit, another run is writing the file, or it is there and is not to be replaced.
+        OutputError: the file cannot be opened, or the encoder refuses the size.
     """
 
     def __init__(

@@ -7,7 +7,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from streammat.errors import OutputError
+from streammat.errors import UsageError
 
 if sys.platform != "win32":
     import fcntl
@@ -25,7 +25,7 @@ class Claim:
     that would not be FFmpeg. Where the file system has no locks, and on Windows, nothing is claimed.
 
     Raises:
-        OutputError: another run is writing it.
+        UsageError: another run is writing it.
     """
 
     def __init__(self, output: Path) -> None:
@@ -33,7 +33,7 @@ class Claim:
         try:
             self._descriptor = _locked(self._path)
         except BlockingIOError as error:
-            raise OutputError(f"{output}: another run is writing it; wait for that, or give another name") from error
+            raise UsageError(f"{output}: another run is writing it; wait for that, or give another name") from error
 
     def release(self) -> None:
         """Let others have it; twice is fine."""
