@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 from collections.abc import Generator, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -365,6 +366,35 @@ def is_url(path: str) -> bool:
     return bool(mark) and scheme.isalnum()
 
 
+def open_url(url: str, timeout: tuple[float, float], options: dict[str, str] | None = None) -> av.container.InputContainer:
+    """What FFmpeg finds at ``url``, which is waited for so that a signal handler of this thread runs at once.
+
+    Args:
+        url: of any protocol that it knows.
+        timeout: seconds for opening, and for each read later on: a dead host must not hold a command for ever.
+        options: FFmpeg's.
+
+    Raises:
+        av.FFmpegError, OSError, ValueError: as ``av.open`` raises them.
+    """
+    found: list[av.container.InputContainer | Exception] = []
+
+    def work() -> None:
+        try:
+            found.append(av.open(url, options=options or {}, timeout=timeout))
+        except Exception as error:  # noqa: BLE001 - raised by the thread that waits
+            found.append(error)
+
+    thread = threading.Thread(target=work, name="streammat-open", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.1)
+    (result,) = found
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
 def _open(path: str) -> av.container.InputContainer:
     if not is_url(path):
         file = Path(path)
@@ -378,8 +408,7 @@ def _open(path: str) -> av.container.InputContainer:
             raise InputError(f"{path}: is empty (0 bytes); expected a video file")
     try:
         # An absolute path, because FFmpeg takes what stands before a colon for a protocol.
-        # Without a limit a dead host holds the command for ever.
-        return av.open(path, timeout=(10.0, 30.0)) if is_url(path) else av.open(str(Path(path).absolute()))
+        return open_url(path, (10.0, 30.0)) if is_url(path) else av.open(str(Path(path).absolute()))
     except (av.FFmpegError, OSError, ValueError) as error:
         raise InputError(f"{path}: is no video that FFmpeg can read ({reason(error)}); expected mp4, mov, mkv, webm, avi or ts") from error
 
