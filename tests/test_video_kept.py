@@ -227,6 +227,22 @@ def test_timecode_is_kept(tmp_path: Path, kind: str, target: str) -> None:
     assert probe(tmp_path / f"out{target}").timecode == "10:20:30:12"
 
 
+def test_measurements_of_the_camera_are_left_out_with_a_note(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "drone.ts", frames=4)
+    with av.open(str(source)) as plain, av.open(str(tmp_path / "klv.ts"), "w") as out:
+        picture = out.add_stream_from_template(plain.streams.video[0])
+        data = out.add_data_stream("klv")
+        for packet in plain.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = picture
+                out.mux(packet)
+        note = av.Packet(b"position")
+        note.stream, note.pts, note.dts, note.time_base = data, 90000, 90000, Fraction(1, 90000)
+        out.mux(note)
+    notes = video(tmp_path / "klv.ts", tmp_path / "out.mp4").ok().report["notes"]
+    assert notes == ["track 1 (data) is left out"]
+
+
 @pytest.mark.parametrize(("target", "codec"), [
     (".mkv", "h264"), (".mkv", "hevc"), (".mkv", "vp9"), (".mkv", "av1"), (".mp4", "h264"), (".mp4", "av1"), (".mov", "h264"),
     (".mov", "prores"), (".webm", "vp9"),

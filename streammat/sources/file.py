@@ -111,8 +111,9 @@ class FileSource:
                     )
                     continue
                 kept.append(stream)
-            elif stream.type == "attachment":
-                self.notes.append(f"track {stream.index} (attachment) is left out")
+            elif stream.type == "attachment" or (stream.type == "data" and "timecode" not in stream.metadata):
+                # A timecode's track is its tag, which is kept.
+                self.notes.append(f"track {stream.index} ({stream.type}) is left out")
         return tuple(kept)
 
     def _seek(self, time: Fraction) -> None:
