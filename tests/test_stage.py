@@ -55,7 +55,8 @@ class Given:
     def matte(self, rgb: torch.Tensor) -> torch.Tensor:
         assert rgb.dtype == torch.uint8
         assert rgb.shape[1:] == (*self.spec.size, 3)
-        self.seen.append(rgb.cpu().numpy().copy())
+        if rgb.device.type == "cpu":  # on a GPU this would wait for all that is to run at once
+            self.seen.append(rgb.numpy().copy())
         if isinstance(self._alpha, np.ndarray):
             return torch.from_numpy(self._alpha).to(rgb.device).expand(len(rgb), -1, -1).clone()
         return self._alpha(rgb)
