@@ -212,7 +212,11 @@ def lack_of_memory(error: BaseException | None) -> str | None:
     return None
 
 
-_LACK = re.compile(r"bad.alloc|out.?of.?memory|too little memory|\w+_STATUS_ALLOC_FAILED|(failed to|cannot|could not) allocate.*", re.IGNORECASE)
+_LACK = re.compile(
+    r"bad.alloc|out.?of.?memory|too little memory|\w+_STATUS_ALLOC_FAILED|(failed to|cannot|could not) allocate.*"
+    r"|unable to find an engine to execute",  # torch of cuDNN, when none of its kernels gets the memory that it works in
+    re.IGNORECASE,
+)
 
 
 def check_alpha(model: str, shape: tuple[int, ...], size: tuple[int, int]) -> None:

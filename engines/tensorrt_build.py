@@ -33,8 +33,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LEVELS = range(6)
-LARGEST_MEAN = 2e-3
-LARGEST_OFF = 0.02
+LARGEST_MEAN = 5e-3
+LARGEST_OFF = 0.1
+"""Where `lite` is unsure what it sees, as in the drawn pictures, halves that are summed in halves, which some kernels do, put it off by 0.0017
+on average, and in 8 % of the pixels, at the worst of three sizes (emulated on a CPU); in the photograph by 0.00002. Bfloat16 puts it off by
+0.012 and 17 % in the drawn ones."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ def build_plan(
         batch: pictures that it works on together; it takes no other number.
         device: ``cuda:N``; the engine runs on that kind of GPU.
         options: how to build; None: the defaults.
-        pictures: uint8 (N, H, W, 3) RGB of ``size`` to compare on, beside two drawn ones.
+        pictures: uint8 (N, H, W, 3) RGB of ``size``, photographs, to compare on, beside two drawn ones.
         timings: file of measured kernels, read and extended; None: measured anew.
         progress: see `Progress`.
 

@@ -321,6 +321,7 @@ LACKS = (
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB\nmore lines"),
     RuntimeError("CUDA error: out of memory\nmore lines"),  # of the driver, where torch's allocator did not come to ask
     RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    RuntimeError("FIND was unable to find an engine to execute this computation after trying 9 plans."),
     RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
 )
 
