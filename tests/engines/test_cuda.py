@@ -56,7 +56,7 @@ def test_float32_is_no_tf32(mode: Mode, rgb: np.ndarray) -> None:
     with torch.no_grad():
         expected = FoldedMatte(load_weights(shipped()))(torch.from_numpy(rgb)).numpy()
     engine = opened("fp32", mode=mode)
-    assert np.abs(engine.infer(rgb) - expected).mean() <= 2e-6
+    assert np.abs(engine.infer(rgb) - expected).mean() <= 4e-6  # TF32 is off by 1.5e-5, as halves are
     engine.close()
 
 
