@@ -266,8 +266,11 @@ def probe() -> Probe:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of many lines, about what is told here
         if not torch.cuda.is_available():
-            old = f"the driver serves CUDA {gpus.driver}, and torch {torch.__version__} needs {torch.version.cuda}; update the driver, or take --device cpu"
-            raise EngineUnavailableError(gpus.reason or old)
+            # A driver serves what was built for any release of its generation.
+            old = float(gpus.driver or 0) < int(float(torch.version.cuda))
+            cure = "update the driver" if old else "check nvidia-smi and CUDA_VISIBLE_DEVICES, restart"
+            why = f"the driver serves CUDA {gpus.driver}, and torch {torch.__version__} needs {torch.version.cuda}{'' if old else ', and still cannot start it'}"
+            raise EngineUnavailableError(gpus.reason or f"{why}; {cure}, or take --device cpu")
         try:
             found = [(torch.cuda.get_device_name(index), torch.cuda.get_device_capability(index)) for index in range(torch.cuda.device_count())]
         except (RuntimeError, AssertionError) as error:

@@ -143,6 +143,8 @@ def test_torch_with_cuda_and_no_gpu_or_an_old_driver(monkeypatch: pytest.MonkeyP
     one_line(cuda_engine.probe, "no NVIDIA driver is installed", kind=EngineUnavailableError)
     monkeypatch.setattr(cuda_engine, "find_gpus", lambda: replace(ONE_GPU, driver="12.1"))
     one_line(cuda_engine.probe, "the driver serves CUDA 12.1", "needs 13.0", "update the driver", kind=EngineUnavailableError)
+    monkeypatch.setattr(cuda_engine, "find_gpus", lambda: replace(ONE_GPU, driver="13.0"))
+    one_line(cuda_engine.probe, "the driver serves CUDA 13.0", "still cannot start it", "nvidia-smi", kind=EngineUnavailableError)
 
 
 def with_gpus(monkeypatch: pytest.MonkeyPatch, *gpus: tuple[str, tuple[int, int]]) -> None:
