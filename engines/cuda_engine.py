@@ -267,7 +267,8 @@ def probe() -> Probe:
         warnings.simplefilter("ignore")  # of many lines, about what is told here
         if not torch.cuda.is_available():
             # A driver serves what was built for any release of its generation.
-            old = float(gpus.driver or 0) < int(float(torch.version.cuda))
+            serves, needs = (int(version.partition(".")[0] or 0) for version in (gpus.driver, torch.version.cuda))
+            old = serves < needs
             cure = "update the driver" if old else "check nvidia-smi and CUDA_VISIBLE_DEVICES, restart"
             why = f"the driver serves CUDA {gpus.driver}, and torch {torch.__version__} needs {torch.version.cuda}{'' if old else ', and still cannot start it'}"
             raise EngineUnavailableError(gpus.reason or f"{why}; {cure}, or take --device cpu")
