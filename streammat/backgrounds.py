@@ -135,6 +135,10 @@ def _kind(path: Path) -> Literal["image", "video"]:
         raise InputError(f"the background {str(path)!r} cannot be read: {error.strerror}") from error
     if not head:
         raise InputError(f"the background {str(path)!r} is empty (0 bytes); give another picture or clip")
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:  # OpenCV would crash
+        raise InputError(f"the background {str(path)!r} has a name that is not UTF-8; give the file another name") from error
     if cv2.haveImageReader(str(path)) and not (head.startswith(b"GIF8") and cv2.imcount(str(path)) > 1):
         return "image"
     try:
@@ -309,7 +313,7 @@ class VideoBackground:
         self.close()
         try:
             container = self._container = av.open(str(self._path.absolute()))
-        except (OSError, ValueError) as error:
+        except (av.FFmpegError, OSError, ValueError) as error:
             raise _undecodable(self._path, error) from error
         self._pictures = self._decode(container)
         first = next(self._pictures, None)

@@ -195,17 +195,3 @@ class Blender:
         if flat is None or flat.size < size:
             flat = self._scratch[name, dtype] = np.empty(size, dtype)
         return flat[:size].reshape(shape)
-
-
-def blend(
-    fg: Sequence[Plane], matte: Matte, bg: Sequence[Plane], out: Sequence[Plane] | None, layout: Layout
-) -> tuple[Plane, ...]:
-    """``Blender`` without kept scratch memory, for single pictures."""
-    return Blender()(fg, matte, bg, out, layout)
-
-
-def premultiply(
-    fg: Sequence[Plane], matte: Matte, layout: Layout, black: int, out: Sequence[Plane] | None = None
-) -> tuple[Plane, ...]:
-    """``Blender.premultiply`` without kept scratch memory, for single pictures."""
-    return Blender().premultiply(fg, matte, layout, black, out)

@@ -7,7 +7,6 @@ false, or left out to toggle), pass-through (value false, or true with confirm t
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import socket
@@ -17,7 +16,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Any, Final, Protocol
 
@@ -233,12 +232,30 @@ class KeyListener(Listener):
         super().__init__("keys")
         self._stream = stream
         self._keys = keys
+        self._found: list[Any] | None = None
+
+    def restore(self) -> None:
+        """Leave the terminal as it was found, now; from any thread."""
+        if self._found is not None:
+            import termios
+
+            with suppress(termios.error):
+                termios.tcsetattr(self._stream.fileno(), termios.TCSADRAIN, self._found)
 
     def _listen(self) -> None:
-        with _unbuffered(self._stream):
+        """Keys at once and unechoed; Ctrl-C stays what it is."""
+        import termios
+        import tty
+
+        descriptor = self._stream.fileno()
+        self._found = termios.tcgetattr(descriptor)
+        try:
+            tty.setcbreak(descriptor)
             for data in _bytes(self._stream, self._stopping):
                 for key in data.decode("utf-8", "ignore"):
                     self._keys.press(key)
+        finally:
+            self.restore()
 
 
 def has_keys(stream: IO[Any]) -> bool:
@@ -266,22 +283,6 @@ def _bytes(stream: IO[bytes], stopping: threading.Event) -> Iterator[bytes]:
             if not data:
                 return
             yield data
-
-
-@contextmanager
-def _unbuffered(stream: IO[bytes]) -> Iterator[None]:
-    """Keys at once and unechoed; Ctrl-C stays what it is."""
-    import termios
-    import tty
-
-    descriptor = stream.fileno()
-    before = termios.tcgetattr(descriptor)
-    tty.setcbreak(descriptor)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(termios.error):
-            termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
 
 
 def _make_way(path: str) -> None:

@@ -7,7 +7,7 @@ StreammatError (Exception)
 └── OutputError         something cannot be written: folder, disk, codec, container
 
 ``engines.base.EngineError`` stands beside this tree, because engines know nothing of streammat.
-Each message is one line that names what was found, what was expected and the cure.
+Each message is one line that names what was found, what was expected and the cure; ``reason`` puts libraries' errors into it.
 """
 
 from __future__ import annotations
@@ -31,3 +31,9 @@ class CameraLostError(InputError):
 
 class OutputError(StreammatError):
     """An output cannot be opened, encoded or finished."""
+
+
+def reason(error: Exception) -> str:
+    """What a library says, in one line: the system's word for it, or the first line of its message."""
+    said = (getattr(error, "strerror", None) or str(error)).strip().splitlines()
+    return said[0].strip() if said else type(error).__name__

@@ -23,8 +23,9 @@ from streammat.matting import Matting, network_sizes
 from streammat.models.library import find_model
 from streammat.pipeline import Pipeline
 from streammat.sinks import Content, Sink
-from streammat.sinks.codecs import STILLS, STILLS_WITH_ALPHA, can_carry_alpha, choose_codec, is_sequence
+from streammat.sinks.codecs import STILLS, STILLS_WITH_ALPHA, can_carry_alpha, choose_codec, is_still
 from streammat.sinks.file import FileSink
+from streammat.sinks.partial import partial_name
 from streammat.sinks.stills import StillsSink
 from streammat.sources import StreamInfo
 from streammat.sources.file import FileSource, is_url
@@ -54,7 +55,7 @@ class VideoJob:
         check_targets([source, *([behind] if behind else [])], self.outputs, options.encode)
         transparent = wants_alpha(target, options.composite, options.encode.codec)
         for path, content in self._contents(target, options, transparent):
-            if is_sequence(path):
+            if is_still(path):
                 check_still(path, content)
             else:
                 requested = options.encode.codec if path == target else None
@@ -145,7 +146,7 @@ class ImageJob:
         into_folder = len(sources) > 1 or target.endswith(("/", os.sep)) or folder.is_dir()
         if into_folder and folder.suffix.lower() in STILLS and not folder.is_dir():
             raise UsageError(f"{target}: is one file for {len(sources)} pictures; expected a folder")
-        if not into_folder and not is_sequence(target):
+        if not into_folder and not is_still(target):
             raise UsageError(f"{target}: cannot tell the kind of picture; expected one of {' '.join(STILLS)}, or a folder")
         if into_folder and folder.exists() and not folder.is_dir():
             raise UsageError(f"{target}: is a file; expected a folder for {len(sources)} pictures")
@@ -179,7 +180,7 @@ class ImageJob:
                 frame = read_still(source)
                 matte = Matting(self._engine_for(frame.size))(frame)
                 (picture,) = compositor(frame, matte)
-                sink = StillsSink(output, content, overwrite=True, alpha=self._composite.alpha)
+                sink = StillsSink(output, content, overwrite=True, alpha=self._composite.alpha, numbered=False)
                 sink.write(picture, matte)
                 yield output, None
             except (StreammatError, EngineError) as error:
@@ -250,9 +251,7 @@ def open_sink(
     path: str, info: StreamInfo, content: Content, encode: EncodeOptions, *, tracks: bool, alpha: AlphaType
 ) -> Sink:
     """The sink that ``path`` calls for."""
-    if is_sequence(path):
-        if "%" not in Path(path).name and "#" not in Path(path).name:
-            raise UsageError(f"{path}: a video becomes many pictures; expected a pattern such as {Path(path).stem}.%05d{Path(path).suffix}")
+    if is_still(path):
         return StillsSink(path, content, overwrite=encode.overwrite, alpha=alpha)
     return FileSink(path, info, content, encode, tracks=tracks)
 
@@ -272,16 +271,30 @@ def check_targets(sources: list[str], targets: list[str], encode: EncodeOptions)
     """Refuse outputs that would destroy something.
 
     Raises:
-        UsageError: two outputs are one file, an output is a source, or is there already and ``overwrite`` is off.
+        UsageError: two outputs are one file, an output, or what it is called until it is whole, is a source, or it is there already
+            and ``overwrite`` is off.
     """
-    resolved = [Path(target).resolve() for target in targets]
-    if len(set(resolved)) != len(resolved):
-        raise UsageError(f"two outputs have the same name ({', '.join(targets)}); give each its own")
-    for source in sources:
-        if not is_url(source) and Path(source).resolve() in resolved:
+    read = {_file(Path(source)): source for source in sources if not is_url(source)}
+    written: set[Path] = set()
+    for target in targets:
+        path = Path(target).resolve()
+        if path in written:
+            raise UsageError(f"two outputs have the same name ({target}); give each its own")
+        written.add(path)
+        if (source := read.get(_file(path))) is not None:
             raise UsageError(f"{source}: is source and target at once; give the output another name")
-    for target, path in zip(targets, resolved, strict=True):
+        if (source := read.get(_file(partial_name(path)))) is not None:
+            raise UsageError(f"{source}: is a source, and what {target} is called until it is whole; give the output another name")
         if path.is_dir():
             raise UsageError(f"{target}: is a folder; expected a file name, such as {target.rstrip('/')}/out.mp4")
         if path.exists() and not encode.overwrite:
             raise UsageError(f"{target}: is there already; give -y to replace it")
+
+
+def _file(path: Path) -> object:
+    """What is the same for two names of one file, also where a system takes In.mp4 and in.mp4 for one."""
+    try:
+        status = path.stat()
+    except OSError:  # nothing there
+        return path.resolve()
+    return status.st_dev, status.st_ino

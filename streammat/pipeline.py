@@ -60,7 +60,7 @@ class Pipeline:
             progress: called now and then, in this thread, with the number of frames written.
 
         Raises:
-            Exception: the first error of any stage. Sinks have been closed: outputs hold what was done before it.
+            Exception: the first error of any stage, or ``progress``'s. Sinks have been closed: outputs hold what was done before it.
         """
         begin = time.perf_counter()
         frames: Channel[Frame | Packet] = Channel(_CAPACITY)
@@ -74,13 +74,20 @@ class Pipeline:
         ]
         for thread in threads:
             thread.start()
-        for thread in threads:
-            # Joined in slices: signal handlers run in this thread, between them.
-            while thread.is_alive():
-                thread.join(0.1)
-                if progress is not None:
-                    progress(self._frames_out)
-        self._finish()
+        try:
+            for thread in threads:
+                # Joined in slices: signal handlers run in this thread, between them.
+                while thread.is_alive():
+                    thread.join(0.1)
+                    if progress is not None:
+                        progress(self._frames_out)
+        finally:
+            # Ctrl-C, where nobody handles it, and ``progress`` may raise: nothing goes on working behind the caller's back.
+            if any(thread.is_alive() for thread in threads):
+                self.stop()
+            for thread in threads:
+                thread.join()
+            self._finish()
         if self._failure is not None:
             raise self._failure
         stages = {name: clock.summary() for name, clock in self._clocks.items()}

@@ -81,10 +81,6 @@ class TemporalFilter:
         self._last: Fraction | None = None
         self._fresh = True
 
-    def reset(self) -> None:
-        """Forget what was seen: the next frame stands for itself."""
-        self._last = None
-
     def __call__(self, alpha: FloatPlane, rgb: NDArray[np.uint8], at: Fraction) -> FloatPlane:
         """The filtered alpha of one frame.
 

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -22,6 +23,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 REPOSITORY = Path(__file__).resolve().parent.parent
 QUICK = ("--engine", "onnxruntime", "--quality", "fast", "--threads", "2")
 """Network options that make tests quick."""
+
+
+# In the background of a script Ctrl-C is ignored, and every process that a test starts would inherit that and keep to it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

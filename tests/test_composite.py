@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from streammat.composite import Blender, alpha_plane, blend, bounds, premultiply, resize_alpha, runs, shrink
+from streammat.composite import Blender, alpha_plane, bounds, resize_alpha, runs, shrink
 from streammat.frame import Layout, Matte, Plane, layout_of, planes_of
 
 LAYOUTS = ["yuv420p", "yuv422p10le", "yuv444p", "yuv410p", "gbrp", "gbrp12le", "gray", "gray16le", "yuva420p"]
@@ -44,7 +44,7 @@ def test_blend_is_within_one_code_of_the_real_result_and_exact_at_both_ends(name
     kind = layout(name)
     fg, bg, matte = planes(kind, size, 1), planes(kind, size, 2), soft_matte(kind, size)
     kept = [plane.copy() for plane in (*fg, *bg)]
-    for out in (blend(fg, matte, bg, None, kind), Blender()(fg, matte, bg, [np.empty_like(p) for p in fg], kind)):
+    for out in (Blender()(fg, matte, bg, None, kind), Blender()(fg, matte, bg, [np.empty_like(p) for p in fg], kind)):
         for index, plane in enumerate(out):
             alpha = resize_alpha(matte, plane.shape)
             assert plane.dtype == kind.dtype
@@ -58,7 +58,7 @@ def test_blend_is_within_one_code_of_the_real_result_and_exact_at_both_ends(name
 def test_blend_of_equal_pictures_changes_nothing():
     kind = layout("yuv420p")
     same = planes(kind, (64, 256), 3)
-    out = blend(same, soft_matte(kind, (64, 256)), same, None, kind)
+    out = Blender()(same, soft_matte(kind, (64, 256)), same, None, kind)
     assert all((a == b).all() for a, b in zip(out, same, strict=True))
 
 
@@ -71,7 +71,7 @@ def test_blend_writes_into_strided_planes_of_a_picture(name):
     fg, bg, matte = planes(kind, size, 1), planes(kind, size, 2), soft_matte(kind, size)
     blender = Blender()
     blender(fg, matte, bg, target, kind)
-    expected = blend(fg, matte, bg, None, kind)
+    expected = Blender()(fg, matte, bg, None, kind)
     assert not target[0].flags.c_contiguous
     assert all((a == b).all() for a, b in zip(planes_of(image, kind), expected, strict=True))
     blender(fg, Matte(np.zeros_like(matte.alpha)), bg, target, kind)
@@ -81,8 +81,8 @@ def test_blend_writes_into_strided_planes_of_a_picture(name):
 def test_blend_in_place_of_the_background():
     kind = layout("yuv420p")
     fg, bg, matte = planes(kind, (64, 64), 1), planes(kind, (64, 64), 2), soft_matte(kind, (64, 64))
-    expected = blend(fg, matte, bg, None, kind)
-    blend(fg, matte, bg, bg, kind)
+    expected = Blender()(fg, matte, bg, None, kind)
+    Blender()(fg, matte, bg, bg, kind)
     assert all((a == b).all() for a, b in zip(bg, expected, strict=True))
 
 
@@ -90,7 +90,7 @@ def test_blend_in_place_of_the_background():
 def test_premultiply_goes_to_black(name, black):
     kind = layout(name)
     fg, matte = planes(kind, (48, 64), 1), soft_matte(kind, (48, 64))
-    for index, plane in enumerate(premultiply(fg, matte, kind, black)):
+    for index, plane in enumerate(Blender().premultiply(fg, matte, kind, black)):
         target = black if kind.rgb or index == 0 else 1 << (kind.depth - 1)
         alpha = resize_alpha(matte, plane.shape)
         assert np.abs(plane - reference(fg[index], alpha, np.full_like(plane, target))).max() <= 1
@@ -101,7 +101,7 @@ def test_premultiply_with_kept_memory_follows_a_change_of_size():
     kind, blender = layout("yuv420p"), Blender()
     for size in ((48, 64), (24, 32), (48, 64)):
         fg, matte = planes(kind, size, 1), soft_matte(kind, size)
-        for a, b in zip(blender.premultiply(fg, matte, kind, 16), premultiply(fg, matte, kind, 16), strict=True):
+        for a, b in zip(blender.premultiply(fg, matte, kind, 16), Blender().premultiply(fg, matte, kind, 16), strict=True):
             assert (a == b).all()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.server
 import json
 import os
@@ -235,7 +236,59 @@ def test_target_is_the_source(clip: Path, tmp_path: Path) -> None:
         run("video", source, target, *QUICK, "-y").refused(2, "source")
     run("video", tmp_path / "link.mp4", source, *QUICK, "-y").refused(2, "source")
     run("video", source, tmp_path / "out.mp4", "--matte", source, *QUICK, "-y").refused(2)
+    (tmp_path / "hard.mp4").hardlink_to(source)  # so In.mp4 and in.mp4 are one where case does not count
+    run("video", source, tmp_path / "hard.mp4", *QUICK, "-y").refused(2, "source")
     assert source.read_bytes() == clip.read_bytes()
+
+
+def test_what_a_killed_run_left_is_a_source_like_any_other(clip: Path, tmp_path: Path) -> None:
+    """An output is never written under the source's name, not even until it is whole."""
+    source = tmp_path / "out.partial.mp4"
+    source.write_bytes(clip.read_bytes())
+    run("video", source, tmp_path / "out.mp4", *QUICK).refused(2, "out.partial.mp4", "another name")
+    assert source.read_bytes() == clip.read_bytes()
+    run("video", source, tmp_path / "other.mp4", *QUICK).ok()
+    assert names(tmp_path) == ["other.mp4", "out.partial.mp4"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows' locks are not used")
+def test_two_runs_for_one_output(long_clip: Path, clip: Path, tmp_path: Path) -> None:
+    """The second is refused, also with ``-y``, and the first is not disturbed; what a killed run left locks nobody out."""
+    target, partial_file = tmp_path / "out.mp4", tmp_path / "out.partial.mp4"
+    with spawn("video", long_clip, target, *QUICK, "--duration", "4") as first:
+        wait_for(partial_file.exists, 60)
+        first.send_signal(signal.SIGSTOP)  # so that it is not done too soon
+        second = run("video", clip, target, *QUICK, "-y")
+        first.send_signal(signal.SIGCONT)
+        first.communicate(timeout=60)
+    second.refused(2, "out.mp4", "another run")
+    assert first.returncode == 0
+    assert names(tmp_path) == ["out.mp4"]
+    assert probe(target).frames == 100
+    with spawn("video", long_clip, target, *QUICK, "-y") as killed:
+        wait_for(partial_file.exists, 60)
+        killed.kill()
+    run("video", clip, target, *QUICK, "-y").ok()
+    assert names(tmp_path) == ["out.mp4"]
+    assert probe(target).frames == 12
+
+
+def test_a_system_that_pushes_only_writable_files_to_the_disk(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Windows: a descriptor for reading alone is a bad one there."""
+    import fcntl
+
+    pushed: list[int] = []
+
+    def fsync(descriptor: int) -> None:
+        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        pushed.append(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    video(clip, tmp_path / "out.mp4").ok()
+    assert pushed
 
 
 def test_target_is_the_background(clip: Path, tmp_path: Path) -> None:
@@ -406,6 +459,30 @@ def test_second_interrupt_ends_at_once(long_clip: Path, tmp_path: Path) -> None:
     assert "Traceback" not in err
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no signals that are ignored from the start")
+def test_a_job_in_the_background_is_deaf_to_ctrl_c(long_clip: Path, tmp_path: Path) -> None:
+    """A shell without job control starts it with SIGINT ignored, and so that stays; SIGTERM ends it as ever."""
+    with without_ctrl_c(), spawn("video", long_clip, tmp_path / "out.mp4", *QUICK) as process:
+        wait_for((tmp_path / "out.partial.mp4").exists, 60)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 143, err
+    assert 0 < probe(tmp_path / "out.mp4").frames < LONG
+
+
+@contextlib.contextmanager
+def without_ctrl_c() -> Iterator[None]:
+    """Processes that are started here ignore SIGINT from the start."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("delay", [0.25, 0.4, 0.6])
 def test_interrupted_while_starting(long_clip: Path, tmp_path: Path, delay: float) -> None:
     """A signal before the first frame leaves no file, no traceback and the right exit code."""
@@ -512,7 +589,7 @@ def test_server_that_never_answers(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interrupted_while_opening(tmp_path: Path, number: int, code: int) -> None:
-    """A person who waits for a dead host presses Ctrl-C: no error is told then, and the exit code is that of the signal."""
+    """A person who waits for a dead host presses Ctrl-C, which does not wait for it: no error is told, the exit code is the signal's."""
     with closing(socket.socket()) as deaf:
         deaf.bind(("127.0.0.1", 0))
         deaf.listen()
@@ -522,7 +599,7 @@ def test_interrupted_while_opening(tmp_path: Path, number: int, code: int) -> No
             connection, _ = deaf.accept()
             time.sleep(0.2)
             process.send_signal(number)
-            _, err = process.communicate(timeout=30)
+            _, err = process.communicate(timeout=9)  # the host itself is given up after 10 s
             connection.close()
     assert process.returncode == code, err
     assert "Traceback" not in err
@@ -623,6 +700,21 @@ def test_stop_from_another_thread(long_clip: Path, tmp_path: Path) -> None:
     assert report.stopped
     assert 0 < report.frames_out < LONG
     assert probe(tmp_path / "out.mp4").frames == report.frames_out
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_progress_that_raises(long_clip: Path, tmp_path: Path, error: type[BaseException]) -> None:
+    """Ctrl-C in a program that does not handle it: nothing goes on behind its back, and what was done plays."""
+
+    def progress(done: int) -> None:
+        if done > 5:
+            raise error
+
+    with pytest.raises(error):
+        pipeline_parts(long_clip, tmp_path / "out.mp4", whole).run(progress)
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("streammat-")]
+    assert 5 < probe(tmp_path / "out.mp4").frames < LONG
+    assert names(tmp_path) == ["out.mp4"]
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -163,6 +163,18 @@ def test_same_names_are_refused(tmp_path: Path, portrait: Rgb) -> None:
     image(*sources, tmp_path / "cut").refused(2, "x.png")
 
 
+def test_names_that_look_like_patterns(tmp_path: Path, portrait: Rgb) -> None:
+    """A picture keeps its name, and a folder its own, whatever they hold."""
+    folder = tmp_path / "shots #%02d"
+    folder.mkdir()
+    sources = [write_still(tmp_path / name, portrait) for name in ("take#1.png", "take#2.png", "50%d.png")]
+    report = image(*sources, folder).ok().report
+    assert names(folder) == ["50%d.png", "take#1.png", "take#2.png"]
+    assert sorted(report["outputs"]) == [str(folder / name) for name in names(folder)]
+    image(sources[0], folder / "##.png").ok()
+    assert (folder / "##.png").exists()
+
+
 def test_backgrounds(tmp_path: Path, portrait: Rgb) -> None:
     """Colour, picture and blur, as for video."""
     source = write_still(tmp_path / "in.png", portrait)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import json
 import os
 import pty
 import signal
 import subprocess
+import termios
 import time
 from pathlib import Path
 from typing import Any
@@ -84,19 +86,34 @@ def test_unplugged_and_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert runs[-3:] == [True, False, True]
 
 
-def test_keys_of_the_terminal(tmp_path: Path) -> None:
-    """A real terminal: single keys steer it, and it is left as it was found."""
-    import fcntl
-    import termios
+def take_terminal() -> None:
+    """Of a process that has just been forked: its stdin is its terminal."""
+    os.setsid()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
+
+def test_a_second_interrupt_leaves_the_terminal_as_it_was(tmp_path: Path) -> None:
+    """An impatient person must not be left with a terminal that shows nothing."""
     clip = write_clip(tmp_path / "in.mp4", size=SIZE, frames=25)
     ours, theirs = pty.openpty()
     before = termios.tcgetattr(theirs)
+    arguments = ("webcam", "--camera", clip, "--loop", "--to", tmp_path / "rec.mp4", "--bg", "green", *QUICK)
+    with spawn(*arguments, stdin=theirs, preexec_fn=take_terminal) as process:
+        wait_for(lambda: termios.tcgetattr(theirs)[3] != before[3])
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)  # two of one kind at once would be one
+        _, err = process.communicate(timeout=30)
+    assert process.returncode in (130, 143), err
+    assert termios.tcgetattr(theirs)[3] == before[3]
+    os.close(ours)
+    os.close(theirs)
 
-    def take_terminal() -> None:
-        os.setsid()
-        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
+def test_keys_of_the_terminal(tmp_path: Path) -> None:
+    """A real terminal: single keys steer it, and it is left as it was found."""
+    clip = write_clip(tmp_path / "in.mp4", size=SIZE, frames=25)
+    ours, theirs = pty.openpty()
+    before = termios.tcgetattr(theirs)
     log = tmp_path / "log"
     arguments = ("webcam", "--camera", clip, "--loop", "--to", "null", "--bg", "green", "--bg", "blur:50", *QUICK, "--log", log)
     with spawn(*arguments, stdin=theirs, preexec_fn=take_terminal) as process:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -9,8 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import QUICK, REPOSITORY, call
-from media import probe
+from conftest import QUICK, REPOSITORY, call, names
+from media import probe, write_clip
+
+from streammat.sinks.partial import Claim
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
@@ -48,6 +51,27 @@ def test_the_first_command_s_own_words_work(tmp_path: Path, monkeypatch: pytest.
     call("video", words[2], target, *words[4:], *QUICK, "--duration", "0.4").ok()
     assert probe(target).frames == 10
     assert probe(target).size == (960, 540)
+
+
+def test_the_loop_over_many_clips(tmp_path: Path) -> None:
+    """What is there is kept, what another run writes is left to it, what cannot be done whole leaves nothing, the others are done."""
+    (loop,) = (block for block in BLOCKS if block.startswith("for clip in"))
+    for name in ("in", "out"):
+        (tmp_path / name).mkdir()
+    for name in ("a", "b", "c", "d"):
+        write_clip(tmp_path / f"in/{name}.mov", frames=40, content="pattern", container_options={"movflags": "faststart"})
+    (tmp_path / "beach.jpg").write_bytes((REPOSITORY / "examples/beach.jpg").read_bytes())
+    (tmp_path / "out/b.mp4").write_text("there already")
+    os.truncate(tmp_path / "in/c.mov", (tmp_path / "in/c.mov").stat().st_size * 7 // 10)
+    claim = Claim(tmp_path / "out/d.mp4")
+    words = shlex.join([sys.executable, "-m", "streammat"])
+    shell = f'streammat() {{ local command=$1; shift; {words} "$command" {shlex.join(QUICK)} "$@"; }}\n{loop}'
+    done = subprocess.run(["bash", "-c", shell], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True, check=False)
+    claim.release()
+    assert [line.split(":")[2].strip() for line in done.stderr.splitlines()] == ["out/b.mp4", "in/c.mov", "out/d.mp4"], done.stderr
+    assert names(tmp_path / "out") == ["a.mp4", "b.mp4"]
+    assert probe(tmp_path / "out/a.mp4").frames == 40
+    assert (tmp_path / "out/b.mp4").read_text() == "there already"
 
 
 def test_options_are_real() -> None:

@@ -172,7 +172,7 @@ def test_another_place_in_time_starts_anew(time: Fraction) -> None:
     assert not (after(STILL, (alpha, shot(disc(40), 10), at(10))) == alpha).any()
 
 
-def test_reset_and_other_sizes_start_anew() -> None:
+def test_other_sizes_start_anew() -> None:
     stable = TemporalFilter()
     for frame in STILL:
         stable(*frame)
@@ -187,8 +187,6 @@ def test_reset_and_other_sizes_start_anew() -> None:
             assert got.max() <= 1
             if index == 11:
                 assert (got == alpha).all()
-    stable.reset()
-    assert (stable(disc(10), shot(disc(40)), at(14)) == disc(10)).all()
 
 
 @pytest.mark.parametrize("value", [0, 255])

@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 from conftest import video
 from media import (
     BT709,
@@ -75,6 +76,37 @@ def test_every_audio_track_is_kept(tmp_path: Path, target: str) -> None:
     video(source, tmp_path / f"out{target}", "--bg", "green").ok()
     after = probe(tmp_path / f"out{target}")
     assert [(t.codec, t.language, t.sha256) for t in after.audio] == [(t.codec, t.language, t.sha256) for t in before.audio]
+
+
+@pytest.mark.parametrize(("target", "exact"), [(".mkv", True), (".mp4", False)])
+def test_which_tracks_play_by_themselves_is_kept(tmp_path: Path, target: str, exact: bool) -> None:
+    """The second language first, a commentary, forced subtitles. MP4 has subtitles switched on or off, too."""
+    plain = write_clip(tmp_path / "plain.mkv", audio=[Audio("aac", "eng"), Audio("aac", "fra")], subtitles=[Subtitle()])
+    marks = {1: Disposition.comment, 2: Disposition.default, 3: Disposition.forced}
+    with av.open(str(plain)) as given, av.open(str(tmp_path / "in.mkv"), "w") as made:
+        tracks = {stream.index: made.add_stream_from_template(stream) for stream in given.streams}
+        for index, mark in marks.items():
+            tracks[index].disposition = mark
+        for packet in given.demux():
+            if packet.dts is not None:
+                packet.stream = tracks[packet.stream.index]
+                made.mux(packet)
+    video(tmp_path / "in.mkv", tmp_path / f"out{target}", "--bg", "green").ok()
+    with av.open(str(tmp_path / f"out{target}")) as after:
+        found = {stream.index: stream.disposition for stream in after.streams if stream.index in marks}
+    assert found == marks if exact else all(found[index] & mark for index, mark in marks.items())
+    assert not found[1] & Disposition.default
+
+
+def test_duration_ends_where_it_says(tmp_path: Path) -> None:
+    """Not at the end of the file, though a track has ended long before: what is broken far behind does not matter."""
+    source = write_clip(tmp_path / "in.mkv", codec="ffv1", size=(64, 64), frames=400, content="pattern", audio=[Audio("flac", seconds=0.2)])
+    data = bytearray(source.read_bytes())
+    data[len(data) * 9 // 10 :] = b"\x55" * (len(data) - len(data) * 9 // 10)
+    source.write_bytes(data)
+    video(source, tmp_path / "all.mkv", "--bg", "green").refused(1, "in.mkv")
+    video(source, tmp_path / "out.mkv", "--bg", "green", "--duration", "0.4").ok()
+    assert probe(tmp_path / "out.mkv").frames == 10
 
 
 @pytest.mark.parametrize("track", [

@@ -8,6 +8,7 @@ import os
 import re
 import struct
 import termios
+from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -196,6 +197,25 @@ def test_a_still_for_a_video_needs_a_pattern(clip: Path, tmp_path: Path) -> None
     """``out.png`` alone would be overwritten for each frame."""
     video(clip, tmp_path / "out.png").refused(2, "%05d")
     assert names(tmp_path) == []
+
+
+def test_a_percent_sign_alone_is_no_pattern(clip: Path, tmp_path: Path) -> None:
+    """Nor is a counter in the folder's name: every frame would be written over the one before."""
+    (tmp_path / "take #%02d").mkdir()
+    for target in ("out%.png", "take #%02d/out.png"):
+        video(clip, tmp_path / target, "-y").refused(2, "%05d")
+    assert names(tmp_path) == ["take #%02d"]
+    video(clip, tmp_path / "take #%02d/out.%02d.png", "--duration", "0.08").ok()
+    assert names(tmp_path / "take #%02d") == ["out.01.png", "out.02.png"]
+
+
+def test_stills_of_a_longer_run_before_are_told_of(clip: Path, tmp_path: Path) -> None:
+    """They stay, and a compositor would take them for the end of this one."""
+    whole = video(clip, tmp_path / "out.%02d.png").ok().report
+    assert whole["notes"] == []
+    short = video(clip, tmp_path / "out.%02d.png", "-y", "--duration", "0.08").ok().report
+    assert short["frames_out"] == 2
+    assert any("out.03.png" in note for note in short["notes"])
 
 
 def test_straight_and_premultiplied(clip: Path, tmp_path: Path) -> None:
@@ -408,6 +428,21 @@ def test_video_background_brings_no_sound(clip: Path, tmp_path: Path) -> None:
     assert after.size == SIZE
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
+def test_names_that_are_not_utf8(clip: Path, tmp_path: Path) -> None:
+    """Files from old disks: videos go in and out, pictures go in; a background is refused in one line, for OpenCV would crash."""
+    old = os.fsdecode(b"gr\xfcn")
+    source = tmp_path / f"{old}.mp4"
+    source.write_bytes(clip.read_bytes())
+    run("video", source, tmp_path / f"{old} out.mp4", *QUICK).ok()
+    wall = tmp_path / f"{old}.png"
+    wall.write_bytes(write_still(tmp_path / "wall.png", np.full((64, 64, 3), 90, np.uint8)).read_bytes())
+    run("image", wall, tmp_path / f"{old} out.png", *QUICK).ok()
+    run("video", source, tmp_path / "out.mp4", "--bg", wall, *QUICK).refused(1, "utf-8")
+    assert f"{old} out.mp4" in names(tmp_path)
+    assert f"{old} out.png" in names(tmp_path)
+
+
 def test_backgrounds_that_are_none(clip: Path, tmp_path: Path) -> None:
     """A sound, a text, a folder, an empty file in the background's place: one line, and no file."""
     (tmp_path / "folder").mkdir()
@@ -548,6 +583,22 @@ def test_overwriting_is_asked_for(clip: Path, tmp_path: Path) -> None:
         video(clip, target, "-y", *beside).ok()
         assert probe(there).frames == 6
         (tmp_path / "new.mp4").unlink(missing_ok=True)
+
+
+def test_the_time_to_look_is_when_the_file_is_opened(clip: Path, tmp_path: Path) -> None:
+    """What another run finished while the network was being loaded is not replaced."""
+    from streammat.config import EncodeOptions
+    from streammat.errors import UsageError
+    from streammat.sinks.file import FileSink
+    from streammat.sources.file import FileSource
+
+    (tmp_path / "out.mp4").write_bytes(b"of another run")
+    with closing(FileSource(str(clip))) as source:
+        with pytest.raises(UsageError, match="is there already"):
+            FileSink(str(tmp_path / "out.mp4"), source.info, "composite", EncodeOptions())
+        assert names(tmp_path) == ["out.mp4"]
+        FileSink(str(tmp_path / "out.mp4"), source.info, "composite", EncodeOptions(overwrite=True)).abort()
+    assert (tmp_path / "out.mp4").read_bytes() == b"of another run"
 
 
 def test_two_outputs_of_one_name_are_refused(clip: Path, tmp_path: Path) -> None:

@@ -112,6 +112,14 @@ def test_lines_for_people(clip: Path) -> None:
 # Ending
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no disk that is always full")
+def test_a_full_disk_ends_the_log_alone(clip: Path) -> None:
+    """The show goes on, and it is said once."""
+    done = run("webcam", "--camera", clip, "--loop", "--to", "null", "--duration", "3", "--log", "/dev/full", *QUICK).ok()
+    assert "Traceback" not in done.err
+    assert done.err.count("/dev/full") == 1
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_it_cleanly(tmp_path: Path, clip: Path, number: int, code: int) -> None:
     with start(clip, "--to", tmp_path / "rec.mkv") as process:

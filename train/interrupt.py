@@ -1,4 +1,7 @@
-"""Ctrl-C and SIGTERM end a run after the step that is under way."""
+"""Ctrl-C and SIGTERM: a run ends after the step that is under way, and processes start where neither can hit them.
+
+A signal that was ignored when the program was started stays ignored: so shells keep a terminal's Ctrl-C from jobs in the background.
+"""
 
 from __future__ import annotations
 
@@ -42,9 +45,26 @@ def deferred_signals() -> Iterator[Signals]:
     if threading.current_thread() is not threading.main_thread():
         yield signals
         return
-    before = {number: signal.signal(number, signals.receive) for number in (signal.SIGINT, signal.SIGTERM)}
+    heard = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, signals.receive) for number in heard}
     try:
         yield signals
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def held_signals(*numbers: signal.Signals) -> Iterator[None]:
+    """Hold signals back while processes are started, which inherit that; what comes meanwhile is delivered here afterwards.
+
+    Windows has no such thing, and its Ctrl-C reaches everybody.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

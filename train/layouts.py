@@ -165,8 +165,9 @@ def open_backgrounds(root: Path, split: str = TRAIN) -> list[BackgroundEntry]:
     if not there[split] and any(there.values()):
         raise DataError(f"{root} has no split {split!r} of backgrounds; expected one of {', '.join(BACKGROUND_FOLDERS[split])}")
     folder = root / there[split][0] if there[split] else root
-    denoised = {path.stem: path for path in _all_pictures(folder.with_name(f"{folder.name}_denoise"))}
-    found = [BackgroundEntry(path, denoised.get(path.stem)) for path in _all_pictures(folder)]
+    # Pictures of several folders may have one name.
+    denoised = dict(_places(folder.with_name(f"{folder.name}_denoise")))
+    found = [BackgroundEntry(path, denoised.get(place)) for place, path in _places(folder)]
     if not found:
         raise DataError(f"{folder} has no pictures; expected backgrounds as JPEG or PNG, in it or in its subfolders")
     return found
@@ -279,6 +280,11 @@ class FolderPictures:
                 "remove the pair from the training set, or stretch masks of 0 and 1 to 0 and 255"
             )
         return layers
+
+
+def _places(folder: Path) -> list[tuple[Path, Path]]:
+    """Every picture of a folder, after its place in there without the suffix."""
+    return [(path.relative_to(folder).with_suffix(""), path) for path in _all_pictures(folder)]
 
 
 def _all_pictures(folder: Path) -> list[Path]:

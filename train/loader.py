@@ -23,6 +23,7 @@ from train.config import TrainConfig
 from train.datasets import batch_keys
 from train.distributed import Group
 from train.errors import TrainError
+from train.interrupt import held_signals
 from train.samples import Sample
 
 Key = tuple[int, int, int]
@@ -89,14 +90,11 @@ def load_batches(samples: Samples, config: TrainConfig, first: int, group: Group
         multiprocessing_context="spawn" if config.workers else None,
     )
     # A signal may reach every process of a group: the training process alone answers it, and ends the workers. They inherit
-    # the block, so that it holds from their first instruction on; one that comes meanwhile is delivered here afterwards.
+    # the block, so that it holds from their first instruction on.
     resource_tracker.ensure_running()  # starting it later would lift the block
     before = set(multiprocessing.active_children())
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
+    with held_signals(signal.SIGINT, signal.SIGTERM):
         batches = iter(loader)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     # An error's traceback may hold this generator, or torch's iterator, until Python exits. Torch does nothing for its workers
     # by then, and Python sends them a SIGTERM, which they block, and waits for them for ever. So they are ended here.
     workers = set(multiprocessing.active_children()) - before
@@ -162,5 +160,6 @@ def _kill(workers: Iterable[BaseProcess]) -> None:
 def _start_worker(_index: int) -> None:
     import cv2
 
-    os.nice(3)
+    if hasattr(os, "nice"):
+        os.nice(3)
     cv2.setNumThreads(1)

@@ -198,7 +198,7 @@ def make_mattes(
     return run_jobs(prepare_one, missing, workers, report, "mattes")
 
 
-def prepare_mattes(data: Path, cache: Path, workers: int, report: Report = print) -> int:
+def prepare_mattes(data: Path, cache: Path, workers: int, report: Report) -> int:
     """As `make_mattes`, for programs that need no more than the number of pairs that were written now."""
     return sum(not outcome.problem for outcome in make_mattes(data, cache, workers, report))
 

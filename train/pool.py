@@ -9,11 +9,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -21,6 +21,7 @@ from typing import Generic, TypeVar
 import cv2
 
 from train.errors import DataError, RunError
+from train.interrupt import held_signals
 from train.pictures import Image
 
 Job = TypeVar("Job")
@@ -138,7 +139,8 @@ def _each(work: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -> I
     others = multiprocessing.active_children()
     pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=spawn, initializer=_start_worker)
     try:
-        with _no_interrupts():
+        # One that is still importing would print a traceback at Ctrl-C.
+        with held_signals(signal.SIGINT):
             futures = {pool.submit(_guarded, work, job): index for index, job in enumerate(jobs)}
         for future in as_completed(futures):
             yield futures[future], future.result()
@@ -159,25 +161,21 @@ def _guarded(work: Callable[[Job], Result], job: Job) -> Outcome[Job, Result]:
         return Outcome(job, None, str(error))
 
 
-@contextmanager
-def _no_interrupts() -> Iterator[None]:
-    """Hold Ctrl-C back while workers start, which inherit that; one that is still importing would print a traceback."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 def _start_worker() -> None:
     # Ctrl-C reaches the whole group of processes; only the first one knows what to say about it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     cv2.setNumThreads(1)  # a process per core is enough
     if hasattr(os, "nice"):
         os.nice(5)
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for its next job for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 class _Progress:

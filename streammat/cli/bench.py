@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from streammat.cli.common import Interrupt, matting_options, one_line_errors
+from streammat.cli.common import Interrupt, matting_options, one_line_errors, parse_size
 from streammat.config import BenchOptions, MattingOptions
-from streammat.errors import OutputError, UsageError
+from streammat.errors import OutputError
 
 if TYPE_CHECKING:
     from streammat.bench.report import LiveResult, SizeResult, Spread
@@ -52,7 +52,7 @@ def bench(
     """
     with one_line_errors(as_json), Interrupt() as interrupt:
         options = BenchOptions(
-            clip, tuple(map(_size, sizes)), engine or ("auto",), precision or (("all",) if "all" in engine else ("auto",)), batches,
+            clip, tuple(parse_size("--size", size) for size in sizes), engine or ("auto",), precision or (("all",) if "all" in engine else ("auto",)), batches,
             MattingOptions(model, device=device, quality=quality, threads=threads), background, frames, rounds, live_seconds,
         )
         from streammat.bench.run import Bench
@@ -217,10 +217,3 @@ def _megabytes(value: Spread) -> str:
 
 def _percent(value: Spread | None) -> str:
     return "-" if value is None else f"{100 * value.median:.1f} %"
-
-
-def _size(text: str) -> tuple[int, int]:
-    width, _, height = text.lower().partition("x")
-    if not (width.isascii() and width.isdigit() and height.isascii() and height.isdigit()):
-        raise UsageError(f"--size {text!r}: expected WIDTHxHEIGHT, such as 1280x720")
-    return int(height), int(width)

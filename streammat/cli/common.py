@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -77,6 +78,18 @@ def output_options(command: F) -> F:
     return command
 
 
+def parse_size(option: str, text: str) -> tuple[int, int]:
+    """(height, width) of ``1280x720``, as ``option`` was given it.
+
+    Raises:
+        UsageError: it is no such thing.
+    """
+    match = re.fullmatch(r"([1-9][0-9]{0,4})[xX]([1-9][0-9]{0,4})", text)
+    if match is None:
+        raise UsageError(f"{option} {text}: expected WIDTHxHEIGHT, such as 1920x1080")
+    return int(match[2]), int(match[1])
+
+
 class _Notes(logging.Handler):
     """What libraries log becomes a line on stderr."""
 
@@ -143,15 +156,20 @@ class Interrupt:
 
     A context manager around a whole command. Until ``stops`` is called a signal unwinds what has been opened; from
     then on it calls what ``stops`` was given. ``exit_code`` is 130 or 143 after a signal, else 0.
+
+    A signal that was ignored when we were started stays ignored: so shells keep a terminal's Ctrl-C from jobs in the background.
     """
 
     def __init__(self) -> None:
         self._stop: Callable[[], None] | None = None
+        self._leave: Callable[[], None] | None = None
         self.exit_code = 0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
         for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is signal.SIG_IGN:
+                continue
             try:
                 self._before[number] = signal.signal(number, self._caught)
             except ValueError:
@@ -171,8 +189,14 @@ class Interrupt:
         """From now on signals call ``stop``."""
         self._stop = stop
 
+    def leaves(self, leave: Callable[[], None]) -> None:
+        """From now on a second signal calls ``leave`` before it ends the process: what must not stay behind, in a moment."""
+        self._leave = leave
+
     def _caught(self, number: int, _frame: FrameType | None) -> None:
         if self.exit_code:
+            if self._leave is not None:
+                self._leave()
             os._exit(self.exit_code)
         self.exit_code = 128 + number
         if self._stop is None:

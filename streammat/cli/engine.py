@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from streammat.cli.common import Interrupt, one_line_errors
+from streammat.cli.common import Interrupt, one_line_errors, parse_size
 from streammat.errors import UsageError
 
 if TYPE_CHECKING:
@@ -137,12 +137,11 @@ class _Phases:
 
 
 def _size(option: str, text: str, least: int, step: int) -> tuple[int, int]:
-    width, _, height = text.lower().partition("x")
-    sides = [int(side) if side.isascii() and side.isdigit() else 0 for side in (height, width)]
+    sides = parse_size(option, text)
     if any(side < least or side % step for side in sides):
         multiples = f", multiples of {step}" if step > 1 else ""
         raise UsageError(f"{option} {text!r}: expected WIDTHxHEIGHT of at least {least}x{least}{multiples}, such as {'512x288' if step > 1 else '1920x1080'}")
-    return sides[0], sides[1]
+    return sides
 
 
 def _row(entry: Cached) -> dict[str, Any]:

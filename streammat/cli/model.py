@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from streammat.cli.common import Interrupt, one_line_errors, output_options
+from streammat.cli.common import Interrupt, one_line_errors, output_options, parse_size
 from streammat.config import ExportOptions, MattingOptions
 from streammat.errors import UsageError
 
@@ -138,15 +138,8 @@ def _input_size(size: str | None, frame: str | None, quality: Any) -> tuple[int,
     if frame is not None:
         from streammat.matting import network_sizes
 
-        return network_sizes(*_sides("--frame", frame), quality)[0]
-    return None if size is None else _sides("--size", size)
-
-
-def _sides(option: str, text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
-    if match is None or not (int(match[1]) and int(match[2])):
-        raise UsageError(f"{option} {text}: expected width x height, such as 1920x1080")
-    return int(match[2]), int(match[1])
+        return network_sizes(*parse_size("--frame", frame), quality)[0]
+    return None if size is None else parse_size("--size", size)
 
 
 def _batch(text: str) -> int | None:

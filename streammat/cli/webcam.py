@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from typing import IO, TYPE_CHECKING, Any, Self
 
 import click
 
-from streammat.cli.common import Interrupt, leave, matting_options, one_line_errors
+from streammat.cli.common import Interrupt, leave, matting_options, one_line_errors, parse_size
 from streammat.cli.options import config_file
 from streammat.config import CompositeOptions, LiveOptions, MattingOptions
-from streammat.errors import UsageError
+from streammat.errors import UsageError, reason
 
 if TYPE_CHECKING:
     from streammat.latency import LiveReport
@@ -73,7 +73,7 @@ def webcam(
         options = LiveOptions(
             matting=MattingOptions(model, engine, device, precision, quality, threads, stable=stable),
             composite=CompositeOptions(fit=fit, decontaminate=not no_decontaminate),
-            backgrounds=backgrounds, camera=camera, size=_size(size), fps=fps, microphone=microphone, monitor=monitor,
+            backgrounds=backgrounds, camera=camera, size=None if size is None else parse_size("--size", size), fps=fps, microphone=microphone, monitor=monitor,
             sound_delay=sound_delay, loop=loop, outputs=outputs, overwrite=overwrite,
             mirror=mirror, fixed=fixed, bitrate=bitrate, duration=duration, control=control,
         )
@@ -85,7 +85,9 @@ def webcam(
             job = LiveJob(options, teller.tell, stdin)
             interrupt.stops(job.stop)
             if control != "-" and not quiet and has_keys(sys.stdin):
-                job.listen(KeyListener(sys.stdin.buffer, job.keys))
+                keys = KeyListener(sys.stdin.buffer, job.keys)
+                job.listen(keys)
+                interrupt.leaves(keys.restore)
                 teller.say(KEYS_HELP)
             _started(job, teller)
             report = job.run()
@@ -111,14 +113,13 @@ class _Teller:
             try:
                 self._log = open(log, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 - closed by __exit__
             except OSError as error:
-                raise UsageError(f"--log {log}: cannot be written ({error.strerror}); give another path") from error
+                raise UsageError(f"--log {log}: cannot be written ({reason(error)}); give another path") from error
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._log is not None:
-            self._log.close()
+        self._close_log()
         if self._on_line:
             click.echo("", err=True)
 
@@ -126,12 +127,27 @@ class _Teller:
         """One event, from any thread."""
         with self._lock:
             line = json.dumps({"event": event, "time": round(time.time(), 3), **details})
-            if self._log is not None and not self._log.closed:
-                self._log.write(line + os.linesep)
+            self._write_log(line)
             if self._as_json:
                 click.echo(line)
             elif not self._quiet:
                 self._show(event, details)
+
+    def _write_log(self, line: str) -> None:
+        """A full disk ends the log, not the show."""
+        if self._log is None or self._log.closed:
+            return
+        try:
+            self._log.write(f"{line}\n")
+        except OSError as error:
+            if not self._quiet:
+                self._print(f"note: --log {self._log.name}: cannot be written any more ({reason(error)})")
+            self._close_log()
+
+    def _close_log(self) -> None:
+        if self._log is not None:
+            with suppress(OSError):  # what was written is on the disk; the rest has no place there
+                self._log.close()
 
     def say(self, text: str) -> None:
         """A line for people."""
@@ -202,12 +218,3 @@ def _sound(now: dict[str, Any]) -> str:
     if "sound_db" not in now:
         return ""
     return "  sound off" if now["muted"] else f"  sound {'none' if now['sound_db'] is None else format(now['sound_db'], '.0f') + ' dB'}"
-
-
-def _size(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    width, _, height = text.lower().partition("x")
-    if not (width.isdigit() and height.isdigit()):
-        raise UsageError(f"--size {text!r}: expected WIDTHxHEIGHT, such as 1280x720")
-    return int(height), int(width)

@@ -161,8 +161,8 @@ def can_carry_alpha(path: str, codec: str | None) -> bool:
     return container.transparent_by_default and (codec is None or bool(_codec(codec).alpha_formats))
 
 
-def is_sequence(path: str) -> bool:
-    """True for a pattern of numbered stills, such as ``out.%05d.png``."""
+def is_still(path: str) -> bool:
+    """True for the name of a picture, or the pattern of numbered ones, such as ``out.%05d.png``."""
     return PurePath(path).suffix.lower() in STILLS
 
 

@@ -15,10 +15,11 @@ from av.video.reformatter import VideoReformatter
 from streammat.audio import Chunk
 from streammat.composite import alpha_plane
 from streammat.config import EncodeOptions
-from streammat.errors import OutputError
+from streammat.errors import OutputError, UsageError, reason
 from streammat.frame import Frame, Layout, Matte, Packet, Plane, codec_threads, layout_of, planes_of
 from streammat.sinks import Content
 from streammat.sinks.codecs import Container, choose_codec, choose_format, container_of
+from streammat.sinks.partial import Claim, partial_name
 from streammat.sinks.tracks import SoundTrack, Tracks
 from streammat.sources import StreamInfo
 
@@ -50,7 +51,7 @@ class FileSink:
         channels: of the run's sound, 1 or 2; 0 where there is none.
 
     Raises:
-        UsageError: container and codec do not fit.
+        UsageError: container and codec do not fit, another run is writing the file, or it is there and is not to be replaced.
         OutputError: the file cannot be opened, or the encoder refuses the size.
     """
 
@@ -62,7 +63,7 @@ class FileSink:
         self.notes: list[str] = []
         self.frames = 0
         self._path = Path(path)
-        self.partial = self._path.with_name(f"{self._path.stem}.partial{self._path.suffix}")
+        self.partial = partial_name(self._path)
         self._alpha = content == "transparent"
         self._matte = content == "matte"
         kind = container_of(path)
@@ -91,10 +92,12 @@ class FileSink:
                 options["cluster_time_limit"] = "1000"
         # SVT-AV1 prints its banner to stderr past FFmpeg's log level; 1 leaves errors only.
         os.environ.setdefault("SVT_LOG", "1")
+        self._claim = Claim(self._path)
         try:
-            self._container = av.open(str(self.partial.absolute()), "w", format=kind.muxer, options=options)
-        except (av.FFmpegError, OSError) as error:
-            raise OutputError(f"{path}: cannot be created ({_reason(error)}); check that the folder exists and may be written") from error
+            self._container = self._created(kind.muxer, options, overwrite=encode.overwrite)
+        except BaseException:
+            self._claim.release()
+            raise
         try:
             self._stream = self._add_video(codec.encoder, codec.encoder_options(encode, alpha=self._alpha), info)
             self._tracks = Tracks(self._container, info.passengers if tracks else (), kind, self._path.name)
@@ -106,7 +109,7 @@ class FileSink:
             self._drop()
             height, width = info.size
             raise OutputError(
-                f"{path}: the {codec.name} encoder ({codec.encoder}) refuses {width}x{height} {self._format} ({_reason(error)}); "
+                f"{path}: the {codec.name} encoder ({codec.encoder}) refuses {width}x{height} {self._format} ({reason(error)}); "
                 f"try another --codec or size"
             ) from error
         except BaseException:
@@ -149,6 +152,16 @@ class FileSink:
         if self.frames == 0:
             self.abort()
             return
+        try:
+            self._complete()
+        finally:
+            self._claim.release()
+
+    def abort(self) -> None:
+        """Drop the file."""
+        self._drop()
+
+    def _complete(self) -> None:
         self._encode(None)
         try:
             for ready in chain(self._tracks.finish(), self._sound.finish() if self._sound is not None else ()):
@@ -166,13 +179,17 @@ class FileSink:
         try:
             os.replace(self.partial, self._path)
         except OSError as error:
-            raise OutputError(f"{self._path}: cannot take its name ({_reason(error)}); the file is complete as {self.partial}") from error
-
-    def abort(self) -> None:
-        """Drop the file."""
-        self._drop()
+            raise OutputError(f"{self._path}: cannot take its name ({reason(error)}); the file is complete as {self.partial}") from error
 
     # -- opening ------------------------------------------------------------------------------------------------
+
+    def _created(self, muxer: str, options: dict[str, str], *, overwrite: bool) -> av.container.OutputContainer:
+        if self._path.exists() and not overwrite:  # another run may have made it since the command looked
+            raise UsageError(f"{self._path}: is there already; give -y to replace it")
+        try:
+            return av.open(str(self.partial.absolute()), "w", format=muxer, options=options)
+        except (av.FFmpegError, OSError) as error:
+            raise OutputError(f"{self._path}: cannot be created ({reason(error)}); check that the folder exists and may be written") from error
 
     def _add_video(self, encoder: str, options: dict[str, str], info: StreamInfo) -> av.VideoStream:
         # The average of a variable rate can be anything; encoders want a plausible one for their rate control.
@@ -280,8 +297,9 @@ class FileSink:
         self._over = True
         with suppress(av.FFmpegError, OSError):  # the first error is the one to tell
             self._container.close()
+        self._claim.release()
         kept = f"what was done is kept as {self.partial}" if self.partial.exists() else "nothing was kept"
-        return OutputError(f"{self._path}: cannot be written after {self.frames} frames ({_reason(error)}); {kept}")
+        return OutputError(f"{self._path}: cannot be written after {self.frames} frames ({reason(error)}); {kept}")
 
     def _drop(self) -> None:
         self._over = True
@@ -289,6 +307,7 @@ class FileSink:
             self._container.close()
         with suppress(OSError):
             self.partial.unlink()
+        self._claim.release()
 
 
 def _limited(alpha: Plane, depth: int) -> Plane:
@@ -300,10 +319,5 @@ def _limited(alpha: Plane, depth: int) -> Plane:
 
 def _sync(path: Path) -> None:
     """Push the file to the disk, so that a full one is noticed before the file has its name."""
-    with path.open("rb") as file:
+    with path.open("r+b") as file:  # Windows pushes only what may be written
         os.fsync(file.fileno())
-
-
-def _reason(error: Exception) -> str:
-    text = getattr(error, "strerror", None) or str(error)
-    return str(text).splitlines()[0].strip() if text else type(error).__name__

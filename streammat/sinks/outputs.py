@@ -8,7 +8,7 @@ from streammat.config import EncodeOptions, LiveOptions
 from streammat.errors import UsageError
 from streammat.live import Tell
 from streammat.sinks import Sink, SoundSink
-from streammat.sinks.codecs import container_of, is_sequence
+from streammat.sinks.codecs import container_of, is_still
 from streammat.sinks.file import FileSink
 from streammat.sinks.null import NullSink
 from streammat.sinks.outlet import Outlet
@@ -34,7 +34,7 @@ def check_output(text: str) -> None:
     """
     if not is_file(text):
         return
-    if is_sequence(text):
+    if is_still(text):
         raise UsageError(f"--to {text}: a live recording is a video; expected .mkv, .mp4, .mov or .webm")
     try:
         container_of(text)

@@ -14,9 +14,10 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
+from engines.cache import write_whole
 from streammat.composite import alpha_plane
 from streammat.config import AlphaType
-from streammat.errors import OutputError, UsageError
+from streammat.errors import OutputError, UsageError, reason
 from streammat.frame import Frame, Matte, Packet, layout_of, planes_of, swscale_matrix
 from streammat.sinks import Content
 
@@ -28,33 +29,37 @@ _PARAMETERS = {
 
 
 class StillsSink:
-    """Numbered stills, counted from 1, or one still where ``pattern`` holds no counter.
+    """Numbered stills, counted from 1, or one still.
 
     Each file appears whole: it is written under a temporary name first.
 
     Args:
-        pattern: ``out.%05d.png``, ``out.####.webp``, or one file's name.
+        pattern: ``out.%05d.png`` or ``out.####.webp``; one file's name where they are not ``numbered``.
         content: what is shown.
         overwrite: replace files that are there.
         alpha: what the colour of transparent pictures is, for formats that can say so (TIFF).
+        numbered: False: what looks like a counter, as in ``take#2.png``, is a part of the one file's name.
 
     Raises:
-        UsageError: the pattern cannot be meant.
-        OutputError: the folder cannot be written, or files are in the way.
+        UsageError: the pattern has no counter, or its first file is there and is not to be replaced.
+        OutputError: the folder cannot be written.
     """
 
-    def __init__(self, pattern: str, content: Content, *, overwrite: bool, alpha: AlphaType = "straight") -> None:
+    def __init__(
+        self, pattern: str, content: Content, *, overwrite: bool, alpha: AlphaType = "straight", numbered: bool = True
+    ) -> None:
         self.content = content
         self.notes: list[str] = []
         self.frames = 0
         self._pattern = pattern
+        self._numbered = numbered
         self._suffix = Path(pattern).suffix.lower()
         self._overwrite = overwrite
         self._associated = alpha == "premultiplied"
         self._converter = VideoReformatter()
-        folder = Path(pattern).parent
-        if "%" in str(folder) or "#" in str(folder):
-            raise UsageError(f"{pattern}: the counter belongs into the file's name, not the folder's")
+        folder, name = Path(pattern).parent, Path(pattern)
+        if numbered and not _COUNTER.search(name.name):
+            raise UsageError(f"{pattern}: a video becomes many pictures; expected a pattern such as {name.stem}.%05d{name.suffix}")
         if not folder.is_dir() or not os.access(folder, os.W_OK):
             raise OutputError(f"{pattern}: cannot be created; check that the folder {folder} exists and may be written")
         if not overwrite and (there := self.path(1)).exists():
@@ -62,12 +67,14 @@ class StillsSink:
 
     def path(self, number: int) -> Path:
         """The file of picture ``number``, counted from 1."""
+        target = Path(self._pattern)
+        if not self._numbered:
+            return target
 
         def digits(match: re.Match[str]) -> str:
             width = len(match[0]) if match[0][0] == "#" else int(match[1] or 0)
             return str(number).zfill(width)
 
-        target = Path(self._pattern)
         return target.with_name(_COUNTER.sub(digits, target.name, count=1))
 
     def write(self, frame: Frame, matte: Matte) -> None:
@@ -83,14 +90,20 @@ class StillsSink:
             if not done:
                 raise OutputError(f"{path}: OpenCV cannot write {picture.shape[1]}x{picture.shape[0]} as {self._suffix}")
             data = encoded.tobytes()
-        write_whole(path, data)
+        try:
+            write_whole(path, data)
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be written ({reason(error)}); check space and permissions") from error
         self.frames += 1
 
     def copy(self, packet: Packet) -> None:
         """Stills have no other tracks."""
 
     def close(self) -> None:
-        """Every file is complete already."""
+        """Every file is complete already; say where those of a longer run before follow."""
+        after = self.path(self.frames + 1)
+        if self._numbered and self.frames and not self.notes and after.exists():
+            self.notes.append(f"{after} and what follows it are not of this run")
 
     def abort(self) -> None:
         """Files written so far stay: each is complete."""
@@ -137,21 +150,3 @@ def _tiff_with_alpha(picture: NDArray[Any], *, associated: bool) -> bytes:
             if int.from_bytes(data[place : place + 2], "little") == 338:
                 data[place + 8] = 1
     return bytes(data)
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file that appears complete or not at all.
-
-    Raises:
-        OutputError: the disk is full, or the folder may not be written.
-    """
-    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
-    try:
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OutputError(f"{path}: cannot be written ({error.strerror}); check space and permissions") from error

@@ -14,12 +14,11 @@ import av
 from av.video.frame import PictureType
 
 from streammat.audio import Chunk
-from streammat.errors import OutputError, UsageError
+from streammat.errors import OutputError, UsageError, reason
 from streammat.frame import Frame, Matte, Packet, codec_threads, planes_of
 from streammat.sinks import Content
 from streammat.sinks.tracks import SoundTrack
 from streammat.sources import StreamInfo
-from streammat.sources.playback import reason
 
 KEYFRAME_SECONDS: Final = 2
 """What streaming services ask for: a viewer who joins waits no longer."""

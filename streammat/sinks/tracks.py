@@ -59,7 +59,6 @@ class _TranscodedAudio:
         self._output = output
         self._source = source
         self._resampler: av.AudioResampler | None = None
-        self._next: Fraction | None = None
 
     def carry(self, packet: Packet) -> Iterator[Packet]:
         try:
@@ -144,6 +143,7 @@ class Tracks:
             if kind.muxer == "mov" and "language" in tags:
                 tags["language"] = _QUICKTIME_LANGUAGES.get(tags["language"], tags["language"])
             output.metadata.update(tags)
+            output.disposition = stream.disposition  # which track plays by itself, which subtitles are forced
 
     def carry(self, packet: Packet) -> Iterator[Packet]:
         """Packets ready to be muxed for one that came from the source; none where its track is left out."""

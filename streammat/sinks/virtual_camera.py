@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from streammat import v4l2
-from streammat.errors import OutputError
+from streammat.errors import OutputError, reason
 from streammat.frame import Frame, Matte, Packet
 from streammat.sinks import Content
 from streammat.sources import StreamInfo
@@ -50,7 +50,7 @@ class VirtualCameraSink:
         try:
             self._camera = opener(width, height, float(info.rate), device=device)
         except Exception as error:  # pyvirtualcam raises RuntimeError, and whatever its native parts make of the system
-            raise OutputError(f"{device or 'the virtual camera'}: {_cure(_first_line(str(error)), device)}") from error
+            raise OutputError(f"{device or 'the virtual camera'}: {_cure(reason(error), device)}") from error
         self.device = str(self._camera.device)
         self.notes.append(f"virtual camera: {self.device}")
 
@@ -65,7 +65,7 @@ class VirtualCameraSink:
         try:
             self._camera.send(self._buffer)
         except Exception as error:
-            raise OutputError(f"{self.device}: takes no more pictures ({_first_line(str(error))}); was the driver unloaded?") from error
+            raise OutputError(f"{self.device}: takes no more pictures ({reason(error)}); was the driver unloaded?") from error
         self.frames += 1
         if self.frames == 1 and self._holds:
             # Not before the first picture: who holds a device earlier might be taken for its only writer.
@@ -148,7 +148,3 @@ def _cure(line: str, device: str | None) -> str:
     if platform.system() == "Linux":
         return f"cannot be opened ({line}); {_holders(device)}"
     return f"cannot be opened ({line}); install OBS Studio, start its virtual camera once, then stop it and try again"
-
-
-def _first_line(text: str) -> str:
-    return text.splitlines()[0].strip() if text.strip() else "no reason given"

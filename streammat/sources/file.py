@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 from collections.abc import Generator, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -11,11 +12,13 @@ from pathlib import Path
 import av
 from av.video.reformatter import VideoReformatter
 
-from streammat.errors import InputError, UsageError
+from streammat.errors import InputError, UsageError, reason
 from streammat.frame import Colour, Frame, Layout, Packet, codec_threads, layout_of, planes_of
 from streammat.sources import StreamInfo
+from streammat.sources.seams import Seams, may_have_seams
 
 _MICROSECONDS = Fraction(1, 1_000_000)  # AV_TIME_BASE: the unit of a container's start and duration
+_INTERLEAVED = 10  # seconds that a track's packets may lie behind the picture's
 
 
 class FileSource:
@@ -49,6 +52,9 @@ class FileSource:
             self._packets = 0
             self._damaged = 0
             self._repaired = 0
+            self._overlapping = 0
+            self._sound_at: dict[int, int] = {}  # dts of each audio track's last packet
+            self._seams = Seams() if may_have_seams(self._container) else None
             self._last_pts: int | None = None
             self._index = 0
             self._shape: tuple[tuple[int, int], str] | None = None  # (height, width) and format of every frame
@@ -59,7 +65,7 @@ class FileSource:
             self.info = self._describe(first)
         except av.FFmpegError as error:
             self._container.close()
-            raise InputError(f"{path}: cannot be decoded ({_reason(error)}); expected a video that FFmpeg can read") from error
+            raise InputError(f"{path}: cannot be decoded ({reason(error)}); expected a video that FFmpeg can read") from error
         except BaseException:
             self._container.close()
             raise
@@ -189,7 +195,9 @@ class FileSource:
         try:
             for packet in self._container.demux(*wanted):
                 index = packet.stream.index
-                if index == self._stream.index:
+                if self._seams is not None:
+                    self._seams.mend(packet)
+                if index == self._stream.index and index in open_ends:
                     for image in self._decode_packet(packet):
                         frame = self._frame(image)
                         if frame is None:
@@ -200,14 +208,17 @@ class FileSource:
                         yield frame
                 elif packet.dts is not None:
                     time = self._shift(packet)
-                    if self._is_behind_end(time):
+                    if index == self._stream.index:
+                        if self._is_behind_end(time - _INTERLEAVED):
+                            return  # the other tracks have ended long ago, or will never come
+                    elif self._is_behind_end(time):
                         open_ends.discard(index)
-                    elif time >= 0 or not self._start:
+                    elif (time >= 0 or not self._start) and self._goes_on(packet):
                         yield packet
                 if not open_ends:
                     return
         except av.FFmpegError as error:
-            raise self._broken(_reason(error)) from error
+            raise self._broken(reason(error)) from error
 
     def _decode_packet(self, packet: Packet) -> list[av.VideoFrame]:
         if packet.dts is not None or packet.size:
@@ -296,6 +307,17 @@ class FileSource:
         self._reached = max(self._reached, (pts + (packet.duration or 0)) * packet.time_base)
         return pts * packet.time_base
 
+    def _goes_on(self, packet: Packet) -> bool:
+        """False for sound that lies before the sound that was given already: no container takes that."""
+        if packet.stream.type != "audio" or packet.dts is None:
+            return True
+        last = self._sound_at.get(packet.stream.index)
+        if last is not None and (packet.dts < last or (packet.dts == last and self._seams is not None)):
+            self._overlapping += 1
+            return False
+        self._sound_at[packet.stream.index] = packet.dts
+        return True
+
     def _is_behind_end(self, time: Fraction) -> bool:
         if self._duration is None:
             return False
@@ -311,6 +333,10 @@ class FileSource:
         """
         if self._repaired:
             self._note_once(f"{self._repaired} timestamps ran backwards or stood still and were moved by a tick")
+        if self._seams is not None and self._seams.count:
+            self._note_once(f"times begin anew {self._seams.count} times, as in recordings that were joined; each part goes on from the one before")
+        if self._overlapping:
+            self._note_once(f"{self._overlapping} packets of sound lay before the sound they follow and were left out")
         if self._damaged:
             raise self._broken(f"{self._damaged} packets could not be decoded")
         if self._start or self._duration is not None:
@@ -340,6 +366,35 @@ def is_url(path: str) -> bool:
     return bool(mark) and scheme.isalnum()
 
 
+def open_url(url: str, timeout: tuple[float, float], options: dict[str, str] | None = None) -> av.container.InputContainer:
+    """What FFmpeg finds at ``url``, which is waited for so that a signal handler of this thread runs at once.
+
+    Args:
+        url: of any protocol that it knows.
+        timeout: seconds for opening, and for each read later on: a dead host must not hold a command for ever.
+        options: FFmpeg's.
+
+    Raises:
+        av.FFmpegError, OSError, ValueError: as ``av.open`` raises them.
+    """
+    found: list[av.container.InputContainer | Exception] = []
+
+    def work() -> None:
+        try:
+            found.append(av.open(url, options=options or {}, timeout=timeout))
+        except Exception as error:  # noqa: BLE001 - raised by the thread that waits
+            found.append(error)
+
+    thread = threading.Thread(target=work, name="streammat-open", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.1)
+    (result,) = found
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
 def _open(path: str) -> av.container.InputContainer:
     if not is_url(path):
         file = Path(path)
@@ -353,15 +408,9 @@ def _open(path: str) -> av.container.InputContainer:
             raise InputError(f"{path}: is empty (0 bytes); expected a video file")
     try:
         # An absolute path, because FFmpeg takes what stands before a colon for a protocol.
-        # Without a limit a dead host holds the command for ever.
-        return av.open(path, timeout=(10.0, 30.0)) if is_url(path) else av.open(str(Path(path).absolute()))
+        return open_url(path, (10.0, 30.0)) if is_url(path) else av.open(str(Path(path).absolute()))
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise InputError(f"{path}: is no video that FFmpeg can read ({_reason(error)}); expected mp4, mov, mkv, webm, avi or ts") from error
-
-
-def _reason(error: Exception) -> str:
-    text = getattr(error, "strerror", None) or str(error)
-    return str(text).splitlines()[0].strip() if text else type(error).__name__
+        raise InputError(f"{path}: is no video that FFmpeg can read ({reason(error)}); expected mp4, mov, mkv, webm, avi or ts") from error
 
 
 def _working_format(fmt: av.VideoFormat) -> str:

@@ -13,11 +13,11 @@ from fractions import Fraction
 
 import av
 
-from streammat.errors import CameraLostError, InputError
+from streammat.errors import CameraLostError, InputError, reason
 from streammat.frame import Frame
 from streammat.sources import StreamInfo
 from streammat.sources.capture import Clock, Shaper, live_info
-from streammat.sources.file import FileSource
+from streammat.sources.file import FileSource, open_url
 
 
 class Passes:
@@ -146,7 +146,7 @@ class StreamSource:
         # while looking at the stream, its first keyframe included; the channels drop what is old anyway.
         options = {"rtsp_transport": "tcp"} if url.startswith("rtsp") else {}
         try:
-            self._container = av.open(url, options=options, timeout=(self._OPEN_SECONDS, self._READ_SECONDS))
+            self._container = open_url(url, (self._OPEN_SECONDS, self._READ_SECONDS), options)
         except (av.FFmpegError, OSError, ValueError) as error:
             raise InputError(f"{url}: cannot be opened ({reason(error)}); check the address and that the stream is on") from error
         try:
@@ -200,9 +200,3 @@ class StreamSource:
     def close(self) -> None:
         """Close the connection once iteration has ended; twice is fine."""
         self._container.close()
-
-
-def reason(error: Exception) -> str:
-    """The first line of what a library says."""
-    text = getattr(error, "strerror", None) or str(error)
-    return str(text).splitlines()[0].strip() if text else type(error).__name__

@@ -12,8 +12,8 @@ import av
 import numpy as np
 
 from streammat.audio import Block
-from streammat.errors import InputError
-from streammat.sources.playback import Passes, reason
+from streammat.errors import InputError, reason
+from streammat.sources.playback import Passes
 
 Take = Callable[[Block], None]
 

@@ -37,7 +37,7 @@ def test_mattes_stay_near_their_masks(data: Path, cache: Path) -> None:
 
 def test_mattes_need_pictures(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no training pictures"):
-        prepare_mattes(tmp_path, tmp_path / "cache", 1)
+        prepare_mattes(tmp_path, tmp_path / "cache", 1, lambda _line: None)
     with pytest.raises(DataError, match="train mattes"):
         collect(tmp_path, tmp_path / "none", CONFIG)
 

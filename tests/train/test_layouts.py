@@ -285,6 +285,14 @@ def test_backgrounds(tmp_path: Path) -> None:
     assert [entry.image.name for entry in open_backgrounds(tmp_path / "any")] == ["2.png", "1.jpg"]
 
 
+def test_backgrounds_of_one_name_keep_their_own_denoised_pictures(tmp_path: Path) -> None:
+    for folder in ("any", "any_denoise"):
+        for place in ("halls/1.jpg", "rooms/1.jpg"):
+            write(tmp_path / folder / place, make_picture(0)["bg"])
+    found = {entry.image: entry.denoise for entry in open_backgrounds(tmp_path / "any")}
+    assert found == {tmp_path / "any" / place: tmp_path / "any_denoise" / place for place in ("halls/1.jpg", "rooms/1.jpg")}
+
+
 def test_backgrounds_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="background folder .*none does not exist"):
         open_backgrounds(tmp_path / "none")

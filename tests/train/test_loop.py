@@ -108,6 +108,18 @@ def test_stopped_run_goes_on_as_the_unbroken_one(config, heads, number, pictures
     assert same(whole, resumed)
 
 
+def test_a_run_in_the_background_is_deaf_to_ctrl_c(pictures, tmp_path: Path) -> None:
+    """A shell without job control starts it with SIGINT ignored, and so that stays."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        watcher = Watcher(2, lambda: os.kill(os.getpid(), signal.SIGINT))
+        assert train(PAPERS, crops(pictures, "TT"), tmp_path, watcher) is not None
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert len(watcher.losses) == PAPERS.steps
+
+
 def test_lite_recipe_resumes_too(data: Path, cache: Path, tmp_path: Path) -> None:
     samples = MattingDataset(data, cache, DataConfig(sets=(("people_portraits", 1.0),), holdout=0), 1, ("FT",), 2)
     config = replace(LITE, rosta="FT", precision="bf16")

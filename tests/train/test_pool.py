@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import cv2
 import numpy as np
+import psutil
 import pytest
 
 from train.errors import DataError, RunError
 from train.manifest import read_manifest, write_manifest
 from train.pool import Outcome, check_outcomes, run_jobs, write_picture
 from train.rssn import Steps
+
+SLOW = """
+import os, sys, time
+from pathlib import Path
+from train.pool import run_jobs
+
+def work(folder):
+    Path(folder, f"{os.getpid()}.pid").touch()
+    time.sleep(0.3)
+
+if __name__ == "__main__":
+    run_jobs(work, [sys.argv[1]] * 1000, 2, print, "slow")
+"""
 
 
 def double(number: int) -> int:
@@ -47,6 +65,31 @@ def test_an_interruption_says_how_far_it_came() -> None:
 def test_a_worker_that_dies_is_an_error_of_one_line() -> None:
     with pytest.raises(RunError, match="worker process died after .* of 2"):
         run_jobs(double, [9, 9], 1, lambda _line: None, "doubling")
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows ends processes otherwise")
+def test_workers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
+    """Killed, by a scheduler or for want of memory, it cannot tell them to."""
+    (tmp_path / "slow.py").write_text(SLOW)
+    command = [sys.executable, str(tmp_path / "slow.py"), str(tmp_path)]
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}) as process:
+        limit = time.monotonic() + 60
+        while len(list(tmp_path.glob("*.pid"))) < 2 and time.monotonic() < limit:
+            time.sleep(0.05)
+        process.kill()
+    workers = [int(path.stem) for path in tmp_path.glob("*.pid")]
+    assert len(workers) == 2
+    limit = time.monotonic() + 20
+    while any(map(works, workers)) and time.monotonic() < limit:
+        time.sleep(0.05)
+    assert not any(map(works, workers))
+
+
+def works(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_pictures_appear_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
