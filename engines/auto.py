@@ -130,13 +130,14 @@ def _choose_backend(
         try:
             if _is_built(model, precision, where, size, batch):
                 return "tensorrt", where, "a TensorRT engine is built for this model, size and GPU"
-            taken = _choose_on_gpu(model, precision)
+            taken, usable = _choose_on_gpu(model, precision)
         except EngineUnavailableError as error:
             if device != "auto":
                 raise
             return _choose_on_cpu(precision, f"; {find_gpus().names[0]} is here but not used: {error}")
-        present = f"{find_gpus().names[0]} is here" if device == "auto" else f"{device} was asked for"
-        return taken, where, f"{present} and {taken} is the fastest that can use it"
+        if device != "auto":
+            return taken, where, f"{device} was asked for and {taken} is the fastest that can use it"
+        return taken, usable, f"{find_gpus().names[int(usable.partition(':')[2])]} is here and {taken} is the fastest that can use it"
     return "onnxruntime", device, f"{device} was asked for"
 
 
@@ -165,8 +166,8 @@ def _is_built(model: ModelFiles, precision: str, device: str, size: tuple[int, i
         return False
 
 
-def _choose_on_gpu(model: ModelFiles, precision: str) -> str:
-    """The fastest backend that can use an NVIDIA GPU; raises EngineUnavailableError with everything that stands in the way."""
+def _choose_on_gpu(model: ModelFiles, precision: str) -> tuple[str, str]:
+    """The fastest backend that can use an NVIDIA GPU, and the first that it can use; raises EngineUnavailableError with all that stands in the way."""
     faults = []
     for name in ("cuda", "onnxruntime"):
         if precision not in ("auto", *BACKENDS[name].precisions["cuda"]):
@@ -175,8 +176,9 @@ def _choose_on_gpu(model: ModelFiles, precision: str) -> str:
             faults.append(f"model {model.name!r} has no weights for cuda (import it again)")
         else:
             try:
-                if any(kind_of(device) == "cuda" for device in probe(name).devices):
-                    return name
+                for device in probe(name).devices:
+                    if kind_of(device) == "cuda":
+                        return name, numbered(device)
                 faults.append(f"the installed {name} has no CUDA provider; pip install onnxruntime-gpu")
             except EngineUnavailableError as error:
                 faults.append(str(error))

@@ -64,7 +64,7 @@ BACKENDS: Mapping[str, Backend] = {
             "onnxruntime",
             ("onnxruntime",),
             "pip install onnxruntime",
-            {"cpu": ("fp32", "int8"), "cuda": ("fp32",), "tensorrt": ("fp16", "fp32"), "directml": ("fp32",), "coreml": ("fp32",)},
+            {"cpu": ("fp32", "int8"), "cuda": ("fp32",), "tensorrt": ("fp32",), "directml": ("fp32",), "coreml": ("fp32",)},
             "engines.onnxruntime_engine",
         ),
     )
@@ -91,6 +91,17 @@ def probe(name: str) -> Probe:
         raise EngineUnavailableError(f"{what} is not installed; {backend.cure}")
     found: Probe = import_module(backend.home).probe()
     return found
+
+
+def check_present(device: str, found: Probe) -> None:
+    """Refuse a device that a backend has not found here.
+
+    Raises:
+        EngineUnavailableError: it is not among ``found.devices``; the message says why, where that is known.
+    """
+    if device not in found.devices:
+        why = "".join(f"; {note}" for note in found.notes if note.startswith(f"{device}:"))
+        raise EngineUnavailableError(f"there is no {device} that can be used; found are {', '.join(found.devices)}{why}")
 
 
 def installed_backends(device: str = "cpu") -> list[str]:

@@ -96,7 +96,7 @@ class TensorEngine(Engine, Protocol):
             float32 (N, H/s, W/s), as ``infer`` gives it; new memory on the device.
 
         Raises:
-            EngineError: the backend failed; caused by `torch.OutOfMemoryError` where the memory did not suffice.
+            EngineError: the backend failed; `lack_of_memory` tells whether that was it.
         """
         ...
 
@@ -192,11 +192,31 @@ def memory_error(who: str, size: tuple[int, int], error: BaseException) -> Engin
         size: (height, width) of the pictures in pixels.
         error: of the library.
     """
-    said = re.search(r"bad.alloc|out of memory|(failed to|cannot|could not) allocate.*", str(error), re.IGNORECASE)
-    if said is None and not isinstance(error, MemoryError):
+    reason = lack_of_memory(error)
+    if reason is None:
         return None
-    reason = said[0] if said else "MemoryError"
     return EngineError(f"{who} has too little memory for pictures of {size[1]}x{size[0]} ({reason}); close other programs, or take --quality fast")
+
+
+def lack_of_memory(error: BaseException | None) -> str | None:
+    """How an error, or what it came of, says that there is too little memory; None where it says something else.
+
+    The names and words of Python, torch, CUDA, cuBLAS, cuDNN, TensorRT, ONNX Runtime and OpenVINO: on a GPU the same lack shows as any
+    of these, depending on who asks for the memory first.
+    """
+    while error is not None:
+        said = _LACK.search(str(error))
+        if said or isinstance(error, MemoryError):
+            return said[0] if said else "MemoryError"
+        error = error.__cause__ or error.__context__
+    return None
+
+
+_LACK = re.compile(
+    r"bad.alloc|out.?of.?memory|too little memory|\w+_STATUS_ALLOC_FAILED|(failed to|cannot|could not) allocate.*"
+    r"|unable to find an engine to execute",  # torch of cuDNN, when none of its kernels gets the memory that it works in
+    re.IGNORECASE,
+)
 
 
 def check_alpha(model: str, shape: tuple[int, ...], size: tuple[int, int]) -> None:

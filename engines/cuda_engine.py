@@ -1,20 +1,34 @@
 """Torch on an NVIDIA GPU: half precision, channels last, each batch size captured once as a CUDA graph and replayed.
 
 A small network at one picture a time is bound by the launching of its hundreds of kernels; a graph launches them as one.
+
+The graphs of one engine share their memory: they run one after the other, and what comes of one is copied before the next begins.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.backends import Probe, kind_of
-from engines.base import EngineError, EngineSpec, EngineUnavailableError, check_alpha, check_rgb, check_size, first_line
+from engines.backends import Probe, check_present, kind_of
+from engines.base import (
+    EngineError,
+    EngineSpec,
+    EngineUnavailableError,
+    check_alpha,
+    check_rgb,
+    check_size,
+    first_line,
+    lack_of_memory,
+)
 from engines.models import ModelFiles
 from engines.nvidia import find_gpus
 
@@ -62,18 +76,23 @@ class CudaEngine:
         check_size(size)
         torch = _load()
         if kind_of(device) == "cuda":
-            found = probe()
-            if device not in found.devices:
-                raise EngineUnavailableError(f"there is no {device}; found are {', '.join(found.devices)}")
+            check_present(device, probe())
         self._device = torch.device(device)
+        self._spec = EngineSpec(model.name, "cuda", precision, device, 0, size, torch.__version__, reason)
         self._network: Any = _network(model, {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision])
-        self._network = self._network.to(self._device, memory_format=torch.channels_last).eval()
+        self._mode: Mode = mode if self._device.type == "cuda" else "eager"
+        self._stream: Any = None
+        self._captured: dict[int, _Captured] = {}
+        self._memory: Any = None
+        """Of the graphs; torch's handle of it."""
+        try:
+            self._network = self._network.to(self._device, memory_format=torch.channels_last).eval()
+            if self._device.type == "cuda":
+                self._stream = torch.cuda.Stream(self._device)
+        except RuntimeError as error:
+            raise device_error(device, error, f"the weights of {model.name!r}") from error
         if mode == "compiled":
             self._network = torch.compile(self._network, dynamic=False)
-        self._mode: Mode = mode if self._device.type == "cuda" else "eager"
-        self._stream = torch.cuda.Stream(self._device) if self._device.type == "cuda" else None
-        self._captured: dict[int, _Captured] = {}
-        self._spec = EngineSpec(model.name, "cuda", precision, device, 0, size, torch.__version__, reason)
         self.batch = self._fitting(batch)
 
     @property
@@ -86,7 +105,7 @@ class CudaEngine:
         if self._network is None:
             raise EngineError("the engine is closed")
         check_rgb(rgb, self._spec.size)
-        alpha = run_on_host(self.matte, rgb, self.batch)
+        alpha = run_on_host(self.matte, rgb, self.batch, self._spec.device)
         check_alpha(self._spec.model, (1, *alpha.shape[1:]), self._spec.size)
         return alpha
 
@@ -122,87 +141,116 @@ class CudaEngine:
                 result.record_stream(caller)
                 return result
         except RuntimeError as error:
-            raise EngineError(f"{self._device} failed: {first_line(error)}") from error
+            height, width = self._spec.size
+            raise device_error(self._spec.device, error, f"{len(rgb)} of {width}x{height} at once") from error
 
     def close(self) -> None:
         """Free the device's memory; safe to call twice."""
         if self._network is None:
             return
-        self._captured.clear()
         self._network = None
-        if self._stream is not None:
-            torch = _load()
-            self._stream.synchronize()
-            torch.cuda.empty_cache()
+        with suppress(RuntimeError):  # a device that has failed fails in this, too
+            if self._stream is not None:
+                self._stream.synchronize()
+            self._forget()
 
     def _fitting(self, batch: int) -> int:
-        """``batch``, or the half of it that the device's memory holds, tried out."""
-        torch = _load()
-        height, width = self._spec.size
+        """``batch``, or the half of it that the device's memory holds, tried out with an empty one: what a first call pays for is paid."""
         while True:
-            try:
-                self._warm_up(batch)
-            except (EngineError, torch.OutOfMemoryError) as error:
-                cause = error if isinstance(error, torch.OutOfMemoryError) else error.__cause__
-                if not isinstance(cause, torch.OutOfMemoryError):
-                    raise
-                self._captured.clear()
-                torch.cuda.empty_cache()
-                if batch == 1:
-                    free = torch.cuda.mem_get_info(self._device)[0] / 2**30
-                    raise EngineError(
-                        f"{self._device} has too little memory for one picture of {width}x{height} ({free:.1f} GiB are free); "
-                        "close what else uses it, or take --quality fast"
-                    ) from error
-                logger.warning("%s holds no batch of %d; %d is taken", self._device, batch, batch // 2)
-                batch //= 2
-            else:
+            fault = self._tried(batch)
+            if fault is None:
                 return batch
+            if batch == 1 or lack_of_memory(fault) is None:
+                raise fault
+            del fault  # whose frames hold memory
+            self._forget()
+            logger.warning("%s holds no batch of %d; %d is taken", self._spec.device, batch, batch // 2)
+            batch //= 2
 
-    def _warm_up(self, batch: int) -> None:
-        """Run an empty batch through, so that everything that a first call pays for is paid."""
-        torch = _load()
-        self.matte(torch.zeros((batch, *self._spec.size, 3), dtype=torch.uint8))
-        if self._stream is not None:
-            self._stream.synchronize()
+    def _tried(self, batch: int) -> EngineError | None:
+        try:
+            run_on_host(self.matte, np.zeros((batch, *self._spec.size, 3), np.uint8), batch, self._spec.device)
+        except EngineError as error:
+            return error
+        return None
+
+    def _forget(self) -> None:
+        """Let graphs and their memory go; nothing is running any more."""
+        self._captured.clear()
+        self._memory = None
+        _load().cuda.empty_cache()
 
     def _capture(self, count: int) -> _Captured:
         """Memory and graph for batches of ``count``."""
         torch = _load()
-        assert self._stream is not None
+        network = self._network
         rgb = torch.zeros((count, *self._spec.size, 3), dtype=torch.uint8, device=self._device)
-        exact = torch.backends.cudnn.flags(enabled=True, benchmark=True, deterministic=False, allow_tf32=self._spec.precision != "fp32")
-        with torch.cuda.device(self._device), exact:
+        with torch.cuda.device(self._device), _convolutions():
             self._stream.wait_stream(torch.cuda.current_stream(self._device))
             with torch.cuda.stream(self._stream):
                 for _ in range(_WARM_UP):
-                    alpha = self._network(rgb)
+                    alpha = network(rgb)
             self._stream.synchronize()
             if self._mode == "eager":
-                network = self._network
 
-                def eager() -> None:
-                    alpha.copy_(network(rgb))
+                def replay() -> None:
+                    with _convolutions():
+                        alpha.copy_(network(rgb))
 
-                captured = _Captured(rgb, alpha, eager)
+                captured = _Captured(rgb, alpha, replay)
             else:
+                del alpha
                 graph = torch.cuda.CUDAGraph()
-                with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
-                    alpha = self._network(rgb)
+                # Another thread may be at work on this device with another engine.
+                with torch.cuda.graph(graph, self._memory, self._stream, capture_error_mode="thread_local"):
+                    alpha = network(rgb)
+                self._memory = graph.pool()
                 captured = _Captured(rgb, alpha, graph.replay)
         self._captured[count] = captured
         return captured
 
 
-def run_on_host(matte: Callable[[Tensor], Tensor], rgb: NDArray[np.uint8], batch: int) -> NDArray[np.float32]:
-    """``matte`` over an array, ``batch`` pictures at a time; float32 on the host."""
+def _convolutions() -> Any:
+    """How cuDNN is to work within: its quickest kernels, tried out for each shape, and no TF32, whose ten bits of mantissa are not float32."""
+    return _load().backends.cudnn.flags(enabled=True, benchmark=True, deterministic=False, allow_tf32=False)
+
+
+def run_on_host(matte: Callable[[Tensor], Tensor], rgb: NDArray[np.uint8], batch: int, device: str) -> NDArray[np.float32]:
+    """``matte`` of ``device`` over an array, ``batch`` pictures at a time; float32 on the host.
+
+    Raises:
+        EngineError: as ``matte``; or the device failed meanwhile.
+    """
     torch = _load()
     parts = []
     for begin in range(0, len(rgb), batch):
         part = rgb[begin : begin + batch]
-        parts.append(matte(torch.from_numpy(part if part.flags.writeable else part.copy())).cpu().numpy())
-    alpha: NDArray[np.float32] = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    return alpha
+        alpha = matte(torch.from_numpy(part if part.flags.writeable else part.copy()))
+        try:
+            parts.append(alpha.cpu().numpy())
+        except RuntimeError as error:  # work there is launched, not waited for: what goes wrong in it shows here
+            raise device_error(device, error, "its results") from error
+    found: NDArray[np.float32] = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    return found
+
+
+def device_error(device: object, error: BaseException, what: str, cure: str = "take --quality fast, or --device cpu") -> EngineError:
+    """The error to raise where torch failed on a device.
+
+    Args:
+        device: for the message.
+        error: torch's.
+        what: what there may have been too little memory for.
+        cure: what helps against that, beside closing other programs.
+    """
+    if lack_of_memory(error) is None:
+        return EngineError(f"{device} failed: {first_line(error)}")
+    torch = _load()
+    try:
+        free = f" ({torch.cuda.mem_get_info(device)[0] / 2**30:.1f} GiB are free)" if kind_of(str(device)) == "cuda" else ""
+    except RuntimeError:  # there is not even enough to ask
+        free = ""
+    return EngineError(f"{device} has too little memory for {what}{free}; close what else uses it, or {cure}")
 
 
 def probe() -> Probe:
@@ -213,11 +261,42 @@ def probe() -> Probe:
         # Which build pip takes by itself depends on the system: on Windows it is this one.
         cure = gpus.reason or f"pip uninstall torch, then install the build for CUDA {gpus.driver} or older that PyTorch's own page names, or take --device cpu"
         raise EngineUnavailableError(f"torch {torch.__version__} is a build without CUDA; {cure}")
-    if not torch.cuda.is_available():
-        old = f"the driver serves CUDA {gpus.driver}, and torch {torch.__version__} needs {torch.version.cuda}; update the driver, or take --device cpu"
-        raise EngineUnavailableError(gpus.reason or old)
-    names = {f"cuda:{index}": torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())}
-    return Probe(torch.__version__, names)
+    devices: dict[str, str] = {}
+    notes = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of many lines, about what is told here
+        if not torch.cuda.is_available():
+            # A driver serves what was built for any release of its generation.
+            serves, needs = (int(version.partition(".")[0] or 0) for version in (gpus.driver, torch.version.cuda))
+            old = serves < needs
+            cure = "update the driver" if old else "check nvidia-smi and CUDA_VISIBLE_DEVICES, restart"
+            why = f"the driver serves CUDA {gpus.driver}, and torch {torch.__version__} needs {torch.version.cuda}{'' if old else ', and still cannot start it'}"
+            raise EngineUnavailableError(gpus.reason or f"{why}; {cure}, or take --device cpu")
+        try:
+            found = [(torch.cuda.get_device_name(index), torch.cuda.get_device_capability(index)) for index in range(torch.cuda.device_count())]
+        except (RuntimeError, AssertionError) as error:
+            raise EngineUnavailableError(f"CUDA does not start: {first_line(error)}; check nvidia-smi, restart, or take --device cpu") from error
+    built = torch.cuda.get_arch_list()
+    for index, (name, capability) in enumerate(found):
+        if _serves(built, capability):
+            devices[f"cuda:{index}"] = name
+        else:
+            notes.append(
+                f"cuda:{index}: {name} has compute capability {capability[0]}.{capability[1]}, and torch {torch.__version__} was built for "
+                f"{', '.join(built)}; install a build of torch for it, as PyTorch's own page names them, or take --device cpu"
+            )
+    if not devices:
+        raise EngineUnavailableError("; ".join(notes))
+    return Probe(torch.__version__, devices, tuple(notes))
+
+
+def _serves(built: Sequence[str], capability: tuple[int, int]) -> bool:
+    """True where code for ``built``, such as ``sm_90`` or ``compute_120``, runs on a GPU: the former within its generation, the latter on all later ones."""
+    for kind, digits in re.findall(r"(sm|compute)_(\d+)", " ".join(built)):
+        since = divmod(int(digits), 10)
+        if capability >= since and (kind == "compute" or capability[0] == since[0]):
+            return True
+    return not built
 
 
 def load_weights(model: ModelFiles) -> Any:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib.metadata
+import io
+import warnings
 from collections.abc import Iterable, Mapping
+from contextlib import redirect_stdout
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.backends import Probe
+from engines.backends import Probe, kind_of
 from engines.base import (
     EngineError,
     EngineSpec,
@@ -42,7 +45,7 @@ class OnnxRuntimeEngine:
 
     Args:
         model: files.
-        precision: ``fp32`` or ``int8``; with TensorRT ``fp16`` or ``fp32``.
+        precision: ``fp32`` or, on the CPU, ``int8``. TensorRT rounds what it multiplies in ``fp32`` to TF32.
         size: network input (height, width) in pixels, multiples of 32.
         threads: threads of the CPU to compute with, at least 1.
         reason: for ``spec.reason``.
@@ -58,8 +61,10 @@ class OnnxRuntimeEngine:
     ) -> None:
         check_size(size)
         onnxruntime = _load()
-        provider = _provider(onnxruntime, device, precision)
-        content = model.read("fp32" if precision == "fp16" else precision)
+        provider = _provider(onnxruntime, device)
+        if kind_of(device) in ("cuda", "tensorrt"):
+            _load_cuda(onnxruntime)
+        content = model.read(precision)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -165,7 +170,7 @@ def _load() -> Any:
     return onnxruntime
 
 
-def _provider(onnxruntime: Any, device: str, precision: str) -> tuple[str, dict[str, str]] | None:
+def _provider(onnxruntime: Any, device: str) -> tuple[str, dict[str, str]] | None:
     """Provider and its options; None for the CPU."""
     kind, _, number = device.partition(":")
     if kind == "cpu":
@@ -178,11 +183,16 @@ def _provider(onnxruntime: Any, device: str, precision: str) -> tuple[str, dict[
     if kind == "cuda":
         # Exact fp32: its usual TF32 has ten bits of mantissa. Exhaustive search costs seconds, once.
         options |= {"use_tf32": "0", "cudnn_conv_algo_search": "EXHAUSTIVE"}
-    if kind == "tensorrt":
-        options |= {"trt_fp16_enable": "1" if precision == "fp16" else "0"}
     if kind == "coreml":
         options |= {"ModelFormat": "MLProgram", "RequireStaticInputShapes": "1"}
     return name, options
+
+
+def _load_cuda(onnxruntime: Any) -> None:
+    """CUDA's libraries from where pip puts them, which the system's loader does not know; whether that was enough the session tells."""
+    with redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        onnxruntime.preload_dlls()
 
 
 def _is_installed(distribution: str) -> bool:

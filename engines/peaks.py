@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from engines.base import EngineError, check_size
+from engines.base import EngineError, check_size, first_line
 from engines.cuda_engine import load_weights
 from engines.folded import FoldedMatte
 from engines.models import ModelFiles
@@ -57,7 +57,7 @@ def measure(device: str, side: int = 8192, megabytes: int = 256) -> Peaks:
         up = _best(lambda: there.copy_(host, non_blocking=True), wait)
         down = _best(lambda: host.copy_(there, non_blocking=True), wait)
     except (RuntimeError, AssertionError) as error:  # AssertionError: torch without CUDA
-        raise EngineError(f"{device} cannot be measured: {(str(error).splitlines() or [type(error).__name__])[0]}") from error
+        raise EngineError(f"{device} cannot be measured: {first_line(error)}") from error
     return Peaks(2.0 * side**3 / matrix, host.numel() / up, host.numel() / down)
 
 

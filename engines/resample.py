@@ -60,12 +60,13 @@ class Filters:
 
     def _matrix(self, kind: str, *how: Any) -> Tensor:
         key = (kind, *how)
-        if key not in self._made:
-            if len(self._made) >= _KEPT:
+        found = self._made.get(key)
+        if found is None:
+            if len(self._made) >= _KEPT:  # another thread may be about to look for one of them: it makes it anew then
                 self._made.clear()
             weights = _MAKERS[kind](*how)
-            self._made[key] = torch.from_numpy(weights.astype(np.float32)).to(self._device)
-        return self._made[key]
+            self._made[key] = found = torch.from_numpy(weights.astype(np.float32)).to(self._device)
+        return found
 
 
 def shrink(x: Tensor, fy: int, fx: int, depth: int) -> Tensor:

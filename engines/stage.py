@@ -1,8 +1,7 @@
 """The GPU stage: a frame's planes go to the device once, all work on them happens there, and pictures come back once.
 
-Three streams: one brings planes in, one computes, one takes pictures out, so that copies run beside the work on other frames.
-Memory on the host's side is pinned; torch keeps and reuses it. ``submit`` waits for nothing: several frames are under way at
-once, as many as the caller has submitted and not yet let go of.
+``submit`` waits for nothing: several frames are under way at once, as many as the caller has submitted and not yet let go of, each
+in three streams of the device (`engines.lanes`).
 
 A network works faster on several pictures than on one after the other. So frames that are submitted wait until a batch is full
 or somebody wants the result of one of them, whichever is first: batches are full where the device is what all wait for, and
@@ -17,7 +16,7 @@ import copy
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -28,15 +27,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engines import drawing
-from engines.base import EngineError, TensorEngine
+from engines.base import EngineError, TensorEngine, lack_of_memory
+from engines.cuda_engine import device_error
+from engines.lanes import Lanes, Plane, There
 from engines.plan import Blurring, Colouring, Drawn, Plan
 from engines.resample import Filters
 from engines.rgb import small_rgb
 
 logger = logging.getLogger(__name__)
 
-_cuda: Any = torch.cuda  # has no types for most of this
-Plane = NDArray[Any]
 AlphaFilter = Callable[[NDArray[np.float32], NDArray[np.uint8], Fraction], NDArray[np.float32]]
 """(alpha, rgb, time) → alpha, of upright pictures, called in the order of submission."""
 NOT_FINITE = "the network's alpha holds values that are no numbers; try --engine onnxruntime --precision fp32"
@@ -59,7 +58,7 @@ class Stage:
         self._engine = engine
         self._stable = stable
         self.batch = 1 << (max(1, min(batch, engine.batch)).bit_length() - 1)
-        self._lanes = _Lanes(torch.device(engine.spec.device))
+        self._lanes = Lanes(torch.device(engine.spec.device))
         self._filters = Filters(self._lanes.device)
         self._lock = threading.Lock()
         self._waiting: list[Work] = []
@@ -98,7 +97,7 @@ class Stage:
             if work in self._waiting:
                 self._launch_waiting()
         if work.failure is not None:
-            raise work.failure
+            raise EngineError(str(work.failure)) from work.failure
         assert work.matted is not None
         return work.matted
 
@@ -165,18 +164,28 @@ class Stage:
             # Powers of two: an engine holds one graph for each size.
             count = min(self.batch, 1 << (same.bit_length() - 1))
             part = waiting[:count]
-            try:
-                with self._failing():
-                    self._launch(part)
-            except EngineError as error:
-                if count > 1 and _is_lack_of_memory(error):
-                    self.batch = count // 2
-                    logger.warning("%s holds no batch of %d of these frames; %d is taken", self._lanes.device, count, self.batch)
-                    self._lanes.free()
-                    continue
-                for work in part:
-                    work.failure = error
+            fault = self._tried(part)
+            if fault is not None and count > 1 and lack_of_memory(fault):
+                self.batch = count // 2
+                logger.warning("%s holds no batch of %d of these frames; %d is taken", self._lanes.device, count, self.batch)
+                self._lanes.free()
+                continue
+            for work in part:
+                work.failure = fault
             waiting = waiting[count:]
+
+    def _tried(self, works: Sequence[Work]) -> EngineError | None:
+        try:
+            with self._failing():
+                self._launch(works)
+        except EngineError as error:
+            # The frames of its traceback hold memory of the device, and the failure is kept as long as its frame is.
+            cause: BaseException | None = error
+            while cause is not None:
+                cause.__traceback__ = None
+                cause = cause.__cause__ or cause.__context__
+            return error
+        return None
 
     def _launch(self, works: Sequence[Work]) -> None:
         plan = works[0].plan
@@ -235,15 +244,10 @@ class Stage:
         """Torch's errors become ours."""
         try:
             yield
-        except torch.OutOfMemoryError as error:
-            raise EngineError(_too_little(self._lanes.device)) from error
-        except EngineError as error:
-            if isinstance(error.__cause__, torch.OutOfMemoryError):
-                raise EngineError(_too_little(self._lanes.device)) from error.__cause__
+        except EngineError:
             raise
         except RuntimeError as error:
-            line = (str(error).splitlines() or [type(error).__name__])[0]
-            raise EngineError(f"{self._lanes.device} failed: {line}") from error
+            raise device_error(self._lanes.device, error, "these frames") from error
 
 
 @dataclass(frozen=True)
@@ -259,7 +263,7 @@ class _Matted:
 class Work:
     """One frame on the device, made by `Stage.submit`. Memory there is freed with it."""
 
-    def __init__(self, stage: Stage, plan: Plan, there: _There, moment: Fraction) -> None:
+    def __init__(self, stage: Stage, plan: Plan, there: There, moment: Fraction) -> None:
         self.plan = plan
         self.moment = moment
         self.matted: _Matted | None = None
@@ -318,101 +322,6 @@ class Work:
         return x.flip(2) if self._flipped else x
 
 
-@dataclass(frozen=True)
-class _There:
-    """Planes on their way to the device: uint8, or int16 that stands for uint16."""
-
-    flat: Tensor
-    shapes: tuple[tuple[int, int], ...]
-    sixteen: bool
-    event: Any
-
-    def arrived(self, lanes: _Lanes) -> list[Tensor]:
-        lanes.wait(self.event, self.flat)
-        flat = self.flat.view(torch.int16) if self.sixteen else self.flat
-        planes, begin = [], 0
-        for height, width in self.shapes:
-            planes.append(flat[begin : begin + height * width].view(height, width))
-            begin += height * width
-        return planes
-
-
-class _Lanes:
-    """A device with its streams; without CUDA everything happens at once, in order."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.cuda = device.type == "cuda"
-        self.compute, self._up, self._down = self._streams(3)
-
-    def _streams(self, count: int) -> list[Any]:
-        return [_cuda.Stream(self.device) if self.cuda else None for _ in range(count)]
-
-    def on(self, stream: Any) -> Any:
-        """Launch on ``stream`` within."""
-        return _cuda.stream(stream) if self.cuda else nullcontext()
-
-    def bring(self, planes: Sequence[Plane]) -> _There:
-        """Copy planes to the device, all at once."""
-        sixteen = planes[0].itemsize == 2
-        size = sum(plane.size for plane in planes) * planes[0].itemsize
-        host = torch.empty(size, dtype=torch.uint8, pin_memory=self.cuda)
-        flat, begin = host.numpy().view(planes[0].dtype), 0
-        for plane in planes:
-            flat[begin : begin + plane.size].reshape(plane.shape)[:] = plane
-            begin += plane.size
-        shapes = tuple((plane.shape[0], plane.shape[1]) for plane in planes)
-        if not self.cuda:
-            return _There(host, shapes, sixteen, None)
-        with self.on(self._up):
-            there = host.to(self.device, non_blocking=True)
-            event = _cuda.Event()
-            event.record()
-        return _There(there, shapes, sixteen, event)
-
-    def wait(self, event: Any, memory: Tensor) -> None:
-        """Let the current stream wait for what was brought."""
-        if event is not None:
-            current = _cuda.current_stream(self.device)
-            current.wait_event(event)
-            memory.record_stream(current)
-
-    def take(self, parts: Sequence[Tensor]) -> Callable[[], list[Plane]]:
-        """Begin to copy flat uint8 tensors to the host, all at once; what is returned waits for them."""
-        sizes = [part.numel() for part in parts]
-        # Each part begins at an even byte, so that it can be seen as uint16.
-        padded = [part if part.numel() % 2 == 0 else torch.cat([part, part.new_zeros(1)]) for part in parts]
-        flat = torch.cat(padded)
-        if not self.cuda:
-            return lambda: _split(flat.numpy(), sizes)
-        host = torch.empty(flat.numel(), dtype=torch.uint8, pin_memory=True)
-        self._down.wait_stream(_cuda.current_stream(self.device))
-        with self.on(self._down):
-            host.copy_(flat, non_blocking=True)
-            flat.record_stream(self._down)
-            event = _cuda.Event()
-            event.record()
-
-        def wait() -> list[Plane]:
-            event.synchronize()
-            return _split(host.numpy(), sizes)
-
-        return wait
-
-    def free(self) -> None:
-        """Give unused memory back."""
-        if self.cuda:
-            torch.cuda.empty_cache()
-
-
-def _split(flat: Plane, sizes: Sequence[int]) -> list[Plane]:
-    parts, begin = [], 0
-    for size in sizes:
-        parts.append(flat[begin : begin + size])
-        begin += size + size % 2
-    return parts
-
-
 def _numbers(planes: Sequence[Tensor], plan: Plan) -> list[Tensor]:
     """Code values as float32 (1, h, w)."""
     if plan.depth == 8:
@@ -433,12 +342,3 @@ def _check(sound: Plane) -> None:
     if not sound[0]:
         # What is no number would be cut to any alpha, and show the room.
         raise EngineError(NOT_FINITE)
-
-
-def _is_lack_of_memory(error: EngineError) -> bool:
-    return isinstance(error.__cause__, torch.OutOfMemoryError)
-
-
-def _too_little(device: torch.device) -> str:
-    free = f" ({torch.cuda.mem_get_info(device)[0] / 2**30:.1f} GiB are free)" if device.type == "cuda" else ""
-    return f"{device} has too little memory for these frames{free}; close what else uses it, or take --quality fast, or --device cpu"

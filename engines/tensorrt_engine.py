@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import shlex
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
@@ -15,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.backends import Probe
+from engines.backends import Probe, check_present
 from engines.base import EngineError, EngineSpec, EngineUnavailableError, check_alpha, check_rgb, check_size, first_line
 from engines.cache import BuildOptions, Cached, EngineCache, EngineKey
-from engines.cuda_engine import run_on_host
+from engines.cuda_engine import device_error, run_on_host
 from engines.models import ModelFiles, file_sha256
 from engines.nvidia import driver_version, find_gpus
 
@@ -31,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 PRECISION = "fp16"
 _WARM_UP = 2  # runs before a capture: what TensorRT prepares on its first ones must not be captured
-_CURE = "pip install 'streammat[tensorrt]'"
+CURE = "pip install 'streammat[tensorrt]'"
 
 
 class TensorRtEngine:
@@ -56,8 +57,7 @@ class TensorRtEngine:
     ) -> None:
         check_size(size)
         found = probe()
-        if device not in found.devices:
-            raise EngineUnavailableError(f"there is no {device}; found are {', '.join(found.devices)}")
+        check_present(device, found)
         cache = EngineCache() if cache is None else cache
         here = key_here(model, size, batch, device)
         cached = cache.find(here)
@@ -80,7 +80,7 @@ class TensorRtEngine:
         if self._plan is None:
             raise EngineError("the engine is closed")
         check_rgb(rgb, self._spec.size)
-        return run_on_host(self.matte, rgb, self.batch)
+        return run_on_host(self.matte, rgb, self.batch, self._spec.device)
 
     def matte(self, rgb: Tensor) -> Tensor:
         """The same on tensors, for work that stays on the device.
@@ -107,7 +107,7 @@ class TensorRtEngine:
 
 
 class Plan:
-    """A serialized engine in a device's memory, with buffers and a stream of its own, captured as a CUDA graph where it can be.
+    """A serialized engine in a device's memory, with buffers and a stream of its own, captured as a CUDA graph.
 
     Args:
         content: of the plan.
@@ -146,8 +146,10 @@ class Plan:
                 self._context.set_tensor_address(made, self._alpha.data_ptr())
                 self._stream = torch.cuda.Stream(self._device)
                 self._launch: Callable[[], object] = self._captured()
-        except torch.OutOfMemoryError as error:
-            raise EngineError(f"{device} has too little memory for batches of {batch} at {size[1]}x{size[0]}; close what else uses it, or take a smaller --batch") from error
+        except EngineError:
+            raise
+        except RuntimeError as error:
+            raise device_error(device, error, f"batches of {batch} at {size[1]}x{size[0]}") from error
 
     def __call__(self, rgb: Tensor) -> Tensor:
         """See `TensorRtEngine.matte`."""
@@ -165,7 +167,7 @@ class Plan:
                 result.record_stream(caller)
                 return result
         except RuntimeError as error:
-            raise EngineError(f"{self._name} failed: {first_line(error)}") from error
+            raise device_error(self._name, error, f"a batch of {count}") from error
 
     def describe(self) -> str:
         """What TensorRT's inspector says of the layers: JSON."""
@@ -176,10 +178,12 @@ class Plan:
     def close(self) -> None:
         """Free the device's memory."""
         torch = _torch()
-        self._stream.synchronize()
+        with suppress(RuntimeError):  # a device that has failed fails in this, too
+            self._stream.synchronize()
         # In this order: each holds the next one.
         del self._launch, self._context, self._engine, self._runtime, self._rgb, self._alpha
-        torch.cuda.empty_cache()
+        with suppress(RuntimeError):
+            torch.cuda.empty_cache()
 
     def _ports(self, trt: Any, model: str, size: tuple[int, int], batch: int) -> tuple[str, str]:
         """Names of input and output; raises EngineError where they are others than a matting network's."""
@@ -201,13 +205,10 @@ class Plan:
                 self._enqueue()
         self._stream.synchronize()
         graph = torch.cuda.CUDAGraph()
-        try:
-            with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
-                self._enqueue()
-        except (RuntimeError, EngineError) as error:  # a kernel that no graph can hold; launched one by one it works all the same
-            logger.debug("the engine is not captured as a CUDA graph: %s", first_line(error))
-            torch.cuda.synchronize(self._device)
-            return self._enqueue
+        # Where this fails there is no going on uncaptured: torch's allocator would take the capture for unfinished, and free no more
+        # memory that another stream has used. A network of static shape, without loops or conditions, can be captured.
+        with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
+            self._enqueue()
         replay: Callable[[], object] = graph.replay
         return replay
 
@@ -220,10 +221,9 @@ def probe() -> Probe:
     """TensorRT's version and the GPUs; see `engines.backends.probe`."""
     from engines.cuda_engine import probe as probe_cuda
 
-    devices = probe_cuda().devices
-    version = str(load().__version__)
-    note = f"torch-tensorrt is not installed: engines that were built run, none can be built; {_CURE}"
-    return Probe(version, devices, () if builder_version() else (note,))
+    found = probe_cuda()
+    note = f"torch-tensorrt is not installed: engines that were built run, none can be built; {CURE}"
+    return Probe(str(load().__version__), found.devices, found.notes if builder_version() else (*found.notes, note))
 
 
 def find_built(model: ModelFiles, size: tuple[int, int], batch: int, device: str, cache: EngineCache | None = None) -> Cached | None:
@@ -294,7 +294,7 @@ def load() -> Any:
     try:
         import tensorrt
     except (ImportError, OSError) as error:
-        raise EngineUnavailableError(f"tensorrt cannot be loaded ({first_line(error)}); {_CURE}") from error
+        raise EngineUnavailableError(f"tensorrt cannot be loaded ({first_line(error)}); {CURE}") from error
     return tensorrt
 
 
@@ -320,5 +320,5 @@ def _torch() -> Any:
     try:
         import torch
     except (ImportError, OSError) as error:
-        raise EngineUnavailableError(f"torch cannot be loaded ({error}); {_CURE}") from error
+        raise EngineUnavailableError(f"torch cannot be loaded ({error}); {CURE}") from error
     return torch

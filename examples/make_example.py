@@ -395,6 +395,13 @@ def draw_beach(width: int = 1920, height: int = 1080) -> NDArray[np.uint8]:
     return np.asarray(np.round(np.clip(beach, 0, 1) * 255), np.uint8)
 
 
+def write_photograph() -> None:
+    """The clip's first frame as the picture that built engines are compared on."""
+    with av.open(str(HERE / "portrait.mp4")) as clip:
+        frame = next(clip.decode(video=0)).to_ndarray(format="bgr24")
+    cv2.imwrite(str(HERE.parent / "streammat" / "models" / "portrait.jpg"), frame, [cv2.IMWRITE_JPEG_QUALITY, 80, cv2.IMWRITE_JPEG_OPTIMIZE, 1])
+
+
 def main() -> None:
     """Write every example file."""
     parser = argparse.ArgumentParser(description="Make the example clip, its alpha and a background")
@@ -404,6 +411,7 @@ def main() -> None:
         cv2.imwrite(str(HERE / "astronaut_alpha.png"), alpha, [cv2.IMWRITE_PNG_COMPRESSION, 9])
     cv2.imwrite(str(HERE / "beach.jpg"), draw_beach()[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 72, cv2.IMWRITE_JPEG_OPTIMIZE, 1])
     write_clip()
+    write_photograph()
     for name in ("portrait.mp4", "portrait_alpha.mkv", "astronaut_alpha.png", "beach.jpg"):
         print(f"examples/{name}: {(HERE / name).stat().st_size / 1000:.0f} kB")
 

@@ -69,7 +69,7 @@ class Compositor:
         drawn = matte.draw(
             wanted,
             behind,
-            colouring(frame) if self._estimate else None,
+            colouring(frame) if self._estimate and wanted else None,
             premultiplied=self._premultiplied,
             matte="matte" in self._contents or "transparent" in self._contents,
         )

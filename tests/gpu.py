@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import NoReturn
 
 import pytest
 
@@ -19,7 +20,7 @@ def cuda_or_reason() -> str:
     return ""
 
 
-def skip_or_fail(reason: str) -> None:
+def skip_or_fail(reason: str) -> NoReturn:
     if os.environ.get("STREAMMAT_NEED_CUDA") == "1":
         pytest.fail(f"STREAMMAT_NEED_CUDA=1, but {reason}")
     pytest.skip(reason)

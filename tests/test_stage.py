@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -55,7 +57,8 @@ class Given:
     def matte(self, rgb: torch.Tensor) -> torch.Tensor:
         assert rgb.dtype == torch.uint8
         assert rgb.shape[1:] == (*self.spec.size, 3)
-        self.seen.append(rgb.cpu().numpy().copy())
+        if rgb.device.type == "cpu":  # on a GPU this would wait for all that is to run at once
+            self.seen.append(rgb.numpy().copy())
         if isinstance(self._alpha, np.ndarray):
             return torch.from_numpy(self._alpha).to(rgb.device).expand(len(rgb), -1, -1).clone()
         return self._alpha(rgb)
@@ -336,6 +339,30 @@ def test_an_engines_failure_belongs_to_its_frames_alone() -> None:
     assert good.alpha.any()
     with pytest.raises(EngineError, match="^cpu failed: CUDA error: an illegal memory access was encountered$"):
         _ = bad.alpha
+
+
+def test_a_failure_that_is_kept_keeps_no_memory_of_the_device() -> None:
+    frame, _ = drawn((180, 320), "yuv420p")
+    pictures: list[weakref.ref[torch.Tensor]] = []
+
+    def alpha(rgb: torch.Tensor) -> torch.Tensor:
+        if pictures:
+            pictures.append(weakref.ref(rgb))
+            raise RuntimeError("CUDA error: unspecified launch failure")
+        pictures.append(weakref.ref(rgb))
+        return dark(rgb)
+
+    matting = StagedMatting(Given(network_size(180, 320, "balanced"), alpha))
+    gc.disable()
+    try:
+        matte = matting(frame)
+        assert len(pictures) == 2
+        assert [picture() for picture in pictures] == [None, None]
+    finally:
+        gc.enable()
+    for _ in range(2):  # as often as it is asked for
+        with pytest.raises(EngineError, match="unspecified launch failure"):
+            _ = matte.alpha
 
 
 @pytest.mark.parametrize("stable", [False, True])

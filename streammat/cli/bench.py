@@ -143,7 +143,7 @@ def _tell(result: SizeResult, job: Bench) -> None:
     (height, width), options = result.size, job.options
     networks = " and ".join(f"{network[1]}x{network[0]}" for network in result.network_sizes)
     title = f"{width}x{height}, network {networks}, {options.matting.model}, {options.clip or 'a drawn scene'}"
-    click.echo(f"{title}: medians of {options.rounds} rounds (smallest..largest)")
+    click.echo(f"{title}: medians of {options.rounds} round{'s' if options.rounds > 1 else ''} (smallest..largest)")
     rows = []
     for engine in result.engines:
         for row in engine.network:

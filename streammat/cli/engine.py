@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,9 +13,6 @@ from streammat.cli.common import Interrupt, one_line_errors, parse_size
 from streammat.errors import UsageError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from engines.cache import Cached
 
 
@@ -36,7 +32,7 @@ def engine() -> None:
 @click.option("--workspace", type=click.IntRange(0), default=0, metavar="MB", help="Memory that a layer may use while it works; 0: as much as there is.")
 @click.option("--optimization-level", type=click.IntRange(0, 5), default=3, show_default=True, help="How long kernels are looked for.")
 @click.option("--hardware-compatible", is_flag=True, help="Runs on every GPU since Ampere, for some speed.")
-@click.option("--picture", "pictures", multiple=True, metavar="FILE", help="A photograph to compare with torch on, beside drawn ones.")
+@click.option("--picture", "pictures", multiple=True, metavar="FILE", help="A photograph to compare with torch on, beside one that comes along and drawn pictures.")
 @click.option("--force", is_flag=True, help="Build it even where it is there.")
 @click.option("--quiet", "-q", is_flag=True, help="Print errors and the result only.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON report on stdout.")
@@ -60,6 +56,7 @@ def build(
         from engines.cache import BuildOptions
         from streammat.matting import network_sizes
         from streammat.models.library import find_model
+        from streammat.models.photographs import photographs
 
         files = find_model(model)
         wanted = [size for text in sizes for size in network_sizes(*_size("--size", text, 64, 1), quality, files.areas)]
@@ -75,7 +72,7 @@ def build(
             shown = _Phases(quiet=quiet or as_json)
             try:
                 entry, fresh = build_engine(
-                    files, size, batch, device=numbered(device), options=options, pictures=_pictures(pictures, size), force=force, progress=shown
+                    files, size, batch, device=numbered(device), options=options, pictures=photographs(pictures, size), force=force, progress=shown
                 )
             finally:
                 shown.close()
@@ -137,27 +134,6 @@ class _Phases:
         """Leave the terminal's line."""
         if self._wrote and self._terminal:
             click.echo(err=True)
-
-
-def _pictures(paths: tuple[str, ...], size: tuple[int, int]) -> list[NDArray[np.uint8]]:
-    """Photographs as the network is shown them: uint8 (1, H, W, 3)."""
-    import cv2
-    import numpy as np
-
-    from streammat.errors import InputError
-
-    found = []
-    for path in paths:
-        try:
-            content = np.fromfile(Path(path), np.uint8)
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror}); expected a picture") from error
-        image = cv2.imdecode(content, cv2.IMREAD_COLOR_RGB) if content.size else None
-        if image is None:
-            raise InputError(f"{path}: is no picture that can be decoded; expected JPEG, PNG or WebP")
-        small = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
-        found.append(np.ascontiguousarray(small, np.uint8)[None])
-    return found
 
 
 def _size(option: str, text: str, least: int, step: int) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from streammat.config import EncodeOptions, ExportOptions
 from streammat.errors import OutputError, UsageError
 from streammat.jobs import check_targets
 from streammat.models.library import find_model, load_late, program, show_model
+from streammat.models.photographs import photographs
 
 logger = logging.getLogger(__name__)
 
@@ -71,10 +72,11 @@ def export_model(model: str, target: str, options: ExportOptions) -> Exported:
 
 def _plan(model: str, path: Path, options: ExportOptions) -> Exported:
     """A plan of TensorRT for this machine's GPU."""
+    assert options.size is not None  # `_check` has seen to it
     building = load_late("engines.tensorrt_build", "building a plan of TensorRT")
     building.check_builder(_GPU)  # before weights are read, or even imported
     files = find_model(model)
-    built = building.build_plan(files, options.size, options.batch, device=_GPU)
+    built = building.build_plan(files, options.size, options.batch, device=_GPU, pictures=photographs((), options.size))
     try:
         write_whole(path, built.plan)
     except OSError as error:

@@ -25,7 +25,7 @@ DEVICE = "cpu"
 
 
 def pretend() -> None:
-    """What these modules ask of torch.cuda, answered for the CPU; graphs cannot be captured there."""
+    """What these modules ask of torch.cuda, answered for the CPU."""
 
     class Stream:
         cuda_stream = 0
@@ -34,14 +34,29 @@ def pretend() -> None:
         def wait_stream(self, _other: Any) -> None: ...
         def synchronize(self) -> None: ...
 
+    class CUDAGraph:
+        """What TensorRT is asked to do within `graph` is kept, and done by `replay`."""
+
+        def __init__(self) -> None:
+            self.calls: list[Any] = []
+
+        def replay(self) -> None:
+            for call in self.calls:
+                call()
+
     @contextlib.contextmanager
-    def graph(*_args: Any, **_kwargs: Any) -> Any:
-        raise RuntimeError("no graphs here")
-        yield
+    def graph(into: CUDAGraph, **_options: Any) -> Any:
+        import tensorrt as trt
+
+        trt.IExecutionContext.captured = into.calls
+        try:
+            yield
+        finally:
+            trt.IExecutionContext.captured = None
 
     cuda: Any = torch.cuda
     cuda.device = cuda.stream = lambda _given: contextlib.nullcontext()
-    cuda.Stream, cuda.graph, cuda.CUDAGraph = Stream, graph, lambda: SimpleNamespace(replay=None)
+    cuda.Stream, cuda.graph, cuda.CUDAGraph = Stream, graph, CUDAGraph
     cuda.current_stream = lambda _device=None: Stream()
     cuda.synchronize = cuda.empty_cache = lambda *_args: None
     cuda.mem_get_info = lambda *_args: (2**30, 2**30)
@@ -162,6 +177,16 @@ def run(folder: Path) -> None:
     trt.ICudaEngine.create_execution_context = lambda _self: None
     refused(opened, "too little memory", "1.0 GiB are free")
     trt.ICudaEngine.create_execution_context = original
+
+    @contextlib.contextmanager
+    def forbidden(*_args: Any, **_options: Any) -> Any:
+        yield
+        raise RuntimeError("CUDA error: operation failed due to a previous error during capture\nmore lines")
+
+    cuda: Any = torch.cuda
+    allowed, cuda.graph = cuda.graph, forbidden
+    refused(opened, "cpu failed: CUDA error: operation failed due to a previous error during capture")
+    cuda.graph = allowed
     entry.plan.write_bytes(plan[:-1])
     refused(opened, "damaged", f"expected {len(plan)}", "streammat engine remove")
     entry.plan.write_bytes(plan[:-1] + b"?")
@@ -179,11 +204,12 @@ def convert(network: str, rosta: str) -> None:
     import tensorrt as trt
     from torch import nn
 
-    from engines import tensorrt_build
     from engines.cache import BuildOptions
     from engines.folded import FoldedMatte
     from engines.gfm import GFM
+    from engines.tensorrt_convert import export_half, serialize
     from engines.tensorrt_engine import Plan
+    from engines.tensorrt_types import count_layers
 
     size, batch = (64, 96), 1
     torch.manual_seed(0)
@@ -195,10 +221,10 @@ def convert(network: str, rosta: str) -> None:
                 assert module.running_var is not None
                 module.running_mean.normal_(0, 0.1)
                 module.running_var.uniform_(0.5, 2)
-    program = tensorrt_build.export_half(model, size, batch, DEVICE)
-    plan = tensorrt_build._serialize(network, program, size, batch, DEVICE, BuildOptions(), None, lambda _phase, _done: None)
+    program = export_half(model, size, batch, DEVICE)
+    plan = serialize(network, program, size, batch, DEVICE, BuildOptions(), None, lambda _phase, _done: None)
     opened = Plan(plan, network, size, batch, DEVICE)
-    layers = tensorrt_build.count_layers(opened.describe(), network)
+    layers = count_layers(opened.describe(), network)
     rgb = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (batch, *size, 3), dtype=np.uint8))
     with torch.inference_mode():
         expected = FoldedMatte(model, torch.float16)(rgb)
@@ -232,7 +258,7 @@ def build(folder: Path) -> None:
     trt.Builder.fault = "[optimizer.cpp] Error Code 10: Could not find any implementation for node"
     refused(built, "TensorRT cannot build 'lite'", "Could not find any implementation")
     trt.Builder.fault = "[defaultAllocator.cpp] Error Code 1: Cuda Runtime (out of memory)"
-    refused(built, "too little memory", "1.0 GiB are free", "--batch")
+    refused(built, "too little memory for building 'lite'", "smaller --batch, --quality or --workspace")
     trt.Builder.fault = ""
     assert not [path for path in folder.iterdir() if path.suffix in (".plan", ".json")]
 

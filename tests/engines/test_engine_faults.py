@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnxruntime
@@ -20,12 +22,13 @@ import torch
 from conftest import QUICK, REPOSITORY, call
 from safetensors.torch import save_file
 
-from engines import cuda_engine, onnxruntime_engine
-from engines.auto import open_engine
+from engines import auto, cuda_engine, onnxruntime_engine
+from engines.auto import choose, open_engine
 from engines.backends import installed_backends
 from engines.base import EngineError, EngineUnavailableError
 from engines.checkpoint import save_network
 from engines.cuda_engine import CudaEngine
+from engines.folded import FoldedMatte
 from engines.gfm import GFM
 from engines.models import ModelFiles
 from engines.nvidia import Gpus
@@ -140,10 +143,51 @@ def test_torch_with_cuda_and_no_gpu_or_an_old_driver(monkeypatch: pytest.MonkeyP
     one_line(cuda_engine.probe, "no NVIDIA driver is installed", kind=EngineUnavailableError)
     monkeypatch.setattr(cuda_engine, "find_gpus", lambda: replace(ONE_GPU, driver="12.1"))
     one_line(cuda_engine.probe, "the driver serves CUDA 12.1", "needs 13.0", "update the driver", kind=EngineUnavailableError)
+    monkeypatch.setattr(cuda_engine, "find_gpus", lambda: replace(ONE_GPU, driver="13.0"))
+    one_line(cuda_engine.probe, "the driver serves CUDA 13.0", "still cannot start it", "nvidia-smi", kind=EngineUnavailableError)
+
+
+def with_gpus(monkeypatch: pytest.MonkeyPatch, *gpus: tuple[str, tuple[int, int]]) -> None:
+    """A build of torch for CUDA 13 and GPUs of these names and compute capabilities."""
+    names = tuple(name for name, _ in gpus)
+    for module in (cuda_engine, auto):
+        monkeypatch.setattr(module, "find_gpus", lambda: Gpus(names, "13.0", ""))
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _index: "Some GPU")
-    one_line(lambda: CudaEngine(shipped(), "fp16", SIZE, "to test", "cuda:3"), "there is no cuda:3", "found are cuda:0", kind=EngineUnavailableError)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(gpus))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: gpus[index][0])
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: gpus[index][1])
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_75", "sm_80", "sm_86", "sm_90a", "sm_100", "compute_120"])
+
+
+def test_gpus_that_torch_was_not_built_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch finds them, and fails at their first kernel."""
+    with_gpus(monkeypatch, ("GTX 1080", (6, 1)))
+    one_line(cuda_engine.probe, "GTX 1080 has compute capability 6.1", "built for sm_75, sm_80", "--device cpu", kind=EngineUnavailableError)
+    taken = choose(shipped(), "auto", "auto", "auto", SIZE)
+    assert taken.device == "cpu"
+    assert "GTX 1080 is here but not used" in taken.reason
+    new = ("Turing", (7, 5)), ("Ada", (8, 9)), ("Hopper", (9, 0)), ("Blackwell", (12, 0)), ("later", (13, 1))
+    with_gpus(monkeypatch, ("GTX 1080", (6, 1)), ("Volta", (7, 2)), ("Thor", (11, 0)), *new)
+    found = cuda_engine.probe()
+    assert [found.devices[f"cuda:{3 + index}"] for index in range(len(new))] == [name for name, _ in new]
+    assert (len(found.devices), len(found.notes)) == (len(new), 3)
+    engine = partial(CudaEngine, shipped(), "fp16", SIZE, "to test")
+    one_line(lambda: engine("cuda:0"), "there is no cuda:0 that can be used", "found are cuda:3", "GTX 1080 has", kind=EngineUnavailableError)
+    one_line(lambda: engine("cuda:9"), "there is no cuda:9 that can be used", "found are cuda:3", kind=EngineUnavailableError)
+    taken = choose(shipped(), "auto", "auto", "auto", SIZE)
+    assert (taken.backend, taken.device, taken.precision) == ("cuda", "cuda:3", "fp16")
+    assert "Turing is here" in taken.reason
+
+
+def test_cuda_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_gpus(monkeypatch, ("Some GPU", (9, 0)))
+
+    def fail(_index: int) -> str:
+        raise RuntimeError("CUDA driver initialization failed, you might not have a CUDA gpu.\nmore lines")
+
+    monkeypatch.setattr(torch.cuda, "get_device_name", fail)
+    one_line(cuda_engine.probe, "CUDA does not start: CUDA driver initialization failed", "nvidia-smi", kind=EngineUnavailableError)
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -160,7 +204,7 @@ def on_cuda() -> object:
     return open_engine(shipped(), "onnxruntime", "fp32", SIZE, device="cuda:0")
 
 
-def test_a_provider_that_is_left_out_silently(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_provider_that_is_left_out_silently(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     """What ONNX Runtime does where CUDA's libraries are missing: a real session, on the CPU after all."""
     real, asked = onnxruntime.InferenceSession, []
 
@@ -168,9 +212,16 @@ def test_a_provider_that_is_left_out_silently(monkeypatch: pytest.MonkeyPatch) -
         asked.append((providers, more))
         return real(content, options, providers=["CPUExecutionProvider"])
 
+    def preload() -> None:
+        asked.append("CUDA's libraries")
+        print("Failed to load libcublasLt.so.13")  # as it does
+
     with_provider(monkeypatch, session)
+    monkeypatch.setattr(onnxruntime, "preload_dlls", preload)
     one_line(on_cuda, "CUDAExecutionProvider but cannot start it", "cuDNN", "--device cpu", kind=EngineUnavailableError)
-    ((providers, more),) = asked
+    assert capfd.readouterr().out == ""
+    first, (providers, more) = asked
+    assert first == "CUDA's libraries"
     assert providers[0][0] == "CUDAExecutionProvider"
     assert providers[0][1]["device_id"] == "0"
     assert more == {"enable_fallback": 0}
@@ -266,6 +317,61 @@ def test_too_little_memory(backend: str) -> None:
     assert "has too little memory for pictures of 3840x2176" in message
     assert "--quality fast" in message
     assert "\n" not in message
+
+
+LACKS = (
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB\nmore lines"),
+    RuntimeError("CUDA error: out of memory\nmore lines"),  # of the driver, where torch's allocator did not come to ask
+    RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    RuntimeError("FIND was unable to find an engine to execute this computation after trying 9 plans."),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+)
+
+
+@pytest.mark.parametrize("lack", LACKS, ids=str)
+def test_too_little_memory_for_a_batch_on_a_device(lack: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """It is halved, with a warning; where one picture is too much, or the weights are, that is said."""
+    most = [2]
+    whole = FoldedMatte.forward
+
+    def forward(self: FoldedMatte, rgb: torch.Tensor) -> torch.Tensor:
+        if len(rgb) > most[0]:
+            raise lack
+        return whole(self, rgb)
+
+    monkeypatch.setattr(FoldedMatte, "forward", forward)
+    with caplog.at_level(logging.WARNING):
+        engine = CudaEngine(shipped(), "fp32", SIZE, "to test", "cpu", batch=8)
+    assert engine.batch == 2
+    assert [record.args for record in caplog.records] == [("cpu", 8, 4), ("cpu", 4, 2)]
+    assert engine.infer(np.zeros((5, *SIZE, 3), np.uint8)).shape[0] == 5
+    most[0] = 0
+    words = ("cpu has too little memory for", "1 of 96x64 at once", "--quality fast", "--device cpu")
+    one_line(lambda: engine.infer(np.zeros((1, *SIZE, 3), np.uint8)), *words)
+    one_line(lambda: CudaEngine(shipped(), "fp32", SIZE, "to test", "cpu", batch=8), *words)
+
+    def no_room(*_: Any, **__: Any) -> Any:
+        raise lack
+
+    monkeypatch.setattr(FoldedMatte, "to", no_room)
+    one_line(lambda: CudaEngine(shipped(), "fp32", SIZE, "to test", "cpu"), "cpu has too little memory for the weights of 'lite'")
+
+
+def test_a_device_that_fails_is_no_lack_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forward(*_: Any) -> Any:
+        raise RuntimeError("CUDA error: no kernel image is available for execution on the device\nmore lines")
+
+    monkeypatch.setattr(FoldedMatte, "forward", forward)
+    one_line(lambda: CudaEngine(shipped(), "fp32", SIZE, "to test", "cpu", batch=8), "cpu failed: CUDA error: no kernel image is available")
+
+
+def test_what_a_device_tells_only_when_it_is_waited_for() -> None:
+    class Launched:
+        def cpu(self) -> Any:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered\nmore lines")
+
+    pictures = np.zeros((1, *SIZE, 3), np.uint8)
+    one_line(lambda: cuda_engine.run_on_host(lambda _rgb: cast("Any", Launched()), pictures, 1, "cpu"), "cpu failed: CUDA error: an illegal memory access")
 
 
 @pytest.mark.parametrize("backend", installed_backends())

@@ -18,6 +18,7 @@ from engines.auto import choose, default_threads, open_engine
 from engines.backends import BACKENDS, installed_backends
 from engines.base import EngineError, EngineUnavailableError
 from engines.models import ModelFiles
+from engines.nvidia import Gpus
 from streammat.models import card, shipped
 
 SIZE = (64, 96)
@@ -35,6 +36,7 @@ def test_missing_backend_names_the_cure(backend: str, monkeypatch: pytest.Monkey
 def test_auto_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auto, "installed_backends", lambda _device: ["onnxruntime"])
     monkeypatch.setattr(auto, "int8_feature", lambda: None)
+    monkeypatch.setattr(auto, "find_gpus", lambda: Gpus((), "", "none"))
     opened = open_engine(shipped(), size=SIZE)
     assert (opened.spec.backend, opened.spec.precision) == ("onnxruntime", "fp32")
     assert "openvino is not installed" in opened.spec.reason

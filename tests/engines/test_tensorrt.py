@@ -33,10 +33,14 @@ from engines.folded import FoldedMatte
 from engines.gfm import GFM, NETWORKS, ROSTAS
 from engines.models import ModelFiles
 from engines.parity import Parity
-from engines.tensorrt_build import check_parity, check_request, count_layers, estimate, export_half
+from engines.tensorrt_build import LARGEST_MEAN, check_parity, check_request, estimate
+from engines.tensorrt_convert import export_half
 from engines.tensorrt_engine import TensorRtEngine, build_line, weights_digest
+from engines.tensorrt_types import count_layers
 from streammat.cli import main
+from streammat.errors import InputError
 from streammat.models import shipped
+from streammat.models.photographs import photographs
 
 SIZE = (64, 96)
 HERE = Path(__file__).parent
@@ -202,6 +206,11 @@ def test_layers_are_counted_by_what_they_compute_in() -> None:
     assert count_layers(described((convolution, "Float", "Half")), "lite").half == 1
     with pytest.raises(EngineError, match=r"1 convolutions of the engine of 'lite' compute in float"):
         count_layers(described(*good, (convolution, "Float", "Float")), "lite")
+    # Layers that only bring a map into another form bear the names of those that they serve.
+    form = {"Name": f"Reformatting CopyNode for Input Tensor 0 to {convolution}", "LayerType": "Reformat", "Inputs": [{"Datatype": "Float"}], "Outputs": []}
+    inner = {"Name": convolution, "LayerType": "kgen", "Inputs": [{"Format": "Row major linear", "Datatype": "Half"}], "Outputs": [{"DataType": "Half"}]}
+    layers = count_layers(json.dumps({"Layers": [form, inner]}), "lite")
+    assert (layers.half, layers.single, layers.other) == (1, 1, 0)
     with pytest.raises(EngineError, match="no layer .* computes in half"):
         count_layers(described(("cast", "UInt8", "Float")), "lite")
     with pytest.raises(EngineError, match="names the layers of 'lite' only"):
@@ -213,9 +222,23 @@ def test_layers_are_counted_by_what_they_compute_in() -> None:
 
 def test_parity_is_bounded() -> None:
     check_parity("lite", Parity(1.0, 1e-3, 0.01))
-    for wrong in (Parity(1.0, 3e-3, 0.0), Parity(1.0, 0.0, 0.03), Parity(float("nan"), float("nan"), 0.0)):
+    for wrong in (Parity(1.0, 6e-3, 0.0), Parity(1.0, 0.0, 0.11), Parity(float("nan"), float("nan"), 0.0)):
         with pytest.raises(EngineError, match="disagrees with torch in float32"):
             check_parity("lite", wrong)
+
+
+def test_photographs_to_compare_on(tmp_path: Path) -> None:
+    """One is always there, with somebody in it; others are the user's."""
+    given = photographs((str(HERE.parents[1] / "docs" / "result.jpg"),), (192, 352))
+    assert [(picture.dtype, picture.shape) for picture in given] == [(np.uint8, (1, 192, 352, 3))] * 2
+    with torch.no_grad():
+        alpha = FoldedMatte(load_weights(shipped()))(torch.from_numpy(given[0]))
+    assert 0.1 < float(alpha.mean()) < 0.6
+    assert float(alpha.max()) > 0.99
+    (tmp_path / "x.jpg").write_bytes(b"no picture")
+    for name, words in (("gone.jpg", "cannot be read"), ("x.jpg", "is no picture that can be decoded")):
+        with pytest.raises(InputError, match=words):
+            photographs((str(tmp_path / name),), SIZE)
 
 
 def test_requests_that_cannot_be_meant() -> None:
@@ -335,7 +358,7 @@ def test_on_a_gpu(batch: int, on_gpu: None, tmp_path: Path) -> None:
     rgb[1:] = np.random.default_rng(0).permutation(rgb[1:], axis=1)
     expected = FoldedMatte(load_weights(shipped()))(torch.from_numpy(rgb)).numpy()
     alpha = engine.infer(rgb)
-    assert np.abs(alpha - expected).mean() < 2e-3
+    assert np.abs(alpha - expected).mean() < LARGEST_MEAN
     np.testing.assert_array_equal(engine.infer(rgb), alpha)
     on_device = engine.matte(torch.from_numpy(rgb[:1]).cuda())
     assert on_device.is_cuda
@@ -358,4 +381,5 @@ def test_every_network_on_a_gpu(network: str, on_gpu: None, tmp_path: Path) -> N
     torch.manual_seed(0)
     save_network(GFM(network, "RIM"), tmp_path / "x.safetensors")
     files = ModelFiles(network, tmp_path / "x.onnx", weights=tmp_path / "x.safetensors")
-    assert tensorrt_build.build_plan(files, (256, 448), options=BuildOptions(optimization_level=1)).layers.half > 100
+    layers = tensorrt_build.build_plan(files, (256, 448), options=BuildOptions(optimization_level=1)).layers
+    assert layers.half > layers.single  # how many there are is TensorRT's business: it joins them

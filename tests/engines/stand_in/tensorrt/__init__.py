@@ -676,8 +676,8 @@ class EngineInspector:
             return json.dumps({"Layers": [layer.name for layer in layers]})
 
         def ports(tensors: list[ITensor]) -> list[dict[str, Any]]:
-            words = {DataType.FLOAT: "Row major linear FP32", DataType.HALF: "Row major linear FP16 format"}
-            return [{"Name": one.name, "Dimensions": list(one.shape), "Format/Datatype": words.get(one.dtype, one.dtype.name)} for one in tensors]
+            words = {DataType.FLOAT: "Float", DataType.HALF: "Half"}
+            return [{"Name": one.name, "Dimensions": list(one.shape), "Format": "Row major linear", "Datatype": words.get(one.dtype, one.dtype.name)} for one in tensors]
 
         return json.dumps(
             {"Layers": [{"Name": layer.name, "LayerType": layer.type.name, "Inputs": ports(layer.inputs), "Outputs": ports(layer.made)} for layer in layers]}
@@ -685,6 +685,9 @@ class EngineInspector:
 
 
 class IExecutionContext:
+    captured: ClassVar[list[Any] | None] = None
+    """Where a graph is being captured: what it keeps."""
+
     def __init__(self, engine: ICudaEngine) -> None:
         self.engine = engine
         self.addresses: dict[str, int] = {}
@@ -694,6 +697,13 @@ class IExecutionContext:
         return True
 
     def execute_async_v3(self, stream_handle: int) -> Any:
+        if self.captured is None:
+            self._work()
+        else:
+            self.captured.append(self._work)
+        return True
+
+    def _work(self) -> None:
         network, done = self.engine.network, {}
         for layer in network.layers:
             if isinstance(layer, Input):
@@ -707,7 +717,6 @@ class IExecutionContext:
                 done[id(tensor)] = value
         for tensor in network.marked:
             _from_address(self.addresses[tensor.name], tensor.dtype.value, tensor.shape).copy_(done[id(tensor)])
-        return True
 
 
 class Runtime:
