@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 import media
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
@@ -16,6 +17,7 @@ from engines.checkpoint import save_network
 from engines.gfm import GFM
 from train import ablation
 from train.cli import main
+from train.clips import missing_inside
 from train.validation import Scores
 
 
@@ -73,3 +75,14 @@ def test_sheet_of_clips(weights: Path, tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "cannot decode" in result.output
     assert "two.mp4" in result.output
+
+
+def test_holes_in_a_body_are_told_of() -> None:
+    solid = cv2.circle(np.zeros((360, 640), np.uint8), (320, 200), 120, 255, -1)
+    assert missing_inside(np.zeros_like(solid)) == 0.0
+    assert missing_inside(cv2.GaussianBlur(solid, (0, 0), 3)) < 0.01
+    translucent = cv2.circle(solid.copy(), (320, 200), 60, 102, -1)
+    # A quarter of the circle's area, less what the border takes away, lacks six tenths.
+    assert 0.15 < missing_inside(translucent) < 0.25
+    cut_below = np.vstack([np.zeros((100, 640), np.uint8), translucent[:260]])
+    assert missing_inside(cut_below) > 0.15

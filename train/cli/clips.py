@@ -19,7 +19,7 @@ from train.errors import DataError
 @click.option("--pixels", type=click.IntRange(min=1024), default=288 * 512, help="Of the network's input, about.")
 def command(weights: Path, clips: Path, out: Path, frames: int, pixels: int) -> None:
     """Contact sheet of clips, each frame matted by WEIGHTS (.safetensors, .pth or exported .onnx) for itself and put on green."""
-    from train.clips import read_frames
+    from train.clips import missing_inside, read_frames
     from train.contact_sheet import contact_sheet, on_colour
     from train.pool import write_picture
     from train.validation import network_size, predict_picture
@@ -35,6 +35,8 @@ def command(weights: Path, clips: Path, out: Path, frames: int, pixels: int) -> 
         predict = opener(size)
         alphas = [np.rint(predict_picture(predict, rgb, size) * 255.0).astype(np.uint8) for rgb in shown]
         rows += [shown, [on_colour(rgb, alpha, (0, 177, 64)) for rgb, alpha in zip(shown, alphas, strict=True)]]
-        labels += [path.name, f"mean alpha {np.mean(alphas) / 255:.3f}"]
+        told = f"mean alpha {np.mean(alphas) / 255:.3f}, missing inside {100 * np.mean([missing_inside(alpha) for alpha in alphas]):.1f} %"
+        labels += [path.name, told]
+        click.echo(f"{path.name}: {told}")
     write_picture(out, contact_sheet(rows, labels))
     click.echo(f"clips: look at {out}")
