@@ -1,10 +1,10 @@
-"""What follows training: export, int8, parity, scores and the card, each a function of files."""
+"""What follows training: averages, export, int8, parity, scores and the card, each a function of files."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from engines.quantize import quantize_onnx
 from train.complexity import measure_complexity
 from train.config import DataConfig
 from train.datasets import MattingDataset
+from train.errors import RunError
 from train.validation import Pair, Predict, Scores, evaluate, validation_sets
 
 CALIBRATION_SIZES = ((288, 512), (448, 320), (288, 384), (256, 256))
@@ -30,6 +31,39 @@ CALIBRATION_PICTURES = 64
 BEST_AREAS = (512 * 512, 288 * 512)
 """Network pixels of the two passes of `--quality best`: `python -m train score --pixels 262144 --second 147456`."""
 _CALIBRATION_SEED = 99
+
+
+def average(weights: Sequence[Path], out: Path) -> None:
+    """Write the mean of several weights: stages of one run that each do something better (Wortsman et al. 2022).
+
+    Args:
+        weights: files of `engines.checkpoint.save_network`, all of one network.
+        out: receives the mean; replaced atomically.
+
+    Raises:
+        RunError: they are of different networks, or ``out`` cannot be written.
+    """
+    first, *others = [load_network(path) for path in weights]
+    kind = (first.network, first.rosta, first.ablation)
+    for path, network in zip(weights[1:], others, strict=True):
+        if (network.network, network.rosta, network.ablation) != kind:
+            raise RunError(
+                f"{path} holds {network.network} {network.rosta}, {weights[0]} holds {first.network} {first.rosta}; "
+                "only weights of the same network can be averaged"
+            )
+    total = first.state_dict()
+    for network in others:
+        for key, value in network.state_dict().items():
+            if value.is_floating_point():
+                total[key] += value
+    for value in total.values():
+        if value.is_floating_point():
+            value.div_(len(weights))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        save_network(first, out)
+    except OSError as error:
+        raise RunError(f"cannot write {out}: {error.strerror}; give another --out") from error
 
 
 def model_files(folder: Path, name: str) -> ModelFiles:
