@@ -33,7 +33,7 @@ from engines.folded import FoldedMatte
 from engines.gfm import GFM, NETWORKS, ROSTAS
 from engines.models import ModelFiles
 from engines.parity import Parity
-from engines.tensorrt_build import LARGEST_MEAN, check_parity, check_request, estimate
+from engines.tensorrt_build import LARGEST_MEAN, PHOTOGRAPHS_MEAN, PHOTOGRAPHS_OFF, check_parity, check_request, estimate
 from engines.tensorrt_convert import export_half
 from engines.tensorrt_engine import TensorRtEngine, build_line, weights_digest
 from engines.tensorrt_types import count_layers
@@ -225,6 +225,10 @@ def test_parity_is_bounded() -> None:
     for wrong in (Parity(1.0, 6e-3, 0.0), Parity(1.0, 0.0, 0.11), Parity(float("nan"), float("nan"), 0.0)):
         with pytest.raises(EngineError, match="disagrees with torch in float32"):
             check_parity("lite", wrong)
+    check_parity("lite", Parity(1.0, 1e-3, 0.01), PHOTOGRAPHS_MEAN, PHOTOGRAPHS_OFF)
+    for wrong in (Parity(1.0, 3e-3, 0.0), Parity(1.0, 0.0, 0.03)):
+        with pytest.raises(EngineError, match="disagrees with torch in float32"):
+            check_parity("lite", wrong, PHOTOGRAPHS_MEAN, PHOTOGRAPHS_OFF)
 
 
 def test_photographs_to_compare_on(tmp_path: Path) -> None:
