@@ -107,15 +107,16 @@ class Card:
 def beeps_in(samples: NDArray[np.float32], rate: int, begin: float = 0.0) -> list[float]:
     """When beeps begin, in seconds; ``samples`` (n,) begin at ``begin``.
 
-    Found by the phase of the tone in the middle of each, so that neither a filter's ringing nor a codec's echo counts."""
+    Only whole beeps are found. Each is placed by its middle, so that neither a filter's ringing nor a codec's echo counts; the middle
+    of one that was cut short, where a card was pulled or a recording ends, is not where it belongs."""
     width = rate // 100
     whole = samples[: len(samples) // width * width].reshape(-1, width).astype(np.float64)
     loud = np.sqrt((whole**2).mean(1)) > 0.15
     edges = np.flatnonzero(np.diff(np.concatenate(([0], loud.astype(int), [0]))))
     found = []
     for first, last in edges.reshape(-1, 2):
-        if (last - first) * 0.01 < 0.5 * LONG or first == 0 or last == len(loud):
-            continue  # cut off, or no beep
+        if (last - first) * 0.01 < 0.9 * LONG or first == 0 or last == len(loud):
+            continue
         power = np.convolve(samples[max(0, (first - 3) * width) : (last + 3) * width].astype(np.float64) ** 2, np.ones(width) / width, "same")
         over = np.flatnonzero(power > 0.5 * power.max())
         middle = (over[0] + over[-1]) / 2 + max(0, (first - 3) * width)

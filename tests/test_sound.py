@@ -138,7 +138,7 @@ def test_without_jitter_a_tone_stays_clean() -> None:
 
 def test_samples_that_the_system_lost_leave_a_gap_of_their_own_length() -> None:
     """What comes after lies where it belongs; nothing is shifted, and the rest of the stretch is as it was."""
-    card = Card(world(1.0), jitter=0.001, start=ORIGIN, ppm=80, lost=((ORIGIN + 10.0, ORIGIN + 10.25),))
+    card = Card(world(1.0), jitter=0.001, start=ORIGIN, ppm=80, lost=((ORIGIN + 10.2, ORIGIN + 10.45),))
     _, tape, samples, begin = cut(card.blocks(ORIGIN + 20), 20)
     found = late(beeps_in(samples[:, 0], RATE, begin), 1.0)
     assert tape.breaks == 1
