@@ -1,14 +1,18 @@
 # ruff: noqa: INP001 - scripts are no package
-"""Networks within the budget of ``lite``, side by side: cost, speed on every CPU engine, and quality after equally short training.
+"""Networks within the budget of ``lite``, side by side: cost, speed on every CPU engine, and quality after equally long training.
 
     python benchmarks/architectures.py --out runs/architectures                          # cost and speed; weights do not matter
-    python benchmarks/architectures.py --out runs/architectures --data DATA --cache MATTES --hard HARD --steps 250
+    python benchmarks/architectures.py --out runs/architectures --data DATA --cache MATTES --hard HARD --teacher lite.safetensors
 
 Every variant is exported, quantised and timed at 288x512 with two threads, all of them in turn for some rounds, so that a slow
-moment of the machine hits each alike. What counts is the ratio to ``lite`` in the same run. With ``--data`` each is trained
-by the ``lite`` recipe from ImageNet weights (``dense`` from random ones: there are none for it) for the same number of
-steps, and scored; so short a training shows what learns quickly, not what is best in the end. Trained variants are kept
-under ``--out`` and not trained again.
+moment of the machine hits each alike. What counts is the ratio to ``lite`` in the same run. With ``--data`` each is trained by
+the ``lite`` recipe on pictures of 256x256 for the same number of steps, and scored. Trained variants are
+kept under ``--out`` and not trained again.
+
+How far a network is after so few steps is decided by where its encoder begins. With ``--teacher`` all begin with the encoder of a
+network that has been trained, and with decoders at random; ``dense``, which cannot take that encoder, learns to give the
+same maps first (Romero et al., "FitNets", ICLR 2015), for ``--distil-steps`` more. Without, they begin with ImageNet's, and ``dense``
+at random: there are no ImageNet weights for it.
 """
 
 from __future__ import annotations
@@ -29,11 +33,16 @@ from torch import Tensor, nn
 from engines.auto import PRECISIONS, open_engine
 from engines.backbones import BACKBONES, Backbone, ConvBN
 from engines.checkpoint import load_network, save_network
+from engines.decoders import LitePlan
 from engines.export import export_onnx
 from engines.gfm import GFM, NETWORKS, Ablation
 from engines.models import ModelFiles
 from engines.quantize import quantize_onnx
 from train.complexity import measure_complexity
+from train.config import TrainConfig
+from train.distributed import process_group
+from train.loader import load_batches
+from train.optim import learning_rate
 
 HEIGHT, WIDTH = 288, 512
 IMAGENET = "weights/mobilenetv2_bn_imagenet_features.npz"
@@ -87,6 +96,8 @@ def register() -> dict[str, Variant]:
     """Enter the variants into the tables of networks."""
     lite = NETWORKS["lite"]
     glance, focus = lite.glance, lite.focus
+    assert isinstance(glance, LitePlan)
+    assert isinstance(focus, LitePlan)
     pretrained = BACKBONES["mobilenetv2"]
     BACKBONES["plain"] = Backbone(Plain, Plain.WIDTHS, (2, 4, 8, 16, 32), pretrained.mean, pretrained.std)
     NETWORKS["narrow"] = replace(
@@ -107,12 +118,12 @@ def register() -> dict[str, Variant]:
         "no-ppm": Variant("no pyramid pooling", ablation=Ablation(ppm="none")),
         "no-bridge": Variant("no bridge block", ablation=Ablation(bridge=False)),
         "one-decoder": Variant("one decoder for both outputs", ablation=Ablation(single_decoder=True)),
-        "dense": Variant("dense encoder, from random weights", "dense"),
+        "dense": Variant("dense encoder", "dense"),
     }
 
 
 def trained(name: str, variant: Variant, options: argparse.Namespace) -> GFM:
-    """The variant after its short training; its weights are kept."""
+    """The variant after its training; its weights are kept."""
     from train.loop import train
     from train.presets import configure, find_preset
     from train.tracks import Folders, open_samples
@@ -124,15 +135,61 @@ def trained(name: str, variant: Variant, options: argparse.Namespace) -> GFM:
     preset = find_preset("lite")
     config = configure(preset, steps=options.steps, threads=options.threads, samples_every=0)
     config = replace(
-        config, network=variant.network, single_decoder=cut.single_decoder, ppm=cut.ppm, bridge=cut.bridge, ema=0.98,
+        config, network=variant.network, single_decoder=cut.single_decoder, ppm=cut.ppm, bridge=cut.bridge, ema=0.99,
         final_shares=(), sizes=((256, 256, 1.0),),
     )  # fmt: skip
     samples, _ = open_samples(preset, config, None, Folders(options.data, cache=options.cache))
-    imagenet = None if variant.network == "dense" else options.data / IMAGENET
-    network = train(config, samples, options.out / name, _Silent(), imagenet)
-    assert network is not None
-    save_network(network, path)
-    return network
+    imagenet, start = (None if variant.network == "dense" else options.data / IMAGENET), None
+    if options.teacher is not None:
+        imagenet, start = None, options.out / f"{name}.start.safetensors"
+        if not start.exists():
+            network = GFM(variant.network, "TT", cut)
+            give_encoder(network, load_network(options.teacher), samples, replace(config, steps=options.distil_steps))
+            save_network(network, start)
+    made = train(config, samples, options.out / name, _Silent(), imagenet, start)
+    assert made is not None
+    save_network(made, path)
+    return made
+
+
+def give_encoder(network: GFM, teacher: GFM, samples: Any, config: TrainConfig) -> None:
+    """Copy the teacher's encoder into a network of the same kind; have one of another kind learn to give the same maps.
+
+    Each of the student's maps is brought to the teacher's channels by a 1x1 convolution, which is thrown away, and compared with
+    the teacher's as it is after each channel's mean and deviation in the batch are taken off.
+    """
+    if NETWORKS[network.network].backbone == NETWORKS[teacher.network].backbone:
+        network.encoder.load_state_dict(teacher.encoder.state_dict())
+        return
+    torch.set_num_threads(config.threads)
+    ours, theirs = (BACKBONES[NETWORKS[kind].backbone].channels for kind in (network.network, teacher.network))
+    adapters = nn.ModuleList(nn.Conv2d(one, other, 1) for one, other in zip(ours, theirs, strict=True))
+    parameters = [*network.encoder.parameters(), *adapters.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+    nn.Module.to(network, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    with process_group("cpu") as group:
+        for step, batch in enumerate(load_batches(samples, config, 0, group)):
+            image = (batch.rgb.permute(0, 3, 1, 2).float() - teacher.mean) / teacher.std
+            for settings in optimizer.param_groups:
+                settings["lr"] = learning_rate(config, step / config.steps)
+            with torch.autocast("cpu", torch.bfloat16):
+                with torch.no_grad():
+                    wanted = teacher.encoder(image)
+                found = [adapt(level) for adapt, level in zip(adapters, network.encoder(image), strict=True)]
+            loss = torch.stack([_apart(level, like) for level, like in zip(found, wanted, strict=True)]).mean()
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+            if step % 50 == 0:
+                print(f"  distilled {step} of {config.steps}, unexplained {float(loss.detach()):.3f}", flush=True)
+
+
+def _apart(found: Tensor, wanted: Tensor) -> Tensor:
+    """Mean squared difference over the wanted map's variance, channel by channel: 1 for its mean alone, 0 for the same."""
+    found, wanted = found.float(), wanted.float()
+    variance = wanted.var(dim=(0, 2, 3)).clamp(min=1e-4)
+    return ((found - wanted).square().mean(dim=(0, 2, 3)) / variance).mean()
 
 
 class _Silent:
@@ -144,14 +201,14 @@ class _Silent:
 
 
 def scores(network: GFM, options: argparse.Namespace) -> dict[str, tuple[float, float]]:
-    """IoU and MAD by set, of at most 60 pictures each."""
+    """IoU and MAD by set, of at most ``--pictures`` each."""
     from train.loop import torch_predict
     from train.validation import evaluate, hard_sets, validation_sets
 
     sets = validation_sets(options.data) | (hard_sets(options.hard) if options.hard else {})
     found = {}
     for title, pairs in sets.items():
-        result = evaluate(lambda _size: torch_predict(network), pairs[:: max(1, -(-len(pairs) // 60))])
+        result = evaluate(lambda _size: torch_predict(network), pairs[:: max(1, -(-len(pairs) // options.pictures))])
         found[title] = (result.iou, result.mad)
     return found
 
@@ -200,7 +257,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder of the lite recipe; without it nothing is trained")
     parser.add_argument("--cache", type=Path, help="its mattes")
     parser.add_argument("--hard", type=Path, help="what `python -m train hard` wrote")
-    parser.add_argument("--steps", type=int, default=250)
+    parser.add_argument("--teacher", type=Path, help="trained lite, whose encoder all begin with")
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--distil-steps", type=int, default=900, help="of an encoder that cannot be copied")
+    parser.add_argument("--pictures", type=int, default=40, help="of each set, at most")
     parser.add_argument("--threads", type=int, default=2, help="of training")
     parser.add_argument("--only", nargs="*", default=[])
     parser.add_argument("--no-speed", action="store_true")
@@ -225,8 +285,6 @@ def main() -> None:
             report[name]["scores"] = json.loads(kept.read_text())
         if not options.no_speed:
             candidates[name] = dict(runners(name, network, options.out / "onnx"))
-    if options.no_speed:
-        return
     for name, ways in time_all(candidates, options.rounds, 20).items():
         report[name]["ms"] = ways
     (options.out / "report.json").write_text(json.dumps(report, indent=1))
@@ -234,16 +292,20 @@ def main() -> None:
 
 
 def table(report: dict[str, dict[str, Any]]) -> str:
-    """Markdown: cost, milliseconds with the ratio to the first row, and scores where there are any."""
+    """Markdown: cost, milliseconds with the ratio to the first row, and IoU and MAD where there are any; those of the hard set as means."""
     first = next(iter(report.values()))
-    ways = list(first["ms"])
-    sets = list(first.get("scores", {}))
-    lines = ["| network | M parameters | GMac | " + " | ".join([f"{way}, ms" for way in ways] + sets) + " |"]
-    lines.append("|---" * (3 + len(ways) + len(sets)) + "|")
+    ways, sets = list(first.get("ms", {})), list(first.get("scores", {}))
+    hard = [title for title in sets if title.startswith("hard/")]
+    easy = [title for title in sets if title not in hard]
+    heads = ["network", "M parameters", "GMac", *(f"{way}, ms" for way in ways), *easy, *(["hard"] if hard else [])]
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for name, facts in report.items():
-        cells = [f"{facts['ms'][way]:.1f} ({facts['ms'][way] / first['ms'][way]:.2f})" for way in ways]
-        cells += [f"{facts['scores'][title][1 if title.endswith('empty') else 0]:.3f}" for title in sets]
-        lines.append(f"| {name}: {facts['title']} | {facts['parameters'] / 1e6:.2f} | {facts['macs'] / 1e9:.2f} | " + " | ".join(cells) + " |")
+        cells = [f"{name}: {facts['title']}", f"{facts['parameters'] / 1e6:.2f}", f"{facts['macs'] / 1e9:.2f}"]
+        cells += [f"{facts['ms'][way]:.1f} ({facts['ms'][way] / first['ms'][way]:.2f})" for way in ways]
+        for group in [*([title] for title in easy), *([hard] if hard else [])]:
+            iou, mad = (float(np.mean([facts["scores"][title][kind] for title in group])) for kind in (0, 1))
+            cells.append(f"{iou:.3f}, {mad:.4f}")
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
