@@ -206,3 +206,13 @@ def offsets(path: Path, apart: float = 0.5) -> list[float]:
         if len(near) == 1:
             found.append(float(near[0]) - light if light - dark < 0.05 else float(np.clip(near[0], dark, light)) - float(near[0]))
     return found
+
+
+def in_step(path: Path, least: int) -> None:
+    """Fail where beeps do not come with their flashes, of which there must be ``least``.
+
+    A machine that is busy with something else may show a flash late, and then its beep comes before it: not for most of them."""
+    found = offsets(path)
+    assert len(found) >= least
+    assert max(found) < 0.020
+    assert np.median(np.abs(found)) < 0.020

@@ -6,7 +6,7 @@ step alone; its row without RSSN is the track ``comp-bg20k``. All of these train
 crops of 320, 500 epochs on ORI and 100 on COMP. Every name also exists with ``-modern`` at its end: the same data and
 network, trained by AdamW with a cosine schedule, averaged weights and bfloat16.
 
-``lite``, ``lite-second`` and ``lite-third`` are the recipe of the shipped network; ``folder`` trains any network on any folder of pictures and mattes.
+``lite``, ``lite-second``, ``lite-third`` and ``lite-fourth`` are the recipe of the shipped network; ``folder`` trains any network on any folder of pictures and mattes.
 Light: imports nothing heavy.
 """
 
@@ -134,7 +134,7 @@ def find_preset(name: str, network: str | None = None, rosta: str | None = None)
 @cache
 def presets() -> Mapping[str, Preset]:
     """All presets by name, without the modern ones."""
-    found = [_lite(), _second_lite(), _third_lite(), _folder()]
+    found = [_lite(), _second_lite(), *_later_lites(), _folder()]
     for data, title in SETS.items():
         for key, track in TRACKS.items():
             found += [_paper(data, title, key, track, network, rosta) for network in BATCH for rosta in ROSTAS]
@@ -226,10 +226,13 @@ def _second_lite() -> Preset:
     return _next_stage("lite-second", "its second stage, from the weights of the first (--start)", shares, 8e-4, 0.02, 2)
 
 
-def _third_lite() -> Preset:
+def _later_lites() -> list[Preset]:
     """Larger pictures from the start: the two passes of `--quality best` see as many pixels as the largest of them."""
     shares = (0.18, 0.08, 0.06, 0.06, 0.20, 0.10, 0.08, 0.12, 0.12)
-    return _next_stage("lite-third", "its third stage, on larger pictures, from the weights of the second", shares, 6e-4, 0.02, 5)
+    return [
+        _next_stage("lite-third", "its third stage, on larger pictures, from the weights of the second", shares, 6e-4, 0.02, 5),
+        _next_stage("lite-fourth", "its fourth stage, like the third, from the mean of the second and the third", shares, 6e-4, 0.02, 7),
+    ]
 
 
 def _next_stage(name: str, title: str, shares: tuple[float, ...], rate: float, warmup: float, seed: int) -> Preset:

@@ -42,7 +42,7 @@ class SceneConfig:
     """One such before them, that reaches in from an edge of the picture."""
     held: float = 0.14
     """A thing at the subject's outline, which belongs to it as what hands hold does; per subject."""
-    counter: float = 0.3
+    counter: float = 0.12
     """A subject that its own picture cut below stands behind something, instead of at the lower edge; per subject."""
     pattern: float = 0.2
     """Clothes of another texture, or plain ones, black, white and the background's own colour more often than others; per person."""
