@@ -28,7 +28,8 @@ from streammat.sinks.file import FileSink
 from streammat.sinks.partial import partial_name
 from streammat.sinks.stills import StillsSink
 from streammat.sources import StreamInfo
-from streammat.sources.file import FileSource, is_url
+from streammat.sources.file import FileSource
+from streammat.sources.opening import is_url
 from streammat.sources.still import read_still
 from streammat.stage import BATCH, matting_for
 from streammat.stats import Report

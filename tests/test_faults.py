@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -425,6 +426,28 @@ def test_interrupted_sequence(long_clip: Path, tmp_path: Path) -> None:
     found = names(tmp_path)
     assert found == [f"out.{number:04d}.png" for number in range(1, len(found) + 1)]
     assert json.loads(out)["frames_out"] == len(found)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
+def test_a_closed_terminal_ends_a_run_cleanly(long_clip: Path, tmp_path: Path) -> None:
+    """The system and the shell both tell of it, and nothing can be written there any more."""
+    import fcntl
+    import pty
+    import termios
+
+    master, slave = pty.openpty()
+    with spawn(
+        "video", long_clip, tmp_path / "out.mp4", *QUICK, terminal=slave, start_new_session=True, preexec_fn=lambda: fcntl.ioctl(2, termios.TIOCSCTTY, 0)
+    ) as process:
+        os.close(slave)
+        wait_for((tmp_path / "out.partial.mp4").exists, 60)
+        time.sleep(0.3)
+        os.close(master)
+        process.send_signal(signal.SIGHUP)
+        process.communicate(timeout=30)
+    assert process.returncode == 129
+    assert names(tmp_path) == ["out.mp4"]
+    assert 0 < probe(tmp_path / "out.mp4").frames < LONG
 
 
 def test_killed(long_clip: Path, tmp_path: Path) -> None:

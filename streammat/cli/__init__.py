@@ -1,6 +1,6 @@
 """The command line: parse → options → library → exit code. Only this package prints.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).
+Exit codes: 0 done, 1 failed, 2 wrong usage, 129 the terminal was closed, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).
 """
 
 from __future__ import annotations

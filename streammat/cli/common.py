@@ -151,11 +151,15 @@ def leave(code: int) -> NoReturn:
     sys.exit(code)
 
 
+HANGUP = getattr(signal, "SIGHUP", None)
+"""The terminal was closed; Windows has no such signal."""
+
+
 class Interrupt:
-    """Ctrl-C and SIGTERM end a run cleanly; a second one ends it at once.
+    """Ctrl-C, SIGTERM and a terminal that is closed end a run cleanly; a second Ctrl-C or SIGTERM ends it at once.
 
     A context manager around a whole command. Until ``stops`` is called a signal unwinds what has been opened; from
-    then on it calls what ``stops`` was given. ``exit_code`` is 130 or 143 after a signal, else 0.
+    then on it calls what ``stops`` was given. ``exit_code`` is 130, 143 or 129 after a signal, else 0.
 
     A signal that was ignored when we were started stays ignored: so shells keep a terminal's Ctrl-C from jobs in the background.
     """
@@ -165,10 +169,12 @@ class Interrupt:
         self._leave: Callable[[], None] | None = None
         self.exit_code = 0
         self._before: dict[int, Any] = {}
+        self._terminals: list[int] = []
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(number) is signal.SIG_IGN:
+        self._terminals = [number for number in (1, 2) if os.isatty(number)]
+        for number in (signal.SIGINT, signal.SIGTERM, HANGUP):
+            if number is None or signal.getsignal(number) is signal.SIG_IGN:
                 continue
             try:
                 self._before[number] = signal.signal(number, self._caught)
@@ -194,6 +200,10 @@ class Interrupt:
         self._leave = leave
 
     def _caught(self, number: int, _frame: FrameType | None) -> None:
+        if number == HANGUP:
+            self._turn_from_terminal()
+            if self.exit_code:
+                return  # the system and the shell both tell of it, which is no haste
         if self.exit_code:
             if self._leave is not None:
                 self._leave()
@@ -202,6 +212,14 @@ class Interrupt:
         if self._stop is None:
             sys.exit(self.exit_code)
         self._stop()
+
+    def _turn_from_terminal(self) -> None:
+        """What is told from now on goes nowhere: each write to a terminal that is gone would fail."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for number in self._terminals:
+            os.dup2(nowhere, number)
+        os.close(nowhere)
+        self._terminals.clear()
 
 
 class Progress:

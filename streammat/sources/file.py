@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
-import threading
 from collections.abc import Generator, Iterator
 from fractions import Fraction
-from pathlib import Path
 
 import av
 from av.video.reformatter import VideoReformatter
@@ -15,6 +12,7 @@ from av.video.reformatter import VideoReformatter
 from streammat.errors import InputError, UsageError, reason
 from streammat.frame import Colour, Frame, Layout, Packet, codec_threads, layout_of, planes_of
 from streammat.sources import StreamInfo
+from streammat.sources.opening import open_video
 from streammat.sources.seams import Seams, may_have_seams
 
 _MICROSECONDS = Fraction(1, 1_000_000)  # AV_TIME_BASE: the unit of a container's start and duration
@@ -38,7 +36,7 @@ class FileSource:
     def __init__(self, path: str, *, audio: bool = True, start: float = 0.0, duration: float | None = None) -> None:
         self._path = path
         self.notes: list[str] = []
-        self._container = _open(path)
+        self._container = open_video(path)
         try:
             self._stream = self._pick_video()
             self._passengers = self._pick_passengers(audio)
@@ -359,59 +357,6 @@ class FileSource:
     def _note_once(self, note: str) -> None:
         if note not in self.notes:
             self.notes.append(note)
-
-
-def is_url(path: str) -> bool:
-    """True for what FFmpeg takes as a network address rather than a file."""
-    scheme, mark, _ = path.partition("://")
-    return bool(mark) and scheme.isalnum()
-
-
-def open_url(url: str, timeout: tuple[float, float], options: dict[str, str] | None = None) -> av.container.InputContainer:
-    """What FFmpeg finds at ``url``, which is waited for so that a signal handler of this thread runs at once.
-
-    Args:
-        url: of any protocol that it knows.
-        timeout: seconds for opening, and for each read later on: a dead host must not hold a command for ever.
-        options: FFmpeg's.
-
-    Raises:
-        av.FFmpegError, OSError, ValueError: as ``av.open`` raises them.
-    """
-    found: list[av.container.InputContainer | Exception] = []
-
-    def work() -> None:
-        try:
-            found.append(av.open(url, options=options or {}, timeout=timeout))
-        except Exception as error:  # noqa: BLE001 - raised by the thread that waits
-            found.append(error)
-
-    thread = threading.Thread(target=work, name="streammat-open", daemon=True)
-    thread.start()
-    while thread.is_alive():
-        thread.join(0.1)
-    (result,) = found
-    if isinstance(result, Exception):
-        raise result
-    return result
-
-
-def _open(path: str) -> av.container.InputContainer:
-    if not is_url(path):
-        file = Path(path)
-        if not file.exists():
-            raise InputError(f"{path}: no such file; check the name and the folder ({file.parent.resolve()})")
-        if file.is_dir():
-            raise InputError(f"{path}: is a folder; expected a video file")
-        if not os.access(file, os.R_OK):
-            raise InputError(f"{path}: may not be read; check its permissions")
-        if file.is_file() and file.stat().st_size == 0:
-            raise InputError(f"{path}: is empty (0 bytes); expected a video file")
-    try:
-        # An absolute path, because FFmpeg takes what stands before a colon for a protocol.
-        return open_url(path, (10.0, 30.0)) if is_url(path) else av.open(str(Path(path).absolute()))
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise InputError(f"{path}: is no video that FFmpeg can read ({reason(error)}); expected mp4, mov, mkv, webm, avi or ts") from error
 
 
 def _working_format(fmt: av.VideoFormat) -> str:

@@ -8,7 +8,7 @@ from streammat.config import LiveOptions
 from streammat.errors import UsageError
 from streammat.sources.camera import CameraSource, resolve
 from streammat.sources.capture import Clock, LiveSource
-from streammat.sources.file import is_url
+from streammat.sources.opening import is_url
 from streammat.sources.playback import PlaybackSource, StreamSource
 from streammat.sources.sound import FileSound, SoundSource
 

@@ -17,7 +17,8 @@ from streammat.errors import CameraLostError, InputError, reason
 from streammat.frame import Frame
 from streammat.sources import StreamInfo
 from streammat.sources.capture import Clock, Shaper, live_info
-from streammat.sources.file import FileSource, open_url
+from streammat.sources.file import FileSource
+from streammat.sources.opening import open_url
 
 
 class Passes:
