@@ -164,8 +164,13 @@ def test_what_cannot_be_imported(library: Path, weights: Path, tmp_path: Path) -
 def test_a_folder_that_cannot_be_written(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("STREAMMAT_MODELS", str(tmp_path / "file"))
-    model("import", weights).refused(1, "cannot write model folder")
-    model("list").refused(1, "cannot be read", "STREAMMAT_MODELS")
+    for command in (("import", weights), ("list",), ("show", "other")):
+        model(*command).refused(2, "STREAMMAT_MODELS", "a file; expected a folder")
+    sealed = tmp_path / "sealed"
+    sealed.mkdir(mode=0o500)
+    if not os.access(sealed, os.W_OK):  # to root nothing is sealed
+        monkeypatch.setenv("STREAMMAT_MODELS", str(sealed))
+        model("import", weights).refused(1, "cannot write model folder")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")

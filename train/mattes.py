@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from train.contact_sheet import contact_sheet, on_colour, spread
 from train.errors import DataError
-from train.parts import picture_files
+from train.parts import by_stem
 from train.pictures import Image, read_alpha, read_rgb
 from train.pool import Outcome, Report, run_jobs, write_picture
 
@@ -242,6 +242,6 @@ def _list_jobs(data: Path, cache: Path, long_side: int, plain: MatteSet) -> list
         if not (source / "img").is_dir():
             continue
         folder = source / ("alpha" if spec.inside == 0 else "mask")
-        labels = {path.stem: path for path in picture_files(folder)} if folder.is_dir() else {}
-        jobs += [MatteJob(image, labels.get(image.stem), out, spec, long_side) for image in picture_files(source / "img")]
+        labels = by_stem(folder) if folder.is_dir() else {}
+        jobs += [MatteJob(image, labels.get(stem), out, spec, long_side) for stem, image in by_stem(source / "img").items()]
     return jobs

@@ -84,7 +84,7 @@ class SideBySide:
 
     def entries(self, root: Path) -> list[Entry]:
         """As of `Part`."""
-        files = _by_stem(root / self.base)
+        files = by_stem(root / self.base)
         images = {stem: path for stem, path in files.items() if not stem.endswith(self.ending)}
         alphas = {stem.removesuffix(self.ending): path for stem, path in files.items() if stem.endswith(self.ending)}
         _check_partners(images, alphas, root / self.base, root / self.base)
@@ -204,10 +204,10 @@ def picture_files(folder: Path) -> list[Path]:
 
 def _paired(folder: Path, image: str, alpha: str) -> list[Entry]:
     """Pictures of ``folder/image`` with their mattes of ``folder/alpha`` and whatever extras lie beside them."""
-    images, alphas = _by_stem(folder / image), _by_stem(folder / alpha)
+    images, alphas = by_stem(folder / image), by_stem(folder / alpha)
     _check_partners(images, alphas, folder / image, folder / alpha)
     names = ("trimap", "fg", "bg", "original_denoise", "fg_denoise")
-    extras = {name: _by_stem(folder / name) if (folder / name).is_dir() else {} for name in names}
+    extras = {name: by_stem(folder / name) if (folder / name).is_dir() else {} for name in names}
     return [
         Entry(
             path,
@@ -223,7 +223,12 @@ def _paired(folder: Path, image: str, alpha: str) -> list[Entry]:
     ]
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
+def by_stem(folder: Path) -> dict[str, Path]:
+    """Pictures directly in ``folder`` by their names without suffix.
+
+    Raises:
+        DataError: two share one.
+    """
     files: dict[str, Path] = {}
     for path in picture_files(folder):
         if path.stem in files:

@@ -44,9 +44,16 @@ class Entry:
 
 
 def library_folder() -> Path:
-    """Where imported models lie: ``STREAMMAT_MODELS``, or the platform's place for a user's data."""
+    """Where imported models lie: ``STREAMMAT_MODELS``, or the platform's place for a user's data.
+
+    Raises:
+        UsageError: ``STREAMMAT_MODELS`` names a file.
+    """
     if chosen := os.environ.get("STREAMMAT_MODELS"):
-        return Path(chosen).expanduser()
+        folder = Path(chosen).expanduser()
+        if folder.is_file():
+            raise UsageError(f"STREAMMAT_MODELS is {chosen}, a file; expected a folder")
+        return folder
     if sys.platform == "darwin":
         base = Path.home() / "Library" / "Application Support"
     elif sys.platform == "win32":

@@ -37,6 +37,15 @@ def test_a_plain_folder_becomes_a_data_set(plain: Path, tmp_path: Path) -> None:
     assert make_mattes(plain, tmp_path / "out", 0, lambda _line: None, long_side=60) == []
 
 
+@pytest.mark.parametrize("part", ["img", "mask"])
+def test_two_files_of_one_name_are_refused(plain: Path, tmp_path: Path, part: str) -> None:
+    """They would write one matte."""
+    first = next((plain / part).iterdir())
+    first.with_suffix(".bmp").write_bytes(first.read_bytes())
+    with pytest.raises(DataError, match=f"{part} has both .* keep one"):
+        make_mattes(plain, tmp_path / "out", 0, lambda _line: None)
+
+
 def test_alpha_is_taken_as_it_is_and_masks_are_not(plain: Path, tmp_path: Path) -> None:
     known = tmp_path / "data/train/detail_alpha"
     known.parent.mkdir(parents=True)
