@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Protocol
 
@@ -30,7 +31,7 @@ from train.loader import Batch, Samples, load_batches
 from train.losses import LossParts, gfm_loss, term_names
 from train.optim import learning_rate, make_average, make_optimizer, schedule_progress, set_rate, update_average
 from train.previews import write_preview
-from train.state import State, load_state, save_state
+from train.state import State, load_state, only_run, save_state
 from train.validation import Pair, Predict, evaluate
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -76,7 +77,7 @@ def train(
         distributed run that do not lead.
 
     Raises:
-        RunError: options, device, checkpoint or disk do not allow the run, or the loss is not a number.
+        RunError: options, device, checkpoint or disk do not allow the run, another one has ``out``, or the loss is not a number.
         DataError: a picture cannot be used.
         Stopped: Ctrl-C or SIGTERM; the checkpoint is written and the same call continues.
     """
@@ -88,13 +89,14 @@ def train(
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"cannot make folder {out}: {error.strerror}; give another --out") from error
-        resumes = (out / CHECKPOINT).exists()
-        state = _start(config, group, *((None, None) if resumes else (imagenet, start)))
-        if resumes:
-            load_state(out / CHECKPOINT, state, config)
-            if group.leads:
-                watcher.line(f"resumed at step {state.step}, {state.elapsed / 60:.1f} min")
-        _run(config, state, group, samples, out, watcher, held)
+        with only_run(out) if group.leads else nullcontext():
+            resumes = (out / CHECKPOINT).exists()
+            state = _start(config, group, *((None, None) if resumes else (imagenet, start)))
+            if resumes:
+                load_state(out / CHECKPOINT, state, config)
+                if group.leads:
+                    watcher.line(f"resumed at step {state.step}, {state.elapsed / 60:.1f} min")
+            _run(config, state, group, samples, out, watcher, held)
         return state.average.eval() if group.leads else None
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,30 @@ class State:
     """Seconds of training so far, over all parts."""
     window: list[list[float]] = field(default_factory=list)
     """Losses since the last row of the curve, one list for each step."""
+
+
+@contextmanager
+def only_run(out: Path) -> Iterator[None]:
+    """Hold a run's folder, which is there: two runs would write each other's checkpoints over.
+
+    A killed run holds nothing, and where the file system has no locks nothing is held.
+
+    Raises:
+        RunError: another process has it.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(out / "run.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise RunError(f"another run is training in {out}; wait until it ends, or give another --out") from error
+    except (OSError, NotImplementedError):
+        pass  # what cannot be written is told of by the first checkpoint
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def save_state(path: Path, state: State, config: TrainConfig) -> None:

@@ -108,6 +108,21 @@ def test_stopped_run_goes_on_as_the_unbroken_one(config, heads, number, pictures
     assert same(whole, resumed)
 
 
+def test_a_folder_belongs_to_one_run(pictures, tmp_path: Path) -> None:
+    """A second one is refused while the first works, and not afterwards."""
+
+    def again() -> None:
+        with pytest.raises(RunError, match="another run is training in"):
+            train(LITE, crops(pictures, "TT"), tmp_path, Watcher())
+
+    watcher = Watcher(2, again)
+    assert train(LITE, crops(pictures, "TT"), tmp_path, watcher) is not None
+    assert len(watcher.losses) == LITE.steps
+    again_now = Watcher()
+    train(replace(LITE, steps=LITE.steps + 1), crops(pictures, "TT"), tmp_path, again_now)
+    assert len(again_now.losses) == 1
+
+
 def test_a_run_in_the_background_is_deaf_to_ctrl_c(pictures, tmp_path: Path) -> None:
     """A shell without job control starts it with SIGINT ignored, and so that stays."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
