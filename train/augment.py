@@ -27,6 +27,8 @@ class FaultConfig:
     """Quality 25 to 90."""
 
 
+FRAME_FAULTS = FaultConfig(dark=0, vignette=0, noise=0.6, blur=0, grey=0, jpeg=0.3)
+"""What differs between frames of one camera."""
 NO_FAULTS = FaultConfig(0, 0, 0, 0, 0, 0)
 
 
@@ -89,6 +91,22 @@ def degrade(rng: np.random.Generator, rgb: Image, faults: FaultConfig) -> Image:
         assert decoded is not None
         rgb = decoded.astype(np.uint8, copy=False)
     return rgb
+
+
+def another_frame(rng: np.random.Generator, rgb: Image) -> Image:
+    """A still scene a moment later: exposure and white balance have moved a little, noise and coding are others.
+
+    Args:
+        rng: source of chance.
+        rgb: uint8 (H, W, 3), RGB, 0..255.
+
+    Returns:
+        uint8 (H, W, 3).
+    """
+    gain = np.exp(rng.normal(0, 0.05) + rng.normal(0, 0.02, 3))
+    table = np.clip(np.arange(256, dtype=np.float64)[:, None] * gain, 0, 255)
+    moved = cv2.LUT(np.ascontiguousarray(rgb), np.rint(table).astype(np.uint8)[None]).astype(np.uint8)
+    return degrade(rng, moved, FRAME_FAULTS)
 
 
 def _blur(rng: np.random.Generator, rgb: Image) -> Image:

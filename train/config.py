@@ -14,6 +14,9 @@ class LossConfig:
     level_growth: float = 1.0
     """Weight of each level of the Laplacian pyramid over that of the finer one. The paper's Equation 4 adds the levels up
     as they are; 2.0 gives the weights 2^(k-1) of Hou and Liu (2019), which the shipped ``lite`` was trained with."""
+    steady: float = 0.0
+    """Weight of the difference between the alphas of two frames of one still scene, which is what flickers; not from the paper. Above 0
+    batches are made of such pairs."""
 
 
 @dataclass(frozen=True)

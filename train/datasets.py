@@ -13,7 +13,7 @@ from typing import TypeVar
 import cv2
 import numpy as np
 
-from train.augment import FaultConfig, degrade, jitter_colour
+from train.augment import FaultConfig, another_frame, degrade, jitter_colour
 from train.bystanders import read_bystanders
 from train.config import DataConfig, TrainConfig
 from train.errors import DataError
@@ -28,6 +28,7 @@ from train.warp import warp
 Rng = np.random.Generator
 _T = TypeVar("_T")
 PACK = "pack.bin"
+_FRAMES = 104_729  # added to the seed of what differs between frames of one scene
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,7 @@ class MattingDataset:
         scene: what composites are made of.
         faults: of the camera.
         held: make pictures of what is held out instead.
+        pairs: samples 2n and 2n + 1 are frames of one still scene.
 
     Raises:
         DataError: the cache is empty, or a picture is broken.
@@ -115,13 +117,14 @@ class MattingDataset:
         faults: FaultConfig | None = None,
         *,
         held: bool = False,
+        pairs: bool = False,
     ) -> None:
         parts = collect(data, cache, config)
         self.collection = parts[held]
         self.held = parts[True].all_subjects()
         """Subjects that are kept out of training."""
         self.config, self.scene, self.faults = config, scene or SceneConfig(), faults or FaultConfig()
-        self.seed, self.heads, self.stride = seed, heads, stride
+        self.seed, self.heads, self.stride, self.pairs = seed, heads, stride, pairs
         subjects = [subject for found in parts for subject in (*found.all_subjects(), *found.things)]
         self.pack: Pack = open_pack(cache / PACK, subjects, [path for found in parts for path in (*found.rooms, *found.landscapes)])
         self.props = Props(self.background, [self.pack.cut(subject) for subject in self.collection.things])
@@ -140,11 +143,14 @@ class MattingDataset:
             DataError: the pack vanished.
         """
         index, height, width = key
-        rng = np.random.Generator(np.random.Philox(key=[self.seed, index]))
+        rng = np.random.Generator(np.random.Philox(key=[self.seed, index // 2 if self.pairs else index]))
         scene = self.make_scene(rng, height, width)
         # Crops are of any scale, so the kernels go by the crop's size and not by the size of the picture it came from.
         classes = {rosta: scaled_classes(scene.alpha, rosta, self.stride) for rosta in self.heads}
-        return Sample(degrade(rng, scene.rgb, self.faults), scene.alpha, scene.contrast, classes)
+        rgb = degrade(rng, scene.rgb, self.faults)
+        if self.pairs:
+            rgb = another_frame(np.random.Generator(np.random.Philox(key=[self.seed + _FRAMES, index])), rgb)
+        return Sample(rgb, scene.alpha, scene.contrast, classes)
 
     def make_scene(self, rng: Rng, height: int, width: int) -> Scene:
         """A picture before the camera's faults."""
@@ -256,11 +262,14 @@ def batch_keys(config: TrainConfig, first: int) -> Iterator[list[tuple[int, int,
     start = np.array([share for _, _, share in config.sizes])
     end = np.array(config.final_shares or start)
     most = max(config.pixels_per_batch // (height * width) for height, width, _ in config.sizes)
+    together = 2 if config.loss.steady else 1
+    most += most % together
     for step in range(first, config.steps):
         rng = np.random.Generator(np.random.Philox(key=[config.seed + 7919, step]))
         shares = start + (end - start) * (step / config.steps)
         height, width, _ = config.sizes[rng.choice(len(shares), p=shares / shares.sum())]
         count = max(2, config.pixels_per_batch // (height * width))
+        count -= count % together
         yield [(step * max(2, most) + number, height, width) for number in range(count)]
 
 

@@ -22,7 +22,7 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 from train.config import TrainConfig
 from train.datasets import batch_keys
 from train.distributed import Group
-from train.errors import TrainError
+from train.errors import RunError, TrainError
 from train.interrupt import held_signals
 from train.samples import Sample
 
@@ -131,7 +131,10 @@ class _Batches(Sampler[list[Key]]):
 
     def __iter__(self) -> Iterator[list[Key]]:
         for keys in batch_keys(self.config, self.first):
-            yield keys[self.group.share(len(keys))]
+            mine = keys[self.group.share(len(keys))]
+            if self.config.loss.steady and len(mine) % 2:
+                raise RunError(f"a batch of {len(keys)} in pairs cannot be shared by {self.group.size} processes; give a larger --batch")
+            yield mine
 
 
 def _collate(samples: Sequence[Sample | TrainError]) -> Batch | TrainError:

@@ -153,7 +153,7 @@ def _run(
     config: TrainConfig, state: State, group: Group, samples: Samples, out: Path, watcher: Watcher, held: Sequence[Pair]
 ) -> None:
     predictor = share_gradients(state.model, group)
-    curve = Curve(out / CURVE, term_names(state.model.heads), state.step) if group.leads else None
+    curve = Curve(out / CURVE, term_names(state.model.heads, config.loss), state.step) if group.leads else None
     started = time.monotonic() - state.elapsed
     saved = scored = time.monotonic()
     with deferred_signals() as signals:

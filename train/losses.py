@@ -134,7 +134,7 @@ class LossParts:
 
     terms: dict[str, Tensor]
     """Scalars by name: ``glance`` (Eq. 2), ``focus_alpha`` (3 or 5), ``focus_laplacian`` (4 or 6), ``alpha`` (5), ``laplacian``
-    (6), ``composition`` (7). RIM's heads have the prefix ``tt_``, ``ft_``, ``bt_``; without one are those of its integration."""
+    (6), ``composition`` (7), ``steady`` (pairs of frames alone). RIM's heads have the prefix ``tt_``, ``ft_``, ``bt_``; without one are those of its integration."""
     group_weight: float = 1.0
     """As in `LossConfig`."""
 
@@ -158,7 +158,7 @@ def gfm_loss(
         alpha: (N, 1, h, w), true alpha at the output resolution.
         classes: glance target by RoSTa of each head, int64 (N, h, w).
         contrast: (N, 1, h, w), as in `composition_loss`.
-        config: weights.
+        config: weights. With ``steady`` each picture with an even number and the next one are frames of one scene.
 
     Returns:
         The terms; each a scalar.
@@ -172,14 +172,18 @@ def gfm_loss(
             group = _head_terms(head, rosta, alpha, classes[rosta], contrast, config)
             terms |= {f"{rosta.lower()}_{name}": value for name, value in group.items()}
         terms |= _fused_terms(prediction.alpha, alpha, contrast, config)
+    if config.steady:
+        one, other = prediction.alpha[0::2], prediction.alpha[1::2]
+        terms["steady"] = config.steady * alpha_loss(one, other, torch.ones_like(one))
     return LossParts(terms, config.group_weight)
 
 
-def term_names(heads: tuple[str, ...]) -> list[str]:
+def term_names(heads: tuple[str, ...], config: LossConfig = PAPER_WEIGHTS) -> list[str]:
     """Names of `LossParts.terms` for a network of these heads, in their order."""
     fused = ["alpha", "laplacian", "composition"]
     group = ["glance", "focus_alpha", "focus_laplacian", *fused]
-    return group if len(heads) == 1 else [f"{rosta.lower()}_{name}" for rosta in heads for name in group] + fused
+    named = group if len(heads) == 1 else [f"{rosta.lower()}_{name}" for rosta in heads for name in group] + fused
+    return named + (["steady"] if config.steady else [])
 
 
 def _head_terms(

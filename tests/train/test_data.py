@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from train.config import DataConfig, TrainConfig
+from train.config import DataConfig, LossConfig, TrainConfig
 from train.datasets import PACK, MattingDataset, batch_keys, collect
 from train.errors import DataError, RunError
 from train.ingredients import INGREDIENTS, recipe_without
@@ -142,6 +142,26 @@ def test_batches_hold_the_same_pixels_and_resume() -> None:
         assert 0.6 * config.pixels_per_batch < pixels <= config.pixels_per_batch
     indices = [index for batch in whole for index, _, _ in batch]
     assert len(set(indices)) == len(indices)
+
+
+def test_pairs_are_frames_of_one_still_scene(data: Path, cache: Path) -> None:
+    """Of every batch, wherever it starts; alpha is the same, and the picture nearly so."""
+    config = replace(TrainConfig(steps=20), loss=LossConfig(steady=1.0))
+    for batch in batch_keys(config, 0):
+        assert batch[0][0] % 2 == 0
+        assert len(batch) % 2 == 0
+    samples, _ = open_samples(find_preset("lite"), config, None, Folders(data, cache=cache))
+    differences = []
+    for index in range(0, 12, 2):
+        one, other, next_scene = (samples[(index + later, 64, 64)] for later in (0, 1, 2))
+        np.testing.assert_array_equal(one.alpha, other.alpha)
+        np.testing.assert_array_equal(one.rgb, samples[(index, 64, 64)].rgb)
+        apart, scenes = (float(np.abs(one.rgb.astype(float) - seen.rgb).mean()) for seen in (other, next_scene))
+        assert 0 < apart < scenes
+        differences.append(apart)
+    assert np.mean(differences) < 20
+    with pytest.raises(RunError, match="no pairs of frames"):
+        open_samples(find_preset("folder"), config, FolderPictures([]), Folders(data))
 
 
 def test_crops_grow_as_training_goes_on() -> None:

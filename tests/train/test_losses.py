@@ -168,6 +168,23 @@ def test_total_is_the_sum_times_the_group_weight() -> None:
     assert authors.total.item() == pytest.approx(0.25 * paper.total.item())
 
 
+def test_what_flickers_is_the_difference_of_two_frames() -> None:
+    alpha, classes = (torch.cat([found] * 4) for found in (truth()[0], truth()[1]["TT"]))
+    first = perfect("TT", *(value[:1] for value in (alpha, classes)))
+    head = Head(*(torch.cat([part] * 4) for part in first))
+    config = LossConfig(steady=2.0)
+
+    def steady(fused: torch.Tensor) -> float:
+        terms = gfm_loss(Prediction({"TT": head}, fused), alpha, {"TT": classes}, torch.ones_like(alpha), config).terms
+        assert list(terms) == term_names(("TT",), config)
+        return terms["steady"].item()
+
+    assert steady(alpha) == pytest.approx(0, abs=1e-5)
+    assert steady(torch.cat([alpha[:2], 0.5 * alpha[:2]])) == pytest.approx(0, abs=1e-5)  # wrong, but both frames alike
+    one = torch.cat([alpha[:3], alpha[:1] - 0.25])
+    assert steady(one) == pytest.approx(2.0 * 0.25 / 2, abs=1e-4)
+
+
 def test_every_group_reaches_its_head() -> None:
     alpha, classes = truth()
     torch.manual_seed(0)
