@@ -10,6 +10,7 @@ the delay of the truth that the matte fits best; negative is ahead.
     python benchmarks/temporal.py                                    # the example's person, every kind of clip
     python benchmarks/temporal.py --subject cut.png --room room.jpg   # another person, RGBA, in another room
     python benchmarks/temporal.py webcam1.mkv webcam2.mkv             # clips without truth: flicker alone
+    python benchmarks/temporal.py --model runs/lite/lite.safetensors  # other weights
     python benchmarks/temporal.py --show frames.png                   # also frames to look at: truth, off, on
 
 Needs scikit-image (``pip install 'streammat[dev]'``), which carries the example's portrait.
@@ -34,9 +35,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.auto import open_engine
-from streammat import models
+from engines.models import ModelFiles
 from streammat.frame import Frame
 from streammat.matting import Matting, network_sizes
+from streammat.models.library import find_model
 from streammat.sources.file import FileSource
 from streammat.temporal import TemporalFilter
 
@@ -160,11 +162,11 @@ def write(path: Path, scene: Scene, kind: Kind) -> None:
         out.mux(stream.encode(None))
 
 
-def record(path: Path) -> Recorder:
+def record(path: Path, files: ModelFiles) -> Recorder:
     """What the network makes of a clip, before any filter."""
     source = FileSource(str(path), audio=False)
     recorder = Recorder()
-    engine = open_engine(models.shipped(), size=network_sizes(*source.info.size, "balanced")[0])
+    engine = open_engine(files, size=network_sizes(*source.info.size, "balanced")[0])
     matting = Matting(engine, recorder)
     try:
         for item in source:
@@ -240,12 +242,12 @@ def lag_of(alphas: Floats, truth_at: Callable[[float], Floats]) -> float:
 # -- the table ----------------------------------------------------------------------------------------------------
 
 
-def rows(scene: Scene, folder: Path, kinds: tuple[Kind, ...]) -> Iterator[tuple[Kind, Recorder, Floats, Floats, Floats]]:
+def rows(scene: Scene, folder: Path, kinds: tuple[Kind, ...], files: ModelFiles) -> Iterator[tuple[Kind, Recorder, Floats, Floats, Floats]]:
     """(kind, what was recorded, truth, off, on) of each clip."""
     for kind in kinds:
         path = folder / "clip.mp4"
         write(path, scene, kind)
-        recorder = record(path)
+        recorder = record(path, files)
         off = np.stack([alpha for alpha, _, _ in recorder.seen])
         truth = np.stack([at_size(scene.alpha(kind, i / RATE), off.shape[1:]) for i in range(len(off))])
         yield kind, recorder, truth, off, filtered(recorder)[0]
@@ -310,6 +312,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description="Flicker, error and lag of mattes without and with --stable")
     parser.add_argument("clips", nargs="*", help="clips without truth; none: draw clips with known alpha")
+    parser.add_argument("--model", default="lite", help="name or file, as of `streammat video`")
     parser.add_argument("--subject", help="RGBA cut-out of a person instead of the example's")
     parser.add_argument("--room", help="the picture behind --subject")
     parser.add_argument("--kind", action="append", choices=[kind.name for kind in KINDS], help="only this kind of clip")
@@ -318,11 +321,12 @@ def main() -> None:
     if (arguments.subject is None) != (arguments.room is None):
         parser.error("--subject and --room belong together")
     cv2.setNumThreads(1)
+    files = find_model(arguments.model)
     sheets = []
     if arguments.clips:
         print("| clip | flicker off → on |\n|---|---|")
         for clip in arguments.clips:
-            recorder = record(Path(clip))
+            recorder = record(Path(clip), files)
             off = np.stack([alpha for alpha, _, _ in recorder.seen])
             on, cost = filtered(recorder)
             still = still_parts(recorder, None)
@@ -333,7 +337,7 @@ def main() -> None:
         kinds = tuple(kind for kind in KINDS if arguments.kind is None or kind.name in arguments.kind)
         print("| clip, off → on | dtSSD | MAD | flicker | lag |\n|---|---|---|---|---|")
         with tempfile.TemporaryDirectory(prefix="streammat-temporal-") as folder:
-            for kind, recorder, truth, off, on in rows(scene, Path(folder), kinds):
+            for kind, recorder, truth, off, on in rows(scene, Path(folder), kinds, files):
                 still = still_parts(recorder, truth)
 
                 def truth_at(number: float, kind: Kind = kind, shape: tuple[int, ...] = off.shape[1:]) -> Floats:
