@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -11,18 +12,37 @@ from train.cli.common import DATA, FOLDER, IMAGENET, check_parity, open_weights,
 from train.presets import find_preset
 
 POSITIVE = click.IntRange(min=1)
-FIRST_STEPS, SECOND_STEPS, THIRD_STEPS = 4200, 7200, 11700
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the training, in a folder of its name."""
+
+    name: str
+    preset: str
+    steps: int
+    start: tuple[str, ...] = ()
+    """Stages whose weights, or the mean of them, it starts from; none: ImageNet's encoder."""
+    help: str = ""
+
+
+STAGES = (
+    Stage("first", "lite", 4200, help="Of the stage that then looks for bystanders."),
+    Stage("second", "lite-second", 7200, ("first",)),
+    Stage("third", "lite-third", 11700, ("second",), "Of the first stage on larger pictures."),
+    Stage("fourth", "lite-fourth", 9000, ("second", "third")),
+    Stage("steady", "lite-steady", 3300, ("fourth",), "Of the stage on pairs of frames."),
+)
+SHIPPED = ("steady",)
+"""What is shipped is the mean of these."""
 
 
 @click.command()
 @click.option("--data", type=DATA, required=True)
 @click.option("--out", type=FOLDER, required=True, help="Everything goes here; a second call continues.")
-@click.option("--first-steps", type=POSITIVE, default=FIRST_STEPS, show_default=True, help="Of the stage that then looks for bystanders.")
-@click.option("--second-steps", type=POSITIVE, default=SECOND_STEPS, show_default=True)
-@click.option("--third-steps", type=POSITIVE, default=THIRD_STEPS, show_default=True, help="Of the stage on larger pictures.")
 @click.option("--version", default="1", help="Recorded in the card.")
-def command(data: Path, out: Path, first_steps: int, second_steps: int, third_steps: int, version: str) -> None:
-    """The whole recipe of the shipped network: mattes, training in three stages, their average, export, int8, scores, card."""
+def command(data: Path, out: Path, version: str, **steps: int) -> None:
+    """The whole recipe of the shipped network: mattes, training in stages, export, int8, scores, card."""
     import torch
 
     from engines.checkpoint import load_network
@@ -35,24 +55,35 @@ def command(data: Path, out: Path, first_steps: int, second_steps: int, third_st
     cache = out / "mattes"
     prepare_mattes(data, cache, os.cpu_count() or 1, click.echo)
     folders = Folders(data, cache=cache)
-    first, second, third = (out / stage / "lite.safetensors" for stage in ("first", "second", "third"))
-    if not first.exists():
-        run_training(find_preset("lite"), folders, first.parent, data / IMAGENET, steps=first_steps)
-    opener = open_weights(first)
-    for folder in LOOKED_THROUGH:
-        if (cache / folder).is_dir() and not (cache / folder / FILE).exists():
-            find_bystanders(opener, cache, folder, click.echo)
-    if not second.exists():
-        run_training(find_preset("lite-second"), folders, second.parent, None, first, steps=second_steps)
-    if not third.exists():
-        run_training(find_preset("lite-third"), folders, third.parent, None, second, steps=third_steps)
-    weights = out / "lite.safetensors"
-    average((second, third), weights)
+
+    def weights(stage: str) -> Path:
+        return out / stage / "lite.safetensors"
+
+    def mean(stages: tuple[str, ...], into: Path) -> Path:
+        if len(stages) == 1:
+            return weights(stages[0])
+        average([weights(stage) for stage in stages], into)
+        return into
+
+    for stage in STAGES:
+        if not weights(stage.name).exists():
+            start = mean(stage.start, out / stage.name / "start.safetensors") if stage.start else None
+            imagenet = None if start else data / IMAGENET
+            run_training(find_preset(stage.preset), folders, out / stage.name, imagenet, start, steps=steps[f"{stage.name}_steps"])
+        if stage is STAGES[0]:
+            opener = open_weights(weights(stage.name))
+            for folder in LOOKED_THROUGH:
+                if (cache / folder).is_dir() and not (cache / folder / FILE).exists():
+                    find_bystanders(opener, cache, folder, click.echo)
     models = out / "models"
-    files = export_model(load_network(weights), models, data, cache)
+    files = export_model(load_network(mean(SHIPPED, out / "lite.safetensors")), models, data, cache)
     check_parity(models, files, data, cache)
     scores = score(files, data)
     print_scores(scores)
     # As they were done: an earlier call may have been given other numbers.
-    states = (torch.load(stage.with_name(CHECKPOINT), map_location="cpu", weights_only=True) for stage in (first, second, third))
+    states = (torch.load(out / stage.name / CHECKPOINT, map_location="cpu", weights_only=True) for stage in STAGES)
     write_card(files, models, version, sum(int(state["step"]) for state in states), scores)
+
+
+for _stage in STAGES:
+    click.option(f"--{_stage.name}-steps", type=POSITIVE, default=_stage.steps, show_default=True, help=_stage.help)(command)
