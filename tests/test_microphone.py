@@ -308,7 +308,7 @@ def test_the_monitor_is_as_late_as_the_picture(library: Library) -> None:
     beeps = np.array(beeps_in(played, RATE, begin - library.origin))
     assert len(beeps) >= 3
     delays = (beeps - 0.6) % 0.5
-    assert np.median(np.abs(delays - 0.2)) < 0.02  # a busy machine may play a moment late
+    assert np.abs(delays - 0.2).max() < 0.02
     assert monitor.report().delay_ms == pytest.approx(200, abs=20)
 
 
