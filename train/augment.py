@@ -13,7 +13,7 @@ Image = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class FaultConfig:
-    """Probability of each fault of `degrade`, per picture."""
+    """Probability of each fault of a camera, per picture."""
 
     dark: float = 0.08
     """A quarter to seven tenths of the light, and its noise."""
@@ -27,8 +27,8 @@ class FaultConfig:
     """Quality 25 to 90."""
 
 
-FRAME_FAULTS = FaultConfig(dark=0, vignette=0, noise=0.6, blur=0, grey=0, jpeg=0.3)
-"""What differs between frames of one camera."""
+PAIR_NOISE, PAIR_JPEG = 0.6, 0.4
+"""Probabilities of noise and coding where frames are to be told apart: without them two frames of a still scene are one picture."""
 NO_FAULTS = FaultConfig(0, 0, 0, 0, 0, 0)
 
 
@@ -54,47 +54,81 @@ def jitter_colour(rng: np.random.Generator, rgb: Image, probability: float) -> I
     return cv2.LUT(np.ascontiguousarray(rgb), np.rint(table).astype(np.uint8)[None]).astype(np.uint8)
 
 
-def degrade(rng: np.random.Generator, rgb: Image, faults: FaultConfig) -> Image:
+@dataclass(frozen=True)
+class Camera:
+    """The faults of one camera in one light: what stays as it is from frame to frame."""
+
+    light: float = 1.0
+    """Factor of all values."""
+    vignette: float = 0.0
+    """Share of the light that the corners lose."""
+    noise: float = 0.0
+    """Standard deviation, of 255."""
+    coarse: int = 1
+    """Pixels across a grain: after a webcam's own scaling it is coarser than a pixel."""
+    luma: bool = False
+    """Grain is alike in all channels for the most part, as codecs leave it, instead of different in each."""
+    kernel: NDArray[np.float32] | None = None
+    """Of the blur."""
+    grey: bool = False
+    quality: int = 0
+    """Of JPEG; 0: none."""
+
+
+def draw_camera(rng: np.random.Generator, faults: FaultConfig) -> Camera:
     """Webcam faults: low light, vignetting, blur, noise, greyscale, JPEG.
 
     Args:
         rng: source of chance.
-        rgb: uint8 (H, W, 3), RGB, 0..255.
         faults: how often.
+    """
+    light = rng.uniform(0.25, 0.7) if rng.random() < faults.dark else 1.0
+    return Camera(
+        light=light,
+        vignette=rng.uniform(0.1, 0.5) if rng.random() < faults.vignette else 0.0,
+        noise=rng.uniform(2, 12) if rng.random() < faults.noise or light < 1.0 else 0.0,
+        coarse=2 if rng.random() < 0.5 else 1,
+        luma=bool(rng.random() < 0.5),
+        kernel=_blur_kernel(rng) if rng.random() < faults.blur else None,
+        grey=bool(rng.random() < faults.grey),
+        quality=int(rng.integers(25, 90)) if rng.random() < faults.jpeg else 0,
+    )
+
+
+def expose(rng: np.random.Generator, rgb: Image, camera: Camera) -> Image:
+    """One frame of a camera.
+
+    Args:
+        rng: source of the noise.
+        rgb: uint8 (H, W, 3), RGB, 0..255.
+        camera: its faults.
 
     Returns:
         uint8 (H, W, 3).
     """
     height, width = rgb.shape[:2]
-    light = rng.uniform(0.25, 0.7) if rng.random() < faults.dark else 1.0
-    vignette = rng.random() < faults.vignette
-    noise = rng.uniform(2, 12) if rng.random() < faults.noise or light < 1.0 else 0.0
-    if rng.random() < faults.blur:
-        rgb = _blur(rng, rgb)
-    if light < 1.0 or vignette or noise > 0:
-        values = rgb.astype(np.float32) * np.float32(light)
-        if vignette:
+    if camera.kernel is not None:
+        rgb = cv2.filter2D(rgb, -1, camera.kernel).astype(np.uint8, copy=False)
+    if camera.light < 1.0 or camera.vignette or camera.noise:
+        values = rgb.astype(np.float32) * np.float32(camera.light)
+        if camera.vignette:
             y, x = np.ogrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
-            values *= (1.0 - rng.uniform(0.1, 0.5) * (x * x + y * y) / 2.0).astype(np.float32)[:, :, None]
-        if noise > 0:
-            # Sensor noise is coarser than a pixel after a webcam's own scaling, half of the time.
-            coarse = 2 if rng.random() < 0.5 else 1
-            grain = rng.standard_normal((height // coarse, width // coarse, 3), dtype=np.float32) * np.float32(noise)
-            values += cv2.resize(grain, (width, height), interpolation=cv2.INTER_LINEAR)
+            values *= (1.0 - camera.vignette * (x * x + y * y) / 2.0).astype(np.float32)[:, :, None]
+        if camera.noise:
+            values += _grain(rng, height, width, camera)
         rgb = np.clip(np.rint(values), 0, 255).astype(np.uint8)
-    if rng.random() < faults.grey:
+    if camera.grey:
         rgb = cv2.cvtColor(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB).astype(np.uint8)
-    if rng.random() < faults.jpeg:
-        quality = int(rng.integers(25, 90))
-        _, code = cv2.imencode(".jpg", rgb, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if camera.quality:
+        _, code = cv2.imencode(".jpg", rgb, [cv2.IMWRITE_JPEG_QUALITY, camera.quality])
         decoded = cv2.imdecode(code, cv2.IMREAD_COLOR)
         assert decoded is not None
         rgb = decoded.astype(np.uint8, copy=False)
     return rgb
 
 
-def another_frame(rng: np.random.Generator, rgb: Image) -> Image:
-    """A still scene a moment later: exposure and white balance have moved a little, noise and coding are others.
+def drift(rng: np.random.Generator, rgb: Image) -> Image:
+    """A still scene a moment later: exposure and white balance have moved a little.
 
     Args:
         rng: source of chance.
@@ -105,14 +139,22 @@ def another_frame(rng: np.random.Generator, rgb: Image) -> Image:
     """
     gain = np.exp(rng.normal(0, 0.05) + rng.normal(0, 0.02, 3))
     table = np.clip(np.arange(256, dtype=np.float64)[:, None] * gain, 0, 255)
-    moved = cv2.LUT(np.ascontiguousarray(rgb), np.rint(table).astype(np.uint8)[None]).astype(np.uint8)
-    return degrade(rng, moved, FRAME_FAULTS)
+    return cv2.LUT(np.ascontiguousarray(rgb), np.rint(table).astype(np.uint8)[None]).astype(np.uint8)
 
 
-def _blur(rng: np.random.Generator, rgb: Image) -> Image:
+def _grain(rng: np.random.Generator, height: int, width: int, camera: Camera) -> NDArray[np.float32]:
+    rows, columns = height // camera.coarse, width // camera.coarse
+    grain = rng.standard_normal((rows, columns, 3), dtype=np.float32) * np.float32(camera.noise)
+    if camera.luma:
+        grain = grain[:, :, :1] + grain * np.float32(0.33)
+    return cv2.resize(grain, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.float32, copy=False)
+
+
+def _blur_kernel(rng: np.random.Generator) -> NDArray[np.float32]:
     """Out of focus, or moved during the exposure."""
     if rng.random() < 0.6:
-        return cv2.GaussianBlur(rgb, (0, 0), rng.uniform(0.5, 1.8)).astype(np.uint8)
+        line = cv2.getGaussianKernel(13, rng.uniform(0.5, 1.8), cv2.CV_32F)
+        return (line @ line.T).astype(np.float32)
     length = int(rng.integers(3, 9))
     kernel = np.zeros((length, length), np.float32)
     angle = rng.uniform(0, np.pi)
@@ -120,4 +162,4 @@ def _blur(rng: np.random.Generator, rgb: Image) -> Image:
     middle = (length - 1) / 2
     start, stop = (tuple(int(v) for v in np.rint(middle + sign * end)) for sign in (-1, 1))
     cv2.line(kernel, start, stop, 1.0, 1)
-    return cv2.filter2D(rgb, -1, kernel / max(kernel.sum(), 1.0)).astype(np.uint8)
+    return kernel / max(float(kernel.sum()), 1.0)

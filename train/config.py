@@ -15,8 +15,8 @@ class LossConfig:
     """Weight of each level of the Laplacian pyramid over that of the finer one. The paper's Equation 4 adds the levels up
     as they are; 2.0 gives the weights 2^(k-1) of Hou and Liu (2019), which the shipped ``lite`` was trained with."""
     steady: float = 0.0
-    """Weight of the difference between the alphas of two frames of one still scene, which is what flickers; not from the paper. Above 0
-    batches are made of such pairs."""
+    """Weight of the difference between the alphas of two frames of one still scene, which is what flickers, in batches of such pairs
+    (`TrainConfig.pairs`); not from the paper."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,8 @@ class TrainConfig:
     final_shares: tuple[float, ...] = (0.16, 0.08, 0.08, 0.08, 0.20, 0.14, 0.08, 0.09, 0.09)
     """Shares of ``sizes`` at the last step; those between change evenly. Empty: they stay. A network that never saw pictures
     as large as those it is given loses whom it would find in smaller ones; large ones from the start cost too much."""
+    pairs: float = 0.0
+    """Share of the batches that are made of pairs: two frames each of still scenes, in other noise, coding and exposure."""
     optimizer: str = "adamw"
     """``adamw`` or ``adam``."""
     schedule: str = "cosine"
@@ -136,7 +138,10 @@ class DataConfig:
     """Every n-th subject and background is kept out of training to watch it; 0: none."""
     original: float = 0.36
     """Crops of a picture as it was taken."""
-    empty: float = 0.10
+    street: bool = True
+    """What street photographs show around their subjects is seen. Without it a network never learns that their passers-by are
+    background, which is the one to find them with (`train.bystanders`)."""
+    empty: float = 0.12
     """Pictures without a subject; the rest are composites."""
     cover: tuple[float, float] = (0.3, 1.6)
     """Subject's size over the crop's, in originals."""

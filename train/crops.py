@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from train.pictures import Image
-from train.samples import Pictures, Sample
+from train.samples import Key, Pictures, Sample
 from train.targets import KERNELS, rosta_classes
 
 _ORDER_STREAM = (0, 0, 0, 1)
@@ -57,14 +57,14 @@ class CropDataset:
         self.options = options or CropOptions()
         self._order: tuple[int, NDArray[np.int64]] | None = None
 
-    def __getitem__(self, key: tuple[int, int, int]) -> Sample:
+    def __getitem__(self, key: Key) -> Sample:
         """Make sample ``index`` at ``height`` x ``width``.
 
         Class maps are those of the picture at its full size, with the paper's kernels (`train.targets.KERNELS`), sampled at
         the network's output resolution.
 
         Args:
-            key: index, height, width; the latter two are multiples of the stride.
+            key: of a picture of its own.
 
         Returns:
             A sample with a class map for each head.
@@ -72,7 +72,7 @@ class CropDataset:
         Raises:
             DataError: a file of the picture is missing or broken.
         """
-        index, height, width = key
+        index, height, width, _ = key
         rng = np.random.Generator(np.random.Philox(key=[self.seed, index]))
         layers = self.pictures.load(self._picture(index), rng)
         top, left, rows, columns = self._place(rng, layers.alpha, height, width)

@@ -6,21 +6,21 @@ Sample ``i`` depends on the seed and ``i`` alone, so a resumed run sees exactly 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 import cv2
 import numpy as np
 
-from train.augment import FaultConfig, another_frame, degrade, jitter_colour
+from train.augment import PAIR_JPEG, PAIR_NOISE, FaultConfig, draw_camera, drift, expose, jitter_colour
 from train.bystanders import read_bystanders
 from train.config import DataConfig, TrainConfig
 from train.errors import DataError
 from train.pack import Pack, Subject, bounding_box, open_pack
 from train.pictures import Image, Levels
-from train.samples import Sample
-from train.scenes import Scene, SceneConfig, add_clutter, compose, turned
+from train.samples import Key, Sample
+from train.scenes import Scene, SceneConfig, add_clutter, add_fabric, compose, turned
 from train.targets import scaled_classes
 from train.things import Props
 from train.warp import warp
@@ -28,6 +28,8 @@ from train.warp import warp
 Rng = np.random.Generator
 _T = TypeVar("_T")
 PACK = "pack.bin"
+STREET = "people_fullbody"
+"""The set whose masks show one person of several."""
 _FRAMES = 104_729  # added to the seed of what differs between frames of one scene
 
 
@@ -65,8 +67,9 @@ def collect(data: Path, cache: Path, config: DataConfig) -> tuple[Collection, Co
     for folder, _ in config.sets:
         base = cache / folder
         alone = read_bystanders(base)
+        hidden = folder == STREET and not config.street
         found = [
-            Subject(path, base / "alpha" / f"{path.stem}.png", base / "fg" / path.name, folder, alone.get(path.stem))
+            Subject(path, base / "alpha" / f"{path.stem}.png", base / "fg" / path.name, folder, False if hidden else alone.get(path.stem))
             for path in sorted((base / "img").glob("[!.]*.jpg"))
         ]
         if found:
@@ -98,7 +101,6 @@ class MattingDataset:
         scene: what composites are made of.
         faults: of the camera.
         held: make pictures of what is held out instead.
-        pairs: samples 2n and 2n + 1 are frames of one still scene.
 
     Raises:
         DataError: the cache is empty, or a picture is broken.
@@ -117,14 +119,13 @@ class MattingDataset:
         faults: FaultConfig | None = None,
         *,
         held: bool = False,
-        pairs: bool = False,
     ) -> None:
         parts = collect(data, cache, config)
         self.collection = parts[held]
         self.held = parts[True].all_subjects()
         """Subjects that are kept out of training."""
         self.config, self.scene, self.faults = config, scene or SceneConfig(), faults or FaultConfig()
-        self.seed, self.heads, self.stride, self.pairs = seed, heads, stride, pairs
+        self.seed, self.heads, self.stride = seed, heads, stride
         subjects = [subject for found in parts for subject in (*found.all_subjects(), *found.things)]
         self.pack: Pack = open_pack(cache / PACK, subjects, [path for found in parts for path in (*found.rooms, *found.landscapes)])
         self.props = Props(self.background, [self.pack.cut(subject) for subject in self.collection.things])
@@ -136,21 +137,21 @@ class MattingDataset:
         shares = np.array([share for folder, share in config.sets if folder in self.folders])
         self.shares = shares / shares.sum()
 
-    def __getitem__(self, key: tuple[int, int, int]) -> Sample:
-        """Make sample ``index`` at ``height`` x ``width``, multiples of the stride; key is (index, height, width).
+    def __getitem__(self, key: Key) -> Sample:
+        """Make a sample.
 
         Raises:
             DataError: the pack vanished.
         """
-        index, height, width = key
-        rng = np.random.Generator(np.random.Philox(key=[self.seed, index // 2 if self.pairs else index]))
-        scene = self.make_scene(rng, height, width)
+        rng = np.random.Generator(np.random.Philox(key=[self.seed, key.number]))
+        scene = self.make_scene(rng, key.height, key.width)
         # Crops are of any scale, so the kernels go by the crop's size and not by the size of the picture it came from.
         classes = {rosta: scaled_classes(scene.alpha, rosta, self.stride) for rosta in self.heads}
-        rgb = degrade(rng, scene.rgb, self.faults)
-        if self.pairs:
-            rgb = another_frame(np.random.Generator(np.random.Philox(key=[self.seed + _FRAMES, index])), rgb)
-        return Sample(rgb, scene.alpha, scene.contrast, classes)
+        if key.frame is None:
+            return Sample(expose(rng, scene.rgb, draw_camera(rng, self.faults)), scene.alpha, scene.contrast, classes)
+        camera = draw_camera(rng, replace(self.faults, noise=PAIR_NOISE, jpeg=PAIR_JPEG))
+        moment = np.random.Generator(np.random.Philox(key=[self.seed + _FRAMES, 2 * key.number + key.frame]))
+        return Sample(expose(moment, drift(moment, scene.rgb), camera), scene.alpha, scene.contrast, classes, key.frame)
 
     def make_scene(self, rng: Rng, height: int, width: int) -> Scene:
         """A picture before the camera's faults."""
@@ -197,7 +198,7 @@ class MattingDataset:
     def _empty(self, rng: Rng, height: int, width: int) -> Scene:
         background = jitter_colour(rng, self.background(rng, height, width), 0.6)
         nothing = np.zeros((height, width), np.uint8)
-        return Scene(add_clutter(rng, background, self.props, self.scene), nothing, nothing)
+        return Scene(add_clutter(rng, add_fabric(rng, background, self.props, self.scene), self.props, self.scene), nothing, nothing)
 
     def _subject(self, rng: Rng) -> Subject:
         pool = self.collection.subjects[self.folders[int(rng.choice(len(self.folders), p=self.shares))]]
@@ -257,20 +258,23 @@ class MattingDataset:
         return [_section(level, (left - slack / columns) if left >= right else -(right - slack / columns), top, tall) for level in levels]
 
 
-def batch_keys(config: TrainConfig, first: int) -> Iterator[list[tuple[int, int, int]]]:
-    """Batches of sample keys from step ``first`` on; batch ``k`` depends on the seed, ``k`` and the number of steps."""
+def batch_keys(config: TrainConfig, first: int) -> Iterator[list[Key]]:
+    """Batches of sample keys from step ``first`` on; batch ``k`` depends on the seed, ``k`` and the number of steps.
+
+    In a batch of pairs each key with an even place and the next one are frames of one scene.
+    """
     start = np.array([share for _, _, share in config.sizes])
     end = np.array(config.final_shares or start)
-    most = max(config.pixels_per_batch // (height * width) for height, width, _ in config.sizes)
-    together = 2 if config.loss.steady else 1
-    most += most % together
+    most = max(2, *(config.pixels_per_batch // (height * width) for height, width, _ in config.sizes))
     for step in range(first, config.steps):
         rng = np.random.Generator(np.random.Philox(key=[config.seed + 7919, step]))
         shares = start + (end - start) * (step / config.steps)
         height, width, _ = config.sizes[rng.choice(len(shares), p=shares / shares.sum())]
         count = max(2, config.pixels_per_batch // (height * width))
-        count -= count % together
-        yield [(step * max(2, most) + number, height, width) for number in range(count)]
+        if rng.random() < config.pairs:
+            yield [Key(step * most + number // 2, height, width, number % 2) for number in range(count - count % 2)]
+        else:
+            yield [Key(step * most + number, height, width) for number in range(count)]
 
 
 def _section(level: Image, side: float, top: float, tall: float) -> Image:
@@ -282,7 +286,7 @@ def _section(level: Image, side: float, top: float, tall: float) -> Image:
 
 def _is_alone(subject: Subject) -> bool:
     """Where nobody looked, street photographs are not taken to be empty but for their subject."""
-    return subject.folder != "people_fullbody" if subject.alone is None else subject.alone
+    return subject.folder != STREET if subject.alone is None else subject.alone
 
 
 def _is_thing(subject: Subject, config: DataConfig) -> bool:

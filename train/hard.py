@@ -16,7 +16,7 @@ from train.augment import NO_FAULTS, FaultConfig
 from train.config import DataConfig
 from train.datasets import MattingDataset
 from train.pool import write_picture
-from train.samples import Sample
+from train.samples import Key, Sample
 from train.scenes import SceneConfig
 
 SIZES = ((288, 512), (416, 736), (512, 384))
@@ -94,7 +94,7 @@ def _with_subject(dataset: MattingDataset, number: int, *, wanted: bool) -> Samp
     """Picture ``number``; where a subject is wanted but hidden, one of its substitutes."""
     height, width = SIZES[number % len(SIZES)]
     for attempt in range(8):
-        sample = dataset[(number + 100_000 * attempt, height, width)]
+        sample = dataset[Key(number + 100_000 * attempt, height, width)]
         if not wanted or sample.alpha.mean() > 1.0:
             break
     return sample

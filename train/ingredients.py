@@ -31,6 +31,7 @@ def _data(**fields: object) -> Callable[[Recipe], Recipe]:
 INGREDIENTS: Mapping[str, tuple[str, Callable[[Recipe], Recipe]]] = {
     "composites": ("no composites: pictures as taken and empty ones", _data(original=9.0)),
     "originals": ("no pictures as taken: composites and empty ones", _data(original=0.0, onto=0.0)),
+    "street": ("people of street photographs as cut-outs alone", _data(street=False)),
     "crowd": ("one subject in each composite", _scene(crowd=(1.0,))),
     "small": ("no small subjects", _scene(small=0.0, height=(SMALL, SceneConfig.height[1]), portrait_height=SMALL)),
     "onto": ("no subjects put into pictures that have one", _data(onto=0.0)),

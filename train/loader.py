@@ -24,10 +24,7 @@ from train.datasets import batch_keys
 from train.distributed import Group
 from train.errors import RunError, TrainError
 from train.interrupt import held_signals
-from train.samples import Sample
-
-Key = tuple[int, int, int]
-"""Index, height and width of a sample."""
+from train.samples import Key, Sample
 
 
 class Samples(Protocol):
@@ -50,17 +47,19 @@ class Batch:
     """uint8 (N, H, W)."""
     classes: Mapping[str, Tensor]
     """uint8 (N, h, w) by RoSTa."""
+    pairs: bool = False
+    """Each sample with an even place and the next one are frames of one still scene."""
 
     def pin_memory(self) -> Batch:
         """For the loader, which calls it where the device is CUDA."""
         classes = {rosta: plane.pin_memory() for rosta, plane in self.classes.items()}
-        return Batch(self.rgb.pin_memory(), self.alpha.pin_memory(), self.contrast.pin_memory(), classes)
+        return Batch(self.rgb.pin_memory(), self.alpha.pin_memory(), self.contrast.pin_memory(), classes, self.pairs)
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on ``device``."""
         classes = {rosta: plane.to(device, non_blocking=True) for rosta, plane in self.classes.items()}
         rgb, alpha, contrast = (plane.to(device, non_blocking=True) for plane in (self.rgb, self.alpha, self.contrast))
-        return Batch(rgb, alpha, contrast, classes)
+        return Batch(rgb, alpha, contrast, classes, self.pairs)
 
 
 def load_batches(samples: Samples, config: TrainConfig, first: int, group: Group) -> Iterator[Batch]:
@@ -132,7 +131,7 @@ class _Batches(Sampler[list[Key]]):
     def __iter__(self) -> Iterator[list[Key]]:
         for keys in batch_keys(self.config, self.first):
             mine = keys[self.group.share(len(keys))]
-            if self.config.loss.steady and len(mine) % 2:
+            if keys[0].frame is not None and len(mine) % 2:
                 raise RunError(f"a batch of {len(keys)} in pairs cannot be shared by {self.group.size} processes; give a larger --batch")
             yield mine
 
@@ -152,6 +151,7 @@ def _collate(samples: Sequence[Sample | TrainError]) -> Batch | TrainError:
         stacked([sample.alpha for sample in good]),
         stacked([sample.contrast for sample in good]),
         {rosta: stacked([sample.classes[rosta] for sample in good]) for rosta in good[0].classes},
+        pairs=good[0].frame is not None,
     )
 
 

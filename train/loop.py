@@ -223,7 +223,7 @@ def train_step(predictor: nn.Module, state: State, batch: Batch, config: TrainCo
         prediction = predictor(batch.rgb.permute(0, 3, 1, 2).float())
     alpha, contrast = (_pooled(plane, model.stride) for plane in (batch.alpha, batch.contrast))
     classes = {rosta: batch.classes[rosta].long() for rosta in model.heads}
-    parts = gfm_loss(prediction, alpha, classes, contrast, config.loss)
+    parts = gfm_loss(prediction, alpha, classes, contrast, config.loss, pairs=batch.pairs)
     state.optimizer.zero_grad(set_to_none=True)
     state.scaler.scale(parts.total).backward()  # type: ignore[no-untyped-call]
     state.scaler.unscale_(state.optimizer)

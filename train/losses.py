@@ -150,6 +150,8 @@ def gfm_loss(
     classes: Mapping[str, Tensor],
     contrast: Tensor,
     config: LossConfig = PAPER_WEIGHTS,
+    *,
+    pairs: bool = False,
 ) -> LossParts:
     """All terms of one batch, Equation 8.
 
@@ -158,7 +160,8 @@ def gfm_loss(
         alpha: (N, 1, h, w), true alpha at the output resolution.
         classes: glance target by RoSTa of each head, int64 (N, h, w).
         contrast: (N, 1, h, w), as in `composition_loss`.
-        config: weights. With ``steady`` each picture with an even number and the next one are frames of one scene.
+        config: weights.
+        pairs: each picture with an even number and the next one are frames of one scene.
 
     Returns:
         The terms; each a scalar.
@@ -173,7 +176,7 @@ def gfm_loss(
             terms |= {f"{rosta.lower()}_{name}": value for name, value in group.items()}
         terms |= _fused_terms(prediction.alpha, alpha, contrast, config)
     if config.steady:
-        one, other = prediction.alpha[0::2], prediction.alpha[1::2]
+        one, other = (prediction.alpha[0::2], prediction.alpha[1::2]) if pairs else (alpha, alpha)
         terms["steady"] = config.steady * alpha_loss(one, other, torch.ones_like(one))
     return LossParts(terms, config.group_weight)
 

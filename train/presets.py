@@ -6,7 +6,7 @@ step alone; its row without RSSN is the track ``comp-bg20k``. All of these train
 crops of 320, 500 epochs on ORI and 100 on COMP. Every name also exists with ``-modern`` at its end: the same data and
 network, trained by AdamW with a cosine schedule, averaged weights and bfloat16.
 
-``lite``, ``lite-second``, ``lite-third``, ``lite-fourth`` and ``lite-steady`` are the recipe of the shipped network; ``folder`` trains any network on any folder of pictures and mattes.
+``lite``, ``lite-second``, ``lite-third``, ``lite-fourth``, ``lite-steady`` and ``lite-fifth`` are the recipe of the shipped network; ``folder`` trains any network on any folder of pictures and mattes.
 Light: imports nothing heavy.
 """
 
@@ -229,12 +229,19 @@ def _second_lite() -> Preset:
 def _later_lites() -> list[Preset]:
     """Larger pictures from the start: the two passes of `--quality best` see as many pixels as the largest of them."""
     shares = (0.18, 0.08, 0.06, 0.06, 0.20, 0.10, 0.08, 0.12, 0.12)
-    steady = _next_stage("lite-steady", "its last stage, on pairs of frames of one scene, against flicker", shares, 4e-4, 0.02, 9)
+    steady = _next_stage("lite-steady", "its stage on pairs of frames of one scene, against flicker", shares, 4e-4, 0.02, 9)
+    fifth = _next_stage("lite-fifth", "its last stage, like the fourth, with some pairs of frames", shares, 6e-4, 0.02, 13)
     return [
         _next_stage("lite-third", "its third stage, on larger pictures, from the weights of the second", shares, 6e-4, 0.02, 5),
         _next_stage("lite-fourth", "its fourth stage, like the third, from the mean of the second and the third", shares, 6e-4, 0.02, 7),
-        replace(steady, config=replace(steady.config, loss=replace(steady.config.loss, steady=2.0))),
+        _with_pairs(steady, 1.0),
+        _with_pairs(fifth, 0.3),
     ]
+
+
+def _with_pairs(preset: Preset, share: float) -> Preset:
+    config = preset.config
+    return replace(preset, config=replace(config, pairs=share, loss=replace(config.loss, steady=2.0)))
 
 
 def _next_stage(name: str, title: str, shares: tuple[float, ...], rate: float, warmup: float, seed: int) -> Preset:

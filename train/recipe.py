@@ -24,6 +24,7 @@ from train.complexity import measure_complexity
 from train.config import DataConfig
 from train.datasets import MattingDataset
 from train.errors import RunError
+from train.samples import Key
 from train.validation import Pair, Predict, Scores, evaluate, validation_sets
 
 CALIBRATION_SIZES = ((288, 512), (448, 320), (288, 384), (256, 256))
@@ -99,7 +100,7 @@ def calibration_pictures(data: Path, cache: Path) -> Iterator[NDArray[np.uint8]]
     """Training pictures of another seed, uint8 (1, H, W, 3): people at all sizes, animals, empty rooms."""
     dataset = MattingDataset(data, cache, DataConfig(), _CALIBRATION_SEED)
     for index in range(CALIBRATION_PICTURES):
-        yield dataset[(index, *CALIBRATION_SIZES[index % len(CALIBRATION_SIZES)])].rgb[None]
+        yield dataset[Key(index, *CALIBRATION_SIZES[index % len(CALIBRATION_SIZES)])].rgb[None]
 
 
 def engine_opener(files: ModelFiles, backend: str, precision: str) -> Callable[[tuple[int, int]], Predict]:

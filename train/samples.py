@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from train.pictures import Image, Layers
+
+
+class Key(NamedTuple):
+    """What a sample is made from, and from nothing else."""
+
+    number: int
+    height: int
+    """In pixels, a multiple of the network's stride; likewise the width."""
+    width: int
+    frame: int | None = None
+    """Frame 0 or 1 of a still scene; None: a picture of its own."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +34,8 @@ class Sample:
     """uint8 (H, W), mean absolute difference of foreground and background; 0 where the background is unknown."""
     classes: Mapping[str, Image] = field(default_factory=dict)
     """Glance target by RoSTa (``TT``, ``FT``, ``BT``): uint8 (h, w), the class of each output pixel."""
+    frame: int | None = None
+    """As of its `Key`."""
 
 
 class Pictures(Protocol):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from train.augment import jitter_colour
 from train.pack import Cut
 from train.pictures import Image
-from train.things import Plane, Props, Rng, at_edge, at_outline, make_thing, paste_thing
+from train.things import Plane, Props, Rng, Spot, at_edge, at_outline, folds, make_thing, paste_thing
 from train.warp import warp
 
 SMALL = 0.4
@@ -38,6 +38,8 @@ class SceneConfig:
     """Least height of head and shoulders."""
     clutter: float = 0.35
     """One to three cut-outs of other pictures behind the subjects, which are background."""
+    fabric: float = 0.25
+    """Something large and folded, as bedspreads, curtains and coats are; per picture without a subject."""
     occluder: float = 0.1
     """One such before them, that reaches in from an edge of the picture."""
     held: float = 0.14
@@ -77,6 +79,18 @@ def add_clutter(rng: Rng, background: Image, props: Props, config: SceneConfig) 
     picture = background.astype(np.float32)
     for _ in range(int(rng.integers(1, 4))):
         paste_thing(rng, picture, props)
+    return _to_uint8(picture)
+
+
+def add_fabric(rng: Rng, background: Image, props: Props, config: SceneConfig) -> Image:
+    """A large folded thing that is no subject, on a background; uint8 (H, W, 3), a new picture."""
+    if rng.random() >= config.fabric:
+        return background
+    height, width = background.shape[:2]
+    picture = background.astype(np.float32)
+    reach = float(np.exp(rng.uniform(np.log(0.3), np.log(0.9)))) * min(height, width)
+    colour, mask = make_thing(rng, height, width, props, Spot(rng.uniform(0, width), rng.uniform(0, height), reach))
+    picture += mask[:, :, None] * (colour * folds(rng, height, width)[:, :, None] - picture)
     return _to_uint8(picture)
 
 

@@ -110,3 +110,15 @@ def paste_thing(rng: Rng, picture: Plane, props: Props) -> None:
     height, width = picture.shape[:2]
     colour, mask = make_thing(rng, height, width, props, anywhere(rng, height, width))
     picture += mask[:, :, None] * (colour - picture)
+
+
+def folds(rng: Rng, height: int, width: int) -> Plane:
+    """Light and dark of cloth that falls in folds, (H, W), about 1.0: waves along one direction, bent by slower ones across it."""
+    scale = 4
+    y, x = np.mgrid[0 : max(1, height // scale), 0 : max(1, width // scale)].astype(np.float32) * np.float32(scale / max(height, width))
+    turn, waves = rng.uniform(0, np.pi), np.exp(rng.uniform(np.log(3.0), np.log(18.0)))
+    along, across = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
+    bend = rng.uniform(0.0, 2.0) * np.sin(2 * np.pi * (rng.uniform(0.5, 2.0) * across + rng.uniform(0.0, 1.0)))
+    light = 1.0 + rng.uniform(0.1, 0.4) * np.sin(2 * np.pi * waves * along + bend) * np.cos(np.pi * across + rng.uniform(0.0, np.pi))
+    whole: Plane = cv2.resize(light.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR).astype(np.float32, copy=False)
+    return whole

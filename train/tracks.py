@@ -75,16 +75,15 @@ def open_samples(preset: Preset, config: TrainConfig, pictures: Pictures | None,
     if pictures is not None:
         if config.without:
             raise RunError(f"preset {preset.name} has no ingredients to leave out; --without is for preset lite")
-        if config.loss.steady:
-            raise RunError(f"preset {preset.name} has no pairs of frames; the weight of what flickers has to be 0")
+        if config.pairs:
+            raise RunError(f"preset {preset.name} has no pairs of frames; their share has to be 0")
         return CropDataset(pictures, network.heads, network.stride, config.seed), []
     if folders.cache is None:
         raise RunError(f"preset {preset.name} trains on mattes; give --cache, the folder that `python -m train mattes` filled")
     recipe = recipe_without(config.without)
     samples = MattingDataset(
-        folders.data, folders.cache, recipe.data, config.seed, network.heads, network.stride, recipe.scene, recipe.faults,
-        pairs=config.loss.steady > 0,
-    )  # fmt: skip
+        folders.data, folders.cache, recipe.data, config.seed, network.heads, network.stride, recipe.scene, recipe.faults
+    )
     return samples, [Pair(subject.image, subject.alpha) for subject in samples.held]
 
 

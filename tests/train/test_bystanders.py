@@ -18,8 +18,9 @@ from engines.gfm import GFM
 from train.bystanders import FILE, bystander_share, find_bystanders, read_bystanders
 from train.cli import main
 from train.config import DataConfig
-from train.datasets import MattingDataset
+from train.datasets import STREET, MattingDataset
 from train.errors import DataError
+from train.samples import Key
 
 CONFIG = DataConfig(sets=(("people_portraits", 1.0),), holdout=0)
 
@@ -33,14 +34,13 @@ def own(cache: Path, tmp_path: Path) -> Path:
 def test_the_labelled_subject_is_no_bystander() -> None:
     label, seen = np.zeros((2, 200, 200), np.uint8)
     cv2.circle(label, (60, 100), 30, 255, -1)
-    picture = np.zeros((200, 200, 3), np.uint8)
-    assert bystander_share(lambda _rgb: label, picture, label) == 0
+    assert bystander_share(label, label) == 0
     cv2.circle(seen, (60, 100), 33, 255, -1)  # a little larger than its label
-    assert bystander_share(lambda _rgb: seen, picture, label) == 0
+    assert bystander_share(seen, label) == 0
     cv2.rectangle(seen, (150, 20), (169, 39), 255, -1)
     cv2.rectangle(seen, (150, 100), (154, 104), 255, -1)
-    assert bystander_share(lambda _rgb: seen, picture, label) == pytest.approx(400 / 40_000)
-    assert bystander_share(lambda _rgb: seen // 8, picture, label) == 0
+    assert bystander_share(seen, label) == pytest.approx(400 / 40_000)
+    assert bystander_share(seen // 8, label) == 0
 
 
 def test_found_by_a_network_in_every_view(own: Path) -> None:
@@ -62,27 +62,63 @@ def test_found_by_a_network_in_every_view(own: Path) -> None:
         find_bystanders(opener, own, "people_fullbody", lambda _line: None)
 
 
+def widen(base: Path) -> None:
+    """Room beside the discs."""
+    for path in base.rglob("people_portraits/*/*.*"):
+        picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        cv2.imwrite(str(path), cv2.copyMakeBorder(picture, 0, 0, 60, 60, cv2.BORDER_REPLICATE))
+
+
+def test_who_hides_beside_a_subject_is_found_without_it(own: Path) -> None:
+    """A network that was trained on a picture may leave out all but its subject."""
+    widen(own)
+    picture = own / "people_portraits/img/002.jpg"
+    rgb = cv2.imread(str(picture))
+    rgb[20:44, 4:24] = 255
+    cv2.imwrite(str(picture), rgb)
+
+    def largest(rgb: np.ndarray) -> np.ndarray:
+        _, parts, facts, _ = cv2.connectedComponentsWithStats((rgb[0, ::2, ::2].max(axis=2) > 145).astype(np.uint8))
+        areas = facts[1:, cv2.CC_STAT_AREA]
+        return (parts == 1 + areas.argmax() if areas.size else np.zeros_like(parts)).astype(np.float32)[None]
+
+    def search(*, filled: bool) -> tuple[int, int]:
+        return find_bystanders(lambda _size: largest, own, "people_portraits", lambda _line: None, filled=filled)
+
+    assert search(filled=False) == (4, 0)
+    assert search(filled=True) == (4, 1)
+    assert read_bystanders(own / "people_portraits")["002"] is False
+
+
+def test_street_photographs_as_cut_outs_alone(data: Path, own: Path) -> None:
+    shutil.copytree(own / "people_portraits", own / STREET)
+    (own / STREET / FILE).write_text(json.dumps({f"{number:03}": 0.0 for number in range(4)}))
+    both = replace(CONFIG, sets=((STREET, 0.5), ("people_portraits", 0.5)))
+    for seen in (True, False):
+        subjects = MattingDataset(data, own, replace(both, street=seen), 5).collection.subjects
+        assert {subject.alone for subject in subjects[STREET]} == {seen}
+        assert {subject.alone for subject in subjects["people_portraits"]} == {None}
+
+
 def test_such_pictures_are_cut_outs_alone(data: Path, own: Path) -> None:
     shown = replace(CONFIG, empty=0.0, original=9.0)
     (own / "people_portraits" / FILE).write_text(json.dumps({f"{number:03}": 0.5 for number in range(4)}))
     dataset = MattingDataset(data, own, shown, 5)
     assert all(subject.alone is False for subject in dataset.collection.all_subjects())
     assert dataset.filled == []
-    assert any(dataset[(index, 64, 64)].contrast.any() for index in range(5))  # composites: what is behind is known
+    assert any(dataset[Key(index, 64, 64)].contrast.any() for index in range(5))  # composites: what is behind is known
     (own / "people_portraits" / FILE).write_text(json.dumps({f"{number:03}": 0.0 for number in range(4)}))
     dataset = MattingDataset(data, own, shown, 5)
-    assert not any(dataset[(index, 64, 64)].contrast.any() for index in range(5))
+    assert not any(dataset[Key(index, 64, 64)].contrast.any() for index in range(5))
 
 
 def test_pictures_without_their_subjects_are_backgrounds(data: Path, own: Path) -> None:
-    for path in own.rglob("people_portraits/*/*.*"):  # room beside the discs
-        picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-        cv2.imwrite(str(path), cv2.copyMakeBorder(picture, 0, 0, 60, 60, cv2.BORDER_REPLICATE))
+    widen(own)
     bare = replace(CONFIG, empty=1.0, filled=1.0)
     dataset = MattingDataset(data, own, bare, 5)
     assert len(dataset.filled) == 4
     for index in range(4):
-        assert dataset[(index, 64, 64)].alpha.max() == 0
+        assert dataset[Key(index, 64, 64)].alpha.max() == 0
 
 
 def test_damaged_list(data: Path, own: Path) -> None:

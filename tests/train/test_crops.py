@@ -13,7 +13,7 @@ from synthetic import make_am2k, make_plain
 from train.crops import CropDataset, CropOptions
 from train.layouts import FolderPictures, open_layout
 from train.pictures import Layers
-from train.samples import Pictures
+from train.samples import Key, Pictures
 from train.targets import rosta_classes
 
 HEADS = ("TT", "FT", "BT")
@@ -42,7 +42,7 @@ class Drawn:
 
 
 def sample_at(pictures: Pictures, options: CropOptions, *, index: int = 0, size: int = 320, stride: int = 1, seed: int = 0):
-    return CropDataset(pictures, HEADS, stride, seed, options)[(index, size, size)]
+    return CropDataset(pictures, HEADS, stride, seed, options)[Key(index, size, size)]
 
 
 def test_options_are_those_of_the_paper() -> None:
@@ -51,13 +51,13 @@ def test_options_are_those_of_the_paper() -> None:
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_shapes(stride: int) -> None:
-    sample = CropDataset(Drawn(700, 900), HEADS, stride, 0)[(3, 320, 320)]
+    sample = CropDataset(Drawn(700, 900), HEADS, stride, 0)[Key(3, 320, 320)]
     assert sample.rgb.shape == (320, 320, 3)
     assert sample.alpha.shape == sample.contrast.shape == (320, 320)
     assert {name: classes.shape for name, classes in sample.classes.items()} == dict.fromkeys(HEADS, (320 // stride,) * 2)
     planes = (sample.rgb, sample.alpha, sample.contrast, *sample.classes.values())
     assert all(plane.dtype == np.uint8 and plane.flags.c_contiguous for plane in planes)
-    assert list(CropDataset(Drawn(700, 900), ("BT",), stride, 0)[(3, 320, 320)].classes) == ["BT"]
+    assert list(CropDataset(Drawn(700, 900), ("BT",), stride, 0)[Key(3, 320, 320)].classes) == ["BT"]
 
 
 @pytest.mark.parametrize("side", [320, 400])
@@ -95,7 +95,7 @@ def test_crop_sides_are_drawn_and_shrink_to_fit() -> None:
     small = sample_at(Drawn(100, 160), PLAIN)
     assert small.alpha.shape == (320, 320)
     assert np.ptp(small.rgb[:, 0, 1].astype(int)) >= 98
-    wide = CropDataset(Drawn(640, 1000), HEADS, 1, 0, PLAIN)[(0, 160, 320)]
+    wide = CropDataset(Drawn(640, 1000), HEADS, 1, 0, PLAIN)[Key(0, 160, 320)]
     assert np.ptp(wide.rgb[:, 0, 1].astype(int)) < 256 * 2
     assert wide.rgb.shape == (160, 320, 3)
 
@@ -119,7 +119,7 @@ def test_flips() -> None:
     for rosta in HEADS:
         np.testing.assert_array_equal(straight.classes[rosta][:, ::-1], flipped.classes[rosta])
     dataset = CropDataset(Drawn(700, 900, count=1), (), 1, 0, CropOptions((640,), 0.0))
-    rising = [np.diff(dataset[(i, 64, 64)].rgb[0, :, 0].astype(int) % 256)[0] for i in range(40)]
+    rising = [np.diff(dataset[Key(i, 64, 64)].rgb[0, :, 0].astype(int) % 256)[0] for i in range(40)]
     assert 8 < sum(step > 0 for step in rising) < 32
 
 
@@ -130,20 +130,20 @@ def test_contrast_is_the_mean_difference() -> None:
 def test_samples_depend_on_seed_and_index_alone() -> None:
     first, second = (CropDataset(Drawn(700, 900), HEADS, 2, 4) for _ in range(2))
     order = [7, 0, 13]
-    kept = {index: first[(index, 64, 64)] for index in order}
+    kept = {index: first[Key(index, 64, 64)] for index in order}
     for index in reversed(order):
-        again = second[(index, 64, 64)]
+        again = second[Key(index, 64, 64)]
         np.testing.assert_array_equal(kept[index].rgb, again.rgb)
         np.testing.assert_array_equal(kept[index].classes["TT"], again.classes["TT"])
     other = CropDataset(Drawn(700, 900), HEADS, 2, 5)
-    assert any(not np.array_equal(kept[index].rgb, other[(index, 64, 64)].rgb) for index in order)
+    assert any(not np.array_equal(kept[index].rgb, other[Key(index, 64, 64)].rgb) for index in order)
 
 
 def test_each_epoch_shows_every_picture_once_in_its_own_order() -> None:
     pictures = Drawn(64, 64, count=17)
     dataset = CropDataset(pictures, (), 1, 9)
     for index in range(51):
-        dataset[(index, 32, 32)]
+        dataset[Key(index, 32, 32)]
     epochs = [tuple(pictures.loaded[start : start + 17]) for start in (0, 17, 34)]
     assert all(sorted(epoch) == list(range(17)) for epoch in epochs)
     assert len(set(epochs)) == 3
@@ -151,10 +151,10 @@ def test_each_epoch_shows_every_picture_once_in_its_own_order() -> None:
 
 def test_files_end_to_end_and_in_workers(tmp_path: Path) -> None:
     dataset = CropDataset(FolderPictures(open_layout(make_am2k(tmp_path / "a", layers=True), "train")), HEADS, 2, 0)
-    sample = dataset[(0, 96, 96)]
+    sample = dataset[Key(0, 96, 96)]
     assert sample.contrast.max() > 50
     assert set(np.unique(sample.classes["TT"])) <= {0, 1, 2}
     copied = pickle.loads(pickle.dumps(dataset))
-    np.testing.assert_array_equal(copied[(0, 96, 96)].rgb, sample.rgb)
+    np.testing.assert_array_equal(copied[Key(0, 96, 96)].rgb, sample.rgb)
     plain = CropDataset(FolderPictures(open_layout(make_plain(tmp_path / "b"), "train")), HEADS, 2, 0)
-    assert plain[(1, 96, 96)].contrast.max() == 0
+    assert plain[Key(1, 96, 96)].contrast.max() == 0

@@ -19,6 +19,7 @@ from train.ingredients import INGREDIENTS, recipe_without
 from train.layouts import FolderPictures
 from train.mattes import prepare_mattes, trimap_from_mask
 from train.presets import find_preset
+from train.samples import Key
 from train.scenes import SceneConfig
 from train.targets import scaled_classes
 from train.tracks import Folders, open_samples
@@ -54,18 +55,18 @@ def test_cut_subjects_stay_certain_at_the_border() -> None:
 def test_samples_depend_on_their_index_alone(data: Path, cache: Path) -> None:
     one, other = (MattingDataset(data, cache, CONFIG, 5) for _ in range(2))
     for index in (3, 1, 3):
-        a, b = one[(index, 64, 96)], other[(index, 64, 96)]
+        a, b = one[Key(index, 64, 96)], other[Key(index, 64, 96)]
         np.testing.assert_array_equal(a.rgb, b.rgb)
         assert a.rgb.shape == (64, 96, 3)
         assert a.alpha.shape == a.contrast.shape == (64, 96)
-    assert not np.array_equal(one[(1, 64, 96)].rgb, one[(2, 64, 96)].rgb)
+    assert not np.array_equal(one[Key(1, 64, 96)].rgb, one[Key(2, 64, 96)].rgb)
 
 
 def test_kinds_of_pictures(data: Path, cache: Path) -> None:
     rooms = MattingDataset(data, cache, replace(CONFIG, empty=1.0), 5)
-    assert all(rooms[(i, 64, 64)].alpha.max() == 0 for i in range(5))
+    assert all(rooms[Key(i, 64, 64)].alpha.max() == 0 for i in range(5))
     composites = MattingDataset(data, cache, replace(CONFIG, empty=0.0, original=0.0, onto=0.0), 5)
-    samples = [composites[(i, 64, 64)] for i in range(8)]
+    samples = [composites[Key(i, 64, 64)] for i in range(8)]
     assert sum(sample.alpha.max() == 255 for sample in samples) >= 6
     assert all((sample.contrast[sample.alpha == 0] == 0).all() for sample in samples)
 
@@ -74,12 +75,12 @@ def test_classes_for_each_head(data: Path, cache: Path) -> None:
     plain, all_heads = (
         MattingDataset(data, cache, CONFIG, 5, heads, stride) for heads, stride in ((("TT",), 2), (("TT", "FT", "BT"), 1))
     )
-    sample = plain[(2, 64, 96)]
+    sample = plain[Key(2, 64, 96)]
     assert sample.alpha.max() == 255
     assert list(sample.classes) == ["TT"]
     np.testing.assert_array_equal(sample.classes["TT"], scaled_classes(sample.alpha, "TT", 2))
     assert sample.classes["TT"].shape == (32, 48)
-    assert {name: classes.shape for name, classes in all_heads[(2, 64, 96)].classes.items()} == dict.fromkeys(
+    assert {name: classes.shape for name, classes in all_heads[Key(2, 64, 96)].classes.items()} == dict.fromkeys(
         ("TT", "FT", "BT"), (64, 96)
     )
 
@@ -138,24 +139,29 @@ def test_batches_hold_the_same_pixels_and_resume() -> None:
     whole = list(batch_keys(config, 0))
     assert list(batch_keys(config, 7)) == whole[7:]
     for batch in whole:
-        pixels = sum(height * width for _, height, width in batch)
+        pixels = sum(key.height * key.width for key in batch)
         assert 0.6 * config.pixels_per_batch < pixels <= config.pixels_per_batch
-    indices = [index for batch in whole for index, _, _ in batch]
+    indices = [key.number for batch in whole for key in batch]
     assert len(set(indices)) == len(indices)
 
 
 def test_pairs_are_frames_of_one_still_scene(data: Path, cache: Path) -> None:
-    """Of every batch, wherever it starts; alpha is the same, and the picture nearly so."""
-    config = replace(TrainConfig(steps=20), loss=LossConfig(steady=1.0))
-    for batch in batch_keys(config, 0):
-        assert batch[0][0] % 2 == 0
-        assert len(batch) % 2 == 0
+    """In the wanted share of the batches; alpha is the same, and the picture nearly so."""
+    config = replace(TrainConfig(steps=200), pairs=0.3, loss=LossConfig(steady=1.0))
+    batches = list(batch_keys(config, 0))
+    in_pairs = [batch for batch in batches if batch[0].frame is not None]
+    assert 40 <= len(in_pairs) <= 80
+    for batch in in_pairs:
+        assert [key.frame for key in batch] == [0, 1] * (len(batch) // 2)
+        assert [key.number for key in batch[0::2]] == [key.number for key in batch[1::2]]
+    scenes = [key.number for batch in batches for key in batch if key.frame != 1]
+    assert len(set(scenes)) == len(scenes)
     samples, _ = open_samples(find_preset("lite"), config, None, Folders(data, cache=cache))
     differences = []
-    for index in range(0, 12, 2):
-        one, other, next_scene = (samples[(index + later, 64, 64)] for later in (0, 1, 2))
+    for index in range(6):
+        one, other, next_scene = (samples[Key(later, 64, 64, frame)] for later, frame in ((index, 0), (index, 1), (index + 1, 0)))
         np.testing.assert_array_equal(one.alpha, other.alpha)
-        np.testing.assert_array_equal(one.rgb, samples[(index, 64, 64)].rgb)
+        np.testing.assert_array_equal(one.rgb, samples[Key(index, 64, 64, 0)].rgb)
         apart, scenes = (float(np.abs(one.rgb.astype(float) - seen.rgb).mean()) for seen in (other, next_scene))
         assert 0 < apart < scenes
         differences.append(apart)
@@ -166,10 +172,10 @@ def test_pairs_are_frames_of_one_still_scene(data: Path, cache: Path) -> None:
 
 def test_crops_grow_as_training_goes_on() -> None:
     config = TrainConfig(steps=600)
-    sides = [height * width for batch in batch_keys(config, 0) for _, height, width in batch[:1]]
+    sides = [batch[0].height * batch[0].width for batch in batch_keys(config, 0)]
     assert np.mean(sides[:200]) < 0.8 * np.mean(sides[-200:])
     level = list(batch_keys(replace(config, final_shares=()), 0))
-    start = [height * width for batch in level for _, height, width in batch[:1]]
+    start = [batch[0].height * batch[0].width for batch in level]
     assert np.mean(start[-200:]) < np.mean(sides[-200:])
 
 
@@ -185,6 +191,6 @@ def test_runs_without_an_ingredient(data: Path, cache: Path) -> None:
     folders = Folders(data, cache=cache)
     config = replace(TrainConfig(), without=("composites", "empty", "faults"))
     samples, _ = open_samples(find_preset("lite"), config, None, folders)
-    assert all(not samples[(index, 64, 64)].contrast.any() for index in range(10))  # composites alone know what is behind
+    assert all(not samples[Key(index, 64, 64)].contrast.any() for index in range(10))  # composites alone know what is behind
     with pytest.raises(RunError, match="--without is for preset lite"):
         open_samples(find_preset("folder"), config, FolderPictures([]), folders)

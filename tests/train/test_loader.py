@@ -18,7 +18,7 @@ from train.samples import Sample
 
 class Black:
     def __getitem__(self, key):
-        _, height, width = key
+        height, width = key.height, key.width
         plane = np.zeros((height, width), np.uint8)
         return Sample(np.zeros((height, width, 3), np.uint8), plane, plane, {"TT": plane[::2, ::2]})
 

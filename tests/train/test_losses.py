@@ -174,8 +174,8 @@ def test_what_flickers_is_the_difference_of_two_frames() -> None:
     head = Head(*(torch.cat([part] * 4) for part in first))
     config = LossConfig(steady=2.0)
 
-    def steady(fused: torch.Tensor) -> float:
-        terms = gfm_loss(Prediction({"TT": head}, fused), alpha, {"TT": classes}, torch.ones_like(alpha), config).terms
+    def steady(fused: torch.Tensor, *, pairs: bool = True) -> float:
+        terms = gfm_loss(Prediction({"TT": head}, fused), alpha, {"TT": classes}, torch.ones_like(alpha), config, pairs=pairs).terms
         assert list(terms) == term_names(("TT",), config)
         return terms["steady"].item()
 
@@ -183,6 +183,7 @@ def test_what_flickers_is_the_difference_of_two_frames() -> None:
     assert steady(torch.cat([alpha[:2], 0.5 * alpha[:2]])) == pytest.approx(0, abs=1e-5)  # wrong, but both frames alike
     one = torch.cat([alpha[:3], alpha[:1] - 0.25])
     assert steady(one) == pytest.approx(2.0 * 0.25 / 2, abs=1e-4)
+    assert steady(one, pairs=False) == pytest.approx(0, abs=1e-5)
 
 
 def test_every_group_reaches_its_head() -> None:

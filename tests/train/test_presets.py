@@ -15,6 +15,7 @@ from train.errors import DataError, RunError
 from train.loop import make_network
 from train.presets import PAPER, configure, find_preset, presets
 from train.rssn import Rssn
+from train.samples import Key
 from train.tracks import Folders, open_pictures, open_samples, rssn_of
 
 
@@ -35,7 +36,7 @@ def test_every_combination_has_a_preset() -> None:
         "am2k-comp-rssn-only-blur-d121-tt",
     ):
         assert names[name].name == names[name].config.preset == name
-    assert set(names) - set(rows) == {"lite", "lite-second", "lite-third", "lite-fourth", "lite-steady", "folder"}
+    assert set(names) - set(rows) == {"lite", "lite-second", "lite-third", "lite-fourth", "lite-steady", "lite-fifth", "folder"}
     assert names["lite"].config == TrainConfig()
 
 
@@ -172,7 +173,7 @@ def test_original_tracks_read_both_sets_and_plain_folders(tmp_path: Path) -> Non
     ):
         pictures, samples = samples_of(name, Folders(data))
         assert len(pictures) == count
-        sample = samples[(0, 64, 64)]
+        sample = samples[Key(0, 64, 64)]
         assert sample.rgb.shape == (64, 64, 3)
         assert {rosta: plane.shape for rosta, plane in sample.classes.items()} == dict.fromkeys(heads, (side, side))
 
@@ -182,7 +183,7 @@ def test_composed_tracks(tmp_path: Path) -> None:
     folders = Folders(data, make_backgrounds(tmp_path / "b", denoised=True))
     plain, samples = samples_of("am2k-comp-bg20k-r34-tt", folders)
     assert len(plain) == 10  # five backgrounds for each foreground
-    assert samples[(3, 64, 64)].contrast.max() > 50
+    assert samples[Key(3, 64, 64)].contrast.max() > 50
     noisy, _ = samples_of("am2k-comp-rssn-only-noise-r34-tt", folders)
     pairs = [[pictures.load(index, np.random.default_rng(index)).rgb for pictures in (plain, noisy)] for index in range(6)]
     changed = [not np.array_equal(one, other) for one, other in pairs]

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from train.pack import Cut
-from train.scenes import Scene, SceneConfig, add_clutter, compose, turned
+from train.scenes import Scene, SceneConfig, add_clutter, add_fabric, compose, turned
 from train.things import Props
 from train.warp import warp
 
@@ -145,6 +145,19 @@ def test_clutter_is_no_subject_and_changes_the_background() -> None:
     assert add_clutter(np.random.default_rng(1), background, props, PLAIN) is background
     cluttered = add_clutter(np.random.default_rng(1), background, props, replace(PLAIN, clutter=1.0))
     assert (cluttered != background).any()
+
+
+def test_fabric_is_large_and_folded() -> None:
+    background = np.full((HEIGHT, WIDTH, 3), 100, np.uint8)
+    plain = Props(lambda _rng, height, width: np.full((height, width, 3), 180, np.uint8))
+    assert add_fabric(np.random.default_rng(1), background, plain, PLAIN) is background
+    covered = []
+    for seed in range(12):
+        changed = add_fabric(np.random.default_rng(seed), background, plain, replace(PLAIN, fabric=1.0))
+        inside = (changed != background).any(axis=2)
+        covered.append(inside.mean())
+        assert not inside.any() or changed[inside].std() > 3  # of one colour, were it not for its folds
+    assert np.mean(covered) > 0.2
 
 
 def test_turned_scenes_have_no_empty_corners() -> None:

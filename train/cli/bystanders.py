@@ -6,19 +6,24 @@ from pathlib import Path
 
 import click
 
+from train.bystanders import MOST, find_bystanders
 from train.cli.common import DATA, FILE, open_weights
+from train.errors import DataError
 
 
 @click.command()
 @click.argument("weights", type=FILE)
 @click.option("--cache", type=DATA, required=True, help="Mattes of the lite recipe.")
-def command(weights: Path, cache: Path) -> None:
-    """Find people that the masks leave out, with WEIGHTS (.safetensors, .pth or exported .onnx); training then uses such
-    pictures as cut-outs alone.
+@click.option("--set", "sets", type=click.Choice(list(MOST)), multiple=True, help="Look through this set alone; several times for several.")
+@click.option("--filled/--as-taken", default=True, show_default=True, help="Also look through pictures without their subjects.")
+def command(weights: Path, cache: Path, sets: tuple[str, ...], *, filled: bool) -> None:
+    """Find people and animals that the masks leave out, with WEIGHTS (.safetensors, .pth or exported .onnx); training then uses
+    such pictures as cut-outs alone. The last search counts.
     """
-    from train.bystanders import LOOKED_THROUGH, find_bystanders
-
     opener = open_weights(weights)
-    for folder in LOOKED_THROUGH:
-        pictures, found = find_bystanders(opener, cache, folder, click.echo)
+    folders = sets or [folder for folder in MOST if (cache / folder).is_dir()]
+    if not folders:
+        raise DataError(f"no mattes in {cache}; run `python -m train mattes` first")
+    for folder in folders:
+        pictures, found = find_bystanders(opener, cache, folder, click.echo, filled=filled)
         click.echo(f"bystanders: {folder}: in {found} of {pictures} pictures")

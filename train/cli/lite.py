@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import click
 
@@ -12,6 +14,8 @@ from train.cli.common import DATA, FOLDER, IMAGENET, check_parity, open_weights,
 from train.presets import find_preset
 
 POSITIVE = click.IntRange(min=1)
+Mean = Mapping[str, int]
+"""Weights of stages in a mean."""
 
 
 @dataclass(frozen=True)
@@ -21,20 +25,26 @@ class Stage:
     name: str
     preset: str
     steps: int
-    start: tuple[str, ...] = ()
-    """Stages whose weights, or the mean of them, it starts from; none: ImageNet's encoder."""
+    start: Mean = MappingProxyType({})
+    """Of the weights that it starts from; empty: ImageNet's encoder."""
+    without: tuple[str, ...] = ()
+    """Ingredients of the recipe."""
     help: str = ""
 
 
+FOURTH: Mean = {"second": 1, "third": 1, "fourth": 2, "steady": 2}
+"""What version 4 was."""
 STAGES = (
     Stage("first", "lite", 4200, help="Of the stage that then looks for bystanders."),
-    Stage("second", "lite-second", 7200, ("first",)),
-    Stage("third", "lite-third", 11700, ("second",), "Of the first stage on larger pictures."),
-    Stage("fourth", "lite-fourth", 8300, ("second", "third")),
-    Stage("steady", "lite-steady", 3300, ("fourth",), "Of the stage on pairs of frames."),
+    Stage("second", "lite-second", 7200, {"first": 1}),
+    Stage("third", "lite-third", 11700, {"second": 1}, help="Of the first stage on larger pictures."),
+    Stage("fourth", "lite-fourth", 8300, {"second": 1, "third": 1}),
+    Stage("steady", "lite-steady", 3300, {"fourth": 1}, help="Of the stage on pairs of frames."),
+    Stage("lookout", "lite-fourth", 800, FOURTH, ("street",), "Of the one that looks for bystanders again, and is not shipped."),
+    Stage("fifth", "lite-fifth", 9000, FOURTH, help="Of the last stage."),
 )
-SHIPPED = ("second", "third", "fourth", "fourth", "steady", "steady")
-"""What is shipped is the mean of these: of the fourth's start, the fourth and the last."""
+SHIPPED: Mean = {**FOURTH, "fifth": 6}
+"""What is shipped: the mean of what the last stage began from and what it came to."""
 
 
 @click.command()
@@ -46,7 +56,7 @@ def command(data: Path, out: Path, version: str, **steps: int) -> None:
     import torch
 
     from engines.checkpoint import load_network
-    from train.bystanders import FILE, LOOKED_THROUGH, find_bystanders
+    from train.bystanders import MOST, find_bystanders
     from train.loop import CHECKPOINT
     from train.mattes import prepare_mattes
     from train.recipe import average, export_model, score, write_card
@@ -59,29 +69,42 @@ def command(data: Path, out: Path, version: str, **steps: int) -> None:
     def weights(stage: str) -> Path:
         return out / stage / "lite.safetensors"
 
-    def mean(stages: tuple[str, ...], into: Path) -> Path:
+    def mean(stages: Mean, into: Path) -> Path:
         if len(stages) == 1:
-            return weights(stages[0])
-        average([weights(stage) for stage in stages], into)
+            return weights(*stages)
+        average([weights(stage) for stage, times in stages.items() for _ in range(times)], into)
         return into
+
+    def search(stage: str, sets: Iterable[str], *, filled: bool) -> None:
+        """For bystanders, once."""
+        done = out / stage / "searched"
+        if done.exists():
+            return
+        opener = open_weights(weights(stage))
+        for folder in sets:
+            if (cache / folder).is_dir():
+                find_bystanders(opener, cache, folder, click.echo, filled=filled)
+        done.touch()
 
     for stage in STAGES:
         if not weights(stage.name).exists():
             start = mean(stage.start, out / stage.name / "start.safetensors") if stage.start else None
             imagenet = None if start else data / IMAGENET
-            run_training(find_preset(stage.preset), folders, out / stage.name, imagenet, start, steps=steps[f"{stage.name}_steps"])
-        if stage is STAGES[0]:
-            opener = open_weights(weights(stage.name))
-            for folder in LOOKED_THROUGH:
-                if (cache / folder).is_dir() and not (cache / folder / FILE).exists():
-                    find_bystanders(opener, cache, folder, click.echo)
+            chosen = steps[f"{stage.name}_steps"]
+            run_training(
+                find_preset(stage.preset), folders, out / stage.name, imagenet, start, steps=chosen, without=stage.without
+            )
+        if stage.name == "first":
+            search(stage.name, ["people_fullbody"], filled=False)
+        elif stage.name == "lookout":
+            search(stage.name, MOST, filled=True)
     models = out / "models"
     files = export_model(load_network(mean(SHIPPED, out / "lite.safetensors")), models, data, cache)
     check_parity(models, files, data, cache)
     scores = score(files, data)
     print_scores(scores)
     # As they were done: an earlier call may have been given other numbers.
-    states = (torch.load(out / stage.name / CHECKPOINT, map_location="cpu", weights_only=True) for stage in STAGES)
+    states = (torch.load(out / stage / CHECKPOINT, map_location="cpu", weights_only=True) for stage in ("first", *SHIPPED))
     write_card(files, models, version, sum(int(state["step"]) for state in states), scores)
 
 
