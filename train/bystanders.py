@@ -26,11 +26,11 @@ FILE = "bystanders.json"
 MOST: Mapping[str, float] = {
     "people_fullbody": 0.0006,
     "animals_horses": 0.003,
-    "people_portraits": 0.01,
     "animals_cats": 0.01,
 }
 """Sets that are looked through, and the share up to which a picture counts as without bystanders. On streets 10 x 12 pixels of 512 x
-384; elsewhere small finds are mostly a network's own errors, and those are the pictures that teach most."""
+384; small finds beside animals are mostly a network's own errors, and so are finds in portraits of any size: seats and shadows. Those
+are the pictures that teach most."""
 PIXELS = 416 * 736
 """Of the network's input, twice as many for the picture without its subject; each also mirrored. Small figures need a large one."""
 _BELIEF = 0.25
@@ -102,7 +102,7 @@ def find_bystanders(
 
 
 def read_bystanders(base: Path) -> dict[str, bool]:
-    """Whether a picture shows its subject alone, by its stem; empty where nobody looked.
+    """Whether a picture shows its subject alone, by its stem; empty where nobody looked or is to look.
 
     Args:
         base: the set's folder in the cache.
@@ -111,7 +111,7 @@ def read_bystanders(base: Path) -> dict[str, bool]:
         DataError: the file is there and cannot be read.
     """
     path = base / FILE
-    if not path.exists():
+    if base.name not in MOST or not path.exists():
         return {}
     try:
         shares = json.loads(path.read_text(encoding="utf-8"))

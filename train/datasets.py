@@ -126,8 +126,7 @@ class MattingDataset:
         """Subjects that are kept out of training."""
         self.config, self.scene, self.faults = config, scene or SceneConfig(), faults or FaultConfig()
         self.seed, self.heads, self.stride = seed, heads, stride
-        subjects = [subject for found in parts for subject in (*found.all_subjects(), *found.things)]
-        self.pack: Pack = open_pack(cache / PACK, subjects, [path for found in parts for path in (*found.rooms, *found.landscapes)])
+        self.pack = _pack_all(data, cache, config)
         self.props = Props(self.background, [self.pack.cut(subject) for subject in self.collection.things])
         self.filled = [s for s in self.collection.all_subjects() if _is_alone(s) and self.pack.without(s) is not None]
         """Subjects whose pictures show enough else to be backgrounds without them."""
@@ -256,6 +255,14 @@ class MattingDataset:
         tall = min(1.0, 2.0 * most * columns / rows)
         top = rng.uniform(0.0, 1.0 - tall)
         return [_section(level, (left - slack / columns) if left >= right else -(right - slack / columns), top, tall) for level in levels]
+
+
+def _pack_all(data: Path, cache: Path, config: DataConfig) -> Pack:
+    """The pack of all sets, whichever this run takes: another one would take the file away from a run beside it."""
+    others = tuple(entry for entry in DataConfig.sets if entry[0] not in dict(config.sets))
+    parts = collect(data, cache, replace(config, sets=(*config.sets, *others), things=(), holdout=0))
+    subjects = sorted(parts[0].all_subjects(), key=lambda subject: subject.image)
+    return open_pack(cache / PACK, subjects, sorted((*parts[0].rooms, *parts[0].landscapes)))
 
 
 def batch_keys(config: TrainConfig, first: int) -> Iterator[list[Key]]:

@@ -22,8 +22,8 @@ from train.scenes import SceneConfig
 SIZES = ((288, 512), (416, 736), (512, 384))
 """Height and width: 720p and 1080p video as the network sees it, and an upright photograph."""
 SEED = 4096
-_PLAIN = SceneConfig(crowd=(1.0,), height=(0.4, 1.25), small=0.0, clutter=0.0, occluder=0.0, held=0.0, counter=0.0, pattern=0.0, coat=0.0,
-                     backlight=0.0, glare=0.0, tilt=0.0)
+_PLAIN = SceneConfig(crowd=(1.0,), height=(0.4, 1.25), small=0.0, clutter=0.0, fabric=0.0, occluder=0.0, held=0.0, counter=0.0, pattern=0.0,
+                     coat=0.0, backlight=0.0, glare=0.0, tilt=0.0)
 _COMPOSITE = DataConfig(original=0.0, empty=0.0, onto=0.0, filled=0.0, beside=0.0)
 _ANIMALS = tuple((name, share) for name, share in DataConfig().sets if name.startswith("animals_"))
 _PEOPLE = tuple((name, share) for name, share in DataConfig().sets if name.startswith("people_"))
@@ -59,6 +59,7 @@ DIFFICULTIES: dict[str, Difficulty] = {
     "grey": Difficulty(faults=replace(NO_FAULTS, grey=1.0)),
     "jpeg": Difficulty(faults=replace(NO_FAULTS, jpeg=1.0)),
     "empty": Difficulty(replace(_PLAIN, clutter=0.35), replace(_COMPOSITE, empty=1.0)),
+    "fabric": Difficulty(replace(_PLAIN, fabric=1.0), replace(_COMPOSITE, empty=1.0)),
 }
 """By name of the folder."""
 

@@ -22,13 +22,17 @@ from train.datasets import STREET, MattingDataset
 from train.errors import DataError
 from train.samples import Key
 
-CONFIG = DataConfig(sets=(("people_portraits", 1.0),), holdout=0)
+SET = "animals_cats"
+"""One that is looked through."""
+CONFIG = DataConfig(sets=((SET, 1.0),), holdout=0)
 
 
 @pytest.fixture
 def own(cache: Path, tmp_path: Path) -> Path:
     """A cache that may be written to."""
-    return Path(shutil.copytree(cache, tmp_path / "cache"))
+    own = Path(shutil.copytree(cache, tmp_path / "cache"))
+    (own / "people_portraits").rename(own / SET)
+    return own
 
 
 def test_the_labelled_subject_is_no_bystander() -> None:
@@ -50,21 +54,21 @@ def test_found_by_a_network_in_every_view(own: Path) -> None:
         sizes.append(size)
         return lambda rgb: (rgb[:, ::2, ::2].max(axis=3) > 128).astype(np.float32)  # discs are bright
 
-    assert find_bystanders(opener, own, "people_portraits", lambda _line: None) == (4, 0)
+    assert find_bystanders(opener, own, SET, lambda _line: None) == (4, 0)
     assert len(sizes) == 1
-    picture = own / "people_portraits/img/001.jpg"
+    picture = own / SET / "img/001.jpg"
     rgb = cv2.imread(str(picture))
     rgb[:12, -12:] = 255
     cv2.imwrite(str(picture), rgb)
-    assert find_bystanders(opener, own, "people_portraits", lambda _line: None) == (4, 1)
-    assert read_bystanders(own / "people_portraits") == {"000": True, "001": False, "002": True, "003": True}
+    assert find_bystanders(opener, own, SET, lambda _line: None) == (4, 1)
+    assert read_bystanders(own / SET) == {"000": True, "001": False, "002": True, "003": True}
     with pytest.raises(DataError, match="no mattes"):
         find_bystanders(opener, own, "people_fullbody", lambda _line: None)
 
 
 def widen(base: Path) -> None:
     """Room beside the discs."""
-    for path in base.rglob("people_portraits/*/*.*"):
+    for path in base.rglob(f"{SET}/*/*.*"):
         picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
         cv2.imwrite(str(path), cv2.copyMakeBorder(picture, 0, 0, 60, 60, cv2.BORDER_REPLICATE))
 
@@ -72,7 +76,7 @@ def widen(base: Path) -> None:
 def test_who_hides_beside_a_subject_is_found_without_it(own: Path) -> None:
     """A network that was trained on a picture may leave out all but its subject."""
     widen(own)
-    picture = own / "people_portraits/img/002.jpg"
+    picture = own / SET / "img/002.jpg"
     rgb = cv2.imread(str(picture))
     rgb[20:44, 4:24] = 255
     cv2.imwrite(str(picture), rgb)
@@ -83,31 +87,31 @@ def test_who_hides_beside_a_subject_is_found_without_it(own: Path) -> None:
         return (parts == 1 + areas.argmax() if areas.size else np.zeros_like(parts)).astype(np.float32)[None]
 
     def search(*, filled: bool) -> tuple[int, int]:
-        return find_bystanders(lambda _size: largest, own, "people_portraits", lambda _line: None, filled=filled)
+        return find_bystanders(lambda _size: largest, own, SET, lambda _line: None, filled=filled)
 
     assert search(filled=False) == (4, 0)
     assert search(filled=True) == (4, 1)
-    assert read_bystanders(own / "people_portraits")["002"] is False
+    assert read_bystanders(own / SET)["002"] is False
 
 
 def test_street_photographs_as_cut_outs_alone(data: Path, own: Path) -> None:
-    shutil.copytree(own / "people_portraits", own / STREET)
+    shutil.copytree(own / SET, own / STREET)
     (own / STREET / FILE).write_text(json.dumps({f"{number:03}": 0.0 for number in range(4)}))
-    both = replace(CONFIG, sets=((STREET, 0.5), ("people_portraits", 0.5)))
+    both = replace(CONFIG, sets=((STREET, 0.5), (SET, 0.5)))
     for seen in (True, False):
         subjects = MattingDataset(data, own, replace(both, street=seen), 5).collection.subjects
         assert {subject.alone for subject in subjects[STREET]} == {seen}
-        assert {subject.alone for subject in subjects["people_portraits"]} == {None}
+        assert {subject.alone for subject in subjects[SET]} == {None}
 
 
 def test_such_pictures_are_cut_outs_alone(data: Path, own: Path) -> None:
     shown = replace(CONFIG, empty=0.0, original=9.0)
-    (own / "people_portraits" / FILE).write_text(json.dumps({f"{number:03}": 0.5 for number in range(4)}))
+    (own / SET / FILE).write_text(json.dumps({f"{number:03}": 0.5 for number in range(4)}))
     dataset = MattingDataset(data, own, shown, 5)
     assert all(subject.alone is False for subject in dataset.collection.all_subjects())
     assert dataset.filled == []
     assert any(dataset[Key(index, 64, 64)].contrast.any() for index in range(5))  # composites: what is behind is known
-    (own / "people_portraits" / FILE).write_text(json.dumps({f"{number:03}": 0.0 for number in range(4)}))
+    (own / SET / FILE).write_text(json.dumps({f"{number:03}": 0.0 for number in range(4)}))
     dataset = MattingDataset(data, own, shown, 5)
     assert not any(dataset[Key(index, 64, 64)].contrast.any() for index in range(5))
 
@@ -122,7 +126,7 @@ def test_pictures_without_their_subjects_are_backgrounds(data: Path, own: Path) 
 
 
 def test_damaged_list(data: Path, own: Path) -> None:
-    (own / "people_portraits" / FILE).write_text("[1, 2")
+    (own / SET / FILE).write_text("[1, 2")
     with pytest.raises(DataError, match="is damaged"):
         MattingDataset(data, own, CONFIG, 5)
 

@@ -127,6 +127,17 @@ def test_holdout_is_not_trained_on(data: Path, cache: Path) -> None:
     assert only.collection.all_subjects() == held.all_subjects()
 
 
+def test_one_pack_for_every_choice_of_sets(data: Path, cache: Path, tmp_path: Path) -> None:
+    """A run beside another one must not replace the pack under it."""
+    own = Path(shutil.copytree(cache, tmp_path / "cache"))
+    shutil.copytree(own / "people_portraits", own / "animals_cats")
+    MattingDataset(data, own, DataConfig(), 5)
+    before = (own / PACK).stat().st_mtime_ns
+    alone = MattingDataset(data, own, CONFIG, 5)
+    assert (own / PACK).stat().st_mtime_ns == before
+    assert {subject.folder for subject in alone.collection.all_subjects()} == {"people_portraits"}
+
+
 def test_things_are_clutter(data: Path, cache: Path) -> None:
     stem = collect(data, cache, CONFIG)[0].all_subjects()[0].image.stem
     dataset = MattingDataset(data, cache, replace(CONFIG, things=(("people_portraits", stem),)), 5)
