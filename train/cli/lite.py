@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 
 import click
 
@@ -25,7 +24,7 @@ class Stage:
     name: str
     preset: str
     steps: int
-    start: Mean = MappingProxyType({})
+    start: Mean = field(default_factory=dict)
     """Of the weights that it starts from; empty: ImageNet's encoder."""
     without: tuple[str, ...] = ()
     """Ingredients of the recipe."""
