@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: a run ends after the step that is under way, and processes start where neither can hit them.
+"""Ctrl-C, SIGTERM and a closed terminal: a run ends after the step that is under way, and processes start where neither can hit them.
 
 A signal that was ignored when the program was started stays ignored: so shells keep a terminal's Ctrl-C from jobs in the background.
 """
@@ -10,6 +10,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""What asks a run to end; Windows has no SIGHUP."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -40,12 +43,12 @@ class Signals:
 
 @contextmanager
 def deferred_signals() -> Iterator[Signals]:
-    """Note Ctrl-C and SIGTERM instead of dying of them; in a thread other than the main one nothing is changed."""
+    """Note the signals of `ENDING` instead of dying of them; in a thread other than the main one nothing is changed."""
     signals = Signals()
     if threading.current_thread() is not threading.main_thread():
         yield signals
         return
-    heard = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN]
+    heard = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, signals.receive) for number in heard}
     try:
         yield signals

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import multiprocessing
 import os
-import signal
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +22,7 @@ from train.config import TrainConfig
 from train.datasets import batch_keys
 from train.distributed import Group
 from train.errors import RunError, TrainError
-from train.interrupt import held_signals
+from train.interrupt import ENDING, held_signals
 from train.samples import Key, Sample
 
 
@@ -90,9 +89,10 @@ def load_batches(samples: Samples, config: TrainConfig, first: int, group: Group
     )
     # A signal may reach every process of a group: the training process alone answers it, and ends the workers. They inherit
     # the block, so that it holds from their first instruction on.
-    resource_tracker.ensure_running()  # starting it later would lift the block
+    with held_signals(*ENDING):  # the tracker ignores all of them but SIGHUP, which would kill it
+        resource_tracker.ensure_running()  # starting it later would lift the block
     before = set(multiprocessing.active_children())
-    with held_signals(signal.SIGINT, signal.SIGTERM):
+    with held_signals(*ENDING):
         batches = iter(loader)
     # An error's traceback may hold this generator, or torch's iterator, until Python exits. Torch does nothing for its workers
     # by then, and Python sends them a SIGTERM, which they block, and waits for them for ever. So they are ended here.

@@ -79,7 +79,7 @@ def train(
     Raises:
         RunError: options, device, checkpoint or disk do not allow the run, another one has ``out``, or the loss is not a number.
         DataError: a picture cannot be used.
-        Stopped: Ctrl-C or SIGTERM; the checkpoint is written and the same call continues.
+        Stopped: Ctrl-C, SIGTERM or a closed terminal; the checkpoint is written and the same call continues.
     """
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)

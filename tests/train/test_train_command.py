@@ -137,8 +137,8 @@ def test_signals_end_a_run_that_the_same_command_continues(tmp_path: Path) -> No
     command = [sys.executable, "-m", "train", "train", "--preset", "folder", "--data", str(data), "--out", str(out), *SMALL]
     command[command.index("--workers") + 1] = "1"
     reached = 0
-    # Ctrl-C reaches every process of a terminal, here while the worker starts; SIGTERM, of a scheduler, the training alone.
-    for number, send, rows in ((signal.SIGINT, os.killpg, 1), (signal.SIGTERM, os.kill, 3)):
+    # Ctrl-C reaches every process of a terminal, here while the worker starts, and so does its end; SIGTERM, of a scheduler, the training alone.
+    for number, send, rows in ((signal.SIGINT, os.killpg, 1), (signal.SIGTERM, os.kill, 3), (signal.SIGHUP, os.killpg, 3)):
         run = subprocess.Popen([*command, "--steps", "100000"], stderr=subprocess.PIPE, text=True, process_group=0)
         deadline = time.monotonic() + 120
         while run.poll() is None and time.monotonic() < deadline and lines(out / "curve.csv") < reached + rows:
