@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Iterable, Iterator
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+
+from engines.equalize import equalize
 
 QUANTIZED = ("Conv", "Add", "Relu", "Clip")
 """Operators that run in int8; resizes, pools, sigmoid and softmax stay float."""
@@ -59,23 +60,24 @@ def quantize_onnx(source: Path, target: Path, pictures: Iterable[NDArray[np.uint
             batch = next(self.batches, None)
             return None if batch is None else {"rgb": batch}
 
-    batches = iter(pictures)
-    first = next(batches, None)
-    if first is None:
+    batches = list(pictures)
+    if not batches:
         raise ValueError("no calibration pictures")
-    reader = Reader(chain([first], batches))
+    model = onnx.load(source)
+    equalize(model, batches)
     with tempfile.TemporaryDirectory() as folder:
-        raw = Path(folder) / "int8.onnx"
+        level, raw = Path(folder) / "equalized.onnx", Path(folder) / "int8.onnx"
+        onnx.save(model, level)
         quantize_static(
-            source,
+            level,
             raw,
-            reader,
+            Reader(iter(batches)),
             quant_format=QuantFormat.QDQ,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             per_channel=True,
             op_types_to_quantize=list(QUANTIZED),
-            nodes_to_exclude=float_nodes(onnx.load(source)),
+            nodes_to_exclude=float_nodes(model),
             # The whole range: clipping the largest activations made solid foreground translucent.
             calibrate_method=CalibrationMethod.MinMax,
         )

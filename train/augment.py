@@ -15,14 +15,14 @@ Image = NDArray[np.uint8]
 class FaultConfig:
     """Probability of each fault of a camera, per picture."""
 
-    dark: float = 0.08
+    dark: float = 0.14
     """A quarter to seven tenths of the light, and its noise."""
     vignette: float = 0.08
-    noise: float = 0.2
+    noise: float = 0.25
     """Standard deviation 2 to 12 of 255."""
     blur: float = 0.15
     """Out of focus or moved."""
-    grey: float = 0.04
+    grey: float = 0.07
     jpeg: float = 0.2
     """Quality 25 to 90."""
 
