@@ -435,9 +435,13 @@ def test_a_closed_terminal_ends_a_run_cleanly(long_clip: Path, tmp_path: Path) -
     import pty
     import termios
 
+    def take_terminal() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and stays so
+        fcntl.ioctl(2, termios.TIOCSCTTY, 0)
+
     master, slave = pty.openpty()
     with spawn(
-        "video", long_clip, tmp_path / "out.mp4", *QUICK, terminal=slave, start_new_session=True, preexec_fn=lambda: fcntl.ioctl(2, termios.TIOCSCTTY, 0)
+        "video", long_clip, tmp_path / "out.mp4", *QUICK, terminal=slave, start_new_session=True, preexec_fn=take_terminal
     ) as process:
         os.close(slave)
         wait_for((tmp_path / "out.partial.mp4").exists, 60)

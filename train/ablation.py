@@ -105,7 +105,7 @@ def table(results: Mapping[str, Mapping[str, Scores]], sets: Sequence[str]) -> s
 
     Args:
         results: scores by variant and set.
-        sets: columns; ``hard/empty`` is shown as its mean alpha, which is its MAD.
+        sets: columns; ``hard/empty`` and ``hard/fabric`` are shown as their mean alpha, which is their MAD.
     """
     shown = [title for title in sets if any(title in scores for scores in results.values())]
     lines = ["| without | " + " | ".join(title + (" (mean alpha)" if _empty(title) else "") for title in shown) + " |"]
@@ -120,7 +120,7 @@ def table(results: Mapping[str, Mapping[str, Scores]], sets: Sequence[str]) -> s
 
 
 def _empty(title: str) -> bool:
-    return title.endswith("/empty")
+    return title.endswith(("/empty", "/fabric"))
 
 
 def _validation(data: Path, hard: Path | None, most: int) -> dict[str, list[Pair]]:

@@ -39,6 +39,7 @@ INGREDIENTS: Mapping[str, tuple[str, Callable[[Recipe], Recipe]]] = {
     "beside": ("no backgrounds from beside a subject", _data(beside=0.0)),
     "photographs": ("rooms and landscapes alone as backgrounds", _data(filled=0.0, beside=0.0, onto=0.0)),
     "clutter": ("nothing but subjects before backgrounds", _scene(clutter=0.0, occluder=0.0, counter=0.0)),
+    "fabric": ("no large fabrics in empty pictures", _scene(fabric=0.0)),
     "held": ("nothing in hands", _scene(held=0.0)),
     "light": ("no backlight, glare and shadows", _scene(backlight=0.0, glare=0.0, shadow=0.0)),
     "pattern": ("clothes as they are", _scene(pattern=0.0)),

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,15 @@ def test_weights_that_cannot_be_written(tmp_path: Path) -> None:
     assert result.output.splitlines()[-1].startswith(f"train: error: cannot write weights {out / 'lite.safetensors'}")
 
 
+@pytest.fixture
+def hangup() -> Iterator[None]:
+    """Processes started meanwhile hear of a closed terminal; under nohup they would go on ignoring it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hangup")
 def test_signals_end_a_run_that_the_same_command_continues(tmp_path: Path) -> None:
     data, out = make_plain(tmp_path / "data"), tmp_path / "out"
     command = [sys.executable, "-m", "train", "train", "--preset", "folder", "--data", str(data), "--out", str(out), *SMALL]
