@@ -176,9 +176,14 @@ def gfm_loss(
             terms |= {f"{rosta.lower()}_{name}": value for name, value in group.items()}
         terms |= _fused_terms(prediction.alpha, alpha, contrast, config)
     if config.steady:
-        one, other = (prediction.alpha[0::2], prediction.alpha[1::2]) if pairs else (alpha, alpha)
-        terms["steady"] = config.steady * alpha_loss(one, other, torch.ones_like(one))
+        terms["steady"] = config.steady * _flicker(prediction.alpha) if pairs else alpha.new_zeros(())
     return LossParts(terms, config.group_weight)
+
+
+def _flicker(alpha: Tensor) -> Tensor:
+    """Difference of the two frames of each scene."""
+    one, other = alpha[0::2], alpha[1::2]
+    return alpha_loss(one, other, torch.ones_like(one))
 
 
 def term_names(heads: tuple[str, ...], config: LossConfig = PAPER_WEIGHTS) -> list[str]:

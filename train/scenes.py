@@ -38,10 +38,10 @@ class SceneConfig:
     """Least height of head and shoulders."""
     clutter: float = 0.35
     """One to three cut-outs of other pictures behind the subjects, which are background."""
-    fabric: float = 0.25
-    """Something large and folded, as bedspreads, curtains and coats are; per picture without a subject."""
     occluder: float = 0.1
     """One such before them, that reaches in from an edge of the picture."""
+    fabric: float = 0.25
+    """Something large and folded, as bedspreads, curtains and coats are; per picture without a subject."""
     held: float = 0.14
     """A thing at the subject's outline, which belongs to it as what hands hold does; per subject."""
     counter: float = 0.12
