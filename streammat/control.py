@@ -7,6 +7,7 @@ false, or left out to toggle), pass-through (value false, or true with confirm t
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -30,6 +31,11 @@ KEYS: Final = {
 KEYS_HELP: Final = "keys: n/b background, +/- blur, m mirror, s sound off/on, p pause, r show the room (then y), q quit"
 _CONFIRM_SECONDS: Final = 5.0
 _LONGEST_LINE: Final = 65536
+_MOST_CLIENTS: Final = 32
+_PERCENT: Final = 100
+_TOO_LONG: Final = {"ok": False, "error": f"a line of more than {_LONGEST_LINE} bytes; expected a short JSON object"}
+# The system has no more to give just now; those who are connected will go and leave it.
+_FOR_NOW: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ECONNABORTED)
 
 
 @dataclass(frozen=True)
@@ -61,26 +67,42 @@ def parse_command(line: str) -> Command:
     """
     try:
         found = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f'{line.strip()[:80]!r} is no JSON; expected a line such as {{"command": "next"}}') from error
     name = found.get("command") if isinstance(found, dict) else None
     if name not in COMMANDS:
-        raise UsageError(f"unknown command {name!r}; expected one of {', '.join(COMMANDS)}")
+        raise UsageError(f"unknown command {str(name)[:80]!r}; expected one of {', '.join(COMMANDS)}")
     value, confirm = found.get("value"), found.get("confirm", False)
     kinds: dict[str, tuple[type, ...]] = {"background": (str,), "blur": (int, float)}
     wanted = kinds.get(name, (bool, type(None)))
     if not isinstance(value, wanted) or not isinstance(confirm, bool) or (name == "blur" and isinstance(value, bool)):
         expected = " or ".join("nothing" if kind is type(None) else kind.__name__ for kind in wanted)
-        raise UsageError(f"{name}: value is {value!r}; expected {expected}")
+        raise UsageError(f"{name}: value is {_short(value)}; expected {expected}")
+    if name == "blur" and not -_PERCENT <= value <= _PERCENT:  # nor is it, where it is not a number
+        raise UsageError(f"blur: value is {_short(value)}; expected {-_PERCENT} to {_PERCENT}")
     return Command(name, value, confirm)
 
 
+def _short(value: Any) -> str:
+    """A value that is to be shown: an integer of many digits cannot be written at all."""
+    try:
+        return repr(value)[:80]
+    except ValueError:
+        return "a number of very many digits"
+
+
 def answer(target: Target, line: str) -> dict[str, Any]:
-    """Obey one line; whatever is wrong with it is the answer."""
+    """Obey one line; whatever is wrong with it, or with us, is the answer."""
     try:
         return {"ok": True, **target.obey(parse_command(line))}
-    except StreammatError as error:
-        return {"ok": False, "error": " ".join(str(error).split())}
+    except Exception as error:  # noqa: BLE001 - who asked is answered, and the next line is obeyed
+        return {"ok": False, "error": _told(error)}
+
+
+def _told(error: Exception) -> str:
+    """One line, also for what nobody meant."""
+    said = " ".join(str(error).split())
+    return said if isinstance(error, StreammatError) else f"{type(error).__name__}: {said}"[:300]
 
 
 class Keys:
@@ -112,8 +134,8 @@ class Keys:
     def _obey(self, command: Command) -> None:
         try:
             now = self._target.obey(command)
-        except StreammatError as error:
-            self._say(" ".join(str(error).split()))
+        except Exception as error:  # noqa: BLE001 - the next key is obeyed
+            self._say(_told(error))
             return
         self._say(", ".join(f"{name} {value}" for name, value in now.items() if name != "status") or command.name)
 
@@ -141,7 +163,7 @@ class Listener(ABC):
 
 
 class SocketListener(Listener):
-    """JSON lines on a unix socket that only this user may open; any number of programs, one after the other or at once.
+    """JSON lines on a unix socket that only this user may open; up to 32 programs at once, any number one after the other.
 
     Raises:
         UsageError: this system has no unix sockets, or the path is taken by something else.
@@ -181,9 +203,15 @@ class SocketListener(Listener):
                 client, _ = self._socket.accept()
             except TimeoutError:
                 continue
-            except OSError:
-                break
+            except OSError as error:
+                if error.errno not in _FOR_NOW:
+                    break
+                self._stopping.wait(0.2)
+                continue
             clients = [thread for thread in clients if thread.is_alive()]
+            if len(clients) >= _MOST_CLIENTS:
+                _turn_away(client)
+                continue
             clients.append(threading.Thread(target=self._serve, args=(client,), name="streammat-control-client", daemon=True))
             clients[-1].start()
         for thread in clients:
@@ -198,7 +226,10 @@ class SocketListener(Listener):
                     data = client.recv(4096)
                 except TimeoutError:
                     continue
-                if not data or len(pending) > _LONGEST_LINE:
+                if not data:
+                    return
+                if len(pending) > _LONGEST_LINE:
+                    client.sendall(json.dumps(_TOO_LONG).encode() + b"\n")
                     return
                 *lines, pending = (pending + data).split(b"\n")
                 for line in lines:
@@ -223,6 +254,9 @@ class StdinListener(Listener):
             for line in lines:
                 if line.strip():
                     self._reply(answer(self._target, line.decode("utf-8", "replace")))
+            if len(pending) > _LONGEST_LINE:
+                self._reply(_TOO_LONG)
+                pending = b""
 
 
 class KeyListener(Listener):
@@ -256,6 +290,12 @@ class KeyListener(Listener):
                     self._keys.press(key)
         finally:
             self.restore()
+
+
+def _turn_away(client: socket.socket) -> None:
+    client.settimeout(0.2)
+    with client, suppress(OSError):
+        client.sendall(json.dumps({"ok": False, "error": f"{_MOST_CLIENTS} programs are connected; wait until one is done"}).encode() + b"\n")
 
 
 def has_keys(stream: IO[Any]) -> bool:

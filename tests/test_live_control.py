@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import stat
+import time
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +38,15 @@ def test_commands() -> None:
 @pytest.mark.parametrize("line", [
     "next", "[]", "{}", '"next"', '{"command": "explode"}', '{"command": ["next"]}', '{"command": "blur"}', '{"command": "blur", "value": true}',
     '{"command": "background", "value": 3}', '{"command": "pause", "value": "yes"}', '{"command": "pass-through", "confirm": "true"}', "{" * 5000,
+    "[" * 60_000, f'{{"command": "blur", "value": {"9" * 400}}}', f'{{"command": "blur", "value": {"9" * 5000}}}',
+    '{"command": "blur", "value": NaN}', '{"command": "blur", "value": -Infinity}', f'{{"command": "{"x" * 50_000}"}}',
 ])
 def test_what_is_no_command_is_answered_in_one_line(line: str) -> None:
     target = Target()
     reply = answer(target, line)
     assert reply["ok"] is False
     assert "\n" not in reply["error"]
+    assert len(reply["error"]) < 300
     assert not target.got
 
 
@@ -99,6 +103,87 @@ def test_socket(tmp_path: Path) -> None:
     listener.close()
     listener.close()
     assert not os.path.exists(path)
+
+
+def test_one_without_an_end_is_answered_and_the_next_obeyed(tmp_path: Path) -> None:
+    """On a socket, where the connection ends, and on stdin, which goes on."""
+    path, target, replies = str(tmp_path / "s"), Target(), []
+    listener = SocketListener(path, target)
+    listener.start()
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(path)
+        client.sendall(b"[" * 70_000)
+        assert "65536" in json.loads(client.makefile("rb").readline())["error"]
+    listener.close()
+    reader, writer = os.pipe()
+    with os.fdopen(reader, "rb", buffering=0) as stream:
+        listener = StdinListener(stream, target, replies.append)
+        listener.start()
+        os.write(writer, b"[" * 70_000)
+        wait_for(lambda: len(replies) == 1)
+        os.write(writer, b'\n{"command": "next"}\n')
+        wait_for(lambda: len(replies) == 3 or replies[-1]["ok"])
+        os.close(writer)
+        listener.close()
+    assert "65536" in replies[0]["error"]
+    assert replies[-1]["ok"] is True
+
+
+def test_a_fault_that_nobody_meant_is_answered() -> None:
+    """As a name that is too long for the system is."""
+
+    class Long:
+        def obey(self, command: Command) -> dict[str, Any]:
+            return {"size": os.stat(command.value).st_size}
+
+    reply = answer(Long(), json.dumps({"command": "background", "value": "x" * 5000}))
+    assert reply["ok"] is False
+    assert "name too long" in reply["error"]
+
+
+def test_a_crowd_and_descriptors_that_are_used_up_end_nothing(tmp_path: Path) -> None:
+    """Whoever comes after is obeyed again."""
+    import resource
+
+    def ask(client: socket.socket) -> dict[str, Any]:
+        client.sendall(b'{"command": "next"}\n')
+        with client.makefile("rb") as lines:
+            return json.loads(lines.readline())
+
+    path = str(tmp_path / "s")
+    listener = SocketListener(path, Target())
+    listener.start()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    crowd = [socket.socket(socket.AF_UNIX) for _ in range(60)]
+    for client in crowd[:32]:
+        client.connect(path)
+        assert ask(client)["ok"]
+    crowd[32].connect(path)
+    with crowd[32].makefile("rb") as lines:
+        assert "32 programs" in json.loads(lines.readline())["error"]
+    for client in crowd[:33]:
+        client.close()
+    late = socket.socket(socket.AF_UNIX)
+    used = max(map(int, os.listdir("/proc/self/fd" if os.path.exists("/proc/self/fd") else "/dev/fd"))) + 1
+    held = []
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (used, limits[1]))
+        while True:
+            try:
+                held.append(os.open(os.devnull, os.O_RDONLY))
+            except OSError:
+                break
+        late.connect(path)
+        time.sleep(0.5)  # the listener has found that it cannot take it
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    late.settimeout(5)
+    assert ask(late)["ok"]
+    for client in (*crowd, late):
+        client.close()
+    listener.close()
 
 
 def test_a_socket_left_behind_is_replaced_and_anything_else_is_not(tmp_path: Path) -> None:
