@@ -317,10 +317,3 @@ def test_files_that_mean_nothing(tmp_path: Path, text: str, words: list[str]) ->
     assert done.code == 2
     assert all(word in done.err for word in words), done.err
     assert call("webcam", "--config", tmp_path / "missing.toml").code == 2
-
-
-@pytest.mark.parametrize("command", ["webcam", "config", "devices", "doctor"])
-def test_help_keeps_examples_on_lines_of_their_own(command: str) -> None:
-    shown = call(command, "--help").ok().out
-    assert "\\b" not in shown
-    assert shown.count("\n  streammat ") == {"webcam": 3, "config": 2}.get(command, 0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import click
 
 from streammat.cli.bench import bench
+from streammat.cli.command import Program
 from streammat.cli.config import config
 from streammat.cli.devices import devices
 from streammat.cli.doctor import doctor
@@ -19,7 +20,7 @@ from streammat.cli.video import video
 from streammat.cli.webcam import webcam
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="streammat", prog_name="streammat")
 def main() -> None:
     """Cut people and animals out of video and put them on another background."""

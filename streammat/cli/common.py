@@ -18,6 +18,7 @@ from typing import Any, NoReturn, Self, TypeVar
 import click
 
 from engines.base import EngineError
+from streammat.cli.command import BACKGROUND, ENGINE, MATTE, MESSAGES, OUTPUT, option
 from streammat.config import CompositeOptions, MattingOptions, Quality
 from streammat.errors import StreammatError, UsageError
 
@@ -33,48 +34,48 @@ def matting_options(command: F, quality: Quality = _MATTING.quality, *, several:
     With ``several`` --engine and --precision take ``all`` too and may be repeated; the command has their defaults then.
     """
     every = ("all",) if several else ()
-    for option in (
-        click.option("--model", default=_MATTING.model, show_default=True, metavar="NAME|FILE",
+    for add in (
+        option("--model", group=MATTE, default=_MATTING.model, show_default=True, metavar="NAME|FILE",
                      help="What mattes: a name that `streammat model list` shows, weights (.pth, .safetensors) or an .onnx file."),
-        click.option("--threads", type=click.IntRange(0, 256), default=_MATTING.threads, help="Threads of the network; 0: every core."),
-        click.option("--quality", type=click.Choice(["fast", "balanced", "best"]), default=quality, show_default=True,
+        option("--threads", group=ENGINE, type=click.IntRange(0, 256), default=_MATTING.threads, help="Threads of the network; 0: every core."),
+        option("--quality", group=MATTE, type=click.Choice(["fast", "balanced", "best"]), default=quality, show_default=True,
                      help="Size of the network's input; best looks at two sizes."),
-        click.option("--precision", type=click.Choice(["auto", *every, "fp32", "bf16", "fp16", "int8"]), default=None if several else _MATTING.precision,
+        option("--precision", group=ENGINE, type=click.Choice(["auto", *every, "fp32", "bf16", "fp16", "int8"]), default=None if several else _MATTING.precision,
                      multiple=several, show_default="auto; with --engine all: all" if several else True, help="What the network computes in."),
-        click.option("--device", default=_MATTING.device, show_default=True, metavar="WHERE",
+        option("--device", group=ENGINE, default=_MATTING.device, show_default=True, metavar="WHERE",
                      help="Where: cpu, cuda, cuda:1, or a provider of ONNX Runtime: tensorrt, directml, coreml."),
-        click.option("--engine", type=click.Choice(["auto", *every, "tensorrt", "cuda", "openvino", "onnxruntime"]),
+        option("--engine", group=ENGINE, type=click.Choice(["auto", *every, "tensorrt", "cuda", "openvino", "onnxruntime"]),
                      default=None if several else _MATTING.engine, multiple=several, show_default="auto" if several else True,
                      help="What runs the network; `streammat engines` shows what this machine has."),
     ):
-        command = option(command)
+        command = add(command)
     return command
 
 
 def composite_options(command: F) -> F:
     """--bg, --fit, --alpha, --no-decontaminate."""
-    for option in (
-        click.option("--no-decontaminate", is_flag=True, help="Keep the old background's colour in soft edges."),
-        click.option("--alpha", type=click.Choice(["straight", "premultiplied"]), default=_COMPOSITE.alpha, show_default=True,
+    for add in (
+        option("--no-decontaminate", group=BACKGROUND, is_flag=True, help="Keep the old background's colour in soft edges."),
+        option("--alpha", group=OUTPUT, type=click.Choice(["straight", "premultiplied"]), default=_COMPOSITE.alpha, show_default=True,
                      help="Colour in transparent outputs."),
-        click.option("--fit", type=click.Choice(["cover", "contain", "stretch"]), default=_COMPOSITE.fit, show_default=True,
+        option("--fit", group=BACKGROUND, type=click.Choice(["cover", "contain", "stretch"]), default=_COMPOSITE.fit, show_default=True,
                      help="How a background of another shape fills the frame."),
-        click.option("--bg", "background", metavar="WHAT",
+        option("--bg", "background", group=BACKGROUND, metavar="WHAT",
                      help="A picture, a clip, blur[:0..100], a colour (green, #00b140, r,g,b) or transparent. "
                      "[default: transparent where the output can carry it, else green]"),
     ):
-        command = option(command)
+        command = add(command)
     return command
 
 
 def output_options(command: F) -> F:
     """-y, --quiet, --json."""
-    for option in (
-        click.option("--json", "as_json", is_flag=True, help="Print one JSON report on stdout."),
-        click.option("--quiet", "-q", is_flag=True, help="Print errors only."),
-        click.option("-y", "--overwrite", is_flag=True, help="Replace outputs that are there already."),
+    for add in (
+        option("--json", "as_json", group=MESSAGES, is_flag=True, help="Print one JSON report on stdout."),
+        option("--quiet", "-q", group=MESSAGES, is_flag=True, help="Print errors only."),
+        option("-y", "--overwrite", group=OUTPUT, is_flag=True, help="Replace outputs that are there already."),
     ):
-        command = option(command)
+        command = add(command)
     return command
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
+from streammat.cli.command import Command
 from streammat.cli.options import as_toml, options_of
 from streammat.cli.webcam import webcam
 
 
-@click.command(params=list(webcam.params))
+@click.command(cls=Command, params=list(webcam.params))
 @click.pass_context
 def config(context: click.Context, /, **values: object) -> None:
     """Print the effective options of `streammat webcam` as TOML; takes the same options.

@@ -40,7 +40,7 @@ def build(
     model: str, sizes: tuple[str, ...], inputs: tuple[str, ...], quality: Any, batch: int, device: str, workspace: int,
     optimization_level: int, hardware_compatible: bool, pictures: tuple[str, ...], force: bool, quiet: bool, as_json: bool,
 ) -> None:
-    r"""Build a half-precision engine of a model for frames of one size, and compare it with torch in float32.
+    """Build a half-precision engine of a model for frames of one size, and compare it with torch in float32.
 
     \b
     streammat engine build --size 1920x1080
@@ -48,7 +48,7 @@ def build(
 
     It is kept in STREAMMAT_CACHE, or where this system keeps what can be made again, and runs on this GPU, driver and TensorRT
     only. Needs `pip install "streammat[tensorrt]"` and takes minutes.
-    """
+    """  # noqa: D301 - click wants the character, not two
     with one_line_errors(as_json, quiet=quiet), Interrupt():
         if not sizes and not inputs:
             raise UsageError("give --size WxH, the size of the frames, such as --size 1920x1080")

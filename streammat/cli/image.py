@@ -10,11 +10,12 @@ from typing import Any
 
 import click
 
+from streammat.cli.command import Command
 from streammat.cli.common import Interrupt, composite_options, matting_options, one_line_errors, output_options
 from streammat.config import STILLS, CompositeOptions, MattingOptions
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("sources", metavar="IN...", nargs=-1, required=True)
 @click.argument("target", metavar="OUT")
 @composite_options

@@ -32,14 +32,14 @@ def model() -> None:
               help="What the weights predict.  [default: from the weights; FT or BT from the file's name]")
 @click.option("--force", is_flag=True, help="Replace a model of the same name.")
 def import_(path: str, name: str | None, rosta: str | None, force: bool) -> None:
-    r"""Turn weights of the GFM family (PATH, .pth or .safetensors) into a model that runs without torch.
+    """Turn weights of the GFM family (PATH, .pth or .safetensors) into a model that runs without torch.
 
     \b
     streammat model import gfm_r34_tt.pth --name r34
     streammat video in.mp4 out.mp4 --model r34
 
     It lies in STREAMMAT_MODELS, or where this system keeps a user's data. Needs `pip install "streammat[train]"`.
-    """
+    """  # noqa: D301 - click wants the character, not two
     with one_line_errors(), Interrupt():
         from streammat.models.library import import_model, show_model
 
@@ -110,7 +110,7 @@ def export(
     name: str, target: str, *, size: str | None, frame: str | None, quality: Any, batch: str, opset: int | None, precision: Any, heads: bool,
     normalised: bool, overwrite: bool, quiet: bool, as_json: bool,
 ) -> None:
-    r"""Write a model as a file for other programs: OUT ends in .onnx, .pt2 (torch.export) or .engine (TensorRT).
+    """Write a model as a file for other programs: OUT ends in .onnx, .pt2 (torch.export) or .engine (TensorRT).
 
     \b
     streammat model export lite lite.onnx
@@ -118,7 +118,7 @@ def export(
 
     The file says in its metadata what it takes and gives; docs/engines.md has an example. It is compared with torch before it appears.
     Needs `pip install "streammat[train]"`.
-    """
+    """  # noqa: D301 - click wants the character, not two
     with one_line_errors(as_json, quiet=quiet), Interrupt():
         from streammat.models.export import export_model
 

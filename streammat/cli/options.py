@@ -9,16 +9,18 @@ from typing import Any, TypeVar
 
 import click
 
+from streammat.cli.command import INPUT, option
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def config_file(command: F) -> F:
     """--config; what stands on the command line counts more."""
-    option = click.option(
-        "--config", metavar="FILE", callback=_load, is_eager=True, expose_value=False,
+    add = option(
+        "--config", group=INPUT, metavar="FILE", callback=_load, is_eager=True, expose_value=False,
         help="Read options from a TOML file; streammat config prints one.",
     )
-    return option(command)
+    return add(command)
 
 
 def _load(context: click.Context, parameter: click.Parameter, path: str | None) -> None:
@@ -33,18 +35,18 @@ def _load(context: click.Context, parameter: click.Parameter, path: str | None) 
         raise click.BadParameter(f"{path}: cannot be read ({error.strerror})") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise click.BadParameter(f"{path}: is no TOML ({error})") from error
-    known = {name: option for option in options_of(context.command) if (name := name_of(option)) != "config"}
+    known = {name: each for each in options_of(context.command) if (name := name_of(each)) != "config"}
     values: dict[str, Any] = {}
     for name, value in found.items():
         if name not in known:
             raise click.BadParameter(f"{path}: unknown option {name!r}; expected one of {', '.join(sorted(known))}")
-        option = known[name]
-        if isinstance(value, dict) or (isinstance(value, list) and not option.multiple):
+        chosen = known[name]
+        if isinstance(value, dict) or (isinstance(value, list) and not chosen.multiple):
             raise click.BadParameter(f"{path}: {name} is {value!r}; expected one value")
-        if option.is_flag and not isinstance(value, bool):
+        if chosen.is_flag and not isinstance(value, bool):
             raise click.BadParameter(f"{path}: {name} is {value!r}; expected true or false")
-        assert option.name is not None
-        values[option.name] = [value] if option.multiple and not isinstance(value, list) else value
+        assert chosen.name is not None
+        values[chosen.name] = [value] if chosen.multiple and not isinstance(value, list) else value
     context.default_map = {**(context.default_map or {}), **values}
 
 
@@ -53,16 +55,16 @@ def options_of(command: click.Command) -> list[click.Option]:
     return [parameter for parameter in command.params if isinstance(parameter, click.Option)]
 
 
-def name_of(option: click.Option) -> str:
+def name_of(chosen: click.Option) -> str:
     """The long name without its dashes."""
-    return max(option.opts, key=len).lstrip("-")
+    return max(chosen.opts, key=len).lstrip("-")
 
 
 def as_toml(options: list[click.Option], values: dict[str, Any]) -> str:
     """Values as TOML that ``--config`` reads; what is not set stands as a comment."""
     lines = []
-    for option in options:
-        name, value = name_of(option), values.get(option.name or "")
+    for each in options:
+        name, value = name_of(each), values.get(each.name or "")
         if name in ("config", "help"):
             continue
         lines.append(f"# {name} =" if value is None else f"{name} = {_text(value)}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from streammat.cli.command import INPUT, MATTE, OUTPUT, Command, option
 from streammat.cli.common import Interrupt, Progress, composite_options, matting_options, one_line_errors, output_options
 from streammat.config import CompositeOptions, EncodeOptions, MattingOptions, VideoOptions
 
@@ -17,19 +18,19 @@ if TYPE_CHECKING:
     from streammat.stats import Report
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("source", metavar="IN")
 @click.argument("target", metavar="OUT")
 @composite_options
-@click.option("--codec", help="h264, hevc, av1, vp9, prores or ffv1.  [default: by the extension of OUT]")
-@click.option("--crf", type=click.IntRange(0, 63), help="Constant quality in the encoder's own scale; lower is better.")
-@click.option("--preset", help="Speed against size in the encoder's own words.  [default: veryfast or its equal]")
-@click.option("--matte", metavar="FILE", help="Also write the alpha as grey.")
-@click.option("--foreground", metavar="FILE", help="Also write the straight foreground colour.")
-@click.option("--no-audio", is_flag=True, help="Leave the audio out.")
-@click.option("--start", type=click.FloatRange(min=0), default=0.0, metavar="SECONDS", help="Skip the beginning.")
-@click.option("--duration", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Stop after so long.")
-@click.option("--stable/--no-stable", default=MattingOptions.stable, show_default=True,
+@option("--codec", group=OUTPUT, help="h264, hevc, av1, vp9, prores or ffv1.  [default: by the extension of OUT]")
+@option("--crf", group=OUTPUT, type=click.IntRange(0, 63), help="Constant quality in the encoder's own scale; lower is better.")
+@option("--preset", group=OUTPUT, help="Speed against size in the encoder's own words.  [default: veryfast or its equal]")
+@option("--matte", group=OUTPUT, metavar="FILE", help="Also write the alpha as grey.")
+@option("--foreground", group=OUTPUT, metavar="FILE", help="Also write the straight foreground colour.")
+@option("--no-audio", group=OUTPUT, is_flag=True, help="Leave the audio out.")
+@option("--start", group=INPUT, type=click.FloatRange(min=0), default=0.0, metavar="SECONDS", help="Skip the beginning.")
+@option("--duration", group=INPUT, type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Stop after so long.")
+@option("--stable/--no-stable", group=MATTE, default=MattingOptions.stable, show_default=True,
               help="Average the matte's flicker away where the picture stands still.")
 @matting_options
 @output_options

@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, Self
 
 import click
 
+from streammat.cli.command import BACKGROUND, INPUT, MATTE, MESSAGES, OUTPUT, Command, option
 from streammat.cli.common import Interrupt, leave, matting_options, one_line_errors, parse_size
 from streammat.cli.options import config_file
 from streammat.config import CompositeOptions, LiveOptions, MattingOptions
@@ -24,38 +25,38 @@ if TYPE_CHECKING:
 _LIVE = LiveOptions()
 
 
-@click.command()
+@click.command(cls=Command)
 @config_file
-@click.option("--bg", "backgrounds", multiple=True, metavar="WHAT", default=_LIVE.backgrounds, show_default=True,
+@option("--bg", "backgrounds", group=BACKGROUND, multiple=True, metavar="WHAT", default=_LIVE.backgrounds, show_default=True,
               help="A picture, a clip, blur[:0..100] or a colour (green, #00b140, r,g,b). Give several to switch between them.")
-@click.option("--camera", metavar="WHAT", default=_LIVE.camera, show_default=True,
+@option("--camera", group=INPUT, metavar="WHAT", default=_LIVE.camera, show_default=True,
               help="A number, /dev/videoN, a part of a camera's name, a video file, or an rtsp:// or http:// address.")
-@click.option("--size", metavar="WxH", help="Insist on this size.  [default: ask for 1280x720]")
-@click.option("--fps", type=click.FloatRange(1, 240), default=_LIVE.fps, show_default=True, help="Frames per second to ask the camera for.")
-@click.option("--to", "outputs", multiple=True, metavar="WHERE", default=_LIVE.outputs, show_default=True,
+@option("--size", group=INPUT, metavar="WxH", help="Insist on this size.  [default: ask for 1280x720]")
+@option("--fps", group=INPUT, type=click.FloatRange(1, 240), default=_LIVE.fps, show_default=True, help="Frames per second to ask the camera for.")
+@option("--to", "outputs", group=OUTPUT, multiple=True, metavar="WHERE", default=_LIVE.outputs, show_default=True,
               help="camera[:DEVICE], /dev/videoN, a file such as rec.mkv, rtmp:// or rtsp://, preview, null; may be repeated.")
-@click.option("--microphone", metavar="WHAT", is_flag=False, flag_value="default",
+@option("--microphone", group=INPUT, metavar="WHAT", is_flag=False, flag_value="default",
               help="Sound for recordings and streams: default, a number or a part of a name (see streammat devices), or file: the sound of a file "
               "given as the camera. Without a value: default.")
-@click.option("--monitor", metavar="WHAT",
+@option("--monitor", group=OUTPUT, metavar="WHAT",
               help="Also play it on this output device, as late as the picture: such as a virtual cable that a meeting takes as its microphone.")
-@click.option("--sound-delay", type=click.FloatRange(-1000, 1000), metavar="MS", default=_LIVE.sound_delay, show_default=True,
+@option("--sound-delay", group=OUTPUT, type=click.FloatRange(-1000, 1000), metavar="MS", default=_LIVE.sound_delay, show_default=True,
               help="Move sound back by so much beyond what is measured: what a camera takes before its picture arrives.")
-@click.option("--loop", is_flag=True, help="Begin a file again at its end.")
-@click.option("--mirror", is_flag=True, help="Show the picture as a mirror does.")
-@click.option("--fit", type=click.Choice(["cover", "contain", "stretch"]), default=_LIVE.composite.fit, show_default=True,
+@option("--loop", group=INPUT, is_flag=True, help="Begin a file again at its end.")
+@option("--mirror", group=INPUT, is_flag=True, help="Show the picture as a mirror does.")
+@option("--fit", group=BACKGROUND, type=click.Choice(["cover", "contain", "stretch"]), default=_LIVE.composite.fit, show_default=True,
               help="How a background of another shape fills the frame.")
-@click.option("--no-decontaminate", is_flag=True, help="Keep the old background's colour in soft edges.")
-@click.option("--stable/--no-stable", default=_LIVE.matting.stable, show_default=True, help="Take flicker out of successive mattes.")
-@click.option("--fixed", is_flag=True, help="Never lower the quality to hold the rate.")
-@click.option("--bitrate", type=click.IntRange(100, 100_000), default=_LIVE.bitrate, show_default=True, help="Of streams, in kbit/s.")
-@click.option("--control", metavar="PATH", help="Take JSON commands from a unix socket made at PATH, or from stdin (-).")
-@click.option("--duration", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="End after so long.")
+@option("--no-decontaminate", group=BACKGROUND, is_flag=True, help="Keep the old background's colour in soft edges.")
+@option("--stable/--no-stable", group=MATTE, default=_LIVE.matting.stable, show_default=True, help="Take flicker out of successive mattes.")
+@option("--fixed", group=MATTE, is_flag=True, help="Never lower the quality to hold the rate.")
+@option("--bitrate", group=OUTPUT, type=click.IntRange(100, 100_000), default=_LIVE.bitrate, show_default=True, help="Of streams, in kbit/s.")
+@option("--control", group=MESSAGES, metavar="PATH", help="Take JSON commands from a unix socket made at PATH, or from stdin (-).")
+@option("--duration", group=INPUT, type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="End after so long.")
 @matting_options
-@click.option("-y", "--overwrite", is_flag=True, help="Replace recordings that are there already.")
-@click.option("--quiet", "-q", is_flag=True, help="Print errors only.")
-@click.option("--json", "as_json", is_flag=True, help="Print events as JSON lines on stdout.")
-@click.option("--log", metavar="FILE", help="Also write the events as JSON lines to a file.")
+@option("-y", "--overwrite", group=OUTPUT, is_flag=True, help="Replace recordings that are there already.")
+@option("--quiet", "-q", group=MESSAGES, is_flag=True, help="Print errors only.")
+@option("--json", "as_json", group=MESSAGES, is_flag=True, help="Print events as JSON lines on stdout.")
+@option("--log", group=MESSAGES, metavar="FILE", help="Also write the events as JSON lines to a file.")
 def webcam(
     backgrounds: tuple[str, ...], camera: str, size: str | None, fps: float, outputs: tuple[str, ...], *, microphone: str | None,
     monitor: str | None, sound_delay: float, loop: bool, mirror: bool, fit: Any, no_decontaminate: bool, stable: bool, fixed: bool,
