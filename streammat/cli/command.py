@@ -44,7 +44,7 @@ class Command(click.Command):
 class Program(click.Group):
     """The program itself: wrong usage of any command is one line on stderr (with ``--json`` an object on stdout, too) and exit code 2."""
 
-    def main(  # type: ignore[override] - click has two overloads for what standalone_mode makes of the result
+    def main(  # type: ignore[override]  # click has two overloads for what standalone_mode makes of the result
         self, args: Sequence[str] | None = None, prog_name: str | None = "streammat", standalone_mode: bool = True, **settings: Any
     ) -> Any:
         """See `click.Command.main`."""
