@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import re
+import secrets
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -285,10 +286,10 @@ def cache_folder() -> Path:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that appears whole or not at all, under a name of its own until then; raises OSError."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    """Write a file that appears whole or not at all, under a name that nobody uses or foresees until then; raises OSError."""
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
-        with partial.open("wb") as file:
+        with partial.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import secrets
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -72,7 +73,7 @@ def export_model(files: ModelFiles, target: Path, form: Form, about: Mapping[str
     """
     model = load_weights(files)
     metadata = describe(model, form, about)
-    partial = target.with_name(f"{target.stem}.partial{target.suffix}")
+    partial = target.with_name(f".{target.stem}.{secrets.token_hex(4)}.partial{target.suffix}")  # nobody uses or foresees it
     try:
         if form.precision == "int8":
             write_quantised(files.read("int8"), partial, form, metadata, model.stride)

@@ -78,7 +78,7 @@ def parse_command(line: str) -> Command:
     if not isinstance(value, wanted) or not isinstance(confirm, bool) or (name == "blur" and isinstance(value, bool)):
         expected = " or ".join("nothing" if kind is type(None) else kind.__name__ for kind in wanted)
         raise UsageError(f"{name}: value is {_short(value)}; expected {expected}")
-    if name == "blur" and not -_PERCENT <= value <= _PERCENT:  # nor is it, where it is not a number
+    if isinstance(value, (int, float)) and not -_PERCENT <= value <= _PERCENT:  # nor is NaN
         raise UsageError(f"blur: value is {_short(value)}; expected {-_PERCENT} to {_PERCENT}")
     return Command(name, value, confirm)
 

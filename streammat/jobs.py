@@ -25,7 +25,6 @@ from streammat.pipeline import Pipeline
 from streammat.sinks import Content, Sink
 from streammat.sinks.codecs import STILLS, STILLS_WITH_ALPHA, can_carry_alpha, choose_codec, is_still
 from streammat.sinks.file import FileSink
-from streammat.sinks.partial import partial_name
 from streammat.sinks.stills import StillsSink
 from streammat.sources import StreamInfo
 from streammat.sources.file import FileSource
@@ -272,8 +271,7 @@ def check_targets(sources: list[str], targets: list[str], encode: EncodeOptions)
     """Refuse outputs that would destroy something.
 
     Raises:
-        UsageError: two outputs are one file, an output, or what it is called until it is whole, is a source, or it is there already
-            and ``overwrite`` is off.
+        UsageError: two outputs are one file, an output is a source, or it is there already and ``overwrite`` is off.
     """
     read = {_file(Path(source)): source for source in sources if not is_url(source)}
     written: set[Path] = set()
@@ -284,8 +282,6 @@ def check_targets(sources: list[str], targets: list[str], encode: EncodeOptions)
         written.add(path)
         if (source := read.get(_file(path))) is not None:
             raise UsageError(f"{source}: is source and target at once; give the output another name")
-        if (source := read.get(_file(partial_name(path)))) is not None:
-            raise UsageError(f"{source}: is a source, and what {target} is called until it is whole; give the output another name")
         if path.is_dir():
             raise UsageError(f"{target}: is a folder; expected a file name, such as {target.rstrip('/')}/out.mp4")
         if path.exists() and not encode.overwrite:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -116,9 +117,9 @@ def _document(target: str | None) -> Iterator[Any]:
         return
     if os.path.exists(target) and not os.path.isfile(target):
         raise OutputError(f"--out {target}: is a folder or a device; expected the name of a file, such as here.json")
-    partial_name = f"{target}.partial"
+    partial_name = f"{target}.{secrets.token_hex(4)}.partial"
     try:
-        file = open(partial_name, "w", encoding="utf-8")  # noqa: SIM115 - closed below
+        file = open(partial_name, "x", encoding="utf-8")  # noqa: SIM115 - closed below
     except OSError as error:
         raise OutputError(f"--out {target}: cannot be written ({error.strerror}); check the path and its permissions") from error
 

@@ -15,14 +15,16 @@ from av.video.reformatter import VideoReformatter
 from streammat.audio import Chunk
 from streammat.composite import alpha_plane
 from streammat.config import EncodeOptions
-from streammat.errors import OutputError, UsageError, reason
+from streammat.errors import OutputError, reason
 from streammat.frame import Frame, Layout, Matte, Packet, Plane, codec_threads, layout_of, planes_of
 from streammat.sinks import Content
 from streammat.sinks.codecs import Container, choose_codec, choose_format, container_of
-from streammat.sinks.partial import Claim, partial_name
+from streammat.sinks.partial import PartialFile
 from streammat.sinks.tracks import SoundTrack, Tracks
 from streammat.sources import StreamInfo
 
+# So much of a file that grows is not on the disk yet, beside what the encoder holds.
+_READABLE_SECONDS = 1.0
 # ISO/IEC 23091-2 code of each RGB matrix: no YUV matrix at all.
 _RGB_MATRIX = 0
 # Tags that describe the file they were in rather than the film.
@@ -36,9 +38,8 @@ _OWN_TAGS = {
 class FileSink:
     """One video file.
 
-    The file grows under ``<stem>.partial<suffix>`` beside its target and takes its name when it is complete. MP4 and
-    MOV are written in fragments that become an ordinary file at the end, so that even a killed run leaves a
-    playable partial file.
+    The file grows beside its target (``PartialFile``) and takes its name when it is complete. MP4 and MOV are written in
+    fragments of a second that become an ordinary file at the end, so that even a killed run leaves a playable partial file.
 
     Args:
         path: the target; its extension picks the container.
@@ -63,7 +64,6 @@ class FileSink:
         self.notes: list[str] = []
         self.frames = 0
         self._path = Path(path)
-        self.partial = partial_name(self._path)
         self._alpha = content == "transparent"
         self._matte = content == "matte"
         kind = container_of(path)
@@ -86,18 +86,18 @@ class FileSink:
         if kind.muxer in ("mp4", "mov"):
             # delay_moov: only a late header can hold the edit list that keeps B-frames' start exact.
             options["movflags"] = "hybrid_fragmented+delay_moov"
-        if live:
-            options["flush_packets"] = "1"
-            if kind.muxer in ("matroska", "webm"):
-                options["cluster_time_limit"] = "1000"
+            # By time, not by keyframes alone: the first of those that follow may be ten seconds away.
+            options["frag_duration"] = str(round(_READABLE_SECONDS * 1_000_000))
+        elif kind.muxer in ("matroska", "webm"):
+            options["cluster_time_limit"] = str(round(_READABLE_SECONDS * 1000))
+        options["flush_packets"] = "1"
         # SVT-AV1 prints its banner to stderr past FFmpeg's log level; 1 leaves errors only.
         os.environ.setdefault("SVT_LOG", "1")
-        self._claim = Claim(self._path)
         try:
-            self._container = self._created(kind.muxer, options, overwrite=encode.overwrite)
-        except BaseException:
-            self._claim.release()
-            raise
+            self._partial = PartialFile(self._path, overwrite=encode.overwrite)
+        except OSError as error:
+            raise OutputError(f"{self._path}: cannot be created ({reason(error)}); check that the folder exists and may be written") from error
+        self._container = av.open(str(self._partial.path.absolute()), "w", format=kind.muxer, options=options)
         try:
             self._stream = self._add_video(codec.encoder, codec.encoder_options(encode, alpha=self._alpha), info)
             self._tracks = Tracks(self._container, info.passengers if tracks else (), kind, self._path.name)
@@ -155,7 +155,7 @@ class FileSink:
         try:
             self._complete()
         finally:
-            self._claim.release()
+            self._partial.release()
 
     def abort(self) -> None:
         """Drop the file."""
@@ -168,28 +168,21 @@ class FileSink:
                 self._container.mux_one(ready)
             self._container.close()
             self._over = True
-            _sync(self.partial)
+            _sync(self._partial.path)
         except (av.FFmpegError, OSError) as error:
             raise self._failed(error) from error
         if self._packets != self.frames:
             raise OutputError(
                 f"{self._path}: {self.frames} frames were given to the {self._codec_name} encoder and {self._packets} came out; "
-                f"the file is kept as {self.partial.name}"
+                f"the file is kept as {self._partial.path.name}"
             )
         try:
-            os.replace(self.partial, self._path)
+            self._partial.take_name()
         except OSError as error:
-            raise OutputError(f"{self._path}: cannot take its name ({reason(error)}); the file is complete as {self.partial}") from error
+            kept = f"the file is complete as {self._partial.path}" if self._partial.here else "nothing was kept"
+            raise OutputError(f"{self._path}: cannot take its name ({reason(error)}); {kept}") from error
 
     # -- opening ------------------------------------------------------------------------------------------------
-
-    def _created(self, muxer: str, options: dict[str, str], *, overwrite: bool) -> av.container.OutputContainer:
-        if self._path.exists() and not overwrite:  # another run may have made it since the command looked
-            raise UsageError(f"{self._path}: is there already; give -y to replace it")
-        try:
-            return av.open(str(self.partial.absolute()), "w", format=muxer, options=options)
-        except (av.FFmpegError, OSError) as error:
-            raise OutputError(f"{self._path}: cannot be created ({reason(error)}); check that the folder exists and may be written") from error
 
     def _add_video(self, encoder: str, options: dict[str, str], info: StreamInfo) -> av.VideoStream:
         # The average of a variable rate can be anything; encoders want a plausible one for their rate control.
@@ -297,17 +290,15 @@ class FileSink:
         self._over = True
         with suppress(av.FFmpegError, OSError):  # the first error is the one to tell
             self._container.close()
-        self._claim.release()
-        kept = f"what was done is kept as {self.partial}" if self.partial.exists() else "nothing was kept"
+        self._partial.release()
+        kept = f"what was done is kept as {self._partial.path}" if self._partial.here else "nothing was kept"
         return OutputError(f"{self._path}: cannot be written after {self.frames} frames ({reason(error)}); {kept}")
 
     def _drop(self) -> None:
         self._over = True
         with suppress(av.FFmpegError, OSError):  # it goes away in any case
             self._container.close()
-        with suppress(OSError):
-            self.partial.unlink()
-        self._claim.release()
+        self._partial.drop()
 
 
 def _limited(alpha: Plane, depth: int) -> Plane:

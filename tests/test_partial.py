@@ -1,0 +1,128 @@
+"""Outputs until they are whole: names that nobody uses, claims, and files that play at any moment."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import QUICK, call, names, video
+from media import Audio, frames_of, probe, write_clip
+from test_faults import pipeline_parts, whole
+
+from streammat.errors import UsageError
+from streammat.sinks.partial import Claim, PartialFile
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_clip(tmp_path_factory.mktemp("clip") / "in.mp4", frames=5, audio=[Audio()])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need privileges there")
+def test_nothing_that_has_its_name_is_followed_or_written_over(clip: Path, tmp_path: Path) -> None:
+    """A link, a dangling one, a file and a folder in the place of partial files; ``-y`` is for the output alone."""
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "out.partial.mp4").symlink_to(tmp_path / "mine")
+    (tmp_path / "out.partial-2.mp4").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "out.partial-3.mp4").write_text("mine, too")
+    (tmp_path / "out.partial-4.mp4").mkdir()
+    before = names(tmp_path)
+    for options in ([], ["-y"]):
+        video(clip, tmp_path / "out.mp4", *options).ok()
+        assert names(tmp_path) == sorted([*before, "out.mp4"])
+    assert (tmp_path / "mine").read_text() == "mine"
+    assert (tmp_path / "out.partial-3.mp4").read_text() == "mine, too"
+    assert probe(tmp_path / "out.mp4").frames == 5
+
+
+def test_what_one_run_writes_is_no_output_of_another(clip: Path, tmp_path: Path) -> None:
+    """Neither is its partial file."""
+    first = PartialFile(tmp_path / "out.mp4", overwrite=False)
+    assert first.path.name == "out.partial.mp4"
+    call("video", clip, tmp_path / "out.partial.mp4", *QUICK, "-y").refused(2, "another run")
+    first.drop()
+    claim = Claim(tmp_path / "out.partial.mp4")  # as of a run that is to make it
+    first = PartialFile(tmp_path / "out.mp4", overwrite=False)
+    assert first.path.name == "out.partial-2.mp4"
+    claim.release()
+    first.drop()
+    call("video", clip, tmp_path / "out.mp4", "--matte", tmp_path / "out.partial.mp4", *QUICK).refused(2, "another output of this one")
+    assert names(tmp_path) == []
+
+
+def test_claims_hold_between_processes_and_end_with_them(tmp_path: Path) -> None:
+    code = f"import pathlib, sys\nfrom streammat.sinks.partial import Claim\nClaim(pathlib.Path({str(tmp_path / 'out.mp4')!r}))\nprint(flush=True)\nsys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with pytest.raises(UsageError, match="another run"):
+            Claim(tmp_path / "out.mp4")
+        other.kill()
+    claim = Claim(tmp_path / "out.mp4")
+    claim.release()
+    claim.release()
+    assert names(tmp_path) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need privileges there")
+def test_a_link_in_the_place_of_a_lock_makes_no_file_elsewhere(clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here/.out.mp4.lock").symlink_to(tmp_path / "elsewhere")
+    call("video", clip, tmp_path / "here/out.mp4", *QUICK, "-y").refused(2, ".out.mp4.lock", "link")
+    assert names(tmp_path) == ["here"]
+
+
+@pytest.mark.parametrize("second_names", [True, False])
+def test_a_file_that_came_meanwhile_is_not_replaced(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, second_names: bool) -> None:
+    """Also where the file system has no hard links; what was made is kept beside it."""
+    if not second_names:
+        monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(PermissionError()))
+    target = tmp_path / "out.mp4"
+
+    def matting(frame: Any) -> Any:
+        target.write_text("another's")
+        return whole(frame)
+
+    with pytest.raises(Exception, match="cannot take its name.*out.partial.mp4"):
+        pipeline_parts(clip, target, matting).run()
+    assert target.read_text() == "another's"
+    assert probe(tmp_path / "out.partial.mp4").frames == 5
+    assert names(tmp_path) == ["out.mp4", "out.partial.mp4"]
+
+
+def test_a_partial_file_that_was_taken_away_is_told_of(clip: Path, tmp_path: Path) -> None:
+    """What has its name by then is not ours."""
+    partial = tmp_path / "out.partial.mp4"
+
+    def matting(frame: Any) -> Any:
+        if frame.index == 0:
+            partial.unlink()
+            partial.write_text("another's")
+        return whole(frame)
+
+    with pytest.raises(Exception, match="cannot take its name.*nothing was kept"):
+        pipeline_parts(clip, tmp_path / "out.mp4", matting).run()
+    assert partial.read_text() == "another's"
+    assert names(tmp_path) == ["out.partial.mp4"]
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.mkv", "out.mov"])
+def test_it_can_be_read_long_before_the_second_keyframe(tmp_path: Path, name: str) -> None:
+    """x264 makes one in ten seconds, and what a killed run leaves must not be lost till then."""
+    source = write_clip(tmp_path / "in.mp4", frames=100, audio=[Audio()])
+    seen: list[int] = []
+
+    def matting(frame: Any) -> Any:
+        if frame.index == 99:
+            seen.append(len(frames_of(tmp_path / name.replace("out.", "out.partial."))))
+        return whole(frame)
+
+    pipeline_parts(source, tmp_path / name, matting).run()
+    assert 20 <= seen[0] < 100
+    after = probe(tmp_path / name)
+    assert after.frames == 100
+    assert after.times == probe(source).times
