@@ -10,6 +10,9 @@ from typing import Any
 
 import click
 
+from streammat.cli.streams import patient_streams
+from streammat.errors import reason
+
 INPUT, OUTPUT, BACKGROUND, MATTE, ENGINE, MESSAGES = GROUPS = ("Input", "Output", "Background", "Matte", "Engine", "Messages")
 """Titles under which ``--help`` lists options, in this order."""
 
@@ -41,8 +44,15 @@ class Command(click.Command):
                     formatter.write_dl(records)
 
 
+_WORKERS = ("video", "webcam", "image")
+"""Commands whose work is not what they print."""
+
+
 class Program(click.Group):
-    """The program itself: wrong usage of any command is one line on stderr (with ``--json`` an object on stdout, too) and exit code 2."""
+    """The program itself: wrong usage of any command is one line on stderr (with ``--json`` an object on stdout, too) and exit code 2.
+
+    Nobody has to read what it prints: see ``streams``.
+    """
 
     def main(  # type: ignore[override]  # click has two overloads for what standalone_mode makes of the result
         self, args: Sequence[str] | None = None, prog_name: str | None = "streammat", standalone_mode: bool = True, **settings: Any
@@ -50,20 +60,40 @@ class Program(click.Group):
         """See `click.Command.main`."""
         if not standalone_mode:
             return super().main(args, prog_name, standalone_mode=False, **settings)
+        given = list(sys.argv[1:] if args is None else args)
+        works = bool(given) and given[0] in _WORKERS
+        with patient_streams(waits=not works) as streams:
+            try:
+                code = self._run(given, prog_name, **settings)
+            except SystemExit as end:
+                code = end.code
+            try:
+                streams.finish()
+            except KeyboardInterrupt:
+                code = code or 130
+            if (broken := streams.broken) is not None:
+                if works:
+                    click.echo(f"note: standard output cannot be written ({reason(broken)}); that touches no other output", err=True)
+                else:
+                    click.echo(f"streammat: error: standard output: cannot be written ({reason(broken)}); send it elsewhere", err=True)
+                    code = code or 1
+        sys.exit(code)
+
+    def _run(self, given: list[str], prog_name: str | None, **settings: Any) -> str | int | None:
         try:
-            code = super().main(args, prog_name, standalone_mode=False, **settings)
+            code = super().main(given, prog_name, standalone_mode=False, **settings)
         except click.exceptions.NoArgsIsHelpError as error:
             error.show()
-            sys.exit(error.exit_code)
+            return error.exit_code
         except click.ClickException as error:
             message = usage_line(error)
-            if "--json" in (sys.argv[1:] if args is None else args):
+            if "--json" in given:
                 click.echo(json.dumps({"error": message}))
             click.echo(f"streammat: error: {message}", err=True)
-            sys.exit(error.exit_code)
+            return error.exit_code
         except click.Abort:  # Ctrl-C before ``Interrupt`` was there
-            sys.exit(130)
-        sys.exit(code if isinstance(code, int) else 0)
+            return 130
+        return code if isinstance(code, int) else 0
 
 
 def usage_line(error: click.ClickException) -> str:

@@ -19,6 +19,7 @@ import click
 
 from engines.base import EngineError
 from streammat.cli.command import BACKGROUND, ENGINE, MATTE, MESSAGES, OUTPUT, option
+from streammat.cli.streams import finish
 from streammat.config import CompositeOptions, MattingOptions, Quality
 from streammat.errors import StreammatError, UsageError
 
@@ -146,8 +147,7 @@ def leave(code: int) -> NoReturn:
     Python would end that thread as soon as it came back, in the midst of the library's C++, which aborts the process then.
     """
     if any(thread.name.startswith(_STAGES) for thread in threading.enumerate()):
-        sys.stdout.flush()
-        sys.stderr.flush()
+        finish()
         os._exit(code)
     sys.exit(code)
 

@@ -6,9 +6,8 @@ import json
 import sys
 import threading
 import time
-from contextlib import suppress
 from dataclasses import asdict
-from typing import IO, TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import click
 
@@ -17,6 +16,7 @@ from streammat.cli.common import Interrupt, leave, matting_options, one_line_err
 from streammat.cli.options import config_file
 from streammat.config import CompositeOptions, LiveOptions, MattingOptions
 from streammat.errors import UsageError, reason
+from streammat.patient import PatientWriter
 
 if TYPE_CHECKING:
     from streammat.latency import LiveReport
@@ -109,10 +109,12 @@ class _Teller:
         self._terminal = sys.stderr.isatty()
         self._on_line = False
         self._next_plain = 0.0
-        self._log: IO[str] | None = None
+        self._log: PatientWriter | None = None
+        self._log_name = log
         if log is not None:
             try:
-                self._log = open(log, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 - closed by __exit__
+                self._log_file = open(log, "ab", buffering=0)  # noqa: SIM115 - closed by __exit__
+                self._log = PatientWriter(self._log_file, name="streammat-log")
             except OSError as error:
                 raise UsageError(f"--log {log}: cannot be written ({reason(error)}); give another path") from error
 
@@ -135,20 +137,23 @@ class _Teller:
                 self._show(event, details)
 
     def _write_log(self, line: str) -> None:
-        """A full disk ends the log, not the show."""
-        if self._log is None or self._log.closed:
+        """A full disk ends the log, not the show, and one that hangs holds up nothing."""
+        if self._log is None:
             return
-        try:
-            self._log.write(f"{line}\n")
-        except OSError as error:
+        if self._log.failure is not None:
             if not self._quiet:
-                self._print(f"note: --log {self._log.name}: cannot be written any more ({reason(error)})")
+                self._print(f"note: --log {self._log_name}: cannot be written any more ({reason(self._log.failure)})")
             self._close_log()
+            return
+        self._log.write(f"{line}\n".encode())
 
     def _close_log(self) -> None:
-        if self._log is not None:
-            with suppress(OSError):  # what was written is on the disk; the rest has no place there
-                self._log.close()
+        log, self._log = self._log, None
+        if log is not None:
+            done = log.drain(1.0)
+            log.end()
+            if done:
+                self._log_file.close()
 
     def say(self, text: str) -> None:
         """A line for people."""

@@ -1,0 +1,102 @@
+"""Standard streams that hold up nothing and end nothing: telling is not the work."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+from streammat.patient import PatientWriter
+
+_AT_THE_END = 1.0
+"""Seconds that a run which is over waits for whoever has stopped reading."""
+
+
+@contextmanager
+def patient_streams(*, waits: bool) -> Iterator[Streams]:
+    """Put streams in place of stdout and stderr that are written by threads of their own.
+
+    What was closed before we came (``2>&-``, daemons) is opened on nothing first: the next file would get its number, and whatever a
+    library prints.
+
+    Args:
+        waits: for the reader in the end, as a program whose product is what it prints; nothing is left out then.
+    """
+    _open_the_closed()
+    before = sys.stdout, sys.stderr
+    streams = Streams(waits=waits)
+    try:
+        sys.stdout, sys.stderr = streams.over(before[0], "stdout"), streams.over(before[1], "stderr")
+        yield streams
+    finally:
+        sys.stdout, sys.stderr = before
+        streams.end()
+
+
+class Streams:
+    """The two of a command."""
+
+    def __init__(self, *, waits: bool) -> None:
+        self._waits = waits
+        self._writers: dict[str, PatientWriter] = {}
+
+    def over(self, stream: Any, name: str) -> Any:
+        """A text stream that writes to ``stream`` patiently; itself where it is none of the system's."""
+        buffer = getattr(stream, "buffer", None)
+        raw = getattr(buffer, "raw", buffer)
+        if not isinstance(raw, io.RawIOBase):
+            return stream
+        stream.flush()
+        self._writers[name] = writer = PatientWriter(raw, None if self._waits else 1_000_000, f"streammat-{name}")
+        return io.TextIOWrapper(writer, stream.encoding, stream.errors, write_through=True)
+
+    def finish(self) -> None:
+        """Wait for what is not written yet, not for ever where the work was something else."""
+        for writer in self._writers.values():
+            while not writer.drain(_AT_THE_END) and self._waits:
+                pass
+
+    def end(self) -> None:
+        """Wait a moment and let go."""
+        for writer in self._writers.values():
+            writer.drain(_AT_THE_END)
+            writer.end()
+
+    @property
+    def broken(self) -> OSError | None:
+        """Why stdout could not be written; None also where its reader had enough and went."""
+        writer = self._writers.get("stdout")
+        failure = None if writer is None else writer.failure
+        return None if failure is None or failure.errno == errno.EPIPE else failure
+
+
+def finish() -> None:
+    """Wait a moment for what is not written yet, before the process is ended without Python's own end."""
+    for stream in (sys.stdout, sys.stderr):
+        writer = getattr(stream, "buffer", None)
+        if isinstance(writer, PatientWriter):
+            writer.drain(_AT_THE_END)
+        else:
+            stream.flush()
+
+
+def _open_the_closed() -> None:
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
+    if sys.stdin is None:
+        sys.stdin = _nowhere(0, "r")
+    if sys.stdout is None:
+        sys.stdout = _nowhere(1, "w")
+    if sys.stderr is None:
+        sys.stderr = _nowhere(2, "w")
+
+
+def _nowhere(number: int, mode: str) -> TextIO:
+    return open(number, mode, encoding="utf-8", errors="backslashreplace", closefd=False)  # type: ignore[return-value]
