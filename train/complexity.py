@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from engines.decoders import Upsample
-from engines.gfm import GFM
-from train.paper import PaperRow, load_rows
+from engines.gfm import GFM, NETWORKS
+from train.paper import PaperRow, table_rows
 
 PAPER_SIDE = 800
 """Pixels of the square input that Table 7 of the GFM paper is measured with."""
@@ -104,8 +104,8 @@ _UNUSED = {
 def table7() -> list[Table7Row]:
     """Parameters and multiply-accumulates of the paper's networks beside its Table 7."""
     rows = []
-    for row in load_rows():
-        if row.table != 7 or row.network is None:
+    for row in table_rows(7):
+        if row.network not in NETWORKS:
             continue
         ours = network_complexity(row.network, "TT", PAPER_SIDE, PAPER_SIDE)
         with torch.device("meta"):

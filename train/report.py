@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from train.paper import PaperRow
+from train.paper import PaperRow, compared, difference
 
 DECIMALS = {
     "SAD": 2,
@@ -21,6 +21,8 @@ DECIMALS = {
     "MESSDdt": 5,
 }
 """Metrics in the order of the paper's tables, and the decimals they are given with."""
+DIFFERENCE = "ours - paper"
+"""Label of the row that follows a published one, where the test strategy is the same."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ def table(rows: Mapping[str, Mapping[str, float]]) -> str:
     """Figures as a Markdown table.
 
     Args:
-        rows: metrics by name, by what stands in the first column; metrics that no row has get no column.
+        rows: metrics by name, by what stands in the first column; metrics that no row has get no column. Figures of rows whose label
+            begins with `DIFFERENCE` have their sign.
 
     Returns:
         Lines, without a newline at the end; a figure that a row lacks is ``-``.
@@ -53,7 +56,8 @@ def table(rows: Mapping[str, Mapping[str, float]]) -> str:
     names = [name for name in DECIMALS if any(name in metrics for metrics in rows.values())]
     lines = [["", *names], ["---", *("---:" for _ in names)]]
     for label, metrics in rows.items():
-        lines.append([label, *(f"{metrics[name]:.{DECIMALS[name]}f}" if name in metrics else "-" for name in names)])
+        sign = "+" if label.startswith(DIFFERENCE) else ""
+        lines.append([label, *(f"{metrics[name]:{sign}.{DECIMALS[name]}f}" if name in metrics else "-" for name in names)])
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
@@ -80,6 +84,10 @@ def markdown(
     notes = [f"{row_}: {row_.note}" for row_ in published if row_.note]
     for entry in published:
         rows[_unused(str(entry), rows)] = entry.metrics
+        for label, metrics in averages.items():
+            if compared(label, entry) and (gap := difference(metrics, entry.metrics)):
+                which = f", {label}" if len(averages) > 1 else ""
+                rows[_unused(f"{DIFFERENCE}{which}", rows)] = gap
     part = "" if facts.pictures == facts.of else f" of {facts.of}: not the whole set"
     lines = [
         "# Evaluation",

@@ -43,8 +43,8 @@ class Rssn:
     """Probability, 0..1."""
     noise: float = 0.5
     """Probability, 0..1."""
-    kernel: tuple[int, int] = (20, 60)
-    """Smallest and largest side of the averaging square in pixels of the composite."""
+    kernels: tuple[int, ...] = (20, 30, 40, 50, 60)
+    """Sides of the averaging square in pixels of the composite; one is drawn for each."""
     noise_sigma: float = 10.0
     """Standard deviation of the added noise in grey levels."""
 
@@ -52,8 +52,8 @@ class Rssn:
         for name in ("denoise", "blur", "noise"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise RunError(f"RSSN probability {name} is {getattr(self, name)}; expected 0 to 1")
-        if not 1 <= self.kernel[0] <= self.kernel[1]:
-            raise RunError(f"RSSN blur kernels are {self.kernel}; expected the smallest and the largest, at least 1 pixel")
+        if not self.kernels or min(self.kernels) < 1:
+            raise RunError(f"RSSN blur kernels are {self.kernels}; expected at least one, each of at least 1 pixel")
         if self.noise_sigma < 0:
             raise RunError(f"RSSN noise deviation is {self.noise_sigma}; expected 0 or more grey levels")
 
@@ -83,7 +83,7 @@ def draw_steps(rng: np.random.Generator, rssn: Rssn) -> Steps:
         rssn: probabilities.
     """
     denoise, blur, noise = rng.random(3) < (rssn.denoise, rssn.blur, rssn.noise)
-    kernel = int(rng.integers(rssn.kernel[0], rssn.kernel[1] + 1))
+    kernel = rssn.kernels[int(rng.integers(len(rssn.kernels)))]
     return Steps(bool(denoise), kernel if blur else 0, bool(noise))
 
 

@@ -148,7 +148,7 @@ def test_rssn_steps_of_the_tracks() -> None:
         track = find_preset(name).track
         assert track is not None
         rssn = rssn_of(track)
-        assert (rssn.kernel, rssn.noise_sigma) == (Rssn.kernel, Rssn.noise_sigma)
+        assert (rssn.kernels, rssn.noise_sigma) == (Rssn.kernels, Rssn.noise_sigma)
         return rssn.denoise, rssn.blur, rssn.noise
 
     assert chances("am2k-comp-rssn-d121-tt") == (0.5, 0.5, 0.5)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
-from train.paper import PaperRow, find_rows, load_rows
-from train.report import DECIMALS, Facts, markdown, table
+from train.paper import PaperRow, find_rows, load_rows, paper_rows
+from train.report import DECIMALS, DIFFERENCE, Facts, markdown, table
 
 FACTS = Facts(("model.pth",), "am2k, validation", 200, 200, 0, 1.234, "cuda")
 OURS = {"hybrid 1/3, 1/2": {"SAD": 10.254, "MSE": 0.00291, "Grad": 9.5}}
@@ -67,17 +68,45 @@ def test_rows_are_found_by_preset_then_by_set(tmp_path: Path) -> None:
     assert find_rows("nothing", ROWS) == []
     path = tmp_path / "rows.json"
     path.write_text(
-        json.dumps([{"method": "M", "metrics": {"SAD": 1.0}, "source": "s", "table": None, "preset": "p", "note": ""}])
+        json.dumps([{"method": "M", "metrics": {"SAD": 1.0}, "source": "s", "table": None, "name": "p", "note": ""}])
     )
-    assert load_rows(path) == (PaperRow("M", {"SAD": 1.0}, "s", preset="p"),)
+    assert load_rows(path)[len(paper_rows()) :] == (PaperRow("M", {"SAD": 1.0}, "s", name="p"),)
+
+
+def test_the_whole_paper_is_there() -> None:
+    rows = paper_rows()
+    assert sum(len(row.metrics) for row in rows) == 779
+    counts = Counter(row.table for row in rows)
+    assert counts == {1: 56, 2: 24, 3: 4, 4: 15, 5: 5, 6: 10, 7: 8}
+    by_strategy = {row.strategy: row for row in find_rows("am2k-ori-d121-tt")}
+    assert list(by_strategy) == [
+        "hybrid 1/3, 1/2", "single 1/3", "single 1/2", "single 5/11", "single 5/12", "single 5/13", "single 5/14", "single 1/4",
+        "hybrid 1/4, 1/2", "hybrid 1/4, 1/3",
+    ]  # fmt: skip
+    assert by_strategy["hybrid 1/3, 1/2"].metrics["SAD-TRAN"] == 8.24
+    assert find_rows("am2k-ori-d121-tt-modern") == list(by_strategy.values())
+    ensemble = find_rows("am2k-en-median-d121")[0]
+    assert (ensemble.strategy, ensemble.metrics["SAD"]) == ("median of 3, single 1/3", 10.62)
+    assert "inferred" in ensemble.note
+    doubtful = {row.name: row.note for row in rows if "misprint" in row.note}
+    assert set(doubtful) == {"pm10k-comp-rssn-gca", "pm10k-ori-lf"}
+
+
+def test_ours_less_the_papers() -> None:
+    rows = find_rows("am2k-ori-r34-tt")
+    text = markdown(FACTS, OURS, {}, "am2k-ori-r34-tt", rows)
+    assert "| GFM-TT(r), AM-2k, ORI, hybrid 1/3, 1/2, Table 1 | 10.89 | 0.0029 |" in text
+    assert f"| {DIFFERENCE} | -0.64 | +0.0000 | - | -0.50 | - |" in text
+    other = markdown(FACTS, {"single 1/7": OURS["hybrid 1/3, 1/2"]}, {}, "am2k-ori-r34-tt", rows)
+    assert DIFFERENCE not in other  # another test: nothing to subtract
 
 
 def test_figures_at_hand_can_be_shown() -> None:
     rows = load_rows()
-    assert len(rows) > 0
+    assert len(rows) > 122
     for row in rows:
         assert row.source, row
         assert row.method, row
         assert row.table is None or 1 <= row.table <= 7
         if row.table != 7:  # of parameters and multiply-adds
-            assert set(row.metrics) <= set(DECIMALS), row
+            assert set(row.metrics) <= {*DECIMALS, "Speed_s"}, row

@@ -26,6 +26,7 @@ COMMANDS = {
     "score": "Score weights on validation pictures, by set and by the subject's size.",
     "export": "Write the fp32 and int8 ONNX files of trained weights.",
     "complexity": "Count parameters and multiply-accumulates.",
+    "reproduce": "Make the tables of docs/reproduce.md anew.",
     "lite": "The whole recipe of the shipped network.",
 }
 """Name and one line for each; the command ``name`` is ``command`` in ``train/cli/<name>.py``."""

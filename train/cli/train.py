@@ -9,6 +9,7 @@ import click
 
 from train.cli.common import DATA, FILE, FOLDER, IMAGENET, run_training
 from train.errors import RunError
+from train.paper import find_rows
 from train.presets import MODERN, find_preset, presets
 
 POSITIVE = click.IntRange(min=1)
@@ -19,7 +20,8 @@ def _list_presets(context: click.Context, _parameter: click.Parameter, wanted: b
         names = presets()
         width = max(map(len, names))
         for name, preset in names.items():
-            click.echo(f"{name:{width}}  {preset.title}")
+            paper = "; ".join(f"SAD {row.metrics['SAD']:.2f} in Table {row.table}" for row in find_rows(name)[:1] if row.table)
+            click.echo(f"{name:{width}}  {preset.title}{' (paper: ' * bool(paper)}{paper}{')' * bool(paper)}")
         click.echo(f"\nall but lite and folder also as NAME{MODERN}: AdamW, cosine schedule, averaged weights, bfloat16")
         context.exit()
 
