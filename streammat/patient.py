@@ -59,17 +59,17 @@ class PatientWriter(io.RawIOBase):
         if not self._stuck and not self.drain(_PATIENCE):
             self._stuck = True
 
-    def drain(self, seconds: float) -> bool:
-        """Wait until all is written or nothing was for ``seconds``; False where something is left. True after an error."""
+    def drain(self, seconds: float, to: int = 0) -> bool:
+        """Wait until no more than ``to`` bytes wait, or nothing was written for ``seconds``: False. True after an error."""
         limit = time.monotonic() + seconds
         with self._changed:
             before = self._bytes
-            while self._bytes and time.monotonic() < limit:
+            while self._bytes > to and time.monotonic() < limit:
                 self._changed.wait(min(_PATIENCE, seconds))
                 if self._bytes < before:
                     limit = time.monotonic() + seconds
                 before = self._bytes
-            return not self._bytes
+            return self._bytes <= to
 
     def end(self) -> None:
         """Nothing more will be written; the thread ends as soon as it can."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +18,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from conftest import QUICK, spawn, wait_for
+from conftest import QUICK, REPOSITORY, spawn, wait_for
 from media import frames_of, write_clip
 
 from streammat.sinks.stream import KEYFRAME_SECONDS
@@ -94,6 +96,113 @@ def test_a_stream_goes_on_after_its_server_went_away(tmp_path: Path, clip: Path,
     assert stream["error"] is None
     assert null["written"] > stream["written"] > 40
     assert any("left out while the server was away" in note for note in stream["notes"])
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Servers that say nothing
+
+
+def children(process: subprocess.Popen[str]) -> list[int]:
+    """Of a process, also those that have left it behind."""
+    import psutil
+
+    return [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
+
+
+def gone(pids: list[int]) -> bool:
+    import psutil
+
+    return not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids)
+
+
+@pytest.fixture
+def deaf() -> Iterator[socket.socket]:
+    """Takes connections and says nothing."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        listening.settimeout(40)
+        yield listening
+
+
+def test_a_server_that_says_nothing_is_given_up(clip: Path, deaf: socket.socket) -> None:
+    """After a while of its own accord, and in a moment after a signal; killed, it leaves nothing behind that waits for ever."""
+    main = "import streammat.sinks.relay; streammat.sinks.relay.PATIENCE = 3; from streammat.cli import main; main()"
+    runs, left = [], []
+    for scheme in ("rtsp", "rtmp", "rtmp"):
+        url = f"{scheme}://127.0.0.1:{deaf.getsockname()[1]}/live/secret"
+        command = [sys.executable, "-c", main, "webcam", "--camera", str(clip), "--loop", *QUICK, "--to", url]
+        runs.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}))
+        left.append(deaf.accept()[0])
+        if len(runs) == 2:
+            begin = time.monotonic()
+            runs[1].send_signal(signal.SIGTERM)
+            assert runs[1].communicate(timeout=10)[1] == ""
+            assert runs[1].returncode == 143
+            assert time.monotonic() - begin < 3
+    given_up, _, killed = runs
+    orphans = children(killed)
+    assert len(orphans) == 1
+    killed.kill()
+    killed.communicate()
+    _, err = given_up.communicate(timeout=30)
+    assert given_up.returncode == 1
+    assert err.count("\n") == 1
+    assert "said nothing for 3 s" in err
+    assert "secret" not in err
+    wait_for(lambda: gone(orphans))
+    for connection in left:
+        connection.close()
+
+
+@pytest.mark.slow
+def test_a_server_that_comes_back_silent_or_stops_reading_holds_up_its_stream_only(tmp_path: Path, clip: Path) -> None:
+    """What is recorded beside it goes on, and SIGTERM ends the run in seconds."""
+    made = Server("rtmp")
+    code = f"import av\nfor packet in av.open({made.url!r}, options={LISTEN['rtmp'] | {'timeout': '20'}}).demux(): print(end='.', flush=True)"
+    made.close()
+    log = tmp_path / "log"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as reading:
+        assert reading.stdout is not None
+        time.sleep(1)  # the first connection must succeed
+        with spawn("webcam", "--camera", clip, "--loop", *QUICK, "--quiet", "--to", made.url, "--to", "null", "--bitrate", "50000", "--log", log) as process:
+            reading.stdout.read(20)
+            reading.send_signal(signal.SIGSTOP)
+
+            def written() -> int:
+                found = [event for event in map(json.loads, log.read_text().splitlines()) if event["event"] == "status"]
+                return found[-1]["composed"] if found else 0
+
+            before = written()
+            time.sleep(3)  # every buffer on the way is full
+            wait_for(lambda: written() > before + 20, 30)
+            begin = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=30)
+            assert time.monotonic() - begin < 8
+            assert process.returncode == 143
+        reading.kill()
+    with spawn("webcam", "--camera", clip, "--loop", *QUICK, "--quiet", "--to", (server := Server("rtmp")).url, "--to", "null", "--log", tmp_path / "log2") as process:
+        wait_for(lambda: server.frames > 5, 40)
+        server.hang_up.set()
+        server.close()
+        with socket.socket() as silent:
+            silent.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            silent.bind(("127.0.0.1", server.port))
+            silent.listen()
+            silent.settimeout(40)
+            connection, _ = silent.accept()
+            before = (tmp_path / "log2").read_text().count('"status"')
+            wait_for(lambda: (tmp_path / "log2").read_text().count('"status"') > before + 2, 20)
+            begin = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=30)
+            assert time.monotonic() - begin < 8
+            connection.close()
+    assert process.returncode == 143
+    ended = json.loads((tmp_path / "log2").read_text().splitlines()[-1])
+    assert ended["event"] == "ended"
+    assert ended["outputs"][1]["error"] is None
 
 
 # --------------------------------------------------------------------------------------------------------------------

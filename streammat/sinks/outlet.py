@@ -31,11 +31,12 @@ class Outlet:
         capacity: pictures that may wait: one where only the newest counts, more where each is wanted.
         failed: told once, by the outlet's thread, where the sink fails.
         hear: the sink's, where it has a track for sound.
+        hurry: the sink's, where it may have to wait for somebody: told, from any thread, that the run ends.
     """
 
     def __init__(
         self, name: str, sink: Sink, clock: Clock, *, capacity: int, failed: Callable[[str, Exception], None],
-        hear: Callable[[Chunk], None] | None = None,
+        hear: Callable[[Chunk], None] | None = None, hurry: Callable[[], None] | None = None,
     ) -> None:
         self.name = name
         self.latency = LatencyMeter()
@@ -44,6 +45,7 @@ class Outlet:
         self._clock = clock
         self._failed = failed
         self._hear = hear
+        self._hurry = hurry
         self._sound: deque[Chunk] = deque(maxlen=_SOUND_SECONDS * RATE // CHUNK)
         self._pictures: Channel[Shown] = Channel(capacity, "drop_oldest")
         self._opaque: Matte | None = None
@@ -66,6 +68,8 @@ class Outlet:
 
     def end(self) -> None:
         """No more pictures will come."""
+        if self._hurry is not None:
+            self._hurry()
         self._pictures.end()
 
     def join(self, seconds: float) -> bool:

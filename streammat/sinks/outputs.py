@@ -68,7 +68,8 @@ def open_output(
     name = public(text) if is_stream(text) else text
     if is_stream(text) or is_file(text):
         sink = _open_with_sound(text, info, options, tell, channels)
-        return Outlet(name, sink, clock, capacity=_PATIENT, failed=failed, hear=sink.hear if channels else None)
+        hurry = sink.hurry if isinstance(sink, StreamSink) else None
+        return Outlet(name, sink, clock, capacity=_PATIENT, failed=failed, hear=sink.hear if channels else None, hurry=hurry)
     return Outlet(name, _open(text, info, key, camera), clock, capacity=1, failed=failed)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from streammat.audio import Chunk
 from streammat.errors import OutputError, UsageError, reason
 from streammat.frame import Frame, Matte, Packet, codec_threads, planes_of
 from streammat.sinks import Content
+from streammat.sinks.relay import Relay
 from streammat.sinks.tracks import SoundTrack
 from streammat.sources import StreamInfo
 
@@ -28,10 +30,10 @@ _FORMATS: Final = {"rtmp": "flv", "rtmps": "flv", "rtsp": "rtsp", "rtsps": "rtsp
 
 @dataclass
 class _Connection:
-    container: av.container.OutputContainer
+    relay: Relay
     stream: Any
     sound: SoundTrack | None
-    start: int
+    start: int | None = None
     """``pts`` of its first picture: each connection begins at 0."""
     key: int | None = None
     """``pts`` of its last keyframe."""
@@ -68,12 +70,15 @@ class StreamSink:
         self._tell = tell
         self._channels = channels
         self._tries = 0
+        self._hurried = False
         self._again = 0.0
-        self._connection: _Connection | None = None
-        self._fresh = True  # the first picture's time is not known yet
+        self._connection: _Connection | None = self._connect()
         try:
-            self._connection = self._connect(0)
-        except (av.FFmpegError, OSError, ValueError) as error:
+            self._connection.relay.wait()
+        except BaseException as error:
+            self._connection.relay.kill()
+            if not isinstance(error, OSError):
+                raise
             raise OutputError(
                 f"{public(url)}: cannot be reached ({reason(error)}); check the address, and that the server runs"
             ) from error
@@ -102,7 +107,7 @@ class StreamSink:
     def hear(self, chunk: Chunk) -> None:
         """Send sound; see ``sinks.SoundSink``."""
         connection = self._connection
-        if connection is None or connection.sound is None:
+        if connection is None or connection.sound is None or connection.start is None:
             return
         try:
             for packet in connection.sound.carry(chunk):
@@ -110,17 +115,26 @@ class StreamSink:
         except (av.FFmpegError, OSError) as error:
             self._lost(error)
 
+    def hurry(self) -> None:
+        """The run ends: wait for a server no longer than a moment; from any thread."""
+        self._hurried = True
+        connection = self._connection
+        if connection is not None:
+            connection.relay.hurry()
+
     def close(self) -> None:
         """Say goodbye to the server; twice is fine."""
+        self.hurry()
         connection, self._connection = self._connection, None
         self._again = math.inf
         if connection is not None:
             with suppress(av.FFmpegError, OSError):  # what is not sent by now is of no use any more
-                for packet in connection.stream.encode(None):
-                    self._send(connection, packet)
-                for packet in connection.sound.finish() if connection.sound is not None else ():
-                    self._send(connection, packet)
-                connection.container.close()
+                if connection.start is not None:
+                    for packet in connection.stream.encode(None):
+                        self._send(connection, packet)
+                    for packet in connection.sound.finish() if connection.sound is not None else ():
+                        self._send(connection, packet)
+            connection.relay.close()
         if self.skipped and not self.notes:
             self.notes.append(f"{public(self._url)}: {self.skipped} pictures were left out while the server was away")
 
@@ -130,46 +144,55 @@ class StreamSink:
 
     # -- the connection -----------------------------------------------------------------------------------------
 
-    def _connect(self, start: int) -> _Connection:
+    def _connect(self) -> _Connection:
+        """Begin to connect: encoders, and a process that looks for the server."""
+        header = io.BytesIO()
+        # MP4 only carries the streams' parameters to that process.
+        container = av.open(header, "w", format="mp4", options={"movflags": "empty_moov+frag_keyframe"})
+        rate = self._info.rate
+        stream: Any = container.add_stream(
+            "libx264", rate=rate, options={"preset": "veryfast", "tune": "zerolatency", "nal-hrd": "cbr"}
+        )
+        stream.height, stream.width = self._info.size
+        stream.pix_fmt = "yuv420p"
+        context = stream.codec_context
+        context.time_base = self._info.time_base
+        # Sliced threads, as zerolatency has them: whole frames in flight would each wait for the next.
+        context.thread_count = min(4, codec_threads())
+        context.bit_rate = self._bitrate * 1000
+        context.options.update({"maxrate": f"{self._bitrate}k", "bufsize": f"{2 * self._bitrate}k"})
+        context.gop_size = max(1, round(KEYFRAME_SECONDS * rate))  # at most: see _keyed
+        context.colorspace = self._info.colour.matrix
+        context.color_range = 1
+        sound = SoundTrack(container, "aac", self._channels) if self._channels else None
+        container.start_encoding()
         options = {"flvflags": "no_duration_filesize"} if self._format == "flv" else {"rtsp_transport": "tcp"}
-        container = av.open(self._url, "w", format=self._format, options=options, timeout=(5.0, 5.0))
-        try:
-            rate = self._info.rate
-            stream: Any = container.add_stream(
-                "libx264", rate=rate, options={"preset": "veryfast", "tune": "zerolatency", "nal-hrd": "cbr"}
-            )
-            stream.height, stream.width = self._info.size
-            stream.pix_fmt = "yuv420p"
-            context = stream.codec_context
-            context.time_base = self._info.time_base
-            # Sliced threads, as zerolatency has them: whole frames in flight would each wait for the next.
-            context.thread_count = min(4, codec_threads())
-            context.bit_rate = self._bitrate * 1000
-            context.options.update({"maxrate": f"{self._bitrate}k", "bufsize": f"{2 * self._bitrate}k"})
-            context.gop_size = max(1, round(KEYFRAME_SECONDS * rate))  # at most: see _keyed
-            context.colorspace = self._info.colour.matrix
-            context.color_range = 1
-            sound = SoundTrack(container, "aac", self._channels) if self._channels else None
-            container.start_encoding()
-        except BaseException:
-            with suppress(av.FFmpegError, OSError):
-                container.close()
-            raise
-        return _Connection(container, stream, sound, start)
+        relay = Relay(self._url, self._format, options, header.getvalue(), [one.codec_context for one in container.streams])
+        if self._hurried:
+            relay.hurry()
+        return _Connection(relay, stream, sound)
 
     def _ready(self, pts: int) -> _Connection | None:
-        """The connection, opened again where it is time to."""
-        if self._connection is None and time.monotonic() >= self._again:
+        """The connection once it is there; looked for where it is time to, without waiting for it."""
+        if self._connection is None:
+            if time.monotonic() < self._again:
+                return None
+            self._connection = self._connect()
+        connection = self._connection
+        if connection.start is None:
             try:
-                self._connection = self._connect(pts)
-            except (av.FFmpegError, OSError, ValueError):
+                if not connection.relay.open:
+                    return None
+            except OSError:
+                self._connection = None
+                connection.relay.kill()
                 self._back_off()
-            else:
+                return None
+            connection.start = pts
+            if self._tries:
                 self._tries = 0
                 self._tell("stream-back", name=public(self._url))
-        elif self._connection is not None and self._fresh:
-            self._connection.start, self._fresh = pts, False
-        return self._connection
+        return connection
 
     def _keyed(self, connection: _Connection, frame: Frame) -> av.VideoFrame:
         """The picture, as a keyframe where it is time for one: the encoder counts pictures, and some are dropped."""
@@ -186,18 +209,17 @@ class StreamSink:
         return image
 
     def _send(self, connection: _Connection, packet: Any) -> None:
-        shift = Fraction(connection.start) * self._info.time_base
+        shift = Fraction(connection.start or 0) * self._info.time_base
         for name in ("pts", "dts"):
             value = getattr(packet, name)
             if value is not None:
                 setattr(packet, name, value - round(shift / packet.time_base))
-        connection.container.mux_one(packet)
+        connection.relay.send(packet.stream_index, packet)
 
     def _lost(self, error: Exception) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            with suppress(av.FFmpegError, OSError):  # it is gone anyway
-                connection.container.close()
+            connection.relay.kill()
         pause = self._back_off()
         self._tell("stream-lost", name=public(self._url), message=f"{reason(error)}; trying again in {pause:g} s")
 
