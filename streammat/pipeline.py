@@ -1,6 +1,6 @@
 """The main path: read → matte → composite → write, a thread each.
 
-Files wait and lose nothing: every channel is bounded, so memory stays the same for any length. A frame and its matte
+Files wait and lose nothing: every channel is bounded, so frames never pile up. A frame and its matte
 travel together. What breaks in one stage ends the stages before it at once; the stages after it finish what they
 have, so that the output holds everything that was done.
 """

@@ -19,15 +19,15 @@ import av
 import numpy as np
 import pytest
 from conftest import QUICK, REPOSITORY, spawn, wait_for
-from media import frames_of, write_clip
+from media import Audio, frames_of, write_clip
 
 from streammat.sinks.stream import KEYFRAME_SECONDS
 
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One second of the example subject."""
-    return write_clip(tmp_path_factory.mktemp("clip") / "in.mp4", size=(192, 108), frames=25)
+    """One second of the example subject, with sound."""
+    return write_clip(tmp_path_factory.mktemp("clip") / "in.mp4", size=(192, 108), frames=25, audio=[Audio()])
 
 
 LISTEN = {"rtmp": {"listen": "1", "timeout": "1"}, "rtsp": {"rtsp_flags": "listen", "listen_timeout": "1"}}
@@ -44,6 +44,8 @@ class Server:
         self.url = f"{scheme}://127.0.0.1:{self.port}/live/secret"
         self.keyframes: list[float] = []
         self.frames = 0
+        self.sound: list[int] = []
+        """Samples of each session's track."""
         self.sessions = 0
         self.hang_up = threading.Event()
         self._over = threading.Event()
@@ -55,9 +57,12 @@ class Server:
             try:
                 with av.open(self.url, options=LISTEN[self._scheme], timeout=(10.0, 10.0)) as container:
                     self.sessions += 1
+                    self.sound.append(0)
                     self.hang_up.clear()
-                    for packet in container.demux(video=0):
-                        if packet.pts is not None and packet.size:
+                    for packet in container.demux():
+                        if packet.stream.type == "audio":
+                            self.sound[-1] += sum(frame.samples for frame in packet.decode())
+                        elif packet.pts is not None and packet.size:
                             self.frames += 1
                             if packet.is_keyframe:
                                 self.keyframes.append(float(packet.pts * packet.time_base))
@@ -81,11 +86,12 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 def test_a_stream_goes_on_after_its_server_went_away(tmp_path: Path, clip: Path, server: Server) -> None:
     log = tmp_path / "log"
     with spawn(
-        "webcam", "--camera", clip, "--loop", *QUICK, "--json", "--to", server.url, "--to", "null", "--log", log, "--bitrate", "500"
+        "webcam", "--camera", clip, "--loop", *QUICK, "--json", "--to", server.url, "--to", "null", "--log", log, "--bitrate", "500",
+        "--microphone", "file",
     ) as process:
-        wait_for(lambda: server.frames > 20, 40)
+        wait_for(lambda: server.frames > 20 and server.sound[0] > 24_000, 40)
         server.hang_up.set()
-        wait_for(lambda: server.sessions == 2 and server.frames > 60, 40)
+        wait_for(lambda: server.sessions == 2 and server.frames > 60 and server.sound[1] > 24_000, 40)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
     assert process.returncode == 130, err

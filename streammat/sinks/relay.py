@@ -111,9 +111,9 @@ class Relay:
 
     def close(self) -> None:
         """Send what is on the way, say goodbye, and end the process; in a moment, whatever the server does."""
-        self._writer.drain(_GOODBYE)
+        sent = self._writer.drain(_GOODBYE)
         self._writer.end()
-        self._end(_GOODBYE)
+        self._end(_GOODBYE if sent else 0.0)
 
     def kill(self) -> None:
         """End the process at once."""
