@@ -274,7 +274,8 @@ class KeyListener(Listener):
             import termios
 
             with suppress(termios.error):
-                termios.tcsetattr(self._stream.fileno(), termios.TCSADRAIN, self._found)
+                # At once: a terminal that stands still would be waited for.
+                termios.tcsetattr(self._stream.fileno(), termios.TCSANOW, self._found)
 
     def _listen(self) -> None:
         """Keys at once and unechoed; Ctrl-C stays what it is."""
@@ -284,7 +285,7 @@ class KeyListener(Listener):
         descriptor = self._stream.fileno()
         self._found = termios.tcgetattr(descriptor)
         try:
-            tty.setcbreak(descriptor)
+            tty.setcbreak(descriptor, termios.TCSANOW)
             for data in _bytes(self._stream, self._stopping):
                 for key in data.decode("utf-8", "ignore"):
                     self._keys.press(key)

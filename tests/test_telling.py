@@ -59,6 +59,32 @@ def test_a_live_run_that_nobody_reads_goes_on_and_ends(tmp_path: Path, clip: Pat
     assert probe(tmp_path / "rec.mkv").frames == ended["outputs"][0]["written"] > 10
 
 
+def test_a_terminal_that_stands_still_holds_up_nothing(tmp_path: Path, clip: Path) -> None:
+    """As after Ctrl-S: keys are read from it, nothing can be written to it, and its settings are as before in the end."""
+    import fcntl
+    import pty
+    import termios
+
+    master, slave = pty.openpty()
+    os.set_blocking(slave, False)
+    with pytest.raises(BlockingIOError):
+        while True:
+            os.write(slave, b"x" * 100)
+    os.set_blocking(slave, True)
+    before = termios.tcgetattr(slave)
+    log = tmp_path / "log"
+    with start(
+        "webcam", "--camera", clip, "--loop", *QUICK, "--to", "null", "--log", log, stdin=slave, stdout=slave, stderr=slave,
+        start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    ) as process:
+        wait_for(lambda: log.exists() and log.read_text().count('"status"') >= 2, 40)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 143
+    assert termios.tcgetattr(slave) == before
+    os.close(slave)
+    os.close(master)
+
+
 def test_a_log_that_nobody_reads_holds_up_nothing(tmp_path: Path, clip: Path) -> None:
     log = tmp_path / "log"
     os.mkfifo(log)

@@ -24,7 +24,7 @@ from streammat.sinks.tracks import SoundTrack, Tracks
 from streammat.sources import StreamInfo
 
 # So much of a file that grows is not on the disk yet, beside what the encoder holds.
-_READABLE_SECONDS = 1.0
+_READABLE_SECONDS = 0.5
 # ISO/IEC 23091-2 code of each RGB matrix: no YUV matrix at all.
 _RGB_MATRIX = 0
 # Tags that describe the file they were in rather than the film.
@@ -39,7 +39,7 @@ class FileSink:
     """One video file.
 
     The file grows beside its target (``PartialFile``) and takes its name when it is complete. MP4 and MOV are written in
-    fragments of a second that become an ordinary file at the end, so that even a killed run leaves a playable partial file.
+    fragments of half a second that become an ordinary file at the end, so that even a killed run leaves a playable partial file.
 
     Args:
         path: the target; its extension picks the container.
