@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import av
 import numpy as np
+from av.video.frame import PictureType
 from numpy.typing import NDArray
 
 Packet: TypeAlias = "av.Packet[Any]"
@@ -119,6 +120,17 @@ def planes_of(image: av.VideoFrame, layout: Layout) -> tuple[Plane, ...]:
         step = plane.line_size // flat.itemsize
         views.append(flat[: step * height].reshape(height, step)[:, :width])
     return tuple(views)
+
+
+def keyframe_of(image: av.VideoFrame, layout: Layout) -> av.VideoFrame:
+    """A copy of ``image`` that encoders make a keyframe of; other outputs encode the image itself."""
+    copied = av.VideoFrame(image.width, image.height, image.format.name)
+    for plane, source in zip(planes_of(copied, layout), planes_of(image, layout), strict=True):
+        plane[:] = source
+    copied.pts, copied.time_base, copied.duration, copied.pict_type = image.pts, image.time_base, image.duration, PictureType.I
+    copied.colorspace, copied.color_range = image.colorspace, image.color_range
+    copied.color_trc, copied.color_primaries = image.color_trc, image.color_primaries
+    return copied
 
 
 @dataclass(slots=True)

@@ -637,7 +637,7 @@ def test_interrupted_while_opening(tmp_path: Path, number: int, code: int) -> No
 # Faults inside
 
 
-def pipeline_parts(source: Path, target: Path, matting: Any) -> Any:
+def pipeline_parts(source: Path, target: Path, matting: Any, codec: str | None = None) -> Any:
     """A pipeline from the library's public parts, with ``matting`` in the network's place."""
     from streammat.backgrounds import open_background, parse_background
     from streammat.compositing import Compositor
@@ -648,7 +648,7 @@ def pipeline_parts(source: Path, target: Path, matting: Any) -> Any:
 
     reader = FileSource(str(source))
     background = open_background(parse_background("green"), "cover", reader.info.sample_aspect_ratio)
-    sink = FileSink(str(target), reader.info, "composite", EncodeOptions())
+    sink = FileSink(str(target), reader.info, "composite", EncodeOptions(codec))
     compositor = Compositor(["composite"], background, decontaminate=True, alpha="straight")
     return Pipeline(reader, matting, compositor, [sink])
 

@@ -61,7 +61,8 @@ CODECS: dict[str, VideoCodec] = {
             "libx265",
             _YUV8 + _YUV10 + _YUV12,
             (),
-            {"x265-params": "log-level=error"},  # x265 prints its banner past FFmpeg's log level
+            # x265 prints its banner past FFmpeg's log level; and what is asked for as a keyframe is an ordinary picture by default.
+            {"x265-params": "log-level=error", "forced-idr": "1"},
             crf=22,
             preset=("preset", "veryfast"),
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from contextlib import suppress
 from fractions import Fraction
@@ -16,7 +17,7 @@ from streammat.audio import Chunk
 from streammat.composite import alpha_plane
 from streammat.config import EncodeOptions
 from streammat.errors import OutputError, reason
-from streammat.frame import Frame, Layout, Matte, Packet, Plane, codec_threads, layout_of, planes_of
+from streammat.frame import Frame, Layout, Matte, Packet, Plane, codec_threads, keyframe_of, layout_of, planes_of
 from streammat.sinks import Content
 from streammat.sinks.codecs import Container, choose_codec, choose_format, container_of
 from streammat.sinks.partial import PartialFile
@@ -39,7 +40,8 @@ class FileSink:
     """One video file.
 
     The file grows beside its target (``PartialFile``) and takes its name when it is complete. MP4 and MOV are written in
-    fragments of half a second that become an ordinary file at the end, so that even a killed run leaves a playable partial file.
+    fragments that become an ordinary file at the end, so that even a killed run leaves a playable partial file. A fragment is
+    what lies between two keyframes (cut elsewhere, FFmpeg 8 can make the file too short by its last frame), so the second comes early.
 
     Args:
         path: the target; its extension picks the container.
@@ -77,6 +79,7 @@ class FileSink:
         self._live = live
         self._over = False  # closed, dropped or failed: the container takes nothing more
         self._durations: dict[int, int] = {}
+        self._second_key: float | None = None  # when it is due; inf: it was, or there is no need
         self._converter = VideoReformatter()
         if not self._matte and (layout.chroma != info.layout.chroma or layout.depth < info.layout.depth):
             self.notes.append(f"{self._path.name}: stored as {self._format} (the input is {info.layout.name})")
@@ -86,8 +89,6 @@ class FileSink:
         if kind.muxer in ("mp4", "mov"):
             # delay_moov: only a late header can hold the edit list that keeps B-frames' start exact.
             options["movflags"] = "hybrid_fragmented+delay_moov"
-            # By time, not by keyframes alone: the first of those that follow may be ten seconds away.
-            options["frag_duration"] = str(round(_READABLE_SECONDS * 1_000_000))
         elif kind.muxer in ("matroska", "webm"):
             options["cluster_time_limit"] = str(round(_READABLE_SECONDS * 1000))
         options["flush_packets"] = "1"
@@ -122,6 +123,11 @@ class FileSink:
         image.pts, image.time_base = frame.pts, frame.time_base
         if self._sound is not None:
             self._sound.begin(frame.pts * frame.time_base)
+        if self._second_key is None:
+            self._second_key = frame.pts * frame.time_base + _READABLE_SECONDS
+        elif frame.pts * frame.time_base >= self._second_key:
+            self._second_key = math.inf
+            image = keyframe_of(image, self._layout)
         if frame.duration:
             image.duration = frame.duration
             self._durations[frame.pts] = frame.duration

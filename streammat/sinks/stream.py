@@ -12,11 +12,10 @@ from fractions import Fraction
 from typing import Any, Final
 
 import av
-from av.video.frame import PictureType
 
 from streammat.audio import Chunk
 from streammat.errors import OutputError, UsageError, reason
-from streammat.frame import Frame, Matte, Packet, codec_threads, planes_of
+from streammat.frame import Frame, Matte, Packet, codec_threads, keyframe_of
 from streammat.sinks import Content
 from streammat.sinks.relay import Relay
 from streammat.sinks.tracks import SoundTrack
@@ -200,13 +199,7 @@ class StreamSink:
         if connection.key is not None and (frame.pts - connection.key) * self._info.time_base + tick < KEYFRAME_SECONDS:
             return frame.image
         connection.key = frame.pts
-        # A copy: the other outputs encode the same picture.
-        image = av.VideoFrame(frame.image.width, frame.image.height, frame.layout.name)
-        for copy, plane in zip(planes_of(image, frame.layout), frame.planes, strict=True):
-            copy[:] = plane
-        image.pts, image.time_base, image.pict_type = frame.image.pts, frame.image.time_base, PictureType.I
-        image.colorspace, image.color_range = frame.image.colorspace, frame.image.color_range
-        return image
+        return keyframe_of(frame.image, frame.layout)
 
     def _send(self, connection: _Connection, packet: Any) -> None:
         shift = Fraction(connection.start or 0) * self._info.time_base
