@@ -139,8 +139,8 @@ class Relay:
     def _listen(self) -> None:
         assert self._process.stdout is not None
         said = ""
-        for line in io.TextIOWrapper(self._process.stdout, "utf-8", "replace"):
-            said = line.strip()
+        for line in self._process.stdout:
+            said = line.decode("utf-8", "replace").strip()
             if said == "open":
                 self._open.set()
                 with self._changed:
