@@ -33,6 +33,8 @@ class TrainConfig:
     """This and the next two: `engines.gfm.Ablation` (the paper's Table 4)."""
     ppm: str = "all"
     bridge: bool = True
+    recipe: str = "cut-outs"
+    """What training images of the ``lite`` recipe are made of: key of `train.ingredients.RECIPES`."""
     without: tuple[str, ...] = ()
     """Ingredients of the ``lite`` recipe that are left out: keys of `train.ingredients.INGREDIENTS`."""
     checkpointing: bool = False
@@ -101,6 +103,28 @@ class TrainConfig:
         assert len(self.final_shares) in (0, len(self.sizes)), "final_shares has a share for each of sizes, or none at all"
 
 
+WIDE_SETS = (
+    ("people_portraits", 0.16),
+    ("people_fullbody", 0.11),
+    ("people_snapshots", 0.07),
+    ("people_street", 0.08),
+    ("people_hair", 0.04),
+    ("people_penn", 0.05),
+    ("people_ecssd", 0.09),
+    ("people_voc", 0.05),
+    ("people_davis", 0.05),
+    ("people_football", 0.03),
+    ("people_coco", 0.02),
+    ("animals_cats", 0.04),
+    ("animals_horses", 0.04),
+    ("animals_voc", 0.07),
+    ("animals_ecssd", 0.05),
+    ("animals_wild_animals", 0.02),
+    ("animals_small_animals", 0.01),
+    ("animals_davis", 0.02),
+    ("detail_alpha", 0.02),
+)
+"""Share of each set among the subjects, of what `python -m train sets` labels."""
 MAY_CHANGE = frozenset(
     {
         "steps",
@@ -138,6 +162,12 @@ class DataConfig:
     """Every n-th subject and background is kept out of training to watch it; 0: none."""
     original: float = 0.36
     """Crops of a picture as it was taken."""
+    everybody: bool = False
+    """Alphas hold everybody in view, as `train.labelling` writes them: images may be seen whole, and be backgrounds without their subjects."""
+    objects: float = 0.15
+    """A background is a photograph of an object that is no subject, where there are any; per background."""
+    mosaic: float = 0.0
+    """Two images as taken beside each other, so that several subjects stand at any distance; per image as taken that is wider than high."""
     street: bool = True
     """What street photographs show around their subjects is seen. Without it a network never learns that their passers-by are
     background, which is the one to find them with (`train.bystanders`)."""

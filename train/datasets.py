@@ -28,6 +28,8 @@ from train.warp import warp
 Rng = np.random.Generator
 _T = TypeVar("_T")
 PACK = "pack.bin"
+OBJECTS = "objects_"
+"""Start of the names of sets without subjects."""
 STREET = "people_fullbody"
 """The set whose masks show one person of several."""
 _FRAMES = 104_729  # added to the seed of what differs between frames of one scene
@@ -43,6 +45,8 @@ class Collection:
     landscapes: Sequence[Path]
     things: Sequence[Subject] = ()
     """Cut-outs that are no subjects."""
+    objects: Sequence[Path] = ()
+    """Photographs of objects, with nobody in them."""
 
     def all_subjects(self) -> list[Subject]:
         """Of every set, one after the other."""
@@ -66,10 +70,10 @@ def collect(data: Path, cache: Path, config: DataConfig) -> tuple[Collection, Co
     sets: dict[str, list[Subject]] = {}
     for folder, _ in config.sets:
         base = cache / folder
-        alone = read_bystanders(base)
+        alone = {} if config.everybody else read_bystanders(base)
         hidden = folder == STREET and not config.street
         found = [
-            Subject(path, base / "alpha" / f"{path.stem}.png", base / "fg" / path.name, folder, False if hidden else alone.get(path.stem))
+            Subject(path, base / "alpha" / f"{path.stem}.png", base / "fg" / path.name, folder, config.everybody or (False if hidden else alone.get(path.stem)))
             for path in sorted((base / "img").glob("[!.]*.jpg"))
         ]
         if found:
@@ -77,13 +81,14 @@ def collect(data: Path, cache: Path, config: DataConfig) -> tuple[Collection, Co
     if not sets:
         raise DataError(f"no mattes under {cache}; run `python -m train mattes` first")
     places = [sorted((data / "backgrounds" / name).rglob("*.jpg")) for name in ("houses", "hd")]
+    places.append(sorted(cache.glob(f"{OBJECTS}*/img/[!.]*.jpg")))
 
     def part(*, held: bool) -> Collection:
         chosen = {folder: _part(found, config.holdout, held=held) for folder, found in sets.items()}
-        rooms, landscapes = (_part(found, config.holdout, held=held) for found in places)
+        rooms, landscapes, objects = (_part(found, config.holdout, held=held) for found in places)
         subjects = {folder: [subject for subject in found if not _is_thing(subject, config)] for folder, found in chosen.items()}
         things = [subject for found in chosen.values() for subject in found if _is_thing(subject, config)]
-        return Collection({folder: found for folder, found in subjects.items() if found}, rooms, landscapes, things)
+        return Collection({folder: found for folder, found in subjects.items() if found}, rooms, landscapes, things, objects)
 
     return part(held=False), part(held=True)
 
@@ -159,6 +164,8 @@ class MattingDataset:
             return self._empty(rng, height, width)
         first = self._subject(rng)
         if kind < self.config.empty + self.config.original * self._originality(first):
+            if width > height and rng.random() < self.config.mosaic:
+                return self._mosaic(rng, first, height, width)
             return self._original(rng, first, height, width)
         others = int(rng.choice(len(self.scene.crowd), p=np.array(self.scene.crowd) / sum(self.scene.crowd)))
         cuts = [self.pack.cut(subject) for subject in (first, *(self._subject(rng) for _ in range(others)))]
@@ -174,7 +181,9 @@ class MattingDataset:
         """A crop without a subject: of a room, a landscape, a picture without its subject, or what is beside the subject."""
         rooms, landscapes = self.collection.rooms, self.collection.landscapes
         picture: Levels
-        if self.filled and rng.random() < self.config.filled:
+        if self.collection.objects and rng.random() < self.config.objects:
+            picture = self.pack.read(str(self.collection.objects[int(rng.integers(len(self.collection.objects)))]))
+        elif self.filled and rng.random() < self.config.filled:
             picture = self.pack.without(self.filled[int(rng.integers(len(self.filled)))]) or []
         elif rng.random() < self.config.beside and (beside := self._beside(rng)) is not None:
             picture = beside
@@ -235,6 +244,12 @@ class MattingDataset:
         scene = Scene(jitter_colour(rng, rgb, 0.5), cut, np.zeros((height, width), np.uint8))
         return turned(rng, scene) if rng.random() < self.scene.tilt else scene
 
+    def _mosaic(self, rng: Rng, first: Subject, height: int, width: int) -> Scene:
+        """Two images as taken, side by side."""
+        middle = int(rng.uniform(0.35, 0.65) * width)
+        parts = (self._original(rng, first, height, middle), self._original(rng, self._shown(rng), height, width - middle))
+        return Scene(*(np.concatenate(planes, axis=1) for planes in zip(*((s.rgb, s.alpha, s.contrast) for s in parts), strict=True)))
+
     def _beside(self, rng: Rng) -> Levels | None:
         """What a picture shows beside its subject; None where that is too little, or not known to be empty."""
         subject = self._subject(rng)
@@ -262,7 +277,7 @@ def _pack_all(data: Path, cache: Path, config: DataConfig) -> Pack:
     others = tuple(entry for entry in DataConfig.sets if entry[0] not in dict(config.sets))
     parts = collect(data, cache, replace(config, sets=(*config.sets, *others), things=(), holdout=0))
     subjects = sorted(parts[0].all_subjects(), key=lambda subject: subject.image)
-    return open_pack(cache / PACK, subjects, sorted((*parts[0].rooms, *parts[0].landscapes)))
+    return open_pack(cache / PACK, subjects, sorted((*parts[0].rooms, *parts[0].landscapes, *parts[0].objects)))
 
 
 def batch_keys(config: TrainConfig, first: int) -> Iterator[list[Key]]:

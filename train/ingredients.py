@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from train.augment import NO_FAULTS, FaultConfig
-from train.config import DataConfig
+from train.config import WIDE_SETS, DataConfig
 from train.errors import RunError
 from train.scenes import SMALL, SceneConfig
 
@@ -18,6 +18,15 @@ class Recipe:
     data: DataConfig = field(default_factory=DataConfig)
     scene: SceneConfig = field(default_factory=SceneConfig)
     faults: FaultConfig = field(default_factory=FaultConfig)
+
+
+RECIPES: Mapping[str, Recipe] = {
+    "cut-outs": Recipe(),
+    "everybody": Recipe(
+        DataConfig(sets=WIDE_SETS, everybody=True, original=0.55, empty=0.10, mosaic=0.35, cover=(0.2, 1.5)), faults=FaultConfig(grey=0.12)
+    ),
+}
+"""Few sets whose masks show one subject each, or many in which everybody is labelled (`train.labelling`), seen as they were taken more often."""
 
 
 def _scene(**fields: object) -> Callable[[Recipe], Recipe]:
@@ -52,16 +61,17 @@ INGREDIENTS: Mapping[str, tuple[str, Callable[[Recipe], Recipe]]] = {
 """Title and change of each variant, by what is left out."""
 
 
-def recipe_without(names: Sequence[str]) -> Recipe:
-    """The recipe without some of its ingredients.
+def recipe_without(names: Sequence[str], base: str = "cut-outs") -> Recipe:
+    """A recipe without some of its ingredients.
 
     Args:
         names: keys of `INGREDIENTS`.
+        base: key of `RECIPES`.
 
     Raises:
         RunError: there is no such ingredient.
     """
-    recipe = Recipe()
+    recipe = RECIPES[base]
     for name in names:
         if name not in INGREDIENTS:
             raise RunError(f"the recipe has no ingredient {name!r}; it has {', '.join(INGREDIENTS)}")

@@ -9,10 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, TypeVar
 
 import cv2
 import numpy as np
@@ -22,6 +25,9 @@ from train.filling import fill_subject
 from train.pictures import Image, Levels, read_alpha, read_rgb
 
 _FORMAT = 3
+_AHEAD = 8
+_Item = TypeVar("_Item")
+_Made = TypeVar("_Made")
 MARGIN = 3
 """Pixels kept around a cut-out, so that sampling finds transparency there."""
 LEVELS = 4
@@ -131,40 +137,72 @@ def open_pack(
 
 
 def _write(
-    file: Path, subjects: Iterable[Subject], backgrounds: Iterable[Path], longest: int
+    file: Path, subjects: Sequence[Subject], backgrounds: Sequence[Path], longest: int
 ) -> tuple[dict[str, list[list[int]]], int]:
     table: dict[str, list[list[int]]] = {}
     size = 0
     partial = file.with_name(f"{file.name}.{os.getpid()}.partial")  # of several processes each writes its own; the last one stays
-    try:
-        with partial.open("wb") as out:
-
-            def add(key: str, pixels: Image) -> None:
-                nonlocal size
-                table[key] = []
-                for level in range(LEVELS):
-                    if level:
-                        half = (max(1, pixels.shape[1] // 2), max(1, pixels.shape[0] // 2))
-                        pixels = cv2.resize(pixels, half, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-                    table[key].append([size, *pixels.shape])
-                    size += out.write(np.ascontiguousarray(pixels).data)
-
-            for subject in subjects:
-                rgb, alpha = read_rgb(subject.image), read_alpha(subject.alpha)
-                add(str(subject.image), np.dstack([rgb, alpha]))
-                if (filled := fill_subject(rgb, alpha)) is not None:
-                    add(f"{subject.image}:without", filled)
-                x0, y0, x1, y1 = bounding_box(alpha)
-                rows, columns = alpha.shape
-                table[f"{subject.foreground}:cut"] = [[int(y1 >= rows - 2), int(x0 <= 1), int(x1 >= columns - 2)]]
-                part = np.s_[max(0, y0 - MARGIN) : y1 + MARGIN, max(0, x0 - MARGIN) : x1 + MARGIN]
-                add(str(subject.foreground), np.dstack([read_rgb(subject.foreground)[part], alpha[part]]))
-            for path in backgrounds:
-                add(str(path), _read_at_most(path, longest))
-        os.replace(partial, file)
-    finally:
-        partial.unlink(missing_ok=True)
+    # Decoding and shrinking let other threads run; a few ahead keep every core busy and memory small.
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        try:
+            with partial.open("wb") as out:
+                for entries in _ahead(pool, _subject_entries, subjects):
+                    for key, levels in entries.items():
+                        if isinstance(levels, tuple):
+                            table[key] = [list(levels)]
+                            continue
+                        size = _add(out, table, key, levels, size)
+                for key, levels in _ahead(pool, lambda path: (str(path), _levels(_read_at_most(path, longest))), backgrounds):
+                    size = _add(out, table, key, levels, size)
+            os.replace(partial, file)
+        finally:
+            partial.unlink(missing_ok=True)
     return table, size
+
+
+def _add(out: BinaryIO, table: dict[str, list[list[int]]], key: str, levels: Levels, size: int) -> int:
+    table[key] = []
+    for level in levels:
+        table[key].append([size, *level.shape])
+        size += out.write(np.ascontiguousarray(level).data)
+    return size
+
+
+def _ahead(pool: ThreadPoolExecutor, work: Callable[[_Item], _Made], items: Iterable[_Item]) -> Iterator[_Made]:
+    """Results in the order of the items, made a few ahead of who takes them."""
+    under_way: deque[Future[_Made]] = deque()
+    try:
+        for item in items:
+            under_way.append(pool.submit(work, item))
+            if len(under_way) >= _AHEAD:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
+    finally:
+        for future in under_way:
+            future.cancel()
+
+
+def _levels(pixels: Image) -> Levels:
+    levels = [pixels]
+    for _ in range(LEVELS - 1):
+        half = (max(1, levels[-1].shape[1] // 2), max(1, levels[-1].shape[0] // 2))
+        levels.append(cv2.resize(levels[-1], half, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False))
+    return levels
+
+
+def _subject_entries(subject: Subject) -> dict[str, Levels | tuple[int, int, int]]:
+    """What a pack holds of one subject, by key: the levels of images, and which sides of its image cut it."""
+    rgb, alpha = read_rgb(subject.image), read_alpha(subject.alpha)
+    entries: dict[str, Levels | tuple[int, int, int]] = {str(subject.image): _levels(np.dstack([rgb, alpha]))}
+    if (filled := fill_subject(rgb, alpha)) is not None:
+        entries[f"{subject.image}:without"] = _levels(filled)
+    x0, y0, x1, y1 = bounding_box(alpha)
+    rows, columns = alpha.shape
+    entries[f"{subject.foreground}:cut"] = (int(y1 >= rows - 2), int(x0 <= 1), int(x1 >= columns - 2))
+    part = np.s_[max(0, y0 - MARGIN) : y1 + MARGIN, max(0, x0 - MARGIN) : x1 + MARGIN]
+    entries[str(subject.foreground)] = _levels(np.dstack([read_rgb(subject.foreground)[part], alpha[part]]))
+    return entries
 
 
 def bounding_box(alpha: Image) -> tuple[int, int, int, int]:

@@ -236,12 +236,17 @@ def _later_lites() -> list[Preset]:
         _next_stage("lite-fourth", "its fourth stage, like the third, from the mean of the second and the third", shares, 6e-4, 0.02, 7),
         _with_pairs(steady, 1.0),
         _with_pairs(fifth, 0.3),
+        _with_everybody(_with_pairs(_next_stage("lite-sixth", "its stage on labels of teachers that hold everybody in view", shares, 6e-4, 0.02, 17), 0.25)),
     ]
 
 
 def _with_pairs(preset: Preset, share: float) -> Preset:
     config = preset.config
     return replace(preset, config=replace(config, pairs=share, loss=replace(config.loss, steady=2.0)))
+
+
+def _with_everybody(preset: Preset) -> Preset:
+    return replace(preset, config=replace(preset.config, recipe="everybody"))
 
 
 def _next_stage(name: str, title: str, shares: tuple[float, ...], rate: float, warmup: float, seed: int) -> Preset:

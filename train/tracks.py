@@ -80,7 +80,7 @@ def open_samples(preset: Preset, config: TrainConfig, pictures: Pictures | None,
         return CropDataset(pictures, network.heads, network.stride, config.seed), []
     if folders.cache is None:
         raise RunError(f"preset {preset.name} trains on mattes; give --cache, the folder that `python -m train mattes` filled")
-    recipe = recipe_without(config.without)
+    recipe = recipe_without(config.without, config.recipe)
     samples = MattingDataset(
         folders.data, folders.cache, recipe.data, config.seed, network.heads, network.stride, recipe.scene, recipe.faults
     )

@@ -13,6 +13,7 @@ from train.errors import TrainError
 
 COMMANDS = {
     "mattes": "Derive mattes from the masks of the training sets.",
+    "sets": "Label public sets with masks and teachers, to train on.",
     "layers": "Closed-form foregrounds and backgrounds, and denoised pictures, of a data set.",
     "bystanders": "Find people that the masks of the training sets leave out.",
     "backgrounds": "Build a set of backgrounds without subjects.",
@@ -24,6 +25,7 @@ COMMANDS = {
     "clips": "Contact sheet of clips, matted.",
     "hard": "Make a validation set of held-out subjects, one difficulty at a time.",
     "score": "Score weights on validation pictures, by set and by the subject's size.",
+    "peers": "Score weights beside other networks on every validation set.",
     "export": "Write the fp32 and int8 ONNX files of trained weights.",
     "complexity": "Count parameters and multiply-accumulates.",
     "reproduce": "Make the tables of docs/reproduce.md anew.",

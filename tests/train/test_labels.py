@@ -1,0 +1,141 @@
+"""Labels made of masks and teachers: who is right where."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from synthetic import make_data, make_picture, write
+from toy_graphs import write_bright_rvm
+
+from train.__main__ import main
+from train.labelling import Hashes
+from train.labels import animal_label, people_label, unlabelled_people
+from train.public_sets import SETS
+
+SHAPE = (120, 160)
+
+
+def blob(x: int, radius: int = 25, value: float = 1.0) -> np.ndarray:
+    plane = np.zeros(SHAPE, np.float32)
+    cv2.circle(plane, (x, 60), radius, value, -1)
+    return plane
+
+
+def as_mask(plane: np.ndarray) -> np.ndarray:
+    return np.where(plane > 0.5, 255, 0).astype(np.uint8)
+
+
+def never() -> np.ndarray:
+    raise AssertionError("the mask's own matte is costly and was not needed")
+
+
+def test_people_whom_the_mask_leaves_out_are_added_and_haze_is_not() -> None:
+    mask, seen = as_mask(blob(40)), np.maximum(blob(40, 24), blob(120, 15))
+    label = people_label(mask, never, np.maximum(seen, blob(90, 8, 0.3)))
+    assert label.alpha is not None
+    assert label.rule == "network-edge"
+    assert label.alpha[60, 40] == 1
+    assert label.alpha[60, 120] == 1
+    assert label.alpha[60, 90] == 0
+
+
+def test_a_mask_that_the_network_hardly_finds_has_its_own_edge() -> None:
+    mask = as_mask(blob(40))
+    label = people_label(mask, lambda: mask, blob(40, 10))
+    assert label.alpha is not None
+    assert label.rule == "mask-edge"
+    assert np.array_equal(label.alpha > 0.5, mask > 127)
+
+
+def test_animals_take_the_segmentation_near_their_mask_alone() -> None:
+    mask, fur = as_mask(blob(40)), np.maximum(blob(40, 26), blob(120))
+    label = animal_label(mask, never, fur, None)
+    assert label.alpha is not None
+    assert label.alpha[60, 120] == 0
+    assert label.alpha[60, 65] == 1  # beyond the mask's edge
+    other = animal_label(mask, lambda: mask, blob(120), blob(120))
+    assert other.alpha is not None
+    assert other.rule == "mask-edge+people"
+    assert other.alpha[60, 120] == 1
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "rule"),
+    [
+        (blob(40), blob(40), "two-views"),
+        (blob(40), blob(40, 18), "views-differ"),
+        (blob(40, 25, 0.6), blob(40, 25, 0.6), "half-seen"),
+        (blob(40, 0), blob(40, 0), "nobody"),
+    ],
+)
+def test_without_a_mask_two_views_have_to_agree(one: np.ndarray, other: np.ndarray, rule: str) -> None:
+    label = unlabelled_people(one, other)
+    assert label.rule == rule
+    assert (label.alpha is not None) == (rule == "two-views")
+
+
+def test_copies_are_found_mirrored_and_coded_again() -> None:
+    image = cv2.GaussianBlur(np.random.default_rng(3).integers(0, 255, (120, 160, 3), dtype=np.uint8), (0, 0), 9)
+    image = cv2.normalize(image, None, 0, 255, cv2.NORM_MINMAX)
+    seen = Hashes()
+    seen.add(image, "first")
+    _, code = cv2.imencode(".jpg", np.ascontiguousarray(image[:, ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 40])
+    assert seen.find(cv2.imdecode(code, cv2.IMREAD_COLOR)) == "first"
+    assert seen.find(255 - image[::-1]) is None
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> tuple[Path, list[str]]:
+    """Penn-Fudan as it is laid out, with twelve images; the second is one that is validated on."""
+    pytest.importorskip("openvino")
+    data = make_data(tmp_path / "data", 1)
+    root = tmp_path / "raw/gmguarino+PennFudan/data/PennFudanPed"
+    for index in range(12):
+        parts = make_picture(20 + index, soft=False)
+        parts["image"][: 10 + 9 * index, :40] = np.random.default_rng(index).integers(0, 100, 3)
+        write(root / f"PNGImages/P{index:05}.png", parts["image"])
+        write(root / f"PedMasks/P{index:05}_mask.png", np.where(parts["alpha"] > 127, 1, 0).astype(np.uint8))
+        if index == 1:
+            write(data / "val/people_portraits/img/1.png", parts["image"])
+    write_bright_rvm(tmp_path / "teachers")
+    (tmp_path / "mattes").mkdir()
+    words = [word for name in ("raw", "teachers", "data", "mattes") for word in (f"--{name}", str(tmp_path / name))]
+    return tmp_path / "cache", ["sets", *words, "--cache", str(tmp_path / "cache"), "--only", "penn"]
+
+
+def test_sets_are_labelled_held_out_and_written_down(world: tuple[Path, list[str]]) -> None:
+    cache, words = world
+    for _ in range(2):  # the second call finds everything done
+        result = CliRunner().invoke(main, words)
+        assert result.exit_code == 0, result.output
+    lines = [line.split(",") for line in (cache / "manifest/penn.csv").read_text().splitlines()[1:]]
+    assert [line[1] for line in lines] == [f"P{index:05}" for index in range(12)]
+    rules = {line[1]: line[3] for line in lines}
+    assert rules["P00001"].startswith("copy of ")
+    assert rules["P00000"] == "network-edge"
+    assert lines[9][2] == "held/people_penn"
+    assert sorted(path.stem for path in (cache / "held/people_penn/mask").iterdir()) == ["P00009"]
+    kept = {path.stem for path in (cache / "people_penn/img").iterdir()}
+    assert kept == {path.stem for path in (cache / "people_penn/alpha").iterdir()}
+    assert "P00009" not in kept
+    assert "P00001" not in kept
+
+
+def test_a_set_that_is_not_there_is_named(tmp_path: Path) -> None:
+    for name in ("raw", "teachers", "mattes"):
+        (tmp_path / name).mkdir()
+    data = make_data(tmp_path / "data", 1)
+    words = [word for name in ("raw", "teachers", "mattes") for word in (f"--{name}", str(tmp_path / name))]
+    result = CliRunner().invoke(main, ["sets", *words, "--data", str(data), "--cache", str(tmp_path / "cache"), "--only", "penn"])
+    assert result.exit_code == 1
+    assert "holds no images of gmguarino/PennFudan; unpack its commit 4d34ade there" in result.output
+
+
+def test_command_knows_every_set() -> None:
+    from train.cli.sets import _NAMES
+
+    assert tuple(entry.name for entry in SETS) == _NAMES

