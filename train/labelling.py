@@ -230,7 +230,7 @@ def _label(item: Item, rgb: Image, mask: Image | None, teachers: Teachers) -> tu
 def _sorted(mask: Image, people: Alpha, person: float, animal: float) -> str:
     """Whether a mask is of people, of animals or of neither."""
     inside = mask > 127
-    covered = float(np.count_nonzero(inside & (people > 0.5))) / max(1, np.count_nonzero(inside))
+    covered = float(np.count_nonzero(inside & (people > 0.5))) / max(1, int(np.count_nonzero(inside)))
     if covered >= 0.5 and person >= 0.2:
         return "people"
     if animal >= ANIMAL:
