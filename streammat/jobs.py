@@ -15,6 +15,7 @@ from engines.auto import choose, open_engine
 from engines.base import Engine, EngineError
 from engines.models import ModelFiles
 from engines.several import several_sizes
+from streammat.answer import answer_of
 from streammat.backgrounds import Background, BackgroundSpec, open_background, parse_background
 from streammat.compositing import Compositor
 from streammat.config import AlphaType, CompositeOptions, EncodeOptions, MattingOptions, VideoOptions
@@ -86,7 +87,8 @@ class VideoJob:
                 decontaminate=options.composite.decontaminate,
                 alpha=options.composite.alpha,
             )
-            matting = matting_for(self.engine, TemporalFilter() if options.matting.stable else None, batch)
+            stable = TemporalFilter() if options.matting.stable else None
+            matting = answer_of(lambda: matting_for(self.engine, stable, batch), "streammat-network")
             self.pipeline = Pipeline(reader, matting, compositor, sinks, matting.ahead)
             self._sinks = sinks
             self._background = background
@@ -113,7 +115,8 @@ class VideoJob:
             raise type(error)(f"{error}; {', '.join(kept)}: holds the {frames} frames done till then") from error
         finally:
             cv2.setNumThreads(threads)
-            self.engine.close()
+            if not self.pipeline.left:  # closed while it works, a library would crash
+                self.engine.close()
             if self._background is not None:
                 self._background.close()
 
@@ -227,10 +230,14 @@ def open_scene(
 
 def open_network(model: ModelFiles, size: tuple[int, int], rotation: int, options: MattingOptions, *, batch: int = 1) -> Engine:
     """The engine that runs ``model`` for frames of ``size`` (height, width), stored ``rotation`` quarter turns from upright, up to ``batch`` at once."""
-    height, width = size if rotation % 2 == 0 else size[::-1]
+    return answer_of(lambda: _open_network(model, size if rotation % 2 == 0 else size[::-1], options, batch), "streammat-network")
+
+
+def _open_network(model: ModelFiles, size: tuple[int, int], options: MattingOptions, batch: int) -> Engine:
+    """The same for upright frames, in the thread that calls."""
     engines: list[Engine] = []
     with ExitStack() as undo:
-        for wanted in network_sizes(height, width, options.quality, model.areas):
+        for wanted in network_sizes(*size, options.quality, model.areas):
             engines.append(open_engine(model, options.engine, options.precision, wanted, options.threads, device=options.device, batch=batch))
             undo.callback(engines[-1].close)
         undo.pop_all()

@@ -30,7 +30,8 @@ Tell = Callable[..., None]
 """``tell(event, **details)``: something that a user or a program should know; called from any thread."""
 
 _LONGEST_SEARCH = 5.0  # seconds between two looks for a camera that is gone
-_PATIENCE = 5.0  # seconds to wait for a camera or a network that does not answer
+PATIENCE = 3.0
+"""Seconds to wait at the end for a camera and a network that do not answer."""
 _CLOSING = 60.0  # seconds that an output may take to finish: hours of MP4 get their index then
 
 
@@ -80,6 +81,8 @@ class Live:
         self._faults = 0
         self._shown: Counter[str] = Counter()
         self._notes: list[str] = list(source.notes)
+        self.left = False
+        """The network did not come back: it is still at work in a thread that was left behind."""
 
     def run(self, supervise: Callable[[], None], every: float = 0.1) -> LiveReport:
         """Work until ``stop``, the end of a file, or the failure of every output.
@@ -227,17 +230,20 @@ class Live:
     def _end(self, threads: Sequence[threading.Thread]) -> None:
         """Wait for everybody, but not for ever: a driver may hang in a call that nothing can end."""
         capture, matte, composite = threads
-        capture.join(_PATIENCE)
+        limit = time.monotonic() + PATIENCE
+        capture.join(PATIENCE)
         if capture.is_alive():
             self._notes.append("the camera does not answer and was left as it is")
             self._frames.end()
         else:
             self._source.close()
-        matte.join(_PATIENCE)
-        if matte.is_alive():
+        matte.join(max(0.1, limit - time.monotonic()))
+        self._mattes.end()
+        # With the stage on a GPU it may wait for the network, too.
+        composite.join(PATIENCE)
+        self.left = matte.is_alive() or composite.is_alive()
+        if self.left:
             self._notes.append("the network does not answer and was left as it is")
-            self._mattes.end()
-        composite.join()
         if self._monitor is not None:
             self._monitor.stop()
         if self._sound is not None:

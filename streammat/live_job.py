@@ -11,12 +11,13 @@ from typing import IO, Any
 import cv2
 
 from engines.base import Engine, EngineError
+from streammat.answer import answer_of
 from streammat.config import EncodeOptions, LiveOptions, MattingOptions
 from streammat.control import Command, Keys, Listener, SocketListener, StdinListener
 from streammat.errors import UsageError
 from streammat.jobs import check_targets, open_network
 from streammat.latency import LiveReport
-from streammat.live import Live, Tell
+from streammat.live import PATIENCE, Live, Tell
 from streammat.live_matting import LiveMatting
 from streammat.live_sound import Sound
 from streammat.matting import MattingOfFrames
@@ -85,7 +86,7 @@ class LiveJob:
                 self._sound = Sound(sound, lambda: open_sound(str(options.microphone), source), self.clock, self._heard, later=options.sound_delay / 1000)
             self._model = find_model(options.matting.model)
             engine = open_network(self._model, self.info.size, 0, options.matting)
-            self._matting = LiveMatting(engine, self._made)
+            self._matting = answer_of(lambda: LiveMatting(engine, self._made), "streammat-network")
             undo.callback(self._matting.close)
             self._holder = RateHolder(levels(options, engine.spec, self.info.size, self._model.areas))
             self._matting_at_work = self._holder.level.matting
@@ -149,9 +150,11 @@ class LiveJob:
             for listener in self._listeners:
                 listener.close()
             cv2.setNumThreads(threads)
+            # Closed while it works, a library would crash; whoever ends the process leaves such a thread behind.
             if self._opening is not None:
-                self._opening.join()
-            self._matting.close()
+                self._opening.join(PATIENCE)
+            if not (self.live.left or (self._opening is not None and self._opening.is_alive())):
+                self._matting.close()
             self._scenes.close()
 
     def stop(self) -> None:
@@ -252,7 +255,7 @@ class LiveJob:
                 self._trouble(error)
             self._holder.restart()
 
-        self._opening = threading.Thread(target=body, name="streammat-open-network", daemon=True)
+        self._opening = threading.Thread(target=body, name="streammat-network", daemon=True)
         self._opening.start()
 
     def _repair(self, now: float, composed: int, faults: int) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from streammat.channel import Channel, Closed
@@ -20,6 +21,7 @@ from streammat.stats import Report, StageClock
 
 # Frames between two stages: enough to hide one slow frame, few enough for 4K.
 _CAPACITY = 2
+_PATIENCE = 3.0  # seconds that one frame may take in the network once the run is to end
 
 
 class Pipeline:
@@ -52,6 +54,10 @@ class Pipeline:
         self._clocks = {name: StageClock(name) for name in ("read", "matte", "composite", "write")}
         self._frames_in = 0
         self._frames_out = 0
+        self._working: dict[int, float] = {}
+        self._ending: float | None = None
+        self.left = False
+        """The network did not come back: it is still at work in a thread that was left behind."""
 
     def run(self, progress: Callable[[int], None] | None = None) -> Report:
         """Work until the source ends, ``stop`` is called or a stage fails; sinks are closed in every case.
@@ -75,28 +81,27 @@ class Pipeline:
         for thread in threads:
             thread.start()
         try:
-            for thread in threads:
-                # Joined in slices: signal handlers run in this thread, between them.
-                while thread.is_alive():
-                    thread.join(0.1)
-                    if progress is not None:
-                        progress(self._frames_out)
+            self._wait(threads, (frames, mattes, pictures), progress)
         finally:
             # Ctrl-C, where nobody handles it, and ``progress`` may raise: nothing goes on working behind the caller's back.
             if any(thread.is_alive() for thread in threads):
                 self.stop()
-            for thread in threads:
-                thread.join()
+            self._wait(threads, (frames, mattes, pictures), None)
             self._finish()
         if self._failure is not None:
             raise self._failure
         stages = {name: clock.summary() for name, clock in self._clocks.items()}
         notes = tuple(self._source.notes) + tuple(note for sink in self._sinks for note in sink.notes)
+        if self.left:
+            notes += ("the network does not answer and was left as it is",)
         seconds = time.perf_counter() - begin
         return Report(self._frames_in, self._frames_out, seconds, stages, notes, self._stopping.is_set())
 
     def stop(self) -> None:
-        """End early, from any thread or a signal handler: frames already read are finished, no more are read."""
+        """End early, from any thread or a signal handler: frames already read are finished, no more are read.
+
+        A frame that stays in the network for seconds from then on is given up, and the outputs end before it.
+        """
         self._stopping.set()
 
     # -- the stages ---------------------------------------------------------------------------------------------
@@ -121,7 +126,7 @@ class Pipeline:
     def _matte(self, frames: Iterable[Frame | Packet], mattes: Channel[tuple[Frame, Matte] | Packet]) -> None:
         for item in frames:
             if isinstance(item, Frame):
-                with self._clocks["matte"].measure():
+                with self._at_work(1), self._clocks["matte"].measure():
                     matte = self._matting(item)
                 mattes.put((item, matte))
             else:
@@ -132,7 +137,7 @@ class Pipeline:
     ) -> None:
         for item in mattes:
             if isinstance(item, tuple):
-                with self._clocks["composite"].measure():
+                with self._at_work(2), self._clocks["composite"].measure():
                     frame, matte = item
                     drawn = self._compositor(frame, matte)
                 pictures.put((matte, drawn))
@@ -169,7 +174,33 @@ class Pipeline:
                 if outbox is not None:
                     outbox.end()
 
-        return threading.Thread(target=body, name=f"streammat-{name}")
+        return threading.Thread(target=body, name=f"streammat-{name}", daemon=True)
+
+    @contextmanager
+    def _at_work(self, stage: int) -> Iterator[None]:
+        """Note since when a stage has been in the network, which the compositor waits for, too, where a device works."""
+        self._working[stage] = time.monotonic()
+        try:
+            yield
+        finally:
+            self._working.pop(stage, None)
+
+    def _wait(self, threads: Sequence[threading.Thread], channels: Sequence[Channel[Any]], progress: Callable[[int], None] | None) -> None:
+        """Wait for the stages, in slices: signal handlers run in this thread, between them. A network that does not come back is left."""
+        stuck: set[int] = set()
+        while alive := [thread for index, thread in enumerate(threads) if index not in stuck and thread.is_alive()]:
+            alive[0].join(0.1)
+            if progress is not None:
+                progress(self._frames_out)
+            if not (self._stopping.is_set() or self._failure is not None):
+                continue
+            now = time.monotonic()
+            self._ending = self._ending or now
+            stuck = {stage for stage, since in self._working.copy().items() if now - max(since, self._ending) > _PATIENCE}
+            for stage in stuck:
+                self.left = True
+                channels[stage - 1].abandon()
+                channels[stage].end()
 
     def _fail(self, error: Exception) -> None:
         with self._failing:

@@ -239,7 +239,7 @@ def test_a_mirror_turns_the_subject_and_not_the_background(tmp_path: Path) -> No
 
 def test_a_camera_that_hangs_for_ever_holds_up_neither_the_card_nor_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A driver may block in a call that nothing can end; the run ends all the same, and says so."""
-    monkeypatch.setattr("streammat.live._PATIENCE", 0.2)
+    monkeypatch.setattr("streammat.live.PATIENCE", 0.2)
     released = threading.Event()
 
     def hang(run: Run) -> None:

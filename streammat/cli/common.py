@@ -138,11 +138,11 @@ def one_line_errors(as_json: bool = False, *, quiet: bool = False) -> Iterator[N
         sys.exit(1)
 
 
-_STAGES = ("streammat-capture", "streammat-matte", "streammat-out-")
+_STAGES = ("streammat-capture", "streammat-matte", "streammat-composite", "streammat-network", "streammat-out-")
 
 
 def leave(code: int) -> NoReturn:
-    """End the process with ``code``, at once where a live run left a thread behind in a driver or in the network.
+    """End the process with ``code``, at once where a run left a thread behind in a driver or in the network.
 
     Python would end that thread as soon as it came back, in the midst of the library's C++, which aborts the process then.
     """
@@ -190,7 +190,7 @@ class Interrupt:
         if self.exit_code and self._stop is None:
             # What a library makes of the interruption is no error to tell; and one that swallows it, as code called back
             # from C may, must not turn it into success.
-            sys.exit(self.exit_code)
+            leave(self.exit_code)
 
     def stops(self, stop: Callable[[], None]) -> None:
         """From now on signals call ``stop``."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from streammat.cli.command import INPUT, MATTE, OUTPUT, Command, option
-from streammat.cli.common import Interrupt, Progress, composite_options, matting_options, one_line_errors, output_options
+from streammat.cli.common import Interrupt, Progress, composite_options, leave, matting_options, one_line_errors, output_options
 from streammat.config import CompositeOptions, EncodeOptions, MattingOptions, VideoOptions
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ def video(
         click.echo(json.dumps(_as_dict(job, report)))
     elif not quiet:
         _tell(job, report)
-    sys.exit(interrupt.exit_code)
+    leave(interrupt.exit_code)
 
 
 def _as_dict(job: VideoJob, report: Report) -> dict[str, Any]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import threading
 from pathlib import Path
 
 import av
 
+from streammat.answer import answer_of
 from streammat.errors import InputError, reason
 
 
@@ -28,22 +28,7 @@ def open_url(url: str, timeout: tuple[float, float], options: dict[str, str] | N
     Raises:
         av.FFmpegError, OSError, ValueError: as ``av.open`` raises them.
     """
-    found: list[av.container.InputContainer | Exception] = []
-
-    def work() -> None:
-        try:
-            found.append(av.open(url, options=options or {}, timeout=timeout))
-        except Exception as error:  # noqa: BLE001 - raised by the thread that waits
-            found.append(error)
-
-    thread = threading.Thread(target=work, name="streammat-open", daemon=True)
-    thread.start()
-    while thread.is_alive():
-        thread.join(0.1)
-    (result,) = found
-    if isinstance(result, Exception):
-        raise result
-    return result
+    return answer_of(lambda: av.open(url, options=options or {}, timeout=timeout), "streammat-open")
 
 
 def open_video(path: str) -> av.container.InputContainer:

@@ -1,0 +1,37 @@
+"""Work that may never come to an end, waited for so that signals are heard meanwhile."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def answer_of(work: Callable[[], T], name: str) -> T:
+    """What ``work`` gives, or raises, done in a thread of its own.
+
+    Python runs signal handlers in the main thread, and only between two of its own instructions: called there, a library that does not
+    return would keep Ctrl-C from it. A handler that raises leaves ``work`` behind.
+
+    Args:
+        work: what to do.
+        name: of the thread.
+    """
+    found: list[T] = []
+    failed: list[BaseException] = []
+
+    def body() -> None:
+        try:
+            found.append(work())
+        except BaseException as error:  # noqa: BLE001 - raised by the thread that waits
+            failed.append(error)
+
+    thread = threading.Thread(target=body, name=name, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.1)
+    if failed:
+        raise failed[0]
+    return found[0]
