@@ -71,6 +71,10 @@ class VideoOptions:
     """Beside the output: alpha as grey."""
     foreground: str | None = None
     """Beside the output: straight foreground colour."""
+    matte_codec: str | None = None
+    """As ``EncodeOptions.codec``, of the matte; None: what keeps grey best in such a file, else the output's own."""
+    foreground_codec: str | None = None
+    """As ``EncodeOptions.codec``, of the foreground; None: the output's own where such a file holds it."""
     start: float = 0.0
     """Seconds into the input to start at."""
     duration: float | None = None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from streammat.matting import Matting, network_sizes
 from streammat.models.library import find_model
 from streammat.pipeline import Pipeline
 from streammat.sinks import Content, Sink
-from streammat.sinks.codecs import STILLS, STILLS_WITH_ALPHA, can_carry_alpha, choose_codec, is_still
+from streammat.sinks.codecs import STILLS, STILLS_WITH_ALPHA, can_carry_alpha, choose_codec, encode_beside, is_still
 from streammat.sinks.file import FileSink
 from streammat.sinks.stills import StillsSink
 from streammat.sources import StreamInfo
@@ -55,12 +54,8 @@ class VideoJob:
         behind = options.composite.background
         check_targets([source, *([behind] if behind else [])], self.outputs, options.encode)
         transparent = wants_alpha(target, options.composite, options.encode.codec)
-        for path, content in self._contents(target, options, transparent):
-            if is_still(path):
-                check_still(path, content)
-            else:
-                requested = options.encode.codec if path == target else None
-                choose_codec(path, requested, alpha=content == "transparent", matte=content == "matte")
+        contents = self._contents(target, options, transparent)
+        encodes = [self._encode(path, content, target, options, transparent) for path, content in contents]
         spec = None if transparent else parse_background(options.composite.background or GREEN)
         with ExitStack() as undo:
             reader = FileSource(
@@ -75,8 +70,7 @@ class VideoJob:
             self.engine = open_network(*shape, batch=batch)
             undo.callback(self.engine.close)
             sinks: list[Sink] = []
-            for path, content in self._contents(target, options, transparent):
-                encode = options.encode if path == target else replace(options.encode, codec=None)
+            for (path, content), encode in zip(contents, encodes, strict=True):
                 sinks.append(
                     open_sink(path, reader.info, content, encode, tracks=path == target, alpha=options.composite.alpha)
                 )
@@ -123,6 +117,18 @@ class VideoJob:
     def written(self) -> list[str]:
         """Those outputs that hold something."""
         return [path for path, sink in zip(self.outputs, self._sinks, strict=True) if sink.frames]
+
+    @staticmethod
+    def _encode(path: str, content: Content, target: str, options: VideoOptions, transparent: bool) -> EncodeOptions:
+        """How one output is written; UsageError where it cannot be."""
+        if is_still(path):
+            check_still(path, content)
+            return options.encode
+        if path == target:
+            choose_codec(path, options.encode.codec, alpha=content == "transparent")
+            return options.encode
+        requested = options.matte_codec if content == "matte" else options.foreground_codec
+        return encode_beside(path, content, requested, target, options.encode, transparent=transparent)
 
     @staticmethod
     def _contents(target: str, options: VideoOptions, transparent: bool) -> list[tuple[str, Content]]:

@@ -12,6 +12,9 @@ from streammat.compositing import Compositor
 from streammat.config import CompositeOptions
 from streammat.errors import InputError, UsageError
 
+_MOST_ADDED = 16
+"""Backgrounds that were chosen during the run and are kept open beside those it began with; each holds an image or a clip."""
+
 
 @dataclass(frozen=True)
 class Scene:
@@ -47,6 +50,7 @@ class Scenes:
         self._lock = threading.RLock()
         self._scenes = [self._open(text) for text in texts]
         self._stamps = [_stamp(scene.spec) for scene in self._scenes]
+        self._given = len(texts)
         self._index = 0
         self.current = self._scenes[0]
 
@@ -61,7 +65,7 @@ class Scenes:
             return self._switch((self._index + by) % len(self._scenes))
 
     def choose(self, text: str) -> Scene:
-        """The one that is called ``text``; a new one joins the list.
+        """The one that is called ``text``; a new one joins the list, and of many new ones the oldest leaves it.
 
         Raises:
             UsageError, InputError: it cannot be shown; what is on stays on.
@@ -71,7 +75,11 @@ class Scenes:
                 scene = self._open(text)
                 self._scenes.append(scene)
                 self._stamps.append(_stamp(scene.spec))
-            return self._switch(self.names.index(text))
+            chosen = self._switch(self.names.index(text))
+            if len(self._scenes) > self._given + _MOST_ADDED:
+                del self._scenes[self._given], self._stamps[self._given]
+                self._index -= 1  # what is on was added last
+            return chosen
 
     def blur(self, by: float) -> Scene:
         """Blur more or less: ``by`` is added to a strength of 0..1.

@@ -7,7 +7,7 @@ import pytest
 from streammat.config import EncodeOptions
 from streammat.errors import UsageError
 from streammat.frame import layout_of
-from streammat.sinks.codecs import CODECS, CONTAINERS, can_carry_alpha, choose_codec, choose_format
+from streammat.sinks.codecs import CODECS, CONTAINERS, can_carry_alpha, choose_codec, choose_format, encode_beside
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,27 @@ def test_options_that_a_codec_has_not_are_refused() -> None:
     with pytest.raises(UsageError, match="--preset"):
         CODECS["ffv1"].encoder_options(EncodeOptions(preset="slow"), alpha=False)
     assert CODECS["h264"].encoder_options(EncodeOptions(crf=0, preset="slow"), alpha=False) == {"crf": "0", "preset": "slow"}
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "requested", "target", "encode", "expected"),
+    [
+        ("fg.mov", "foreground", None, "out.mov", EncodeOptions(), EncodeOptions("prores")),  # as the transparent output
+        ("fg.mp4", "foreground", None, "out.mp4", EncodeOptions("hevc", crf=18), EncodeOptions("hevc", crf=18)),
+        ("fg.webm", "foreground", None, "out.mp4", EncodeOptions("hevc", crf=18), EncodeOptions("vp9")),  # does not hold HEVC
+        ("m.mkv", "matte", None, "out.mp4", EncodeOptions("hevc", preset="fast"), EncodeOptions("ffv1")),
+        ("m.mp4", "matte", None, "out.mp4", EncodeOptions("hevc"), EncodeOptions("hevc")),
+        ("m.mkv", "matte", "h264", "out.mkv", EncodeOptions("h264", crf=10), EncodeOptions("h264", crf=10)),
+        ("m.mov", "matte", "h264", "out.%03d.png", EncodeOptions(), EncodeOptions("h264")),
+    ],
+)
+def test_what_lies_beside_the_output_has_its_codec_or_its_own(
+    path: str, content: str, requested: str | None, target: str, encode: EncodeOptions, expected: EncodeOptions
+) -> None:
+    transparent = can_carry_alpha(target, encode.codec)
+    assert encode_beside(path, content, requested, target, encode, transparent=transparent) == expected  # type: ignore[arg-type]
+
+
+def test_a_codec_that_a_file_beside_cannot_hold_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"fg\.mp4: \.mp4 does not hold prores"):
+        encode_beside("fg.mp4", "foreground", "prores", "out.mov", EncodeOptions(), transparent=True)

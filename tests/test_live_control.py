@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 from conftest import wait_for
 
+from streammat.config import CompositeOptions
 from streammat.control import Command, Keys, SocketListener, StdinListener, answer, parse_command
 from streammat.errors import OutputError, UsageError
+from streammat.scenes import Scenes
 
 
 class Target:
@@ -198,3 +200,13 @@ def test_a_socket_left_behind_is_replaced_and_anything_else_is_not(tmp_path: Pat
     with pytest.raises(OutputError, match="folder"):
         SocketListener(str(tmp_path / "missing" / "s"), Target())
 
+
+
+def test_backgrounds_that_scripts_add_do_not_pile_up() -> None:
+    scenes = Scenes(("black", "blur"), CompositeOptions())
+    for value in range(100):
+        assert scenes.choose(f"{value},0,0").text == f"{value},0,0" == scenes.current.text
+    assert scenes.names == ["black", "blur", *(f"{value},0,0" for value in range(84, 100))]
+    assert scenes.step(1).text == "black"  # what is on was the last of the list
+    assert scenes.choose("90,0,0").text == "90,0,0"
+    assert len(scenes.names) == 18

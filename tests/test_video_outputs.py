@@ -684,3 +684,9 @@ def test_matte_of_the_example(tmp_path: Path, precision: str) -> None:
     # A matte belongs to its own frame: it fits no other frame's truth better.
     lags = {lag: np.mean([np.abs(found[i] - truth[i + lag]).mean() for i in range(4, 26)]) for lag in range(-4, 5)}
     assert min(lags, key=lags.__getitem__) == 0
+
+
+def test_foreground_and_matte_have_codecs_of_their_own(clip: Path, tmp_path: Path) -> None:
+    beside = ("--foreground", tmp_path / "f.mov", "--matte", tmp_path / "m.mkv", "--matte-codec", "h264")
+    video(clip, tmp_path / "out.mov", "--codec", "hevc", "--bg", "green", "--crf", "30", *beside).ok()
+    assert {path.name: probe(path).codec for path in tmp_path.iterdir()} == {"out.mov": "hevc", "f.mov": "hevc", "m.mkv": "h264"}

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 @option("--preset", group=OUTPUT, help="Speed against size in the encoder's own words.  [default: veryfast or its equal]")
 @option("--matte", group=OUTPUT, metavar="FILE", help="Also write the alpha as grey.")
 @option("--foreground", group=OUTPUT, metavar="FILE", help="Also write the straight foreground colour.")
+@option("--matte-codec", group=OUTPUT, help="As --codec, of the matte.  [default: ffv1 in .mkv, prores in .mov, else that of OUT]")
+@option("--foreground-codec", group=OUTPUT, help="As --codec, of the foreground.  [default: that of OUT where FILE can hold it]")
 @option("--no-audio", group=OUTPUT, is_flag=True, help="Leave the audio out.")
 @option("--start", group=INPUT, type=click.FloatRange(min=0), default=0.0, metavar="SECONDS", help="Skip the beginning.")
 @option("--duration", group=INPUT, type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Stop after so long.")
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 @output_options
 def video(
     source: str, target: str, *, background: str | None, fit: Any, alpha: Any, no_decontaminate: bool, codec: str | None,
-    crf: int | None, preset: str | None, matte: str | None, foreground: str | None, no_audio: bool, start: float,
+    crf: int | None, preset: str | None, matte: str | None, foreground: str | None, matte_codec: str | None, foreground_codec: str | None, no_audio: bool, start: float,
     duration: float | None, stable: bool, model: str, engine: Any, device: str, precision: Any, quality: Any, threads: int, overwrite: bool,
     quiet: bool, as_json: bool,
 ) -> None:
@@ -52,6 +54,8 @@ def video(
         encode=EncodeOptions(codec, crf, preset, not no_audio, overwrite),
         matte=matte,
         foreground=foreground,
+        matte_codec=matte_codec,
+        foreground_codec=foreground_codec,
         start=start,
         duration=duration,
     )

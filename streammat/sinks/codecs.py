@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 
 from streammat.config import EncodeOptions
 from streammat.errors import UsageError
 from streammat.frame import Layout, layout_of
+from streammat.sinks import Content
 
 
 @dataclass(frozen=True)
@@ -187,6 +188,33 @@ def choose_codec(path: str, requested: str | None, *, alpha: bool, matte: bool =
         able = ", ".join(name for name in container.codecs if CODECS[name].alpha_formats) or "none in this container"
         raise UsageError(f"{path}: {codec.name} cannot carry alpha; expected {able}, or give a background with --bg")
     return codec
+
+
+def encode_beside(path: str, content: Content, requested: str | None, target: str, encode: EncodeOptions, *, transparent: bool) -> EncodeOptions:
+    """How a matte or a foreground is written beside the output ``target``.
+
+    A file without a codec of its own takes the one that keeps grey best, for a matte, and else the output's, where its container holds
+    that. Quality and speed are numbers of the output's encoder, so they are kept for the same codec alone.
+
+    Args:
+        path: of the matte or the foreground.
+        content: which of them it is.
+        requested: its codec; None leaves the choice.
+        target: the output.
+        encode: of the output.
+        transparent: the output carries alpha.
+
+    Raises:
+        UsageError: a codec is unknown, or a container does not hold it.
+    """
+    main = None if is_still(target) else choose_codec(target, encode.codec, alpha=transparent)
+    container = container_of(path)
+    if requested is None and not (content == "matte" and container.matte) and main is not None and main.name in container.codecs:
+        requested = main.name
+    chosen = choose_codec(path, requested, alpha=False, matte=content == "matte")
+    if main is not None and chosen.name == main.name:
+        return replace(encode, codec=chosen.name)
+    return replace(encode, codec=chosen.name, crf=None, preset=None)
 
 
 def _codec(name: str) -> VideoCodec:

@@ -69,7 +69,7 @@ class FileSink:
         self._alpha = content == "transparent"
         self._matte = content == "matte"
         kind = container_of(path)
-        codec = choose_codec(path, encode.codec if not self._matte else None, alpha=self._alpha, matte=self._matte)
+        codec = choose_codec(path, encode.codec, alpha=self._alpha, matte=self._matte)
         self._format = choose_format(codec, info.layout, info.size, alpha=self._alpha, grey=self._matte)
         layout = layout_of(self._format)
         assert layout is not None
