@@ -37,7 +37,7 @@ from engines.rgb import small_rgb
 logger = logging.getLogger(__name__)
 
 AlphaFilter = Callable[[NDArray[np.float32], NDArray[np.uint8], Fraction], NDArray[np.float32]]
-"""(alpha, rgb, time) → alpha, of upright pictures, called in the order of submission."""
+"""(alpha, rgb, time) → alpha, of upright pictures, called in the order of submission; an `EngineError` refuses that frame alone."""
 NOT_FINITE = "the network's alpha holds values that are no numbers; try --engine onnxruntime --precision fp32"
 
 
@@ -170,8 +170,9 @@ class Stage:
                 logger.warning("%s holds no batch of %d of these frames; %d is taken", self._lanes.device, count, self.batch)
                 self._lanes.free()
                 continue
-            for work in part:
-                work.failure = fault
+            if fault is not None:
+                for work in part:
+                    work.failure = fault
             waiting = waiting[count:]
 
     def _tried(self, works: Sequence[Work]) -> EngineError | None:
@@ -205,13 +206,18 @@ class Stage:
                 work.matted = _Matted(codes, good)
 
     def _filtered(self, works: Sequence[Work], alpha: Tensor, rgb: Tensor, sound: Tensor) -> Tensor:
-        """Alphas after the filter over time; of those that are no numbers it is told nothing."""
+        """Alphas after the filter; of those that are no numbers it is told nothing. A frame that it refuses fails alone."""
         assert self._stable is not None
         given, pictures, good = alpha.cpu().numpy(), rgb.cpu().numpy(), sound.cpu().numpy()
-        kept = [
-            self._stable(given[n], pictures[n], work.moment) if good[n] else given[n] for n, work in enumerate(works)
-        ]
-        return torch.from_numpy(np.stack(kept)).to(self._lanes.device)
+        kept = np.zeros_like(given)
+        for n, work in enumerate(works):
+            if not good[n]:
+                continue
+            try:
+                kept[n] = self._stable(given[n], pictures[n], work.moment)
+            except EngineError as refused:
+                work.failure = EngineError(str(refused))
+        return torch.from_numpy(kept).to(self._lanes.device)
 
     def _warm_up(self) -> tuple[int, int]:
         """Run every size of batch once, so that graphs are captured before threads begin; gives the alpha's size."""

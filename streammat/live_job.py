@@ -10,7 +10,7 @@ from typing import IO, Any
 
 import cv2
 
-from engines.base import Engine, EngineError
+from engines.base import EngineError
 from streammat.answer import answer_of
 from streammat.config import EncodeOptions, LiveOptions, MattingOptions
 from streammat.control import Command, Keys, Listener, SocketListener, StdinListener
@@ -20,7 +20,6 @@ from streammat.latency import LiveReport
 from streammat.live import PATIENCE, Live, Tell
 from streammat.live_matting import LiveMatting
 from streammat.live_sound import Sound
-from streammat.matting import MattingOfFrames
 from streammat.models.library import find_model
 from streammat.rate import RateHolder, levels
 from streammat.scenes import Scenes
@@ -30,7 +29,6 @@ from streammat.sinks.outlet import Outlet
 from streammat.sinks.outputs import check_output, is_file, open_output, shows_now
 from streammat.sources.capture import Clock, LiveSource
 from streammat.sources.live import open_live_source, open_sound
-from streammat.stage import matting_for
 from streammat.temporal import TemporalFilter
 
 _STATUS_SECONDS = 1.0
@@ -86,7 +84,8 @@ class LiveJob:
                 self._sound = Sound(sound, lambda: open_sound(str(options.microphone), source), self.clock, self._heard, later=options.sound_delay / 1000)
             self._model = find_model(options.matting.model)
             engine = open_network(self._model, self.info.size, 0, options.matting)
-            self._matting = answer_of(lambda: LiveMatting(engine, self._made), "streammat-network")
+            stable = TemporalFilter() if options.matting.stable else None
+            self._matting = answer_of(lambda: LiveMatting(engine, stable), "streammat-network")
             undo.callback(self._matting.close)
             self._holder = RateHolder(levels(options, engine.spec, self.info.size, self._model.areas))
             self._matting_at_work = self._holder.level.matting
@@ -295,9 +294,6 @@ class LiveJob:
         """How late pictures come to whom they are shown, in seconds, as soon as there have been some."""
         meter = self._seen.latency
         return meter.recent().p50_ms / 1000 if meter.count >= _FEW else None
-
-    def _made(self, engine: Engine) -> MattingOfFrames:
-        return matting_for(engine, TemporalFilter() if self.options.matting.stable else None)
 
     def _reopen(self) -> LiveSource:
         return open_live_source(self.options, self.clock, shape=self.info.size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import cv2
 import numpy as np
@@ -10,12 +11,15 @@ import numpy as np
 from engines.base import Engine, EngineError
 from streammat.composite import full_scale
 from streammat.frame import Frame, Matte
-from streammat.matting import Matting, MattingOfFrames
+from streammat.guard import Guard
+from streammat.matting import MattingOfFrames
+from streammat.stage import matting_for
+from streammat.temporal import AlphaFilter, TemporalFilter
 
-MOST_SUBJECT = 0.98
-"""Share of the frame that a subject can fill. A matte beyond that would show the room: nobody fills every corner."""
+REFINED = 0.1
+"""How much more opaque the matte of a frame may be than the alpha that passed: cleaning and resampling change its mean by a hundredth."""
 
-MakeMatting = Callable[[Engine], MattingOfFrames]
+MakeMatting = Callable[[Engine, AlphaFilter], MattingOfFrames]
 
 
 class LiveMatting:
@@ -23,10 +27,13 @@ class LiveMatting:
 
     Args:
         engine: as ``Matting`` takes it.
-        make: how an engine becomes what makes mattes, with whatever filter over time belongs to it.
+        stable: averages flicker away; None shows each matte as it is.
+        make: how an engine, and what its alphas have to pass, become what makes mattes.
     """
 
-    def __init__(self, engine: Engine, make: MakeMatting = Matting) -> None:
+    def __init__(self, engine: Engine, stable: TemporalFilter | None = None, make: MakeMatting = matting_for) -> None:
+        # It outlives the engines: what it knows of the room is true for the next one, too.
+        self._guard = Guard(stable)
         self._make = make
         self._matting = self._made(engine)
         self._next: Engine | None = None
@@ -37,7 +44,7 @@ class LiveMatting:
         """The matte of ``frame``, fit to be shown.
 
         Raises:
-            EngineError: the network failed, or gave what is no matte of this frame.
+            EngineError: the network failed, gave what is no matte of this frame, or one that would show the room.
         """
         fresh, self._next = self._next, None
         if fresh is not None:
@@ -45,7 +52,7 @@ class LiveMatting:
             self._matting = self._made(fresh)
             self.spec = fresh.spec
         matte = self._matting(frame)
-        check(matte, frame)
+        check(matte, frame, lambda: self._guard.opacity + REFINED)
         return matte
 
     def exchange(self, engine: Engine) -> None:
@@ -56,7 +63,7 @@ class LiveMatting:
 
     def _made(self, engine: Engine) -> MattingOfFrames:
         try:
-            return self._make(engine)
+            return self._make(engine, partial(self._guard, look=engine.infer))
         except EngineError:
             engine.close()
             raise
@@ -68,11 +75,16 @@ class LiveMatting:
             self._next.close()
 
 
-def check(matte: Matte | None, frame: Frame) -> None:
-    """Refuse a matte that would show the room.
+def check(matte: Matte | None, frame: Frame, most: Callable[[], float]) -> None:
+    """Refuse what is no matte of ``frame``, or shows more than was let pass.
+
+    Args:
+        matte: at the frame's size.
+        frame: it is of.
+        most: mean alpha, 0..1, that it may have; asked once the matte is there.
 
     Raises:
-        EngineError: it is missing, of another size or type, or calls nearly the whole frame subject.
+        EngineError: it is missing, of another size or type, or more opaque.
     """
     if matte is None:
         raise EngineError("the network gave no matte")
@@ -80,6 +92,5 @@ def check(matte: Matte | None, frame: Frame) -> None:
     expected = np.dtype(np.uint8 if frame.layout.depth == 8 else np.uint16)
     if alpha.shape != frame.size or alpha.dtype != expected:
         raise EngineError(f"the network's matte is {alpha.dtype} {alpha.shape}; expected {expected} {frame.size}")
-    share = cv2.mean(alpha)[0] / full_scale(alpha)
-    if share > MOST_SUBJECT:
-        raise EngineError(f"the matte calls {100 * share:.0f} percent of the frame subject; that would show the room")
+    if cv2.mean(alpha)[0] / full_scale(alpha) > most():
+        raise EngineError("the matte is more opaque than the network's alpha; that would show the room")

@@ -84,7 +84,7 @@ class TemporalFilter:
     def __call__(self, alpha: FloatPlane, rgb: NDArray[np.uint8], at: Fraction) -> FloatPlane:
         """The filtered alpha of one frame.
 
-        A first frame, one of another size, one that is not later than the frame before or more than ``GAP`` later, and
+        A first frame, the first after ``restart``, one of another size, one that is not later than the frame before or more than ``GAP`` later, and
         the first after a cut come back as they are.
 
         Args:
@@ -110,6 +110,10 @@ class TemporalFilter:
             return self._start(alpha)
         self._join(alpha, moving, step)
         return np.array(self._alpha)
+
+    def restart(self) -> None:
+        """Forget every frame so far: the next comes back as it is."""
+        self._last = None
 
     def _start(self, alpha: FloatPlane) -> FloatPlane:
         """Make this frame the average."""

@@ -29,6 +29,7 @@ from streammat.scenes import Scenes
 from streammat.showing import Showing, Shown
 from streammat.sinks.outlet import Outlet
 from streammat.sources.capture import Clock, Shaper, live_info
+from streammat.temporal import TemporalFilter
 
 SIZE = (96, 128)
 NETWORK = (96, 128)
@@ -65,10 +66,10 @@ def likeness(luma: NDArray[np.uint8], where: NDArray[np.bool_] | None = None) ->
     return float((seen * known).sum()) / spread if spread else 0.0
 
 
-def picture() -> av.VideoFrame:
-    """The room with the subject, a flat light disc, in front."""
+def picture(light: int = 235) -> av.VideoFrame:
+    """The room with the subject, a flat disc of luma ``light``, in front."""
     image = av.VideoFrame(SIZE[1], SIZE[0], "yuv420p")
-    luma = np.where(subject() > 0, 235, room()).astype(np.uint8)
+    luma = np.where(subject() > 0, light, room()).astype(np.uint8)
     for index, plane in enumerate(image.planes):
         view = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)  # type: ignore[call-overload]
         view[:, : plane.width] = luma if index == 0 else 128
@@ -85,6 +86,7 @@ class ScriptedCamera:
         self._steps = list(steps)
         self._clock = clock
         self._away = 0
+        self._light = 235
         self._shaper = Shaper()
         self._stopping = threading.Event()
 
@@ -95,7 +97,9 @@ class ScriptedCamera:
                 for _ in range(int(amount)):
                     if self._stopping.wait(1 / RATE):
                         return
-                    yield self._shaper(picture(), self._clock.ticks())
+                    # A subject that flickers moves, for whoever looks at what changes from frame to frame.
+                    self._light = 463 - self._light
+                    yield self._shaper(picture(self._light), self._clock.ticks())
             elif kind == "stall":
                 self._stopping.wait(amount)
             else:
@@ -116,7 +120,7 @@ class ScriptedCamera:
 
 
 class ScriptedEngine:
-    """Gives the subject's true alpha, unless ``fault`` has something else for a call: a value or an exception."""
+    """Gives the subject's true alpha, unless ``fault`` has something else for a call: a value, a function of the image, or an exception."""
 
     def __init__(self, fault: Callable[[int], Any] = lambda call: None) -> None:
         self.spec = EngineSpec("scripted", "none", "fp32", "cpu", 1, NETWORK, "0", "a test")
@@ -129,6 +133,8 @@ class ScriptedEngine:
         other = self._fault(self.calls - 1)
         if isinstance(other, Exception):
             raise other
+        if callable(other):
+            return other(rgb)
         small = subject((NETWORK[0] // 2, NETWORK[1] // 2))[None]
         return small if other is None else other
 
@@ -177,7 +183,7 @@ class Run:
     def __init__(
         self, folder: Path, steps: Sequence[Step], engine: ScriptedEngine | None = None, *, scene: str = "gradient",
         keepers: Sequence[Keeper] = (), matting: Callable[[Frame], Matte] | None = None,
-        prepare: Callable[[Run], None] = lambda run: None, seconds: float = 20.0,
+        prepare: Callable[[Run], None] = lambda run: None, seconds: float = 20.0, stable: bool = False,
     ) -> None:
         if scene == "gradient":
             scene = str(folder / "gradient.png")
@@ -194,8 +200,8 @@ class Run:
             Outlet(f"keeper{number}", keeper, self.clock, capacity=100 if not keeper._delay else 1, failed=self._failed)
             for number, keeper in enumerate(self.keepers)
         ]
-        self.matting = LiveMatting(self.engine)
-        self.live = Live(self.camera, self.camera.reopen, matting or self.matting, self._show(), outlets, self._tell)
+        matting = matting or LiveMatting(self.engine, TemporalFilter() if stable else None)
+        self.live = Live(self.camera, self.camera.reopen, matting, self._show(), outlets, self._tell)
         prepare(self)
         self._limit = time.monotonic() + seconds
         self.report: LiveReport = self.live.run(self._supervise, 0.02)

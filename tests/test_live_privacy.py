@@ -41,6 +41,10 @@ def alpha(value: float) -> Any:
     return np.full((1, NETWORK[0] // 2, NETWORK[1] // 2), value, np.float32)
 
 
+def luma_as_alpha(rgb: Any) -> Any:
+    return rgb[:, ::2, ::2].mean(3, dtype=np.float32) / np.float32(255)
+
+
 def during(first: int, last: int, what: Callable[[], Any]) -> Callable[[int], Any]:
     return lambda call: what() if first <= call < last else None
 
@@ -87,13 +91,15 @@ FAULTS: dict[str, Callable[[], Any]] = {
     "no numbers": lambda: alpha(np.nan),
     "one infinite value": lambda: np.where(np.arange(NETWORK[0] * NETWORK[1] // 4).reshape(1, NETWORK[0] // 2, -1) == 7, np.inf, alpha(0)),
     "all is subject": lambda: alpha(1.0),
+    "a veil over all": lambda: alpha(0.9),
+    "luma taken as alpha": lambda: luma_as_alpha,
     "beyond all bounds": lambda: alpha(1e30),
     "no rows": lambda: np.empty((1, 0, 0), np.float32),
     "no alpha at all": lambda: np.empty((0,), np.float32),
 }
 
 
-@pytest.mark.parametrize("fault", ["the engine raises", "no numbers", "all is subject"])
+@pytest.mark.parametrize("fault", ["the engine raises", "no numbers", "all is subject", "a veil over all", "luma taken as alpha"])
 def test_a_network_that_fails_for_a_while(tmp_path: Path, fault: str) -> None:
     """The last good composite for a moment, then the background; when it works again the subject is back."""
     run = Run(tmp_path, [("frames", 75)], ScriptedEngine(during(10, 45, FAULTS[fault])))
@@ -102,6 +108,17 @@ def test_a_network_that_fails_for_a_while(tmp_path: Path, fault: str) -> None:
     assert run.shown[-1].kind == "composite"
     assert_room_unseen(run)
     assert "fault" in [event for event, _ in run.events]
+
+
+@pytest.mark.parametrize("stable", [False, True])
+@pytest.mark.parametrize("fault", ["all is subject", "a veil over all", "luma taken as alpha", "no numbers"])
+def test_a_network_that_fails_now_and_then(tmp_path: Path, fault: str, stable: bool) -> None:
+    """In ones, twos and more: a filter over time must not carry what was refused into a frame that is shown."""
+    wrong = np.random.default_rng(5).random(200) < 0.4
+    run = Run(tmp_path, [("frames", 60)], ScriptedEngine(lambda call: FAULTS[fault]() if call > 4 and wrong[call] else None), stable=stable)
+    assert run.report.faults >= 10
+    assert run.report.shown["composite"] >= 15
+    assert_room_unseen(run)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -130,7 +147,7 @@ def test_a_matte_that_is_missing_or_not_the_frames(tmp_path: Path, wrong: Callab
 
     def matting(frame: Frame) -> Matte:
         matte = wrong(frame)
-        check(matte, frame)
+        check(matte, frame, lambda: 1.0)
         return matte
 
     run = Run(tmp_path, [("frames", 15)], matting=matting)

@@ -388,6 +388,47 @@ def test_what_is_no_number_shows_nothing(stable) -> None:
         assert compositor(frames[index], mattes[index])
 
 
+def test_what_the_filter_refuses_fails_alone() -> None:
+    """Of a batch, too."""
+    frames = [drawn((180, 320), "yuv420p", seed=seed)[0] for seed in range(4)]
+    for index, frame in enumerate(frames):
+        frame.pts = index
+
+    def stable(alpha: np.ndarray, _rgb: np.ndarray, at: Fraction) -> np.ndarray:
+        if at == frames[1].pts * frames[1].time_base:
+            raise EngineError("refused")
+        return alpha
+
+    matting = StagedMatting(Given(network_size(180, 320, "balanced"), dark), stable, batch=4)
+    mattes = [matting(frame) for frame in frames]
+    with pytest.raises(EngineError, match="refused"):
+        _ = mattes[1].alpha
+    assert all(mattes[index].alpha.any() for index in (0, 2, 3))
+
+
+@pytest.mark.parametrize("value", [1.0, 0.9, 0.8])
+def test_live_mattes_on_the_stage_are_guarded(value) -> None:
+    """A model that says the same of everything now and then, with the filter over time."""
+    frame, engine = drawn((180, 320), "yuv420p")
+    wrong = [False] * 4 + [True, True, False, True, True, True, False, False, True, False]
+    calls = iter([False, *wrong])  # the first is the stage's own
+
+    def alpha(rgb: torch.Tensor) -> torch.Tensor:
+        return torch.full_like(dark(rgb), value) if next(calls) else dark(rgb)
+
+    matting = LiveMatting(Given(engine.spec.size, alpha), TemporalFilter())
+    good = float(Matting(Given(engine.spec.size, dark))(frame).alpha.mean())
+    refused = []
+    for index in range(len(wrong)):
+        frame.pts = index
+        try:
+            assert matting(frame).alpha.mean() < good + 2
+            refused.append(False)
+        except EngineError:
+            refused.append(True)
+    assert refused == wrong
+
+
 # -- whole runs ----------------------------------------------------------------------------------------------------------
 
 
@@ -465,7 +506,7 @@ class OnTensors(ScriptedEngine):
 
 
 def live(folder: Path, engine: OnTensors, frames: int, **options) -> LiveRun:
-    return LiveRun(folder, [("frames", frames)], engine, matting=LiveMatting(engine, matting_for), **options)
+    return LiveRun(folder, [("frames", frames)], engine, matting=LiveMatting(engine), **options)
 
 
 @pytest.mark.parametrize("scene_name", ["gradient", "blur"])
@@ -498,7 +539,7 @@ def test_live_a_network_that_fails_shows_no_room(fault, tmp_path: Path) -> None:
 def test_live_an_engine_that_cannot_begin_is_closed() -> None:
     engine = OnTensors(lambda call: EngineError("broken"))
     with pytest.raises(EngineError, match="broken"):
-        LiveMatting(engine, matting_for)
+        LiveMatting(engine)
     assert engine.closed
 
 
