@@ -6,7 +6,7 @@ step alone; its row without RSSN is the track ``comp-bg20k``. All of these train
 crops of 320, 500 epochs on ORI and 100 on COMP. Every name also exists with ``-modern`` at its end: the same data and
 network, trained by AdamW with a cosine schedule, averaged weights and bfloat16.
 
-``lite``, ``lite-second``, ``lite-third``, ``lite-fourth``, ``lite-steady`` and ``lite-fifth`` are the recipe of the shipped network; ``folder`` trains any network on any folder of pictures and mattes.
+``lite``, ``lite-second``, ``lite-third``, ``lite-fourth``, ``lite-steady``, ``lite-fifth`` and ``lite-sixth`` are the recipe of the shipped network; ``folder`` trains any network on any folder of pictures and mattes.
 Light: imports nothing heavy.
 """
 

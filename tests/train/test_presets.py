@@ -36,7 +36,7 @@ def test_every_combination_has_a_preset() -> None:
         "am2k-comp-rssn-only-blur-d121-tt",
     ):
         assert names[name].name == names[name].config.preset == name
-    assert set(names) - set(rows) == {"lite", "lite-second", "lite-third", "lite-fourth", "lite-steady", "lite-fifth", "folder"}
+    assert set(names) - set(rows) == {"lite", "lite-second", "lite-third", "lite-fourth", "lite-steady", "lite-fifth", "lite-sixth", "folder"}
     assert names["lite"].config == TrainConfig()
 
 
