@@ -15,7 +15,7 @@ import numpy as np
 
 from train.augment import PAIR_JPEG, PAIR_NOISE, FaultConfig, draw_camera, drift, expose, jitter_colour
 from train.bystanders import read_bystanders
-from train.config import DataConfig, TrainConfig
+from train.config import WIDE_SETS, DataConfig, TrainConfig
 from train.errors import DataError
 from train.pack import Pack, Subject, bounding_box, open_pack
 from train.pictures import Image, Levels
@@ -30,6 +30,8 @@ _T = TypeVar("_T")
 PACK = "pack.bin"
 OBJECTS = "objects_"
 """Start of the names of sets without subjects."""
+GROUPS = frozenset(f"people_{name}" for name in ("penn", "ecssd", "coco", "davis", "football", "voc", "street"))
+"""Sets of groups and passers-by: somebody too small to be labelled may be left when the subjects are taken out."""
 STREET = "people_fullbody"
 """The set whose masks show one person of several."""
 _FRAMES = 104_729  # added to the seed of what differs between frames of one scene
@@ -224,13 +226,13 @@ class MattingDataset:
         """Factor of the share of pictures as taken; passers-by are labelled background."""
         if subject.alone is False:
             return 0.0
-        return 1.2 if _is_alone(subject) else 0.6
+        return 1.2 if _is_alone(subject) or self.config.everybody else 0.6
 
     def _original(self, rng: Rng, subject: Subject, height: int, width: int) -> Scene:
         levels = self.pack.picture(subject)
         x0, y0, x1, y1 = bounding_box(levels[0][:, :, 3])
         low, high = self.config.cover
-        if not _is_alone(subject):
+        if not _is_alone(subject) and not self.config.everybody:
             low = max(low, 0.7)  # near enough that few passers-by are in view
         cover = np.exp(rng.uniform(np.log(low), np.log(high)))
         rows, columns = levels[0].shape[:2]
@@ -274,7 +276,7 @@ class MattingDataset:
 
 def _pack_all(data: Path, cache: Path, config: DataConfig) -> Pack:
     """The pack of all sets, whichever this run takes: another one would take the file away from a run beside it."""
-    others = tuple(entry for entry in DataConfig.sets if entry[0] not in dict(config.sets))
+    others = tuple(entry for entry in dict([*WIDE_SETS, *DataConfig.sets]).items() if entry[0] not in dict(config.sets))
     parts = collect(data, cache, replace(config, sets=(*config.sets, *others), things=(), holdout=0))
     subjects = sorted(parts[0].all_subjects(), key=lambda subject: subject.image)
     return open_pack(cache / PACK, subjects, sorted((*parts[0].rooms, *parts[0].landscapes, *parts[0].objects)))
@@ -307,7 +309,9 @@ def _section(level: Image, side: float, top: float, tall: float) -> Image:
 
 
 def _is_alone(subject: Subject) -> bool:
-    """Where nobody looked, street photographs are not taken to be empty but for their subject."""
+    """Where nobody looked, street photographs are not taken to be empty but for their subject; images of groups may show others far away."""
+    if subject.folder in GROUPS:
+        return False
     return subject.folder != STREET if subject.alone is None else subject.alone
 
 
