@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from engines.base import EngineError
+from engines.paths import expanded, home
 
 logger = logging.getLogger(__name__)
 
@@ -128,7 +129,7 @@ class EngineCache:
         for path in self._notes():
             try:
                 found.append(_read_note(path))
-            except (OSError, ValueError, KeyError, TypeError) as error:
+            except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
                 logger.warning("engine %s is passed over: its note cannot be read (%s); `streammat engine remove %s` deletes it", path, error, path.stem)
         return sorted(found, key=lambda entry: entry.created, reverse=True)
 
@@ -273,15 +274,15 @@ class EngineCache:
 def cache_folder() -> Path:
     """Where built engines lie: ``STREAMMAT_CACHE``, or the platform's place for what can be made again."""
     if chosen := os.environ.get("STREAMMAT_CACHE"):
-        return Path(chosen).expanduser() / "engines"
+        return expanded(chosen) / "engines"
     if sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
+        base = home("STREAMMAT_CACHE") / "Library" / "Caches"
     elif sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "Cache"
+        base = Path(os.environ.get("LOCALAPPDATA") or home("STREAMMAT_CACHE") / "AppData" / "Local") / "Cache"
     else:
         given = os.environ.get("XDG_CACHE_HOME", "")
         # The XDG specification has relative paths ignored.
-        base = Path(given) if os.path.isabs(given) else Path.home() / ".cache"
+        base = Path(given) if os.path.isabs(given) else home("STREAMMAT_CACHE") / ".cache"
     return base / "streammat" / "engines"
 
 

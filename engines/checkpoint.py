@@ -75,12 +75,12 @@ def load_network(path: Path, content: bytes | None = None) -> GFM:
             tensors = load(content)
             # The library reads metadata from files only: the header is JSON, its length the first eight bytes.
             metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
-    except (OSError, SafetensorError) as error:
+    except (OSError, ValueError, RecursionError, SafetensorError) as error:
         raise EngineError(f"cannot read weights {path}: {error}") from error
     try:
         ablation = Ablation(**json.loads(metadata.get("ablation", "{}")))
         model = GFM(metadata.get("network", ""), metadata.get("rosta", "TT"), ablation)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise EngineError(f"weights {path} are not of a network that this version knows: {error}") from error
     _fill(model, path, tensors, {key: key for key in model.state_dict()})
     return model.eval()

@@ -80,7 +80,7 @@ def read_card(path: Path, cure: str) -> dict[str, Any]:
         card_files(path, card, cure)
     except FileNotFoundError:
         raise
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise EngineError(f"cannot read model card {path}: {error}; {cure}") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise EngineError(f"model card {path} lacks what a card has ({error}); {cure}") from error

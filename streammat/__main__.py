@@ -2,4 +2,4 @@
 
 from streammat.cli import main
 
-main()
+main(prog_name="streammat")

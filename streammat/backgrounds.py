@@ -6,6 +6,7 @@ blending needs no conversion. Pictures are composed upright and turned into the 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -20,6 +21,7 @@ from streammat.blur import STRENGTH, BlurBackground
 from streammat.config import Fit
 from streammat.errors import InputError, UsageError
 from streammat.frame import Frame, Matte, Plane
+from streammat.paths import check_readable
 from streammat.pictures import compose, convert, image_of, read_image
 
 Rgb = tuple[int, int, int]
@@ -77,6 +79,8 @@ def parse_background(text: str) -> BackgroundSpec:
         InputError: the file is missing, empty or neither a picture nor a clip.
     """
     word = text.strip().lower()
+    if not word:
+        raise UsageError("the background is an empty name; give transparent, blur, a colour, or the path of a picture or clip")
     if word == "transparent":
         return BackgroundSpec("transparent")
     if word == "blur" or word.startswith("blur:"):
@@ -85,14 +89,13 @@ def parse_background(text: str) -> BackgroundSpec:
     if colour is not None:
         return BackgroundSpec("colour", colour=colour)
     path = Path(text)
-    if path.is_file():
+    if os.path.isfile(path):
         return BackgroundSpec(_kind(path), path)
-    if word.startswith("#") or (word and set(word) <= set("0123456789,. ")):
+    if word.startswith("#") or (set(word) <= set("0123456789,. ")):
         raise UsageError(f"{text!r} is not a colour: write #rgb, #rrggbb, or r,g,b with 0 to 255 each, such as 0,177,64")
-    if word and path.is_dir():
-        raise InputError(f"the background {text!r} is a folder; name one picture or clip in it")
-    if path.suffix or (word and path.name != text):
-        raise InputError(f"the background {text!r} does not exist; check the path of the picture or clip")
+    if path.suffix or path.name != text or os.path.isdir(path):
+        _check_file(path)
+        raise InputError(f"the background {text!r} is no file; give a picture or a clip")
     names = ", ".join(COLOURS)
     raise UsageError(
         f"the background {text!r} is no colour and no file: give transparent, blur, blur:0 to blur:100, #rrggbb, "
@@ -126,15 +129,18 @@ def _colour(word: str) -> Rgb | None:
     return None
 
 
+def _check_file(path: Path) -> None:
+    try:
+        check_readable(path, "a picture or a clip")
+    except InputError as error:
+        raise InputError(f"the background {error}") from error
+
+
 def _kind(path: Path) -> Literal["image", "video"]:
     """By content: what OpenCV knows as a still is one, unless it is a GIF that moves."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(16)
-    except OSError as error:
-        raise InputError(f"the background {str(path)!r} cannot be read: {error.strerror}") from error
-    if not head:
-        raise InputError(f"the background {str(path)!r} is empty (0 bytes); give another picture or clip")
+    _check_file(path)
+    with path.open("rb") as file:
+        head = file.read(16)
     try:
         str(path).encode()
     except UnicodeEncodeError as error:  # OpenCV would crash

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from streammat.moment import BEGINNING, Moment
+
 Fit = Literal["cover", "contain", "stretch"]
 AlphaType = Literal["straight", "premultiplied"]
 Quality = Literal["fast", "balanced", "best"]
@@ -75,10 +77,10 @@ class VideoOptions:
     """As ``EncodeOptions.codec``, of the matte; None: what keeps grey best in such a file, else the output's own."""
     foreground_codec: str | None = None
     """As ``EncodeOptions.codec``, of the foreground; None: the output's own where such a file holds it."""
-    start: float = 0.0
-    """Seconds into the input to start at."""
-    duration: float | None = None
-    """Seconds to keep; None: to the end."""
+    start: Moment = BEGINNING
+    """Where in the input to start."""
+    duration: Moment | None = None
+    """How much to keep; None: to the end."""
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from streammat.config import AlphaType, CompositeOptions, EncodeOptions, Matting
 from streammat.errors import InputError, OutputError, StreammatError, UsageError
 from streammat.matting import Matting, network_sizes
 from streammat.models.library import find_model
+from streammat.paths import check_writable
 from streammat.pipeline import Pipeline
 from streammat.sinks import Content, Sink
 from streammat.sinks.codecs import STILLS, STILLS_WITH_ALPHA, can_carry_alpha, choose_codec, encode_beside, is_still
@@ -52,11 +53,11 @@ class VideoJob:
     def __init__(self, source: str, target: str, options: VideoOptions) -> None:
         self.outputs = [path for path in (target, options.matte, options.foreground) if path is not None]
         behind = options.composite.background
-        check_targets([source, *([behind] if behind else [])], self.outputs, options.encode)
+        check_targets([source, *([] if behind is None else [behind])], self.outputs, options.encode)
         transparent = wants_alpha(target, options.composite, options.encode.codec)
         contents = self._contents(target, options, transparent)
         encodes = [self._encode(path, content, target, options, transparent) for path, content in contents]
-        spec = None if transparent else parse_background(options.composite.background or GREEN)
+        spec = None if transparent else parse_background(GREEN if behind is None else behind)
         with ExitStack() as undo:
             reader = FileSource(
                 source, audio=options.encode.audio, start=options.start, duration=options.duration
@@ -125,7 +126,8 @@ class VideoJob:
             check_still(path, content)
             return options.encode
         if path == target:
-            choose_codec(path, options.encode.codec, alpha=content == "transparent")
+            codec = choose_codec(path, options.encode.codec, alpha=content == "transparent")
+            codec.encoder_options(options.encode, alpha=content == "transparent")
             return options.encode
         requested = options.matte_codec if content == "matte" else options.foreground_codec
         return encode_beside(path, content, requested, target, options.encode, transparent=transparent)
@@ -152,20 +154,20 @@ class ImageJob:
 
     def __init__(self, sources: list[str], target: str, matting: MattingOptions, composite: CompositeOptions, *, overwrite: bool) -> None:
         folder = Path(target)
-        into_folder = len(sources) > 1 or target.endswith(("/", os.sep)) or folder.is_dir()
-        if into_folder and folder.suffix.lower() in STILLS and not folder.is_dir():
+        into_folder = len(sources) > 1 or target.endswith(("/", os.sep)) or os.path.isdir(target)
+        if into_folder and folder.suffix.lower() in STILLS and not os.path.isdir(target):
             raise UsageError(f"{target}: is one file for {len(sources)} pictures; expected a folder")
         if not into_folder and not is_still(target):
             raise UsageError(f"{target}: cannot tell the kind of picture; expected one of {' '.join(STILLS)}, or a folder")
-        if into_folder and folder.exists() and not folder.is_dir():
+        if into_folder and os.path.exists(target) and not os.path.isdir(target):
             raise UsageError(f"{target}: is a file; expected a folder for {len(sources)} pictures")
         self.outputs = [str(folder / f"{Path(source).stem}.png") for source in sources] if into_folder else [target]
-        behind = [composite.background] if composite.background else []
-        check_targets([*sources, *behind], self.outputs, EncodeOptions(overwrite=overwrite))
+        behind = [] if composite.background is None else [composite.background]
+        check_targets([*sources, *behind], self.outputs, EncodeOptions(overwrite=overwrite), made=into_folder)
         self._transparent = wants_alpha(self.outputs[0], composite, None)
         for output in self.outputs:
             check_still(output, "transparent" if self._transparent else "composite")
-        self._spec = None if self._transparent else parse_background(composite.background or GREEN)
+        self._spec = None if self._transparent else parse_background(GREEN if composite.background is None else composite.background)
         self._model = find_model(matting.model)
         if into_folder:
             try:
@@ -280,7 +282,7 @@ def check_still(path: str, content: Content) -> None:
         raise UsageError(f"{path}: {suffix} cannot carry alpha; use {', '.join(STILLS_WITH_ALPHA)}, or give a background with --bg")
 
 
-def check_targets(sources: list[str], targets: list[str], encode: EncodeOptions) -> None:
+def check_targets(sources: list[str], targets: list[str], encode: EncodeOptions, *, made: bool = False) -> None:
     """Refuse outputs that would destroy something.
 
     Raises:
@@ -289,15 +291,14 @@ def check_targets(sources: list[str], targets: list[str], encode: EncodeOptions)
     read = {_file(Path(source)): source for source in sources if not is_url(source)}
     written: set[Path] = set()
     for target in targets:
-        path = Path(target).resolve()
+        check_writable(target, made=made)
+        path = Path(os.path.realpath(target))
         if path in written:
             raise UsageError(f"two outputs have the same name ({target}); give each its own")
         written.add(path)
         if (source := read.get(_file(path))) is not None:
             raise UsageError(f"{source}: is source and target at once; give the output another name")
-        if path.is_dir():
-            raise UsageError(f"{target}: is a folder; expected a file name, such as {target.rstrip('/')}/out.mp4")
-        if path.exists() and not encode.overwrite:
+        if os.path.lexists(path) and not encode.overwrite:
             raise UsageError(f"{target}: is there already; give -y to replace it")
 
 
@@ -306,5 +307,5 @@ def _file(path: Path) -> object:
     try:
         status = path.stat()
     except OSError:  # nothing there
-        return path.resolve()
+        return Path(os.path.realpath(path))
     return status.st_dev, status.st_ino

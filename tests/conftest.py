@@ -92,9 +92,14 @@ def call(*arguments: str | Path) -> Run:
     """Run ``streammat`` with ``arguments`` in this process."""
     from streammat.cli import main
 
+    return in_process(main, "streammat", arguments)
+
+
+def in_process(main: Callable[[], Any], program: str, arguments: Sequence[str | Path]) -> Run:
+    """Run a program's entry point with ``arguments`` in this process."""
     out, err = io.StringIO(), io.StringIO()
     before = sys.argv
-    sys.argv = ["streammat", *map(str, arguments)]
+    sys.argv = [program, *map(str, arguments)]
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:

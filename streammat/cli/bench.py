@@ -14,9 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from engines.usage import Whole
 from streammat.cli.common import Interrupt, matting_options, one_line_errors, parse_size
+from streammat.cli.values import Time
 from streammat.config import BenchOptions, MattingOptions
 from streammat.errors import OutputError
+from streammat.moment import Moment
+from streammat.paths import check_writable
 
 if TYPE_CHECKING:
     from streammat.bench.report import LiveResult, SizeResult, Spread
@@ -29,11 +33,11 @@ _BENCH = BenchOptions()
 @click.argument("clip", required=False)
 @click.option("--size", "sizes", multiple=True, metavar="WxH", default=tuple(f"{width}x{height}" for height, width in _BENCH.sizes), show_default=True,
               help="Of the frame; may be repeated.")
-@click.option("--batch", "batches", multiple=True, type=click.IntRange(1, 256), default=_BENCH.batches, show_default=True,
+@click.option("--batch", "batches", multiple=True, type=Whole(1, 256), default=_BENCH.batches, show_default=True,
               help="Pictures that the network alone is given at once; may be repeated.")
-@click.option("--frames", type=click.IntRange(2), default=_BENCH.frames, show_default=True, help="Frames per round.")
-@click.option("--rounds", type=click.IntRange(1), default=_BENCH.rounds, show_default=True, help="Rounds; medians and extremes are shown.")
-@click.option("--live", "live_seconds", type=click.FloatRange(0), metavar="SECONDS", default=_BENCH.live_seconds, show_default=True,
+@click.option("--frames", type=Whole(2, 1_000_000), default=_BENCH.frames, show_default=True, help="Frames per round.")
+@click.option("--rounds", type=Whole(1, 1000), default=_BENCH.rounds, show_default=True, help="Rounds; medians and extremes are shown.")
+@click.option("--live", "live_seconds", type=Time(timecode=False, zero=True), metavar="TIME", default=str(_BENCH.live_seconds), show_default=True,
               help="Of each live run; 0 leaves live video out.")
 @click.option("--bg", "background", default=_BENCH.background, show_default=True, help="As in `streammat video`.")
 @partial(matting_options, several=True)
@@ -41,7 +45,7 @@ _BENCH = BenchOptions()
 @click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def bench(
-    clip: str | None, sizes: tuple[str, ...], batches: tuple[int, ...], frames: int, rounds: int, live_seconds: float, background: str, *,
+    clip: str | None, sizes: tuple[str, ...], batches: tuple[int, ...], frames: int, rounds: int, live_seconds: Moment, background: str, *,
     model: str, engine: tuple[str, ...], device: str, precision: tuple[str, ...], quality: Any, threads: int, target: str | None, quiet: bool,
     as_json: bool,
 ) -> None:
@@ -54,7 +58,7 @@ def bench(
     with one_line_errors(as_json), Interrupt() as interrupt:
         options = BenchOptions(
             clip, tuple(parse_size("--size", size) for size in sizes), engine or ("auto",), precision or (("all",) if "all" in engine else ("auto",)), batches,
-            MattingOptions(model, device=device, quality=quality, threads=threads), background, frames, rounds, live_seconds,
+            MattingOptions(model, device=device, quality=quality, threads=threads), background, frames, rounds, float(live_seconds.seconds),
         )
         from streammat.bench.run import Bench
 
@@ -117,6 +121,7 @@ def _document(target: str | None) -> Iterator[Any]:
         return
     if os.path.exists(target) and not os.path.isfile(target):
         raise OutputError(f"--out {target}: is a folder or a device; expected the name of a file, such as here.json")
+    check_writable(target)
     partial_name = f"{target}.{secrets.token_hex(4)}.partial"
     try:
         file = open(partial_name, "x", encoding="utf-8")  # noqa: SIM115 - closed below

@@ -1,8 +1,7 @@
-"""Commands as this program has them: options listed in groups, usage errors as one line."""
+"""Commands as this program has them: options listed in groups, and the program that they make."""
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -10,6 +9,7 @@ from typing import Any
 
 import click
 
+from engines.usage import OneLine
 from streammat.cli.streams import patient_streams
 from streammat.errors import reason
 
@@ -23,6 +23,12 @@ class Option(click.Option):
     def __init__(self, *arguments: Any, group: str, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
         self.group = group
+
+    def process_value(self, ctx: click.Context, value: Any) -> Any:
+        """See `click.Parameter.process_value`; no option of ours means anything when it is empty, as with a variable that a script forgot to set."""
+        if any(isinstance(each, str) and not each.strip() for each in (value if isinstance(value, list | tuple) else [value])):
+            raise click.BadParameter(f"an empty value was given; expected {self.make_metavar(ctx)}, or leave the option out", ctx, self)
+        return super().process_value(ctx, value)
 
 
 option = partial(click.option, cls=Option)
@@ -48,11 +54,10 @@ _WORKERS = ("video", "webcam", "image")
 """Commands whose work is not what they print."""
 
 
-class Program(click.Group):
-    """The program itself: wrong usage of any command is one line on stderr (with ``--json`` an object on stdout, too) and exit code 2.
+class Program(OneLine):
+    """``streammat`` itself. Nobody has to read what it prints: see ``streams``."""
 
-    Nobody has to read what it prints: see ``streams``.
-    """
+    program = "streammat"
 
     def main(  # type: ignore[override]  # click has two overloads for what standalone_mode makes of the result
         self, args: Sequence[str] | None = None, prog_name: str | None = "streammat", standalone_mode: bool = True, **settings: Any
@@ -63,8 +68,9 @@ class Program(click.Group):
         given = list(sys.argv[1:] if args is None else args)
         works = bool(given) and given[0] in _WORKERS
         with patient_streams(waits=not works) as streams:
+            code: str | int | None
             try:
-                code = self._run(given, prog_name, **settings)
+                code = self.code_of(given, prog_name, **settings)
             except SystemExit as end:
                 code = end.code
             try:
@@ -78,31 +84,3 @@ class Program(click.Group):
                     click.echo(f"streammat: error: standard output: cannot be written ({reason(broken)}); send it elsewhere", err=True)
                     code = code or 1
         sys.exit(code)
-
-    def _run(self, given: list[str], prog_name: str | None, **settings: Any) -> str | int | None:
-        try:
-            code = super().main(given, prog_name, standalone_mode=False, **settings)
-        except click.exceptions.NoArgsIsHelpError as error:
-            error.show()
-            return error.exit_code
-        except click.ClickException as error:
-            message = usage_line(error)
-            if "--json" in given:
-                click.echo(json.dumps({"error": message}))
-            click.echo(f"streammat: error: {message}", err=True)
-            return error.exit_code
-        except click.Abort:  # Ctrl-C before ``Interrupt`` was there
-            return 130
-        return code if isinstance(code, int) else 0
-
-
-def usage_line(error: click.ClickException) -> str:
-    """What was wrong, and which ``--help`` to ask."""
-    message = error.format_message()
-    context = error.ctx if isinstance(error, click.UsageError) else None
-    if isinstance(error, click.BadParameter) and not isinstance(error, click.MissingParameter) and error.param is not None and context is not None:
-        name = error.param.opts[-1] if isinstance(error.param, click.Option) else error.param.make_metavar(context)
-        message = f"{name}: {error.message}"
-    message = " ".join(message.split()).rstrip(".")
-    see = f"ee `{'streammat' if context is None else context.command_path} --help`"
-    return f"{message[:1].lower()}{message[1:]}{f' S{see}' if message.endswith('?') else f'; s{see}'}"

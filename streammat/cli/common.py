@@ -18,6 +18,7 @@ from typing import Any, NoReturn, Self, TypeVar
 import click
 
 from engines.base import EngineError
+from engines.usage import Whole, shown
 from streammat.cli.command import BACKGROUND, ENGINE, MATTE, MESSAGES, OUTPUT, option
 from streammat.cli.streams import finish
 from streammat.config import CompositeOptions, MattingOptions, Quality
@@ -25,6 +26,7 @@ from streammat.errors import StreammatError, UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_LONGEST_SIDE, _MOST_PIXELS = 16384, 8192 * 8192
 _MATTING = MattingOptions()
 _COMPOSITE = CompositeOptions()
 
@@ -38,7 +40,7 @@ def matting_options(command: F, quality: Quality = _MATTING.quality, *, several:
     for add in (
         option("--model", group=MATTE, default=_MATTING.model, show_default=True, metavar="NAME|FILE",
                      help="What mattes: a name that `streammat model list` shows, weights (.pth, .safetensors) or an .onnx file."),
-        option("--threads", group=ENGINE, type=click.IntRange(0, 256), default=_MATTING.threads, help="Threads of the network; 0: every core."),
+        option("--threads", group=ENGINE, type=Whole(0, 256), default=_MATTING.threads, help="Threads of the network; 0: every core."),
         option("--quality", group=MATTE, type=click.Choice(["fast", "balanced", "best"]), default=quality, show_default=True,
                      help="Size of the network's input; best looks at two sizes."),
         option("--precision", group=ENGINE, type=click.Choice(["auto", *every, "fp32", "bf16", "fp16", "int8"]), default=None if several else _MATTING.precision,
@@ -84,12 +86,15 @@ def parse_size(option: str, text: str) -> tuple[int, int]:
     """(height, width) of ``1280x720``, as ``option`` was given it.
 
     Raises:
-        UsageError: it is no such thing.
+        UsageError: it is no such thing, or larger than any frame.
     """
     match = re.fullmatch(r"([1-9][0-9]{0,4})[xX]([1-9][0-9]{0,4})", text)
     if match is None:
-        raise UsageError(f"{option} {text}: expected WIDTHxHEIGHT, such as 1920x1080")
-    return int(match[2]), int(match[1])
+        raise UsageError(f"{option} {shown(text)}: expected WIDTHxHEIGHT, such as 1920x1080")
+    height, width = int(match[2]), int(match[1])
+    if max(width, height) > _LONGEST_SIDE or width * height > _MOST_PIXELS:
+        raise UsageError(f"{option} {text}: expected at most {_LONGEST_SIDE} a side and {_MOST_PIXELS // 10**6} million pixels, such as 3840x2160")
+    return height, width
 
 
 class _Notes(logging.Handler):

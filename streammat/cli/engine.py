@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from engines.usage import Whole
 from streammat.cli.common import Interrupt, one_line_errors, parse_size
 from streammat.errors import UsageError
 
@@ -27,10 +28,10 @@ def engine() -> None:
 @click.option("--network-size", "inputs", metavar="WxH", multiple=True, help="The network's input itself, instead of --size and --quality.")
 @click.option("--quality", type=click.Choice(["fast", "balanced", "best"]), default="balanced", show_default=True,
               help="With --size: size of the network's input, as in the other commands; best may be two.")
-@click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Pictures that it works on together: 1, as files and cameras are run.")
+@click.option("--batch", type=Whole(1, 256), default=1, show_default=True, help="Pictures that it works on together: 1, as files and cameras are run.")
 @click.option("--device", default="cuda:0", show_default=True, metavar="WHERE", help="Which GPU: cuda:0, cuda:1.")
-@click.option("--workspace", type=click.IntRange(0), default=0, metavar="MB", help="Memory that a layer may use while it works; 0: as much as there is.")
-@click.option("--optimization-level", type=click.IntRange(0, 5), default=3, show_default=True, help="How long kernels are looked for.")
+@click.option("--workspace", type=Whole(0, 2**20), default=0, metavar="MB", help="Memory that a layer may use while it works; 0: as much as there is.")
+@click.option("--optimization-level", type=Whole(0, 5), default=3, show_default=True, help="How long kernels are looked for.")
 @click.option("--hardware-compatible", is_flag=True, help="Runs on every GPU since Ampere, for some speed.")
 @click.option("--picture", "pictures", multiple=True, metavar="FILE", help="A photograph to compare with torch on, beside one that comes along and drawn pictures.")
 @click.option("--force", is_flag=True, help="Build it even where it is there.")

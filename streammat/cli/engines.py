@@ -24,8 +24,9 @@ def engines(model: str, as_json: bool) -> None:
         from engines.backends import BACKENDS
         from streammat.models.library import find_model
 
+        files = find_model(model)
         rows = [_row(name) for name in BACKENDS]
-        choice = choose(find_model(model), "auto", "auto", "auto")
+        choice = choose(files, "auto", "auto", "auto")
     chosen = {"engine": choice.backend, "device": choice.device, "precision": choice.precision, "reason": choice.reason}
     if as_json:
         click.echo(json.dumps({"engines": rows, "auto": chosen}))

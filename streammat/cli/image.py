@@ -13,16 +13,16 @@ import click
 from streammat.cli.command import Command
 from streammat.cli.common import Interrupt, composite_options, matting_options, one_line_errors, output_options
 from streammat.config import STILLS, CompositeOptions, MattingOptions
+from streammat.errors import UsageError
 
 
 @click.command(cls=Command)
-@click.argument("sources", metavar="IN...", nargs=-1, required=True)
-@click.argument("target", metavar="OUT")
+@click.argument("paths", metavar="IN... OUT", nargs=-1, required=True)
 @composite_options
 @partial(matting_options, quality=STILLS.quality)
 @output_options
 def image(
-    sources: tuple[str, ...], target: str, *, background: str | None, fit: Any, alpha: Any, no_decontaminate: bool,
+    paths: tuple[str, ...], *, background: str | None, fit: Any, alpha: Any, no_decontaminate: bool,
     model: str, engine: Any, device: str, precision: Any, quality: Any, threads: int, overwrite: bool, quiet: bool, as_json: bool,
 ) -> None:
     """Cut the subject out of pictures: OUT is a file, or a folder that gets <stem>.png for each IN.
@@ -39,13 +39,16 @@ def image(
         nonlocal stopping
         stopping = True
 
+    *sources, target = paths
     done: list[str] = []
     errors: list[str] = []
     with one_line_errors(as_json, quiet=quiet):
+        if not sources:
+            raise UsageError(f"OUT is missing: {target} alone is given; expected pictures and where the result goes, such as me.jpg me.png")
         from streammat.jobs import ImageJob
 
         with Interrupt() as interrupt:
-            job = ImageJob(list(sources), target, matting, composite, overwrite=overwrite)
+            job = ImageJob(sources, target, matting, composite, overwrite=overwrite)
             interrupt.stops(stop)
             for output, error in job.run():
                 if error is None:

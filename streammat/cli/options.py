@@ -9,7 +9,9 @@ from typing import Any, TypeVar
 
 import click
 
+from engines.usage import shown
 from streammat.cli.command import INPUT, option
+from streammat.errors import reason
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -32,21 +34,23 @@ def _load(context: click.Context, parameter: click.Parameter, path: str | None) 
         with open(path, "rb") as file:
             found = tomllib.load(file)
     except OSError as error:
-        raise click.BadParameter(f"{path}: cannot be read ({error.strerror})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise click.BadParameter(f"{path}: is no TOML ({error})") from error
+        raise click.BadParameter(f"{path}: cannot be read ({reason(error)})") from error
+    except (ValueError, RecursionError) as error:  # a TOMLDecodeError, text that is not UTF-8, numbers of thousands of digits, lists in lists
+        raise click.BadParameter(f"{path}: is no TOML ({reason(error)})") from error
     known = {name: each for each in options_of(context.command) if (name := name_of(each)) != "config"}
     values: dict[str, Any] = {}
     for name, value in found.items():
         if name not in known:
-            raise click.BadParameter(f"{path}: unknown option {name!r}; expected one of {', '.join(sorted(known))}")
+            raise click.BadParameter(f"{path}: unknown option {shown(repr(name))}; expected one of {', '.join(sorted(known))}")
         chosen = known[name]
-        if isinstance(value, dict) or (isinstance(value, list) and not chosen.multiple):
-            raise click.BadParameter(f"{path}: {name} is {value!r}; expected one value")
+        given = value if isinstance(value, list) and chosen.multiple else [value]
         if chosen.is_flag and not isinstance(value, bool):
-            raise click.BadParameter(f"{path}: {name} is {value!r}; expected true or false")
+            raise click.BadParameter(f"{path}: {name} is {shown(repr(value))}; expected true or false")
+        if not given or (not chosen.is_flag and not all(isinstance(each, str | int | float) and not isinstance(each, bool) for each in given)):
+            expected = "one value, or a list of at least one" if chosen.multiple else "one value"
+            raise click.BadParameter(f"{path}: {name} is {shown(repr(value))}; expected {expected}, text or a number")
         assert chosen.name is not None
-        values[chosen.name] = [value] if chosen.multiple and not isinstance(value, list) else value
+        values[chosen.name] = given if chosen.multiple else value
     context.default_map = {**(context.default_map or {}), **values}
 
 
@@ -77,4 +81,4 @@ def _text(value: Any) -> str:
     if isinstance(value, tuple | list):
         return f"[{', '.join(map(_text, value))}]"
     # JSON's strings and numbers are TOML's; escapes beyond the basic plane are not.
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False, default=str)

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from engines.usage import Whole
 from streammat.cli.command import INPUT, MATTE, OUTPUT, Command, option
 from streammat.cli.common import Interrupt, Progress, composite_options, leave, matting_options, one_line_errors, output_options
+from streammat.cli.values import Time
 from streammat.config import CompositeOptions, EncodeOptions, MattingOptions, VideoOptions
+from streammat.moment import Moment
 
 if TYPE_CHECKING:
     from streammat.jobs import VideoJob
@@ -22,23 +25,24 @@ if TYPE_CHECKING:
 @click.argument("target", metavar="OUT")
 @composite_options
 @option("--codec", group=OUTPUT, help="h264, hevc, av1, vp9, prores or ffv1.  [default: by the extension of OUT]")
-@option("--crf", group=OUTPUT, type=click.IntRange(0, 63), help="Constant quality in the encoder's own scale; lower is better.")
+@option("--crf", group=OUTPUT, type=Whole(0, 63), help="Constant quality in the encoder's own scale; lower is better.")
 @option("--preset", group=OUTPUT, help="Speed against size in the encoder's own words.  [default: veryfast or its equal]")
 @option("--matte", group=OUTPUT, metavar="FILE", help="Also write the alpha as grey.")
 @option("--foreground", group=OUTPUT, metavar="FILE", help="Also write the straight foreground colour.")
 @option("--matte-codec", group=OUTPUT, help="As --codec, of the matte.  [default: ffv1 in .mkv, prores in .mov, else that of OUT]")
 @option("--foreground-codec", group=OUTPUT, help="As --codec, of the foreground.  [default: that of OUT where FILE can hold it]")
 @option("--no-audio", group=OUTPUT, is_flag=True, help="Leave the audio out.")
-@option("--start", group=INPUT, type=click.FloatRange(min=0), default=0.0, metavar="SECONDS", help="Skip the beginning.")
-@option("--duration", group=INPUT, type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Stop after so long.")
+@option("--start", group=INPUT, type=Time(timecode=True, zero=True), default="0", metavar="TIME",
+        help="Skip the beginning: seconds, [h:]m:s or a timecode, from the first frame on, such as 90, 1:30 or 0:01:30:12.")
+@option("--duration", group=INPUT, type=Time(timecode=True, zero=False), metavar="TIME", help="Stop after so long.")
 @option("--stable/--no-stable", group=MATTE, default=MattingOptions.stable, show_default=True,
               help="Average the matte's flicker away where the picture stands still.")
 @matting_options
 @output_options
 def video(
     source: str, target: str, *, background: str | None, fit: Any, alpha: Any, no_decontaminate: bool, codec: str | None,
-    crf: int | None, preset: str | None, matte: str | None, foreground: str | None, matte_codec: str | None, foreground_codec: str | None, no_audio: bool, start: float,
-    duration: float | None, stable: bool, model: str, engine: Any, device: str, precision: Any, quality: Any, threads: int, overwrite: bool,
+    crf: int | None, preset: str | None, matte: str | None, foreground: str | None, matte_codec: str | None, foreground_codec: str | None, no_audio: bool, start: Moment,
+    duration: Moment | None, stable: bool, model: str, engine: Any, device: str, precision: Any, quality: Any, threads: int, overwrite: bool,
     quiet: bool, as_json: bool,
 ) -> None:
     """Cut the subject out of the video IN and write OUT.

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 import click
 
+from engines.usage import Number, Whole
 from streammat.cli.command import BACKGROUND, INPUT, MATTE, MESSAGES, OUTPUT, Command, option
 from streammat.cli.common import Interrupt, leave, matting_options, one_line_errors, parse_size
 from streammat.cli.options import config_file
+from streammat.cli.values import Time
 from streammat.config import CompositeOptions, LiveOptions, MattingOptions
 from streammat.errors import UsageError, reason
+from streammat.moment import Moment
 from streammat.patient import PatientWriter
 
 if TYPE_CHECKING:
@@ -32,7 +35,7 @@ _LIVE = LiveOptions()
 @option("--camera", group=INPUT, metavar="WHAT", default=_LIVE.camera, show_default=True,
               help="A number, /dev/videoN, a part of a camera's name, a video file, or an rtsp:// or http:// address.")
 @option("--size", group=INPUT, metavar="WxH", help="Insist on this size.  [default: ask for 1280x720]")
-@option("--fps", group=INPUT, type=click.FloatRange(1, 240), default=_LIVE.fps, show_default=True, help="Frames per second to ask the camera for.")
+@option("--fps", group=INPUT, type=Number(1, 240), default=_LIVE.fps, show_default=True, help="Frames per second to ask the camera for.")
 @option("--to", "outputs", group=OUTPUT, multiple=True, metavar="WHERE", default=_LIVE.outputs, show_default=True,
               help="camera[:DEVICE], /dev/videoN, a file such as rec.mkv, rtmp:// or rtsp://, preview, null; may be repeated.")
 @option("--microphone", group=INPUT, metavar="WHAT", is_flag=False, flag_value="default",
@@ -40,7 +43,7 @@ _LIVE = LiveOptions()
               "given as the camera. Without a value: default.")
 @option("--monitor", group=OUTPUT, metavar="WHAT",
               help="Also play it on this output device, as late as the picture: such as a virtual cable that a meeting takes as its microphone.")
-@option("--sound-delay", group=OUTPUT, type=click.FloatRange(-1000, 1000), metavar="MS", default=_LIVE.sound_delay, show_default=True,
+@option("--sound-delay", group=OUTPUT, type=Number(-1000, 1000), metavar="MS", default=_LIVE.sound_delay, show_default=True,
               help="Move sound back by so much beyond what is measured: what a camera takes before its picture arrives.")
 @option("--loop", group=INPUT, is_flag=True, help="Begin a file again at its end.")
 @option("--mirror", group=INPUT, is_flag=True, help="Show the picture as a mirror does.")
@@ -49,9 +52,9 @@ _LIVE = LiveOptions()
 @option("--no-decontaminate", group=BACKGROUND, is_flag=True, help="Keep the old background's colour in soft edges.")
 @option("--stable/--no-stable", group=MATTE, default=_LIVE.matting.stable, show_default=True, help="Take flicker out of successive mattes.")
 @option("--fixed", group=MATTE, is_flag=True, help="Never lower the quality to hold the rate.")
-@option("--bitrate", group=OUTPUT, type=click.IntRange(100, 100_000), default=_LIVE.bitrate, show_default=True, help="Of streams, in kbit/s.")
+@option("--bitrate", group=OUTPUT, type=Whole(100, 100_000), default=_LIVE.bitrate, show_default=True, help="Of streams, in kbit/s.")
 @option("--control", group=MESSAGES, metavar="PATH", help="Take JSON commands from a unix socket made at PATH, or from stdin (-).")
-@option("--duration", group=INPUT, type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="End after so long.")
+@option("--duration", group=INPUT, type=Time(timecode=False, zero=False), metavar="TIME", help="End after so long: seconds or [h:]m:s.")
 @matting_options
 @option("-y", "--overwrite", group=OUTPUT, is_flag=True, help="Replace recordings that are there already.")
 @option("--quiet", "-q", group=MESSAGES, is_flag=True, help="Print errors only.")
@@ -60,7 +63,7 @@ _LIVE = LiveOptions()
 def webcam(
     backgrounds: tuple[str, ...], camera: str, size: str | None, fps: float, outputs: tuple[str, ...], *, microphone: str | None,
     monitor: str | None, sound_delay: float, loop: bool, mirror: bool, fit: Any, no_decontaminate: bool, stable: bool, fixed: bool,
-    bitrate: int, control: str | None, duration: float | None, model: str, engine: Any, device: str, precision: Any, quality: Any,
+    bitrate: int, control: str | None, duration: Moment | None, model: str, engine: Any, device: str, precision: Any, quality: Any,
     threads: int, overwrite: bool, quiet: bool, as_json: bool, log: str | None,
 ) -> None:
     """Put another background behind you, live, and show the result as a camera.
@@ -76,7 +79,7 @@ def webcam(
             composite=CompositeOptions(fit=fit, decontaminate=not no_decontaminate),
             backgrounds=backgrounds, camera=camera, size=None if size is None else parse_size("--size", size), fps=fps, microphone=microphone, monitor=monitor,
             sound_delay=sound_delay, loop=loop, outputs=outputs, overwrite=overwrite,
-            mirror=mirror, fixed=fixed, bitrate=bitrate, duration=duration, control=control,
+            mirror=mirror, fixed=fixed, bitrate=bitrate, duration=None if duration is None else float(duration.seconds), control=control,
         )
         with _Teller(as_json=as_json, quiet=quiet, log=log) as teller, Interrupt() as interrupt:
             from streammat.control import KEYS_HELP, KeyListener, has_keys

@@ -11,6 +11,7 @@ from engines.base import EngineError, check_size
 from engines.cache import write_whole
 from engines.models import ModelFiles
 from engines.parity import Parity
+from engines.paths import expanded
 from streammat.config import EncodeOptions, ExportOptions
 from streammat.errors import OutputError, UsageError
 from streammat.jobs import check_targets
@@ -47,18 +48,16 @@ def export_model(model: str, target: str, options: ExportOptions) -> Exported:
 
     Raises:
         UsageError: the options do not go together, the target is there already, or there is no such model.
-        OutputError: the target's folder is not there.
+        OutputError: the target's folder is not there or may not be written.
         EngineError: what is needed is not installed, the model is damaged, or the file would disagree with its weights.
     """
-    path = Path(target).expanduser()
+    path = expanded(target)
     _check(model, path, options)
     check_targets([model], [str(path)], EncodeOptions(overwrite=options.overwrite))
-    if not path.parent.is_dir():
-        raise OutputError(f"{target}: there is no folder {path.parent}; make it first")
     if path.suffix == ".engine":
         return _plan(model, path, options)
-    interchange = load_late("engines.interchange", "exporting models")
     files = find_model(model)
+    interchange = load_late("engines.interchange", "exporting models")
     if options.precision == "int8" and files.int8 is None:
         raise EngineError(
             f"model {files.name!r} has no int8 file: int8 needs ranges measured on some dozens of pictures like those that it will see, which come with no "

@@ -18,9 +18,11 @@ from typing import Any
 
 from engines.base import EngineError
 from engines.models import ModelFiles, card_files, file_sha256, read_card
+from engines.paths import expanded, home
 from streammat.errors import InputError, UsageError
 from streammat.models import card as shipped_card
 from streammat.models import shipped, shipped_names
+from streammat.paths import check_readable
 
 logger = logging.getLogger(__name__)
 
@@ -50,18 +52,18 @@ def library_folder() -> Path:
         UsageError: ``STREAMMAT_MODELS`` names a file.
     """
     if chosen := os.environ.get("STREAMMAT_MODELS"):
-        folder = Path(chosen).expanduser()
-        if folder.is_file():
+        folder = expanded(chosen)
+        if os.path.isfile(folder):
             raise UsageError(f"STREAMMAT_MODELS is {chosen}, a file; expected a folder")
         return folder
     if sys.platform == "darwin":
-        base = Path.home() / "Library" / "Application Support"
+        base = home("STREAMMAT_MODELS") / "Library" / "Application Support"
     elif sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+        base = Path(os.environ.get("LOCALAPPDATA") or home("STREAMMAT_MODELS") / "AppData" / "Local")
     else:
         given = os.environ.get("XDG_DATA_HOME", "")
         # The XDG specification has relative paths ignored.
-        base = Path(given) if os.path.isabs(given) else Path.home() / ".local" / "share"
+        base = Path(given) if os.path.isabs(given) else home("STREAMMAT_MODELS") / ".local" / "share"
     return base / "streammat" / "models"
 
 
@@ -80,7 +82,7 @@ def find_model(model: str) -> ModelFiles:
         InputError: the file is missing or cannot be read.
         EngineError: the model or the weights are damaged or do not fit, or what an import needs is not installed.
     """
-    path = Path(model).expanduser()
+    path = expanded(model)
     suffix = path.suffix.lower()
     if suffix == ".onnx":
         _check_file(path)
@@ -94,7 +96,7 @@ def find_model(model: str) -> ModelFiles:
             return _imported(model)
         except FileNotFoundError:
             pass
-    if path.name != model or path.is_file():
+    if path.name != model or os.path.isfile(path):
         raise UsageError(f"--model {model}: expected a name, or a file that ends in .onnx, {' or '.join(WEIGHTS)}")
     known = ", ".join(entry.name for entry in list_models())
     raise UsageError(f"no model is named {model!r}; known: {known}; `streammat model import` adds more")
@@ -105,7 +107,7 @@ def list_models() -> list[Entry]:
     entries = [Entry(name, shipped_card(name), imported=False) for name in shipped_names()]
     folder = library_folder()
     try:
-        names = sorted(path.name for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir())
+        names = sorted(path.name for path in folder.iterdir() if _NAME.fullmatch(path.name) and os.path.isdir(path))
     except FileNotFoundError:
         names = []
     except OSError as error:
@@ -147,7 +149,7 @@ def import_model(path: str, name: str | None = None, rosta: str | None = None, *
         InputError: the file is missing.
         EngineError: see `find_model`.
     """
-    source = Path(path).expanduser()
+    source = expanded(path)
     if source.suffix.lower() == ".onnx":
         raise UsageError(f"{path}: needs no import; give it as it is: --model {path}")
     if source.suffix.lower() not in WEIGHTS:
@@ -158,7 +160,7 @@ def import_model(path: str, name: str | None = None, rosta: str | None = None, *
         raise UsageError(f"--name {name!r}: expected letters, digits, '.', '_' and '-', and no ending of a model file")
     if name in shipped_names():
         raise UsageError(f"--name {name}: is the name of a model that comes with the package; take another")
-    if (library_folder() / name).exists() and not replace:
+    if os.path.lexists(library_folder() / name) and not replace:
         raise UsageError(f"--name {name}: is there already; give --force to replace it")
     return _import(source, name, rosta, replace=replace)
 
@@ -199,7 +201,7 @@ def _imported_weights(path: Path) -> ModelFiles:
     logger.info("importing %s as model %s; from now on it is taken from there", path, name)
     try:
         # What lies there under this name and was not found just now is damaged.
-        return _import(path, name, None, replace=(library_folder() / name).exists())
+        return _import(path, name, None, replace=os.path.lexists(library_folder() / name))
     except EngineError:
         try:  # another process may have been quicker
             return _imported(name)
@@ -249,16 +251,13 @@ def _card_path(name: str) -> Path:
 
 
 def _must_be_there(name: str) -> None:
-    if not _NAME.fullmatch(name) or not _card_path(name).is_file():
+    if not _NAME.fullmatch(name) or not os.path.lexists(_card_path(name)):
         known = ", ".join(entry.name for entry in list_models())
         raise UsageError(f"no model is named {name!r}; known: {known}")
 
 
 def _check_file(path: Path) -> None:
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder; expected a model file")
-    if not path.exists():
-        raise InputError(f"{path}: no such model file; check the path")
+    check_readable(path, "a model file")
 
 
 def _clean(stem: str) -> str:

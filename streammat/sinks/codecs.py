@@ -26,6 +26,10 @@ class VideoCodec:
     """Default constant quality; None: the codec has none."""
     preset: tuple[str, str] | None = None
     """The option that trades speed against size, and its default."""
+    presets: tuple[str, ...] = ()
+    """What that option takes."""
+    most_crf: int = 63
+    """The encoder's scale of ``crf`` begins at 0 and ends here."""
     alpha_options: dict[str, str] = field(default_factory=dict)
     """Further options where alpha is written."""
 
@@ -33,13 +37,17 @@ class VideoCodec:
         """What the encoder is opened with.
 
         Raises:
-            UsageError: ``crf`` or ``preset`` is given and this codec has none.
+            UsageError: ``crf`` or ``preset`` is given and this codec has none, or not that one.
         """
         options = self.options | (self.alpha_options if alpha else {})
         if encode.crf is not None and self.crf is None:
             raise UsageError(f"--crf: {self.name} has no constant quality; leave it out")
         if encode.preset is not None and self.preset is None:
             raise UsageError(f"--preset: {self.name} has no presets; leave it out")
+        if encode.preset is not None and encode.preset not in self.presets:
+            raise UsageError(f"--preset {encode.preset}: {self.name} has no such preset; expected one of {', '.join(self.presets)}")
+        if encode.crf is not None and not 0 <= encode.crf <= self.most_crf:
+            raise UsageError(f"--crf {encode.crf}: expected 0 (best) to {self.most_crf} for {self.name}")
         if self.crf is not None:
             options["crf"] = str(self.crf if encode.crf is None else encode.crf)
         if self.preset is not None:
@@ -48,6 +56,7 @@ class VideoCodec:
         return options
 
 
+_X26X = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo")
 _YUV8 = ("yuv420p", "yuv422p", "yuv444p")
 _YUV10 = ("yuv420p10le", "yuv422p10le", "yuv444p10le")
 _YUV12 = ("yuv420p12le", "yuv422p12le", "yuv444p12le")
@@ -56,7 +65,7 @@ _YUV16 = ("yuv420p16le", "yuv422p16le", "yuv444p16le")
 CODECS: dict[str, VideoCodec] = {
     codec.name: codec
     for codec in (
-        VideoCodec("h264", "libx264", _YUV8 + _YUV10, (), {}, crf=20, preset=("preset", "veryfast")),
+        VideoCodec("h264", "libx264", _YUV8 + _YUV10, (), {}, crf=20, preset=("preset", "veryfast"), presets=_X26X, most_crf=51),
         VideoCodec(
             "hevc",
             "libx265",
@@ -66,8 +75,12 @@ CODECS: dict[str, VideoCodec] = {
             {"x265-params": "log-level=error", "forced-idr": "1"},
             crf=22,
             preset=("preset", "veryfast"),
+            presets=_X26X,
+            most_crf=51,
         ),
-        VideoCodec("av1", "libsvtav1", ("yuv420p", "yuv420p10le"), (), {}, crf=30, preset=("preset", "8")),
+        VideoCodec(
+            "av1", "libsvtav1", ("yuv420p", "yuv420p10le"), (), {}, crf=30, preset=("preset", "8"), presets=tuple(map(str, range(14)))
+        ),
         VideoCodec(
             "vp9",
             "libvpx-vp9",
@@ -76,6 +89,7 @@ CODECS: dict[str, VideoCodec] = {
             {"b:v": "0", "row-mt": "1", "tile-columns": "1", "deadline": "realtime"},
             crf=24,
             preset=("cpu-used", "6"),
+            presets=tuple(map(str, range(9))),
             # An alternative reference frame is a packet without a picture; the alpha layer cannot follow it.
             alpha_options={"auto-alt-ref": "0"},
         ),

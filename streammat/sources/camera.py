@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -243,7 +244,7 @@ def resolve(text: str) -> int | str:
     Raises:
         InputError: no camera has that name.
     """
-    if text.isdigit():
+    if re.fullmatch("[0-9]{1,4}", text):
         return int(text)
     if text.startswith("/dev/"):
         return text

@@ -11,6 +11,7 @@ from av.video.reformatter import VideoReformatter
 
 from streammat.errors import InputError, UsageError, reason
 from streammat.frame import Colour, Frame, Layout, Packet, codec_threads, layout_of, planes_of
+from streammat.moment import BEGINNING, Moment
 from streammat.sources import StreamInfo
 from streammat.sources.opening import open_video
 from streammat.sources.seams import Seams, may_have_seams
@@ -25,15 +26,15 @@ class FileSource:
     Args:
         path: a file, or a URL that FFmpeg can open (http, https, rtsp, …).
         audio: hand on audio packets.
-        start: seconds to skip; times then count from there.
-        duration: seconds to give; None for all.
+        start: what to skip; times then count from there.
+        duration: how much to give; None for all.
 
     Raises:
         InputError: nothing there, not a video, or the first frame cannot be decoded.
-        UsageError: ``start`` lies behind the end.
+        UsageError: ``start`` lies behind the end, or names a frame that a second does not have.
     """
 
-    def __init__(self, path: str, *, audio: bool = True, start: float = 0.0, duration: float | None = None) -> None:
+    def __init__(self, path: str, *, audio: bool = True, start: Moment = BEGINNING, duration: Moment | None = None) -> None:
         self._path = path
         self.notes: list[str] = []
         self._container = open_video(path)
@@ -41,8 +42,8 @@ class FileSource:
             self._stream = self._pick_video()
             self._passengers = self._pick_passengers(audio)
             self._converter = VideoReformatter()
-            self._start = Fraction(start).limit_denominator(1_000_000)
-            self._duration = None if duration is None else Fraction(duration).limit_denominator(1_000_000)
+            self._start = self._at(start)
+            self._duration = None if duration is None else duration.at(self._rate)
             self._origin = self._container.start_time * _MICROSECONDS if self._container.start_time else Fraction(0)
             if self._start:
                 self._seek(self._origin + self._start)
@@ -114,6 +115,16 @@ class FileSource:
                 self.notes.append(f"track {stream.index} ({stream.type}) is left out")
         return tuple(kept)
 
+    @property
+    def _rate(self) -> Fraction:
+        return self._stream.average_rate or self._stream.guessed_rate or Fraction(25)
+
+    def _at(self, start: Moment) -> Fraction:
+        """Seconds; of a timecode never behind the frame that it names, whose own time is rounded to the container's unit."""
+        time = start.at(self._rate)
+        unit = self._stream.time_base
+        return time if start.frame is None or unit is None else time // unit * unit
+
     def _seek(self, time: Fraction) -> None:
         """Go to a place from which the frame shown at ``time`` can be decoded.
 
@@ -141,14 +152,14 @@ class FileSource:
                 return item
         if self._start and self._packets:
             end = float(self._reached - self._origin)
-            raise UsageError(f"{self._path}: --start {float(self._start):g} lies behind the last frame at {end:.3f} s")
+            raise UsageError(f"{self._path}: --start {float(self._start):g} lies behind the last frame at {end:.3f} s; times count from the first frame")
         if self._start:
             raise UsageError(f"{self._path}: --start {float(self._start):g} lies behind the end of the video")
         raise InputError(f"{self._path}: not one frame could be decoded; the file is empty or damaged")
 
     def _describe(self, first: Frame) -> StreamInfo:
         stream = self._stream
-        rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+        rate = self._rate
         seconds: Fraction | None = None
         if stream.duration and stream.time_base:
             seconds = stream.duration * stream.time_base

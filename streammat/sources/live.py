@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 
 from streammat.config import LiveOptions
 from streammat.errors import UsageError
@@ -34,11 +34,16 @@ def open_live_source(options: LiveOptions, clock: Clock, *, shape: tuple[int, in
             return stream
         stream.close()
         return PlaybackSource(options.camera, clock, size=shape or size, loop=options.loop)
-    if not options.camera.startswith("/dev/") and Path(options.camera).exists():
+    if _is_path(options.camera):
         return PlaybackSource(options.camera, clock, size=shape or size, loop=options.loop)
     if options.loop:
         raise UsageError(f"--loop: {options.camera} is a camera; only a file begins again")
     return CameraSource(resolve(options.camera), clock, size=size, fps=options.fps, shape=shape)
+
+
+def _is_path(camera: str) -> bool:
+    """True for a file in a camera's stead; what has a folder in front is one, though it may be missing or not to be read."""
+    return not camera.startswith("/dev/") and (os.path.lexists(camera) or os.path.dirname(camera) != "")
 
 
 def open_sound(text: str, camera: LiveSource) -> SoundSource:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import av
 
 from streammat.answer import answer_of
 from streammat.errors import InputError, reason
+from streammat.paths import check_readable
+
+_NUMBERED = re.compile(r"%0?\d*d|#{2,}")
 
 
 def is_url(path: str) -> bool:
@@ -38,15 +42,11 @@ def open_video(path: str) -> av.container.InputContainer:
         InputError: nothing is there, it may not be read, or it is nothing that FFmpeg knows.
     """
     if not is_url(path):
-        file = Path(path)
-        if not file.exists():
-            raise InputError(f"{path}: no such file; check the name and the folder ({file.parent.resolve()})")
-        if file.is_dir():
-            raise InputError(f"{path}: is a folder; expected a video file")
-        if not os.access(file, os.R_OK):
-            raise InputError(f"{path}: may not be read; check its permissions")
-        if file.is_file() and file.stat().st_size == 0:
-            raise InputError(f"{path}: is empty (0 bytes); expected a video file")
+        if _NUMBERED.search(path) and not os.path.lexists(path):
+            raise InputError(
+                f"{path}: numbered pictures are not read as a video; expected one file, such as FFmpeg makes of them: ffmpeg -i {path} -c:v ffv1 in.mkv"
+            )
+        check_readable(path, "a video file")
     try:
         # An absolute path, because FFmpeg takes what stands before a colon for a protocol.
         return open_url(path, (10.0, 30.0)) if is_url(path) else av.open(str(Path(path).absolute()))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from pathlib import Path
 
 import av
 import cv2
@@ -11,6 +10,7 @@ import numpy as np
 
 from streammat.errors import InputError
 from streammat.frame import Colour, Frame, layout_of, planes_of
+from streammat.paths import check_readable
 
 _FULL_RANGE_RGB = Colour(matrix=0, primaries=1, transfer=13, range=2)  # sRGB
 
@@ -21,13 +21,9 @@ def read_still(path: str) -> Frame:
     Raises:
         InputError: nothing there, or no picture that OpenCV can read.
     """
-    file = Path(path)
-    if not file.exists():
-        raise InputError(f"{path}: no such file; check the name and the folder ({file.parent.resolve()})")
-    if file.is_dir():
-        raise InputError(f"{path}: is a folder; expected a picture (its files can be given one by one, as {path}/*.jpg)")
+    check_readable(path, "a picture")
     try:
-        data = np.fromfile(file, np.uint8)
+        data = np.fromfile(path, np.uint8)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     if not data.size:

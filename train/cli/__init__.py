@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from engines.base import EngineError
+from engines.usage import OneLine
 from train.errors import TrainError
 
 COMMANDS = {
@@ -34,8 +35,10 @@ COMMANDS = {
 """Name and one line for each; the command ``name`` is ``command`` in ``train/cli/<name>.py``."""
 
 
-class _Commands(click.Group):
+class _Commands(OneLine):
     """Loads a command's module only when it is asked for, so that ``--help`` starts at once."""
+
+    program = "train"
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
         return list(COMMANDS)

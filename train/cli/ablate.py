@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from engines.usage import Whole
 from train.cli.common import DATA, FILE, FOLDER, Progress
 
 
@@ -16,10 +17,10 @@ from train.cli.common import DATA, FILE, FOLDER, Progress
 @click.option("--start", type=FILE, required=True, help="Weights that every run starts from.")
 @click.option("--out", type=FOLDER, required=True, help="Receives a file of scores for each variant, and table.md.")
 @click.option("--only", multiple=True, metavar="VARIANT", help="Do these alone; all of train/ingredients.py, and everything.")
-@click.option("--steps", type=click.IntRange(min=1), default=250, help="Of each run.")
-@click.option("--pictures", type=click.IntRange(min=1), default=60, help="Of each validation set at most.")
-@click.option("--threads", type=click.IntRange(min=1), default=2, help="Of torch; 1 to run two of this command at once.")
-@click.option("--seed", type=click.IntRange(min=0), default=11)
+@click.option("--steps", type=Whole(1), default=250, help="Of each run.")
+@click.option("--pictures", type=Whole(1), default=60, help="Of each validation set at most.")
+@click.option("--threads", type=Whole(1, 1024), default=2, help="Of torch; 1 to run two of this command at once.")
+@click.option("--seed", type=Whole(0), default=11)
 def command(
     data: Path,
     cache: Path,

@@ -8,19 +8,20 @@ from typing import Any
 
 import click
 
+from engines.usage import Number, Whole
 from train.cli.common import FOLDER
 
 
 @click.command()
 @click.argument("sources", type=FOLDER, nargs=-1, required=True)
 @click.option("--out", type=FOLDER, required=True, help="Receives train/, testval/, manifest.csv, kept.png and rejected.png.")
-@click.option("--min-side", type=click.IntRange(min=32), default=1080, help="Shorter side of a picture, in pixels.")
-@click.option("--distance", type=click.IntRange(0, 64), default=6, help="Bits in which hashes of near duplicates may differ.")
-@click.option("--subject", type=click.FloatRange(0, 1), default=0.02, help="Largest share of a picture that a subject may have.")
-@click.option("--validation", type=click.FloatRange(0, 1), default=0.25, help="Share that goes to testval/.")
-@click.option("--seed", default=0, help="Of the split.")
+@click.option("--min-side", type=Whole(32), default=1080, help="Shorter side of a picture, in pixels.")
+@click.option("--distance", type=Whole(0, 64), default=6, help="Bits in which hashes of near duplicates may differ.")
+@click.option("--subject", type=Number(0, 1), default=0.02, help="Largest share of a picture that a subject may have.")
+@click.option("--validation", type=Number(0, 1), default=0.25, help="Share that goes to testval/.")
+@click.option("--seed", type=Whole(0), default=0, help="Of the split.")
 @click.option("--model", type=click.Path(dir_okay=False, path_type=Path), default=None, help="Detector, ONNX; default: lite.")
-@click.option("--workers", type=click.IntRange(min=1), default=os.cpu_count() or 1, help="Processes.")
+@click.option("--workers", type=Whole(1, 1024), default=os.cpu_count() or 1, help="Processes.")
 def command(sources: tuple[Path, ...], out: Path, model: Path | None, workers: int, **options: Any) -> None:
     """Build a set of backgrounds from the photographs in SOURCES, as BG-20k was made; continues where it stopped."""
     from collections import Counter

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 import numpy as np
 
+from engines.usage import Whole
 from train.cli.common import DATA, FILE, open_weights
 from train.errors import DataError
 
@@ -15,8 +16,8 @@ from train.errors import DataError
 @click.argument("weights", type=FILE)
 @click.option("--clips", type=DATA, required=True, help="Folder of videos.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="PNG file.")
-@click.option("--frames", type=click.IntRange(min=1), default=6, help="Of each clip, spread over it.")
-@click.option("--pixels", type=click.IntRange(min=1024), default=288 * 512, help="Of the network's input, about.")
+@click.option("--frames", type=Whole(1), default=6, help="Of each clip, spread over it.")
+@click.option("--pixels", type=Whole(1024), default=288 * 512, help="Of the network's input, about.")
 def command(weights: Path, clips: Path, out: Path, frames: int, pixels: int) -> None:
     """Contact sheet of clips, each frame matted by WEIGHTS (.safetensors, .pth or exported .onnx) for itself and put on green."""
     from train.clips import missing_inside, read_frames

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import click
 
+from engines.usage import Whole
 from train.errors import RunError
 
 
 @click.command()
 @click.argument("network", default="lite")
 @click.option("--rosta", default="TT", help="TT, FT, BT or RIM.")
-@click.option("--height", default=288)
-@click.option("--width", default=512)
+@click.option("--height", type=Whole(32, 16384), default=288, help="Of the input, in pixels.")
+@click.option("--width", type=Whole(32, 16384), default=512, help="Of the input, in pixels.")
 @click.option("--table", is_flag=True, help="The paper's networks at 800x800 beside its Table 7.")
 def command(network: str, rosta: str, height: int, width: int, table: bool) -> None:
     """Count parameters and multiply-accumulates of NETWORK (lite, r34, d121, r34_2b, r101)."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from engines.usage import Whole
 from train.cli.common import FOLDER
 
 
@@ -20,10 +21,10 @@ from train.cli.common import FOLDER
 @click.option("--no-blur", is_flag=True, help="Leave the blur of the background out.")
 @click.option("--no-noise", is_flag=True, help="Leave the noise out.")
 @click.option("--denoise-on-the-fly", is_flag=True, help="Denoise what has no denoised file now: minutes each at full size.")
-@click.option("--per-foreground", type=click.IntRange(min=1), default=5, help="Backgrounds for each foreground.")
-@click.option("--seed", type=click.IntRange(min=0), default=0)
-@click.option("--limit", type=click.IntRange(min=1), default=None, help="Only the first so many foregrounds.")
-@click.option("--workers", type=click.IntRange(min=1), default=os.cpu_count() or 1, help="Processes.")
+@click.option("--per-foreground", type=Whole(1), default=5, help="Backgrounds for each foreground.")
+@click.option("--seed", type=Whole(0), default=0)
+@click.option("--limit", type=Whole(1), default=None, help="Only the first so many foregrounds.")
+@click.option("--workers", type=Whole(1, 1024), default=os.cpu_count() or 1, help="Processes.")
 def command(
     data: Path,
     split: str,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from engines.usage import Whole
 from train.cli.common import DATA, FILE, FOLDER, print_scores
 from train.errors import DataError
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 @click.option("--video", is_flag=True, help="Each folder of pictures is a clip: dtSSD and MESSDdt too.")
 @click.option("--row", default=None, help="Preset or data set whose published figures are laid beside ours.")
 @click.option("--rosta", default=None, help="Of MODEL, where a published FT or BT has another file name.")
-@click.option("--limit", type=click.IntRange(min=1), default=None, help="Only the first pictures.")
+@click.option("--limit", type=Whole(1), default=None, help="Only the first pictures.")
 @click.option("--out", type=FOLDER, default=None, help="Receives pictures.csv, report.md and worst.png.")
 @click.option("--device", default="auto", help="cpu, cuda, or auto.")
 @click.option("--backend", default="onnxruntime", help="Of exported models.")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from engines.usage import Whole
 from train.cli.common import DATA, FOLDER
 
 
@@ -13,7 +14,7 @@ from train.cli.common import DATA, FOLDER
 @click.option("--data", type=DATA, required=True, help="Folder of the lite recipe, with backgrounds/.")
 @click.option("--cache", type=FOLDER, required=True, help="Mattes.")
 @click.option("--out", type=FOLDER, required=True, help="Receives DIFFICULTY/img and DIFFICULTY/alpha.")
-@click.option("--count", type=click.IntRange(min=1), default=40, show_default=True, help="Pictures of each difficulty.")
+@click.option("--count", type=Whole(1), default=40, show_default=True, help="Pictures of each difficulty.")
 def command(data: Path, cache: Path, out: Path, count: int) -> None:
     """Make a validation set of held-out subjects, one difficulty at a time; continues where it stopped."""
     from train.hard import write_hard

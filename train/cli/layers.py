@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from engines.usage import Number, Whole
 from train.cli.common import FOLDER
 
 
@@ -16,11 +17,11 @@ from train.cli.common import FOLDER
 @click.option("--split", type=click.Choice(["train", "validation"]), default="train")
 @click.option("--layout", default="auto", help="Layout of the data set, if it is not found out rightly.")
 @click.option("--denoise", is_flag=True, help="Also denoise, by BM3D: minutes for each picture of full size.")
-@click.option("--sigma", type=click.FloatRange(min=0, min_open=True), default=10.0, help="Noise to remove, in grey levels.")
+@click.option("--sigma", type=Number(0, min_open=True), default=10.0, help="Noise to remove, in grey levels.")
 @click.option("--backgrounds", type=FOLDER, default=None, help="With --denoise: backgrounds to denoise, such as BG-20k.")
 @click.option("--out", type=FOLDER, default=None, help="Write a data set of its own here, not beside the pictures.")
-@click.option("--long-side", type=click.IntRange(min=32), default=None, help="Reduce pictures to this; needs --out for --data.")
-@click.option("--workers", type=click.IntRange(min=1), default=os.cpu_count() or 1, help="Processes; about 2 GB each at 1080p.")
+@click.option("--long-side", type=Whole(32), default=None, help="Reduce pictures to this; needs --out for --data.")
+@click.option("--workers", type=Whole(1, 1024), default=os.cpu_count() or 1, help="Processes; about 2 GB each at 1080p.")
 def command(data: Path | None, split: str, layout: str, backgrounds: Path | None, workers: int, **options: Any) -> None:
     """Make foreground and background colours by the closed-form method, and denoised pictures, for RSSN.
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import click
 
+from engines.usage import Whole
 from train.cli.common import DATA, FOLDER, IMAGENET, check_parity, open_weights, print_scores, run_training
 from train.presets import find_preset
 
-POSITIVE = click.IntRange(min=1)
+POSITIVE = Whole(1)
 Mean = Mapping[str, int]
 """Weights of stages in a mean."""
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from engines.usage import Whole
 from train.cli.common import DATA, FILE, open_weights
 from train.errors import DataError
 
@@ -15,11 +16,11 @@ from train.errors import DataError
 @click.option("--data", type=DATA, default=None, help="Folder of the lite recipe, with val/.")
 @click.option("--cache", type=DATA, default=None, help="What `python -m train sets` wrote, with held/.")
 @click.option("--teachers", type=DATA, default=None, help="Holds rvm.json, selfie.json with their .bin files, and isnet.onnx; what is missing is left out.")
-@click.option("--most", type=click.IntRange(min=1), default=None, help="Images of each set, spread evenly.  [default: all]")
+@click.option("--most", type=Whole(1), default=None, help="Images of each set, spread evenly.  [default: all]")
 @click.option("--best/--no-best", default=True, help="Also two passes of the last WEIGHTS, as --quality best has them.")
 @click.option("--only", multiple=True, metavar="TEXT", help="Sets whose names contain it; may be given again.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), default=None, help="Receives the table, Markdown.")
-@click.option("--sheet", type=(click.IntRange(min=1), click.Path(file_okay=False, path_type=Path)), default=None,
+@click.option("--sheet", type=(Whole(1), click.Path(file_okay=False, path_type=Path)), default=None,
               help="How many images of each set to show, and the folder for the contact sheets.")  # fmt: skip
 def command(
     weights: tuple[Path, ...], data: Path | None, cache: Path | None, teachers: Path | None, most: int | None, best: bool,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from engines.usage import Whole
 from train.cli.common import DATA, FILE, open_weights
 from train.errors import DataError, RunError
 
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
 @click.argument("weights", type=FILE)
 @click.option("--data", type=DATA, default=None, help="Folder of the lite recipe, with val/.")
 @click.option("--hard", type=DATA, default=None, help="What `python -m train hard` wrote.")
-@click.option("--pixels", type=click.IntRange(min=1024), default=288 * 512, show_default=True, help="Of the network's input, about.")
-@click.option("--second", type=click.IntRange(min=1024), default=None,
+@click.option("--pixels", type=Whole(1024), default=288 * 512, show_default=True, help="Of the network's input, about.")
+@click.option("--second", type=Whole(1024), default=None,
               help="Pixels of a second pass, mirrored, to take the mean with; smaller than --pixels.  [default: one pass]")
-@click.option("--worst", type=(click.IntRange(min=1), click.Path(dir_okay=False, path_type=Path)), default=None,
+@click.option("--worst", type=(Whole(1), click.Path(dir_okay=False, path_type=Path)), default=None,
               help="How many pictures with the largest error to show, and the PNG file.")  # fmt: skip
 @click.option("--csv", "table", type=click.Path(dir_okay=False, path_type=Path), default=None, help="Every picture's scores.")
 def command(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from engines.usage import Whole
 from train.cli.common import DATA, FOLDER
 
 _NAMES = ("voc", "penn", "ecssd", "coco", "davis", "football", "wild_animals", "small_animals", "snapshots", "street", "hair")
@@ -19,7 +20,7 @@ _OLD = ("people_portraits", "people_fullbody", "animals_cats", "animals_horses")
 @click.option("--mattes", type=DATA, required=True, help="What `python -m train mattes` wrote.")
 @click.option("--cache", type=FOLDER, required=True, help="Receives labelled sets, held-out ones and manifest/<set>.csv.")
 @click.option("--only", type=click.Choice([*_NAMES, *_OLD]), multiple=True, help="Sets to label; several may be given.  [default: all]")
-@click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True, help="Of each teacher.")
+@click.option("--threads", type=Whole(1), default=2, show_default=True, help="Of each teacher.")
 def command(raw: Path, teachers: Path, data: Path, mattes: Path, cache: Path, only: tuple[str, ...], threads: int) -> None:
     """Label public sets with masks and teachers: what can be trusted becomes mattes to train on."""
     from train.labelling import Teachers, known_images, label_set, relabel

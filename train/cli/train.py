@@ -7,12 +7,13 @@ from typing import Any
 
 import click
 
+from engines.usage import Number, Whole
 from train.cli.common import DATA, FILE, FOLDER, IMAGENET, run_training
 from train.errors import RunError
 from train.paper import find_rows
 from train.presets import MODERN, find_preset, presets
 
-POSITIVE = click.IntRange(min=1)
+POSITIVE = Whole(1)
 
 
 def _list_presets(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
@@ -39,24 +40,24 @@ def _list_presets(context: click.Context, _parameter: click.Parameter, wanted: b
 @click.option("--rosta", type=click.Choice(["TT", "FT", "BT", "RIM"], case_sensitive=False), default=None, help="Likewise.")
 @click.option("--steps", type=POSITIVE, default=None, help="Optimiser steps, instead of the preset's epochs.")
 @click.option("--epochs", type=POSITIVE, default=None, help="Passes over the data.")
-@click.option("--batch", type=click.IntRange(min=2), default=None, help="Samples of a step, over all processes.")
-@click.option("--crop", type=click.IntRange(min=32), default=None, help="Side of the samples, a multiple of 32.")
+@click.option("--batch", type=Whole(2), default=None, help="Samples of a step, over all processes.")
+@click.option("--crop", type=Whole(32), default=None, help="Side of the samples, a multiple of 32.")
 @click.option(
     "--minutes",
-    type=click.FloatRange(0, min_open=True),
+    type=Number(0, min_open=True),
     default=None,
     help="End the schedule after this long, if steps do not end it first.",
 )
-@click.option("--rate", "learning_rate", type=click.FloatRange(0, min_open=True), default=None, help="Peak learning rate.")
+@click.option("--rate", "learning_rate", type=Number(0, min_open=True), default=None, help="Peak learning rate.")
 @click.option("--device", default=None, help="auto, cpu, cuda, cuda:<index>.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), default=None)
 @click.option("--checkpointing/--no-checkpointing", default=None, help="Less memory for more time.")
-@click.option("--workers", type=click.IntRange(min=0), default=None, help="Loader processes.")
-@click.option("--threads", type=POSITIVE, default=None, help="Threads of torch.")
-@click.option("--seed", type=click.IntRange(min=0), default=None)
+@click.option("--workers", type=Whole(0, 1024), default=None, help="Loader processes.")
+@click.option("--threads", type=Whole(1, 1024), default=None, help="Threads of torch.")
+@click.option("--seed", type=Whole(0), default=None)
 @click.option("--without", multiple=True, metavar="INGREDIENT", help="Of the lite recipe, to see what it buys; see train/ingredients.py.")
 @click.option("--log-every", type=POSITIVE, default=None, help="Steps between rows of the curve.")
-@click.option("--samples-every", type=click.IntRange(min=0), default=None, help="Steps between sample pictures; 0: none.")
+@click.option("--samples-every", type=Whole(0), default=None, help="Steps between sample pictures; 0: none.")
 @click.option("--denoise-now", is_flag=True, help="Denoise pictures without a denoised file when they come up; slow.")
 def command(
     preset: str,

@@ -1,0 +1,39 @@
+"""Values of options that only this program has; numbers are in `engines.usage`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from engines.usage import shown
+from streammat.moment import Moment, parse_moment
+
+
+class Time(click.ParamType[Moment]):
+    """A `Moment`.
+
+    Args:
+        timecode: frames may be counted, because a file's rate is known.
+        zero: it may be nothing.
+    """
+
+    name = "time"
+
+    def __init__(self, *, timecode: bool, zero: bool) -> None:
+        self._timecode = timecode
+        self._zero = zero
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Moment:
+        """See `click.ParamType.convert`."""
+        if isinstance(value, Moment):
+            return value
+        try:
+            moment = parse_moment(str(value))
+        except ValueError:
+            moment = None
+        if moment is None or (moment.frame is not None and not self._timecode) or not (self._zero or moment.seconds or moment.frame):
+            least = "" if self._zero else ", more than 0"
+            frames = ", or a timecode, such as 0:01:30:12" if self._timecode else ""
+            self.fail(f"{shown(value)}: expected seconds or [h:]m:s{least}, such as 90, 1:30 or 0:01:30.5{frames}", param, ctx)
+        return moment

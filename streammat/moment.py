@@ -1,0 +1,71 @@
+"""Times as people write them: seconds, ``1:02:03.5``, and timecodes, which count frames."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+
+from streammat.errors import UsageError
+
+LONGEST = 10**9
+"""Seconds, some 30 years: more is a slip of the keyboard."""
+_SECONDS = re.compile(r"(?:(?:(\d{1,9}):)?(\d{1,9}):)?(\d{1,10}(?:\.\d{0,12})?|\.\d{1,12})", re.ASCII)
+_TIMECODE = re.compile(r"(\d{1,9}):([0-5]?\d):([0-5]?\d)([:;])(\d{1,3})", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A place in a video, or a length of it, counted from its beginning."""
+
+    seconds: Fraction = Fraction(0)
+    """Of a timecode: hours, minutes and seconds as they stand there."""
+    frame: int | None = None
+    """Of a timecode: the frame within that second; None: seconds alone."""
+    drop: bool = False
+    """The timecode leaves numbers out to keep up with the clock, as those with ``;`` do at 29.97 and 59.94 frames per second."""
+
+    def at(self, rate: Fraction) -> Fraction:
+        """Seconds in a video of ``rate`` frames per second.
+
+        Raises:
+            UsageError: the timecode names a frame that its second does not have.
+        """
+        if self.frame is None:
+            return self.seconds
+        each = max(1, round(rate))
+        if self.frame >= each:
+            raise UsageError(f"timecode {self}: frame {self.frame} does not exist at {float(rate):.6g} frames per second; expected 0 to {each - 1}")
+        number = int(self.seconds) * each + self.frame
+        if self.drop and each in (30, 60):
+            # SMPTE ST 12-1: two numbers of 30 (four of 60) are skipped each minute but every tenth.
+            minutes = int(self.seconds) // 60
+            number -= each // 15 * (minutes - minutes // 10)
+        return max(Fraction(0), number / rate)
+
+    def __str__(self) -> str:
+        if self.frame is None:
+            return f"{float(self.seconds):.12g}"
+        minutes, seconds = divmod(int(self.seconds), 60)
+        return f"{minutes // 60:02}:{minutes % 60:02}:{seconds:02}{';' if self.drop else ':'}{self.frame:02}"
+
+
+BEGINNING = Moment()
+
+
+def parse_moment(text: str) -> Moment:
+    """What ``text`` means: ``90``, ``1:30``, ``0:01:30.5``, or the timecode ``00:01:30:12``.
+
+    Raises:
+        ValueError: it is none of these, or longer than ``LONGEST``.
+    """
+    if (match := _TIMECODE.fullmatch(text.strip())) is not None:
+        hours, minutes, seconds, mark, frame = match.groups()
+        moment = Moment(Fraction(3600 * int(hours) + 60 * int(minutes) + int(seconds)), int(frame), mark == ";")
+    elif (match := _SECONDS.fullmatch(text.strip())) is not None:
+        moment = Moment(3600 * int(match[1] or 0) + 60 * int(match[2] or 0) + Fraction(match[3]))
+    else:
+        raise ValueError(text)
+    if moment.seconds > LONGEST:
+        raise ValueError(text)
+    return moment
