@@ -26,8 +26,8 @@ class MattingOptions:
     """Network size: see ``matting.network_sizes``."""
     threads: int = 0
     """Threads of the network; 0 takes every core this process may use."""
-    stable: bool = False
-    """Average flicker away where the picture stands still: see ``temporal``."""
+    stable: bool = True
+    """Average flicker away where the image stands still: see ``temporal``."""
 
 
 STILLS = MattingOptions(quality="best")
@@ -87,7 +87,7 @@ class VideoOptions:
 class LiveOptions:
     """One run of ``streammat webcam``."""
 
-    matting: MattingOptions = field(default_factory=lambda: MattingOptions(stable=True))
+    matting: MattingOptions = field(default_factory=MattingOptions)
     composite: CompositeOptions = field(default_factory=CompositeOptions)
     """Its ``background`` stands aside for ``backgrounds``."""
     backgrounds: tuple[str, ...] = ("green",)

@@ -24,7 +24,7 @@ def doctor(model: str, engine: Any, device: str, precision: Any, quality: Any, t
     with one_line_errors(as_json):
         from streammat.doctor import examine
 
-        for finding in examine(LiveOptions(matting=MattingOptions(model, engine, device, precision, quality, threads, stable=True))):
+        for finding in examine(LiveOptions(matting=MattingOptions(model, engine, device, precision, quality, threads))):
             found.append(finding)
             if not as_json:
                 click.echo(f"{finding.state:<8} {finding.name}: {finding.message}")
