@@ -21,6 +21,7 @@ from streammat.blur import STRENGTH, BlurBackground
 from streammat.config import Fit
 from streammat.errors import InputError, UsageError
 from streammat.frame import Frame, Matte, Plane
+from streammat.kinds import HEAD, undecoded_kind, why_undecoded
 from streammat.paths import check_readable
 from streammat.pictures import compose, convert, image_of, read_image
 
@@ -140,7 +141,7 @@ def _kind(path: Path) -> Literal["image", "video"]:
     """By content: what OpenCV knows as a still is one, unless it is a GIF that moves."""
     _check_file(path)
     with path.open("rb") as file:
-        head = file.read(16)
+        head = file.read(HEAD)
     try:
         str(path).encode()
     except UnicodeEncodeError as error:  # OpenCV would crash
@@ -153,6 +154,8 @@ def _kind(path: Path) -> Literal["image", "video"]:
                 return "video"
     except (av.FFmpegError, ValueError):
         pass
+    if undecoded_kind(head) is not None:
+        raise InputError(f"the background {str(path)!r} {why_undecoded(head, 'PNG, JPEG, WebP, TIFF or a clip')}")
     raise InputError(f"the background {str(path)!r} is neither a picture nor a clip that can be decoded; give another file")
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from streammat.config import Fit
 from streammat.errors import InputError
 from streammat.frame import Colour, Frame, Layout, Plane, layout_of, planes_of, swscale_matrix
+from streammat.kinds import HEAD, why_undecoded
 
 Rgb = NDArray[Any]
 """(h, w, 3) uint8 or uint16, red first, full range."""
@@ -39,7 +40,7 @@ def read_image(path: Path) -> Rgb:
     except cv2.error:
         image = None
     if image is None:
-        raise InputError(f"the picture {str(path)!r} is empty or damaged and cannot be decoded; give another file")
+        raise InputError(f"the picture {str(path)!r} {why_undecoded(data[:HEAD].tobytes(), 'PNG, JPEG, WebP or TIFF')}")
     if image.dtype not in (np.uint8, np.uint16):  # floats of 0..1
         image = np.rint(np.clip(np.nan_to_num(image.astype(np.float32)), 0, 1) * 65535).astype(np.uint16)
     if image.shape[2] == 4:

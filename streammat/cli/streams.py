@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import faulthandler
 import io
 import os
 import sys
@@ -27,6 +28,48 @@ def patient_streams(*, waits: bool) -> Iterator[Streams]:
         waits: for the reader in the end, as a program whose product is what it prints; nothing is left out then.
     """
     _open_the_closed()
+    with _libraries_unheard(), _both(waits) as streams:
+        yield streams
+
+
+@contextmanager
+def _libraries_unheard() -> Iterator[None]:
+    """Keep descriptor 2 from libraries: libpng, libjpeg and OpenCV print there, by no log that can be turned off, beside our one line.
+
+    ``sys.stderr`` is moved to a descriptor of its own, and so are the traces of crashes. With STREAMMAT_LIBRARIES set all is left as it is.
+    """
+    if "STREAMMAT_LIBRARIES" in os.environ or _number(sys.stderr) != 2:
+        yield
+        return
+    before = sys.stderr
+    before.flush()
+    own = os.dup(2)
+    traces = faulthandler.is_enabled()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        sys.stderr = open(own, "w", encoding=before.encoding, errors=before.errors, buffering=1, closefd=False)  # noqa: SIM115
+        if traces:
+            faulthandler.enable(own)
+        yield
+    finally:
+        os.dup2(own, 2)
+        sys.stderr = before
+        if traces:
+            faulthandler.enable(2)
+        os.close(nowhere)  # and ``own`` stays open: a thread may be writing there yet
+
+
+def _number(stream: Any) -> int | None:
+    """The descriptor of a stream; None where it has none, as in tests."""
+    try:
+        return int(stream.fileno())
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+@contextmanager
+def _both(waits: bool) -> Iterator[Streams]:
     before = sys.stdout, sys.stderr
     streams = Streams(waits=waits)
     try:

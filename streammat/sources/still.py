@@ -10,6 +10,7 @@ import numpy as np
 
 from streammat.errors import InputError
 from streammat.frame import Colour, Frame, layout_of, planes_of
+from streammat.kinds import HEAD, why_undecoded
 from streammat.paths import check_readable
 
 _FULL_RANGE_RGB = Colour(matrix=0, primaries=1, transfer=13, range=2)  # sRGB
@@ -33,7 +34,7 @@ def read_still(path: str) -> Frame:
     except cv2.error:  # it throws for some damaged files and returns None for others
         pixels = None
     if pixels is None:
-        raise InputError(f"{path}: is no picture that can be read, or it is damaged; expected PNG, JPEG, WebP or TIFF")
+        raise InputError(f"{path}: {why_undecoded(data[:HEAD].tobytes(), 'PNG, JPEG, WebP or TIFF')}")
     if pixels.dtype == np.float32:
         pixels = np.rint(np.clip(pixels, 0, 1) * 65535).astype(np.uint16)
     elif pixels.dtype not in (np.uint8, np.uint16):
