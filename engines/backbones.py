@@ -156,18 +156,22 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """ResNet block 1x1, 3x3, 1x1 with four times the width at its end; the stride is on the 3x3, as in torchvision."""
+    """ResNet block 1x1, 3x3, 1x1 with four times the width at its end; the stride is on the 3x3, as in torchvision.
+
+    With ``groups`` it is a ResNeXt block (Xie et al. 2017), whose inner width is that of ``groups`` times eight channels for 64.
+    """
 
     GROWTH = 4
 
-    def __init__(self, cin: int, width: int, stride: int) -> None:
+    def __init__(self, cin: int, width: int, stride: int, groups: int = 1, dilation: int = 1) -> None:
         super().__init__()
         cout = width * self.GROWTH
-        self.conv1 = nn.Conv2d(cin, width, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.conv3 = nn.Conv2d(width, cout, 1, bias=False)
+        inner = width if groups == 1 else width * groups * 8 // 64
+        self.conv1 = nn.Conv2d(cin, inner, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(inner)
+        self.conv2 = nn.Conv2d(inner, inner, 3, stride, dilation, dilation, groups, bias=False)
+        self.bn2 = nn.BatchNorm2d(inner)
+        self.conv3 = nn.Conv2d(inner, cout, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(cout)
         self.downsample = _shortcut(cin, cout, stride)
 
@@ -184,9 +188,8 @@ def _shortcut(cin: int, cout: int, stride: int) -> nn.Sequential | None:
     return nn.Sequential(nn.Conv2d(cin, cout, 1, stride, bias=False), nn.BatchNorm2d(cout))
 
 
-def _stage(block: type[BasicBlock | Bottleneck], cin: int, width: int, count: int, stride: int) -> nn.Sequential:
-    cout = width * block.GROWTH
-    return nn.Sequential(block(cin, width, stride), *(block(cout, width, 1) for _ in range(count - 1)))
+def _stage(block: Callable[..., nn.Module], growth: int, cin: int, width: int, count: int, stride: int) -> nn.Sequential:
+    return nn.Sequential(block(cin, width, stride), *(block(width * growth, width, 1) for _ in range(count - 1)))
 
 
 class ResNet(nn.Module):
@@ -194,24 +197,42 @@ class ResNet(nn.Module):
 
     With ``extra`` it is the paper's r2b: a stem of stride 1 and no pooling before the first stage, then two more stages of
     three basic blocks behind a pooling each, so that the seven maps have strides 1, 1, 2, 4, 8, 16, 32.
+
+    Args:
+        block: `BasicBlock` or `Bottleneck`.
+        counts: blocks of each stage.
+        extra: see above.
+        inputs: channels of the image.
+        groups: of a ResNeXt, whose blocks are bottlenecks.
+        dilated: the last two stages keep stride 8 and dilate by 2 and 4 instead (Zhao et al. 2017); bottlenecks alone.
     """
 
-    def __init__(self, block: type[BasicBlock | Bottleneck], counts: tuple[int, int, int, int], *, extra: bool = False) -> None:
+    def __init__(
+        self,
+        block: type[BasicBlock | Bottleneck],
+        counts: tuple[int, int, int, int],
+        *,
+        extra: bool = False,
+        inputs: int = 3,
+        groups: int = 1,
+        dilated: bool = False,
+    ) -> None:
         super().__init__()
         if extra:
             self.stem = ConvBN(3, 64, 3, bias=True)
         else:
-            self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
+            self.conv1 = nn.Conv2d(inputs, 64, 7, 2, 3, bias=False)
             self.bn1 = nn.BatchNorm2d(64)
-        wide = block.GROWTH
-        self.layer1 = _stage(block, 64, 64, counts[0], 1)
-        self.layer2 = _stage(block, 64 * wide, 128, counts[1], 2)
-        self.layer3 = _stage(block, 128 * wide, 256, counts[2], 2)
-        self.layer4 = _stage(block, 256 * wide, 512, counts[3], 2)
+        wide, stride = block.GROWTH, 1 if dilated else 2
+        made: Callable[..., nn.Module] = block if groups == 1 else partial(Bottleneck, groups=groups)
+        self.layer1 = _stage(made, wide, 64, 64, counts[0], 1)
+        self.layer2 = _stage(made, wide, 64 * wide, 128, counts[1], 2)
+        self.layer3 = _stage(partial(made, dilation=2) if dilated else made, wide, 128 * wide, 256, counts[2], stride)
+        self.layer4 = _stage(partial(made, dilation=4) if dilated else made, wide, 256 * wide, 512, counts[3], stride)
         self.extra = extra
         if extra:
-            self.layer5 = _stage(block, 512, 512, 3, 1)
-            self.layer6 = _stage(block, 512, 512, 3, 1)
+            self.layer5 = _stage(block, wide, 512, 512, 3, 1)
+            self.layer6 = _stage(block, wide, 512, 512, 3, 1)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """All maps, finest first."""
@@ -245,17 +266,20 @@ class DenseLayer(nn.Module):
         return torch.cat([x, self.conv2(F.relu(self.norm2(y)))], dim=1)
 
 
-class DenseNet121(nn.Module):
-    """DenseNet-121 without its classifier, as the paper uses it; float (N, 3, H, W) to maps of strides 2, 4, 8, 16, 32.
+class DenseNet(nn.Module):
+    """DenseNet without its classifier; float (N, 3, H, W) to maps of strides 2, 4, 8, 16, 32: the stem and four blocks.
 
-    There is no pooling after the stem, and behind the last block a 3x3 convolution to 512 channels and a pooling.
+    Args:
+        counts: layers of each block.
+        pooled: the stem is pooled as in the original, and the maps are those before each transition. Otherwise it is the GFM paper's: no
+            pooling after the stem, maps after the transitions, and behind the last block a 3x3 convolution to 512 channels and a pooling.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, counts: tuple[int, int, int, int], *, pooled: bool) -> None:
         super().__init__()
         features: dict[str, nn.Module] = {"conv0": nn.Conv2d(3, 64, 7, 2, 3, bias=False), "norm0": nn.BatchNorm2d(64)}
         width = 64
-        for number, count in enumerate((6, 12, 24, 16), 1):
+        for number, count in enumerate(counts, 1):
             layers = {f"denselayer{i + 1}": DenseLayer(width + 32 * i) for i in range(count)}
             features[f"denseblock{number}"] = nn.Sequential(OrderedDict(layers))
             width += 32 * count
@@ -263,20 +287,62 @@ class DenseNet121(nn.Module):
                 transition = {"norm": nn.BatchNorm2d(width), "conv": nn.Conv2d(width, width // 2, 1, bias=False)}
                 features[f"transition{number}"] = nn.ModuleDict(transition)
                 width //= 2
+        if pooled:
+            features["norm5"] = nn.BatchNorm2d(width)
         self.features = nn.ModuleDict(features)
-        self.reduce = ConvBN(width, 512, 3, bias=True)
+        self.reduce = None if pooled else ConvBN(width, 512, 3, bias=True)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """All maps, finest first."""
         parts = self.features
         maps = [F.relu(parts["norm0"](parts["conv0"](x)))]
+        x = maps[0] if self.reduce is not None else F.max_pool2d(maps[0], 3, 2, 1)
         for number in (1, 2, 3):
-            x = parts[f"denseblock{number}"](maps[-1])
+            block = parts[f"denseblock{number}"](x)
             transition = parts[f"transition{number}"]
             assert isinstance(transition, nn.ModuleDict)
-            maps.append(F.avg_pool2d(transition["conv"](F.relu(transition["norm"](x))), 2))
-        x = self.reduce(parts["denseblock4"](maps[-1]))
-        return [*maps, F.max_pool2d(x, 2)]
+            x = F.avg_pool2d(transition["conv"](F.relu(transition["norm"](block))), 2)
+            maps.append(x if self.reduce is not None else block)
+        x = parts["denseblock4"](x)
+        if self.reduce is None:
+            return [*maps, F.relu(parts["norm5"](x))]
+        return [*maps, F.max_pool2d(self.reduce(x), 2)]
+
+
+class VGG16(nn.Module):
+    """The thirteen convolutions of VGG-16 (Simonyan and Zisserman 2015), each with ReLU; pooling is left to the network around it.
+
+    Args:
+        inputs: channels of the image.
+        norm: a batch norm behind each convolution.
+    """
+
+    STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+
+    def __init__(self, inputs: int = 3, *, norm: bool = False) -> None:
+        super().__init__()
+        # Numbers are torchvision's, in whose one sequence a pooling stands after each stage.
+        features: dict[str, nn.Module] = {}
+        self.stages: list[list[str]] = []
+        number = 0
+        for widths in self.STAGES:
+            self.stages.append([])
+            for width in widths:
+                features[str(number)] = nn.Conv2d(inputs, width, 3, padding=1)
+                self.stages[-1].append(str(number))
+                if norm:
+                    features[str(number + 1)] = nn.BatchNorm2d(width)
+                inputs, number = width, number + 2 + norm
+            number += 1
+        self.features = nn.ModuleDict(features)
+        self.norm = norm
+
+    def stage(self, index: int, x: Tensor) -> Tensor:
+        """Convolutions of one stage; float (N, C, h, w), same height and width out as in."""
+        for name in self.stages[index]:
+            x = self.features[name](x)
+            x = F.relu(self.features[str(int(name) + 1)](x) if self.norm else x)
+        return x
 
 
 @dataclass(frozen=True)
@@ -295,13 +361,16 @@ class Backbone:
     """Then divided by; in units of 0..255."""
 
 
+IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+"""Mean and deviation of ImageNet's pictures, as of `Backbone`."""
+
 BACKBONES: dict[str, Backbone] = {
     "mobilenetv2": Backbone(
         build=MobileNetV2,
         channels=(16, 24, 32, 96, 320),
         strides=(2, 4, 8, 16, 32),
-        mean=(123.675, 116.28, 103.53),
-        std=(58.395, 57.12, 57.375),
+        mean=IMAGENET[0],
+        std=IMAGENET[1],
     ),
     # The paper's encoders take the picture as it is, 0..255.
     "resnet34": Backbone(partial(ResNet, BasicBlock, (3, 4, 6, 3)), (64, 64, 128, 256, 512), (2, 4, 8, 16, 32)),
@@ -309,5 +378,15 @@ BACKBONES: dict[str, Backbone] = {
         partial(ResNet, BasicBlock, (3, 4, 6, 3), extra=True), (64, 64, 128, 256, 512, 512, 512), (1, 1, 2, 4, 8, 16, 32)
     ),
     "resnet101": Backbone(partial(ResNet, Bottleneck, (3, 4, 23, 3)), (64, 256, 512, 1024, 2048), (2, 4, 8, 16, 32)),
-    "densenet121": Backbone(DenseNet121, (64, 128, 256, 512, 512), (2, 4, 8, 16, 32)),
+    "densenet121": Backbone(
+        partial(DenseNet, (6, 12, 24, 16), pooled=False), (64, 128, 256, 512, 512), (2, 4, 8, 16, 32)
+    ),
+    # Those of the methods that the paper compares with (`train.methods`).
+    "resnet50_dilated": Backbone(
+        partial(ResNet, Bottleneck, (3, 4, 6, 3), dilated=True), (64, 256, 512, 1024, 2048), (2, 4, 8, 8, 8), *IMAGENET
+    ),
+    "resnext101_dilated": Backbone(
+        partial(ResNet, Bottleneck, (3, 4, 23, 3), groups=32, dilated=True), (64, 256, 512, 1024, 2048), (2, 4, 8, 8, 8), *IMAGENET
+    ),
+    "densenet201": Backbone(partial(DenseNet, (6, 12, 48, 32), pooled=True), (64, 256, 512, 1792, 1920), (2, 4, 8, 16, 32), *IMAGENET),
 }

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -78,11 +78,15 @@ def load_network(path: Path, content: bytes | None = None) -> GFM:
     except (OSError, ValueError, RecursionError, SafetensorError) as error:
         raise EngineError(f"cannot read weights {path}: {error}") from error
     try:
+        if "method" in metadata:
+            raise ValueError(
+                f"they are of method {metadata['method']}, which `python -m train export` turns into an .onnx file that every command runs"
+            )
         ablation = Ablation(**json.loads(metadata.get("ablation", "{}")))
         model = GFM(metadata.get("network", ""), metadata.get("rosta", "TT"), ablation)
     except (ValueError, TypeError, RecursionError) as error:
         raise EngineError(f"weights {path} are not of a network that this version knows: {error}") from error
-    _fill(model, path, tensors, {key: key for key in model.state_dict()})
+    fill(model, path, tensors, {key: key for key in model.state_dict()})
     return model.eval()
 
 
@@ -113,7 +117,7 @@ def load_checkpoint(path: Path | str, rosta: str | None = None) -> GFM:
     network, found = _recognise(path, tensors, rosta)
     model = GFM(network, found)
     names = {key: _published(key, len(NETWORKS[network].glance.levels), len(model.heads)) for key in model.state_dict()}  # type: ignore[union-attr]
-    _fill(model, path, tensors, names, _UNUSED[network])
+    fill(model, path, tensors, names, _UNUSED[network])
     return model.eval()
 
 
@@ -204,34 +208,51 @@ def _flat(block: str, part: str) -> int:
     return 3 * int(block) + int(part)
 
 
-def load_imagenet(model: GFM, path: Path) -> None:
+class Encoded(Protocol):
+    """A network with an encoder."""
+
+    encoder: torch.nn.Module
+
+    @property
+    def network(self) -> str:
+        """Its name."""
+        ...
+
+
+def load_imagenet(model: Encoded, path: Path) -> None:
     """Fill the encoder with weights trained on ImageNet, from a local file.
 
     Args:
         model: any network.
-        path: state dict in torchvision's layout (``.pth`` or ``.safetensors``) of ResNet-34 (r34, r34_2b), ResNet-101 or
-            DenseNet-121; for ``lite`` an ``.npz`` in the Gluon layout. What an encoder has beyond the classifier network
+        path: state dict in torchvision's layout (``.pth`` or ``.safetensors``) of the encoder: ResNet-34 (r34, r34_2b), ResNet-101 or
+            DenseNet-121 for GFM; for ``lite`` an ``.npz`` in the Gluon layout. What an encoder has beyond the classifier network
             (r2b's stem and extra stages, the dense encoder's reduction) stays as it is.
 
     Raises:
         EngineError: the file is missing, damaged, or of another encoder; the message names the first key that does not fit.
     """
-    if model.network == "lite":
+    if hasattr(model.encoder, "load_gluon"):
         try:
             model.encoder.load_gluon(path)  # type: ignore[operator]
         except (OSError, ValueError) as error:
             raise EngineError(f"cannot use ImageNet weights {path}: {error}") from error
         return
-    tensors = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    tensors = read_tensors(path)
     # torchvision's older DenseNet files say norm.1 where its module says norm1.
     tensors = {re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", key): value for key, value in tensors.items()}
     own = re.compile(r"stem\.|reduce\.|layer[56]\.")
     unused = re.compile(r"fc\.|classifier\.|features\.norm5\." + (r"|conv1\.|bn1\." if model.network == "r34_2b" else ""))
-    names = {key: key for key in model.encoder.state_dict() if not own.match(key)}
-    _fill(model.encoder, path, tensors, names, unused)
+    state = model.encoder.state_dict()
+    names = {key: key for key in state if not own.match(key)}
+    for key, value in tensors.items():
+        # Encoders that see more than an image: their further channels start from zero (Xu et al. 2017).
+        if key in names and value.ndim == 4 and value.shape[1] == 3 and state[key].shape[1] > 3:
+            more = value.new_zeros(value.shape[0], state[key].shape[1] - 3, *value.shape[2:])
+            tensors[key] = torch.cat([value, more], dim=1)
+    fill(model.encoder, path, tensors, names, unused)
 
 
-def _fill(
+def fill(
     module: torch.nn.Module, path: Path, tensors: Mapping[str, Tensor], names: Mapping[str, str], unused: re.Pattern[str] | None = None
 ) -> None:
     """Copy ``tensors`` into ``module``; ``names`` gives the file's key for each of ours, ``unused`` what a file may hold more."""
@@ -254,6 +275,15 @@ def _fill(
                 state[key].copy_(tensors[theirs])
 
 
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file, by name: safetensors, or a state dict saved by torch, which may lie under ``state_dict`` in the file.
+
+    Raises:
+        EngineError: it is missing, damaged, or of another kind.
+    """
+    return _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+
+
 def _read_pickle(path: Path) -> dict[str, Tensor]:
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
@@ -262,6 +292,8 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
     except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         reason = str(error).strip().split("\n")[0].split(". ")[0] or type(error).__name__
         raise EngineError(f"cannot read weights {path}: {reason}; expected a state dict saved by torch.save") from error
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]  # of a training's checkpoint
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
         raise EngineError(f"weights {path} hold a {type(content).__name__}; expected a state dict: tensors by name")
     return dict(content)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from engines.gfm import GFM
 from train.errors import DataError, RunError
 from train.ingredients import INGREDIENTS
 from train.loop import Watcher, torch_predict, train
@@ -81,7 +82,7 @@ def run_variant(
         run = replace(run, ema=0.98)
         samples, _ = open_samples(preset, run, None, folders)
         trained = train(run, samples, out / name, watcher, start=start)
-        assert trained is not None  # one process
+        assert isinstance(trained, GFM)  # one process, and the preset is of GFM
         network = trained
     scores = {title: evaluate(lambda _size: torch_predict(network), pairs) for title, pairs in sets.items()}
     write_whole(result, (json.dumps({title: asdict(score) for title, score in scores.items()}, indent=1) + "\n").encode())

@@ -26,7 +26,7 @@ class TrainConfig:
     preset: str = "lite"
     """Name of the preset that the run was made from; a checkpoint is continued under the same one."""
     network: str = "lite"
-    """Key of `engines.gfm.NETWORKS`."""
+    """Key of `engines.gfm.NETWORKS`, or of `train.methods.METHODS`, which have neither RoSTa nor ablations."""
     rosta: str = "TT"
     """``TT``, ``FT``, ``BT`` or ``RIM``."""
     single_decoder: bool = False

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from train.pictures import Image
 from train.samples import Key, Pictures, Sample
-from train.targets import KERNELS, rosta_classes
+from train.targets import KERNELS, TRIMAP, TRIMAP_KERNELS, rosta_classes
 
 _ORDER_STREAM = (0, 0, 0, 1)
 """Counter at which the order of an epoch is drawn; the samples' own numbers, with the same keys, start at 0."""
@@ -41,7 +41,7 @@ class CropDataset:
 
     Args:
         pictures: whole pictures.
-        heads: RoSTas that need a glance target: ``TT``, ``FT``, ``BT``.
+        heads: RoSTas that need a glance target: ``TT``, ``FT``, ``BT``; or ``trimap``, made by a random dilation.
         stride: input pixels per output pixel of the network.
         seed: of every random choice, 0 or larger.
         options: how a crop is chosen.
@@ -87,13 +87,15 @@ class CropDataset:
             size = (width // self.stride, height // self.stride)
             return _contiguous(cv2.resize(classes, size, interpolation=cv2.INTER_NEAREST_EXACT)[:, ::step])
 
+        # Drawn after everything else, so that samples of networks without a trimap are what they were.
+        kernels = {TRIMAP: int(rng.integers(TRIMAP_KERNELS[0], TRIMAP_KERNELS[1] + 1))} if TRIMAP in self.heads else {}
         difference = cv2.absdiff(layers.foreground[window], layers.background[window])
         contrast = resized(difference.astype(np.uint8, copy=False)).mean(axis=2)
         return Sample(
             resized(layers.rgb[window]),
             resized(layers.alpha[window]),
             np.rint(contrast).astype(np.uint8),
-            {rosta: sampled(_classes_within(layers.alpha, rosta, top, left, rows, columns)) for rosta in self.heads},
+            {name: sampled(_classes_within(layers.alpha, name, kernels.get(name), top, left, rows, columns)) for name in self.heads},
         )
 
     def _picture(self, index: int) -> int:
@@ -119,11 +121,12 @@ class CropDataset:
         return int(corner[0]), int(corner[1]), int(size[0]), int(size[1])
 
 
-def _classes_within(alpha: Image, rosta: str, top: int, left: int, rows: int, columns: int) -> Image:
+def _classes_within(alpha: Image, name: str, kernel: int | None, top: int, left: int, rows: int, columns: int) -> Image:
     """The window of a picture's class map; only what the kernel can reach is looked at."""
-    reach = KERNELS[rosta] // 2
+    reach = (kernel or KERNELS[name]) // 2
     above, before = max(0, top - reach), max(0, left - reach)
-    classes = rosta_classes(alpha[above : top + rows + reach, before : left + columns + reach], rosta)
+    rosta = "TT" if name == TRIMAP else name
+    classes = rosta_classes(alpha[above : top + rows + reach, before : left + columns + reach], rosta, kernel)
     return classes[top - above :, left - before :][:rows, :columns]
 
 

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import nn
 
-from engines.gfm import GFM, Prediction
 from train.errors import RunError
 
 
@@ -110,31 +109,18 @@ def find_device(name: str, local_rank: int | None = None) -> torch.device:
     return torch.device("cuda", index)
 
 
-class Predictor(nn.Module):
-    """`GFM.predict` as a ``forward``, which is what DistributedDataParallel knows how to wrap."""
-
-    def __init__(self, model: GFM) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, image: Tensor) -> Prediction:
-        """Float32 (N, 3, H, W) RGB 0..255 to what is trained."""
-        return self.model.predict(image)
-
-
-def share_gradients(model: GFM, group: Group) -> nn.Module:
-    """The network as it is called in training: with several processes their gradients are averaged.
+def share_gradients(objective: nn.Module, group: Group) -> nn.Module:
+    """A network and its losses as they are called in training: with several processes their gradients are averaged.
 
     On CUDA batch norms take their statistics over all processes; on the CPU, where torch has no such norm, each process has
     its own and the leading one's running averages count.
 
     Args:
-        model: on the group's device; its batch norms are replaced in place where they have to be.
+        objective: of `train.objective`, on the group's device; its batch norms are replaced in place where they have to be.
         group: of this process.
     """
-    predictor = Predictor(model)
     if group.size == 1:
-        return predictor
+        return objective
     if group.device.type == "cuda":
-        predictor = nn.SyncBatchNorm.convert_sync_batchnorm(predictor)  # type: ignore[no-untyped-call]
-    return nn.parallel.DistributedDataParallel(predictor)
+        objective = nn.SyncBatchNorm.convert_sync_batchnorm(objective)  # type: ignore[no-untyped-call]
+    return nn.parallel.DistributedDataParallel(objective)

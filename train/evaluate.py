@@ -24,6 +24,8 @@ from train.pool import write_picture
 Matte = NDArray[np.float32]
 Matting = Callable[[Image], Mapping[str, Matte]]
 """uint8 (H, W, 3) RGB to one or more mattes, float32 (H, W), 0..1, by the name of what made them: of a test strategy, for one."""
+TrimapMatting = Callable[[Image, Image], Mapping[str, Matte]]
+"""The same of a picture and its trimap."""
 
 METRICS = ("SAD", "MSE", "MAD", "Grad", "Conn", "SAD-TRAN", "SAD-FG", "SAD-BG")
 """Columns of the paper's Table 1, in its order."""
@@ -36,6 +38,9 @@ class EvaluationOptions:
 
     binary: bool = False
     """Labels are masks: IoU at 0.5 too."""
+    trimaps: str | None = None
+    """What the matting is given as its second argument: ``given``, the data set's trimaps and no others, or ``made``, those that are made
+    from the truth where it has none. None: pictures alone."""
     video: bool = False
     """Pictures of one folder are the frames of a clip, in the order of their names: dtSSD and MESSDdt too."""
     worst: int = 8
@@ -80,7 +85,7 @@ class Evaluation:
 
 def evaluate_set(
     entries: Sequence[Entry],
-    matting: Matting,
+    matting: Matting | TrimapMatting,
     out: Path | None = None,
     options: EvaluationOptions = EvaluationOptions(),
     report: Callable[[str], None] = lambda _line: None,
@@ -106,15 +111,22 @@ def evaluate_set(
     """
     if not entries:
         raise ValueError("no pictures to evaluate on")
+    if options.trimaps == "given" and (bare := [entry for entry in entries if entry.trimap is None]):
+        raise DataError(
+            f"{bare[0].image} has no trimap ({len(bare)} of {len(entries)} lack one), and the method needs one; put them into trimap/ "
+            "beside the mattes, or give --made-trimaps to make them from the truth"
+        )
     cases: list[Case] = []
     worst: dict[str, list[tuple[Case, list[Image]]]] = {}
     clips = _Clips(entries) if options.video else None
     with _Rows(out, (*METRICS, "IoU") if options.binary else METRICS) as rows:
         for number, entry in enumerate(entries, 1):
             rgb, label = load_pair(entry)
-            trimap, truth = load_trimap(entry, label), label.astype(np.float32) / np.float32(255.0)
+            trimap = load_trimap(entry, label, exact=options.trimaps is not None)
+            truth = label.astype(np.float32) / np.float32(255.0)
+            given = () if options.trimaps is None else (trimap,)
             started = time.perf_counter()
-            mattes = matting(rgb)
+            mattes = matting(rgb, *given)
             seconds = (time.perf_counter() - started) / len(mattes)
             for name, alpha in mattes.items():
                 try:

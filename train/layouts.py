@@ -191,23 +191,27 @@ def load_pair(entry: Entry) -> tuple[Image, Image]:
     return _load_files(entry)
 
 
-def load_trimap(entry: Entry, alpha: Image) -> Image:
+def load_trimap(entry: Entry, alpha: Image, *, exact: bool = False) -> Image:
     """Trimap of a picture: the data set's own, or made from alpha with the kernel of TT.
 
     Args:
         entry: of `open_layout`.
         alpha: uint8 (H, W) of the same entry.
+        exact: refuse files with other values than 0, 128 and 255.
 
     Returns:
         uint8 (H, W): 0 background, 255 foreground, 128 for every other value of the file.
 
     Raises:
-        DataError: the file is broken or of another size.
+        DataError: the file is broken or of another size, or has other values and was to be exact.
     """
     if entry.trimap is None:
         return trimap(alpha)
     grey = read_alpha(entry.trimap)
     _check_size(entry.trimap, grey, entry.alpha, alpha)
+    if exact and not np.isin(grey, (0, 128, 255)).all():
+        strange = np.setdiff1d(grey, (0, 128, 255))[:5].tolist()
+        raise DataError(f"trimap {entry.trimap} has values {strange}; expected 0, 128 and 255 alone: save it without compression or smoothing")
     return np.where((grey == 0) | (grey == 255), grey, np.uint8(128))
 
 

@@ -16,10 +16,8 @@ from typing import Protocol
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 (torch's own name)
 from torch import Tensor, nn
 
-from engines.checkpoint import load_checkpoint, load_imagenet
 from engines.gfm import GFM, Ablation
 from train.config import TrainConfig
 from train.curves import Curve
@@ -28,13 +26,16 @@ from train.distributed import Group, process_group, share_gradients
 from train.errors import RunError
 from train.interrupt import Stopped, deferred_signals
 from train.loader import Batch, Samples, load_batches
-from train.losses import LossParts, gfm_loss, term_names
+from train.losses import LossParts
+from train.methods import METHODS
+from train.methods.base import Model
+from train.methods.weights import continue_from, start_encoder
+from train.objective import PRECISIONS, Objective, objective_terms
 from train.optim import learning_rate, make_average, make_optimizer, schedule_progress, set_rate, update_average
 from train.previews import write_preview
 from train.state import State, load_state, only_run, save_state
 from train.validation import Pair, Predict, evaluate
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 CHECKPOINT = "checkpoint.pt"
 CURVE = "curve.csv"
 SAMPLES = "samples"
@@ -60,7 +61,7 @@ def train(
     imagenet: Path | None = None,
     start: Path | None = None,
     held: Sequence[Pair] = (),
-) -> GFM | None:
+) -> Model | None:
     """Train a network, or continue where ``out`` stopped.
 
     Args:
@@ -100,12 +101,14 @@ def train(
         return state.average.eval() if group.leads else None
 
 
-def make_network(config: TrainConfig) -> GFM:
-    """The network of a run, with random weights from torch's generator.
+def make_network(config: TrainConfig) -> Model:
+    """The network of a run, GFM or another method, with random weights from torch's generator.
 
     Raises:
         RunError: there is no such network, RoSTa or ablation of it.
     """
+    if config.network in METHODS:
+        return METHODS[config.network]()
     try:
         ablation = Ablation(config.single_decoder, config.ppm, config.bridge)  # type: ignore[arg-type]
         model = GFM(config.network, config.rosta, ablation)
@@ -130,9 +133,9 @@ def check_precision(precision: str, device: torch.device) -> None:
 def _start(config: TrainConfig, group: Group, imagenet: Path | None, start: Path | None = None) -> State:
     model = make_network(config)
     if start is not None:
-        _continue_from(model, start)
+        continue_from(model, start)
     elif imagenet is not None:
-        load_imagenet(model, imagenet)
+        start_encoder(model, imagenet)
     keep_strided_depthwise_exact(model)
     nn.Module.to(model, group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     model.train()
@@ -141,19 +144,11 @@ def _start(config: TrainConfig, group: Group, imagenet: Path | None, start: Path
     return State(model, average, make_optimizer(model, config), scaler)
 
 
-def _continue_from(model: GFM, weights: Path) -> None:
-    found = load_checkpoint(weights, model.rosta)
-    kinds = [f"{network.network} {network.rosta} {network.ablation}" for network in (found, model)]
-    if kinds[0] != kinds[1]:
-        raise RunError(f"{weights} holds {kinds[0]}; this run trains {kinds[1]}: choose the same network, or other weights")
-    model.load_state_dict(found.state_dict())
-
-
 def _run(
     config: TrainConfig, state: State, group: Group, samples: Samples, out: Path, watcher: Watcher, held: Sequence[Pair]
 ) -> None:
-    predictor = share_gradients(state.model, group)
-    curve = Curve(out / CURVE, term_names(state.model.heads, config.loss), state.step) if group.leads else None
+    predictor = share_gradients(Objective(state.model, config), group)
+    curve = Curve(out / CURVE, objective_terms(state.model, config.loss), state.step) if group.leads else None
     started = time.monotonic() - state.elapsed
     saved = scored = time.monotonic()
     with deferred_signals() as signals:
@@ -206,7 +201,7 @@ def train_step(predictor: nn.Module, state: State, batch: Batch, config: TrainCo
     """One optimiser step.
 
     Args:
-        predictor: of `train.distributed.share_gradients`.
+        predictor: `train.objective.Objective` of the network, or what `train.distributed.share_gradients` made of it.
         state: its optimiser takes the step.
         batch: on the network's device.
         config: precision, loss, clipping.
@@ -218,12 +213,7 @@ def train_step(predictor: nn.Module, state: State, batch: Batch, config: TrainCo
         RunError: the loss or its gradient is not finite; no weight was changed.
     """
     model = state.model
-    with torch.autocast(batch.rgb.device.type, PRECISIONS[config.precision], enabled=config.precision != "fp32"):
-        # A permuted NHWC tensor already is channels-last in memory.
-        prediction = predictor(batch.rgb.permute(0, 3, 1, 2).float())
-    alpha, contrast = (_pooled(plane, model.stride) for plane in (batch.alpha, batch.contrast))
-    classes = {rosta: batch.classes[rosta].long() for rosta in model.heads}
-    parts = gfm_loss(prediction, alpha, classes, contrast, config.loss, pairs=batch.pairs)
+    parts = LossParts(predictor(batch), config.loss.group_weight)
     state.optimizer.zero_grad(set_to_none=True)
     state.scaler.scale(parts.total).backward()  # type: ignore[no-untyped-call]
     state.scaler.unscale_(state.optimizer)
@@ -243,11 +233,11 @@ def train_step(predictor: nn.Module, state: State, batch: Batch, config: TrainCo
 
 
 def detached_terms(parts: LossParts) -> list[Tensor]:
-    """The terms in the order of `train.losses.term_names`."""
+    """The terms in the order of `train.objective.objective_terms`."""
     return [value.detach() for value in parts.terms.values()]
 
 
-def torch_predict(model: GFM) -> Predict:
+def torch_predict(model: Model) -> Predict:
     """The network as `train.evaluate` wants it; float32, whatever it was trained in."""
     device = next(model.parameters()).device
 
@@ -258,11 +248,6 @@ def torch_predict(model: GFM) -> Predict:
         return alpha
 
     return predict
-
-
-def _pooled(plane: Tensor, stride: int) -> Tensor:
-    """uint8 (N, H, W), 0..255, to float32 (N, 1, H/stride, W/stride), 0..1."""
-    return F.avg_pool2d(plane.unsqueeze(1).float() / 255.0, stride)
 
 
 def _score(state: State, held: Sequence[Pair]) -> str:

@@ -10,6 +10,8 @@ FT     2 classes       alpha - class            whole picture (Eq. 5, 6)
 BT     2 classes       class - alpha            whole picture (Eq. 5, 6)
 ====== =============== ======================== ==========================
 
+`gradient_loss`, `ssim_loss` and `adversarial_loss` are those of other methods (`train.methods`), which share the rest.
+
 The fused alpha is compared with alpha on the whole picture (Eq. 5 to 7). Equation 8 is the plain sum. RIM has four groups:
 one such sum for each of its three heads, and Equations 5 to 7 for the alpha that integrates them.
 """
@@ -18,10 +20,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own name)
-from torch import Tensor
+from torch import Tensor, nn
 
 from engines.gfm import Head, Prediction
 from train.config import LossConfig
@@ -31,6 +34,8 @@ LEVELS = 5
 TRANSITION = 1
 """Class of the transition area in the glance of TT."""
 PAPER_WEIGHTS = LossConfig()
+SSIM_WINDOW, SSIM_SIGMA = 11, 1.5
+"""Pixels: side and deviation of the window of `ssim_loss`."""
 _EPSILON = 1e-6
 
 
@@ -107,6 +112,79 @@ def composition_loss(prediction: Tensor, target: Tensor, contrast: Tensor) -> Te
         Scalar.
     """
     return torch.sqrt(((prediction - target) * contrast).square() + _EPSILON**2).mean()
+
+
+def gradient_loss(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Mean absolute difference of neighbouring pixels' differences, across and down, weighted as in `alpha_loss`.
+
+    Args:
+        prediction: (N, 1, h, w).
+        target: (N, 1, h, w).
+        weight: (N, 1, h, w), not negative; a difference has that of its left or upper pixel.
+
+    Returns:
+        Scalar; 0 where the weight is 0 everywhere.
+    """
+    error = prediction - target
+    across, down = error[..., 1:] - error[..., :-1], error[..., 1:, :] - error[..., :-1, :]
+    total = (across.abs() * weight[..., :-1]).sum() + (down.abs() * weight[..., :-1, :]).sum()
+    return total / (weight.sum() + _EPSILON)
+
+
+def ssim_loss(prediction: Tensor, target: Tensor) -> Tensor:
+    """One less the structural similarity (Wang et al. 2004), averaged over the pixels, in a Gaussian window of 11 pixels and deviation 1.5.
+
+    Args:
+        prediction: (N, 1, h, w), 0..1.
+        target: (N, 1, h, w), 0..1.
+
+    Returns:
+        Scalar, 0 for equal mattes.
+    """
+    place = torch.arange(SSIM_WINDOW, device=target.device, dtype=target.dtype) - SSIM_WINDOW // 2
+    taps = torch.exp(-place.square() / (2 * SSIM_SIGMA**2))
+    taps = taps / taps.sum()
+
+    def mean(x: Tensor) -> Tensor:
+        return F.conv2d(F.conv2d(x, taps.view(1, 1, 1, -1), padding=(0, SSIM_WINDOW // 2)), taps.view(1, 1, -1, 1), padding=(SSIM_WINDOW // 2, 0))
+
+    first, second = mean(prediction), mean(target)
+    variances = mean(prediction.square()) - first.square() + mean(target.square()) - second.square()
+    shared = mean(prediction * target) - first * second
+    small, smaller = 0.01**2, 0.03**2
+    similarity = (2 * first * second + small) * (2 * shared + smaller) / ((first.square() + second.square() + small) * (variances + smaller))
+    return 1.0 - similarity.mean()
+
+
+def adversarial_loss(critic: nn.Module, image: Tensor, prediction: Tensor, target: Tensor) -> Tensor:
+    """The game of network and critic (Goodfellow et al. 2014) as one loss for both: max over the network, min over the critic, of its error.
+
+    The critic's cross-entropy is what its own weights descend; on its way to the network the gradient is turned round (Ganin and
+    Lempitsky 2015), so that one optimiser step moves both.
+
+    Args:
+        critic: image and alpha to logits, above 0 for true mattes.
+        image: (N, 3, h, w), scaled.
+        prediction: (N, 1, h, w), 0..1.
+        target: (N, 1, h, w), 0..1.
+
+    Returns:
+        Scalar: the critic's mean error over true mattes and predicted ones.
+    """
+    true, false = critic(image, target), critic(image, _Reversed.apply(prediction))  # type: ignore[no-untyped-call]
+    return 0.5 * (F.softplus(-true).mean() + F.softplus(false).mean())
+
+
+class _Reversed(torch.autograd.Function):
+    """The identity, whose gradient has the other sign."""
+
+    @staticmethod
+    def forward(_context: Any, x: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(_context: Any, gradient: Tensor) -> Tensor:
+        return -gradient
 
 
 def focus_target(alpha: Tensor, classes: Tensor, rosta: str) -> tuple[Tensor, Tensor]:

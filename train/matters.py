@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from train.errors import DataError
 from train.pictures import Image
+from train.strategies import TRIMAP_VALUES, WHOLE, predict_method
 
 Matte = NDArray[np.float32]
 Matter = Callable[[Image, Image], Matte]
@@ -34,6 +35,7 @@ It raises ValueError when the two do not fit, and DataError when a network fails
 
 CLOSED_FORM = "closed-form"
 TORCHSCRIPT = (".pt", ".ts", ".torchscript")
+WEIGHTS = (".safetensors", ".pth", ".tar")
 _MULTIPLE = 32
 _Run = Callable[[Matte, Matte], Any]
 """Image float32 (1, 3, H, W) and trimap float32 (1, 1, H, W), both 0..1, to what the network returns first."""
@@ -43,7 +45,8 @@ def open_matter(name: str | Path) -> Matter:
     """Matter by name.
 
     Args:
-        name: ``closed-form``, or a file: ``.onnx``, or TorchScript (``.pt``, ``.ts``, ``.torchscript``).
+        name: ``closed-form``, or a file: weights of a trimap-based method (``.safetensors``, ``.pth``; `train.methods`), ``.onnx``, or
+            TorchScript (``.pt``, ``.ts``, ``.torchscript``).
 
     Raises:
         DataError: there is no such file, it is of another kind, damaged, or its inputs do not follow the convention.
@@ -52,10 +55,13 @@ def open_matter(name: str | Path) -> Matter:
         return closed_form
     path = Path(name)
     suffix = path.suffix.lower()
-    if suffix != ".onnx" and suffix not in TORCHSCRIPT:
-        raise DataError(f"matter {str(name)!r} is unknown; expected {CLOSED_FORM}, or a file .onnx, {', '.join(TORCHSCRIPT)}")
+    if suffix not in (".onnx", *TORCHSCRIPT, *WEIGHTS):
+        kinds = ", ".join((".onnx", *TORCHSCRIPT, *WEIGHTS))
+        raise DataError(f"matter {str(name)!r} is unknown; expected {CLOSED_FORM}, or a file {kinds}")
     if not path.is_file():
         raise DataError(f"matter {path} does not exist; give the file of a trimap-based network")
+    if suffix in WEIGHTS:
+        return _open_weights(path)
     return _certain_kept(_open_onnx(path) if suffix == ".onnx" else _open_torchscript(path), path)
 
 
@@ -107,6 +113,21 @@ def _certain_kept(run: _Run, path: Path) -> Matter:
     return matter
 
 
+def _open_weights(path: Path) -> Matter:
+    from train.methods.base import Method
+    from train.methods.weights import load_weights
+
+    model = load_weights(path)
+    if not isinstance(model, Method) or not model.NEEDS_TRIMAP:
+        raise DataError(f"weights {path} are of {model.network}, which takes no trimap; expected those of a trimap-based method")
+
+    def matter(rgb: Image, trimap: Image) -> Matte:
+        _check(rgb, trimap)
+        return predict_method(model, rgb, WHOLE.glance_ratio, trimap)
+
+    return matter
+
+
 def _open_onnx(path: Path) -> _Run:
     import onnxruntime
 
@@ -153,9 +174,7 @@ def _open_torchscript(path: Path) -> _Run:
 
 def _trimap_values(trimap: Image) -> Matte:
     """0, 0.5 and 1 for 0, 128 and 255."""
-    table = np.full(256, np.float32(0.5))
-    table[[0, 255]] = 0.0, 1.0
-    return table[trimap]
+    return np.asarray(TRIMAP_VALUES[trimap], np.float32)
 
 
 def _check(rgb: Image, trimap: Image) -> None:

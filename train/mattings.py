@@ -19,10 +19,13 @@ from engines.gfm import GFM
 from engines.models import ModelFiles
 from train.errors import DataError
 from train.matters import Matter
+from train.methods.base import Method
 from train.pictures import Image
-from train.strategies import Strategy, enlarge, glance_trimap, input_size, median_ensemble, predict_alphas
+from train.strategies import Strategy, enlarge, glance_trimap, input_size, median_ensemble, predict_alphas, predict_method
 
 Matting = Callable[[Image], Mapping[str, NDArray[np.float32]]]
+TrimapMatting = Callable[[Image, Image], Mapping[str, NDArray[np.float32]]]
+"""The same from a picture and its trimap, uint8 (H, W), 0, 128 and 255."""
 
 
 def network_matting(models: Sequence[GFM], strategies: Sequence[Strategy]) -> Matting:
@@ -39,6 +42,33 @@ def network_matting(models: Sequence[GFM], strategies: Sequence[Strategy]) -> Ma
         return {f"{several}{strategy}": median_ensemble([by[strategy] for by in mattes]) for strategy in strategies}
 
     return matting
+
+
+def method_matting(model: Method, strategies: Sequence[Strategy]) -> Matting:
+    """Another method than GFM, without a trimap, shown pictures in single passes.
+
+    Raises:
+        DataError: a strategy has two sizes, or the method needs a trimap.
+    """
+    _check_single(model, strategies)
+    if model.NEEDS_TRIMAP:
+        raise DataError(f"method {model.NAME} needs a trimap beside each picture; `python -m train evaluate` takes those of the data set")
+    return lambda rgb: {str(strategy): predict_method(model, rgb, strategy.glance_ratio) for strategy in strategies}
+
+
+def given_trimap_matting(model: Method, strategies: Sequence[Strategy]) -> TrimapMatting:
+    """A trimap-based method, shown pictures and their trimaps in single passes.
+
+    Raises:
+        DataError: a strategy has two sizes.
+    """
+    _check_single(model, strategies)
+    return lambda rgb, trimap: {str(strategy): predict_method(model, rgb, strategy.glance_ratio, trimap) for strategy in strategies}
+
+
+def _check_single(model: Method, strategies: Sequence[Strategy]) -> None:
+    if hybrid := next((strategy for strategy in strategies if not strategy.single), None):
+        raise DataError(f"method {model.NAME} has one pass; expected --strategy single or one ratio, not {hybrid}")
 
 
 def trimap_matting(model: GFM, ratios: Sequence[Fraction], matter: Matter, name: str) -> Matting:

@@ -8,15 +8,15 @@ import math
 import torch
 from torch import Tensor, nn
 
-from engines.gfm import GFM
 from train.config import TrainConfig
 from train.errors import RunError
+from train.methods.base import Model
 
 OPTIMIZERS: dict[str, type[torch.optim.Adam | torch.optim.AdamW]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 SCHEDULES = ("constant", "cosine")
 
 
-def make_optimizer(model: GFM, config: TrainConfig) -> torch.optim.Optimizer:
+def make_optimizer(model: Model, config: TrainConfig) -> torch.optim.Optimizer:
     """Adam or AdamW with a rate of its own for the pretrained encoder and no decay on biases and norms.
 
     Raises:
@@ -69,7 +69,7 @@ def learning_rate(config: TrainConfig, progress: float) -> float:
     return config.learning_rate * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * along)))
 
 
-def make_average(model: GFM, config: TrainConfig) -> GFM:
+def make_average(model: Model, config: TrainConfig) -> Model:
     """A copy of the network for `update_average`; without averaging, the network itself."""
     return copy.deepcopy(model).eval().requires_grad_(False) if config.ema else model
 

@@ -1,6 +1,6 @@
 """Presets: a name for every run of the paper, made from small tables, and the project's own recipes.
 
-``<set>-<track>-<network>-<rosta>`` is the product of `SETS`, `TRACKS`, `BATCH` and `ROSTAS`, which holds each row of the
+``<set>-<track>-<method>`` are the methods that the paper compares with. ``<set>-<track>-<network>-<rosta>`` is the product of `SETS`, `TRACKS`, `BATCH` and `ROSTAS`, which holds each row of the
 paper's Table 1 that is a GFM, and what the table leaves out. Table 4 adds networks with a part taken away and RSSN with one
 step alone; its row without RSSN is the track ``comp-bg20k``. All of these train as Section 5.2.2 says: Adam at 1e-5,
 crops of 320, 500 epochs on ORI and 100 on COMP. Every name also exists with ``-modern`` at its end: the same data and
@@ -53,6 +53,8 @@ SETS = {"am2k": "AM-2k", "pm10k": "P3M-10k (PM-10k)"}
 """PM-10k was released as P3M-10k; either is read."""
 BATCH = {"d121": 4, "r34": 32, "r34_2b": 8, "r101": 8}
 """Batch size of each of the paper's networks."""
+METHODS = {"shm": 8, "lf": 8, "hatt": 8, "shmc": 8, "dim": 8, "indexnet": 16, "gca": 16}
+"""Methods of `train.methods.METHODS` that the paper compares with, and their batch size here; the paper names none."""
 LITE_BATCH = 16
 ROSTAS = ("TT", "FT", "BT", "RIM")
 ABLATIONS: Mapping[str, tuple[str, dict[str, Any]]] = {
@@ -125,9 +127,12 @@ def find_preset(name: str, network: str | None = None, rosta: str | None = None)
     if network is None and rosta is None:
         return preset
     if not preset.free:
-        raise RunError(
-            f"preset {name} has network {preset.config.network} and RoSTa {preset.config.rosta}; choose another preset"
-        )
+        fixed = "no RoSTa" if preset.config.network in METHODS else f"RoSTa {preset.config.rosta}"
+        raise RunError(f"preset {name} has network {preset.config.network} and {fixed}; choose another preset")
+    if network in METHODS and rosta is not None:
+        raise RunError(f"method {network} has no RoSTa; leave --rosta out")
+    if network in METHODS and preset.track is None:
+        raise RunError(f"preset {name} has no pictures for method {network}; take preset folder, or one of the method's own")
     return replace(preset, config=_chosen(preset.config, network or preset.config.network, rosta or preset.config.rosta))
 
 
@@ -138,6 +143,7 @@ def presets() -> Mapping[str, Preset]:
     for data, title in SETS.items():
         for key, track in TRACKS.items():
             found += [_paper(data, title, key, track, network, rosta) for network in BATCH for rosta in ROSTAS]
+            found += [_method(data, title, key, track, method) for method in METHODS]
         for network in ABLATED:
             found += [_paper(data, title, "ori", TRACKS["ori"], network, "TT", part) for part in ABLATIONS]
             found += [_paper(data, title, key, track, network, "TT") for key, track in STEP_TRACKS.items()]
@@ -207,6 +213,12 @@ def _paper(data: str, title: str, key: str, track: Track, network: str, rosta: s
     )
     described = f"{title}, {track.title}: {network}, {rosta}" + (f", {without}" if without else "")
     return Preset(name, described, config, track, track.epochs)
+
+
+def _method(data: str, title: str, key: str, track: Track, method: str) -> Preset:
+    name = f"{data}-{key}-{method}"
+    config = replace(PAPER, preset=name, network=method, pixels_per_batch=METHODS[method] * CROP * CROP)
+    return Preset(name, f"{title}, {track.title}: {method}", config, track, track.epochs)
 
 
 def _lite() -> Preset:
@@ -292,6 +304,6 @@ def _chosen(config: TrainConfig, network: str, rosta: str) -> TrainConfig:
         network=network,
         rosta=rosta,
         learning_rate=TrainConfig.learning_rate if network == "lite" else MODERN_RATE,
-        pixels_per_batch=BATCH.get(network, LITE_BATCH) * CROP * CROP if one_size else config.pixels_per_batch,
+        pixels_per_batch=(BATCH | METHODS).get(network, LITE_BATCH) * CROP * CROP if one_size else config.pixels_per_batch,
         checkpointing=network == "r101",
     )

@@ -8,20 +8,23 @@ import cv2
 import numpy as np
 import torch
 
-from engines.gfm import GFM, GFMOutput
+from engines.gfm import GFMOutput
 from train.contact_sheet import contact_sheet
 from train.errors import RunError
 from train.loader import Batch
+from train.methods.base import Model, trimap_values
 from train.pictures import Image
+from train.targets import TRIMAP
 
 ROWS = 4
 """Samples shown."""
-HEADINGS = ("image", "glance", "focus", "alpha", "true alpha")
 
 
 @torch.no_grad()
-def preview(model: GFM, batch: Batch) -> Image:
-    """Image, glance as a trimap, focus, alpha and true alpha side by side, one row for each of the first samples.
+def preview(model: Model, batch: Batch) -> Image:
+    """Image, what the network makes of it and true alpha side by side, one row for each of the first samples.
+
+    GFM gives its glance as a trimap, focus and alpha, other methods alpha, after the trimap that they were given if any.
 
     Args:
         model: on the device of the batch; looked at in eval mode, and left in the mode it was in.
@@ -32,16 +35,23 @@ def preview(model: GFM, batch: Batch) -> Image:
     """
     training = model.training
     rgb = batch.rgb[:ROWS]
-    output: GFMOutput = model.eval()(rgb.permute(0, 3, 1, 2).float())
+    image = rgb.permute(0, 3, 1, 2).float()
+    trimap = [trimap_values(batch.classes[TRIMAP][:ROWS].long())] if TRIMAP in model.heads else []
+    output = model.eval()(image, *trimap)
     model.train(training)
-    classes = output.glance.argmax(dim=1).float() / (output.glance.shape[1] - 1)
-    planes = [_grey(plane) for plane in (classes, output.focus[:, 0], output.alpha[:, 0])]
+    shown = {"alpha": output.alpha[:, 0]}
+    if isinstance(output, GFMOutput):
+        classes = output.glance.argmax(dim=1).float() / (output.glance.shape[1] - 1)
+        shown = {"glance": classes, "focus": output.focus[:, 0], **shown}
+    elif trimap:
+        shown = {"trimap": trimap[0][:, 0], **shown}
+    planes = [_grey(plane) for plane in shown.values()]
     pictures, truth = rgb.cpu().numpy(), batch.alpha[:ROWS].cpu().numpy()
     rows = [[pictures[i], *(plane[i] for plane in planes), truth[i]] for i in range(len(rgb))]
-    return contact_sheet(rows, headings=HEADINGS)
+    return contact_sheet(rows, headings=("image", *shown, "true alpha"))
 
 
-def write_preview(path: Path, model: GFM, batch: Batch) -> None:
+def write_preview(path: Path, model: Model, batch: Batch) -> None:
     """Write `preview` as PNG.
 
     Raises:

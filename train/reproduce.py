@@ -22,7 +22,16 @@ PUBLISHED = {
     "am2k-ori-r101-tt": "gfm_r101_tt.pth",
 }
 """File of the authors' weights by preset."""
-IMAGENET = {"d121": "densenet121", "r34": "resnet34", "r34_2b": "resnet34", "r101": "resnet101"}
+IMAGENET = {
+    "d121": "densenet121",
+    "r34": "resnet34",
+    "r34_2b": "resnet34",
+    "r101": "resnet101",
+    "shm": "resnet50",
+    "lf": "densenet201",
+    "hatt": "resnext101_32x8d",
+    "dim": "vgg16",
+}
 """Name of the encoder's ImageNet weights by network; none: it starts from random ones."""
 _DATA = {"am2k": "$AM2K", "pm10k": "$P3M"}
 _BACKGROUNDS = {"COCO": "$COCO", "BG-20k": "$BG20K"}

@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
-from engines.gfm import GFM
 from train.config import MAY_CHANGE, TrainConfig
 from train.errors import RunError
+from train.methods.base import Model
 
 FORMAT = 2
 """Of the file; counted up when what it holds changes."""
@@ -25,8 +25,8 @@ FORMAT = 2
 class State:
     """What changes while a network is trained. Every random choice follows from the seed and ``step``, so none is kept."""
 
-    model: GFM
-    average: GFM
+    model: Model
+    average: Model
     """`model` itself where nothing is averaged."""
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler

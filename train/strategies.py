@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from engines.gfm import GFM
+from train.methods.base import Method
 from train.pictures import Image
 
 Matte = NDArray[np.float32]
@@ -29,6 +30,11 @@ LONGEST = 1600
 """Longest side of a network's input in pixels, as in the published test."""
 _WHOLE = 1.0 - 1e-4
 """A resized class map that is at least this high has only pixels of that class behind it."""
+
+
+TRIMAP_VALUES = np.full(256, np.float32(0.5))
+"""What networks are given for 0, 128 and 255 of a trimap: 0, 0.5 and 1."""
+TRIMAP_VALUES[[0, 255]] = 0.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,8 @@ HYBRID = Strategy()
 """The paper's test for high resolutions: glance at 1/3, focus at 1/2."""
 SINGLE = Strategy(Fraction(5, 13), Fraction(5, 13))
 """The paper's single pass."""
+WHOLE = Strategy(Fraction(1), Fraction(1))
+"""The picture at its size: how trimap-based methods are shown it."""
 
 
 def parse_strategy(text: str) -> Strategy:
@@ -153,6 +161,35 @@ def predict_alphas(model: GFM, rgb: Image, strategies: Iterable[Strategy]) -> di
     return results
 
 
+@torch.no_grad()
+def predict_method(model: Method, rgb: Image, ratio: Fraction, trimap: Image | None = None) -> Matte:
+    """Matte of a whole picture by another method than GFM, in one pass.
+
+    Args:
+        model: in eval mode, on any device.
+        rgb: uint8 (H, W, 3), RGB, of any size.
+        ratio: size of the pass over that of the picture.
+        trimap: uint8 (H, W), 0, 128 and 255, for methods that need one. Where it is certain its value is the result.
+
+    Returns:
+        float32 (H, W), 0..1.
+
+    Raises:
+        ValueError: the picture or the trimap is none, or one is missing.
+    """
+    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or not rgb.size:
+        raise ValueError(f"picture is {rgb.dtype} {rgb.shape}; expected uint8 (H, W, 3)")
+    size = input_size(rgb.shape[0], rgb.shape[1], ratio)
+    small = None
+    if trimap is not None:
+        if trimap.shape != rgb.shape[:2]:
+            raise ValueError(f"trimap has shape {trimap.shape}, picture {rgb.shape}; expected one height and width")
+        values = cv2.resize(trimap, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+        small = torch.from_numpy(TRIMAP_VALUES[values])[None, None].to(model.mean.device)
+    alpha = enlarge(_array(model(_network_input(model, rgb, ratio), small).alpha), rgb.shape[:2])[:, :, 0].clip(0.0, 1.0)
+    return alpha if trimap is None else np.where(trimap == 128, alpha, TRIMAP_VALUES[trimap])
+
+
 def fuse_enlarged(weights: Matte, focus: Matte, rosta: str, *, soft: bool) -> Matte:
     """Fusion at the picture's size; see `predict_alphas`.
 
@@ -244,7 +281,7 @@ def enlarge(maps: Matte, size: tuple[int, ...]) -> Matte:
     return np.asarray(resized, np.float32).reshape(size[0], size[1], maps.shape[2])
 
 
-def _network_input(model: GFM, rgb: Image, ratio: Fraction) -> torch.Tensor:
+def _network_input(model: GFM | Method, rgb: Image, ratio: Fraction) -> torch.Tensor:
     small = shrink(rgb, input_size(rgb.shape[0], rgb.shape[1], ratio))
     return torch.from_numpy(small).permute(2, 0, 1)[None].to(model.mean.device)
 

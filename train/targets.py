@@ -18,6 +18,10 @@ from train.pictures import Image
 
 KERNELS = {"TT": 25, "FT": 50, "BT": 50}
 """Side of the square kernel of each RoSTa, in pixels of the training picture."""
+TRIMAP = "trimap"
+"""Name of the class map that is a trimap by random dilation: TT with another kernel for each sample."""
+TRIMAP_KERNELS = (5, 50)
+"""Smallest and largest side of that kernel, in pixels of the training picture."""
 KERNEL_PICTURE = 800
 """Short side, in pixels, of the picture that the kernels fit where `scaled_classes` scales them."""
 BACKGROUND_BELOW = 5

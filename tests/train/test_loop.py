@@ -358,6 +358,7 @@ from train.distributed import process_group, share_gradients
 from train.layouts import FolderPictures, open_layout
 from train.loader import load_batches
 from train.loop import make_network, train, train_step
+from train.objective import Objective
 from train.optim import make_optimizer
 from train.state import State
 
@@ -368,7 +369,7 @@ torch.set_num_threads(1)
 torch.manual_seed(1)
 with process_group("cpu") as group:
     model = make_network(config)
-    predictor = share_gradients(model, group).eval()  # norms then see the same whatever the size of the batch
+    predictor = share_gradients(Objective(model, config), group).eval()  # norms then see the same whatever the size of the batch
     scaler = torch.amp.GradScaler("cpu", enabled=False)
     state = State(model, model, make_optimizer(model, config), scaler)
     losses = []

@@ -91,7 +91,7 @@ def test_presets_are_listed() -> None:
     result = call("--list-presets")
     assert result.exit_code == 0
     lines = result.output.splitlines()
-    assert any(line.startswith("am2k-ori-r34-tt ") and line.endswith("AM-2k, ORI: r34, TT") for line in lines)
+    assert any(line.startswith("am2k-ori-r34-tt ") and line.endswith("AM-2k, ORI: r34, TT (paper: SAD 10.89 in Table 1)") for line in lines)
     assert "-modern" in lines[-1]
 
 

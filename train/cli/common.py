@@ -14,6 +14,7 @@ import click
 from engines.models import ModelFiles
 from train.config import TrainConfig
 from train.errors import DataError, RunError
+from train.presets import METHODS
 
 if TYPE_CHECKING:
     from train.presets import Preset
@@ -101,9 +102,9 @@ def run_training(
     """
     from safetensors import SafetensorError
 
-    from engines.checkpoint import save_network
     from train.interrupt import Stopped
     from train.loop import train
+    from train.methods.weights import save_weights
     from train.presets import configure
     from train.tracks import open_pictures, open_samples, remark
 
@@ -112,10 +113,11 @@ def run_training(
     samples, held = open_samples(preset, config, pictures, folders)
     progress = Progress()
     if os.environ.get("RANK", "0") == "0":
+        rosta = "" if config.network in METHODS else f" {config.rosta}"
         many = f"{len(pictures)} pictures, " if pictures is not None else ""
         origin = f"encoder from {imagenet.name}" if imagenet is not None else "encoder from random weights (--imagenet)"
         origin = f"from {start}" if start is not None else origin
-        progress.line(f"{preset.name}: {config.network} {config.rosta}, {many}{config.steps} steps, {origin}")
+        progress.line(f"{preset.name}: {config.network}{rosta}, {many}{config.steps} steps, {origin}")
         if said := remark(pictures):
             progress.line(said)
     try:
@@ -130,7 +132,7 @@ def run_training(
         return None
     path = out / weights_name(config)
     try:
-        save_network(network, path)
+        save_weights(network, path)
     except (OSError, SafetensorError) as error:
         raise RunError(f"cannot write weights {path}: {error}; free space and give the same command") from error
     progress.line(f"wrote {path}")
@@ -155,9 +157,12 @@ def open_weights(weights: Path) -> Opener:
 
 
 def weights_name(config: TrainConfig) -> str:
-    """``<network>_<rosta>.safetensors`` in lower case; the shipped kind, lite TT, is ``lite.safetensors``."""
-    plain = (config.network, config.rosta) == ("lite", "TT")
-    return "lite.safetensors" if plain else f"{config.network}_{config.rosta.lower()}.safetensors"
+    """``<network>_<rosta>.safetensors`` in lower case; the shipped kind, lite TT, is ``lite.safetensors``, and methods without RoSTa
+    likewise.
+    """
+    if config.network in METHODS or (config.network, config.rosta) == ("lite", "TT"):
+        return f"{config.network}.safetensors"
+    return f"{config.network}_{config.rosta.lower()}.safetensors"
 
 
 def check_parity(folder: Path, files: ModelFiles, data: Path, cache: Path) -> None:

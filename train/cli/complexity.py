@@ -10,28 +10,52 @@ from train.errors import RunError
 
 @click.command()
 @click.argument("network", default="lite")
-@click.option("--rosta", default="TT", help="TT, FT, BT or RIM.")
+@click.option("--rosta", default="TT", help="TT, FT, BT or RIM, for networks of GFM.")
 @click.option("--height", type=Whole(32, 16384), default=288, help="Of the input, in pixels.")
 @click.option("--width", type=Whole(32, 16384), default=512, help="Of the input, in pixels.")
-@click.option("--table", is_flag=True, help="The paper's networks at 800x800 beside its Table 7.")
-def command(network: str, rosta: str, height: int, width: int, table: bool) -> None:
-    """Count parameters and multiply-accumulates of NETWORK (lite, r34, d121, r34_2b, r101)."""
-    from train.complexity import network_complexity, table7
+@click.option("--table", is_flag=True, help="The networks of the paper's Table 7 at 800x800 beside it.")
+@click.option("--seconds", is_flag=True, help="Time them too: seconds per image, and in proportion to GFM-TT(r).")
+@click.option("--device", default="cpu", help="That seconds are measured on: cpu, cuda, cuda:<index>.")
+@click.option("--passes", type=Whole(1), default=5, help="Whose median is taken.")
+def command(network: str, rosta: str, height: int, width: int, *, table: bool, seconds: bool, device: str, passes: int) -> None:
+    """Count parameters and multiply-accumulates of NETWORK (lite, r34, d121, r34_2b, r101; shm, lf, hatt, shmc, dim, indexnet, gca)."""
+    from train.complexity import PAPER_SIDE, REFERENCE, Table7Row, hardware, measure_seconds, network_complexity, table7
+    from train.distributed import find_device
+
+    place = find_device(device)
+
+    def timed(name: str, height: int, width: int) -> float:
+        from train.complexity import make_model
+
+        return measure_seconds(make_model(name, rosta).to(place), height, width, passes)
 
     if not table:
         try:
             cost = network_complexity(network, rosta, height, width)
+            click.echo(f"{network}: {cost.parameters / 1e6:.2f} M parameters, {cost.macs / 1e9:.2f} GMac at {height}x{width}")
+            if seconds:
+                took, reference = (timed(name, height, width) for name in (network, REFERENCE))
+                click.echo(f"{network}: {took:.4f} s per image, {took / reference:.2f} times GFM-TT(r); median of {passes}, {hardware(device)}")
         except ValueError as error:
             raise RunError(str(error)) from error
-        click.echo(f"{network}: {cost.parameters / 1e6:.2f} M parameters, {cost.macs / 1e9:.2f} GMac at {height}x{width}")
         return
-    click.echo("| network | parameters, M | with what is stored but unused | paper | GMac at 800x800 | paper |")
-    click.echo("|---|---|---|---|---|---|")
     rows = table7()
-    for row in rows:
+    headings = ["network", "parameters, M", "with what is stored but unused", "paper", f"GMac at {PAPER_SIDE}x{PAPER_SIDE}", "paper"]
+    measured = {row.network: timed(row.network, PAPER_SIDE, PAPER_SIDE) for row in rows} if seconds else {}
+    paper = {row.network: row.paper_seconds for row in rows}
+
+    def line(row: Table7Row) -> list[str]:
         used, stored = row.ours.parameters / 1e6, (row.ours.parameters + row.unused) / 1e6
-        macs = row.ours.macs / 1e9
-        click.echo(f"| {row.network} | {used:.2f} | {stored:.2f} | {row.paper_parameters} | {macs:.2f} | {row.paper_macs} |")
+        cells = [row.network, f"{used:.2f}", f"{stored:.2f}", f"{row.paper_parameters}", f"{row.ours.macs / 1e9:.2f}", f"{row.paper_macs}"]
+        if measured:
+            cells += [f"{measured[row.network]:.4f}", f"{measured[row.network] / measured[REFERENCE]:.2f}", f"{paper[row.network] / paper[REFERENCE]:.2f}"]
+        return cells
+
+    headings += ["seconds per image", "times GFM-TT(r)", "paper, on a V100"] if seconds else []
+    for cells in (headings, ["---"] * len(headings), *map(line, rows)):
+        click.echo(f"|{'---|' * len(cells)}" if cells[0] == "---" else f"| {' | '.join(cells)} |")
     click.echo()
+    if seconds:
+        click.echo(f"Seconds: median of {passes} passes, {hardware(device)}.\n")
     for row in rows:
         click.echo(f"{row.network}: {row.why}.")

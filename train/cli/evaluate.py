@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,8 @@ from train.errors import DataError
 
 if TYPE_CHECKING:
     from engines.gfm import GFM
-    from train.evaluate import Matting
+    from train.evaluate import Matting, TrimapMatting
+    from train.methods.base import Model
     from train.strategies import Strategy
 
 
@@ -26,12 +26,13 @@ if TYPE_CHECKING:
 @click.option(
     "--strategy",
     default=None,
-    help="hybrid, single, a ratio (5/13), or glance:focus (1/3:1/2).  [default: hybrid; single for .onnx]",
+    help="hybrid, single, a ratio (5/13), or glance:focus (1/3:1/2).  [default: hybrid; single for .onnx and other methods; 1 with a trimap]",
 )
 @click.option("--grid", default=None, help="Ratios (1/3,1/2,5/13): every pair of them instead of one strategy (Table 6).")
 @click.option("--ensemble", type=FILE, multiple=True, help="Further networks; the median of all is scored (EN-median).")
 @click.option("--trimap-from-glance", is_flag=True, help="Score a trimap-based matter, fed with the glance (Table 3).")
-@click.option("--matter", default="closed-form", help="That matter: closed-form, or a file .onnx, .pt (see train/matters.py).")
+@click.option("--matter", default="closed-form", help="That matter: closed-form, weights of dim, indexnet or gca, or a file .onnx, .pt (see train/matters.py).")
+@click.option("--made-trimaps", is_flag=True, help="For trimap-based methods: make the trimaps that the data set lacks from the truth.")
 @click.option("--binary", is_flag=True, help="Labels are masks: IoU too.")
 @click.option("--video", is_flag=True, help="Each folder of pictures is a clip: dtSSD and MESSDdt too.")
 @click.option("--row", default=None, help="Preset or data set whose published figures are laid beside ours.")
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 def command(model: Path, data: Path, **options: Any) -> None:
     """Score MODEL on a data set.
 
-    MODEL is a checkpoint (.pth as published, .safetensors as trained), an exported .onnx, or the folder of an exported pair.
+    MODEL is a checkpoint (.pth as published, .safetensors as trained; of GFM or of another method), an exported .onnx, or the folder of an exported pair.
     Of such a folder both precisions are scored on the validation sets of the lite recipe, as in the model's card; the other
     options are not for it.
     """
@@ -72,12 +73,12 @@ def _score(model: Path, data: Path, options: dict[str, Any]) -> None:
     from train.pool import write_whole
     from train.report import Facts, markdown
 
-    strategies = _strategies(options["strategy"], options["grid"], exported=model.suffix.lower() == ".onnx")
+    _check_strategies(options["strategy"], options["grid"])
     entries = open_layout(data, options["split"], options["layout"])
     device = _device(options["device"])
-    matting = _matting(model, strategies, device, options)
+    matting, trimaps = _matting(model, device, options)
     taken = entries[: options["limit"]]
-    measured = EvaluationOptions(binary=options["binary"], video=options["video"])
+    measured = EvaluationOptions(binary=options["binary"], video=options["video"], trimaps=trimaps)
     evaluation = evaluate_set(taken, matting, options["out"], measured, lambda line: click.echo(line, err=True))
     cases = evaluation.cases
     mattings = len({case.matting for case in cases})
@@ -97,10 +98,11 @@ def _score(model: Path, data: Path, options: dict[str, Any]) -> None:
         write_whole(options["out"] / "report.md", text.encode())
 
 
-def _strategies(strategy: str | None, grid: str | None, *, exported: bool) -> list[Strategy]:
+def _check_strategies(strategy: str | None, grid: str | None) -> list[Strategy]:
+    """Those that were asked for; none where the model's own is to be taken."""
     from fractions import Fraction
 
-    from train.strategies import HYBRID, SINGLE, parse_strategy, ratio_grid
+    from train.strategies import parse_strategy, ratio_grid
 
     if strategy is not None and grid is not None:
         raise click.UsageError("--strategy and --grid exclude each other")
@@ -111,34 +113,54 @@ def _strategies(strategy: str | None, grid: str | None, *, exported: bool) -> li
             return [parse_strategy(strategy)]
     except (ValueError, ZeroDivisionError) as error:
         raise click.UsageError(f"--{'strategy' if grid is None else 'grid'}: {error}") from error
-    return [SINGLE if exported else HYBRID]
+    return []
 
 
-def _matting(model: Path, strategies: Sequence[Strategy], device: str, options: dict[str, Any]) -> Matting:
-    from train.mattings import exported_matting, network_matting, trimap_matting
+def _matting(model: Path, device: str, options: dict[str, Any]) -> tuple[Matting | TrimapMatting, str | None]:
+    """What is scored, and which trimaps it is given."""
+    from train.mattings import exported_matting, given_trimap_matting, method_matting, network_matting, trimap_matting
+    from train.methods.base import Method
+    from train.strategies import HYBRID, SINGLE, WHOLE
 
+    strategies = _check_strategies(options["strategy"], options["grid"])
     if model.suffix.lower() == ".onnx":
         if options["ensemble"] or options["trimap_from_glance"]:
             raise click.UsageError(
                 "an exported .onnx gives a fused matte alone; --ensemble and --trimap-from-glance need checkpoints"
             )
-        return exported_matting(model, options["backend"], strategies)
+        return exported_matting(model, options["backend"], strategies or [SINGLE]), None
+    opened = _network(model, device, options["rosta"])
+    if isinstance(opened, Method):
+        if options["ensemble"] or options["trimap_from_glance"]:
+            raise click.UsageError(f"{model} is of method {opened.NAME}; --ensemble and --trimap-from-glance are for networks of GFM")
+        if not opened.NEEDS_TRIMAP:
+            return method_matting(opened, strategies or [SINGLE]), None
+        return given_trimap_matting(opened, strategies or [WHOLE]), "made" if options["made_trimaps"] else "given"
+    strategies = strategies or [HYBRID]
     if not options["trimap_from_glance"]:
-        models = [_network(model, device, options["rosta"]), *(_network(path, device) for path in options["ensemble"])]
-        return network_matting(models, strategies)
+        return network_matting([opened, *(_gfm(path, device) for path in options["ensemble"])], strategies), None
     if options["ensemble"]:
         raise click.UsageError("--ensemble and --trimap-from-glance exclude each other")
     from train.matters import open_matter
 
     ratios = list(dict.fromkeys(strategy.glance_ratio for strategy in strategies))
     name = Path(options["matter"]).name
-    return trimap_matting(_network(model, device, options["rosta"]), ratios, open_matter(options["matter"]), name)
+    return trimap_matting(opened, ratios, open_matter(options["matter"]), name), None
 
 
-def _network(path: Path, device: str, rosta: str | None = None) -> GFM:
-    from engines.checkpoint import load_checkpoint
+def _network(path: Path, device: str, rosta: str | None = None) -> Model:
+    from train.methods.weights import load_weights
 
-    return load_checkpoint(path, rosta).to(device)
+    return load_weights(path, rosta).to(device)
+
+
+def _gfm(path: Path, device: str) -> GFM:
+    from train.methods.base import Method
+
+    network = _network(path, device)
+    if isinstance(network, Method):
+        raise DataError(f"{path} is of method {network.NAME}; an ensemble is made of networks of GFM")
+    return network
 
 
 def _device(name: str) -> str:

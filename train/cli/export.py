@@ -15,15 +15,26 @@ from train.cli.common import DATA, FILE, FOLDER, check_parity
 @click.option("--data", type=DATA, help="As for train; with --cache, for an int8 file too.")
 @click.option("--cache", type=FOLDER, help="Mattes; int8 is calibrated on what they make.")
 def command(weights: Path, out: Path, data: Path | None, cache: Path | None) -> None:
-    """Write the ONNX file of WEIGHTS, published or trained, and check that it agrees with torch.
+    """Write the ONNX file of WEIGHTS, published or trained, of GFM or another method, and check that it agrees with torch.
 
     With --data and --cache as the project's own recipe does it: half-precision weights, fp32 and int8, on every backend.
     """
     if (data is None) != (cache is None):
         raise click.UsageError("--data and --cache go together: int8 is calibrated on both")
-    from engines.checkpoint import load_checkpoint
+    from train.methods.base import Method
+    from train.methods.export import export_method
+    from train.methods.weights import load_weights
 
-    network = load_checkpoint(weights)
+    network = load_weights(weights)
+    if isinstance(network, Method):
+        if data is not None:
+            raise click.UsageError(f"{weights} is of method {network.NAME}; int8, and so --data and --cache, are for networks of GFM")
+        out.mkdir(parents=True, exist_ok=True)
+        target = out / f"{weights.stem}.onnx"
+        differs = export_method(network, target)
+        use = "python -m train evaluate GFM --trimap-from-glance --matter" if network.NEEDS_TRIMAP else "streammat image IN OUT --model"
+        click.echo(f"{target}: alpha differs from torch by {differs:.1e} at most; run it by `{use} {target}`")
+        return
     if data is not None and cache is not None:
         from train.recipe import export_model
 

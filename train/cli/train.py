@@ -11,7 +11,7 @@ from engines.usage import Number, Whole
 from train.cli.common import DATA, FILE, FOLDER, IMAGENET, run_training
 from train.errors import RunError
 from train.paper import find_rows
-from train.presets import MODERN, find_preset, presets
+from train.presets import METHODS, MODERN, find_preset, presets
 
 POSITIVE = Whole(1)
 
@@ -36,7 +36,7 @@ def _list_presets(context: click.Context, _parameter: click.Parameter, wanted: b
 @click.option("--cache", type=FOLDER, default=None, help="Mattes, for preset lite.")
 @click.option("--imagenet", type=FILE, default=None, help=f"Weights of the encoder.  [preset lite: DATA/{IMAGENET}]")
 @click.option("--start", type=FILE, default=None, help="Weights of the whole network to go on from: another stage, fine-tuning.")
-@click.option("--network", default=None, help="For presets lite and folder: lite, r34, d121, r34_2b, r101.")
+@click.option("--network", default=None, help=f"For presets lite and folder: lite, r34, d121, r34_2b, r101; for folder also {', '.join(METHODS)}.")
 @click.option("--rosta", type=click.Choice(["TT", "FT", "BT", "RIM"], case_sensitive=False), default=None, help="Likewise.")
 @click.option("--steps", type=POSITIVE, default=None, help="Optimiser steps, instead of the preset's epochs.")
 @click.option("--epochs", type=POSITIVE, default=None, help="Passes over the data.")

@@ -1,0 +1,123 @@
+"""What every method that the paper compares GFM with has in common: one class per method, one file per class.
+
+A method is a network with its own losses. It is trained by the loop, on the tracks and with the crops of GFM, and scored by the same
+command. Its file is to be read beside its paper: docstrings name sections, equations and figures there.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from engines.backbones import IMAGENET
+from engines.gfm import GFM
+
+Maps = dict[str, Tensor]
+"""What a network predicts, by name; ``alpha``, float32 (N, 1, H, W), is always there."""
+UNKNOWN = 0.5
+"""Value of a trimap's unknown area as a network is given it; background is 0, foreground 1."""
+
+
+class Matte(NamedTuple):
+    """What a network gives outside training."""
+
+    alpha: Tensor
+    """float32 (N, 1, H, W), 0..1."""
+
+
+class Targets(NamedTuple):
+    """What a batch's predictions are compared with."""
+
+    alpha: Tensor
+    """float32 (N, 1, H, W), 0..1."""
+    contrast: Tensor
+    """float32 (N, 1, H, W), 0..1, as of `train.losses.composition_loss`."""
+    classes: Mapping[str, Tensor]
+    """int64 (N, H, W) by name: of the RoSTas, or `TRIMAP`."""
+    image: Tensor
+    """float32 (N, 3, H, W), RGB, 0..255."""
+
+
+class Method(nn.Module, ABC):
+    """A network of another paper and its losses.
+
+    Subclasses set the class variables, build ``encoder`` (what ImageNet weights are for, trained at the encoder's rate) and whatever
+    else they need, and give `maps` and `losses`.
+    """
+
+    NAME: ClassVar[str]
+    """Key of `train.methods.METHODS`."""
+    TITLE: ClassVar[str]
+    """Authors, title and year of the paper."""
+    HEADS: ClassVar[tuple[str, ...]] = ()
+    """Class maps that the losses need: of RoSTas, or `train.targets.TRIMAP`, which is also what is given."""
+    NEEDS_TRIMAP: ClassVar[bool] = False
+    """A trimap is given beside the image."""
+    TERMS: ClassVar[tuple[str, ...]]
+    """Names of the losses, in order."""
+    MULTIPLE: ClassVar[int] = 32
+    """Height and width of the input are multiples of this."""
+
+    mean: Tensor
+    std: Tensor
+    encoder: nn.Module
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heads = self.HEADS
+        self.stride = 1
+        self.checkpointing = False  # of GFM alone
+        for name, values in zip(("mean", "std"), IMAGENET, strict=True):
+            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
+
+    @property
+    def network(self) -> str:
+        """Name, as `engines.gfm.GFM` has one."""
+        return self.NAME
+
+    def forward(self, image: Tensor, trimap: Tensor | None = None) -> Matte:
+        """Matte a batch; arguments and errors as of `predict`."""
+        alpha = self.predict(image, trimap)["alpha"].clamp(0.0, 1.0)
+        if self.NEEDS_TRIMAP:
+            assert trimap is not None
+            alpha = torch.where(trimap == UNKNOWN, alpha, trimap)
+        return Matte(alpha)
+
+    def predict(self, image: Tensor, trimap: Tensor | None = None) -> Maps:
+        """What is trained.
+
+        Args:
+            image: float32 (N, 3, H, W), RGB, 0..255; H and W are multiples of 32.
+            trimap: float32 (N, 1, H, W), 0, 0.5 and 1, for methods that need one; others take None.
+
+        Raises:
+            ValueError: a shape does not fit, or the trimap is missing or not wanted.
+        """
+        if image.ndim != 4 or image.shape[1] != 3 or image.shape[2] % self.MULTIPLE or image.shape[3] % self.MULTIPLE:
+            raise ValueError(f"image has shape {tuple(image.shape)}; expected (N, 3, H, W), H and W multiples of {self.MULTIPLE}")
+        if (trimap is not None) != self.NEEDS_TRIMAP:
+            raise ValueError(f"method {self.NAME} {'needs a trimap beside the image' if self.NEEDS_TRIMAP else 'takes no trimap'}")
+        if trimap is not None and trimap.shape != (image.shape[0], 1, *image.shape[2:]):
+            raise ValueError(f"trimap has shape {tuple(trimap.shape)}, image {tuple(image.shape)}; expected (N, 1, H, W) of its size")
+        return self.maps((image - self.mean) / self.std, trimap)
+
+    @abstractmethod
+    def maps(self, x: Tensor, trimap: Tensor | None) -> Maps:
+        """Everything that is predicted, from the scaled image (N, 3, H, W) and the trimap, as of `predict`."""
+
+    @abstractmethod
+    def losses(self, maps: Maps, targets: Targets) -> Maps:
+        """Scalars by `TERMS`, whose sum is minimised."""
+
+
+Model = GFM | Method
+"""Whatever the loop trains and the commands score."""
+
+
+def trimap_values(classes: Tensor) -> Tensor:
+    """A trimap as networks are given it: int64 (N, H, W), 0..2, to float32 (N, 1, H, W), 0, 0.5, 1."""
+    return classes.unsqueeze(1).float() / 2.0

@@ -1,0 +1,23 @@
+"""Losses within a trimap's unknown area, which the trimap-based methods share."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from train.losses import TRANSITION, alpha_loss
+from train.methods.base import Targets
+from train.targets import TRIMAP
+
+
+def unknown_losses(alpha: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
+    """The alpha-prediction loss and the compositional loss of Deep Image Matting, its Eq. 1 and 2, averaged over the unknown area.
+
+    Two composites of the same layers differ by (alpha error) * (foreground - background).
+
+    Args:
+        alpha: (N, 1, H, W), predicted.
+        targets: with the class map of the trimap.
+    """
+    unknown = (targets.classes[TRIMAP].unsqueeze(1) == TRANSITION).to(alpha.dtype)
+    composed = alpha_loss(alpha * targets.contrast, targets.alpha * targets.contrast, unknown)
+    return alpha_loss(alpha, targets.alpha, unknown), composed

@@ -1,0 +1,108 @@
+"""Weights of any network that is trained here, GFM or another method: written, read, and started from ImageNet's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from engines.base import EngineError
+from engines.checkpoint import fill, load_checkpoint, load_imagenet, read_tensors, save_network
+from engines.gfm import GFM
+from train.errors import RunError
+from train.methods import METHODS
+from train.methods.base import Method, Model
+from train.methods.published import recognise
+
+TRAINING_ALONE = ("critic.",)
+"""Parts of a network that only its losses use: neither written nor read."""
+
+
+def save_weights(model: Model, path: Path) -> None:
+    """Write a network with what is needed to build it again.
+
+    Args:
+        model: any network.
+        path: ``.safetensors``; replaced atomically.
+
+    Raises:
+        OSError, SafetensorError: the file cannot be written.
+    """
+    if isinstance(model, GFM):
+        save_network(model, path)
+        return
+    tensors = {key: model.state_dict()[key].detach().cpu().contiguous() for key in _kept(model)}
+    partial = path.with_name(path.name + ".partial")
+    save_file(tensors, partial, metadata={"method": json.dumps(model.NAME)})
+    partial.replace(path)
+
+
+def load_weights(path: Path, rosta: str | None = None) -> Model:
+    """Read weights of any kind that this project knows: ours, the authors' of GFM, and published ones of DIM, IndexNet and GCA.
+
+    Args:
+        path: ``.safetensors`` of `save_weights`, or a state dict saved by torch (``.pth``, ``.pth.tar``).
+        rosta: as of `engines.checkpoint.load_checkpoint`; for GFM alone.
+
+    Returns:
+        float32 network in eval mode.
+
+    Raises:
+        EngineError: the file is missing, damaged, or of a network that is not known; the message names the first key that does not fit.
+    """
+    name = _method_of(path) if path.suffix == ".safetensors" else None
+    if name is None:
+        published = None if path.suffix == ".safetensors" else recognise(path, read_tensors(path))
+        if published is None:
+            return load_checkpoint(path, rosta)
+        model, tensors = published
+    elif name not in METHODS:
+        raise EngineError(f"weights {path} are of a method {name!r} that this version does not know; it knows {', '.join(METHODS)}")
+    else:
+        model = METHODS[name]()
+        tensors = read_tensors(path)
+    if rosta is not None:
+        raise EngineError(f"weights {path} are of {model.TITLE.split(',')[0]}'s {model.NAME}, which has no RoSTa; leave --rosta out")
+    fill(model, path, tensors, {key: key for key in _kept(model)})
+    return model.eval()
+
+
+def continue_from(model: Model, path: Path) -> None:
+    """Go on from weights of the same kind of network.
+
+    Raises:
+        RunError: they are of another kind.
+        EngineError: as of `load_weights`.
+    """
+    found = load_weights(path, model.rosta if isinstance(model, GFM) and _method_of(path) is None else None)
+    kinds = [kind(network) for network in (found, model)]
+    if kinds[0] != kinds[1]:
+        raise RunError(f"{path} holds {kinds[0]}; this run trains {kinds[1]}: choose the same network, or other weights")
+    model.load_state_dict(found.state_dict(), strict=isinstance(model, GFM))
+
+
+def start_encoder(model: Model, path: Path) -> None:
+    """Fill the encoder with weights trained on ImageNet, from a local file; errors as of `engines.checkpoint.load_imagenet`."""
+    load_imagenet(model, path)
+
+
+def kind(model: Model) -> str:
+    """What must be the same for weights to fit."""
+    return f"{model.network} {model.rosta} {model.ablation}" if isinstance(model, GFM) else f"method {model.NAME}"
+
+
+def _kept(model: Method) -> list[str]:
+    """Keys that are written."""
+    return [key for key in model.state_dict() if not key.startswith(TRAINING_ALONE) and not key.endswith("num_batches_tracked")]
+
+
+def _method_of(path: Path) -> str | None:
+    """Name in the metadata of a ``.safetensors`` file; None: it is GFM's, or unreadable, which the reader will say."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get("method")
+    except (OSError, SafetensorError):
+        return None
+    return None if text is None else str(json.loads(text))
