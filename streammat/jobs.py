@@ -188,10 +188,10 @@ class ImageJob:
         )
         for source, output in zip(self._sources, self.outputs, strict=True):
             try:
-                frame = read_still(source)
+                frame, notes = read_still(source)
                 matte = Matting(self._engine_for(frame.size))(frame)
                 (picture,) = compositor(frame, matte)
-                sink = StillsSink(output, content, overwrite=True, alpha=self._composite.alpha, numbered=False)
+                sink = StillsSink(output, content, overwrite=True, alpha=self._composite.alpha, numbered=False, image=notes)
                 sink.write(picture, matte)
                 yield output, None
             except (StreammatError, EngineError) as error:

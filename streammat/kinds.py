@@ -15,9 +15,6 @@ def undecoded_kind(head: bytes) -> str | None:
     """What a file is that no decoder here takes, as a user would call it; None where its first bytes do not tell."""
     if head[4:8] == b"ftyp" and head[8:12] in _BRANDS:
         return _BRANDS[head[8:12]]
-    # The extended header's flags: ICC, alpha, EXIF, XMP, animation.
-    if head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and head[20:21] and head[20] & 0x02:
-        return "animated WebP"
     return next((name for magic, name in _MAGIC.items() if head.startswith(magic)), None)
 
 

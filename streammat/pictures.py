@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from streammat.config import Fit
 from streammat.errors import InputError
 from streammat.frame import Colour, Frame, Layout, Plane, layout_of, planes_of, swscale_matrix
+from streammat.image_files import read_notes
 from streammat.kinds import HEAD, why_undecoded
 
 Rgb = NDArray[Any]
@@ -33,6 +34,7 @@ def read_image(path: Path) -> Rgb:
         data = np.fromfile(path, np.uint8)  # not cv2.imread, which cannot open every path on every system
     except OSError as error:
         raise InputError(f"the picture {str(path)!r} cannot be read: {error.strerror}") from error
+    read_notes(data.tobytes(), f"the picture {str(path)!r}")
     try:
         image: Rgb | None = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
         if image is not None and not (image.ndim == 3 and image.shape[2] == 4):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +13,7 @@ import pytest
 from conftest import QUICK, Run, call, names, run
 from media import Rgb, example_frames, still_of, write_still
 from numpy.typing import NDArray
+from PIL import Image, ImageCms
 
 ORIENTATIONS = {
     1: lambda p: p,
@@ -256,3 +259,60 @@ def test_quiet_in_a_process(tmp_path: Path, portrait: Rgb) -> None:
     source = write_still(tmp_path / "in.png", portrait)
     done = run("image", source, tmp_path / "out.png", *QUICK, "--quiet").ok()
     assert (done.out, done.err) == ("", "")
+
+
+def noted(path: Path, portrait: Rgb) -> bytes:
+    """Write the portrait stored on its side, with a colour profile, a thumbnail and camera's notes; returns the profile."""
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F], exif[0x8298] = 6, "A maker", "Somebody"
+    exif.get_ifd(0x8769).update({0x9003: "2026:01:02 03:04:05", 0x927C: b"a picture of the room"})
+    exif.get_ifd(0x8825)[1] = "N"
+    profile: bytes = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    Image.fromarray(np.ascontiguousarray(np.rot90(portrait))).save(path, exif=exif, icc_profile=profile)
+    return profile
+
+
+@pytest.mark.parametrize("name", ["out.png", "out.webp", "white.jpg"])
+def test_profile_and_notes_go_on(tmp_path: Path, portrait: Rgb, name: str) -> None:
+    profile = noted(tmp_path / "in.jpg", portrait)
+    background = ("--bg", "white") if name.startswith("white") else ()
+    image(tmp_path / "in.jpg", tmp_path / name, *background).ok()
+    with Image.open(tmp_path / name) as made:
+        assert made.size == portrait.shape[1::-1]
+        assert made.info["icc_profile"] == profile
+        exif = made.getexif()
+        assert {tag: exif[tag] for tag in exif if tag != 0x8769} == {0x010F: "A maker", 0x8298: "Somebody"}  # turned, so no orientation
+        assert dict(exif.get_ifd(0x8769)) == {0x9003: "2026:01:02 03:04:05"}
+
+
+def test_transparent_webp_holds_exactly_what_png_does(tmp_path: Path, portrait: Rgb) -> None:
+    write_still(tmp_path / "in.png", portrait)
+    for name in ("out.png", "out.webp"):
+        image(tmp_path / "in.png", tmp_path / name).ok()
+    webp, png = (cv2.imread(str(tmp_path / name), cv2.IMREAD_UNCHANGED) for name in ("out.webp", "out.png"))
+    assert np.array_equal(webp, png)
+    assert (webp[webp[..., 3] == 0] == 0).all(axis=1).any()  # far from the subject nothing is left of the room
+
+
+def huge(path: Path) -> Path:
+    """A PNG of 32000x32000 in 70 bytes: its header, and data that are cut."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 32000, 32000, 8, 2, 0, 0, 0))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b""))
+    return path
+
+
+def test_sizes_are_looked_at_before_anything_is_decoded(tmp_path: Path, portrait: Rgb) -> None:
+    wanted = "has 32000x32000 pixels; expected at most 16384x16384 of them: make it smaller first"
+    image(huge(tmp_path / "huge.png"), tmp_path / "out.png").refused(1, wanted)
+    write_still(tmp_path / "in.png", portrait)
+    image(tmp_path / "in.png", tmp_path / "out.jpg", "--bg", tmp_path / "huge.png").refused(1, wanted)
+
+
+def test_an_image_that_moves_is_named(tmp_path: Path, portrait: Rgb) -> None:
+    frames = [Image.fromarray(np.ascontiguousarray(portrait[:64, :64] // part)) for part in (1, 2, 3)]
+    frames[0].save(tmp_path / "in.webp", save_all=True, append_images=frames[1:])
+    image(tmp_path / "in.webp", tmp_path / "out.png").refused(1, "is animated (3 images in one file); expected one image")

@@ -19,12 +19,15 @@ from streammat.composite import alpha_plane
 from streammat.config import AlphaType
 from streammat.errors import OutputError, UsageError, reason
 from streammat.frame import Frame, Matte, Packet, layout_of, planes_of, swscale_matrix
+from streammat.image_files import ImageNotes
 from streammat.sinks import Content
 
 _COUNTER = re.compile(r"%0?(\d*)d|#+")
+_TIFF = (".tif", ".tiff")
 _PARAMETERS = {
     ".png": [cv2.IMWRITE_PNG_COMPRESSION, 1],
-    ".webp": [cv2.IMWRITE_WEBP_QUALITY, 101],  # above 100 means lossless
+    # Exact where nothing is seen, too: the encoder would fill that with a smear of the subject, which shows where alpha is changed later.
+    ".webp": [cv2.IMWRITE_WEBP_LOSSLESS_MODE, cv2.IMWRITE_WEBP_LOSSLESS_PRESERVE_COLOR],
 }
 
 
@@ -39,6 +42,7 @@ class StillsSink:
         overwrite: replace files that are there.
         alpha: what the colour of transparent pictures is, for formats that can say so (TIFF).
         numbered: False: what looks like a counter, as in ``take#2.png``, is a part of the one file's name.
+        image: what the image that the one still is made of says of itself: its colour profile and EXIF are written, but not in TIFF, for which neither of our encoders can.
 
     Raises:
         UsageError: the pattern has no counter, or its first file is there and is not to be replaced.
@@ -46,7 +50,8 @@ class StillsSink:
     """
 
     def __init__(
-        self, pattern: str, content: Content, *, overwrite: bool, alpha: AlphaType = "straight", numbered: bool = True
+        self, pattern: str, content: Content, *, overwrite: bool, alpha: AlphaType = "straight", numbered: bool = True,
+        image: ImageNotes = ImageNotes(),  # noqa: B008 - frozen
     ) -> None:
         self.content = content
         self.notes: list[str] = []
@@ -54,6 +59,8 @@ class StillsSink:
         self._pattern = pattern
         self._numbered = numbered
         self._suffix = Path(pattern).suffix.lower()
+        found = ((cv2.IMAGE_METADATA_ICCP, image.icc), (cv2.IMAGE_METADATA_EXIF, image.exif)) if self._suffix not in _TIFF else ()
+        self._metadata = {kind: np.frombuffer(block, np.uint8) for kind, block in found if block}
         self._overwrite = overwrite
         self._associated = alpha == "premultiplied"
         self._converter = VideoReformatter()
@@ -83,10 +90,11 @@ class StillsSink:
         if not self._overwrite and path.exists():
             raise OutputError(f"{path}: is there already; give -y to replace it")
         picture = np.ascontiguousarray(np.rot90(self._pixels(frame, matte), frame.rotation))
-        if self._suffix in (".tif", ".tiff") and self.content == "transparent":
+        if self._suffix in _TIFF and self.content == "transparent":
             data = _tiff_with_alpha(picture, associated=self._associated)
         else:
-            done, encoded = cv2.imencode(self._suffix, picture, _PARAMETERS.get(self._suffix, []))
+            kinds, blocks = list(self._metadata), list(self._metadata.values())
+            done, encoded = cv2.imencodeWithMetadata(self._suffix, picture, kinds, blocks, _PARAMETERS.get(self._suffix, []))
             if not done:
                 raise OutputError(f"{path}: OpenCV cannot write {picture.shape[1]}x{picture.shape[0]} as {self._suffix}")
             data = encoded.tobytes()

@@ -1,4 +1,4 @@
-"""One picture as a frame: PNG, JPEG, WebP or TIFF, 8 or 16 bit, turned upright by its EXIF tag."""
+"""One image as a frame: PNG, JPEG, WebP or TIFF, 8 or 16 bit, turned upright by its EXIF tag."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ import numpy as np
 
 from streammat.errors import InputError
 from streammat.frame import Colour, Frame, layout_of, planes_of
+from streammat.image_files import ImageNotes, read_notes
 from streammat.kinds import HEAD, why_undecoded
 from streammat.paths import check_readable
 
 _FULL_RANGE_RGB = Colour(matrix=0, primaries=1, transfer=13, range=2)  # sRGB
 
 
-def read_still(path: str) -> Frame:
-    """Read a picture as GBR planes, 8 bit, or 16 bit where the file is deeper; its own alpha is not used.
+def read_still(path: str) -> tuple[Frame, ImageNotes]:
+    """Read an image as GBR planes, 8 bit, or 16 bit where the file is deeper, and what it says of itself; its own alpha is not used.
 
     Raises:
-        InputError: nothing there, or no picture that OpenCV can read.
+        InputError: nothing there, or no image that OpenCV can read, too large a one, or one that moves.
     """
     check_readable(path, "a picture")
     try:
@@ -29,6 +30,7 @@ def read_still(path: str) -> Frame:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     if not data.size:
         raise InputError(f"{path}: is empty (0 bytes); expected a picture")
+    notes = read_notes(data.tobytes(), path)
     try:
         pixels = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     except cv2.error:  # it throws for some damaged files and returns None for others
@@ -46,4 +48,4 @@ def read_still(path: str) -> Frame:
     planes = planes_of(image, layout)
     for plane, channel in zip(planes, (1, 0, 2), strict=True):
         plane[:] = pixels[:, :, channel]
-    return Frame(image, layout, _FULL_RANGE_RGB, 0, Fraction(1, 25), 0, 0, planes)
+    return Frame(image, layout, _FULL_RANGE_RGB, 0, Fraction(1, 25), 0, 0, planes), notes
