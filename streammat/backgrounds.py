@@ -24,6 +24,7 @@ from streammat.frame import Frame, Matte, Plane
 from streammat.kinds import HEAD, undecoded_kind, why_undecoded
 from streammat.paths import check_readable
 from streammat.pictures import compose, convert, image_of, read_image
+from streammat.sources.opening import open_container
 
 Rgb = tuple[int, int, int]
 """Red, green, blue, 0..255 each, full range."""
@@ -149,7 +150,7 @@ def _kind(path: Path) -> Literal["image", "video"]:
     if cv2.haveImageReader(str(path)) and not (head.startswith(b"GIF8") and cv2.imcount(str(path)) > 1):
         return "image"
     try:
-        with av.open(str(path.absolute())) as container:
+        with open_container(str(path.absolute())) as container:
             if container.streams.video:
                 return "video"
     except (av.FFmpegError, ValueError):
@@ -321,7 +322,7 @@ class VideoBackground:
     def _rewind(self) -> None:
         self.close()
         try:
-            container = self._container = av.open(str(self._path.absolute()))
+            container = self._container = open_container(str(self._path.absolute()))
         except (av.FFmpegError, OSError, ValueError) as error:
             raise _undecodable(self._path, error) from error
         self._pictures = self._decode(container)

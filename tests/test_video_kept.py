@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 
@@ -23,6 +24,10 @@ from media import (
     still_of,
     write_clip,
 )
+
+from streammat.sources.capture import Clock
+from streammat.sources.playback import PlaybackSource
+from streammat.sources.sound import FileSound
 
 SOUNDS = {
     "aac": (".mp4", "aac"), "mp3": (".mp4", "libmp3lame"), "ac3": (".mp4", "ac3"), "opus": (".mkv", "libopus"),
@@ -188,6 +193,49 @@ def test_subtitles_are_kept_where_the_container_can(tmp_path: Path, kind: str, c
         assert b"Default" not in joined or codec == "ass"
 
 
+UNNAMED = {
+    # Blu-ray's subtitles: one display set without an object, its composition (0x16) and its end (0x80).
+    "hdmv_pgs_subtitle": (".mkv", b"\x16\0\x0b" + bytes([0, 64, 0, 64, 0x10, 0, 1, 0x80, 0, 0, 0]) + b"\x80\0\0"),
+    # DVD's: the size of the whole, where its commands begin, and one command, the end.
+    "dvdsub": (".mkv", bytes([0, 10, 0, 4, 0, 0, 0, 4, 0xFF, 0])),
+    # A telephone's sound: 20 ms in which nothing was sent.
+    "amr_nb": (".3gp", b"\x7c"),
+}
+"""Codecs whose decoder in FFmpeg has another name than they: container, one packet."""
+
+
+@pytest.mark.parametrize(("codec", "target", "kept"), [
+    ("hdmv_pgs_subtitle", ".mkv", True), ("dvdsub", ".mkv", True), ("dvdsub", ".mp4", True), ("hdmv_pgs_subtitle", ".mp4", False),
+    ("amr_nb", ".mov", True),
+])  # fmt: skip
+def test_a_codec_whose_decoder_has_another_name_is_copied(tmp_path: Path, codec: str, target: str, kept: bool) -> None:
+    """Byte for byte where the output's container takes it."""
+    suffix, payload = UNNAMED[codec]
+    source = tmp_path / f"in{suffix}"
+    plain = write_clip(tmp_path / "plain.mkv", frames=6, size=(64, 64))
+    with av.open(str(plain)) as given, av.open(str(source), "w") as made:
+        image = made.add_stream_from_template(given.streams.video[0])
+        # FFmpeg encodes DVD's only; that makes the track's header.
+        other = made.add_stream(codec) if codec == "dvdsub" else made.add_mux_stream(codec, 8000 if codec == "amr_nb" else None)
+        for packet in given.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = image
+                made.mux(packet)
+        piece = av.Packet(payload)
+        piece.stream, piece.time_base, piece.pts, piece.dts, piece.duration = other, Fraction(1, 1000), 40, 40, 20
+        made.mux(piece)
+    before = probe(source)
+    (old,) = before.audio + before.subtitles
+    notes = video(source, tmp_path / f"out{target}", "--bg", "green").ok().report["notes"]
+    after = probe(tmp_path / f"out{target}")
+    if kept:
+        (new,) = after.audio + after.subtitles
+        assert (new.codec, new.sha256) == (old.codec, old.sha256)
+        assert not notes
+    else:
+        assert any("left out" in note for note in notes)
+
+
 @pytest.mark.parametrize("target", [".mkv", ".mp4", ".mov", ".webm"])
 @pytest.mark.parametrize("kind", [".mkv", ".mp4", ".mov"])
 def test_chapters_are_kept(tmp_path: Path, kind: str, target: str) -> None:
@@ -215,6 +263,20 @@ def test_metadata_is_kept(tmp_path: Path, target: str) -> None:
     after = probe(tmp_path / f"out{target}").metadata
     for key, value in probe(source).metadata.items():
         assert after.get(key) == value, key
+
+
+@pytest.mark.parametrize("suffix", [".avi", ".mp4", ".mkv"])
+def test_tags_that_are_not_utf8(tmp_path: Path, suffix: str) -> None:
+    """Old AVI files and some telephones write Latin-1: the file is an input, a background and a camera like any other."""
+    source = write_clip(tmp_path / f"in{suffix}", frames=4, size=(64, 64), metadata={"title": "Caf@"}, audio=[Audio()], options={"bf": "0"})
+    stored = source.read_bytes()
+    assert b"Caf@" in stored
+    source.write_bytes(stored.replace(b"Caf@", b"Caf\xe9"))
+    video(source, tmp_path / "out.mp4", "--bg", source).ok()
+    assert probe(tmp_path / "out.mp4").metadata["title"] == "Café"
+    with closing(PlaybackSource(str(source), Clock())) as camera:
+        assert camera.info.size == (64, 64)
+    FileSound(str(source), camera.passes).close()
 
 
 @pytest.mark.parametrize("target", [".mkv", ".mp4", ".mov"])

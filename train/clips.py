@@ -32,12 +32,12 @@ def read_frames(path: Path, count: int) -> list[Image]:
         DataError: there is no video in the file, or it cannot be decoded.
     """
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors="replace") as container:
             if not container.streams.video:
                 raise DataError(f"{path} holds no video; remove it from the folder, or give another one")
             total = sum(1 for _ in container.decode(video=0))
         wanted = set(spread(total, count))
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors="replace") as container:
             frames = [
                 np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
                 for number, frame in enumerate(container.decode(video=0))

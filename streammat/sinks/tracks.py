@@ -121,9 +121,10 @@ class Tracks:
         self._tracks: dict[int, _Copied | _Unpacked | _TranscodedAudio | _RewrittenText] = {}
         supported = container.supported_codecs
         for stream in streams:
-            codec = stream.codec_context.name
-            codec = av.Codec(codec, "r").canonical_name
-            if codec in supported and codec not in kind.transcodes:
+            # FFmpeg lists what decodes or encodes a codec, which may have another name: dca for DTS, pgssub for PGS.
+            decoder = stream.codec_context.name
+            codec = av.Codec(decoder, "r").canonical_name
+            if not supported.isdisjoint((codec, decoder)) and codec not in kind.transcodes:
                 output = container.add_stream_from_template(stream)
                 unpack = codec == "aac" and not stream.codec_context.extradata and kind.muxer in ("mp4", "mov")
                 self._tracks[stream.index] = _Unpacked(output, stream) if unpack else _Copied(output)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import av
 
@@ -13,6 +15,32 @@ from streammat.errors import InputError, reason
 from streammat.paths import check_readable
 
 _NUMBERED = re.compile(r"%0?\d*d|#{2,}")
+_OTHERWISE_LATIN = "streammat.latin-1"
+
+
+def _latin(error: UnicodeError) -> tuple[str, int]:
+    """The characters that the bytes mean in Latin-1, where they are not UTF-8; see ``codecs.register_error``."""
+    assert isinstance(error, UnicodeDecodeError)
+    return error.object[error.start : error.end].decode("latin-1"), error.end
+
+
+codecs.register_error(_OTHERWISE_LATIN, _latin)
+
+
+def open_container(path: str, **options: Any) -> av.container.InputContainer:
+    """``av.open`` for reading; tags that are not UTF-8, as some cameras and all old AVI files have them, are read as Latin-1.
+
+    Args:
+        path: of a file, or any address that FFmpeg knows.
+        options: further ones of ``av.open``.
+
+    Raises:
+        av.FFmpegError, OSError, ValueError: as ``av.open`` raises them.
+    """
+    # An absolute path, because FFmpeg takes what stands before a colon for a protocol.
+    where = path if is_url(path) else str(Path(path).absolute())
+    container: av.container.InputContainer = av.open(where, "r", metadata_errors=_OTHERWISE_LATIN, **options)
+    return container
 
 
 def is_url(path: str) -> bool:
@@ -32,7 +60,7 @@ def open_url(url: str, timeout: tuple[float, float], options: dict[str, str] | N
     Raises:
         av.FFmpegError, OSError, ValueError: as ``av.open`` raises them.
     """
-    return answer_of(lambda: av.open(url, options=options or {}, timeout=timeout), "streammat-open")
+    return answer_of(lambda: open_container(url, options=options or {}, timeout=timeout), "streammat-open")
 
 
 def open_video(path: str) -> av.container.InputContainer:
@@ -48,7 +76,6 @@ def open_video(path: str) -> av.container.InputContainer:
             )
         check_readable(path, "a video file")
     try:
-        # An absolute path, because FFmpeg takes what stands before a colon for a protocol.
-        return open_url(path, (10.0, 30.0)) if is_url(path) else av.open(str(Path(path).absolute()))
+        return open_url(path, (10.0, 30.0)) if is_url(path) else open_container(path)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise InputError(f"{path}: is no video that FFmpeg can read ({reason(error)}); expected mp4, mov, mkv, webm, avi or ts") from error

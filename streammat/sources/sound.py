@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Protocol
 
 import av
@@ -13,6 +12,7 @@ import numpy as np
 
 from streammat.audio import Block
 from streammat.errors import InputError, reason
+from streammat.sources.opening import open_container
 from streammat.sources.playback import Passes
 
 Take = Callable[[Block], None]
@@ -116,6 +116,6 @@ class FileSound:
 
     def _open(self) -> av.container.InputContainer:
         try:
-            return av.open(self.name if "://" in self.name else str(Path(self.name).absolute()), timeout=(10.0, 30.0))
+            return open_container(self.name, timeout=(10.0, 30.0))
         except (av.FFmpegError, OSError, ValueError) as error:
             raise InputError(f"{self.name}: its sound cannot be read ({reason(error)})") from error
