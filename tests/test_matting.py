@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scenes import frame_of
+from scenes import blank, frame_of
 
 from engines.base import EngineSpec
+from streammat.frame import Colour
 from streammat.matting import Matting, network_sizes
 
 
@@ -79,3 +80,14 @@ def test_the_network_sees_an_upright_picture_and_the_matte_lies_as_the_frame(rot
     alpha = matte.alpha / np.iinfo(matte.alpha.dtype).max
     assert alpha.shape == stored.shape[:2]
     assert np.abs(alpha - stored[..., 1] / 250.0).mean() < 0.03
+
+
+@pytest.mark.parametrize(("tagged", "white"), [(None, 235), (1, 235), (2, 255)], ids=["untagged", "limited", "full"])
+def test_the_network_sees_white_as_white_whatever_the_range(tagged: int | None, white: int) -> None:
+    frame = blank("yuv420p", 240, 400, Colour(1, 1, 1, tagged or 0))
+    frame.planes[0][:] = white
+    frame.image.color_range = tagged or 0
+    engine = Bright(network_sizes(240, 400, "balanced")[0])
+    Matting(engine).infer(frame)
+    assert engine.seen is not None
+    assert engine.seen.min() >= 253

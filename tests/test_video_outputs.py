@@ -690,3 +690,25 @@ def test_foreground_and_matte_have_codecs_of_their_own(clip: Path, tmp_path: Pat
     beside = ("--foreground", tmp_path / "f.mov", "--matte", tmp_path / "m.mkv", "--matte-codec", "h264")
     video(clip, tmp_path / "out.mov", "--codec", "hevc", "--bg", "green", "--crf", "30", *beside).ok()
     assert {path.name: probe(path).codec for path in tmp_path.iterdir()} == {"out.mov": "hevc", "f.mov": "hevc", "m.mkv": "h264"}
+
+
+def test_mattes_in_video_range_reach_white_and_black(clip: Path, tmp_path: Path) -> None:
+    video(clip, tmp_path / "out.mp4", "--matte", tmp_path / "m.mp4", "--matte-codec", "h264", "--crf", "1").ok()
+    luma = first_plane(next(open_frames(tmp_path / "m.mp4")), 0)
+    assert abs(int(np.percentile(luma, 1)) - 16) <= 1
+    assert abs(int(np.percentile(luma, 99)) - 235) <= 1
+
+
+@pytest.mark.parametrize("codec", ["h264", "vp9"])
+def test_how_long_each_frame_is_shown_is_kept(tmp_path: Path, codec: str) -> None:
+    """A variable rate: the last frame's own duration is in no other frame's time."""
+    write_clip(tmp_path / "in.mkv", frames=5, time_base=Fraction(1, 1000), pts=(0, 40, 200, 230, 400))
+    shown = {}
+    for name in ("in.mkv", "out.mkv"):
+        if name != "in.mkv":
+            video(tmp_path / "in.mkv", tmp_path / name, "--codec", codec).ok()
+        with av.open(str(tmp_path / name)) as found:
+            stream = found.streams.video[0]
+            packets = [(packet.pts * packet.time_base, packet.duration * packet.time_base) for packet in found.demux(stream) if packet.size]
+        shown[name] = sorted((round(float(at), 3), round(float(long), 3)) for at, long in packets)
+    assert shown["out.mkv"] == shown["in.mkv"]

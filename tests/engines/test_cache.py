@@ -273,3 +273,19 @@ def test_where_it_lies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_age() -> None:
     assert [age(seconds) for seconds in (5, 61, 7300, 90000, 300000)] == ["less than a minute", "1 minute", "2 hours", "1 day", "3 days"]
+
+
+def test_an_engine_that_is_half_replaced_is_none(cache: EngineCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The old note beside a new plan would say that the old engine is there."""
+    cache.store("a model", KEY, PLAN, {})
+    monkeypatch.setattr("engines.cache.write_whole", _full_after_the_plan)
+    with pytest.raises(EngineError, match="the disk is full"):
+        cache.store("a model", KEY, b"another" * 1000, {})
+    assert cache.entries() == []
+    assert cache.find(KEY) is None
+
+
+def _full_after_the_plan(path: Path, data: bytes) -> None:
+    if path.suffix != ".plan":
+        raise OSError(28, "the disk is full")
+    path.write_bytes(data)
