@@ -221,7 +221,7 @@ def test_what_breaks_when_it_is_opened_is_listed_and_the_rest_measured(clip: Pat
         (["--engine", "onnxruntime", "--precision", "bf16", "--device", "cpu"], 1, ["no bf16", "fp32, int8"]),
         (["nosuch.mp4"], 1, ["nosuch.mp4", "no such file"]),
         (["--out", "."], 1, ["--out .", "is a folder"]),
-        (["--out", "nosuch/here.json"], 1, ["nosuch/here.json", "cannot be written"]),
+        (["--out", "nosuch/here.json"], 1, ["nosuch/here.json", "no folder nosuch", "make it"]),
     ],
 )
 def test_what_cannot_be_meant_is_refused_before_anything_is_measured(arguments: list[str], code: int, words: list[str]) -> None:

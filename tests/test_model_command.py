@@ -148,7 +148,7 @@ def test_a_name_is_replaced_by_force_only(mine: Path, weights: Path, tmp_path: P
 
 
 def test_what_cannot_be_imported(library: Path, weights: Path, tmp_path: Path) -> None:
-    model("import", tmp_path / "no.pth").refused(1, "no such model file")
+    model("import", tmp_path / "no.pth").refused(1, "no such file")
     model("import", tmp_path).refused(2, "expected weights that end in .pth or .safetensors")
     model("import", tmp_path / "x.onnx").refused(2, "needs no import")
     for name in ("lite", "../x", "a/b", ".x", "x.onnx", ""):
@@ -274,8 +274,8 @@ def test_what_cannot_run(mine: Path, still: Path, tmp_path: Path) -> None:
         assert not target.exists()
 
     refused("nosuch", 2, "no model is named 'nosuch'", "known: lite, mine")
-    refused(tmp_path / "no.onnx", 1, "no such model file")
-    refused(tmp_path / "no.pth", 1, "no such model file")
+    refused(tmp_path / "no.onnx", 1, "no such file")
+    refused(tmp_path / "no.pth", 1, "no such file")
     (tmp_path / "folder.onnx").mkdir()
     refused(tmp_path / "folder.onnx", 1, "is a folder")
     (tmp_path / "x.bin").touch()

@@ -271,7 +271,7 @@ def test_weights_of_one_s_own(library: Path, tmp_path: Path) -> None:
         (("lite", "x.onnx", "--batch", "0"), 2, ("--batch 0",)),
         (("lite", "x.onnx", "--batch", "-1"), 2, ("--batch -1",)),
         (("lite", "x.onnx", "--batch", "many"), 2, ("--batch many", "free")),
-        (("lite", "x.onnx", "--opset", "9"), 2, ("--opset 9", "11 to 20")),
+        (("lite", "x.onnx", "--opset", "9"), 2, ("--opset: 9", "from 11 to 20", "11 to 20")),
         (("lite", "x.pt2", "--opset", "17"), 2, ("--opset 17", ".onnx alone")),
         (("lite", "x.pt2", "--precision", "int8"), 2, ("no int8 .pt2",)),
         (("lite", "x.onnx", "--precision", "int8", "--heads"), 2, ("alpha alone",)),
@@ -283,7 +283,7 @@ def test_weights_of_one_s_own(library: Path, tmp_path: Path) -> None:
         (("lite", "x.engine", "--size", "96x96", "--precision", "fp16", "--heads"), 2, ("without --heads",)),
         (("nosuch", "x.onnx"), 2, ("no model is named 'nosuch'", "known: lite")),
         (("y.onnx", "x.onnx"), 2, ("is an ONNX file already",)),
-        (("no.pth", "x.onnx"), 1, ("no such model file",)),
+        (("no.pth", "x.onnx"), 1, ("no such file",)),
         (("lite", "none/x.onnx"), 1, ("there is no folder none",)),
         (("lite", "."), 2, ("ends in",)),
     ],
@@ -356,7 +356,8 @@ def test_a_full_disk(suffix: str, tmp_path: Path) -> None:
 def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
     with spawn("model", "export", "lite", tmp_path / "x.onnx") as process:
         wait_for(lambda: bool(names(tmp_path)), 90)
-        assert names(tmp_path) == ["x.partial.onnx"]
+        (name,) = names(tmp_path)
+        assert name.endswith(".partial.onnx")
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=90)
     assert process.returncode == 130, err

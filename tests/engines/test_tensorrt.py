@@ -311,7 +311,7 @@ def test_where_it_cannot_run_it_says_why(tmp_path: Path) -> None:
         (["--size", "1920x1080", "--device", "tpu"], "unknown device", 1),
         (["--network-size", "500x288"], "multiples of 32", 2),
         (["--size", "1920x1080", "--model", "nobody"], "no model is named", 2),
-        (["--size", "1920x1080", "--picture", "none.jpg", "--optimization-level", "9"], "9 is not in the range", 2),
+        (["--size", "1920x1080", "--picture", "none.jpg", "--optimization-level", "9"], "9: expected a whole number, from 0 to 5", 2),
     ],
 )
 def test_wrong_usage(arguments: list[str], words: str, code: int) -> None:
