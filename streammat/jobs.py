@@ -23,7 +23,7 @@ from streammat.matting import Matting, network_sizes
 from streammat.models.library import find_model
 from streammat.paths import check_writable
 from streammat.pipeline import Pipeline
-from streammat.sinks import Content, Sink
+from streammat.sinks import Content, TrackSink
 from streammat.sinks.codecs import STILLS, STILLS_WITH_ALPHA, can_carry_alpha, choose_codec, encode_beside, is_still
 from streammat.sinks.file import FileSink
 from streammat.sinks.stills import StillsSink
@@ -70,7 +70,7 @@ class VideoJob:
             batch = at_once(*shape)
             self.engine = open_network(*shape, batch=batch)
             undo.callback(self.engine.close)
-            sinks: list[Sink] = []
+            sinks: list[TrackSink] = []
             for (path, content), encode in zip(contents, encodes, strict=True):
                 sinks.append(
                     open_sink(path, reader.info, content, encode, tracks=path == target, alpha=options.composite.alpha)
@@ -264,7 +264,7 @@ def at_once(model: ModelFiles, size: tuple[int, int], rotation: int, options: Ma
 
 def open_sink(
     path: str, info: StreamInfo, content: Content, encode: EncodeOptions, *, tracks: bool, alpha: AlphaType
-) -> Sink:
+) -> TrackSink:
     """The sink that ``path`` calls for."""
     if is_still(path):
         return StillsSink(path, content, overwrite=encode.overwrite, alpha=alpha)

@@ -15,8 +15,8 @@ from typing import Any
 
 from streammat.channel import Channel, Closed
 from streammat.frame import Frame, Matte, Packet
-from streammat.sinks import Sink
-from streammat.sources import Source
+from streammat.sinks import TrackSink
+from streammat.sources import Recorded
 from streammat.stats import Report, StageClock
 
 # Frames between two stages: enough to hide one slow frame, few enough for 4K.
@@ -37,10 +37,10 @@ class Pipeline:
 
     def __init__(
         self,
-        source: Source,
+        source: Recorded,
         matting: Callable[[Frame], Matte],
         compositor: Callable[[Frame, Matte], Sequence[Frame]],
-        sinks: Sequence[Sink],
+        sinks: Sequence[TrackSink],
         ahead: int = _CAPACITY,
     ) -> None:
         self._source = source
@@ -95,7 +95,8 @@ class Pipeline:
         if self.left:
             notes += ("the network does not answer and was left as it is",)
         seconds = time.perf_counter() - begin
-        return Report(self._frames_in, self._frames_out, seconds, stages, notes, self._stopping.is_set())
+        damage = tuple(self._source.damage) + tuple(each for sink in self._sinks for each in sink.damage)
+        return Report(self._frames_in, self._frames_out, seconds, stages, notes, self._stopping.is_set(), damage)
 
     def stop(self) -> None:
         """End early, from any thread or a signal handler: frames already read are finished, no more are read.

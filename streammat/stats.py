@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from streammat.damage import Damage
+
 
 class StageClock:
     """Wall time of one stage's own work per frame, waiting excluded; 4 bytes a frame, so hours of video cost little."""
@@ -57,6 +59,8 @@ class Report:
     """What a user should know: tracks left out or transcoded, repaired timestamps."""
     stopped: bool
     """True where ``stop`` ended the run early."""
+    damage: tuple[Damage, ...] = ()
+    """What of the input was left out or patched, because it is damaged."""
 
     @property
     def fps(self) -> float:

@@ -37,12 +37,13 @@ if TYPE_CHECKING:
 @option("--duration", group=INPUT, type=Time(timecode=True, zero=False), metavar="TIME", help="Stop after so long.")
 @option("--stable/--no-stable", group=MATTE, default=MattingOptions.stable, show_default=True,
               help="Average the matte's flicker away where the picture stands still.")
+@option("--strict", group=INPUT, is_flag=True, help="Exit with 1 where anything in IN is damaged, though all that can be decoded is written.")
 @matting_options
 @output_options
 def video(
     source: str, target: str, *, background: str | None, fit: Any, alpha: Any, no_decontaminate: bool, codec: str | None,
     crf: int | None, preset: str | None, matte: str | None, foreground: str | None, matte_codec: str | None, foreground_codec: str | None, no_audio: bool, start: Moment,
-    duration: Moment | None, stable: bool, model: str, engine: Any, device: str, precision: Any, quality: Any, threads: int, overwrite: bool,
+    duration: Moment | None, stable: bool, strict: bool, model: str, engine: Any, device: str, precision: Any, quality: Any, threads: int, overwrite: bool,
     quiet: bool, as_json: bool,
 ) -> None:
     """Cut the subject out of the video IN and write OUT.
@@ -76,9 +77,11 @@ def video(
                 progress.close()
     if as_json:
         click.echo(json.dumps(_as_dict(job, report)))
-    elif not quiet:
-        _tell(job, report)
-    leave(interrupt.exit_code)
+    else:
+        _tell(job, report, quiet=quiet)
+    if strict and report.damage:
+        click.echo(f"streammat: error: {source}: is damaged, and --strict was given; the output holds all that can be decoded; get a whole copy", err=True)
+    leave(interrupt.exit_code or int(strict and bool(report.damage)))
 
 
 def _as_dict(job: VideoJob, report: Report) -> dict[str, Any]:
@@ -92,11 +95,16 @@ def _as_dict(job: VideoJob, report: Report) -> dict[str, Any]:
         "engine": asdict(job.engine.spec),
         "outputs": job.written(),
         "notes": list(report.notes),
+        "damage": [damage.as_dict() for damage in report.damage],
         "stopped": report.stopped,
     }
 
 
-def _tell(job: VideoJob, report: Report) -> None:
+def _tell(job: VideoJob, report: Report, *, quiet: bool) -> None:
+    for damage in report.damage:
+        click.echo(f"warning: {damage}", err=True)
+    if quiet:
+        return
     spec = job.engine.spec
     for note in report.notes:
         click.echo(f"note: {note}", err=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, Protocol
 
 from streammat.audio import Chunk
+from streammat.damage import Damage
 from streammat.frame import Frame, Matte, Packet
 
 Content = Literal["composite", "transparent", "matte", "foreground"]
@@ -42,6 +44,15 @@ class Sink(Protocol):
 
     def abort(self) -> None:
         """Drop the output: nothing is left behind."""
+        ...
+
+
+class TrackSink(Sink, Protocol):
+    """A sink that carries the source's other tracks along."""
+
+    @property
+    def damage(self) -> Sequence[Damage]:
+        """What of those tracks could not be carried; complete once the sink is closed."""
         ...
 
 

@@ -6,7 +6,6 @@ import math
 import os
 from contextlib import suppress
 from fractions import Fraction
-from itertools import chain
 from pathlib import Path
 
 import av
@@ -16,6 +15,7 @@ from av.video.reformatter import VideoReformatter
 from streammat.audio import Chunk
 from streammat.composite import alpha_plane
 from streammat.config import EncodeOptions
+from streammat.damage import Damage
 from streammat.errors import OutputError, reason
 from streammat.frame import Frame, Layout, Matte, Packet, Plane, codec_threads, keyframe_of, layout_of, planes_of
 from streammat.sinks import Content
@@ -117,6 +117,11 @@ class FileSink:
             self._drop()
             raise
 
+    @property
+    def damage(self) -> list[Damage]:
+        """What of the source's tracks was left out; see ``sinks.TrackSink``."""
+        return self._tracks.damage
+
     def write(self, frame: Frame, matte: Matte) -> None:
         """Encode one picture at its own time."""
         image = self._picture(frame, matte)
@@ -135,10 +140,9 @@ class FileSink:
         self.frames += 1
 
     def copy(self, packet: Packet) -> None:
-        """Carry a packet of an audio or subtitle track along."""
+        """Carry a packet of an audio or subtitle track along; what is damaged is left out."""
         try:
-            for ready in self._tracks.carry(packet):
-                self._container.mux_one(ready)
+            self._tracks.carry(packet)
         except (av.FFmpegError, OSError) as error:
             raise self._failed(error) from error
 
@@ -170,7 +174,8 @@ class FileSink:
     def _complete(self) -> None:
         self._encode(None)
         try:
-            for ready in chain(self._tracks.finish(), self._sound.finish() if self._sound is not None else ()):
+            self._tracks.finish()
+            for ready in self._sound.finish() if self._sound is not None else ():
                 self._container.mux_one(ready)
             self._container.close()
             self._over = True

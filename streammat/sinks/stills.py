@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from engines.cache import write_whole
 from streammat.composite import alpha_plane
 from streammat.config import AlphaType
+from streammat.damage import Damage
 from streammat.errors import OutputError, UsageError, reason
 from streammat.frame import Frame, Matte, Packet, layout_of, planes_of, swscale_matrix
 from streammat.image_files import ImageNotes
@@ -55,6 +56,7 @@ class StillsSink:
     ) -> None:
         self.content = content
         self.notes: list[str] = []
+        self.damage: tuple[Damage, ...] = ()
         self.frames = 0
         self._pattern = pattern
         self._numbered = numbered

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from av.bitstream import BitStreamFilterContext
 
 from streammat.audio import RATE, Chunk
+from streammat.damage import Damage
 from streammat.frame import Packet
 from streammat.sinks.codecs import Container
 
@@ -19,16 +21,37 @@ from streammat.sinks.codecs import Container
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 # QuickTime knows languages by number; FFmpeg's table of them mixes both kinds of ISO 639-2 codes.
 _QUICKTIME_LANGUAGES = {"deu": "ger", "nld": "dut", "fre": "fra", "ell": "gre", "isl": "ice", "zho": "chi", "rum": "ron", "cze": "ces"}
+# Codecs whose decoders in FFmpeg refuse nothing that is right; AMR's refuses pauses, for one.
+_CHECKED = ("aac", "ac3", "alac", "dts", "eac3", "flac", "mp2", "mp3", "opus", "vorbis")
 _TEXT_SUBTITLES = ("subrip", "srt", "text", "webvtt", "mov_text", "ass", "ssa")
 
 
-class _Copied:
-    """Packets pass as they are."""
+class _Damaged(Exception):  # noqa: N818 - it never leaves this file
+    """A packet of which nothing can be made."""
 
-    def __init__(self, output: Any) -> None:
+
+@contextmanager
+def _damage(*kinds: type[av.FFmpegError]) -> Iterator[None]:
+    """Errors of ``kinds`` inside are about the packet at hand; a lack of memory, or what FFmpeg does not know, is not."""
+    try:
+        yield
+    except (av.error.MemoryError, av.error.NotImplementedError, av.error.PatchWelcomeError):
+        raise
+    except kinds as error:
+        raise _Damaged from error
+
+
+class _Copied:
+    """Packets pass as they are; sound that does not decode is left out, because players take it each in their own way, noise among them."""
+
+    def __init__(self, output: Any, source: Any) -> None:
         self._output = output
+        self._source = source if source.codec_context.codec.canonical_name in _CHECKED else None
 
     def carry(self, packet: Packet) -> Iterator[Packet]:
+        if self._source is not None:
+            with suppress(av.error.NotImplementedError, av.error.PatchWelcomeError), _damage(av.FFmpegError):
+                self._source.codec_context.decode(packet)
         packet.stream = self._output
         yield packet
 
@@ -44,7 +67,9 @@ class _Unpacked:
         self._filter = BitStreamFilterContext("aac_adtstoasc", source)
 
     def carry(self, packet: Packet) -> Iterator[Packet]:
-        for ready in self._filter.filter(packet):
+        with _damage(av.FFmpegError):
+            unpacked = self._filter.filter(packet)
+        for ready in unpacked:
             ready.stream = self._output
             yield ready
 
@@ -58,29 +83,51 @@ class _TranscodedAudio:
     def __init__(self, output: av.AudioStream, source: av.AudioStream) -> None:
         self._output = output
         self._source = source
-        self._resampler: av.AudioResampler | None = None
+        self._shape: tuple[str, str, int] | None = None
+        self._converter: av.AudioResampler | None = None
+        self._divider: av.AudioResampler | None = None
 
     def carry(self, packet: Packet) -> Iterator[Packet]:
+        context = self._source.codec_context
         try:
-            decoded = self._source.codec_context.decode(packet)
-        except av.InvalidDataError:
-            return  # a damaged audio packet is silence, not the end of the video
+            with _damage(av.FFmpegError):  # decoders have errors of their own, such as AC-3's
+                decoded = context.decode(packet)
+        except _Damaged:
+            if context.codec.canonical_name in _CHECKED:
+                raise
+            return
         for frame in decoded:
             if frame.time_base is None:
                 frame.time_base = packet.time_base
-            for ready in self._resample(frame):
+            for ready in self._divide(self._convert(frame)):
                 yield from self._output.encode(ready)
 
     def finish(self) -> Iterator[Packet]:
-        for ready in self._resample(None):
+        for ready in self._divide([*self._rest(), None]):
             yield from self._output.encode(ready)
         yield from self._output.encode(None)
 
-    def _resample(self, frame: av.AudioFrame | None) -> list[av.AudioFrame]:
+    def _convert(self, frame: av.AudioFrame) -> list[av.AudioFrame | None]:
+        """``frame`` as the encoder takes it; broadcasts go from 5.1 to stereo and back midway."""
+        converted: list[av.AudioFrame | None] = []
+        shape = frame.format.name, frame.layout.name, frame.sample_rate
+        if shape != self._shape:
+            converted += self._rest()
+            context = self._output.codec_context
+            self._shape, self._converter = shape, av.AudioResampler(context.format, context.layout, context.sample_rate)
+        assert self._converter is not None
+        return converted + list(self._converter.resample(frame))
+
+    def _rest(self) -> list[av.AudioFrame | None]:
+        return [] if self._converter is None else list(self._converter.resample(None))
+
+    def _divide(self, frames: list[av.AudioFrame | None]) -> Iterator[av.AudioFrame]:
+        """The same in pieces of the encoder's length; None: what is left."""
         context = self._output.codec_context
-        if self._resampler is None:
-            self._resampler = av.AudioResampler(context.format, context.layout, context.sample_rate, context.frame_size or None)
-        return list(self._resampler.resample(frame))
+        if self._divider is None:
+            self._divider = av.AudioResampler(context.format, context.layout, context.sample_rate, context.frame_size or None)
+        for frame in frames:
+            yield from self._divider.resample(frame)
 
 
 class _RewrittenText:
@@ -118,6 +165,8 @@ class Tracks:
         self, container: av.container.OutputContainer, streams: Sequence[Any], kind: Container, name: str
     ) -> None:
         self.notes: list[str] = []
+        self._container = container
+        self._left_out: dict[int, Damage] = {}
         self._tracks: dict[int, _Copied | _Unpacked | _TranscodedAudio | _RewrittenText] = {}
         supported = container.supported_codecs
         for stream in streams:
@@ -127,7 +176,7 @@ class Tracks:
             if not supported.isdisjoint((codec, decoder)) and codec not in kind.transcodes:
                 output = container.add_stream_from_template(stream)
                 unpack = codec == "aac" and not stream.codec_context.extradata and kind.muxer in ("mp4", "mov")
-                self._tracks[stream.index] = _Unpacked(output, stream) if unpack else _Copied(output)
+                self._tracks[stream.index] = _Unpacked(output, stream) if unpack else _Copied(output, stream)
             elif stream.type == "audio":
                 output = container.add_stream(kind.audio, rate=_rate_for(kind.audio, stream.rate))
                 assert isinstance(output, av.AudioStream)
@@ -146,16 +195,36 @@ class Tracks:
             output.metadata.update(tags)
             output.disposition = stream.disposition  # which track plays by itself, which subtitles are forced
 
-    def carry(self, packet: Packet) -> Iterator[Packet]:
-        """Packets ready to be muxed for one that came from the source; none where its track is left out."""
-        track = self._tracks.get(packet.stream.index)
-        if track is not None:
-            yield from track.carry(packet)
+    @property
+    def damage(self) -> list[Damage]:
+        """What was left out because nothing could be made of it."""
+        return [each for each in self._left_out.values() if each]
 
-    def finish(self) -> Iterator[Packet]:
-        """What encoders still hold."""
+    def carry(self, packet: Packet) -> None:
+        """Write what a packet from the source becomes; nothing where its track is left out, or where nothing can be made of it.
+
+        Raises:
+            av.FFmpegError, OSError: the output cannot be written.
+        """
+        index, kind = packet.stream.index, packet.stream.type
+        track = self._tracks.get(index)
+        if track is None:
+            return
+        at = packet.dts if packet.pts is None else packet.pts
+        seconds = (at or 0) * packet.time_base
+        try:
+            for ready in track.carry(packet):
+                with _damage(av.error.InvalidDataError, av.error.ArgumentError):
+                    self._container.mux_one(ready)
+        except _Damaged:
+            new = Damage(f"{kind} track {index}", "damaged packet is left out", "damaged packets are left out")
+            self._left_out.setdefault(index, new).add(seconds)
+
+    def finish(self) -> None:
+        """Write what encoders still hold; raises as ``carry``."""
         for track in self._tracks.values():
-            yield from track.finish()
+            for ready in track.finish():
+                self._container.mux_one(ready)
 
 
 class SoundTrack:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Protocol
 
 import av
 
+from streammat.damage import Damage
 from streammat.frame import Colour, Frame, Layout, Packet
 
 
@@ -60,4 +61,13 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Free the input; safe to call twice and from any thread once iteration has ended."""
+        ...
+
+
+class Recorded(Source, Protocol):
+    """A source of which every frame is wanted, so that it counts what is missing."""
+
+    @property
+    def damage(self) -> Sequence[Damage]:
+        """What could not be decoded as it was meant, and was left out or patched; complete once iteration has ended."""
         ...

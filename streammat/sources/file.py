@@ -5,16 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Iterator
 from fractions import Fraction
+from pathlib import Path
 
 import av
-from av.video.reformatter import VideoReformatter
 
+from streammat.damage import Damage
 from streammat.errors import InputError, UsageError, reason
-from streammat.frame import Colour, Frame, Layout, Packet, codec_threads, layout_of, planes_of
+from streammat.frame import Colour, Frame, Packet, codec_threads, planes_of
 from streammat.moment import BEGINNING, Moment
 from streammat.sources import StreamInfo
-from streammat.sources.opening import open_video
+from streammat.sources.extent import missing_bytes
+from streammat.sources.opening import is_url, open_video
+from streammat.sources.planar import Planar
 from streammat.sources.seams import Seams, may_have_seams
+from streammat.sources.watch import Watch
 
 _MICROSECONDS = Fraction(1, 1_000_000)  # AV_TIME_BASE: the unit of a container's start and duration
 _INTERLEAVED = 10  # seconds that a track's packets may lie behind the picture's
@@ -41,22 +45,24 @@ class FileSource:
         try:
             self._stream = self._pick_video()
             self._passengers = self._pick_passengers(audio)
-            self._converter = VideoReformatter()
+            self._planar = Planar(self._note_once)
             self._start = self._at(start)
             self._duration = None if duration is None else duration.at(self._rate)
             self._origin = self._container.start_time * _MICROSECONDS if self._container.start_time else Fraction(0)
             if self._start:
-                self._seek(self._origin + self._start)
+                self._seek(self._zero)
             self._note_own_alpha()
             self._packets = 0
-            self._damaged = 0
             self._repaired = 0
             self._overlapping = 0
             self._sound_at: dict[int, int] = {}  # dts of each audio track's last packet
             self._seams = Seams() if may_have_seams(self._container) else None
+            self._watch = Watch(
+                self._stream, self._rate, self._zero if self._start else None,
+                matroska=self._container.format.name.startswith("matroska"), broadcast=self._seams is not None,
+            )
             self._last_pts: int | None = None
             self._index = 0
-            self._shape: tuple[tuple[int, int], str] | None = None  # (height, width) and format of every frame
             self._reached = Fraction(0)
             self._items = self._decode()
             self._pending: list[Frame | Packet] = []
@@ -68,6 +74,11 @@ class FileSource:
         except BaseException:
             self._container.close()
             raise
+
+    @property
+    def damage(self) -> list[Damage]:
+        """What was lost or patched so far; see ``sources.Recorded``."""
+        return self._watch.damage
 
     def __iter__(self) -> Iterator[Frame | Packet]:
         while self._pending:
@@ -118,6 +129,11 @@ class FileSource:
     @property
     def _rate(self) -> Fraction:
         return self._stream.average_rate or self._stream.guessed_rate or Fraction(25)
+
+    @property
+    def _zero(self) -> Fraction:
+        """Where the output's clock begins with ``start``, in seconds of the input's."""
+        return self._origin + self._start
 
     def _at(self, start: Moment) -> Fraction:
         """Seconds; of a timecode never behind the frame that it names, whose own time is rounded to the container's unit."""
@@ -200,13 +216,20 @@ class FileSource:
 
     def _decode(self) -> Generator[Frame | Packet]:
         """Frames, and the other tracks' packets where they lie between them."""
-        wanted = (self._stream, *self._passengers)
-        open_ends = {stream.index for stream in wanted if stream.type != "subtitle"}
+        passengers = {stream.index for stream in self._passengers}
+        open_ends = {stream.index for stream in (self._stream, *self._passengers) if stream.type != "subtitle"}
         try:
-            for packet in self._container.demux(*wanted):
+            # All tracks, so that it is known where the file ends.
+            for packet in self._container.demux():
                 index = packet.stream.index
-                if self._seams is not None:
+                known = index == self._stream.index or index in passengers
+                if self._seams is not None and known:
                     self._seams.mend(packet)
+                self._reach(packet)
+                if not known:
+                    continue
+                if packet.stream.type != "subtitle":
+                    self._watch.passes(packet, self._parts)
                 if index == self._stream.index and index in open_ends:
                     for image in self._decode_packet(packet):
                         frame = self._frame(image)
@@ -227,24 +250,39 @@ class FileSource:
                         yield packet
                 if not open_ends:
                     return
+            if self._stream.index in open_ends:
+                self._watch.finish()
         except av.FFmpegError as error:
             raise self._broken(reason(error)) from error
+
+    @property
+    def _parts(self) -> int:
+        return 0 if self._seams is None else self._seams.count
+
+    def _reach(self, packet: Packet) -> None:
+        """Note how far the file goes."""
+        # An AVI says it of its video alone, and numbers its frames in the order in which they lie there.
+        avi = self._container.format.name == "avi"
+        if packet.stream.type not in (("video",) if avi else ("audio", "video", "subtitle")) or packet.time_base is None:
+            return
+        at = packet.dts if packet.pts is None or avi else packet.pts
+        if at is not None:
+            self._reached = max(self._reached, (at + (packet.duration or 0)) * packet.time_base)
 
     def _decode_packet(self, packet: Packet) -> list[av.VideoFrame]:
         if packet.dts is not None or packet.size:
             self._packets += 1
-            if packet.pts is not None:
-                end = (packet.pts + (packet.duration or 0)) * packet.time_base
-                self._reached = max(self._reached, end)
+        self._watch.given(packet, self._parts)
         try:
             return packet.decode()
-        except (av.InvalidDataError, av.error.UndefinedError):
+        except av.FFmpegError:
             # FFmpeg's decoders start again at the next keyframe; the run goes on and says so at its end.
-            self._damaged += 1
+            self._watch.refused(packet)
             return []
 
     def _frame(self, image: av.VideoFrame) -> Frame | None:
         """Wrap a decoded picture, or None where it lies before ``start``."""
+        self._watch.shows(image, self._index)
         time_base = image.time_base or self._stream.time_base or Fraction(1, 90_000)
         rate = self._stream.average_rate or self._stream.guessed_rate or Fraction(25)
         tick = max(1, round(1 / (rate * time_base)))
@@ -257,12 +295,12 @@ class FileSource:
             pts = self._last_pts + 1
         self._last_pts = pts
         if self._start:
-            shift = math.floor((self._origin + self._start) / time_base)
+            shift = math.floor(self._zero / time_base)
             if pts < shift:
                 return None
             pts -= shift
         rotation = round(image.rotation / 90) % 4
-        image, layout = self._to_planar(image)
+        image, layout = self._planar(image)
         colour = Colour(image.colorspace, image.color_primaries, image.color_trc, image.color_range)
         frame = Frame(
             image=image,
@@ -278,44 +316,15 @@ class FileSource:
         self._index += 1
         return frame
 
-    def _to_planar(self, image: av.VideoFrame) -> tuple[av.VideoFrame, Layout]:
-        """The picture itself where its format is one that we work in, else converted to the nearest that is."""
-        name = image.format.name
-        size = (image.height, image.width)
-        if self._shape is None:
-            known = layout_of(name)
-            fits = known is not None and not known.alpha and known.planes == 3
-            self._shape = (size, name if fits else _working_format(image.format))
-        (height, width), target = self._shape
-        if size != (height, width):
-            # A stream may change its size midway; an output cannot.
-            self._note_once(f"the picture changes its size midway; all frames are scaled to {width}x{height}")
-        layout = layout_of(target)
-        assert layout is not None
-        if target == name and size == (height, width):
-            return image, layout
-        # swscale takes grey and RGB as full range and makes limited-range YUV of grey.
-        grey = len(image.format.components) < 3
-        full = layout.rgb or image.color_range == 2
-        converted = self._converter.reformat(
-            image, width, height, target, dst_color_range=2 if full and not grey else 1, interpolation="BICUBIC", threads=1
-        )
-        converted.color_range = 2 if full and not grey else 1
-        converted.color_primaries, converted.color_trc = image.color_primaries, image.color_trc
-        converted.duration = image.duration
-        return converted, layout
-
     def _shift(self, packet: Packet) -> Fraction:
         """Move a passing packet to the output's clock and return its time in seconds."""
         assert packet.dts is not None
         if self._start:
-            shift = math.floor((self._origin + self._start) / packet.time_base)
+            shift = math.floor(self._zero / packet.time_base)
             packet.dts -= shift
             if packet.pts is not None:
                 packet.pts -= shift
-        pts = packet.dts if packet.pts is None else packet.pts
-        self._reached = max(self._reached, (pts + (packet.duration or 0)) * packet.time_base)
-        return pts * packet.time_base
+        return (packet.dts if packet.pts is None else packet.pts) * packet.time_base
 
     def _goes_on(self, packet: Packet) -> bool:
         """False for sound that lies before the sound that was given already: no container takes that."""
@@ -347,20 +356,35 @@ class FileSource:
             self._note_once(f"times begin anew {self._seams.count} times, as in recordings that were joined; each part goes on from the one before")
         if self._overlapping:
             self._note_once(f"{self._overlapping} packets of sound lay before the sound they follow and were left out")
-        if self._damaged:
-            raise self._broken(f"{self._damaged} packets could not be decoded")
-        if self._start or self._duration is not None:
-            return
-        # AVI counts the empty chunks that keep its tracks in step as frames.
-        slack = max(2, self._stream.frames // 50) if self._container.format.name == "avi" else 0
-        if 0 < self._packets < self._stream.frames - slack:
+        if self._duration is None:
+            self._check_length()
+
+    def _check_length(self) -> None:
+        kind = self._container.format.name
+        says_itself = kind == "avi" or kind.startswith("matroska")
+        missing = missing_bytes(Path(self._path)) if says_itself and not is_url(self._path) else 0
+        if not self._start and kind != "avi" and 0 < self._packets < self._stream.frames:
             raise self._broken(f"its header promises {self._stream.frames} frames and {self._packets} are there")
-        if self._container.duration and not self._stream.frames:
-            promised = self._container.duration * _MICROSECONDS
-            # Matroska counts a late start in, others do not.
-            found = max(self._reached, self._reached - self._origin)
-            if promised - found > max(Fraction(1, 2), promised / 50):
-                raise self._broken(f"its header promises {float(promised):.2f} s and {float(found):.2f} s are there")
+        promised = self._promised()
+        if promised is None:
+            return
+        # Matroska counts a late start in, others do not.
+        found = max(self._reached, self._reached - self._origin)
+        slack = 1 / self._rate / 2 if missing else Fraction(1, 2)
+        if not says_itself:  # FFmpeg guesses the length of some
+            slack = max(slack, promised / 50)
+        if promised - found > slack:
+            cut = f", and {missing} bytes are missing at its end" if missing else ""
+            raise self._broken(f"its header promises {float(promised):.2f} s and {float(found):.2f} s are there{cut}")
+        if missing:
+            self._note_once(f"{missing} bytes are missing at the file's end, which hold no frame")
+
+    def _promised(self) -> Fraction | None:
+        """Seconds that the header says, where its number of frames is not that of the packets."""
+        if self._container.format.name == "avi" and self._stream.time_base:
+            # Empty chunks, which keep its tracks in step, count as frames. FFmpeg shortens the duration of a file that is cut.
+            return self._stream.frames * self._stream.time_base or None
+        return self._container.duration * _MICROSECONDS if self._container.duration and not self._stream.frames else None
 
     def _broken(self, what: str) -> InputError:
         return InputError(f"{self._path}: truncated or damaged after {self._index} frames: {what}; get a whole copy of the file")
@@ -368,18 +392,3 @@ class FileSource:
     def _note_once(self, note: str) -> None:
         if note not in self.notes:
             self.notes.append(note)
-
-
-def _working_format(fmt: av.VideoFormat) -> str:
-    """The planar format nearest to one that we do not work in: nv12, packed YUV, RGB, palettes, grey, alpha."""
-    bits = max((part.bits for part in fmt.components), default=8)
-    if fmt.is_rgb or fmt.has_palette:
-        return "gbrp" if bits <= 8 else "gbrp16le"
-    if len(fmt.components) < 3:
-        # A colour background needs chroma, which grey has not.
-        return {8: "yuv444p", 10: "yuv444p10le", 12: "yuv444p12le"}.get(bits, "yuv444p16le")
-    sampling = {(1, 1): "420", (1, 0): "422", (0, 0): "444"}
-    shift = ((64 // fmt.chroma_width(64)).bit_length() - 1, (64 // fmt.chroma_height(64)).bit_length() - 1)
-    depth = "" if bits <= 8 else f"{bits if bits in (10, 12, 16) else 16}le"
-    name = sampling.get(shift, "444")
-    return f"yuv{name}p{depth}"
