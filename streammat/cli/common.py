@@ -75,7 +75,7 @@ def output_options(command: F) -> F:
     """-y, --quiet, --json."""
     for add in (
         option("--json", "as_json", group=MESSAGES, is_flag=True, help="Print one JSON report on stdout."),
-        option("--quiet", "-q", group=MESSAGES, is_flag=True, help="Print errors only."),
+        option("--quiet", "-q", group=MESSAGES, is_flag=True, help="Print errors and warnings only."),
         option("-y", "--overwrite", group=OUTPUT, is_flag=True, help="Replace outputs that are there already."),
     ):
         command = add(command)
