@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import av
 import numpy as np
@@ -83,6 +83,13 @@ def layout_of(name: str) -> Layout | None:
     return Layout(name, depth, chroma, fmt.is_rgb, len(parts), alpha)
 
 
+PQ: Final = 16
+"""The transfer of SMPTE ST 2084."""
+HLG: Final = 18
+"""The transfer of ARIB STD-B67."""
+HDR: Final = (PQ, HLG)
+
+
 @dataclass(frozen=True, slots=True)
 class Colour:
     """How numbers mean colours: FFmpeg's integer codes, as ISO/IEC 23091-2 has them; 2 and 0 mean unspecified."""
@@ -104,10 +111,10 @@ def codec_threads() -> int:
 
 
 def swscale_matrix(colour: Colour, height: int) -> int:
-    """The matrix to convert with: the tagged one, else what players assume (BT.709 from 720 lines on, BT.601 below)."""
+    """The matrix to convert with: the tagged one, else what players assume (BT.2020 for HDR, BT.709 from 720 lines on, BT.601 below)."""
     if colour.matrix in (1, 4, 5, 6, 7, 9):
         return colour.matrix
-    return 9 if colour.matrix == 10 else 1 if height >= 720 else 5
+    return 9 if colour.matrix == 10 or colour.transfer in HDR else 1 if height >= 720 else 5
 
 
 def planes_of(image: av.VideoFrame, layout: Layout) -> tuple[Plane, ...]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from streammat.config import Fit
 from streammat.errors import InputError
 from streammat.frame import Colour, Frame, Layout, Plane, layout_of, planes_of, swscale_matrix
+from streammat.hdr import convert_light, must_convert
 from streammat.image_files import read_notes
 from streammat.kinds import HEAD, why_undecoded
 
@@ -22,6 +23,9 @@ Rgb = NDArray[Any]
 """(h, w, 3) uint8 or uint16, red first, full range."""
 
 EXACT: Final = Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP | Interpolation.FULL_CHR_H_INT
+RGB_WHITE: Final = 65535
+YUV_WHITE: Final = 255 * 256
+"""What swscale takes as white in RGB of 16 bits on the way to YUV and from there; ``RGB_WHITE`` on the way from RGB to RGB."""
 
 
 def read_image(path: Path) -> Rgb:
@@ -55,7 +59,7 @@ def read_image(path: Path) -> Rgb:
 def image_of(rgb: Rgb, layout: Layout) -> av.VideoFrame:
     """An RGB array as a picture for swscale, full range, in 16 bits where ``layout`` is deeper than 8.
 
-    On the way to YUV swscale takes white as 255 * 256 of 65536, on the way to RGB as 65535; values are made to fit.
+    Values are made to fit what swscale takes as white, ``RGB_WHITE`` or ``YUV_WHITE``.
     """
     if layout.depth == 8 and rgb.dtype == np.uint8:
         return _raw(rgb)
@@ -87,17 +91,24 @@ def compose(image: av.VideoFrame, turns: int, image_sar: Fraction, frame: Frame,
         return compose(_middle(image, turns, (height / rows, width / columns)), 0, sar, _unturned(frame), fit, frame_sar)
     scaled = (rows, columns) if turns % 2 == 0 else (columns, rows)
     if turns:  # turned as RGB, because a turn would exchange the two directions of chroma subsampling
-        image = _raw(np.rot90(_flat(image, scaled), turns))
+        image = _raw(np.rot90(_flat(image, scaled), turns), image)
     return _placed(convert(image, frame, (rows, columns)), (rows, columns), frame)
 
 
 def convert(image: av.VideoFrame, frame: Frame, size: tuple[int, int]) -> tuple[Plane, ...]:
-    """Planes of ``image`` at ``size`` (height, width) in the frame's layout, matrix and range; no alpha plane.
+    """Planes of ``image`` at ``size`` (height, width) in the frame's layout, matrix and range, and where that is HDR in its
+    transfer and primaries; no alpha plane.
 
     A matrix that is not tagged is the one that players assume for frames of that height, on both sides: swscale alone
     would take BT.601 for every size, and the colours of a background would shift on HD.
     """
     layout = frame.layout
+    source = Colour(int(image.colorspace), int(image.color_primaries), int(image.color_trc))
+    if must_convert(source, frame.colour):
+        rgb = _flat(image, size)
+        given_in_full = image.format.is_rgb and (layout.rgb or image.format.name != "rgb48le")
+        white = 255 if rgb.dtype == np.uint8 else RGB_WHITE if given_in_full else YUV_WHITE
+        image = _raw(convert_light(rgb, white, source, frame.colour, RGB_WHITE if layout.rgb else YUV_WHITE))
     name = layout.name.replace("yuvj", "yuv").replace("yuva", "yuv").replace("gbrap", "gbrp")
     if layout.colour_planes == 1:  # grey is luma; swscale has ideas of its own about its range
         name = "yuv444p" + name.removeprefix("gray")
@@ -119,7 +130,7 @@ def _reformat(image: av.VideoFrame, size: tuple[int, int], name: str, matrix: in
         width,
         height,
         name,
-        src_colorspace=None if rgb else swscale_matrix(Colour(int(image.colorspace)), image.height),
+        src_colorspace=None if rgb else swscale_matrix(Colour(int(image.colorspace), transfer=int(image.color_trc)), image.height),
         dst_colorspace=matrix or None,
         interpolation=kernel | EXACT,
         src_color_range=2 if source_full else 1,
@@ -170,7 +181,7 @@ def _middle(image: av.VideoFrame, turns: int, share: tuple[float, float]) -> av.
     rgb = np.rot90(_flat(image, (image.height, image.width)), turns)
     rows, columns = (max(1, round(n * part)) for n, part in zip(rgb.shape[:2], share, strict=True))
     y, x = (rgb.shape[0] - rows) // 2, (rgb.shape[1] - columns) // 2
-    return _raw(rgb[y : y + rows, x : x + columns])
+    return _raw(rgb[y : y + rows, x : x + columns], image)
 
 
 def _flat(image: av.VideoFrame, size: tuple[int, int]) -> Rgb:
@@ -179,10 +190,12 @@ def _flat(image: av.VideoFrame, size: tuple[int, int]) -> Rgb:
     return _reformat(image, size, name, 0, full=True).to_ndarray()
 
 
-def _raw(rgb: Rgb) -> av.VideoFrame:
-    """The reverse of ``_flat``."""
+def _raw(rgb: Rgb, like: av.VideoFrame | None = None) -> av.VideoFrame:
+    """The reverse of ``_flat``, with the transfer and primaries of ``like``."""
     image = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), "rgb24" if rgb.dtype == np.uint8 else "rgb48le")
     image.color_range = 2
+    if like is not None:
+        image.color_trc, image.color_primaries = like.color_trc, like.color_primaries
     return image
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -10,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from streammat.frame import Colour, Frame, Matte, layout_of, planes_of
+from streammat.frame import Colour, Frame, Matte, Plane, layout_of, planes_of
 
 LAYOUTS = [
     "yuv420p",
@@ -26,6 +27,8 @@ LAYOUTS = [
     "gray10le",
 ]
 Floats = NDArray[Any]
+WEIGHTS = {1: (0.2126, 0.0722), 5: (0.299, 0.114), 6: (0.299, 0.114), 7: (0.212, 0.087), 9: (0.2627, 0.0593)}
+"""Of red and blue in luma, by matrix."""
 
 
 def scene(height: int, width: int, *, strokes: int = 60, seed: int = 0) -> tuple[Floats, Floats, Floats, Floats]:
@@ -85,3 +88,20 @@ def blank(
 def matte_of(alpha: Floats, frame: Frame) -> Matte:
     """Alpha 0..1 as a matte of the frame's depth."""
     return Matte(np.rint(alpha * np.iinfo(frame.layout.dtype).max).astype(frame.layout.dtype))
+
+
+def rgb_at(planes: Sequence[Plane], frame: Frame, y: int, x: int, matrix: int) -> Floats:
+    """The colour that a player shows, 0..255."""
+    depth, layout = frame.layout.depth, frame.layout
+    top, unit = (1 << depth) - 1, 1 << (depth - 8)
+    if layout.rgb:
+        return np.array([float(planes[i][y, x]) for i in (2, 0, 1)]) / top * 255
+    full = frame.black == 0
+    luma = planes[0][y, x] / top if full else (planes[0][y, x] / unit - 16) / 219
+    if len(planes) == 1:
+        return np.full(3, luma * 255)
+    sx, sy = layout.chroma
+    blue, red = ((float(p[y >> sy, x >> sx]) - (1 << (depth - 1))) / (top if full else 224 * unit) for p in planes[1:])
+    kr, kb = WEIGHTS[matrix]
+    r, b = luma + 2 * (1 - kr) * red, luma + 2 * (1 - kb) * blue
+    return np.array([r, (luma - kr * r - kb * b) / (1 - kr - kb), b]) * 255

@@ -9,7 +9,7 @@ import av
 import cv2
 import numpy as np
 import pytest
-from scenes import blank, frame_of, matte_of, scene
+from scenes import WEIGHTS, blank, frame_of, matte_of, rgb_at, scene
 
 from streammat.backgrounds import (
     COLOURS,
@@ -22,25 +22,6 @@ from streammat.backgrounds import (
 )
 from streammat.errors import InputError, UsageError
 from streammat.frame import Colour, Frame
-
-WEIGHTS = {1: (0.2126, 0.0722), 5: (0.299, 0.114), 6: (0.299, 0.114), 7: (0.212, 0.087), 9: (0.2627, 0.0593)}
-
-
-def rgb_at(planes, frame: Frame, y: int, x: int, matrix: int) -> np.ndarray:
-    """The colour that a player shows, 0..255."""
-    depth, layout = frame.layout.depth, frame.layout
-    top, unit = (1 << depth) - 1, 1 << (depth - 8)
-    if layout.rgb:
-        return np.array([float(planes[i][y, x]) for i in (2, 0, 1)]) / top * 255
-    full = frame.black == 0
-    luma = planes[0][y, x] / top if full else (planes[0][y, x] / unit - 16) / 219
-    if len(planes) == 1:
-        return np.full(3, luma * 255)
-    sx, sy = layout.chroma
-    blue, red = ((float(p[y >> sy, x >> sx]) - (1 << (depth - 1))) / (top if full else 224 * unit) for p in planes[1:])
-    kr, kb = WEIGHTS[matrix]
-    r, b = luma + 2 * (1 - kr) * red, luma + 2 * (1 - kb) * blue
-    return np.array([r, (luma - kr * r - kb * b) / (1 - kr - kb), b]) * 255
 
 
 def any_matte(frame: Frame):
@@ -91,7 +72,7 @@ def corners(planes, frame, matrix=5):
         (Colour(), 720, 1),
         (Colour(1, 1, 1, 1), 480, 1),
         (Colour(1, 1, 1, 2), 480, 1),
-        (Colour(9, 9, 16, 1), 720, 9),
+        (Colour(9, 9, 14, 1), 720, 9),
         (Colour(6, 6, 6, 1), 720, 6),
         (Colour(7, 7, 7, 1), 480, 7),
     ],

@@ -17,7 +17,19 @@ from streammat.composite import alpha_plane
 from streammat.config import EncodeOptions
 from streammat.damage import Damage
 from streammat.errors import OutputError, reason
-from streammat.frame import Frame, Layout, Matte, Packet, Plane, codec_threads, keyframe_of, layout_of, planes_of
+from streammat.frame import (
+    Colour,
+    Frame,
+    Layout,
+    Matte,
+    Packet,
+    Plane,
+    codec_threads,
+    keyframe_of,
+    layout_of,
+    planes_of,
+    swscale_matrix,
+)
 from streammat.sinks import Content
 from streammat.sinks.codecs import Container, choose_codec, choose_format, container_of
 from streammat.sinks.partial import PartialFile
@@ -28,6 +40,7 @@ from streammat.sources import StreamInfo
 _READABLE_SECONDS = 0.5
 # ISO/IEC 23091-2 code of each RGB matrix: no YUV matrix at all.
 _RGB_MATRIX = 0
+_UNSPECIFIED = 2
 # Tags that describe the file they were in rather than the film.
 _OWN_TAGS = {
     "encoder", "major_brand", "minor_version", "compatible_brands", "duration", "handler_name", "vendor_id", "alpha_mode",
@@ -215,8 +228,10 @@ class FileSink:
         context.color_primaries = info.colour.primaries
         context.color_trc = info.colour.transfer
         matrix = info.colour.matrix
+        if matrix == _UNSPECIFIED and not info.layout.rgb:  # say what was assumed, for the network and the background
+            matrix = swscale_matrix(info.colour, info.size[0])
         # RGB made into YUV needs a matrix of its own; BT.709 is what players assume.
-        context.colorspace = 1 if matrix == _RGB_MATRIX and not self._layout.rgb else matrix
+        context.colorspace = 1 if matrix in (_RGB_MATRIX, _UNSPECIFIED) and not self._layout.rgb else matrix
         if self._codec_name == "hevc" and self._path.suffix.lower() in (".mp4", ".m4v", ".mov"):
             # QuickTime plays HEVC under this tag only.
             context.codec_tag = "hvc1"
@@ -240,7 +255,7 @@ class FileSink:
             return 2
         if self._matte or info.layout.rgb:
             return 1
-        return 2 if info.layout.name.startswith("yuvj") else info.colour.range
+        return 2 if info.layout.name.startswith("yuvj") else info.colour.range or 1
 
     def _tag(self, info: StreamInfo) -> None:
         self._container.metadata.update({key: value for key, value in info.metadata.items() if key.lower() not in _OWN_TAGS})
@@ -260,9 +275,10 @@ class FileSink:
             image = self._converter.reformat(
                 image,
                 format=self._format,
+                src_colorspace=None if frame.layout.rgb else swscale_matrix(frame.colour, frame.size[0]),
                 src_color_range=2 if frame.layout.rgb else frame.colour.range or 1,
                 dst_color_range=self._stream.codec_context.color_range or 1,
-                dst_colorspace=self._stream.codec_context.colorspace if not self._layout.rgb else None,
+                dst_colorspace=None if self._layout.rgb else swscale_matrix(Colour(self._stream.codec_context.colorspace), frame.size[0]),
                 interpolation="BICUBIC",
                 threads=1,
             )

@@ -161,7 +161,8 @@ class StreamSink:
         context.bit_rate = self._bitrate * 1000
         context.options.update({"maxrate": f"{self._bitrate}k", "bufsize": f"{2 * self._bitrate}k"})
         context.gop_size = max(1, round(KEYFRAME_SECONDS * rate))  # at most: see _keyed
-        context.colorspace = self._info.colour.matrix
+        colour = self._info.colour
+        context.colorspace, context.color_primaries, context.color_trc = colour.matrix, colour.primaries, colour.transfer
         context.color_range = 1
         sound = SoundTrack(container, "aac", self._channels) if self._channels else None
         container.start_encoding()

@@ -139,7 +139,7 @@ def _limited(image: av.VideoFrame) -> Colour:
     """The colour of a picture once it is limited-range YUV; its matrix stays, and RGB gets the one of its size."""
     matrix = int(image.colorspace)
     if image.format.is_rgb or matrix not in (1, 4, 5, 6, 7, 9, 10):
-        matrix = swscale_matrix(Colour(2), image.height)
+        matrix = swscale_matrix(Colour(2, transfer=int(image.color_trc)), image.height)
     return Colour(matrix, int(image.color_primaries), int(image.color_trc), 1)
 
 
