@@ -37,11 +37,31 @@ class Moment:
         if self.frame >= each:
             raise UsageError(f"timecode {self}: frame {self.frame} does not exist at {float(rate):.6g} frames per second; expected 0 to {each - 1}")
         number = int(self.seconds) * each + self.frame
-        if self.drop and each in (30, 60):
-            # SMPTE ST 12-1: two numbers of 30 (four of 60) are skipped each minute but every tenth.
-            minutes = int(self.seconds) // 60
-            number -= each // 15 * (minutes - minutes // 10)
+        minutes = int(self.seconds) // 60
+        number -= self._dropped(each) * (minutes - minutes // 10)
         return max(Fraction(0), number / rate)
+
+    def later(self, frames: int, rate: Fraction) -> Moment:
+        """The timecode of the frame that comes ``frames`` after this one's; after 24 hours they begin anew.
+
+        Raises:
+            UsageError: this one names a frame that its second does not have.
+            ValueError: it is no timecode.
+        """
+        if self.frame is None:
+            raise ValueError(str(self))
+        each, dropped = max(1, round(rate)), self._dropped(max(1, round(rate)))
+        number = round(self.at(rate) * rate) + frames
+        minute, ten = 60 * each - dropped, 600 * each - 9 * dropped
+        number %= 144 * ten
+        tens, rest = divmod(number, ten)
+        number += dropped * (9 * tens + max(0, (rest - dropped) // minute))
+        seconds, frame = divmod(number, each)
+        return Moment(Fraction(seconds), frame, self.drop)
+
+    def _dropped(self, each: int) -> int:
+        """SMPTE ST 12-1: two numbers of 30 (four of 60) are skipped each minute but every tenth."""
+        return each // 15 if self.drop and each in (30, 60) else 0
 
     def __str__(self) -> str:
         if self.frame is None:

@@ -25,6 +25,7 @@ from media import (
     write_clip,
 )
 
+from streammat.moment import parse_moment
 from streammat.sources.capture import Clock
 from streammat.sources.playback import PlaybackSource
 from streammat.sources.sound import FileSound
@@ -287,6 +288,28 @@ def test_timecode_is_kept(tmp_path: Path, kind: str, target: str) -> None:
     assert probe(source).timecode == "10:20:30:12"
     video(source, tmp_path / f"out{target}", "--bg", "green").ok()
     assert probe(tmp_path / f"out{target}").timecode == "10:20:30:12"
+
+
+@pytest.mark.parametrize(("suffix", "rate", "begin", "start", "expected"), [
+    (".mp4", Fraction(25), "10:20:30:12", "0.52", "10:20:31:00"), (".mkv", Fraction(25), "23:59:59:20", "0.3", "00:00:00:03"),
+    (".mov", Fraction(30000, 1001), "00:00:59;20", "0.5", "00:01:00;07"), (".mov", Fraction(30000, 1001), "00:09:59;20", "00:00:00:15", "00:10:00;05"),
+])  # fmt: skip
+def test_start_moves_the_timecode(tmp_path: Path, suffix: str, rate: Fraction, begin: str, start: str, expected: str) -> None:
+    """To that of the first frame which is kept; drop-frame timecodes skip two numbers each minute but every tenth."""
+    source = write_clip(tmp_path / f"in{suffix}", timecode=begin, frames=20, rate=rate, size=(64, 64), options={"bf": "2", "g": "5"})
+    video(source, tmp_path / f"out{suffix}", "--bg", "green", "--start", start).ok()
+    assert probe(tmp_path / f"out{suffix}").timecode == expected
+
+
+@pytest.mark.parametrize(("text", "rate", "day"), [
+    ("00:00:00:00", Fraction(25), 2_160_000), ("00:00:00;00", Fraction(30000, 1001), 2_589_408), ("00:00:00;00", Fraction(60000, 1001), 5_178_816),
+])  # fmt: skip
+def test_timecodes_count_frames(text: str, rate: Fraction, day: int) -> None:
+    """Each names the frame that it was counted to, and a day later they begin anew."""
+    begin = parse_moment(text)
+    for frame in range(0, 80_000, 7):
+        assert begin.later(frame, rate).at(rate) * rate == frame
+    assert begin.later(day - 1, rate).later(1, rate) == begin
 
 
 def test_measurements_of_the_camera_are_left_out_with_a_note(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import av
 from streammat.damage import Damage
 from streammat.errors import InputError, UsageError, reason
 from streammat.frame import Colour, Frame, Packet, codec_threads, planes_of
-from streammat.moment import BEGINNING, Moment
+from streammat.moment import BEGINNING, Moment, parse_moment
 from streammat.sources import StreamInfo
 from streammat.sources.extent import missing_bytes
 from streammat.sources.opening import is_url, open_video
@@ -192,10 +192,9 @@ class FileSource:
         if "TIMECODE" in stream_metadata:
             stream_metadata.setdefault("timecode", stream_metadata.pop("TIMECODE"))
         metadata = dict(self._container.metadata)
-        if self._start and "timecode" in stream_metadata | metadata:
+        if self._start:
             for tags in (stream_metadata, metadata):
-                tags.pop("timecode", "")
-            self.notes.append("--start: the timecode is left out, because it names the frame that the input begins with")
+                self._move_timecode(tags, first)
         return StreamInfo(
             size=first.size,
             layout=first.layout,
@@ -211,6 +210,18 @@ class FileSource:
             chapters=() if self._start or self._duration is not None else tuple(self._container.chapters()),
             passengers=self._passengers,
         )
+
+    def _move_timecode(self, tags: dict[str, str], first: Frame) -> None:
+        """Of the frame that the output begins with; it names the one that the input begins with."""
+        if "timecode" not in tags:
+            return
+        begin = self._origin if self._stream.start_time is None else self._stream.start_time * first.time_base
+        zero = math.floor(self._zero / first.time_base)
+        skipped = round(((first.pts + zero) * first.time_base - begin) * self._rate)
+        try:
+            tags["timecode"] = str(parse_moment(tags["timecode"]).later(skipped, self._rate))
+        except (ValueError, UsageError):
+            self._note_once(f"--start: the timecode {tags.pop('timecode')} is left out; it is none at {float(self._rate):.6g} frames per second")
 
     # -- decoding -----------------------------------------------------------------------------------------------
 
