@@ -81,6 +81,8 @@ class VideoOptions:
     """Where in the input to start."""
     duration: Moment | None = None
     """How much to keep; None: to the end."""
+    deinterlace: bool = False
+    """Make whole frames of fields: see ``fields.Deinterlacer``."""
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ class VideoJob:
         spec = None if transparent else parse_background(GREEN if behind is None else behind)
         with ExitStack() as undo:
             reader = FileSource(
-                source, audio=options.encode.audio, start=options.start, duration=options.duration
+                source, audio=options.encode.audio, start=options.start, duration=options.duration, deinterlace=options.deinterlace
             )
             undo.callback(reader.close)
             self.info = reader.info

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import av
 import cv2
 import numpy as np
+from av.filter import Graph
 from av.subtitles.subtitle import SubtitleSet
 from numpy.typing import NDArray
 
@@ -165,6 +166,7 @@ def write_clip(  # noqa: PLR0913 - each is one property of a media file
     metadata: dict[str, str] | None = None,
     timecode: str | None = None,
     content: Literal["person", "pattern", "empty"] = "person",
+    fields: Literal["tff", "bff"] | None = None,
     options: dict[str, str] | None = None,
     container_options: dict[str, str] | None = None,
     container_format: str | None = None,
@@ -173,6 +175,7 @@ def write_clip(  # noqa: PLR0913 - each is one property of a media file
 
     ``pts`` are the frames' times in units of ``time_base`` (default: 0, 1, 2 … in units of 1/``rate``); ``offset``
     seconds are added to every time. ``rotation`` is the counter-clockwise turn that shows the stored picture upright.
+    With ``fields`` each frame is woven of two moments, the later one half a frame on.
     """
     path = Path(path)
     rate = Fraction(rate)
@@ -212,11 +215,25 @@ def write_clip(  # noqa: PLR0913 - each is one property of a media file
                     for number, (start, end, title) in enumerate(chapters, 1)
                 ]
             )
+        if fields:
+            context.field_order = {"tff": 2, "bff": 3}[fields]
         out.start_encoding()
         packets: list[av.Packet] = []
+        marks: Graph | None = None
         for index, time in enumerate(times):
             image = _image(index, size, rotation, pix_fmt, tags, content)
             image.pts, image.time_base = time, base
+            if fields:
+                later = _image(index + 3, size, rotation, pix_fmt, tags, content)
+                for plane, other in zip(image.planes, later.planes, strict=True):
+                    lines = [np.frombuffer(each, np.uint8).reshape(-1, each.line_size) for each in (plane, other)]
+                    lines[0][fields == "tff" :: 2] = lines[1][fields == "tff" :: 2]
+                if marks is None:
+                    marks = Graph()
+                    marks.link_nodes(marks.add_buffer(width=image.width, height=image.height, format=image.format, time_base=base),
+                                     marks.add("setfield", f"mode={fields}"), marks.add("buffersink")).configure()
+                marks.push(image)
+                image = marks.pull()
             packets += video.encode(image)
         packets += video.encode(None)
         for stream, track in sounds:

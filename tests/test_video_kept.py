@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -25,8 +26,10 @@ from media import (
     write_clip,
 )
 
+from streammat.frame import Frame
 from streammat.moment import parse_moment
 from streammat.sources.capture import Clock
+from streammat.sources.file import FileSource
 from streammat.sources.playback import PlaybackSource
 from streammat.sources.sound import FileSound
 
@@ -310,6 +313,63 @@ def test_timecodes_count_frames(text: str, rate: Fraction, day: int) -> None:
     for frame in range(0, 80_000, 7):
         assert begin.later(frame, rate).at(rate) * rate == frame
     assert begin.later(day - 1, rate).later(1, rate) == begin
+
+
+INTERLACED: dict[str, Any] = {
+    "codec": "mpeg2video", "frames": 6, "content": "pattern", "size": (96, 64), "options": {"flags": "+ildct+ilme+qscale"},
+}  # fmt: skip
+MARKS = {"tff": 2, "bff": 3}
+"""FFmpeg's AVFieldOrder."""
+
+
+@pytest.mark.parametrize("fields", MARKS)
+@pytest.mark.parametrize(("target", "codec", "kept"), [
+    ("out.mkv", "h264", True), ("out.mov", "prores", True), ("out.mkv", "ffv1", True), ("out.mkv", "hevc", False), ("out.webm", "vp9", False),
+])  # fmt: skip
+def test_interlaced_video_stays_so_where_the_codec_can(tmp_path: Path, fields: Any, target: str, codec: str, kept: bool) -> None:
+    """With its field order, in the matte too; and it is said either way."""
+    source = write_clip(tmp_path / "in.ts", fields=fields, **INTERLACED)
+    matte = tmp_path / f"matte{Path(target).suffix}"
+    report = video(source, tmp_path / target, "--bg", "green", "--codec", codec, "--matte", matte).ok().report
+    word = {"tff": "top", "bff": "bottom"}[fields]
+    assert any(f"is interlaced, {word} field first" in note for note in report["notes"])
+    assert any(target in note and ("marked as progressive" in note) != kept and "field" in note for note in report["notes"])
+    for path in (tmp_path / target, matte) if kept else (tmp_path / target,):
+        with av.open(str(path)) as written:
+            frames = list(written.decode(video=0))
+            assert written.streams.video[0].codec_context.field_order == (MARKS[fields] if kept else 0) or not kept
+        assert len(frames) == 6
+        assert {frame.interlaced_frame for frame in frames} == {kept}
+
+
+def test_h264_of_a_height_that_holds_no_fields(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "in.mkv", fields="tff", **{**INTERLACED, "codec": "ffv1", "size": (96, 66), "options": {}})
+    notes = video(source, tmp_path / "out.mp4", "--bg", "green").ok().report["notes"]
+    assert any("marked as progressive" in note for note in notes)
+    assert probe(tmp_path / "out.mp4").size == (96, 66)
+
+
+@pytest.mark.parametrize("fields", MARKS)
+def test_deinterlace(tmp_path: Path, fields: Any) -> None:
+    """As many frames at the same times, without the comb that two moments make, and progressive."""
+    source = write_clip(tmp_path / "in.ts", fields=fields, audio=[Audio()], **INTERLACED)
+
+    def comb(**options: bool) -> float:
+        """How much more neighbouring lines differ than every second one does."""
+        with closing(FileSource(str(source), **options)) as opened:
+            lumas = [item.planes[0].astype(np.float32) for item in opened if isinstance(item, Frame)]
+        assert len(lumas) == 6
+        return float(np.mean([np.abs(np.diff(luma, axis=0)).mean() - np.abs(luma[2:] - luma[:-2]).mean() for luma in lumas]))
+
+    assert comb(deinterlace=True) < 0 < comb()
+    report = video(source, tmp_path / "out.mp4", "--bg", "green", "--deinterlace").ok().report
+    assert any("--deinterlace" in note for note in report["notes"])
+    assert report["frames_out"] == 6
+    assert [round(time * 1000) for time in probe(tmp_path / "out.mp4").times] == [round(time * 1000) for time in probe(source).times]
+    with av.open(str(tmp_path / "out.mp4")) as written:
+        assert not any(frame.interlaced_frame for frame in written.decode(video=0))
+    video(source, tmp_path / "part.mp4", "--bg", "green", "--deinterlace", "--start", "0.08", "--duration", "0.12").ok()
+    assert probe(tmp_path / "part.mp4").frames == 3
 
 
 def test_measurements_of_the_camera_are_left_out_with_a_note(tmp_path: Path) -> None:

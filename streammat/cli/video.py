@@ -37,13 +37,14 @@ if TYPE_CHECKING:
 @option("--duration", group=INPUT, type=Time(timecode=True, zero=False), metavar="TIME", help="Stop after so long.")
 @option("--stable/--no-stable", group=MATTE, default=MattingOptions.stable, show_default=True,
               help="Average the matte's flicker away where the picture stands still.")
+@option("--deinterlace", group=INPUT, is_flag=True, help="Make whole frames of an interlaced IN.")
 @option("--strict", group=INPUT, is_flag=True, help="Exit with 1 where anything in IN is damaged, though all that can be decoded is written.")
 @matting_options
 @output_options
 def video(
     source: str, target: str, *, background: str | None, fit: Any, alpha: Any, no_decontaminate: bool, codec: str | None,
     crf: int | None, preset: str | None, matte: str | None, foreground: str | None, matte_codec: str | None, foreground_codec: str | None, no_audio: bool, start: Moment,
-    duration: Moment | None, stable: bool, strict: bool, model: str, engine: Any, device: str, precision: Any, quality: Any, threads: int, overwrite: bool,
+    duration: Moment | None, stable: bool, deinterlace: bool, strict: bool, model: str, engine: Any, device: str, precision: Any, quality: Any, threads: int, overwrite: bool,
     quiet: bool, as_json: bool,
 ) -> None:
     """Cut the subject out of the video IN and write OUT.
@@ -63,6 +64,7 @@ def video(
         foreground_codec=foreground_codec,
         start=start,
         duration=duration,
+        deinterlace=deinterlace,
     )
     with one_line_errors(as_json, quiet=quiet):
         from streammat.jobs import VideoJob

@@ -30,6 +30,8 @@ class VideoCodec:
     """What that option takes."""
     most_crf: int = 63
     """The encoder's scale of ``crf`` begins at 0 and ends here."""
+    field_options: dict[str, str] | None = None
+    """Further options where frames are interlaced; None: the codec, or FFmpeg's encoder, holds whole frames only."""
     alpha_options: dict[str, str] = field(default_factory=dict)
     """Further options where alpha is written."""
 
@@ -65,7 +67,10 @@ _YUV16 = ("yuv420p16le", "yuv422p16le", "yuv444p16le")
 CODECS: dict[str, VideoCodec] = {
     codec.name: codec
     for codec in (
-        VideoCodec("h264", "libx264", _YUV8 + _YUV10, (), {}, crf=20, preset=("preset", "veryfast"), presets=_X26X, most_crf=51),
+        VideoCodec(
+            "h264", "libx264", _YUV8 + _YUV10, (), {}, crf=20, preset=("preset", "veryfast"), presets=_X26X, most_crf=51,
+            field_options={"flags": "+ildct+ilme"},
+        ),
         VideoCodec(
             "hevc",
             "libx265",
@@ -99,6 +104,7 @@ CODECS: dict[str, VideoCodec] = {
             ("yuv422p10le", "yuv444p10le"),
             ("yuva444p10le",),
             {"profile": "hq", "vendor": "apl0"},
+            field_options={"flags": "+ildct"},
             alpha_options={"profile": "4444", "alpha_bits": "16"},
         ),
         VideoCodec(
@@ -109,6 +115,7 @@ CODECS: dict[str, VideoCodec] = {
             # Version 3: slices, so that every core is used, each with a checksum. How many is left to the encoder, which
             # refuses a number that does not divide an odd size.
             {"level": "3", "slicecrc": "1", "g": "1"},
+            field_options={"flags": "+ildct"},
         ),
     )
 }

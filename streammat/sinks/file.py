@@ -17,6 +17,7 @@ from streammat.composite import alpha_plane
 from streammat.config import EncodeOptions
 from streammat.damage import Damage
 from streammat.errors import OutputError, reason
+from streammat.fields import CODES, FieldMarker, Fields
 from streammat.frame import (
     Colour,
     Frame,
@@ -31,7 +32,7 @@ from streammat.frame import (
     swscale_matrix,
 )
 from streammat.sinks import Content
-from streammat.sinks.codecs import Container, choose_codec, choose_format, container_of
+from streammat.sinks.codecs import Container, VideoCodec, choose_codec, choose_format, container_of
 from streammat.sinks.partial import PartialFile
 from streammat.sinks.tracks import SoundTrack, Tracks
 from streammat.sources import StreamInfo
@@ -97,6 +98,8 @@ class FileSink:
         if not self._matte and (layout.chroma != info.layout.chroma or layout.depth < info.layout.depth):
             self.notes.append(f"{self._path.name}: stored as {self._format} (the input is {info.layout.name})")
         self._note_shape(kind, info)
+        self._fields = self._keeps_fields(codec, info)
+        self._marker = None if self._fields is None else FieldMarker(self._fields)
         # AAC begins before zero; by default a muxer would move every track to make room for that.
         options = {"avoid_negative_ts": "disabled"}
         if kind.muxer in ("mp4", "mov"):
@@ -113,7 +116,8 @@ class FileSink:
             raise OutputError(f"{self._path}: cannot be created ({reason(error)}); check that the folder exists and may be written") from error
         self._container = av.open(str(self._partial.path.absolute()), "w", format=kind.muxer, options=options)
         try:
-            self._stream = self._add_video(codec.encoder, codec.encoder_options(encode, alpha=self._alpha), info)
+            how = codec.encoder_options(encode, alpha=self._alpha) | (codec.field_options or {} if self._fields else {})
+            self._stream = self._add_video(codec.encoder, how, info)
             self._tracks = Tracks(self._container, info.passengers if tracks else (), kind, self._path.name)
             self.notes += self._tracks.notes
             self._sound = SoundTrack(self._container, kind.audio, channels) if channels else None
@@ -223,6 +227,8 @@ class FileSink:
         context.thread_count = codec_threads()
         context.sample_aspect_ratio = info.sample_aspect_ratio
         context.color_range = self._range(info)
+        if self._fields is not None:
+            context.field_order = CODES[self._fields]
         if self._matte:
             return self._rotated(stream, info)
         context.color_primaries = info.colour.primaries
@@ -244,6 +250,20 @@ class FileSink:
                 f"{self._path.name}: the sample aspect ratio {info.sample_aspect_ratio} is lost in {kind.muxer} with "
                 f"{self._codec_name}; .mov, .mp4 and h264 in .mkv keep it"
             )
+
+    def _keeps_fields(self, codec: VideoCodec, info: StreamInfo) -> Fields | None:
+        """The input's fields, where this output can hold them."""
+        if info.fields is None:
+            return None
+        # Encoders want whole lines of chroma in each field.
+        rows = 2 << self._layout.chroma[1]
+        fits = info.size[0] % rows == 0
+        if codec.field_options is not None and fits:
+            self.notes.append(f"{self._path.name}: is interlaced as the input, {info.fields} field first")
+            return info.fields
+        why = "" if codec.field_options is None else f" of heights that are no multiple of {rows}"
+        self.notes.append(f"{self._path.name}: {codec.name} holds no fields{why}; its frames are marked as progressive")
+        return None
 
     def _rotated(self, stream: av.VideoStream, info: StreamInfo) -> av.VideoStream:
         if info.rotation:
@@ -301,7 +321,8 @@ class FileSink:
 
     def _encode(self, image: av.VideoFrame | None) -> None:
         try:
-            for packet in self._stream.encode(image):
+            marked = image if image is None or self._marker is None else self._marker(image)
+            for packet in self._stream.encode(marked):
                 if packet.pts is not None:
                     # Some encoders forget how long a picture of a variable rate is shown.
                     packet.duration = self._durations.pop(packet.pts, packet.duration)

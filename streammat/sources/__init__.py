@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import av
 
 from streammat.damage import Damage
+from streammat.fields import Fields
 from streammat.frame import Colour, Frame, Layout, Packet
 
 
@@ -34,6 +35,8 @@ class StreamInfo:
     stream_metadata: dict[str, str] = field(default_factory=dict)
     """Tags of the video stream; ``timecode`` among them where there is one."""
     chapters: tuple[Any, ...] = ()
+    fields: Fields | None = None
+    """The field shown first, of interlaced video; None: progressive."""
     passengers: tuple[av.stream.Stream, ...] = ()
     """Audio and subtitle streams whose packets the source hands on untouched."""
 

@@ -1,11 +1,80 @@
-"""How long a file says that it is, where a cut cannot be seen in what FFmpeg reads of it."""
+"""How long a file says that it is, and how far it goes."""
 
 from __future__ import annotations
 
+from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
+import av
+
+from streammat.frame import Packet
+from streammat.sources.opening import is_url
+
+_MICROSECONDS = Fraction(1, 1_000_000)
 _EBML, _SEGMENT = 0x1A45DFA3, 0x18538067
+
+
+class Extent:
+    """Compares the packets of a file, from the first wanted to the last, with what its header promises.
+
+    Args:
+        container: it.
+        video: the track that is decoded.
+        origin: when the file begins, in seconds.
+        rate: frames per second.
+    """
+
+    def __init__(self, container: av.container.InputContainer, video: av.VideoStream, origin: Fraction, rate: Fraction) -> None:
+        self._container, self._video = container, video
+        self._origin, self._rate = origin, rate
+        self._avi = container.format.name == "avi"
+        self.packets = 0
+        """Of the video."""
+        self.reached = Fraction(0)
+        """Where the last packet ends, in seconds."""
+        self.cut = 0
+        """Bytes that are missing at the end; known after ``missing``."""
+
+    def reach(self, packet: Packet) -> None:
+        """Note a packet of any track."""
+        if packet.stream.index == self._video.index and (packet.dts is not None or packet.size):
+            self.packets += 1
+        # An AVI says it of its video alone, and numbers its frames in the order in which they lie there.
+        if packet.stream.type not in (("video",) if self._avi else ("audio", "video", "subtitle")) or packet.time_base is None:
+            return
+        at = packet.dts if packet.pts is None or self._avi else packet.pts
+        if at is not None:
+            self.reached = max(self.reached, (at + (packet.duration or 0)) * packet.time_base)
+
+    def missing(self, path: str, *, frames: bool) -> str | None:
+        """What of the file at ``path`` is not there, in words; ``frames``: they were read from the first on, and can be counted."""
+        says_itself = self._avi or self._container.format.name.startswith("matroska")
+        if says_itself and not is_url(path):
+            with suppress(OSError):  # it has gone away meanwhile
+                self.cut = missing_bytes(Path(path))
+        if frames and not self._avi and 0 < self.packets < self._video.frames:
+            return f"its header promises {self._video.frames} frames and {self.packets} are there"
+        promised = self._promised()
+        if promised is None:
+            return None
+        # Matroska counts a late start in, others do not.
+        found = max(self.reached, self.reached - self._origin)
+        slack = 1 / self._rate / 2 if self.cut else Fraction(1, 2)
+        if not says_itself:  # FFmpeg guesses the length of some
+            slack = max(slack, promised / 50)
+        if promised - found <= slack:
+            return None
+        bytes_too = f", and {self.cut} bytes are missing at its end" if self.cut else ""
+        return f"its header promises {float(promised):.2f} s and {float(found):.2f} s are there{bytes_too}"
+
+    def _promised(self) -> Fraction | None:
+        """Seconds that the header says, where its number of frames is not that of the packets."""
+        if self._avi and self._video.time_base:
+            # Empty chunks, which keep its tracks in step, count as frames. FFmpeg shortens the duration of a file that is cut.
+            return self._video.frames * self._video.time_base or None
+        return self._container.duration * _MICROSECONDS if self._container.duration and not self._video.frames else None
 
 
 def missing_bytes(path: Path) -> int:
@@ -14,6 +83,8 @@ def missing_bytes(path: Path) -> int:
     Raises:
         OSError: it cannot be read.
     """
+    if not path.is_file():  # a pipe
+        return 0
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(4)

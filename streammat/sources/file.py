@@ -5,19 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Iterator
 from fractions import Fraction
-from pathlib import Path
 
 import av
 
 from streammat.damage import Damage
 from streammat.errors import InputError, UsageError, reason
-from streammat.frame import Colour, Frame, Packet, codec_threads, planes_of
-from streammat.moment import BEGINNING, Moment, parse_moment
+from streammat.fields import Deinterlacer, Fields, fields_of
+from streammat.frame import Colour, Frame, Packet, codec_threads, layout_of, planes_of
+from streammat.moment import BEGINNING, Moment
 from streammat.sources import StreamInfo
-from streammat.sources.extent import missing_bytes
-from streammat.sources.opening import is_url, open_video
+from streammat.sources.extent import Extent
+from streammat.sources.opening import open_video
 from streammat.sources.planar import Planar
 from streammat.sources.seams import Seams, may_have_seams
+from streammat.sources.tags import later_timecode, tags_of
 from streammat.sources.watch import Watch
 
 _MICROSECONDS = Fraction(1, 1_000_000)  # AV_TIME_BASE: the unit of a container's start and duration
@@ -32,13 +33,16 @@ class FileSource:
         audio: hand on audio packets.
         start: what to skip; times then count from there.
         duration: how much to give; None for all.
+        deinterlace: make whole frames of fields.
 
     Raises:
         InputError: nothing there, not a video, or the first frame cannot be decoded.
         UsageError: ``start`` lies behind the end, or names a frame that a second does not have.
     """
 
-    def __init__(self, path: str, *, audio: bool = True, start: Moment = BEGINNING, duration: Moment | None = None) -> None:
+    def __init__(
+        self, path: str, *, audio: bool = True, start: Moment = BEGINNING, duration: Moment | None = None, deinterlace: bool = False
+    ) -> None:
         self._path = path
         self.notes: list[str] = []
         self._container = open_video(path)
@@ -46,13 +50,15 @@ class FileSource:
             self._stream = self._pick_video()
             self._passengers = self._pick_passengers(audio)
             self._planar = Planar(self._note_once)
+            self._fields: Fields | None = None
+            self._wanted_whole = deinterlace
+            self._deinterlacer: Deinterlacer | None = None
             self._start = self._at(start)
             self._duration = None if duration is None else duration.at(self._rate)
             self._origin = self._container.start_time * _MICROSECONDS if self._container.start_time else Fraction(0)
             if self._start:
                 self._seek(self._zero)
             self._note_own_alpha()
-            self._packets = 0
             self._repaired = 0
             self._overlapping = 0
             self._sound_at: dict[int, int] = {}  # dts of each audio track's last packet
@@ -63,7 +69,7 @@ class FileSource:
             )
             self._last_pts: int | None = None
             self._index = 0
-            self._reached = Fraction(0)
+            self._extent = Extent(self._container, self._stream, self._origin, self._rate)
             self._items = self._decode()
             self._pending: list[Frame | Packet] = []
             first = self._peek()
@@ -166,8 +172,8 @@ class FileSource:
             self._pending.append(item)
             if isinstance(item, Frame):
                 return item
-        if self._start and self._packets:
-            end = float(self._reached - self._origin)
+        if self._start and self._extent.packets:
+            end = float(self._extent.reached - self._origin)
             raise UsageError(f"{self._path}: --start {float(self._start):g} lies behind the last frame at {end:.3f} s; times count from the first frame")
         if self._start:
             raise UsageError(f"{self._path}: --start {float(self._start):g} lies behind the end of the video")
@@ -185,13 +191,7 @@ class FileSource:
         if not frames and seconds is not None:
             left = max(Fraction(0), seconds - self._start)
             frames = math.ceil((left if self._duration is None else min(left, self._duration)) * rate)
-        stream_metadata = dict(stream.metadata)
-        for other in self._container.streams.data:
-            if "timecode" in other.metadata:
-                stream_metadata.setdefault("timecode", other.metadata["timecode"])
-        if "TIMECODE" in stream_metadata:
-            stream_metadata.setdefault("timecode", stream_metadata.pop("TIMECODE"))
-        metadata = dict(self._container.metadata)
+        metadata, stream_metadata = tags_of(self._container, stream)
         if self._start:
             for tags in (stream_metadata, metadata):
                 self._move_timecode(tags, first)
@@ -203,6 +203,7 @@ class FileSource:
             time_base=first.time_base,
             sample_aspect_ratio=stream.sample_aspect_ratio or Fraction(1),
             rotation=first.rotation,
+            fields=self._fields,
             frames=frames,
             metadata=metadata,
             stream_metadata=stream_metadata,
@@ -213,15 +214,11 @@ class FileSource:
 
     def _move_timecode(self, tags: dict[str, str], first: Frame) -> None:
         """Of the frame that the output begins with; it names the one that the input begins with."""
-        if "timecode" not in tags:
-            return
         begin = self._origin if self._stream.start_time is None else self._stream.start_time * first.time_base
         zero = math.floor(self._zero / first.time_base)
         skipped = round(((first.pts + zero) * first.time_base - begin) * self._rate)
-        try:
-            tags["timecode"] = str(parse_moment(tags["timecode"]).later(skipped, self._rate))
-        except (ValueError, UsageError):
-            self._note_once(f"--start: the timecode {tags.pop('timecode')} is left out; it is none at {float(self._rate):.6g} frames per second")
+        if (lost := later_timecode(tags, skipped, self._rate)) is not None:
+            self._note_once(f"--start: the timecode {lost} is left out; it is none at {float(self._rate):.6g} frames per second")
 
     # -- decoding -----------------------------------------------------------------------------------------------
 
@@ -236,7 +233,7 @@ class FileSource:
                 known = index == self._stream.index or index in passengers
                 if self._seams is not None and known:
                     self._seams.mend(packet)
-                self._reach(packet)
+                self._extent.reach(packet)
                 if not known:
                     continue
                 if packet.stream.type != "subtitle":
@@ -263,6 +260,10 @@ class FileSource:
                     return
             if self._stream.index in open_ends:
                 self._watch.finish()
+                if self._deinterlacer is not None and (image := self._deinterlacer(None)) is not None:
+                    last = self._wrap(image)
+                    if not self._is_behind_end(last.pts * last.time_base):
+                        yield last
         except av.FFmpegError as error:
             raise self._broken(reason(error)) from error
 
@@ -270,19 +271,7 @@ class FileSource:
     def _parts(self) -> int:
         return 0 if self._seams is None else self._seams.count
 
-    def _reach(self, packet: Packet) -> None:
-        """Note how far the file goes."""
-        # An AVI says it of its video alone, and numbers its frames in the order in which they lie there.
-        avi = self._container.format.name == "avi"
-        if packet.stream.type not in (("video",) if avi else ("audio", "video", "subtitle")) or packet.time_base is None:
-            return
-        at = packet.dts if packet.pts is None or avi else packet.pts
-        if at is not None:
-            self._reached = max(self._reached, (at + (packet.duration or 0)) * packet.time_base)
-
     def _decode_packet(self, packet: Packet) -> list[av.VideoFrame]:
-        if packet.dts is not None or packet.size:
-            self._packets += 1
         self._watch.given(packet, self._parts)
         try:
             return packet.decode()
@@ -292,8 +281,10 @@ class FileSource:
             return []
 
     def _frame(self, image: av.VideoFrame) -> Frame | None:
-        """Wrap a decoded picture, or None where it lies before ``start``."""
-        self._watch.shows(image, self._index)
+        """Wrap a decoded picture, or the one before it where fields become frames; None where there is none yet, and before ``start``."""
+        self._watch.shows(image, self._index + (0 if self._deinterlacer is None else self._deinterlacer.holds))
+        if self._last_pts is None:
+            self._learn_fields(image)
         time_base = image.time_base or self._stream.time_base or Fraction(1, 90_000)
         rate = self._stream.average_rate or self._stream.guessed_rate or Fraction(25)
         tick = max(1, round(1 / (rate * time_base)))
@@ -310,19 +301,41 @@ class FileSource:
             if pts < shift:
                 return None
             pts -= shift
-        rotation = round(image.rotation / 90) % 4
-        image, layout = self._planar(image)
+        self._rotation = round(image.rotation / 90) % 4
+        image, _ = self._planar(image)
+        image.pts, image.time_base = pts, time_base
+        whole = image if self._deinterlacer is None else self._deinterlacer(image)
+        return None if whole is None else self._wrap(whole)
+
+    def _learn_fields(self, image: av.VideoFrame) -> None:
+        """Of the first image, whether it is interlaced, and what is done about it."""
+        self._fields = fields_of(image, self._stream.codec_context.field_order)
+        if self._wanted_whole:
+            self._deinterlacer = Deinterlacer(self._fields or "top")
+            self.notes.append(
+                "the input is not marked as interlaced; --deinterlace takes its top field for the first" if self._fields is None
+                else f"the input is interlaced, {self._fields} field first; --deinterlace makes whole frames of it"
+            )
+            self._fields = None
+        elif self._fields is not None:
+            self.notes.append(f"the input is interlaced, {self._fields} field first; --deinterlace would make whole frames of it")
+
+    def _wrap(self, image: av.VideoFrame) -> Frame:
+        layout = layout_of(image.format.name)
+        assert layout is not None
+        assert image.pts is not None
+        assert image.time_base is not None
         colour = Colour(image.colorspace, image.color_primaries, image.color_trc, image.color_range)
         frame = Frame(
             image=image,
             layout=layout,
             colour=colour,
-            pts=pts,
-            time_base=time_base,
+            pts=image.pts,
+            time_base=image.time_base,
             duration=image.duration or 0,
             index=self._index,
             planes=planes_of(image, layout),
-            rotation=rotation,
+            rotation=self._rotation,
         )
         self._index += 1
         return frame
@@ -367,35 +380,10 @@ class FileSource:
             self._note_once(f"times begin anew {self._seams.count} times, as in recordings that were joined; each part goes on from the one before")
         if self._overlapping:
             self._note_once(f"{self._overlapping} packets of sound lay before the sound they follow and were left out")
-        if self._duration is None:
-            self._check_length()
-
-    def _check_length(self) -> None:
-        kind = self._container.format.name
-        says_itself = kind == "avi" or kind.startswith("matroska")
-        missing = missing_bytes(Path(self._path)) if says_itself and not is_url(self._path) else 0
-        if not self._start and kind != "avi" and 0 < self._packets < self._stream.frames:
-            raise self._broken(f"its header promises {self._stream.frames} frames and {self._packets} are there")
-        promised = self._promised()
-        if promised is None:
-            return
-        # Matroska counts a late start in, others do not.
-        found = max(self._reached, self._reached - self._origin)
-        slack = 1 / self._rate / 2 if missing else Fraction(1, 2)
-        if not says_itself:  # FFmpeg guesses the length of some
-            slack = max(slack, promised / 50)
-        if promised - found > slack:
-            cut = f", and {missing} bytes are missing at its end" if missing else ""
-            raise self._broken(f"its header promises {float(promised):.2f} s and {float(found):.2f} s are there{cut}")
-        if missing:
-            self._note_once(f"{missing} bytes are missing at the file's end, which hold no frame")
-
-    def _promised(self) -> Fraction | None:
-        """Seconds that the header says, where its number of frames is not that of the packets."""
-        if self._container.format.name == "avi" and self._stream.time_base:
-            # Empty chunks, which keep its tracks in step, count as frames. FFmpeg shortens the duration of a file that is cut.
-            return self._stream.frames * self._stream.time_base or None
-        return self._container.duration * _MICROSECONDS if self._container.duration and not self._stream.frames else None
+        if self._duration is None and (what := self._extent.missing(self._path, frames=not self._start)) is not None:
+            raise self._broken(what)
+        if self._duration is None and self._extent.cut:
+            self._note_once(f"{self._extent.cut} bytes are missing at the file's end, which hold no frame")
 
     def _broken(self, what: str) -> InputError:
         return InputError(f"{self._path}: truncated or damaged after {self._index} frames: {what}; get a whole copy of the file")
