@@ -260,8 +260,8 @@ class FileSource:
                     return
             if self._stream.index in open_ends:
                 self._watch.finish()
-                if self._deinterlacer is not None and (image := self._deinterlacer(None)) is not None:
-                    last = self._wrap(image)
+                if self._deinterlacer is not None and (whole := self._deinterlacer(None)) is not None:
+                    last = self._wrap(whole)
                     if not self._is_behind_end(last.pts * last.time_base):
                         yield last
         except av.FFmpegError as error:
