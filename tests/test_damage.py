@@ -8,7 +8,7 @@ from typing import Any
 
 import av
 import pytest
-from conftest import Run, names, video
+from conftest import QUICK, Run, names, run, video
 from media import Audio, probe, write_clip
 
 PLAIN = ("--bg", "green", "--no-stable")
@@ -150,3 +150,37 @@ def test_a_file_that_lacks_a_hundredth(tmp_path: Path, name: str, properties: di
         done = video(source, tmp_path / "index.mp4", *PLAIN).ok()
         assert any("3 bytes are missing" in note for note in done.report["notes"])
         assert probe(tmp_path / "index.mp4").frames == 200
+
+
+@pytest.mark.parametrize(("kind", "mark"), [("audio", 0xC0), ("video", 0xE0)])
+@pytest.mark.parametrize(("place", "bit"), [(9, 0x02), (9, 0x08), (10, 0x08), (11, 0x02), (11, 0x20)])
+def test_one_wrong_bit_in_a_time_moves_nothing_else(tmp_path: Path, kind: str, mark: int, place: int, bit: int) -> None:
+    """It is no gap of hours and no recording that begins anew: the packet has the time at which it is due."""
+    source = clip(tmp_path / "in.ts", size=(64, 64), content="empty", audio=[Audio()])
+    before = probe(source)
+    packet = packets(source, kind)[15]
+    assert packet.pos is not None
+    data = bytearray(source.read_bytes())
+    header = data.index(bytes([0, 0, 1, mark]), packet.pos)
+    data[header + place] ^= bit  # of the 33 bits of its presentation time
+    source.write_bytes(data)
+    done = video(source, tmp_path / "out.mp4", *PLAIN)
+    assert [track.split()[0] for track, _, _ in damage_of(done)] == [kind]
+    after = probe(tmp_path / "out.mp4")
+    assert after.frames == FRAMES
+    assert max(abs(float(new - old)) for new, old in zip(after.times, before.times, strict=True)) < 0.01
+    assert abs(after.audio[0].seconds - before.audio[0].seconds) < 0.1
+
+
+def test_sound_that_is_half_a_day_off(tmp_path: Path) -> None:
+    """MP4 cannot say that, and FFmpeg would end the process: it is left out there, and the picture is whole."""
+    source = clip(tmp_path / "in.ts", size=(64, 64), frames=75, content="empty", audio=[Audio()])
+    data = bytearray(source.read_bytes())
+    header = packets(source, "audio")[15].pos or 0
+    for _ in range(2):
+        header = data.index(b"\0\0\1\xc0", header + 1)
+        data[header + 9] ^= 0x08  # 13 hours
+    source.write_bytes(data)
+    done = run("video", source, tmp_path / "out.mp4", *QUICK, *PLAIN, "--json")
+    assert {track for track, _, _ in damage_of(done)} == {"audio track 1"}
+    assert probe(tmp_path / "out.mp4").frames == 75

@@ -23,6 +23,8 @@ _LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 7: 
 _QUICKTIME_LANGUAGES = {"deu": "ger", "nld": "dut", "fre": "fra", "ell": "gre", "isl": "ice", "zho": "chi", "rum": "ron", "cze": "ces"}
 # Codecs whose decoders in FFmpeg refuse nothing that is right; AMR's refuses pauses, for one.
 _CHECKED = ("aac", "ac3", "alac", "dts", "eac3", "flac", "mp2", "mp3", "opus", "vorbis")
+_LONGEST = 2**31 - 1
+"""Ticks between two packets of a track in MP4 and MOV; FFmpeg ends the process where there are more."""
 _TEXT_SUBTITLES = ("subrip", "srt", "text", "webvtt", "mov_text", "ass", "ssa")
 
 
@@ -166,6 +168,8 @@ class Tracks:
     ) -> None:
         self.notes: list[str] = []
         self._container = container
+        self._fragments = kind.muxer in ("mp4", "mov")
+        self._times: dict[int, Fraction] = {}  # of each track's last packet, in seconds
         self._left_out: dict[int, Damage] = {}
         self._tracks: dict[int, _Copied | _Unpacked | _TranscodedAudio | _RewrittenText] = {}
         supported = container.supported_codecs
@@ -214,11 +218,19 @@ class Tracks:
         seconds = (at or 0) * packet.time_base
         try:
             for ready in track.carry(packet):
+                self._check_gap(ready)
                 with _damage(av.error.InvalidDataError, av.error.ArgumentError):
                     self._container.mux_one(ready)
         except _Damaged:
             new = Damage(f"{kind} track {index}", "damaged packet is left out", "damaged packets are left out")
             self._left_out.setdefault(index, new).add(seconds)
+
+    def _check_gap(self, ready: Packet) -> None:
+        if self._fragments and ready.dts is not None:
+            time, track = ready.dts * ready.time_base, ready.stream.index
+            if time - self._times.get(track, time) > _LONGEST * (ready.stream.time_base or 1):
+                raise _Damaged
+            self._times[track] = time
 
     def finish(self) -> None:
         """Write what encoders still hold; raises as ``carry``."""

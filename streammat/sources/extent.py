@@ -11,6 +11,7 @@ import av
 
 from streammat.frame import Packet
 from streammat.sources.opening import is_url
+from streammat.sources.seams import may_have_seams
 
 _MICROSECONDS = Fraction(1, 1_000_000)
 _EBML, _SEGMENT = 0x1A45DFA3, 0x18538067
@@ -57,7 +58,7 @@ class Extent:
         if frames and not self._avi and 0 < self.packets < self._video.frames:
             return f"its header promises {self._video.frames} frames and {self.packets} are there"
         promised = self._promised()
-        if promised is None:
+        if promised is None or may_have_seams(self._container):  # broadcasts promise nothing: FFmpeg takes the length from the last times
             return None
         # Matroska counts a late start in, others do not.
         found = max(self.reached, self.reached - self._origin)

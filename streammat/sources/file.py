@@ -17,7 +17,7 @@ from streammat.sources import StreamInfo
 from streammat.sources.extent import Extent
 from streammat.sources.opening import open_video
 from streammat.sources.planar import Planar
-from streammat.sources.seams import Seams, may_have_seams
+from streammat.sources.seams import Seams, may_have_seams, steadied
 from streammat.sources.tags import later_timecode, tags_of
 from streammat.sources.watch import Watch
 
@@ -228,7 +228,8 @@ class FileSource:
         open_ends = {stream.index for stream in (self._stream, *self._passengers) if stream.type != "subtitle"}
         try:
             # All tracks, so that it is known where the file ends.
-            for packet in self._container.demux():
+            packets = self._container.demux()
+            for packet in packets if self._seams is None else steadied(packets, self._watch.mended):
                 index = packet.stream.index
                 known = index == self._stream.index or index in passengers
                 if self._seams is not None and known:

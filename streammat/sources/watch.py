@@ -40,6 +40,7 @@ class Watch:
         self._lost = Damage("video", "frame is lost", "frames are lost")
         self._patched = Damage("video", "damaged frame is shown as the decoder mends it", "damaged frames are shown as the decoder mends them")
         self._silent: dict[int, Damage] = {}
+        self._misplaced: dict[int, Damage] = {}
         self._waiting: dict[int, tuple[Fraction, int | None]] = {}  # by pts: the time, and the frame that is shown next
         self._suspect: tuple[int, Fraction, int] | None = None  # of the last packet, where its container calls it damaged: pts, time, seams
         self._suspects: set[int] = set()
@@ -54,7 +55,7 @@ class Watch:
     @property
     def damage(self) -> list[Damage]:
         """What there was; complete once ``finish`` has been called."""
-        return [each for each in (self._headless, self._lost, self._patched, *self._silent.values()) if each]
+        return [each for each in (self._headless, self._lost, self._patched, *self._silent.values(), *self._misplaced.values()) if each]
 
     def passes(self, packet: Packet, seams: int) -> None:
         """A packet of sound or video comes; ``seams`` times have begun anew so far."""
@@ -75,6 +76,13 @@ class Watch:
             self._missed(index, due, max(1, round((time - due) / step)))
         # A packet that is called damaged may be the one behind the hole, or the one before it.
         self._track[index] = (time + step, self._holes - packet.is_corrupt, seams)
+
+    def mended(self, packet: Packet) -> None:
+        """The time of a packet was damaged."""
+        index, at = packet.stream.index, packet.dts or 0
+        track = "video" if index == self._video else f"{packet.stream.type} track {index}"
+        new = Damage(track, "damaged time is mended", "damaged times are mended")
+        self._count(self._misplaced.setdefault(index, new), at * packet.time_base, None)
 
     def given(self, packet: Packet, seams: int) -> None:
         """The decoder gets a packet of the video."""
