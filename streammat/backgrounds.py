@@ -24,7 +24,7 @@ from streammat.frame import Frame, Matte, Plane
 from streammat.kinds import HEAD, undecoded_kind, why_undecoded
 from streammat.paths import check_readable
 from streammat.pictures import compose, convert, image_of, read_image
-from streammat.sources.opening import open_container
+from streammat.sources.opening import images_of, open_container
 
 Rgb = tuple[int, int, int]
 """Red, green, blue, 0..255 each, full range."""
@@ -342,7 +342,7 @@ class VideoBackground:
         held: av.VideoFrame | None = None
         origin = start = Fraction(0)
         try:
-            for image in container.decode(stream):
+            for image in images_of(container, stream):
                 time = start + 1 / rate if image.pts is None or image.time_base is None else image.pts * image.time_base
                 if held is None:
                     origin = time

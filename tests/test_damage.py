@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import av
 import pytest
-from conftest import QUICK, Run, names, run, video
+from conftest import QUICK, Run, names, run, video, wait_for
 from media import Audio, probe, write_clip
+
+from streammat.sources.playback import Passes
+from streammat.sources.sound import FileSound
 
 PLAIN = ("--bg", "green", "--no-stable")
 FRAMES = 30
@@ -184,3 +189,26 @@ def test_sound_that_is_half_a_day_off(tmp_path: Path) -> None:
     done = run("video", source, tmp_path / "out.mp4", *QUICK, *PLAIN, "--json")
     assert {track for track, _, _ in damage_of(done)} == {"audio track 1"}
     assert probe(tmp_path / "out.mp4").frames == 75
+
+
+def test_damage_beside_the_frames_that_are_wanted(tmp_path: Path) -> None:
+    """At the keyframe that ``--start`` goes to, in a background, in the sound of a file that plays as the camera: what is whole is used."""
+    source = clip(tmp_path / "in.mp4", audio=[Audio("ac3")])
+    wall = tmp_path / "wall.mp4"
+    wall.write_bytes(source.read_bytes())
+    for path, at in ((source, 10), (wall, 5)):
+        packet = packets(path)[at]
+        assert packet.pos is not None
+        spoil(path, packet.pos, packet.size)
+    sound = packets(source, "audio")[3]
+    assert sound.pos is not None
+    spoil(source, sound.pos, 100)
+    done = video(source, tmp_path / "out.mp4", "--bg", wall, "--no-stable", "--start", "0.6", "--duration", "0.4")
+    # Without their keyframe at 10 the decoder gives no image of those up to 18.
+    assert damage_of(done) == [("video", 4, 0)]
+    assert probe(tmp_path / "out.mp4").frames == 6
+    passes, heard = Passes(), []
+    passes.add(time.monotonic(), 0.0)
+    with closing(FileSound(str(source), passes)) as playing:
+        playing.start(heard.append)
+        wait_for(lambda: len(heard) > 8)

@@ -15,7 +15,7 @@ from streammat.frame import Colour, Frame, Packet, codec_threads, layout_of, pla
 from streammat.moment import BEGINNING, Moment
 from streammat.sources import StreamInfo
 from streammat.sources.extent import Extent
-from streammat.sources.opening import open_video
+from streammat.sources.opening import images_of, open_video
 from streammat.sources.planar import Planar
 from streammat.sources.seams import Seams, may_have_seams, steadied
 from streammat.sources.tags import later_timecode, tags_of
@@ -155,7 +155,7 @@ class FileSource:
         for margin in (0, 2, 10, 60):
             target = int(max(self._origin, time - margin) / _MICROSECONDS)
             self._container.seek(target)
-            first = next(self._container.decode(self._stream), None)
+            first = next(images_of(self._container, self._stream), None)
             self._container.seek(target)
             if first is not None and first.time is not None and first.time <= time:
                 return
@@ -237,14 +237,15 @@ class FileSource:
                 self._extent.reach(packet)
                 if not known:
                     continue
-                if packet.stream.type != "subtitle":
+                if index in open_ends:
                     self._watch.passes(packet, self._parts)
                 if index == self._stream.index and index in open_ends:
                     for image in self._decode_packet(packet):
                         frame = self._frame(image)
                         if frame is None:
                             continue
-                        if self._is_behind_end(frame.pts * frame.time_base):
+                        if self._is_behind_end(time := frame.pts * frame.time_base):
+                            self._watch.finish(time + (self._zero if self._start else 0))
                             open_ends.discard(index)
                             break
                         yield frame

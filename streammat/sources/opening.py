@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,20 @@ def is_url(path: str) -> bool:
     """True for what FFmpeg takes as a network address rather than a file."""
     scheme, mark, _ = path.partition("://")
     return bool(mark) and scheme.isalnum()
+
+
+def images_of(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
+    """Every image that can be decoded, from where the container stands; damaged packets are passed over.
+
+    Raises:
+        av.FFmpegError: the container cannot be read on.
+    """
+    for packet in container.demux(stream):
+        try:
+            images = packet.decode()
+        except av.FFmpegError:  # the decoder starts again at the next keyframe
+            continue
+        yield from images
 
 
 def open_url(url: str, timeout: tuple[float, float], options: dict[str, str] | None = None) -> av.container.InputContainer:

@@ -18,7 +18,7 @@ from streammat.frame import Frame
 from streammat.sources import StreamInfo
 from streammat.sources.capture import Clock, Shaper, live_info
 from streammat.sources.file import FileSource
-from streammat.sources.opening import open_url
+from streammat.sources.opening import images_of, open_url
 
 
 class Passes:
@@ -156,7 +156,7 @@ class StreamSource:
             self._stream = self._container.streams.video[0]
             # Slices, not frames: threads that work on several frames at once hold each of them back.
             self._stream.thread_type = "SLICE"
-            self._images = self._container.decode(self._stream)
+            self._images = images_of(self._container, self._stream)
             first = next(self._images, None)
             if first is None:
                 raise InputError(f"{url}: gives no picture that can be decoded; check that the stream is on")

@@ -104,7 +104,7 @@ class FileSound:
                 for packet in container.demux(stream):
                     try:
                         decoded = packet.decode()
-                    except av.InvalidDataError:
+                    except av.FFmpegError:  # decoders have errors of their own, such as AC-3's
                         continue
                     for frame in decoded:
                         for ready in resampler.resample(frame):

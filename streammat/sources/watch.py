@@ -137,14 +137,16 @@ class Watch:
             self._counted.append(pts)
             self._count(self._patched, time, index)
 
-    def finish(self) -> None:
-        """The video was decoded to its end."""
+    def finish(self, end: Fraction | None = None) -> None:
+        """The video was decoded up to ``end``, in seconds of the input's clock, or to its own."""
         if self._suspect is not None:
             self._confirm()
-        for pts in list(self._waiting):
-            self._give_up(pts)
+        for pts, (time, _) in list(self._waiting.items()):
+            if end is None or time < end:
+                self._give_up(pts)
         for at, number in self._unplaced:
-            self._count(self._lost, at, None, number)
+            if end is None or at < end:
+                self._count(self._lost, at, None, number)
         self._unplaced = []
 
     def _confirm(self) -> None:
