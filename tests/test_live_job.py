@@ -20,6 +20,7 @@ from streammat.control import Command
 from streammat.errors import UsageError
 from streammat.live_job import LiveJob
 from streammat.matting import network_sizes
+from streammat.sinks.partial import PartialFile
 
 SIZE = (360, 640)
 PAUSE = threading.Event()
@@ -125,7 +126,9 @@ def test_the_room_takes_a_confirmation(monkeypatch: pytest.MonkeyPatch, options:
 def test_what_was_opened_is_closed_when_something_cannot_be(monkeypatch: pytest.MonkeyPatch, options: LiveOptions, tmp_path: Path) -> None:
     engines = Engines(lambda call: None)
     monkeypatch.setattr(streammat.live_job, "open_network", engines)
-    with pytest.raises(Exception, match="nowhere"):
-        LiveJob(replace(options, outputs=(str(tmp_path / "rec.mkv"), str(tmp_path / "nowhere" / "rec.mkv"))), Told())
+    held = PartialFile(tmp_path / "taken.mkv", overwrite=False)
+    with pytest.raises(Exception, match="taken"):
+        LiveJob(replace(options, outputs=(str(tmp_path / "rec.mkv"), str(tmp_path / "taken.mkv"))), Told())
+    held.drop()
     assert engines.opened[0].closed
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]

@@ -137,7 +137,7 @@ def test_pausing_and_muting_silence_the_sound(tmp_path: Path, options: LiveOptio
 class Show:
     """A run of scripted pictures and a card that works in real time, recorded."""
 
-    def __init__(self, path: Path, steps: list[Step], *, away: int = 0, **card: Any) -> None:
+    def __init__(self, path: Path, steps: list[Step], *, away: int = 0, later: float = 0.0, **card: Any) -> None:
         self.clock = Clock()
         self.cards: list[LiveCard] = []
         self.told = Told()
@@ -147,7 +147,7 @@ class Show:
         showing = Showing(camera.info, self.clock, scenes.current, lambda error: None)
         sink = FileSink(str(path), camera.info, "composite", EncodeOptions(), tracks=False, live=True, channels=1)
         outlet = Outlet("rec", sink, self.clock, capacity=30, failed=lambda name, error: self.told("output-failed"), hear=sink.hear)
-        self.sound = Sound(self.open(), self.reopen, self.clock, self.told)
+        self.sound = Sound(self.open(), self.reopen, self.clock, self.told, later=later)
         self.live = Live(camera, camera.reopen, LiveMatting(ScriptedEngine()), showing, [outlet], self.told, self.sound)
 
     def open(self) -> LiveCard:
@@ -172,6 +172,14 @@ def test_sound_goes_on_while_the_camera_is_away(tmp_path: Path) -> None:
     assert np.abs(steps - 0.5).max() < 0.005
     assert report.shown.get("background")
     assert show.cards[0].closed
+
+
+@pytest.mark.parametrize("later", [0.125, -0.125])
+def test_a_delay_moves_sound_back_and_a_negative_one_forward(tmp_path: Path, later: float) -> None:
+    Show(tmp_path / "rec.mkv", [("frames", 75)], later=later).live.run(lambda: None, 0.02)
+    beats = (np.array(beeps_in(*sound_of(tmp_path / "rec.mkv"))) - 0.6 - later) / 0.5
+    assert len(beats) >= 2
+    assert np.abs(beats - np.round(beats)).max() * 0.5 < 0.020
 
 
 def test_a_microphone_that_is_pulled_out_is_found_again_and_the_pictures_never_stop(tmp_path: Path) -> None:
