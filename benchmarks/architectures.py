@@ -30,19 +30,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from engines.auto import PRECISIONS, open_engine
-from engines.backbones import BACKBONES, Backbone, ConvBN
-from engines.checkpoint import load_network, save_network
-from engines.decoders import LitePlan
-from engines.export import export_onnx
-from engines.gfm import GFM, NETWORKS, Ablation
-from engines.models import ModelFiles
-from engines.quantize import quantize_onnx
-from train.complexity import measure_complexity
-from train.config import TrainConfig
-from train.distributed import process_group
-from train.loader import load_batches
-from train.optim import learning_rate
+from streammat.engines.choice import PRECISIONS, open_engine
+from streammat.engines.export.onnx import export_onnx
+from streammat.engines.export.quantize import quantize_onnx
+from streammat.engines.model_files import ModelFiles
+from streammat.engines.network.backbones import BACKBONES, Backbone, ConvBN
+from streammat.engines.network.checkpoint import load_network, save_network
+from streammat.engines.network.decoders import LitePlan
+from streammat.engines.network.gfm import GFM, NETWORKS, Ablation
+from streammat.train.data.loader import load_batches
+from streammat.train.evaluation.complexity import measure_complexity
+from streammat.train.loop.distributed import process_group
+from streammat.train.loop.optim import learning_rate
+from streammat.train.recipes.config import TrainConfig
 
 HEIGHT, WIDTH = 288, 512
 IMAGENET = "weights/mobilenetv2_bn_imagenet_features.npz"
@@ -124,9 +124,9 @@ def register() -> dict[str, Variant]:
 
 def trained(name: str, variant: Variant, options: argparse.Namespace) -> GFM:
     """The variant after its training; its weights are kept."""
-    from train.loop import train
-    from train.presets import configure, find_preset
-    from train.tracks import Folders, open_samples
+    from streammat.train.loop.loop import train
+    from streammat.train.recipes.presets import configure, find_preset
+    from streammat.train.recipes.tracks import Folders, open_samples
 
     path = options.out / f"{name}.safetensors"
     if path.exists():
@@ -202,8 +202,8 @@ class _Silent:
 
 def scores(network: GFM, options: argparse.Namespace) -> dict[str, tuple[float, float]]:
     """IoU and MAD by set, of at most ``--pictures`` each."""
-    from train.loop import torch_predict
-    from train.validation import evaluate, hard_sets, validation_sets
+    from streammat.train.lite.validation import evaluate, hard_sets, validation_sets
+    from streammat.train.loop.loop import torch_predict
 
     sets = validation_sets(options.data) | (hard_sets(options.hard) if options.hard else {})
     found = {}

@@ -28,20 +28,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from engines.base import EngineError
-from engines.checkpoint import save_network
-from engines.cuda_engine import CudaEngine
-from engines.gfm import GFM
-from engines.models import ModelFiles
-from engines.peaks import flop_per_picture, measure
-from streammat.backgrounds import open_background, parse_background
 from streammat.bench.clip import pictures, write_clip
-from streammat.compositing import Compositor
-from streammat.frame import Frame
-from streammat.matting import network_sizes
-from streammat.models import shipped
+from streammat.compositing.backgrounds import open_background, parse_background
+from streammat.compositing.compositor import Compositor
+from streammat.engines.backends.cuda import CudaEngine
+from streammat.engines.base import EngineError
+from streammat.engines.gpu.peaks import flop_per_picture, measure
+from streammat.engines.model_files import ModelFiles
+from streammat.engines.network.checkpoint import save_network
+from streammat.engines.network.gfm import GFM
+from streammat.engines.shipped import shipped
+from streammat.matting.device import StagedMatting
+from streammat.matting.matting import network_sizes
+from streammat.media.frame import Frame
 from streammat.sources.file import FileSource
-from streammat.stage import StagedMatting
 
 ROUNDS = 5
 GOAL = 2.0

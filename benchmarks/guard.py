@@ -1,5 +1,5 @@
 # ruff: noqa: INP001 - scripts are no package
-"""What the guard of live mattes (`streammat.guard`) refuses: of clips and of people near the camera, where it should refuse nothing, and
+"""What the guard of live mattes (`streammat.live.guard`) refuses: of clips and of people near the camera, where it should refuse nothing, and
 of faults, where it should refuse everything; all through the network, the filter over time and the full-size matte, as live video does it.
 
     python benchmarks/guard.py examples/portrait.mp4 webcam1.mkv webcam2.mkv       # clips: no refusals; faults over them: nothing shown
@@ -25,14 +25,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.base import Engine, EngineError, EngineSpec
 from streammat.config import MattingOptions
-from streammat.frame import Colour, Frame, layout_of, planes_of
-from streammat.jobs import open_network
-from streammat.live_matting import LiveMatting
+from streammat.engines.base import Engine, EngineError, EngineSpec
+from streammat.live.checked_matting import LiveMatting
+from streammat.matting.network import open_network
+from streammat.matting.temporal import TemporalFilter
+from streammat.media.frame import Colour, Frame, layout_of, planes_of
 from streammat.models.library import find_model
 from streammat.sources.file import FileSource
-from streammat.temporal import TemporalFilter
 
 Image = NDArray[np.uint8]
 SIZE, RATE = (720, 1280), 30

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from train import metrics
-from train.pictures import read_alpha, read_rgb
-from train.validation import PictureScore, Scores, by_share, hard_sets, validation_sets
+from streammat.train.data.images import read_alpha, read_rgb
+from streammat.train.evaluation import metrics
+from streammat.train.lite.validation import PictureScore, Scores, by_share, hard_sets, validation_sets
 
 
 def main() -> None:

@@ -34,13 +34,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.auto import open_engine
-from engines.models import ModelFiles
-from streammat.frame import Frame
-from streammat.matting import Matting, network_sizes
+from streammat.engines.choice import open_engine
+from streammat.engines.model_files import ModelFiles
+from streammat.matting.matting import Matting, network_sizes
+from streammat.matting.temporal import TemporalFilter
+from streammat.media.frame import Frame
 from streammat.models.library import find_model
 from streammat.sources.file import FileSource
-from streammat.temporal import TemporalFilter
 
 Floats = NDArray[Any]
 """float32."""

@@ -33,11 +33,11 @@ class EngineSpec:
     model: str
     """Model id, such as ``lite``; the file's name for a plain ONNX file."""
     backend: str
-    """A name of `engines.backends.BACKENDS`."""
+    """A name of `streammat.engines.registry.BACKENDS`."""
     precision: str
     """What it computes in: ``fp32``, ``bf16``, ``fp16`` or ``int8``; a plain ONNX file counts as ``fp32``."""
     device: str
-    """``cpu``, or what `engines.backends.DEVICES` has, with its number where there may be several: ``cuda:0``."""
+    """``cpu``, or what `streammat.engines.registry.DEVICES` has, with its number where there may be several: ``cuda:0``."""
     threads: int
     """Threads of the CPU that the backend computes with; 0 where another device computes."""
     size: tuple[int, int]
@@ -81,7 +81,7 @@ class Engine(Protocol):
 
 @runtime_checkable
 class TensorEngine(Engine, Protocol):
-    """An engine of torch that also takes what is on its device already, and leaves its result there: see `engines.stage`."""
+    """An engine of torch that also takes what is on its device already, and leaves its result there: see `streammat.engines.gpu.stage`."""
 
     batch: int
     """Largest number of pictures that ``matte`` takes at once."""

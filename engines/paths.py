@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from engines.base import EngineError
+from streammat.engines.base import EngineError
 
 
 def expanded(text: str) -> Path:

@@ -12,11 +12,11 @@ import cv2
 import numpy as np
 from skimage import data
 
-from streammat import models
-from train.cli.common import open_weights
-from train.contact_sheet import contact_sheet, on_colour
-from train.pictures import Image
-from train.validation import network_size, predict_picture
+from streammat.engines import shipped as models
+from streammat.train.cli.common import open_weights
+from streammat.train.data.images import Image
+from streammat.train.evaluation.contact_sheet import contact_sheet, on_colour
+from streammat.train.lite.validation import network_size, predict_picture
 
 TARGET = Path(__file__).resolve().parents[1] / "docs" / "lite.jpg"
 PICTURES = {

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from streammat.moment import BEGINNING, Moment
+from streammat.timecode import BEGINNING, Moment
 
 Fit = Literal["cover", "contain", "stretch"]
 AlphaType = Literal["straight", "premultiplied"]
 Quality = Literal["fast", "balanced", "best"]
+Content = Literal["composite", "transparent", "matte", "foreground"]
+"""What a sink shows: the picture on its background, the picture with alpha, alpha as grey, the foreground's colour."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class MattingOptions:
     """A shipped or imported model's name, an ``.onnx`` file, or weights: see ``streammat.models.library.find_model``."""
     engine: Literal["auto", "tensorrt", "cuda", "openvino", "onnxruntime"] = "auto"
     device: str = "auto"
-    """``cpu``, ``cuda``, ``cuda:1`` and others: see ``engines.backends.DEVICES``."""
+    """``cpu``, ``cuda``, ``cuda:1`` and others: see ``streammat.engines.registry.DEVICES``."""
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
     quality: Quality = "balanced"
     """Network size: see ``matting.network_sizes``."""
@@ -120,7 +122,7 @@ class LiveOptions:
     duration: float | None = None
     """Seconds until it ends by itself; None: never."""
     control: str | None = None
-    """Where commands come from: the path of a unix socket, or ``-`` for stdin; see ``streammat.control``."""
+    """Where commands come from: the path of a unix socket, or ``-`` for stdin; see ``streammat.live.control``."""
 
 
 @dataclass(frozen=True)

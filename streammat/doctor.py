@@ -13,17 +13,19 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from engines.auto import default_threads, int8_feature
-from engines.backends import installed_backends
-from engines.base import EngineError
-from streammat import devices, models, portaudio
-from streammat.audio import Block
+from streammat.audio.microphone import Microphone
+from streammat.audio.track import Block
 from streammat.bench.clip import pictures, write_clip
 from streammat.config import LiveOptions
+from streammat.devices import listing as devices
+from streammat.devices import portaudio
+from streammat.engines import shipped as models
+from streammat.engines.base import EngineError
+from streammat.engines.choice import default_threads, int8_feature
+from streammat.engines.registry import installed_backends
 from streammat.errors import StreammatError
-from streammat.latency import LiveReport
-from streammat.live_job import LiveJob
-from streammat.sources.microphone import Microphone
+from streammat.live.report import LiveReport
+from streammat.live.session import LiveJob
 
 State = Literal["ok", "warning", "failed"]
 TRIAL_SIZE: Final = (720, 1280)
@@ -89,7 +91,7 @@ def _cpu() -> tuple[State, str]:
 
 
 def _engine(options: LiveOptions) -> tuple[State, str]:
-    from streammat.jobs import open_network
+    from streammat.matting.network import open_network
     from streammat.models.library import find_model
 
     engine = open_network(find_model(options.matting.model), TRIAL_SIZE, 0, options.matting)

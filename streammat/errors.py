@@ -6,7 +6,7 @@ StreammatError (Exception)
 │   └── CameraLostError     a camera that was open gives no more pictures; it may come back
 └── OutputError         something cannot be written: folder, disk, codec, container
 
-``engines.base.EngineError`` stands beside this tree, because engines know nothing of streammat.
+``streammat.engines.base.EngineError`` stands beside this tree, because engines know nothing of streammat.
 Each message is one line that names what was found, what was expected and the cure; ``reason`` puts libraries' errors into it.
 """
 

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from streammat.channel import Channel, Closed
-from streammat.frame import Frame, Matte, Packet
+from streammat.media.frame import Frame, Matte, Packet
 from streammat.sinks import TrackSink
 from streammat.sources import Recorded
 from streammat.stats import Report, StageClock
+from streammat.threads.channel import Channel, Closed
 
 # Frames between two stages: enough to hide one slow frame, few enough for 4K.
 _CAPACITY = 2

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streammat.damage import Damage
+from streammat.media.damage import Damage
 
 
 class StageClock:

@@ -7,8 +7,8 @@ from typing import NoReturn
 
 import pytest
 
-from engines.backends import probe
-from engines.base import EngineUnavailableError
+from streammat.engines.base import EngineUnavailableError
+from streammat.engines.registry import probe
 
 
 def cuda_or_reason() -> str:

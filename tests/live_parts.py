@@ -18,18 +18,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.base import EngineSpec
 from streammat.config import CompositeOptions
+from streammat.engines.base import EngineSpec
 from streammat.errors import CameraLostError, InputError
-from streammat.frame import Colour, Frame, Matte, Packet
-from streammat.latency import LiveReport
-from streammat.live import Live
-from streammat.live_matting import LiveMatting
-from streammat.scenes import Scenes
-from streammat.showing import Showing, Shown
-from streammat.sinks.outlet import Outlet
-from streammat.sources.capture import Clock, Shaper, live_info
-from streammat.temporal import TemporalFilter
+from streammat.live.background_switcher import Scenes
+from streammat.live.checked_matting import LiveMatting
+from streammat.live.fallback import Showing, Shown
+from streammat.live.output_worker import Outlet
+from streammat.live.pipeline import Live
+from streammat.live.report import LiveReport
+from streammat.matting.temporal import TemporalFilter
+from streammat.media.frame import Colour, Frame, Matte, Packet
+from streammat.sources.shaper import Clock, Shaper, live_info
 
 SIZE = (96, 128)
 NETWORK = (96, 128)

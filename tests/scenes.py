@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from streammat.frame import Colour, Frame, Matte, Plane, layout_of, planes_of
+from streammat.media.frame import Colour, Frame, Matte, Plane, layout_of, planes_of
 
 LAYOUTS = [
     "yuv420p",

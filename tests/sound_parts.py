@@ -14,7 +14,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from streammat.audio import Block
+from streammat.audio.track import Block
 
 PITCH = 1000.0
 LONG = 0.2

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scenes import WEIGHTS, blank, frame_of, matte_of, rgb_at, scene
 
-from streammat.backgrounds import (
+from streammat.compositing.backgrounds import (
     COLOURS,
     BlurBackground,
     ColourBackground,
@@ -21,7 +21,7 @@ from streammat.backgrounds import (
     parse_background,
 )
 from streammat.errors import InputError, UsageError
-from streammat.frame import Colour, Frame
+from streammat.media.frame import Colour, Frame
 
 
 def any_matte(frame: Frame):

@@ -21,12 +21,12 @@ import pytest
 from conftest import REPOSITORY, Run, call, names, python, spawn, wait_for
 from media import probe, write_clip
 
-from engines import backends
-from engines.backends import BACKENDS, Backend
 from streammat.bench.asking import Asker, ChildError, Stopped
 from streammat.bench.clip import hasten, rate_of
 from streammat.bench.report import PeakResult, size_result, spread
 from streammat.bench.variants import Variant
+from streammat.engines import registry as backends
+from streammat.engines.registry import BACKENDS, Backend
 
 SMALL = ("--size", "128x96", "--frames", "4", "--quality", "fast", "--threads", "1")
 SCRIPT = REPOSITORY / "benchmarks" / "performance_tables.py"
@@ -187,7 +187,7 @@ def test_all_engines_are_measured_or_listed_with_the_reason(clip: Path, monkeypa
 @pytest.mark.slow
 def test_what_breaks_when_it_is_opened_is_listed_and_the_rest_measured(clip: Path, tmp_path: Path) -> None:
     """A plain .onnx file has no int8; that shows only when the engine is opened, in another process."""
-    from streammat.models import shipped
+    from streammat.engines.shipped import shipped
 
     plain = tmp_path / "plain.onnx"
     shutil.copy(shipped().fp32, plain)
@@ -237,7 +237,7 @@ def test_an_unknown_engine_is_refused_with_those_that_are_known() -> None:
 
 
 def test_an_engine_by_name_that_is_not_installed_is_an_error_with_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
-    missing = Backend("openvino", ("no_such_module",), "pip install 'streammat[openvino]'", {"cpu": ("fp32",)}, "engines.openvino_engine")
+    missing = Backend("openvino", ("no_such_module",), "pip install 'streammat[openvino]'", {"cpu": ("fp32",)}, "streammat.engines.backends.openvino")
     monkeypatch.setitem(backends.BACKENDS, "openvino", missing)  # type: ignore[arg-type]
     bench("--engine", "onnxruntime", "--engine", "openvino").refused(1, "openvino", "pip install")
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from streammat.channel import Channel, Closed
+from streammat.threads.channel import Channel, Closed
 
 
 def test_items_come_in_order_and_the_end_is_seen() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from streammat.config import EncodeOptions
 from streammat.errors import UsageError
-from streammat.frame import layout_of
+from streammat.media.frame import layout_of
 from streammat.sinks.codecs import CODECS, CONTAINERS, can_carry_alpha, choose_codec, choose_format, encode_beside
 
 

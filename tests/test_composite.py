@@ -6,8 +6,8 @@ import av
 import numpy as np
 import pytest
 
-from streammat.composite import Blender, alpha_plane, bounds, resize_alpha, runs, shrink
-from streammat.frame import Layout, Matte, Plane, layout_of, planes_of
+from streammat.media.frame import Layout, Matte, Plane, layout_of, planes_of
+from streammat.media.planes import Blender, alpha_plane, bounds, resize_alpha, runs, shrink
 
 LAYOUTS = ["yuv420p", "yuv422p10le", "yuv444p", "yuv410p", "gbrp", "gbrp12le", "gray", "gray16le", "yuva420p"]
 SIZES = [(48, 64), (49, 65), (1, 1), (5, 3)]

@@ -13,8 +13,8 @@ import pytest
 from conftest import QUICK, Run, names, run, video, wait_for
 from media import Audio, probe, write_clip
 
+from streammat.audio.source import FileSound
 from streammat.sources.playback import Passes
-from streammat.sources.sound import FileSound
 
 PLAIN = ("--bg", "green", "--no-stable")
 FRAMES = 30

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from conftest import call
 
-from streammat import doctor, v4l2
+from streammat import doctor
+from streammat.devices import v4l2
 
 pytestmark = pytest.mark.skipif(not v4l2.sys.platform.startswith("linux"), reason="Video4Linux is of Linux")
 
@@ -168,7 +169,7 @@ def test_the_doctor_says_what_is_and_what_to_do() -> None:
 def test_the_doctor_finds_damaged_weights_and_says_so_with_its_exit_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from dataclasses import replace
 
-    from streammat import models
+    from streammat.engines import shipped as models
     from streammat.models import library
 
     damaged = tmp_path / "lite.int8.onnx"

@@ -647,8 +647,8 @@ def test_interrupted_while_opening(tmp_path: Path, number: int, code: int) -> No
 
 def pipeline_parts(source: Path, target: Path, matting: Any, codec: str | None = None) -> Any:
     """A pipeline from the library's public parts, with ``matting`` in the network's place."""
-    from streammat.backgrounds import open_background, parse_background
-    from streammat.compositing import Compositor
+    from streammat.compositing.backgrounds import open_background, parse_background
+    from streammat.compositing.compositor import Compositor
     from streammat.config import EncodeOptions
     from streammat.pipeline import Pipeline
     from streammat.sinks.file import FileSink
@@ -663,7 +663,7 @@ def pipeline_parts(source: Path, target: Path, matting: Any, codec: str | None =
 
 def whole(frame: Any) -> Any:
     """A matte that keeps everything."""
-    from streammat.frame import Matte
+    from streammat.media.frame import Matte
 
     deep = frame.layout.depth > 8
     return Matte(np.full(frame.size, 65535 if deep else 255, np.uint16 if deep else np.uint8))
@@ -678,7 +678,7 @@ def test_engine_that_works(clip: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("at", [0, 1, 5, 11])
 def test_engine_fails_midway(clip: Path, tmp_path: Path, at: int) -> None:
     """The first error is raised, no thread is left, and what was done before plays."""
-    from engines.base import EngineError
+    from streammat.engines.base import EngineError
 
     def matting(frame: Any) -> Any:
         if frame.index == at:

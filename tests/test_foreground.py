@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scenes import LAYOUTS, frame_of, matte_of, scene
 
-from streammat.composite import resize_alpha
-from streammat.foreground import ForegroundEstimator
+from streammat.compositing.foreground import ForegroundEstimator
+from streammat.media.planes import resize_alpha
 
 
 @pytest.mark.parametrize("name", LAYOUTS)

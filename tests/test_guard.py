@@ -13,15 +13,15 @@ import pytest
 from media import EXAMPLES
 from numpy.typing import NDArray
 
-from engines.base import Engine, EngineError
 from streammat.config import MattingOptions
-from streammat.frame import Colour, Frame, layout_of, planes_of
-from streammat.guard import PATIENCE, RECENT, Guard
-from streammat.jobs import open_network
-from streammat.live_matting import LiveMatting
+from streammat.engines.base import Engine, EngineError
+from streammat.live.checked_matting import LiveMatting
+from streammat.live.guard import PATIENCE, RECENT, Guard
+from streammat.matting.network import open_network
+from streammat.matting.temporal import TemporalFilter
+from streammat.media.frame import Colour, Frame, layout_of, planes_of
 from streammat.models.library import find_model
 from streammat.sources.file import FileSource
-from streammat.temporal import TemporalFilter
 
 SIZE = (360, 640)
 Image = NDArray[np.uint8]

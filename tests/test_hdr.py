@@ -14,9 +14,9 @@ from conftest import video
 from media import BT709, BT2020_HLG, BT2020_PQ, Tags, probe, write_clip
 from scenes import blank, matte_of, rgb_at
 
-from streammat.backgrounds import Background, ColourBackground, ImageBackground, VideoBackground
-from streammat.frame import Colour, Frame
-from streammat.sources.capture import Shaper
+from streammat.compositing.backgrounds import Background, ColourBackground, ImageBackground, VideoBackground
+from streammat.media.frame import Colour, Frame
+from streammat.sources.shaper import Shaper
 
 SIZE = (192, 108)
 PQ, HLG = Colour(9, 9, 16, 1), Colour(9, 9, 18, 1)

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from streammat.channel import Channel, Closed
+from streammat.threads.channel import Channel, Closed
 
 
 def test_the_oldest_makes_room_and_is_counted() -> None:

@@ -14,9 +14,9 @@ import pytest
 from conftest import wait_for
 
 from streammat.config import CompositeOptions
-from streammat.control import Command, Keys, SocketListener, StdinListener, answer, parse_command
 from streammat.errors import OutputError, UsageError
-from streammat.scenes import Scenes
+from streammat.live.background_switcher import Scenes
+from streammat.live.control import Command, Keys, SocketListener, StdinListener, answer, parse_command
 
 
 class Target:

@@ -12,14 +12,14 @@ from conftest import wait_for
 from live_parts import ScriptedEngine
 from media import write_clip
 
-import streammat.live_job
-import streammat.rate
-from engines.base import EngineError
+import streammat.live.quality
+import streammat.live.session
 from streammat.config import LiveOptions, MattingOptions
-from streammat.control import Command
+from streammat.engines.base import EngineError
 from streammat.errors import UsageError
-from streammat.live_job import LiveJob
-from streammat.matting import network_sizes
+from streammat.live.control import Command
+from streammat.live.session import LiveJob
+from streammat.matting.matting import network_sizes
 from streammat.sinks.partial import PartialFile
 
 SIZE = (360, 640)
@@ -66,8 +66,8 @@ def test_a_network_that_breaks_is_opened_anew(monkeypatch: pytest.MonkeyPatch, o
         return EngineError("broken") if call > 5 else None
 
     engines, told = Engines(broken, lambda call: None), Told()
-    monkeypatch.setattr(streammat.live_job, "open_network", engines)
-    monkeypatch.setattr(streammat.live_job, "_REPAIR_SECONDS", 0.3)
+    monkeypatch.setattr(streammat.live.session, "open_network", engines)
+    monkeypatch.setattr(streammat.live.session, "_REPAIR_SECONDS", 0.3)
     report = LiveJob(replace(options, duration=3.0), told).run()
     assert len(engines.opened) == 2
     assert all(engine.closed for engine in engines.opened)
@@ -81,8 +81,8 @@ def test_a_network_that_is_too_slow_is_exchanged_for_a_smaller_one(monkeypatch: 
         PAUSE.wait(0.15)
 
     engines, told = Engines(slow, lambda call: None), Told()
-    monkeypatch.setattr(streammat.live_job, "open_network", engines)
-    monkeypatch.setattr(streammat.rate, "WINDOW", 0.3)
+    monkeypatch.setattr(streammat.live.session, "open_network", engines)
+    monkeypatch.setattr(streammat.live.quality, "WINDOW", 0.3)
     job = LiveJob(replace(options, duration=4.0), told)
     job.run()
     assert [options.quality for options in engines.asked[:2]] == ["best", "balanced"]
@@ -96,8 +96,8 @@ def test_fixed_means_fixed(monkeypatch: pytest.MonkeyPatch, options: LiveOptions
         PAUSE.wait(0.15)
 
     engines, told = Engines(slow), Told()
-    monkeypatch.setattr(streammat.live_job, "open_network", engines)
-    monkeypatch.setattr(streammat.rate, "WINDOW", 0.3)
+    monkeypatch.setattr(streammat.live.session, "open_network", engines)
+    monkeypatch.setattr(streammat.live.quality, "WINDOW", 0.3)
     report = LiveJob(replace(options, duration=2.0, fixed=True), told).run()
     assert len(engines.opened) == 1
     assert report.dropped > 0
@@ -105,7 +105,7 @@ def test_fixed_means_fixed(monkeypatch: pytest.MonkeyPatch, options: LiveOptions
 
 
 def test_the_room_takes_a_confirmation(monkeypatch: pytest.MonkeyPatch, options: LiveOptions) -> None:
-    monkeypatch.setattr(streammat.live_job, "open_network", Engines(lambda call: None))
+    monkeypatch.setattr(streammat.live.session, "open_network", Engines(lambda call: None))
     told = Told()
     job = LiveJob(options, told)
     runner = threading.Thread(target=job.run)
@@ -125,7 +125,7 @@ def test_the_room_takes_a_confirmation(monkeypatch: pytest.MonkeyPatch, options:
 
 def test_what_was_opened_is_closed_when_something_cannot_be(monkeypatch: pytest.MonkeyPatch, options: LiveOptions, tmp_path: Path) -> None:
     engines = Engines(lambda call: None)
-    monkeypatch.setattr(streammat.live_job, "open_network", engines)
+    monkeypatch.setattr(streammat.live.session, "open_network", engines)
     held = PartialFile(tmp_path / "taken.mkv", overwrite=False)
     with pytest.raises(Exception, match="taken"):
         LiveJob(replace(options, outputs=(str(tmp_path / "rec.mkv"), str(tmp_path / "taken.mkv"))), Told())

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from live_parts import NETWORK, Keeper, Run, ScriptedEngine, Step, likeness, outside, subject
 
-import streammat.showing
-from engines.base import EngineError
-from streammat.frame import Frame, Matte
+import streammat.live.fallback
+from streammat.engines.base import EngineError
+from streammat.media.frame import Frame, Matte
 
 LIMIT = 0.08
 """Of a picture's likeness to the room; a picture that has nothing to do with it reaches 0.05 by chance."""
@@ -22,7 +22,7 @@ LIMIT = 0.08
 @pytest.fixture(autouse=True)
 def short_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that what comes after the last good composite comes soon."""
-    monkeypatch.setattr(streammat.showing, "HOLD", 0.3)
+    monkeypatch.setattr(streammat.live.fallback, "HOLD", 0.3)
 
 
 def assert_room_unseen(run: Run) -> None:
@@ -143,7 +143,7 @@ def of_another_type(frame: Frame) -> Matte:
 
 @pytest.mark.parametrize("wrong", [missing, of_another_size, of_another_type])
 def test_a_matte_that_is_missing_or_not_the_frames(tmp_path: Path, wrong: Callable[[Frame], Any]) -> None:
-    from streammat.live_matting import check
+    from streammat.live.checked_matting import check
 
     def matting(frame: Frame) -> Matte:
         matte = wrong(frame)
@@ -256,7 +256,7 @@ def test_a_mirror_turns_the_subject_and_not_the_background(tmp_path: Path) -> No
 
 def test_a_camera_that_hangs_for_ever_holds_up_neither_the_card_nor_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A driver may block in a call that nothing can end; the run ends all the same, and says so."""
-    monkeypatch.setattr("streammat.live.PATIENCE", 0.2)
+    monkeypatch.setattr("streammat.live.pipeline.PATIENCE", 0.2)
     released = threading.Event()
 
     def hang(run: Run) -> None:

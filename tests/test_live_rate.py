@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from engines.base import EngineSpec
 from streammat.config import LiveOptions, MattingOptions
-from streammat.rate import Level, RateHolder, levels
+from streammat.engines.base import EngineSpec
+from streammat.live.quality import Level, RateHolder, levels
 
 SIZE = (720, 1280)
 SPEC = EngineSpec("lite", "onnxruntime", "fp32", "cpu", 2, (288, 512), "0", "a test")

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 from scenes import blank
 
-from streammat import v4l2
+from streammat.devices import v4l2
 from streammat.errors import OutputError, UsageError
-from streammat.frame import Colour, Frame, Matte
+from streammat.live.open_output import check_output, is_file
+from streammat.media.frame import Colour, Frame, Matte
 from streammat.sinks.null import NullSink
-from streammat.sinks.outputs import check_output, is_file
 from streammat.sinks.preview import PreviewSink
 from streammat.sinks.stream import public
 from streammat.sinks.virtual_camera import VirtualCameraSink, _choose, _pyvirtualcam
-from streammat.sources.capture import live_info
+from streammat.sources.shaper import live_info
 
 SIZE = (96, 128)
 INFO = live_info(SIZE, Fraction(30), Colour(5, 2, 2, 1))

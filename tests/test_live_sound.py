@@ -20,20 +20,20 @@ from live_parts import SIZE, ScriptedCamera, ScriptedEngine, Step
 from media import write_clip
 from sound_parts import LiveCard, beep, beeps_in, in_step, offsets, sound_of, write_flashes
 
-import streammat.live_job
-from streammat.audio import RATE
+import streammat.live.session
+from streammat.audio.capture import Sound
+from streammat.audio.track import RATE
 from streammat.config import CompositeOptions, EncodeOptions, LiveOptions, MattingOptions
-from streammat.control import Command
 from streammat.errors import InputError, UsageError
-from streammat.live import Live
-from streammat.live_job import LiveJob
-from streammat.live_matting import LiveMatting
-from streammat.live_sound import Sound
-from streammat.scenes import Scenes
-from streammat.showing import Showing
+from streammat.live.background_switcher import Scenes
+from streammat.live.checked_matting import LiveMatting
+from streammat.live.control import Command
+from streammat.live.fallback import Showing
+from streammat.live.output_worker import Outlet
+from streammat.live.pipeline import Live
+from streammat.live.session import LiveJob
 from streammat.sinks.file import FileSink
-from streammat.sinks.outlet import Outlet
-from streammat.sources.capture import Clock
+from streammat.sources.shaper import Clock
 
 
 class Told:
@@ -53,7 +53,7 @@ class Told:
 @pytest.fixture(autouse=True)
 def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
     """The network knows that the subject is a disc in the middle, so that its flash is seen."""
-    monkeypatch.setattr(streammat.live_job, "open_network", lambda *arguments: ScriptedEngine())
+    monkeypatch.setattr(streammat.live.session, "open_network", lambda *arguments: ScriptedEngine())
 
 
 @pytest.fixture

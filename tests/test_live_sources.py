@@ -19,11 +19,11 @@ from media import Tags, write_clip
 import streammat.sources.camera
 from streammat.config import LiveOptions
 from streammat.errors import CameraLostError, InputError, UsageError
-from streammat.frame import Frame
+from streammat.live.open_source import open_live_source
+from streammat.media.frame import Frame
 from streammat.sources.camera import CameraSource
-from streammat.sources.capture import TIME_BASE, Clock, Shaper
-from streammat.sources.live import open_live_source
 from streammat.sources.playback import PlaybackSource, StreamSource
+from streammat.sources.shaper import TIME_BASE, Clock, Shaper
 
 SIZE = (480, 640)
 RED = (200, 40, 40)

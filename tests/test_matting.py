@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scenes import blank, frame_of
 
-from engines.base import EngineSpec
-from streammat.frame import Colour
-from streammat.matting import Matting, network_sizes
+from streammat.engines.base import EngineSpec
+from streammat.matting.matting import Matting, network_sizes
+from streammat.media.frame import Colour
 
 
 @pytest.mark.parametrize(

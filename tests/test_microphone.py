@@ -17,16 +17,18 @@ from conftest import QUICK, call, wait_for
 from media import write_clip
 from sound_parts import beep, beeps_in, sound_of
 
-from streammat import devices, doctor, portaudio
-from streammat.audio import RATE, Block, Tape
+from streammat import doctor
+from streammat.audio.capture import Sound
+from streammat.audio.microphone import Microphone
+from streammat.audio.monitor import Monitor
+from streammat.audio.source import FileSound, SoundSource
+from streammat.audio.track import RATE, Block, Tape
+from streammat.devices import listing as devices
+from streammat.devices import portaudio
 from streammat.errors import InputError, OutputError
-from streammat.live_sound import Sound
-from streammat.sinks.monitor import Monitor
-from streammat.sources.capture import Clock
-from streammat.sources.live import open_sound
-from streammat.sources.microphone import Microphone
+from streammat.live.open_source import open_sound
 from streammat.sources.playback import Passes
-from streammat.sources.sound import FileSound, SoundSource
+from streammat.sources.shaper import Clock
 
 AHEAD = 5000.0
 """PortAudio's clock is another than Python's."""

@@ -20,9 +20,9 @@ from conftest import QUICK, REPOSITORY, Run, call, names, python, run, spawn, wa
 from media import frames_of, probe, write_clip, write_still
 from onnx import TensorProto, helper
 
-from engines.checkpoint import save_network
-from engines.gfm import GFM
-from engines.models import read_card
+from streammat.engines.model_files import read_card
+from streammat.engines.network.checkpoint import save_network
+from streammat.engines.network.gfm import GFM
 from streammat.models.library import find_model, library_folder
 
 SIZE = (128, 96)

@@ -21,11 +21,11 @@ import torch
 from conftest import QUICK, REPOSITORY, Run, call, names, python, run, spawn, wait_for
 from onnx import numpy_helper
 
-from engines.checkpoint import save_network
-from engines.gfm import GFM
-from engines.parity import draw
-from streammat.matting import network_sizes
-from streammat.models import card
+from streammat.engines.export.parity import draw
+from streammat.engines.network.checkpoint import save_network
+from streammat.engines.network.gfm import GFM
+from streammat.engines.shipped import card
+from streammat.matting.matting import network_sizes
 
 torch.set_num_threads(2)
 
@@ -295,7 +295,7 @@ def test_what_is_refused(arguments: tuple[str, ...], code: int, words: tuple[str
 
 
 def test_a_plan_needs_tensorrt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from engines import backends
+    from streammat.engines import registry as backends
 
     monkeypatch.setattr(backends, "find_spec", lambda name: None if name.startswith("tensorrt") else object())
     export("lite", tmp_path / "x.engine", "--size", "96x96", "--precision", "fp16").refused(1, "tensorrt is not installed", "pip install 'streammat[tensorrt]'")
@@ -304,8 +304,8 @@ def test_a_plan_needs_tensorrt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_plan_is_what_the_builder_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The builder, which needs a GPU, is stood in for, with its own signature."""
-    from engines import tensorrt_build
-    from engines.parity import Parity
+    from streammat.engines.export.parity import Parity
+    from streammat.engines.tensorrt import build as tensorrt_build
 
     built = tensorrt_build.Built(b"a plan", Parity(0.01, 1e-4, 0.0), tensorrt_build.Layers(1, 0, 0), 1.0)
     builder = create_autospec(tensorrt_build.build_plan, return_value=built)
@@ -322,7 +322,7 @@ def test_a_plan_is_what_the_builder_gives(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_nothing_is_replaced_unasked_and_nothing_appears_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from engines import interchange
+    from streammat.engines.export import interchange
 
     target = tmp_path / "x.onnx"
     target.write_text("mine")

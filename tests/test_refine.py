@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scenes import frame_of, scene
 
-from streammat.refine import RESIDUE, Refiner
+from streammat.matting.refine import RESIDUE, Refiner
 
 
 def small_of(alpha, factor):
@@ -111,8 +111,8 @@ def test_parts_interpolate_as_the_whole(monkeypatch):
     _, _, alpha, picture = scene(360, 640)
     frame, small = frame_of(picture, "yuv420p"), small_of(alpha, 5.6)
     expected = Refiner()(small, frame).alpha
-    monkeypatch.setattr("streammat.refine.STRIP", 5)
-    monkeypatch.setattr("streammat.refine.GAP", 2)
+    monkeypatch.setattr("streammat.matting.refine.STRIP", 5)
+    monkeypatch.setattr("streammat.matting.refine.GAP", 2)
     assert np.abs(Refiner()(small, frame).alpha.astype(int) - expected).max() <= 1
 
 

@@ -13,12 +13,12 @@ import pytest
 from numpy.typing import NDArray
 from sound_parts import FIRST, Card, beep, beeps_in, lit, offsets
 
-from streammat.audio import CHUNK, RATE, Block, Chunk, Cutter, SampleClock, Tape
+from streammat.audio.monitor import Follower
+from streammat.audio.track import CHUNK, RATE, Block, Chunk, Cutter, SampleClock, Tape
 from streammat.config import EncodeOptions
-from streammat.frame import Colour, Matte
+from streammat.media.frame import Colour, Matte
 from streammat.sinks.file import FileSink
-from streammat.sinks.monitor import Follower
-from streammat.sources.capture import Shaper, live_info
+from streammat.sources.shaper import Shaper, live_info
 
 ORIGIN = 1000.0  # of the run's clock, as good as any
 

@@ -21,21 +21,21 @@ from media import BT709, FULL_709, Audio, frames_of, greys_of, person, probe, wr
 from scenes import LAYOUTS, frame_of, scene
 from test_live_privacy import FAULTS, assert_room_unseen
 
-import streammat.jobs
-from engines.base import EngineError, EngineSpec, TensorEngine
-from engines.cuda_engine import CudaEngine
-from engines.several import several_sizes
-from streammat.backgrounds import Background, open_background, parse_background
-from streammat.composite import resize_alpha
-from streammat.compositing import Compositor
+import streammat.jobs.video
+from streammat.compositing.backgrounds import Background, open_background, parse_background
+from streammat.compositing.compositor import Compositor
 from streammat.config import CompositeOptions, EncodeOptions, MattingOptions, VideoOptions
-from streammat.frame import Colour, Frame
-from streammat.jobs import VideoJob
-from streammat.live_matting import LiveMatting
-from streammat.matting import Matting, network_sizes
-from streammat.models import shipped
-from streammat.stage import StagedMatting, matting_for
-from streammat.temporal import TemporalFilter
+from streammat.engines.backends.cuda import CudaEngine
+from streammat.engines.base import EngineError, EngineSpec, TensorEngine
+from streammat.engines.multiscale import several_sizes
+from streammat.engines.shipped import shipped
+from streammat.jobs.video import VideoJob
+from streammat.live.checked_matting import LiveMatting
+from streammat.matting.device import StagedMatting, matting_for
+from streammat.matting.matting import Matting, network_sizes
+from streammat.matting.temporal import TemporalFilter
+from streammat.media.frame import Colour, Frame
+from streammat.media.planes import resize_alpha
 
 
 def network_size(height: int, width: int, quality: str) -> tuple[int, int]:
@@ -465,8 +465,8 @@ def test_a_file_comes_out_as_on_the_host(target, background, rotation, tmp_path:
             engine = Given(network_size(*size, "fast"), alpha, batch)
             return Plain(engine) if kind == "host" else engine
 
-        monkeypatch.setattr(streammat.jobs, "open_network", opened)
-        monkeypatch.setattr(streammat.jobs, "at_once", lambda *which: 4)
+        monkeypatch.setattr(streammat.jobs.video, "open_network", opened)
+        monkeypatch.setattr(streammat.jobs.video, "frames_at_once", lambda *which: 4)
         folder = tmp_path / kind
         folder.mkdir()
         made = [folder / target, folder / "matte.mkv", folder / "colour.mkv"]

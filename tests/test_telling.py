@@ -16,7 +16,7 @@ import pytest
 from conftest import QUICK, REPOSITORY, names, spawn, wait_for
 from media import probe, write_clip
 
-from streammat.patient import PatientWriter
+from streammat.threads.patient_stream import PatientWriter
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ from media import EXAMPLES, frames_of, greys_of
 from numpy.typing import NDArray
 from scenes import frame_of
 
-from engines.base import EngineSpec
-from streammat.matting import Matting
-from streammat.temporal import MEMORY, TemporalFilter
+from streammat.engines.base import EngineSpec
+from streammat.matting.matting import Matting
+from streammat.matting.temporal import MEMORY, TemporalFilter
 
 Floats = NDArray[np.float32]
 SHAPE = (72, 128)
@@ -109,10 +109,10 @@ def test_a_moving_subject_does_not_trail(speed: float) -> None:
 
 def test_the_same_without_the_filter_for_motion_would_trail(monkeypatch: pytest.MonkeyPatch) -> None:
     """That the test above can fail."""
-    monkeypatch.setattr("streammat.temporal.QUIET", 1e6)
-    monkeypatch.setattr("streammat.temporal.MOVING", 2e6)
-    monkeypatch.setattr("streammat.temporal.DOUBT", 1e6)
-    monkeypatch.setattr("streammat.temporal.BELIEF", 2e6)
+    monkeypatch.setattr("streammat.matting.temporal.QUIET", 1e6)
+    monkeypatch.setattr("streammat.matting.temporal.MOVING", 2e6)
+    monkeypatch.setattr("streammat.matting.temporal.DOUBT", 1e6)
+    monkeypatch.setattr("streammat.matting.temporal.BELIEF", 2e6)
     stable = TemporalFilter()
     error = [np.abs(stable(disc(24 + 2 * i), shot(disc(24 + 2 * i), i), at(i)) - disc(24 + 2 * i)).max() for i in range(30)]
     assert np.mean(error) > 0.5

@@ -18,12 +18,12 @@ import pytest
 from conftest import QUICK, REPOSITORY, Run, call, in_process, names, run, video
 from media import frames_of, matched, write_clip, write_still
 
-from engines.usage import Number, Whole
 from streammat.cli import main
 from streammat.cli.values import Time
-from streammat.moment import parse_moment
-from train.cli import COMMANDS
-from train.cli import main as train
+from streammat.engines.usage import Number, Whole
+from streammat.timecode import parse_moment
+from streammat.train.cli import COMMANDS
+from streammat.train.cli import main as train
 
 FRAMES = 8
 

@@ -26,12 +26,12 @@ from media import (
     write_clip,
 )
 
-from streammat.frame import Frame
-from streammat.moment import parse_moment
-from streammat.sources.capture import Clock
+from streammat.audio.source import FileSound
+from streammat.media.frame import Frame
 from streammat.sources.file import FileSource
 from streammat.sources.playback import PlaybackSource
-from streammat.sources.sound import FileSound
+from streammat.sources.shaper import Clock
+from streammat.timecode import parse_moment
 
 SOUNDS = {
     "aac": (".mp4", "aac"), "mp3": (".mp4", "libmp3lame"), "ac3": (".mp4", "ac3"), "opus": (".mkv", "libopus"),

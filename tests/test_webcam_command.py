@@ -136,7 +136,7 @@ def test_a_signal_ends_it_cleanly(tmp_path: Path, clip: Path, number: int, code:
 def test_a_network_that_does_not_answer_is_left_behind(tmp_path: Path) -> None:
     """Its thread sits in the library's C++ when the process ends."""
     clip = write_clip(tmp_path / "in.mp4", size=(3840, 2160), frames=3)
-    main = "import streammat.live; streammat.live.PATIENCE = 0.0; from streammat.cli import main; main()"
+    main = "import streammat.live.pipeline; streammat.live.pipeline.PATIENCE = 0.0; from streammat.cli import main; main()"
     arguments = ("--camera", clip, "--loop", "--to", "null", "--engine", "onnxruntime", "--quality", "best", "--precision", "fp32",
                  "--threads", "1", "--fixed", "--duration", "1.5", "--json")
     done = subprocess.run(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from train.cli import main
+from streammat.train.cli import main
 
 if __name__ == "__main__":
     main(prog_name="python -m train")

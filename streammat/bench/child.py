@@ -24,14 +24,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.base import Engine, EngineError, EngineSpec
 from streammat.bench.machine import peak_memory
 from streammat.config import CompositeOptions, EncodeOptions, LiveOptions, MattingOptions, VideoOptions
+from streammat.engines.base import Engine, EngineError, EngineSpec
 from streammat.errors import StreammatError
-from streammat.frame import Frame, Matte
-from streammat.jobs import VideoJob, open_network
-from streammat.live_job import LiveJob
-from streammat.matting import Matting, network_sizes
+from streammat.jobs.video import VideoJob
+from streammat.live.session import LiveJob
+from streammat.matting.matting import Matting, network_sizes
+from streammat.matting.network import open_network
+from streammat.media.frame import Frame, Matte
 from streammat.models.library import find_model
 from streammat.sinks.file import FileSink
 from streammat.sources.file import FileSource
@@ -52,7 +53,7 @@ class _Recorder:
         self.pictures: list[NDArray[np.uint8]] = []
 
     def infer(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """See `engines.base.Engine.infer`."""
+        """See `streammat.engines.base.Engine.infer`."""
         self.pictures.extend(rgb.copy())
         return np.zeros(rgb.shape[:3], np.float32)
 
@@ -108,7 +109,7 @@ def network(matting: dict[str, Any], size: tuple[int, int], batches: list[int], 
         "picture_bytes": given[0].nbytes, "alpha_bytes": first[0].nbytes,
     }
     if engine.spec.backend in ("cuda", "tensorrt"):
-        result["device_bytes"] = import_module("engines.peaks").device_memory(engine.spec.device)
+        result["device_bytes"] = import_module("streammat.engines.gpu.peaks").device_memory(engine.spec.device)
     truth = Path(folder) / "alphas.npy"
     if truth.exists():
         alphas = np.concatenate([first, *(engine.infer(given[index : index + 1]) for index in range(1, len(given)))])
@@ -202,13 +203,13 @@ def live(matting: dict[str, Any], clip: str, background: str, seconds: float) ->
 
 
 def peaks(device: str) -> dict[str, Any]:
-    """What a GPU can do at best: see `engines.peaks`."""
-    return dict(asdict(import_module("engines.peaks").measure(device)))
+    """What a GPU can do at best: see `streammat.engines.gpu.peaks`."""
+    return dict(asdict(import_module("streammat.engines.gpu.peaks").measure(device)))
 
 
 def work(model: str, sizes: list[list[int]]) -> dict[str, Any]:
-    """Arithmetic of one picture at all sizes of the network's input: see `engines.peaks`."""
-    count = import_module("engines.peaks").flop_per_picture
+    """Arithmetic of one picture at all sizes of the network's input: see `streammat.engines.gpu.peaks`."""
+    count = import_module("streammat.engines.gpu.peaks").flop_per_picture
     return {"flop": sum(int(count(find_model(model), tuple(size))) for size in sizes)}
 
 

@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from engines.nvidia import find_gpus
+from streammat.engines.backends.nvidia import find_gpus
 
 _LIBRARIES = ("av", "numpy", "opencv-python", "onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "openvino", "torch", "torch-tensorrt", "tensorrt")
 

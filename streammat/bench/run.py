@@ -13,17 +13,17 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from engines.base import EngineError
-from streammat.backgrounds import parse_background
 from streammat.bench import clip, report
 from streammat.bench.asking import Asker, ChildError, Stopped
 from streammat.bench.child import WARM_UP
 from streammat.bench.machine import Watch, clock_ms, cores, describe
 from streammat.bench.report import PeakResult, SizeResult, size_result, spread
 from streammat.bench.variants import NotRun, Variant, plan
+from streammat.compositing.backgrounds import parse_background
 from streammat.config import BenchOptions
+from streammat.engines.base import EngineError
 from streammat.errors import OutputError, StreammatError, UsageError
-from streammat.matting import network_sizes
+from streammat.matting.matting import network_sizes
 from streammat.models.library import find_model
 
 _FLOOD = 4  # times the clip's rate

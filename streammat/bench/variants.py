@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from engines.auto import choose
-from engines.backends import BACKENDS, Probe, check_device, kind_of, probe
-from engines.base import EngineError, EngineUnavailableError
-from engines.models import ModelFiles
+from streammat.engines.base import EngineError, EngineUnavailableError
+from streammat.engines.choice import choose
+from streammat.engines.model_files import ModelFiles
+from streammat.engines.registry import BACKENDS, Probe, check_device, kind_of, probe
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Variant:
     """One thing that can run the network."""
 
     engine: str
-    """A name of `engines.backends.BACKENDS`."""
+    """A name of `streammat.engines.registry.BACKENDS`."""
     precision: str
     device: str
 
@@ -54,7 +54,7 @@ def plan(model: ModelFiles, engines: Sequence[str], precisions: Sequence[str], d
 
     Args:
         model: files.
-        engines: names; ``auto`` is what `engines.auto.choose` takes, ``all`` each of `engines.backends.BACKENDS`.
+        engines: names; ``auto`` is what `streammat.engines.choice.choose` takes, ``all`` each of `streammat.engines.registry.BACKENDS`.
         precisions: names; ``auto`` is what each engine takes by itself, ``all`` each that it knows.
         device: as ``--device``; ``auto`` is where an engine runs by itself, and for ``all`` every kind of device that it finds, the
             first of each kind.

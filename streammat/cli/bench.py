@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engines.usage import Whole
 from streammat.cli.common import Interrupt, matting_options, one_line_errors, parse_size
 from streammat.cli.values import Time
 from streammat.config import BenchOptions, MattingOptions
+from streammat.engines.usage import Whole
 from streammat.errors import OutputError
-from streammat.moment import Moment
 from streammat.paths import check_writable
+from streammat.timecode import Moment
 
 if TYPE_CHECKING:
     from streammat.bench.report import LiveResult, SizeResult, Spread

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from engines.usage import OneLine
 from streammat.cli.streams import patient_streams
+from streammat.engines.usage import OneLine
 from streammat.errors import reason
 
 INPUT, OUTPUT, BACKGROUND, MATTE, ENGINE, MESSAGES = GROUPS = ("Input", "Output", "Background", "Matte", "Engine", "Messages")

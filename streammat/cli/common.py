@@ -17,11 +17,11 @@ from typing import Any, NoReturn, Self, TypeVar
 
 import click
 
-from engines.base import EngineError
-from engines.usage import Whole, shown
 from streammat.cli.command import BACKGROUND, ENGINE, MATTE, MESSAGES, OUTPUT, option
 from streammat.cli.streams import finish
 from streammat.config import CompositeOptions, MattingOptions, Quality
+from streammat.engines.base import EngineError
+from streammat.engines.usage import Whole, shown
 from streammat.errors import StreammatError, UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -15,7 +15,7 @@ from streammat.cli.common import one_line_errors
 def devices(as_json: bool) -> None:
     """List cameras with their modes, virtual cameras, microphones and what sound can be played on."""
     with one_line_errors(as_json):
-        from streammat.devices import find
+        from streammat.devices.listing import find
 
         found = find()
     if as_json:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engines.usage import Whole
 from streammat.cli.common import Interrupt, one_line_errors, parse_size
+from streammat.engines.usage import Whole
 from streammat.errors import UsageError
 
 if TYPE_CHECKING:
-    from engines.cache import Cached
+    from streammat.engines.tensorrt.cache import Cached
 
 
 @click.group()
@@ -53,9 +53,9 @@ def build(
     with one_line_errors(as_json, quiet=quiet), Interrupt():
         if not sizes and not inputs:
             raise UsageError("give --size WxH, the size of the frames, such as --size 1920x1080")
-        from engines.backends import check_device, kind_of, numbered
-        from engines.cache import BuildOptions
-        from streammat.matting import network_sizes
+        from streammat.engines.registry import check_device, kind_of, numbered
+        from streammat.engines.tensorrt.cache import BuildOptions
+        from streammat.matting.matting import network_sizes
         from streammat.models.library import find_model
         from streammat.models.photographs import photographs
 
@@ -68,7 +68,7 @@ def build(
         options = BuildOptions(workspace * 2**20, optimization_level, hardware_compatible)
         rows = []
         for size in dict.fromkeys(wanted):
-            from engines.tensorrt_build import build_engine
+            from streammat.engines.tensorrt.build import build_engine
 
             shown = _Phases(quiet=quiet or as_json)
             try:
@@ -89,7 +89,7 @@ def build(
 def list_(as_json: bool) -> None:
     """Every engine that was built, newest first."""
     with one_line_errors(as_json):
-        from engines.cache import EngineCache
+        from streammat.engines.tensorrt.cache import EngineCache
 
         entries = EngineCache().entries()
     if as_json:
@@ -104,7 +104,7 @@ def list_(as_json: bool) -> None:
 def remove(names: tuple[str, ...]) -> None:
     """Delete the engines NAMES."""
     with one_line_errors():
-        from engines.cache import EngineCache
+        from streammat.engines.tensorrt.cache import EngineCache
 
         for name in names:
             EngineCache().remove(name)
@@ -154,7 +154,7 @@ def _row(entry: Cached) -> dict[str, Any]:
 
 
 def _line(entry: Cached) -> str:
-    from engines.cache import age
+    from streammat.engines.tensorrt.cache import age
 
     height, width = entry.key.size
     made = age(max(0.0, time.time() - entry.created))

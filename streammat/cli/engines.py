@@ -20,8 +20,8 @@ def engines(model: str, as_json: bool) -> None:
     Those that are installed are loaded, which takes a few seconds.
     """
     with one_line_errors(as_json):
-        from engines.auto import choose
-        from engines.backends import BACKENDS
+        from streammat.engines.choice import choose
+        from streammat.engines.registry import BACKENDS
         from streammat.models.library import find_model
 
         files = find_model(model)
@@ -43,8 +43,8 @@ def engines(model: str, as_json: bool) -> None:
 
 
 def _row(name: str) -> dict[str, Any]:
-    from engines.backends import BACKENDS, kind_of, probe
-    from engines.base import EngineUnavailableError
+    from streammat.engines.base import EngineUnavailableError
+    from streammat.engines.registry import BACKENDS, kind_of, probe
 
     backend = BACKENDS[name]
     row: dict[str, Any] = {"name": name, "installed": backend.installed, "runs": False, "reason": "", "version": None, "devices": {}, "precisions": {}, "notes": []}
@@ -59,7 +59,7 @@ def _row(name: str) -> dict[str, Any]:
 
 
 def _cached() -> list[dict[str, Any]]:
-    from engines.cache import EngineCache, age
+    from streammat.engines.tensorrt.cache import EngineCache, age
 
     now = time.time()
     return [

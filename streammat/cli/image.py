@@ -45,7 +45,7 @@ def image(
     with one_line_errors(as_json, quiet=quiet):
         if not sources:
             raise UsageError(f"OUT is missing: {target} alone is given; expected pictures and where the result goes, such as me.jpg me.png")
-        from streammat.jobs import ImageJob
+        from streammat.jobs.image import ImageJob
 
         with Interrupt() as interrupt:
             job = ImageJob(sources, target, matting, composite, overwrite=overwrite)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engines.usage import Whole
 from streammat.cli.common import Interrupt, one_line_errors, output_options, parse_size
 from streammat.config import ExportOptions, MattingOptions
+from streammat.engines.usage import Whole
 from streammat.errors import UsageError
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def _input_size(size: str | None, frame: str | None, quality: Any) -> tuple[int,
     if size is not None and frame is not None:
         raise UsageError("--size and --frame: expected one of them; --size is the network's input, --frame what is filmed")
     if frame is not None:
-        from streammat.matting import network_sizes
+        from streammat.matting.matting import network_sizes
 
         return network_sizes(*parse_size("--frame", frame), quality)[0]
     return None if size is None else parse_size("--size", size)

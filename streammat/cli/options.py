@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
-from engines.usage import shown
 from streammat.cli.command import INPUT, option
+from streammat.engines.usage import shown
 from streammat.errors import reason
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-from streammat.patient import PatientWriter
+from streammat.threads.patient_stream import PatientWriter
 
 _AT_THE_END = 1.0
 """Seconds that a run which is over waits for whoever has stopped reading."""

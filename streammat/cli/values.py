@@ -1,4 +1,4 @@
-"""Values of options that only this program has; numbers are in `engines.usage`."""
+"""Values of options that only this program has; numbers are in `streammat.engines.usage`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from engines.usage import shown
-from streammat.moment import Moment, parse_moment
+from streammat.engines.usage import shown
+from streammat.timecode import Moment, parse_moment
 
 
 class Time(click.ParamType[Moment]):

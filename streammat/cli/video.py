@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engines.usage import Whole
 from streammat.cli.command import INPUT, MATTE, OUTPUT, Command, option
 from streammat.cli.common import Interrupt, Progress, composite_options, leave, matting_options, one_line_errors, output_options
 from streammat.cli.values import Time
 from streammat.config import CompositeOptions, EncodeOptions, MattingOptions, VideoOptions
-from streammat.moment import Moment
+from streammat.engines.usage import Whole
+from streammat.timecode import Moment
 
 if TYPE_CHECKING:
-    from streammat.jobs import VideoJob
+    from streammat.jobs.video import VideoJob
     from streammat.stats import Report
 
 
@@ -67,7 +67,7 @@ def video(
         deinterlace=deinterlace,
     )
     with one_line_errors(as_json, quiet=quiet):
-        from streammat.jobs import VideoJob
+        from streammat.jobs.video import VideoJob
 
         with Interrupt() as interrupt:
             job = VideoJob(source, target, options)

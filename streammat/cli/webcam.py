@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any, Self
 
 import click
 
-from engines.usage import Number, Whole
 from streammat.cli.command import BACKGROUND, INPUT, MATTE, MESSAGES, OUTPUT, Command, option
 from streammat.cli.common import Interrupt, leave, matting_options, one_line_errors, parse_size
 from streammat.cli.options import config_file
 from streammat.cli.values import Time
 from streammat.config import CompositeOptions, LiveOptions, MattingOptions
+from streammat.engines.usage import Number, Whole
 from streammat.errors import UsageError, reason
-from streammat.moment import Moment
-from streammat.patient import PatientWriter
+from streammat.threads.patient_stream import PatientWriter
+from streammat.timecode import Moment
 
 if TYPE_CHECKING:
-    from streammat.latency import LiveReport
-    from streammat.live_job import LiveJob
+    from streammat.live.report import LiveReport
+    from streammat.live.session import LiveJob
 
 _LIVE = LiveOptions()
 
@@ -82,8 +82,8 @@ def webcam(
             mirror=mirror, fixed=fixed, bitrate=bitrate, duration=None if duration is None else float(duration.seconds), control=control,
         )
         with _Teller(as_json=as_json, quiet=quiet, log=log) as teller, Interrupt() as interrupt:
-            from streammat.control import KEYS_HELP, KeyListener, has_keys
-            from streammat.live_job import LiveJob
+            from streammat.live.control import KEYS_HELP, KeyListener, has_keys
+            from streammat.live.session import LiveJob
 
             stdin = sys.stdin.buffer if control == "-" else None
             job = LiveJob(options, teller.tell, stdin)

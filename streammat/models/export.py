@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from engines.base import EngineError, check_size
-from engines.cache import write_whole
-from engines.models import ModelFiles
-from engines.parity import Parity
-from engines.paths import expanded
 from streammat.config import EncodeOptions, ExportOptions
+from streammat.engines.base import EngineError, check_size
+from streammat.engines.export.parity import Parity
+from streammat.engines.model_files import ModelFiles
+from streammat.engines.paths import expanded
+from streammat.engines.tensorrt.cache import write_whole
 from streammat.errors import OutputError, UsageError
-from streammat.jobs import check_targets
 from streammat.models.library import find_model, load_late, program, show_model
 from streammat.models.photographs import photographs
+from streammat.sinks.targets import check_targets
 
 logger = logging.getLogger(__name__)
 
@@ -57,11 +57,11 @@ def export_model(model: str, target: str, options: ExportOptions) -> Exported:
     if path.suffix == ".engine":
         return _plan(model, path, options)
     files = find_model(model)
-    interchange = load_late("engines.interchange", "exporting models")
+    interchange = load_late("streammat.engines.export.interchange", "exporting models")
     if options.precision == "int8" and files.int8 is None:
         raise EngineError(
             f"model {files.name!r} has no int8 file: int8 needs ranges measured on some dozens of pictures like those that it will see, which come with no "
-            "weights; take --precision fp16, or quantise the fp32 export with those pictures (engines.quantize.quantize_onnx)"
+            "weights; take --precision fp16, or quantise the fp32 export with those pictures (streammat.engines.export.quantize.quantize_onnx)"
         )
     form = interchange.Form(options.size, options.batch, options.precision, options.opset, options.heads, options.normalised)
     logger.info("exporting %s; torch writes it and the file is compared with it, which takes seconds to minutes", files.name)
@@ -72,7 +72,7 @@ def export_model(model: str, target: str, options: ExportOptions) -> Exported:
 def _plan(model: str, path: Path, options: ExportOptions) -> Exported:
     """A plan of TensorRT for this machine's GPU."""
     assert options.size is not None  # `_check` has seen to it
-    building = load_late("engines.tensorrt_build", "building a plan of TensorRT")
+    building = load_late("streammat.engines.tensorrt.build", "building a plan of TensorRT")
     building.check_builder(_GPU)  # before weights are read, or even imported
     files = find_model(model)
     built = building.build_plan(files, options.size, options.batch, device=_GPU, pictures=photographs((), options.size))

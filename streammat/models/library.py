@@ -16,12 +16,12 @@ from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
-from engines.base import EngineError
-from engines.models import ModelFiles, card_files, file_sha256, read_card
-from engines.paths import expanded, home
+from streammat.engines.base import EngineError
+from streammat.engines.model_files import ModelFiles, card_files, file_sha256, read_card
+from streammat.engines.paths import expanded, home
+from streammat.engines.shipped import card as shipped_card
+from streammat.engines.shipped import shipped, shipped_names
 from streammat.errors import InputError, UsageError
-from streammat.models import card as shipped_card
-from streammat.models import shipped, shipped_names
 from streammat.paths import check_readable
 
 logger = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ def find_model(model: str) -> ModelFiles:
     """The files of a model.
 
     Args:
-        model: name of a shipped or an imported model; path of an ``.onnx`` file of the contract in `engines.base.Engine`; or
+        model: name of a shipped or an imported model; path of an ``.onnx`` file of the contract in `streammat.engines.base.Engine`; or
             path of weights (`WEIGHTS`), which are imported on first use and found by their digest and name from then on.
 
     Returns:
@@ -211,7 +211,7 @@ def _imported_weights(path: Path) -> ModelFiles:
 
 
 def _import(source: Path, name: str, rosta: str | None, *, replace: bool) -> ModelFiles:
-    importing = load_late("engines.importing", "importing weights")
+    importing = load_late("streammat.engines.export.import_weights", "importing weights")
     files: ModelFiles = importing.import_checkpoint(source, name, library_folder(), rosta, created_by=program(), replace=replace)
     return files
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Protocol
 
-from streammat.audio import Chunk
-from streammat.damage import Damage
-from streammat.frame import Frame, Matte, Packet
-
-Content = Literal["composite", "transparent", "matte", "foreground"]
-"""What a sink shows: the picture on its background, the picture with alpha, alpha as grey, the foreground's colour."""
+from streammat.audio.track import Chunk
+from streammat.config import Content
+from streammat.media.damage import Damage
+from streammat.media.frame import Frame, Matte, Packet
 
 
 class Sink(Protocol):

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 
-from streammat.config import EncodeOptions
+from streammat.config import Content, EncodeOptions
 from streammat.errors import UsageError
-from streammat.frame import Layout, layout_of
-from streammat.sinks import Content
+from streammat.media.frame import Layout, layout_of
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,11 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from streammat.audio import Chunk
-from streammat.composite import alpha_plane
-from streammat.config import EncodeOptions
-from streammat.damage import Damage
+from streammat.audio.track import Chunk
+from streammat.config import Content, EncodeOptions
 from streammat.errors import OutputError, reason
-from streammat.fields import CODES, FieldMarker, Fields
-from streammat.frame import (
+from streammat.media.damage import Damage
+from streammat.media.frame import (
     Colour,
     Frame,
     Layout,
@@ -31,7 +29,8 @@ from streammat.frame import (
     planes_of,
     swscale_matrix,
 )
-from streammat.sinks import Content
+from streammat.media.interlacing import CODES, FieldMarker, Fields
+from streammat.media.planes import alpha_plane
 from streammat.sinks.codecs import Container, VideoCodec, choose_codec, choose_format, container_of
 from streammat.sinks.partial import PartialFile
 from streammat.sinks.tracks import SoundTrack, Tracks

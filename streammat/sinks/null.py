@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from streammat.config import Content
 from streammat.errors import OutputError
-from streammat.frame import Frame, Matte, Packet
-from streammat.sinks import Content
+from streammat.media.frame import Frame, Matte, Packet
 from streammat.sources import StreamInfo
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import cv2
 
+from streammat.config import Content
 from streammat.errors import OutputError
-from streammat.frame import Frame, Matte, Packet
-from streammat.sinks import Content
+from streammat.media.frame import Frame, Matte, Packet
 
 TITLE = "streammat"
 # Qt ends the whole process where it finds no display, so a child tries first.

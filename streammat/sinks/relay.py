@@ -25,8 +25,8 @@ from typing import Any, BinaryIO, Final
 import av
 
 from streammat.errors import reason
-from streammat.frame import Packet
-from streammat.patient import PatientWriter
+from streammat.media.frame import Packet
+from streammat.threads.patient_stream import PatientWriter
 
 PATIENCE: Final = 10
 """Seconds that a server may take to answer, or to take a packet."""

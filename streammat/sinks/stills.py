@@ -14,14 +14,13 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from engines.cache import write_whole
-from streammat.composite import alpha_plane
-from streammat.config import AlphaType
-from streammat.damage import Damage
+from streammat.config import AlphaType, Content
+from streammat.engines.tensorrt.cache import write_whole
 from streammat.errors import OutputError, UsageError, reason
-from streammat.frame import Frame, Matte, Packet, layout_of, planes_of, swscale_matrix
-from streammat.image_files import ImageNotes
-from streammat.sinks import Content
+from streammat.media.damage import Damage
+from streammat.media.frame import Frame, Matte, Packet, layout_of, planes_of, swscale_matrix
+from streammat.media.image_files import ImageNotes
+from streammat.media.planes import alpha_plane
 
 _COUNTER = re.compile(r"%0?(\d*)d|#+")
 _TIFF = (".tif", ".tiff")

@@ -13,10 +13,10 @@ from typing import Any, Final
 
 import av
 
-from streammat.audio import Chunk
+from streammat.audio.track import Chunk
+from streammat.config import Content
 from streammat.errors import OutputError, UsageError, reason
-from streammat.frame import Frame, Matte, Packet, codec_threads, keyframe_of
-from streammat.sinks import Content
+from streammat.media.frame import Frame, Matte, Packet, codec_threads, keyframe_of
 from streammat.sinks.relay import Relay
 from streammat.sinks.tracks import SoundTrack
 from streammat.sources import StreamInfo

@@ -12,9 +12,9 @@ import av
 import numpy as np
 from av.bitstream import BitStreamFilterContext
 
-from streammat.audio import RATE, Chunk
-from streammat.damage import Damage
-from streammat.frame import Packet
+from streammat.audio.track import RATE, Chunk
+from streammat.media.damage import Damage
+from streammat.media.frame import Packet
 from streammat.sinks.codecs import Container
 
 # By the number of channels: what a file calls its layout can be empty or unknown to the encoder.

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from streammat import v4l2
+from streammat.config import Content
+from streammat.devices import v4l2
 from streammat.errors import OutputError, reason
-from streammat.frame import Frame, Matte, Packet
-from streammat.sinks import Content
+from streammat.media.frame import Frame, Matte, Packet
 from streammat.sources import StreamInfo
 
 OpenCamera = Callable[..., Any]

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 import av
 
-from streammat.damage import Damage
-from streammat.fields import Fields
-from streammat.frame import Colour, Frame, Layout, Packet
+from streammat.media.damage import Damage
+from streammat.media.frame import Colour, Frame, Layout, Packet
+from streammat.media.interlacing import Fields
 
 
 @dataclass(frozen=True)

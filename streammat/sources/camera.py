@@ -21,11 +21,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from streammat import v4l2
+from streammat.devices import v4l2
 from streammat.errors import CameraLostError, InputError
-from streammat.frame import Frame
+from streammat.media.frame import Frame
 from streammat.sources import StreamInfo
-from streammat.sources.capture import Clock, Shaper, live_info
+from streammat.sources.shaper import Clock, Shaper, live_info
 
 DEFAULT_SIZE = (720, 1280)
 """(height, width) that is asked for where nothing is said."""

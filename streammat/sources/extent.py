@@ -9,9 +9,9 @@ from typing import BinaryIO
 
 import av
 
-from streammat.frame import Packet
-from streammat.sources.opening import is_url
-from streammat.sources.seams import may_have_seams
+from streammat.media.containers import is_url
+from streammat.media.frame import Packet
+from streammat.sources.timestamps import may_have_seams
 
 _MICROSECONDS = Fraction(1, 1_000_000)
 _EBML, _SEGMENT = 0x1A45DFA3, 0x18538067

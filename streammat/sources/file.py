@@ -8,18 +8,18 @@ from fractions import Fraction
 
 import av
 
-from streammat.damage import Damage
 from streammat.errors import InputError, UsageError, reason
-from streammat.fields import Deinterlacer, Fields, fields_of
-from streammat.frame import Colour, Frame, Packet, codec_threads, layout_of, planes_of
-from streammat.moment import BEGINNING, Moment
+from streammat.media.containers import images_of, open_video
+from streammat.media.damage import Damage
+from streammat.media.frame import Colour, Frame, Packet, codec_threads, layout_of, planes_of
+from streammat.media.interlacing import Deinterlacer, Fields, fields_of
+from streammat.media.planar import Planar
+from streammat.media.tags import later_timecode, tags_of
 from streammat.sources import StreamInfo
 from streammat.sources.extent import Extent
-from streammat.sources.opening import images_of, open_video
-from streammat.sources.planar import Planar
-from streammat.sources.seams import Seams, may_have_seams, steadied
-from streammat.sources.tags import later_timecode, tags_of
-from streammat.sources.watch import Watch
+from streammat.sources.packet_watch import Watch
+from streammat.sources.timestamps import Seams, may_have_seams, steadied
+from streammat.timecode import BEGINNING, Moment
 
 _MICROSECONDS = Fraction(1, 1_000_000)  # AV_TIME_BASE: the unit of a container's start and duration
 _INTERLEAVED = 10  # seconds that a track's packets may lie behind the picture's

@@ -14,11 +14,11 @@ from fractions import Fraction
 import av
 
 from streammat.errors import CameraLostError, InputError, reason
-from streammat.frame import Frame
+from streammat.media.containers import images_of, open_url
+from streammat.media.frame import Frame
 from streammat.sources import StreamInfo
-from streammat.sources.capture import Clock, Shaper, live_info
 from streammat.sources.file import FileSource
-from streammat.sources.opening import images_of, open_url
+from streammat.sources.shaper import Clock, Shaper, live_info
 
 
 class Passes:

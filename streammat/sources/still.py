@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 
 from streammat.errors import InputError
-from streammat.frame import Colour, Frame, layout_of, planes_of
-from streammat.image_files import ImageNotes, read_notes
-from streammat.kinds import HEAD, why_undecoded
+from streammat.media.frame import Colour, Frame, layout_of, planes_of
+from streammat.media.image_files import ImageNotes, read_notes
+from streammat.media.image_kinds import HEAD, why_undecoded
 from streammat.paths import check_readable
 
 _FULL_RANGE_RGB = Colour(matrix=0, primaries=1, transfer=13, range=2)  # sRGB

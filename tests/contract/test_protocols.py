@@ -11,9 +11,9 @@ import pytest
 from media import write_clip
 from scenes import frame_of
 
-from streammat.backgrounds import open_background, parse_background
+from streammat.compositing.backgrounds import open_background, parse_background
 from streammat.config import EncodeOptions
-from streammat.frame import Frame, Matte
+from streammat.media.frame import Frame, Matte
 from streammat.sinks import Sink
 from streammat.sinks.file import FileSink
 from streammat.sinks.stills import StillsSink

@@ -24,10 +24,10 @@ sys.path[:0] = [str(REPOSITORY), str(HERE), str(HERE.parent)]
 
 from test_contract import ON_CPU, SIZE, TORCH_ON_CPU, opener  # noqa: E402
 
-from engines.base import EngineUnavailableError  # noqa: E402
-from engines.checkpoint import load_network  # noqa: E402
-from engines.parity import draw  # noqa: E402
-from streammat.models import card, shipped  # noqa: E402
+from streammat.engines.base import EngineUnavailableError  # noqa: E402
+from streammat.engines.export.parity import draw  # noqa: E402
+from streammat.engines.network.checkpoint import load_network  # noqa: E402
+from streammat.engines.shipped import card, shipped  # noqa: E402
 
 DATA = HERE / "data"
 SCALE = 65535  # alpha is kept in 16 bits

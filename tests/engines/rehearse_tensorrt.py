@@ -65,8 +65,10 @@ def pretend() -> None:
     torch.Tensor.record_stream = lambda _self, _stream: None  # type: ignore[method-assign, assignment]
     if not hasattr(torch._C, "_CudaDeviceProperties"):
         torch._C._CudaDeviceProperties = SimpleNamespace  # type: ignore[misc, assignment]
-    from engines import backends, cuda_engine, tensorrt_engine
-    from engines.nvidia import Gpus
+    from streammat.engines import registry as backends
+    from streammat.engines.backends import cuda as cuda_engine
+    from streammat.engines.backends.nvidia import Gpus
+    from streammat.engines.tensorrt import engine as tensorrt_engine
 
     def probe() -> backends.Probe:
         return backends.Probe(torch.__version__, {DEVICE: "Stand-in"})
@@ -98,7 +100,7 @@ def by_hand(batch: int, size: tuple[int, int], *, output: str = "FLOAT") -> byte
 
 
 def refused(call: Any, *words: str) -> None:
-    from engines.base import EngineError
+    from streammat.engines.base import EngineError
 
     try:
         call()
@@ -112,11 +114,13 @@ def refused(call: Any, *words: str) -> None:
 def run(folder: Path) -> None:
     import tensorrt as trt
 
-    from engines import auto, tensorrt_build, tensorrt_engine
-    from engines.auto import open_engine
-    from engines.cache import EngineCache
-    from engines.tensorrt_engine import Plan, TensorRtEngine, find_built, key_here
-    from streammat.models import shipped
+    from streammat.engines import choice as auto
+    from streammat.engines.choice import open_engine
+    from streammat.engines.shipped import shipped
+    from streammat.engines.tensorrt import build as tensorrt_build
+    from streammat.engines.tensorrt import engine as tensorrt_engine
+    from streammat.engines.tensorrt.cache import EngineCache
+    from streammat.engines.tensorrt.engine import Plan, TensorRtEngine, find_built, key_here
 
     size, batch = (64, 96), 2
     cache, model = EngineCache(folder), shipped()
@@ -204,12 +208,12 @@ def convert(network: str, rosta: str) -> None:
     import tensorrt as trt
     from torch import nn
 
-    from engines.cache import BuildOptions
-    from engines.folded import FoldedMatte
-    from engines.gfm import GFM
-    from engines.tensorrt_convert import export_half, serialize
-    from engines.tensorrt_engine import Plan
-    from engines.tensorrt_types import count_layers
+    from streammat.engines.network.folded import FoldedMatte
+    from streammat.engines.network.gfm import GFM
+    from streammat.engines.tensorrt.cache import BuildOptions
+    from streammat.engines.tensorrt.convert import export_half, serialize
+    from streammat.engines.tensorrt.engine import Plan
+    from streammat.engines.tensorrt.types import count_layers
 
     size, batch = (64, 96), 1
     torch.manual_seed(0)
@@ -238,10 +242,10 @@ def convert(network: str, rosta: str) -> None:
 def build(folder: Path) -> None:
     import tensorrt as trt
 
-    from engines import tensorrt_build
-    from engines.cache import BuildOptions, EngineCache
-    from engines.tensorrt_engine import TensorRtEngine
-    from streammat.models import shipped
+    from streammat.engines.shipped import shipped
+    from streammat.engines.tensorrt import build as tensorrt_build
+    from streammat.engines.tensorrt.cache import BuildOptions, EngineCache
+    from streammat.engines.tensorrt.engine import TensorRtEngine
 
     size = (64, 96)
     cache, model = EngineCache(folder), shipped()

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from engines.base import EngineError
-from engines.cache import BuildOptions, EngineCache, EngineKey, age, cache_folder
+from streammat.engines.base import EngineError
+from streammat.engines.tensorrt.cache import BuildOptions, EngineCache, EngineKey, age, cache_folder
 
 KEY = EngineKey("a" * 64, "fp16", (288, 512), 1, "NVIDIA H100", "9.0", "580.95", "11.0.0", "2.13.0")
 PLAN = b"plan" * 1000
@@ -142,7 +142,7 @@ def test_two_processes_build_once(tmp_path: Path) -> None:
         """
         import logging, sys, time
         from pathlib import Path
-        from engines.cache import EngineCache
+        from streammat.engines.tensorrt.cache import EngineCache
         from test_cache import KEY, PLAN
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
         cache = EngineCache(Path(sys.argv[1]))
@@ -176,7 +176,7 @@ def test_two_processes_build_once(tmp_path: Path) -> None:
 
 
 def test_a_killed_builder_leaves_the_lock_free(cache: EngineCache) -> None:
-    code = f"import os\nfrom pathlib import Path\nfrom engines.cache import EngineCache\nwith EngineCache(Path({str(cache.folder)!r})).lock(): os._exit(9)"
+    code = f"import os\nfrom pathlib import Path\nfrom streammat.engines.tensorrt.cache import EngineCache\nwith EngineCache(Path({str(cache.folder)!r})).lock(): os._exit(9)"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 9
     with cache.lock():
         pass
@@ -199,8 +199,8 @@ def test_a_read_only_folder(tmp_path: Path) -> None:
         f"""
         import os
         from pathlib import Path
-        from engines.base import EngineError
-        from engines.cache import EngineCache
+        from streammat.engines.base import EngineError
+        from streammat.engines.tensorrt.cache import EngineCache
         import filelock
         from test_cache import KEY, PLAN
         if os.getuid() == 0:
@@ -236,8 +236,8 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
         """
         import resource, sys
         from pathlib import Path
-        from engines.base import EngineError
-        from engines.cache import EngineCache
+        from streammat.engines.base import EngineError
+        from streammat.engines.tensorrt.cache import EngineCache
         from test_cache import KEY, PLAN
         cache = EngineCache(Path(sys.argv[1]))
         resource.setrlimit(resource.RLIMIT_FSIZE, (len(PLAN) // 2, len(PLAN) // 2))
@@ -278,7 +278,7 @@ def test_age() -> None:
 def test_an_engine_that_is_half_replaced_is_none(cache: EngineCache, monkeypatch: pytest.MonkeyPatch) -> None:
     """The old note beside a new plan would say that the old engine is there."""
     cache.store("a model", KEY, PLAN, {})
-    monkeypatch.setattr("engines.cache.write_whole", _full_after_the_plan)
+    monkeypatch.setattr("streammat.engines.tensorrt.cache.write_whole", _full_after_the_plan)
     with pytest.raises(EngineError, match="the disk is full"):
         cache.store("a model", KEY, b"another" * 1000, {})
     assert cache.entries() == []

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from engines.base import EngineError
-from engines.checkpoint import load_checkpoint, load_imagenet, load_network, save_network
-from engines.gfm import GFM, Ablation
+from streammat.engines.base import EngineError
+from streammat.engines.network.checkpoint import load_checkpoint, load_imagenet, load_network, save_network
+from streammat.engines.network.gfm import GFM, Ablation
 
 torch.set_num_threads(1)  # tiny tensors gain nothing from more, and on busy machines threads wait for each other
 

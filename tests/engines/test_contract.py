@@ -12,13 +12,13 @@ import pytest
 import torch
 from gpu import cuda_or_reason, skip_or_fail
 
-from engines.auto import open_engine
-from engines.backends import BACKENDS, installed_backends
-from engines.base import Engine, EngineError, EngineUnavailableError, TensorEngine
-from engines.cuda_engine import CudaEngine
-from engines.openvino_engine import probe as probe_openvino
-from engines.several import SeveralSizes
-from streammat.models import shipped
+from streammat.engines.backends.cuda import CudaEngine
+from streammat.engines.backends.openvino import probe as probe_openvino
+from streammat.engines.base import Engine, EngineError, EngineUnavailableError, TensorEngine
+from streammat.engines.choice import open_engine
+from streammat.engines.multiscale import SeveralSizes
+from streammat.engines.registry import BACKENDS, installed_backends
+from streammat.engines.shipped import shipped
 
 SIZE = (96, 160)
 
@@ -58,7 +58,7 @@ def opener(backend: str, precision: str, device: str) -> Engine:
 @cache
 def build_once() -> None:
     """An engine of TensorRT, in the user's cache, which is where it is looked for."""
-    from engines.tensorrt_build import build_engine
+    from streammat.engines.tensorrt.build import build_engine
 
     try:
         build_engine(shipped(), SIZE, 2)

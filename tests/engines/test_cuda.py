@@ -11,10 +11,10 @@ import pytest
 import torch
 from gpu import cuda_or_reason, skip_or_fail
 
-from engines.base import EngineError
-from engines.cuda_engine import CudaEngine, Mode, load_weights
-from engines.folded import FoldedMatte
-from streammat.models import shipped
+from streammat.engines.backends.cuda import CudaEngine, Mode, load_weights
+from streammat.engines.base import EngineError
+from streammat.engines.network.folded import FoldedMatte
+from streammat.engines.shipped import shipped
 from streammat.models.photographs import photographs
 
 pytestmark = pytest.mark.gpu

@@ -22,17 +22,19 @@ import torch
 from conftest import QUICK, REPOSITORY, call
 from safetensors.torch import save_file
 
-from engines import auto, cuda_engine, onnxruntime_engine
-from engines.auto import choose, open_engine
-from engines.backends import installed_backends
-from engines.base import EngineError, EngineUnavailableError
-from engines.checkpoint import save_network
-from engines.cuda_engine import CudaEngine
-from engines.folded import FoldedMatte
-from engines.gfm import GFM
-from engines.models import ModelFiles
-from engines.nvidia import Gpus
-from streammat.models import shipped
+from streammat.engines import choice as auto
+from streammat.engines.backends import cuda as cuda_engine
+from streammat.engines.backends import onnxruntime as onnxruntime_engine
+from streammat.engines.backends.cuda import CudaEngine
+from streammat.engines.backends.nvidia import Gpus
+from streammat.engines.base import EngineError, EngineUnavailableError
+from streammat.engines.choice import choose, open_engine
+from streammat.engines.model_files import ModelFiles
+from streammat.engines.network.checkpoint import save_network
+from streammat.engines.network.folded import FoldedMatte
+from streammat.engines.network.gfm import GFM
+from streammat.engines.registry import installed_backends
+from streammat.engines.shipped import shipped
 
 SIZE = (64, 96)
 NO_GPU = Gpus((), "", "no NVIDIA driver is installed (libcuda.so.1 is not there); install one, or take --device cpu")
@@ -271,9 +273,9 @@ def test_what_is_left_of_a_removed_build(tmp_path: Path) -> None:
         "import sys\n"
         "sys.meta_path.insert(0, type('F', (), {'find_spec': staticmethod(lambda name, path=None, target=None: "
         f"__import__('importlib.machinery').machinery.PathFinder.find_spec(name, [{str(tmp_path)!r}]) if name == 'onnxruntime' else None)}}))\n"
-        "from engines.auto import open_engine\n"
-        "from engines.base import EngineUnavailableError\n"
-        "from streammat.models import shipped\n"
+        "from streammat.engines.choice import open_engine\n"
+        "from streammat.engines.base import EngineUnavailableError\n"
+        "from streammat.engines.shipped import shipped\n"
         "try: open_engine(shipped(), 'onnxruntime', 'fp32', (64, 96))\n"
         "except EngineUnavailableError as error: print(error)\n"
     )
@@ -291,9 +293,9 @@ def test_what_is_left_of_a_removed_build(tmp_path: Path) -> None:
 TIGHT = """
 import json, resource, sys
 import numpy as np
-from engines.auto import open_engine
-from engines.base import EngineError
-from streammat.models import shipped
+from streammat.engines.choice import open_engine
+from streammat.engines.base import EngineError
+from streammat.engines.shipped import shipped
 backend, height, width = sys.argv[1], 2176, 3840
 __import__(backend)
 rgb = np.zeros((1, height, width, 3), np.uint8)

@@ -10,9 +10,9 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from engines import quantize
-from engines.equalize import equalize
-from engines.quantize import quantize_onnx
+from streammat.engines.export import quantize
+from streammat.engines.export.equalize import equalize
+from streammat.engines.export.quantize import quantize_onnx
 
 WILD = np.array([0.02, 0.1, 1.0, 4.0, 20.0, 60.0], np.float32)
 """Ranges of the channels of the maps between."""

@@ -12,16 +12,16 @@ import onnx
 import pytest
 import torch
 
-from engines import export
-from engines.auto import installed_backends, open_engine
-from engines.base import EngineError
-from engines.checkpoint import save_network
-from engines.export import export_onnx, measure_parity
-from engines.folded import FoldedMatte
-from engines.gfm import GFM, NETWORKS, ROSTAS
-from engines.importing import import_checkpoint
-from engines.models import ModelFiles
-from engines.quantize import float_nodes, quantize_onnx
+from streammat.engines.base import EngineError
+from streammat.engines.choice import installed_backends, open_engine
+from streammat.engines.export import onnx as export
+from streammat.engines.export.import_weights import import_checkpoint
+from streammat.engines.export.onnx import export_onnx, measure_parity
+from streammat.engines.export.quantize import float_nodes, quantize_onnx
+from streammat.engines.model_files import ModelFiles
+from streammat.engines.network.checkpoint import save_network
+from streammat.engines.network.folded import FoldedMatte
+from streammat.engines.network.gfm import GFM, NETWORKS, ROSTAS
 
 torch.set_num_threads(1)  # tiny tensors gain nothing from more, and on busy machines threads wait for each other
 

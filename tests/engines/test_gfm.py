@@ -10,9 +10,9 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from engines.decoders import adaptive_pool
-from engines.gfm import CLASSES, GFM, NETWORKS, ROSTAS, Ablation, fuse
-from train.complexity import measure_complexity
+from streammat.engines.network.decoders import adaptive_pool
+from streammat.engines.network.gfm import CLASSES, GFM, NETWORKS, ROSTAS, Ablation, fuse
+from streammat.train.evaluation.complexity import measure_complexity
 
 torch.set_num_threads(1)  # tiny tensors gain nothing from more, and on busy machines threads wait for each other
 

@@ -13,13 +13,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from engines import auto, backends
-from engines.auto import choose, default_threads, open_engine
-from engines.backends import BACKENDS, installed_backends
-from engines.base import EngineError, EngineUnavailableError
-from engines.models import ModelFiles
-from engines.nvidia import Gpus
-from streammat.models import card, shipped
+from streammat.engines import choice as auto
+from streammat.engines import registry as backends
+from streammat.engines.backends.nvidia import Gpus
+from streammat.engines.base import EngineError, EngineUnavailableError
+from streammat.engines.choice import choose, default_threads, open_engine
+from streammat.engines.model_files import ModelFiles
+from streammat.engines.registry import BACKENDS, installed_backends
+from streammat.engines.shipped import card, shipped
 
 SIZE = (64, 96)
 
@@ -139,9 +140,9 @@ def test_threads() -> None:
 
 def test_cpu_path_loads_no_torch() -> None:
     code = (
-        "import sys, numpy as np; import engines.auto; from streammat.models import shipped;"
+        "import sys, numpy as np; import streammat.engines.choice; from streammat.engines.shipped import shipped;"
         "assert 'onnxruntime' not in sys.modules and 'openvino' not in sys.modules;"
-        "e = engines.auto.open_engine(shipped(), 'onnxruntime', 'fp32', (64, 96));"
+        "e = streammat.engines.choice.open_engine(shipped(), 'onnxruntime', 'fp32', (64, 96));"
         "e.infer(np.zeros((1, 64, 96, 3), np.uint8)); e.close(); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
@@ -150,8 +151,8 @@ def test_cpu_path_loads_no_torch() -> None:
 def test_nothing_is_told_to_anybody(tmp_path: Path) -> None:
     """ONNX Runtime's wheels would leave a number for the user, and what is to be sent, in the cache."""
     code = (
-        "import numpy as np; import engines.auto; from streammat.models import shipped;"
-        "engines.auto.open_engine(shipped(), 'onnxruntime', 'fp32', (64, 96)).infer(np.zeros((1, 64, 96, 3), np.uint8))"
+        "import numpy as np; import streammat.engines.choice; from streammat.engines.shipped import shipped;"
+        "streammat.engines.choice.open_engine(shipped(), 'onnxruntime', 'fp32', (64, 96)).infer(np.zeros((1, 64, 96, 3), np.uint8))"
     )
     environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
     home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}

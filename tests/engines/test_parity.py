@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from test_contract import ON_CPU, ON_GPU, SIZE, TORCH_ON_CPU, opener
 
-from engines.auto import int8_feature
-from streammat.models import shipped
+from streammat.engines.choice import int8_feature
+from streammat.engines.shipped import shipped
 
 DATA = Path(__file__).parent / "data"
 KEPT = json.loads((DATA / "parity.json").read_text(encoding="utf-8"))

@@ -8,14 +8,14 @@ import pytest
 import torch
 from gpu import cuda_or_reason, skip_or_fail
 
-from engines.base import EngineError
-from engines.peaks import device_memory, flop_per_picture, measure
-from streammat.models import shipped
-from train.complexity import network_complexity
+from streammat.engines.base import EngineError
+from streammat.engines.gpu.peaks import device_memory, flop_per_picture, measure
+from streammat.engines.shipped import shipped
+from streammat.train.evaluation.complexity import network_complexity
 
 
 def test_the_processor_s_peaks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engines.peaks._SECONDS", 0.05)
+    monkeypatch.setattr("streammat.engines.gpu.peaks._SECONDS", 0.05)
     peaks = measure("cpu", side=64, megabytes=1)
     assert min(peaks.matrix_flops, peaks.upload_bytes, peaks.download_bytes) > 0
     assert device_memory("cpu") == 0

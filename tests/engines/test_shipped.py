@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from engines.auto import installed_backends, open_engine
-from engines.checkpoint import load_network
-from streammat import models
+from streammat.engines import shipped as models
+from streammat.engines.choice import installed_backends, open_engine
+from streammat.engines.network.checkpoint import load_network
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("STREAMMAT_DATA", REPOSITORY.parent / "shared" / "data"))

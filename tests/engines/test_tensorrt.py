@@ -24,22 +24,29 @@ from click.testing import CliRunner
 from gpu import cuda_or_reason, skip_or_fail
 from torch import nn
 
-from engines import tensorrt_build
-from engines.backends import probe
-from engines.base import EngineError, EngineUnavailableError
-from engines.cache import BuildOptions, EngineCache, EngineKey
-from engines.cuda_engine import load_weights
-from engines.folded import FoldedMatte
-from engines.gfm import GFM, NETWORKS, ROSTAS
-from engines.models import ModelFiles
-from engines.parity import Parity
-from engines.tensorrt_build import LARGEST_MEAN, PHOTOGRAPHS_MEAN, PHOTOGRAPHS_OFF, check_parity, check_request, estimate
-from engines.tensorrt_convert import export_half
-from engines.tensorrt_engine import TensorRtEngine, build_line, weights_digest
-from engines.tensorrt_types import count_layers
 from streammat.cli import main
+from streammat.engines.backends.cuda import load_weights
+from streammat.engines.base import EngineError, EngineUnavailableError
+from streammat.engines.export.parity import Parity
+from streammat.engines.model_files import ModelFiles
+from streammat.engines.network.folded import FoldedMatte
+from streammat.engines.network.gfm import GFM, NETWORKS, ROSTAS
+from streammat.engines.registry import probe
+from streammat.engines.shipped import shipped
+from streammat.engines.tensorrt import build as tensorrt_build
+from streammat.engines.tensorrt.build import (
+    LARGEST_MEAN,
+    PHOTOGRAPHS_MEAN,
+    PHOTOGRAPHS_OFF,
+    check_parity,
+    check_request,
+    estimate,
+)
+from streammat.engines.tensorrt.cache import BuildOptions, EngineCache, EngineKey
+from streammat.engines.tensorrt.convert import export_half
+from streammat.engines.tensorrt.engine import TensorRtEngine, build_line, weights_digest
+from streammat.engines.tensorrt.types import count_layers
 from streammat.errors import InputError
-from streammat.models import shipped
 from streammat.models.photographs import photographs
 
 SIZE = (64, 96)
@@ -380,7 +387,7 @@ def test_on_a_gpu(batch: int, on_gpu: None, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("network", [name for name in NETWORKS if name != "lite"])
 def test_every_network_on_a_gpu(network: str, on_gpu: None, tmp_path: Path) -> None:
-    from engines.checkpoint import save_network
+    from streammat.engines.network.checkpoint import save_network
 
     torch.manual_seed(0)
     save_network(GFM(network, "RIM"), tmp_path / "x.safetensors")

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from synthetic import make_data
 
-from train.mattes import prepare_mattes
+from streammat.train.labels.mask_to_alpha import prepare_mattes
 
 torch.set_num_threads(1)  # tiny tensors gain nothing from more
 

@@ -13,12 +13,12 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from engines.checkpoint import save_network
-from engines.gfm import GFM
-from train import ablation
-from train.cli import main
-from train.clips import missing_inside
-from train.validation import Scores
+from streammat.engines.network.checkpoint import save_network
+from streammat.engines.network.gfm import GFM
+from streammat.train.cli import main
+from streammat.train.evaluation.clips import missing_inside
+from streammat.train.lite import ablation
+from streammat.train.lite.validation import Scores
 
 
 def run(*arguments: object) -> Result:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from train.augment import NO_FAULTS, Camera, draw_camera, drift, expose
+from streammat.train.lite.augment import NO_FAULTS, Camera, draw_camera, drift, expose
 
 PICTURE = cv2.resize(np.random.default_rng(3).integers(60, 200, (24, 32, 3), dtype=np.uint8), (128, 96), interpolation=cv2.INTER_NEAREST)
 

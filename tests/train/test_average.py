@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from click.testing import CliRunner
 
-from engines.checkpoint import load_network, save_network
-from engines.gfm import GFM
-from train.cli import main
+from streammat.engines.network.checkpoint import load_network, save_network
+from streammat.engines.network.gfm import GFM
+from streammat.train.cli import main
 
 
 def save(path: Path, seed: int, rosta: str = "TT") -> Path:

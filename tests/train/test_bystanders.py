@@ -13,14 +13,14 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from engines.checkpoint import save_network
-from engines.gfm import GFM
-from train.bystanders import FILE, bystander_share, find_bystanders, read_bystanders
-from train.cli import main
-from train.config import DataConfig
-from train.datasets import STREET, MattingDataset
-from train.errors import DataError
-from train.samples import Key
+from streammat.engines.network.checkpoint import save_network
+from streammat.engines.network.gfm import GFM
+from streammat.train.cli import main
+from streammat.train.data.samples import Key
+from streammat.train.errors import DataError
+from streammat.train.labels.bystanders import FILE, bystander_share, find_bystanders, read_bystanders
+from streammat.train.lite.dataset import STREET, MattingDataset
+from streammat.train.recipes.config import DataConfig
 
 SET = "animals_cats"
 """One that is looked through."""

@@ -13,14 +13,14 @@ import pytest
 from click.testing import CliRunner
 from synthetic import make_data
 
-from engines.backbones import ConvBN, InvertedResidual
-from engines.gfm import GFM
-from train.__main__ import main
-from train.cli.lite import STAGES
+from streammat.engines.network.backbones import ConvBN, InvertedResidual
+from streammat.engines.network.gfm import GFM
+from streammat.train.__main__ import main
+from streammat.train.cli.lite import STAGES
 
 
 def test_help_loads_no_torch() -> None:
-    code = "import sys; import train.__main__; assert 'torch' not in sys.modules"
+    code = "import sys; import streammat.train.__main__; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
     result = CliRunner().invoke(main, ["--help"])
     assert result.exit_code == 0

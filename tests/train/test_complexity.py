@@ -8,9 +8,9 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from engines.gfm import GFM
-from train.cli import main
-from train.complexity import measure_complexity, measure_seconds, network_complexity, table7
+from streammat.engines.network.gfm import GFM
+from streammat.train.cli import main
+from streammat.train.evaluation.complexity import measure_complexity, measure_seconds, network_complexity, table7
 
 
 def test_counts_by_hand() -> None:

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from synthetic import make_am2k, make_plain
 
-from train.crops import CropDataset, CropOptions
-from train.layouts import FolderPictures, open_layout
-from train.pictures import Layers
-from train.samples import Key, Pictures
-from train.targets import rosta_classes
+from streammat.train.data.crops import CropDataset, CropOptions
+from streammat.train.data.images import Layers
+from streammat.train.data.layouts import FolderPictures, open_layout
+from streammat.train.data.samples import Key, Pictures
+from streammat.train.data.targets import rosta_classes
 
 HEADS = ("TT", "FT", "BT")
 PLAIN = CropOptions(transition=0.0, flip=0.0)

@@ -12,17 +12,17 @@ import cv2
 import numpy as np
 import pytest
 
-from train.config import DataConfig, LossConfig, TrainConfig
-from train.datasets import PACK, MattingDataset, batch_keys, collect
-from train.errors import DataError, RunError
-from train.ingredients import INGREDIENTS, recipe_without
-from train.layouts import FolderPictures
-from train.mattes import prepare_mattes, trimap_from_mask
-from train.presets import find_preset
-from train.samples import Key
-from train.scenes import SceneConfig
-from train.targets import scaled_classes
-from train.tracks import Folders, open_samples
+from streammat.train.data.layouts import FolderPictures
+from streammat.train.data.samples import Key
+from streammat.train.data.targets import scaled_classes
+from streammat.train.errors import DataError, RunError
+from streammat.train.labels.mask_to_alpha import prepare_mattes, trimap_from_mask
+from streammat.train.lite.dataset import PACK, MattingDataset, batch_keys, collect
+from streammat.train.lite.ingredients import INGREDIENTS, recipe_without
+from streammat.train.lite.scenes import SceneConfig
+from streammat.train.recipes.config import DataConfig, LossConfig, TrainConfig
+from streammat.train.recipes.presets import find_preset
+from streammat.train.recipes.tracks import Folders, open_samples
 
 CONFIG = DataConfig(sets=(("people_portraits", 1.0),), holdout=4)
 

@@ -12,18 +12,18 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from engines.checkpoint import save_network
-from engines.gfm import GFM
-from train import metrics
-from train.__main__ import main
-from train.errors import DataError, RunError
-from train.evaluate import (
+from streammat.engines.network.checkpoint import save_network
+from streammat.engines.network.gfm import GFM
+from streammat.train.__main__ import main
+from streammat.train.data.layouts import open_layout
+from streammat.train.errors import DataError, RunError
+from streammat.train.evaluation import metrics
+from streammat.train.evaluation.evaluate import (
     METRICS,
     EvaluationOptions,
     evaluate_set,
 )
-from train.layouts import open_layout
-from train.validation import Pair, evaluate, network_size, validation_sets
+from streammat.train.lite.validation import Pair, evaluate, network_size, validation_sets
 
 SIZES = ((100, 130), (120, 140), (33, 41))
 
@@ -284,8 +284,8 @@ def test_video_command(clips: Path, weights: dict[str, Path]) -> None:
 
 
 def test_exported_networks(am2k: Path, clips: Path, weights: dict[str, Path], tmp_path: Path) -> None:
-    from engines.checkpoint import load_network
-    from engines.export import export_onnx
+    from streammat.engines.export.onnx import export_onnx
+    from streammat.engines.network.checkpoint import load_network
 
     exported = tmp_path / "pair/lite.fp32.onnx"
     exported.parent.mkdir()

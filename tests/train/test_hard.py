@@ -12,11 +12,11 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from engines.checkpoint import save_network
-from engines.gfm import GFM
-from train import hard
-from train.cli import main
-from train.validation import Pair, PictureScore, Scores, by_share, score_pictures
+from streammat.engines.network.checkpoint import save_network
+from streammat.engines.network.gfm import GFM
+from streammat.train.cli import main
+from streammat.train.lite import stress_set as hard
+from streammat.train.lite.validation import Pair, PictureScore, Scores, by_share, score_pictures
 
 
 def run(*arguments: object) -> Result:

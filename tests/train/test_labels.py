@@ -11,10 +11,10 @@ from click.testing import CliRunner
 from synthetic import make_data, make_picture, write
 from toy_graphs import write_bright_rvm
 
-from train.__main__ import main
-from train.labelling import Hashes
-from train.labels import animal_label, people_label, unlabelled_people
-from train.public_sets import SETS
+from streammat.train.__main__ import main
+from streammat.train.labels.labelling import Hashes
+from streammat.train.labels.public_sets import SETS
+from streammat.train.labels.rules import animal_label, people_label, unlabelled_people
 
 SHAPE = (120, 160)
 
@@ -136,6 +136,6 @@ def test_a_set_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_command_knows_every_set() -> None:
-    from train.cli.sets import _NAMES
+    from streammat.train.cli.sets import _NAMES
 
     assert tuple(entry.name for entry in SETS) == _NAMES

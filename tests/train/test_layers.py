@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from train.__main__ import main
-from train.errors import DataError
-from train.layers import LayerOptions, denoise_backgrounds, estimate_colours, make_layers
-from train.layouts import open_backgrounds, open_layout
-from train.pictures import read_alpha, read_rgb
-from train.rssn import BM3D_SIGMA, PER_FOREGROUND
+from streammat.train.__main__ import main
+from streammat.train.data.images import read_alpha, read_rgb
+from streammat.train.data.layouts import open_backgrounds, open_layout
+from streammat.train.errors import DataError
+from streammat.train.rssn.compose_sample import BM3D_SIGMA, PER_FOREGROUND
+from streammat.train.rssn.layers import LayerOptions, denoise_backgrounds, estimate_colours, make_layers
 
 HEIGHT, WIDTH = 36, 48
 
@@ -254,8 +254,8 @@ def test_compose_faults(data: Path, rooms: Path, tmp_path: Path) -> None:
 
 
 def test_defaults_have_one_value() -> None:
-    from train.cli.compose import command as compose
-    from train.cli.layers import command as layers
+    from streammat.train.cli.compose import command as compose
+    from streammat.train.cli.layers import command as layers
 
     assert {option.name: option.default for option in compose.params}["per_foreground"] == PER_FOREGROUND
     assert {option.name: option.default for option in layers.params}["sigma"] == BM3D_SIGMA

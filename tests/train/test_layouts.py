@@ -18,8 +18,8 @@ from synthetic import (
     write,
 )
 
-from train.errors import DataError
-from train.layouts import FolderPictures, load_layers, load_pair, load_trimap, open_backgrounds, open_layout
+from streammat.train.data.layouts import FolderPictures, load_layers, load_pair, load_trimap, open_backgrounds, open_layout
+from streammat.train.errors import DataError
 
 RNG = np.random.default_rng(0)
 

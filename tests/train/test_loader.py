@@ -11,10 +11,10 @@ import pytest
 PROGRAM = """
 import numpy as np
 from dataclasses import replace
-from train.config import TrainConfig
-from train.distributed import process_group
-from train.loader import load_batches
-from train.samples import Sample
+from streammat.train.recipes.config import TrainConfig
+from streammat.train.loop.distributed import process_group
+from streammat.train.data.loader import load_batches
+from streammat.train.data.samples import Sample
 
 class Black:
     def __getitem__(self, key):

@@ -18,17 +18,17 @@ import pytest
 import torch
 from synthetic import make_am2k
 
-from engines.gfm import GFM
-from train.config import DataConfig, LossConfig, TrainConfig
-from train.crops import CropDataset
-from train.datasets import MattingDataset
-from train.errors import DataError, RunError
-from train.interrupt import Stopped
-from train.layouts import FolderPictures, open_layout
-from train.loop import train
-from train.optim import learning_rate, make_optimizer, schedule_progress
-from train.presets import PAPER
-from train.samples import Sample
+from streammat.engines.network.gfm import GFM
+from streammat.train.data.crops import CropDataset
+from streammat.train.data.layouts import FolderPictures, open_layout
+from streammat.train.data.samples import Sample
+from streammat.train.errors import DataError, RunError
+from streammat.train.lite.dataset import MattingDataset
+from streammat.train.loop.interrupt import Stopped
+from streammat.train.loop.loop import train
+from streammat.train.loop.optim import learning_rate, make_optimizer, schedule_progress
+from streammat.train.recipes.config import DataConfig, LossConfig, TrainConfig
+from streammat.train.recipes.presets import PAPER
 
 LITE = TrainConfig(
     steps=6,
@@ -293,7 +293,7 @@ def test_diverging_run_stops_and_keeps_its_last_checkpoint(pictures, tmp_path: P
 
 
 def test_held_out_pictures_are_scored(pictures, tmp_path: Path) -> None:
-    from train.validation import Pair
+    from streammat.train.lite.validation import Pair
 
     watcher = Watcher()
     held = [Pair(entry.image, entry.alpha) for entry in pictures.entries[:1]]
@@ -354,13 +354,13 @@ import torch
 
 sys.path[:0] = sys.argv[2:]
 from test_loop import PAPERS, Watcher, crops
-from train.distributed import process_group, share_gradients
-from train.layouts import FolderPictures, open_layout
-from train.loader import load_batches
-from train.loop import make_network, train, train_step
-from train.objective import Objective
-from train.optim import make_optimizer
-from train.state import State
+from streammat.train.loop.distributed import process_group, share_gradients
+from streammat.train.data.layouts import FolderPictures, open_layout
+from streammat.train.data.loader import load_batches
+from streammat.train.loop.loop import make_network, train, train_step
+from streammat.train.loop.objective import Objective
+from streammat.train.loop.optim import make_optimizer
+from streammat.train.loop.state import State
 
 root = Path(sys.argv[1])
 samples = crops(FolderPictures(open_layout(root / "data", "train")), "FT")
@@ -411,7 +411,7 @@ def test_two_processes_train_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_batches_that_cannot_be_shared() -> None:
-    from train.distributed import Group
+    from streammat.train.loop.distributed import Group
 
     group = Group(torch.device("cpu"), 1, 2)
     assert list(range(4))[group.share(4)] == [2, 3]

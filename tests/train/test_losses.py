@@ -7,9 +7,8 @@ import math
 import pytest
 import torch
 
-from engines.gfm import Head, Prediction
-from train.config import LossConfig
-from train.losses import (
+from streammat.engines.network.gfm import Head, Prediction
+from streammat.train.loop.losses import (
     alpha_loss,
     composition_loss,
     focus_target,
@@ -18,6 +17,7 @@ from train.losses import (
     laplacian_loss,
     term_names,
 )
+from streammat.train.recipes.config import LossConfig
 
 
 def plane(*rows: list[float]) -> torch.Tensor:

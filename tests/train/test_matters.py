@@ -10,8 +10,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from train.errors import DataError
-from train.matters import open_matter
+from streammat.train.errors import DataError
+from streammat.train.evaluation.trimap_matting import open_matter
 
 HEIGHT, WIDTH = 21, 45
 

@@ -10,12 +10,12 @@ import pytest
 from click.testing import CliRunner
 from synthetic import make_data
 
-from train.__main__ import main
-from train.cli.mattes import command as mattes_command
-from train.contact_sheet import CELL
-from train.errors import DataError
-from train.layouts import open_layout
-from train.mattes import LONG_SIDE, PLAIN_SET, MatteSet, make_mattes, trimap_from_mask, write_sheet
+from streammat.train.__main__ import main
+from streammat.train.cli.mattes import command as mattes_command
+from streammat.train.data.layouts import open_layout
+from streammat.train.errors import DataError
+from streammat.train.evaluation.contact_sheet import CELL
+from streammat.train.labels.mask_to_alpha import LONG_SIDE, PLAIN_SET, MatteSet, make_mattes, trimap_from_mask, write_sheet
 
 
 @pytest.fixture

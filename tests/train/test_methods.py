@@ -13,23 +13,23 @@ import torch
 from click.testing import CliRunner, Result
 from synthetic import make_am2k, make_picture, make_plain, write
 
-from engines.base import EngineError
-from engines.checkpoint import load_network, save_network
-from engines.gfm import GFM
-from train.cli import main
-from train.crops import CropDataset
-from train.errors import RunError
-from train.layouts import FolderPictures, open_layout
-from train.losses import adversarial_loss, gradient_loss, ssim_loss
-from train.methods import METHODS
-from train.methods.base import Method, Targets
-from train.methods.layers import max_pool, max_unpool
-from train.methods.published import LAYOUTS
-from train.methods.weights import continue_from, load_weights, save_weights, start_encoder
-from train.presets import METHODS as PRESET_METHODS
-from train.presets import find_preset
-from train.samples import Key
-from train.strategies import WHOLE, predict_method
+from streammat.engines.base import EngineError
+from streammat.engines.network.checkpoint import load_network, save_network
+from streammat.engines.network.gfm import GFM
+from streammat.train.cli import main
+from streammat.train.data.crops import CropDataset
+from streammat.train.data.layouts import FolderPictures, open_layout
+from streammat.train.data.samples import Key
+from streammat.train.errors import RunError
+from streammat.train.evaluation.strategies import WHOLE, predict_method
+from streammat.train.loop.losses import adversarial_loss, gradient_loss, ssim_loss
+from streammat.train.methods import METHODS
+from streammat.train.methods.base import Method, Targets
+from streammat.train.methods.layers import max_pool, max_unpool
+from streammat.train.methods.published import LAYOUTS
+from streammat.train.methods.weights import continue_from, load_weights, save_weights, start_encoder
+from streammat.train.recipes.presets import METHODS as PRESET_METHODS
+from streammat.train.recipes.presets import find_preset
 
 SLOW = ("shm", "lf", "hatt", "shmc")
 """Networks of half a second and more for a step of the smallest images."""

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from synthetic import make_picture, write
 
-from train.errors import DataError
-from train.pictures import read_alpha, read_rgb
+from streammat.train.data.images import read_alpha, read_rgb
+from streammat.train.errors import DataError
 
 PARTS = make_picture(0)
 ALPHA = PARTS["alpha"]

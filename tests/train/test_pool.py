@@ -14,15 +14,15 @@ import numpy as np
 import psutil
 import pytest
 
-from train.errors import DataError, RunError
-from train.manifest import read_manifest, write_manifest
-from train.pool import Outcome, check_outcomes, run_jobs, write_picture
-from train.rssn import Steps
+from streammat.train.data.manifest import read_manifest, write_manifest
+from streammat.train.data.pool import Outcome, check_outcomes, run_jobs, write_picture
+from streammat.train.errors import DataError, RunError
+from streammat.train.rssn.compose_sample import Steps
 
 SLOW = """
 import os, sys, time
 from pathlib import Path
-from train.pool import run_jobs
+from streammat.train.data.pool import run_jobs
 
 def work(folder):
     Path(folder, f"{os.getpid()}.pid").touch()

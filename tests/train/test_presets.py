@@ -10,14 +10,14 @@ import pytest
 import torch
 from synthetic import make_am2k, make_backgrounds, make_p3m10k, make_plain
 
-from train.config import TrainConfig
-from train.errors import DataError, RunError
-from train.loop import make_network
-from train.paper import paper_rows
-from train.presets import METHODS, PAPER, configure, find_preset, presets
-from train.rssn import Rssn
-from train.samples import Key
-from train.tracks import Folders, open_pictures, open_samples, rssn_of
+from streammat.train.data.samples import Key
+from streammat.train.errors import DataError, RunError
+from streammat.train.evaluation.paper import paper_rows
+from streammat.train.loop.loop import make_network
+from streammat.train.recipes.config import TrainConfig
+from streammat.train.recipes.presets import METHODS, PAPER, configure, find_preset, presets
+from streammat.train.recipes.tracks import Folders, open_pictures, open_samples, rssn_of
+from streammat.train.rssn.compose_sample import Rssn
 
 
 def test_every_combination_has_a_preset() -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from click.testing import CliRunner, Result
 
-from train.cli import main
-from train.presets import find_preset
-from train.strategies import parse_strategy
+from streammat.train.cli import main
+from streammat.train.evaluation.strategies import parse_strategy
+from streammat.train.recipes.presets import find_preset
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/reproduce.md"
 

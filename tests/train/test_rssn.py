@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
-from train.errors import DataError, RunError
-from train.layouts import BackgroundEntry, Entry
-from train.rssn import (
+from streammat.train.data.layouts import BackgroundEntry, Entry
+from streammat.train.errors import DataError, RunError
+from streammat.train.rssn.compose_sample import (
     NO_RSSN,
     ComposedPictures,
     Rssn,

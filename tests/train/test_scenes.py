@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from train.pack import Cut
-from train.scenes import Scene, SceneConfig, add_clutter, add_fabric, compose, turned
-from train.things import Props
-from train.warp import warp
+from streammat.train.data.pack import Cut
+from streammat.train.lite.occluders import Props
+from streammat.train.lite.scenes import Scene, SceneConfig, add_clutter, add_fabric, compose, turned
+from streammat.train.lite.warp import warp
 
 Image = NDArray[np.uint8]
 HEIGHT, WIDTH = 96, 160

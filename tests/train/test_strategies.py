@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from engines.gfm import CLASSES, GFM, Head, Prediction, fuse
-from train.strategies import (
+from streammat.engines.network.gfm import CLASSES, GFM, Head, Prediction, fuse
+from streammat.train.evaluation.strategies import (
     HYBRID,
     SINGLE,
     Strategy,

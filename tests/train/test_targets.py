@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from train.targets import KERNELS, rosta_classes, scaled_classes, trimap
+from streammat.train.data.targets import KERNELS, rosta_classes, scaled_classes, trimap
 
 
 def square(side: int = 200, low: int = 60, high: int = 140, inside: int = 255) -> np.ndarray:

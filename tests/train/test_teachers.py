@@ -13,10 +13,10 @@ from click.testing import CliRunner
 from torch.nn import functional
 from toy_graphs import ints, node, text, write_bright_rvm, write_graph
 
-from train.__main__ import main
-from train.errors import DataError
-from train.teachers.graph import GraphNetwork
-from train.teachers.rvm import RobustVideoMatting
+from streammat.train.__main__ import main
+from streammat.train.errors import DataError
+from streammat.train.teachers.graph import GraphNetwork
+from streammat.train.teachers.rvm import RobustVideoMatting
 
 
 def test_graph_computes_what_tensorflow_would(tmp_path: Path) -> None:

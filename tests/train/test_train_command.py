@@ -15,8 +15,8 @@ import pytest
 from click.testing import CliRunner, Result
 from synthetic import make_am2k, make_backgrounds, make_plain
 
-from engines.checkpoint import load_network
-from train.__main__ import main
+from streammat.engines.network.checkpoint import load_network
+from streammat.train.__main__ import main
 
 SMALL = ["--batch", "2", "--crop", "64", "--workers", "0", "--threads", "1", "--log-every", "1", "--precision", "fp32"]
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from engines.base import EngineError
-from engines.usage import OneLine
-from train.errors import TrainError
+from streammat.engines.base import EngineError
+from streammat.engines.usage import OneLine
+from streammat.train.errors import TrainError
 
 COMMANDS = {
     "mattes": "Derive mattes from the masks of the training sets.",
@@ -47,7 +47,7 @@ class _Commands(OneLine):
     def get_command(self, _ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"train.cli.{name}").command
+        command: click.Command = import_module(f"streammat.train.cli.{name}").command
         return command
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from engines.usage import Whole
-from train.cli.common import DATA, FILE, FOLDER, Progress
+from streammat.engines.usage import Whole
+from streammat.train.cli.common import DATA, FILE, FOLDER, Progress
 
 
 @click.command()
@@ -16,7 +16,7 @@ from train.cli.common import DATA, FILE, FOLDER, Progress
 @click.option("--hard", type=DATA, default=None, help="What `python -m train hard` wrote.")
 @click.option("--start", type=FILE, required=True, help="Weights that every run starts from.")
 @click.option("--out", type=FOLDER, required=True, help="Receives a file of scores for each variant, and table.md.")
-@click.option("--only", multiple=True, metavar="VARIANT", help="Do these alone; all of train/ingredients.py, and everything.")
+@click.option("--only", multiple=True, metavar="VARIANT", help="Do these alone; all of train/lite/ingredients.py, and everything.")
 @click.option("--steps", type=Whole(1), default=250, help="Of each run.")
 @click.option("--pictures", type=Whole(1), default=60, help="Of each validation set at most.")
 @click.option("--threads", type=Whole(1, 1024), default=2, help="Of torch; 1 to run two of this command at once.")
@@ -39,9 +39,9 @@ def command(
     """
     import torch
 
-    from train.ablation import AblationConfig, read_scores, run_variant, table, variants
-    from train.pool import write_whole
-    from train.tracks import Folders
+    from streammat.train.data.pool import write_whole
+    from streammat.train.lite.ablation import AblationConfig, read_scores, run_variant, table, variants
+    from streammat.train.recipes.tracks import Folders
 
     torch.set_num_threads(threads)
     config = AblationConfig(steps, threads, seed, pictures)

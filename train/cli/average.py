@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from train.cli.common import FILE
+from streammat.train.cli.common import FILE
 
 
 @click.command()
@@ -14,7 +14,7 @@ from train.cli.common import FILE
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Receives the mean, as .safetensors.")
 def command(weights: tuple[Path, ...], out: Path) -> None:
     """Average WEIGHTS (.safetensors) of one network: stages of one run that each do something better (Wortsman et al. 2022)."""
-    from train.recipe import average
+    from streammat.train.lite.recipe import average
 
     average(weights, out)
     click.echo(f"average: wrote {out}")

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from engines.usage import Number, Whole
-from train.cli.common import FOLDER
+from streammat.engines.usage import Number, Whole
+from streammat.train.cli.common import FOLDER
 
 
 @click.command()
@@ -26,10 +26,18 @@ def command(sources: tuple[Path, ...], out: Path, model: Path | None, workers: i
     """Build a set of backgrounds from the photographs in SOURCES, as BG-20k was made; continues where it stopped."""
     from collections import Counter
 
-    from train.backgrounds import DUPLICATE, MODEL, SMALL, SUBJECT, UNREADABLE, BackgroundOptions, build_backgrounds
-    from train.errors import DataError
+    from streammat.engines.shipped import shipped
+    from streammat.train.errors import DataError
+    from streammat.train.rssn.backgrounds import (
+        DUPLICATE,
+        SMALL,
+        SUBJECT,
+        UNREADABLE,
+        BackgroundOptions,
+        build_backgrounds,
+    )
 
-    verdicts = build_backgrounds(sources, out, BackgroundOptions(**options), model or MODEL, workers, click.echo)
+    verdicts = build_backgrounds(sources, out, BackgroundOptions(**options), model or shipped().fp32, workers, click.echo)
     kept = Counter(verdict.split for verdict in verdicts if verdict.split)
     click.echo(f"kept {kept.total()} of {len(verdicts)}: {kept['train']} in train/, {kept['testval']} in testval/")
     for start in (UNREADABLE, SMALL, SUBJECT, DUPLICATE):

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from train.bystanders import MOST, find_bystanders
-from train.cli.common import DATA, FILE, open_weights
-from train.errors import DataError
+from streammat.train.cli.common import DATA, FILE, open_weights
+from streammat.train.errors import DataError
+from streammat.train.labels.bystanders import MOST, find_bystanders
 
 
 @click.command()

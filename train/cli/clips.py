@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 import numpy as np
 
-from engines.usage import Whole
-from train.cli.common import DATA, FILE, open_weights
-from train.errors import DataError
+from streammat.engines.usage import Whole
+from streammat.train.cli.common import DATA, FILE, open_weights
+from streammat.train.errors import DataError
 
 
 @click.command()
@@ -20,10 +20,10 @@ from train.errors import DataError
 @click.option("--pixels", type=Whole(1024), default=288 * 512, help="Of the network's input, about.")
 def command(weights: Path, clips: Path, out: Path, frames: int, pixels: int) -> None:
     """Contact sheet of clips, each frame matted by WEIGHTS (.safetensors, .pth or exported .onnx) for itself and put on green."""
-    from train.clips import missing_inside, read_frames
-    from train.contact_sheet import contact_sheet, on_colour
-    from train.pool import write_picture
-    from train.validation import network_size, predict_picture
+    from streammat.train.data.pool import write_picture
+    from streammat.train.evaluation.clips import missing_inside, read_frames
+    from streammat.train.evaluation.contact_sheet import contact_sheet, on_colour
+    from streammat.train.lite.validation import network_size, predict_picture
 
     paths = sorted(path for path in clips.iterdir() if path.is_file() and not path.name.startswith("."))
     if not paths:

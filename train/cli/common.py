@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engines.models import ModelFiles
-from train.config import TrainConfig
-from train.errors import DataError, RunError
-from train.presets import METHODS
+from streammat.engines.model_files import ModelFiles
+from streammat.train.errors import DataError, RunError
+from streammat.train.recipes.config import TrainConfig
+from streammat.train.recipes.presets import METHODS
 
 if TYPE_CHECKING:
-    from train.presets import Preset
-    from train.tracks import Folders
-    from train.validation import Predict
+    from streammat.train.lite.validation import Predict
+    from streammat.train.recipes.presets import Preset
+    from streammat.train.recipes.tracks import Folders
 
     Opener = Callable[[tuple[int, int]], Predict]
 
@@ -89,24 +89,24 @@ def run_training(
     """Train by a preset and write the weights.
 
     Args:
-        preset: of `train.presets.find_preset`.
+        preset: of `streammat.train.recipes.presets.find_preset`.
         folders: where data lies.
         out: receives everything.
         imagenet: weights of the encoder; None starts from random ones.
         start: weights of the whole network, instead.
-        denoise_now: as of `train.rssn.ComposedPictures`.
-        options: of `train.presets.configure`.
+        denoise_now: as of `streammat.train.rssn.compose_sample.ComposedPictures`.
+        options: of `streammat.train.recipes.presets.configure`.
 
     Returns:
         The weights' file; None in a process of a distributed run that does not lead.
     """
     from safetensors import SafetensorError
 
-    from train.interrupt import Stopped
-    from train.loop import train
-    from train.methods.weights import save_weights
-    from train.presets import configure
-    from train.tracks import open_pictures, open_samples, remark
+    from streammat.train.loop.interrupt import Stopped
+    from streammat.train.loop.loop import train
+    from streammat.train.methods.weights import save_weights
+    from streammat.train.recipes.presets import configure
+    from streammat.train.recipes.tracks import open_pictures, open_samples, remark
 
     pictures = open_pictures(preset, folders, denoise_now=denoise_now)
     config = configure(preset, len(pictures) if pictures is not None else None, **options)
@@ -142,14 +142,14 @@ def run_training(
 def open_weights(weights: Path) -> Opener:
     """Any weights as what mattes pictures, for one input size: ``.onnx`` by ONNX Runtime, everything else by torch."""
     if weights.suffix == ".onnx":
-        from engines.auto import open_engine
-        from engines.models import ModelFiles
+        from streammat.engines.choice import open_engine
+        from streammat.engines.model_files import ModelFiles
 
         return lambda size: open_engine(ModelFiles(weights.stem, weights), "onnxruntime", "fp32", size).infer
     import torch
 
-    from engines.checkpoint import load_checkpoint
-    from train.loop import torch_predict
+    from streammat.engines.network.checkpoint import load_checkpoint
+    from streammat.train.loop.loop import torch_predict
 
     torch.set_num_threads(os.cpu_count() or 1)
     network = load_checkpoint(weights).eval()
@@ -167,8 +167,8 @@ def weights_name(config: TrainConfig) -> str:
 
 def check_parity(folder: Path, files: ModelFiles, data: Path, cache: Path) -> None:
     """Print how far every backend is from torch; too far is an error."""
-    from engines.checkpoint import load_network
-    from train.recipe import calibration_pictures, parity
+    from streammat.engines.network.checkpoint import load_network
+    from streammat.train.lite.recipe import calibration_pictures, parity
 
     pictures = [picture for picture, _ in zip(calibration_pictures(data, cache), range(4), strict=False)]
     for backend, difference in parity(load_network(folder / f"{files.name}.safetensors"), files, pictures).items():

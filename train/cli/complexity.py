@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from engines.usage import Whole
-from train.errors import RunError
+from streammat.engines.usage import Whole
+from streammat.train.errors import RunError
 
 
 @click.command()
@@ -19,13 +19,21 @@ from train.errors import RunError
 @click.option("--passes", type=Whole(1), default=5, help="Whose median is taken.")
 def command(network: str, rosta: str, height: int, width: int, *, table: bool, seconds: bool, device: str, passes: int) -> None:
     """Count parameters and multiply-accumulates of NETWORK (lite, r34, d121, r34_2b, r101; shm, lf, hatt, shmc, dim, indexnet, gca)."""
-    from train.complexity import PAPER_SIDE, REFERENCE, Table7Row, hardware, measure_seconds, network_complexity, table7
-    from train.distributed import find_device
+    from streammat.train.evaluation.complexity import (
+        PAPER_SIDE,
+        REFERENCE,
+        Table7Row,
+        hardware,
+        measure_seconds,
+        network_complexity,
+        table7,
+    )
+    from streammat.train.loop.distributed import find_device
 
     place = find_device(device)
 
     def timed(name: str, height: int, width: int) -> float:
-        from train.complexity import make_model
+        from streammat.train.evaluation.complexity import make_model
 
         return measure_seconds(make_model(name, rosta).to(place), height, width, passes)
 

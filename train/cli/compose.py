@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from engines.usage import Whole
-from train.cli.common import FOLDER
+from streammat.engines.usage import Whole
+from streammat.train.cli.common import FOLDER
 
 
 @click.command()
@@ -41,10 +41,10 @@ def command(
     workers: int,
 ) -> None:
     """Write composites by the RSSN route: K for each foreground; continues where it stopped."""
-    from train.compose import write_composites
-    from train.layouts import open_backgrounds, open_layout
-    from train.pool import check_outcomes
-    from train.rssn import ComposedPictures, Rssn
+    from streammat.train.data.layouts import open_backgrounds, open_layout
+    from streammat.train.data.pool import check_outcomes
+    from streammat.train.rssn.compose_sample import ComposedPictures, Rssn
+    from streammat.train.rssn.write import write_composites
 
     rssn = Rssn(
         denoise=0.0 if no_denoise else Rssn.denoise,

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engines.usage import Whole
-from train.cli.common import DATA, FILE, FOLDER, print_scores
-from train.errors import DataError
+from streammat.engines.usage import Whole
+from streammat.train.cli.common import DATA, FILE, FOLDER, print_scores
+from streammat.train.errors import DataError
 
 if TYPE_CHECKING:
-    from engines.gfm import GFM
-    from train.evaluate import Matting, TrimapMatting
-    from train.methods.base import Model
-    from train.strategies import Strategy
+    from streammat.engines.network.gfm import GFM
+    from streammat.train.evaluation.evaluate import Matting, TrimapMatting
+    from streammat.train.evaluation.strategies import Strategy
+    from streammat.train.methods.base import Model
 
 
 @click.command()
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @click.option("--grid", default=None, help="Ratios (1/3,1/2,5/13): every pair of them instead of one strategy (Table 6).")
 @click.option("--ensemble", type=FILE, multiple=True, help="Further networks; the median of all is scored (EN-median).")
 @click.option("--trimap-from-glance", is_flag=True, help="Score a trimap-based matter, fed with the glance (Table 3).")
-@click.option("--matter", default="closed-form", help="That matter: closed-form, weights of dim, indexnet or gca, or a file .onnx, .pt (see train/matters.py).")
+@click.option("--matter", default="closed-form", help="That matter: closed-form, weights of dim, indexnet or gca, or a file .onnx, .pt (see train/evaluation/trimap_matting.py).")
 @click.option("--made-trimaps", is_flag=True, help="For trimap-based methods: make the trimaps that the data set lacks from the truth.")
 @click.option("--binary", is_flag=True, help="Labels are masks: IoU too.")
 @click.option("--video", is_flag=True, help="Each folder of pictures is a clip: dtSSD and MESSDdt too.")
@@ -61,17 +61,17 @@ def _score_pair(model: Path, data: Path, options: dict[str, Any]) -> None:
         given = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
         if given and name not in ("backend", "name"):
             raise click.UsageError(f"--{name.replace('_', '-')} is not for the folder of an exported pair; give a file")
-    from train.recipe import model_files, score
+    from streammat.train.lite.recipe import model_files, score
 
     print_scores(score(model_files(model, options["name"]), data, options["backend"]))
 
 
 def _score(model: Path, data: Path, options: dict[str, Any]) -> None:
-    from train.evaluate import EvaluationOptions, evaluate_set
-    from train.layouts import open_layout
-    from train.paper import find_rows
-    from train.pool import write_whole
-    from train.report import Facts, markdown
+    from streammat.train.data.layouts import open_layout
+    from streammat.train.data.pool import write_whole
+    from streammat.train.evaluation.evaluate import EvaluationOptions, evaluate_set
+    from streammat.train.evaluation.paper import find_rows
+    from streammat.train.evaluation.report import Facts, markdown
 
     _check_strategies(options["strategy"], options["grid"])
     entries = open_layout(data, options["split"], options["layout"])
@@ -102,7 +102,7 @@ def _check_strategies(strategy: str | None, grid: str | None) -> list[Strategy]:
     """Those that were asked for; none where the model's own is to be taken."""
     from fractions import Fraction
 
-    from train.strategies import parse_strategy, ratio_grid
+    from streammat.train.evaluation.strategies import parse_strategy, ratio_grid
 
     if strategy is not None and grid is not None:
         raise click.UsageError("--strategy and --grid exclude each other")
@@ -118,9 +118,15 @@ def _check_strategies(strategy: str | None, grid: str | None) -> list[Strategy]:
 
 def _matting(model: Path, device: str, options: dict[str, Any]) -> tuple[Matting | TrimapMatting, str | None]:
     """What is scored, and which trimaps it is given."""
-    from train.mattings import exported_matting, given_trimap_matting, method_matting, network_matting, trimap_matting
-    from train.methods.base import Method
-    from train.strategies import HYBRID, SINGLE, WHOLE
+    from streammat.train.evaluation.predictors import (
+        exported_matting,
+        given_trimap_matting,
+        method_matting,
+        network_matting,
+        trimap_matting,
+    )
+    from streammat.train.evaluation.strategies import HYBRID, SINGLE, WHOLE
+    from streammat.train.methods.base import Method
 
     strategies = _check_strategies(options["strategy"], options["grid"])
     if model.suffix.lower() == ".onnx":
@@ -141,7 +147,7 @@ def _matting(model: Path, device: str, options: dict[str, Any]) -> tuple[Matting
         return network_matting([opened, *(_gfm(path, device) for path in options["ensemble"])], strategies), None
     if options["ensemble"]:
         raise click.UsageError("--ensemble and --trimap-from-glance exclude each other")
-    from train.matters import open_matter
+    from streammat.train.evaluation.trimap_matting import open_matter
 
     ratios = list(dict.fromkeys(strategy.glance_ratio for strategy in strategies))
     name = Path(options["matter"]).name
@@ -149,13 +155,13 @@ def _matting(model: Path, device: str, options: dict[str, Any]) -> tuple[Matting
 
 
 def _network(path: Path, device: str, rosta: str | None = None) -> Model:
-    from train.methods.weights import load_weights
+    from streammat.train.methods.weights import load_weights
 
     return load_weights(path, rosta).to(device)
 
 
 def _gfm(path: Path, device: str) -> GFM:
-    from train.methods.base import Method
+    from streammat.train.methods.base import Method
 
     network = _network(path, device)
     if isinstance(network, Method):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from train.cli.common import DATA, FILE, FOLDER, check_parity
+from streammat.train.cli.common import DATA, FILE, FOLDER, check_parity
 
 
 @click.command()
@@ -21,9 +21,9 @@ def command(weights: Path, out: Path, data: Path | None, cache: Path | None) -> 
     """
     if (data is None) != (cache is None):
         raise click.UsageError("--data and --cache go together: int8 is calibrated on both")
-    from train.methods.base import Method
-    from train.methods.export import export_method
-    from train.methods.weights import load_weights
+    from streammat.train.methods.base import Method
+    from streammat.train.methods.export import export_method
+    from streammat.train.methods.weights import load_weights
 
     network = load_weights(weights)
     if isinstance(network, Method):
@@ -36,12 +36,12 @@ def command(weights: Path, out: Path, data: Path | None, cache: Path | None) -> 
         click.echo(f"{target}: alpha differs from torch by {differs:.1e} at most; run it by `{use} {target}`")
         return
     if data is not None and cache is not None:
-        from train.recipe import export_model
+        from streammat.train.lite.recipe import export_model
 
         check_parity(out, export_model(network, out, data, cache), data, cache)
         return
-    from engines.export import export_onnx, measure_parity
-    from engines.models import ModelFiles
+    from streammat.engines.export.onnx import export_onnx, measure_parity
+    from streammat.engines.model_files import ModelFiles
 
     out.mkdir(parents=True, exist_ok=True)
     files = ModelFiles(weights.stem, out / f"{weights.stem}.fp32.onnx")

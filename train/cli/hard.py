@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from engines.usage import Whole
-from train.cli.common import DATA, FOLDER
+from streammat.engines.usage import Whole
+from streammat.train.cli.common import DATA, FOLDER
 
 
 @click.command()
@@ -17,6 +17,6 @@ from train.cli.common import DATA, FOLDER
 @click.option("--count", type=Whole(1), default=40, show_default=True, help="Pictures of each difficulty.")
 def command(data: Path, cache: Path, out: Path, count: int) -> None:
     """Make a validation set of held-out subjects, one difficulty at a time; continues where it stopped."""
-    from train.hard import write_hard
+    from streammat.train.lite.stress_set import write_hard
 
     write_hard(data, cache, out, count, click.echo)

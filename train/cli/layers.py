@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from engines.usage import Number, Whole
-from train.cli.common import FOLDER
+from streammat.engines.usage import Number, Whole
+from streammat.train.cli.common import FOLDER
 
 
 @click.command()
@@ -35,8 +35,8 @@ def command(data: Path | None, split: str, layout: str, backgrounds: Path | None
     if data is not None and options["long_side"] and not options["out"]:
         raise click.UsageError("--long-side makes layers that do not fit the pictures: add --out for a data set of their own")
 
-    from train.layers import LayerOptions, denoise_backgrounds, make_layers
-    from train.pool import check_outcomes
+    from streammat.train.data.pool import check_outcomes
+    from streammat.train.rssn.layers import LayerOptions, denoise_backgrounds, make_layers
 
     wanted = LayerOptions(**options)
     made = [] if data is None else make_layers(data, split, layout, wanted, workers, click.echo)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import click
 
-from engines.usage import Whole
-from train.cli.common import DATA, FOLDER, IMAGENET, check_parity, open_weights, print_scores, run_training
-from train.presets import find_preset
+from streammat.engines.usage import Whole
+from streammat.train.cli.common import DATA, FOLDER, IMAGENET, check_parity, open_weights, print_scores, run_training
+from streammat.train.recipes.presets import find_preset
 
 POSITIVE = Whole(1)
 Mean = Mapping[str, int]
@@ -55,12 +55,12 @@ def command(data: Path, out: Path, version: str, **steps: int) -> None:
     """The whole recipe of the shipped network: mattes, training in stages, export, int8, scores, card."""
     import torch
 
-    from engines.checkpoint import load_network
-    from train.bystanders import MOST, find_bystanders
-    from train.loop import CHECKPOINT
-    from train.mattes import prepare_mattes
-    from train.recipe import average, export_model, score, write_card
-    from train.tracks import Folders
+    from streammat.engines.network.checkpoint import load_network
+    from streammat.train.labels.bystanders import MOST, find_bystanders
+    from streammat.train.labels.mask_to_alpha import prepare_mattes
+    from streammat.train.lite.recipe import average, export_model, score, write_card
+    from streammat.train.loop.loop import CHECKPOINT
+    from streammat.train.recipes.tracks import Folders
 
     cache = out / "mattes"
     prepare_mattes(data, cache, os.cpu_count() or 1, click.echo)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from engines.usage import Number, Whole
-from train.cli.common import FOLDER
+from streammat.engines.usage import Number, Whole
+from streammat.train.cli.common import FOLDER
 
 
 @click.command()
@@ -22,9 +22,9 @@ from train.cli.common import FOLDER
 @click.option("--workers", type=Whole(1, 1024), default=os.cpu_count() or 1, help="Processes.")
 def command(data: Path, cache: Path, long_side: int, band: float, samples: int, workers: int) -> None:
     """Derive mattes from binary masks; continues where it stopped, and writes a contact sheet to judge them by eye."""
-    from train.errors import DataError
-    from train.mattes import PLAIN_SET, make_mattes, write_sheet
-    from train.pool import check_outcomes
+    from streammat.train.data.pool import check_outcomes
+    from streammat.train.errors import DataError
+    from streammat.train.labels.mask_to_alpha import PLAIN_SET, make_mattes, write_sheet
 
     if not data.is_dir():
         raise DataError(f"data folder {data} does not exist; give the folder that holds img/ and mask/, or train/")

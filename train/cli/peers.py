@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from engines.usage import Whole
-from train.cli.common import DATA, FILE, open_weights
-from train.errors import DataError
+from streammat.engines.usage import Whole
+from streammat.train.cli.common import DATA, FILE, open_weights
+from streammat.train.errors import DataError
 
 
 @click.command()
@@ -27,9 +27,9 @@ def command(
     only: tuple[str, ...], out: Path | None, sheet: tuple[int, Path] | None,
 ) -> None:  # fmt: skip
     """Score WEIGHTS beside other networks on every validation set: IoU, mean error and gradient error, one table."""
-    from train import peers
-    from train.pool import write_picture, write_whole
-    from train.recipe import BEST_AREAS
+    from streammat.train.data.pool import write_picture, write_whole
+    from streammat.train.evaluation import peers
+    from streammat.train.lite.recipe import BEST_AREAS
 
     sets = {name: pairs for name, pairs in peers.all_sets(data, cache).items() if not only or any(part in name for part in only)}
     if not sets:

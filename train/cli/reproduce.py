@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from train.cli.common import FILE
-from train.errors import DataError
+from streammat.train.cli.common import FILE
+from streammat.train.errors import DataError
 
 
 @click.command()
@@ -15,8 +15,8 @@ from train.errors import DataError
 @click.option("--check", is_flag=True, help="Write nothing; fail where the page is not up to date.")
 def command(page: Path, *, check: bool) -> None:
     """Make the tables of PAGE anew from the presets and the paper's figures."""
-    from train.pool import write_whole
-    from train.reproduce import fill
+    from streammat.train.data.pool import write_whole
+    from streammat.train.evaluation.reproduce import fill
 
     text = page.read_text(encoding="utf-8")
     filled = fill(text)

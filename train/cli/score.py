@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from engines.usage import Whole
-from train.cli.common import DATA, FILE, open_weights
-from train.errors import DataError, RunError
+from streammat.engines.usage import Whole
+from streammat.train.cli.common import DATA, FILE, open_weights
+from streammat.train.errors import DataError, RunError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from train.validation import PictureScore, Predict
+    from streammat.train.lite.validation import PictureScore, Predict
 
 
 @click.command()
@@ -32,8 +32,8 @@ def command(
     weights: Path, data: Path | None, hard: Path | None, pixels: int, second: int | None, worst: tuple[int, Path] | None, table: Path | None
 ) -> None:
     """Score WEIGHTS (.safetensors, .pth or exported .onnx) on validation pictures: IoU and mean error by set and by size."""
-    from train.pool import write_picture
-    from train.validation import Scores, by_share, hard_sets, score_pictures, validation_sets, worst_sheet
+    from streammat.train.data.pool import write_picture
+    from streammat.train.lite.validation import Scores, by_share, hard_sets, score_pictures, validation_sets, worst_sheet
 
     sets = (validation_sets(data) if data else {}) | (hard_sets(hard) if hard else {})
     if not sets:
@@ -55,8 +55,8 @@ def command(
 
 def _twice(opener: Callable[[tuple[int, int]], Predict], pixels: int) -> Callable[[tuple[int, int]], Predict]:
     """Two passes, as `--quality best` of the runtime."""
-    from engines.several import mean_alpha
-    from train.validation import network_size
+    from streammat.engines.multiscale import mean_alpha
+    from streammat.train.lite.validation import network_size
 
     def opened(size: tuple[int, int]) -> Predict:
         passes = [(where, opener(where)) for where in (size, network_size(*size, pixels))]
@@ -66,7 +66,7 @@ def _twice(opener: Callable[[tuple[int, int]], Predict], pixels: int) -> Callabl
 
 
 def _tell(name: str, result: object) -> None:
-    from train.validation import Scores
+    from streammat.train.lite.validation import Scores
 
     assert isinstance(result, Scores)
     click.echo(f"{name:24} {result.pictures:4} pictures  iou {result.iou:.4f}  mad {result.mad:.4f}")

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import click
 
-from engines.usage import Whole
-from train.cli.common import DATA, FOLDER
+from streammat.engines.usage import Whole
+from streammat.train.cli.common import DATA, FOLDER
 
 _NAMES = ("voc", "penn", "ecssd", "coco", "davis", "football", "wild_animals", "small_animals", "snapshots", "street", "hair")
 _OLD = ("people_portraits", "people_fullbody", "animals_cats", "animals_horses")
 
 
 @click.command()
-@click.option("--raw", type=DATA, required=True, help="Holds the unpacked repositories of `train.public_sets`.")
+@click.option("--raw", type=DATA, required=True, help="Holds the unpacked repositories of `streammat.train.labels.public_sets`.")
 @click.option("--teachers", type=DATA, required=True, help="Holds rvm.json, centernet.json with their .bin files, and isnet.onnx.")
 @click.option("--data", type=DATA, required=True, help="Folder of the lite recipe, with train/ and val/.")
 @click.option("--mattes", type=DATA, required=True, help="What `python -m train mattes` wrote.")
@@ -23,8 +23,8 @@ _OLD = ("people_portraits", "people_fullbody", "animals_cats", "animals_horses")
 @click.option("--threads", type=Whole(1), default=2, show_default=True, help="Of each teacher.")
 def command(raw: Path, teachers: Path, data: Path, mattes: Path, cache: Path, only: tuple[str, ...], threads: int) -> None:
     """Label public sets with masks and teachers: what can be trusted becomes mattes to train on."""
-    from train.labelling import Teachers, known_images, label_set, relabel
-    from train.public_sets import SETS
+    from streammat.train.labels.labelling import Teachers, known_images, label_set, relabel
+    from streammat.train.labels.public_sets import SETS
 
     networks = Teachers(teachers, threads)
     chosen = only or (*_NAMES, *_OLD)

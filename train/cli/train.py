@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from engines.usage import Number, Whole
-from train.cli.common import DATA, FILE, FOLDER, IMAGENET, run_training
-from train.errors import RunError
-from train.paper import find_rows
-from train.presets import METHODS, MODERN, find_preset, presets
+from streammat.engines.usage import Number, Whole
+from streammat.train.cli.common import DATA, FILE, FOLDER, IMAGENET, run_training
+from streammat.train.errors import RunError
+from streammat.train.evaluation.paper import find_rows
+from streammat.train.recipes.presets import METHODS, MODERN, find_preset, presets
 
 POSITIVE = Whole(1)
 
@@ -55,7 +55,7 @@ def _list_presets(context: click.Context, _parameter: click.Parameter, wanted: b
 @click.option("--workers", type=Whole(0, 1024), default=None, help="Loader processes.")
 @click.option("--threads", type=Whole(1, 1024), default=None, help="Threads of torch.")
 @click.option("--seed", type=Whole(0), default=None)
-@click.option("--without", multiple=True, metavar="INGREDIENT", help="Of the lite recipe, to see what it buys; see train/ingredients.py.")
+@click.option("--without", multiple=True, metavar="INGREDIENT", help="Of the lite recipe, to see what it buys; see train/lite/ingredients.py.")
 @click.option("--log-every", type=POSITIVE, default=None, help="Steps between rows of the curve.")
 @click.option("--samples-every", type=Whole(0), default=None, help="Steps between sample pictures; 0: none.")
 @click.option("--denoise-now", is_flag=True, help="Denoise pictures without a denoised file when they come up; slow.")
@@ -78,7 +78,7 @@ def command(
     Options that are not given are the preset's. Several GPUs: torchrun --nproc-per-node N -m train train …
     """
     chosen = find_preset(preset, network, rosta)
-    from train.tracks import Folders
+    from streammat.train.recipes.tracks import Folders
 
     own = data / IMAGENET
     if start is not None and imagenet is not None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from train.methods.base import Matte, Method, Model, Targets
-from train.methods.dim import DIM
-from train.methods.gca import GCA
-from train.methods.hatt import HATT
-from train.methods.indexnet import IndexNet
-from train.methods.lf import LF
-from train.methods.shm import SHM
-from train.methods.shmc import SHMC
+from streammat.train.methods.base import Matte, Method, Model, Targets
+from streammat.train.methods.dim import DIM
+from streammat.train.methods.gca import GCA
+from streammat.train.methods.hatt import HATT
+from streammat.train.methods.indexnet import IndexNet
+from streammat.train.methods.lf import LF
+from streammat.train.methods.shm import SHM
+from streammat.train.methods.shmc import SHMC
 
 METHODS: dict[str, type[Method]] = {method.NAME: method for method in (SHM, LF, HATT, SHMC, DIM, IndexNet, GCA)}
 """By name: what ``TrainConfig.network`` and presets call them."""

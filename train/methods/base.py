@@ -13,8 +13,8 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from engines.backbones import IMAGENET
-from engines.gfm import GFM
+from streammat.engines.network.backbones import IMAGENET
+from streammat.engines.network.gfm import GFM
 
 Maps = dict[str, Tensor]
 """What a network predicts, by name; ``alpha``, float32 (N, 1, H, W), is always there."""
@@ -35,7 +35,7 @@ class Targets(NamedTuple):
     alpha: Tensor
     """float32 (N, 1, H, W), 0..1."""
     contrast: Tensor
-    """float32 (N, 1, H, W), 0..1, as of `train.losses.composition_loss`."""
+    """float32 (N, 1, H, W), 0..1, as of `streammat.train.loop.losses.composition_loss`."""
     classes: Mapping[str, Tensor]
     """int64 (N, H, W) by name: of the RoSTas, or `TRIMAP`."""
     image: Tensor
@@ -50,11 +50,11 @@ class Method(nn.Module, ABC):
     """
 
     NAME: ClassVar[str]
-    """Key of `train.methods.METHODS`."""
+    """Key of `streammat.train.methods.METHODS`."""
     TITLE: ClassVar[str]
     """Authors, title and year of the paper."""
     HEADS: ClassVar[tuple[str, ...]] = ()
-    """Class maps that the losses need: of RoSTas, or `train.targets.TRIMAP`, which is also what is given."""
+    """Class maps that the losses need: of RoSTas, or `streammat.train.data.targets.TRIMAP`, which is also what is given."""
     NEEDS_TRIMAP: ClassVar[bool] = False
     """A trimap is given beside the image."""
     TERMS: ClassVar[tuple[str, ...]]
@@ -76,7 +76,7 @@ class Method(nn.Module, ABC):
 
     @property
     def network(self) -> str:
-        """Name, as `engines.gfm.GFM` has one."""
+        """Name, as `streammat.engines.network.gfm.GFM` has one."""
         return self.NAME
 
     def forward(self, image: Tensor, trimap: Tensor | None = None) -> Matte:

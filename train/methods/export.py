@@ -10,16 +10,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from engines.base import EngineError
-from engines.export import OPSET, drawn_pictures, write_onnx
-from train.methods.base import UNKNOWN, Method
+from streammat.engines.base import EngineError
+from streammat.engines.export.onnx import OPSET, drawn_pictures, write_onnx
+from streammat.train.methods.base import UNKNOWN, Method
 
 LARGEST_DIFFERENCE = 2e-3
 """Of alpha between torch and ONNX Runtime."""
 
 
 class WithoutTrimap(nn.Module):
-    """The contract of `engines.base.Engine`: uint8 (N, H, W, 3) RGB to float32 (N, H, W), 0..1."""
+    """The contract of `streammat.engines.base.Engine`: uint8 (N, H, W, 3) RGB to float32 (N, H, W), 0..1."""
 
     def __init__(self, model: Method) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class WithoutTrimap(nn.Module):
 
 
 class WithTrimap(nn.Module):
-    """The convention of `train.matters`: float32 (N, 4, H, W), red, green, blue and trimap, 0..1, to alpha (N, 1, H, W)."""
+    """The convention of `streammat.train.evaluation.trimap_matting`: float32 (N, 4, H, W), red, green, blue and trimap, 0..1, to alpha (N, 1, H, W)."""
 
     def __init__(self, model: Method) -> None:
         super().__init__()

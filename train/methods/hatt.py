@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own name)
 from torch import Tensor, nn
 
-from engines.backbones import BACKBONES, ConvBN
-from train.losses import adversarial_loss, ssim_loss
-from train.methods.base import Maps, Method, Targets
-from train.methods.layers import AtrousPooling, enlarge
+from streammat.engines.network.backbones import BACKBONES, ConvBN
+from streammat.train.loop.losses import adversarial_loss, ssim_loss
+from streammat.train.methods.base import Maps, Method, Targets
+from streammat.train.methods.layers import AtrousPooling, enlarge
 
 
 class ChannelAttention(nn.Module):

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own name)
 from torch import Tensor, nn
 
-from engines.backbones import ConvBN, MobileNetV2
-from train.methods.base import Maps, Method, Targets
-from train.methods.unknown import unknown_losses
+from streammat.engines.network.backbones import ConvBN, MobileNetV2
+from streammat.train.methods.base import Maps, Method, Targets
+from streammat.train.methods.unknown import unknown_losses
 
 
 class PaddedResidual(nn.Module):

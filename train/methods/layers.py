@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own name)
 from torch import Tensor, nn
 
-from engines.backbones import ConvBN
-from engines.decoders import adaptive_pool
+from streammat.engines.network.backbones import ConvBN
+from streammat.engines.network.decoders import adaptive_pool
 
 
 def enlarge(x: Tensor, like: Tensor) -> Tensor:

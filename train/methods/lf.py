@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from engines.backbones import BACKBONES, ConvBN
-from train.losses import alpha_loss, gradient_loss
-from train.methods.base import Maps, Method, Targets
-from train.methods.layers import UpBlock
+from streammat.engines.network.backbones import BACKBONES, ConvBN
+from streammat.train.loop.losses import alpha_loss, gradient_loss
+from streammat.train.methods.base import Maps, Method, Targets
+from streammat.train.methods.layers import UpBlock
 
 
 class Decoder(nn.Module):

@@ -16,11 +16,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from engines.base import EngineError
-from train.methods.base import Method
-from train.methods.dim import DIM
-from train.methods.gca import GCA
-from train.methods.indexnet import IndexNet
+from streammat.engines.base import EngineError
+from streammat.train.methods.base import Method
+from streammat.train.methods.dim import DIM
+from streammat.train.methods.gca import GCA
+from streammat.train.methods.indexnet import IndexNet
 
 
 @dataclass(frozen=True)

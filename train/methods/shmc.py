@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own name)
 from torch import Tensor, nn
 
-from engines.backbones import BasicBlock, ConvBN, ResNet
-from train.losses import alpha_loss, composition_loss
-from train.methods.base import Maps, Method, Targets
-from train.methods.layers import UpBlock, enlarge
+from streammat.engines.network.backbones import BasicBlock, ConvBN, ResNet
+from streammat.train.loop.losses import alpha_loss, composition_loss
+from streammat.train.methods.base import Maps, Method, Targets
+from streammat.train.methods.layers import UpBlock, enlarge
 
 COARSE = 4
 """The first two networks see the image at a quarter of its size (192x160 against 768x640 in the paper's Section 4)."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from train.losses import TRANSITION, alpha_loss
-from train.methods.base import Targets
-from train.targets import TRIMAP
+from streammat.train.data.targets import TRIMAP
+from streammat.train.loop.losses import TRANSITION, alpha_loss
+from streammat.train.methods.base import Targets
 
 
 def unknown_losses(alpha: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:

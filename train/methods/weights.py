@@ -8,13 +8,13 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from engines.base import EngineError
-from engines.checkpoint import fill, load_checkpoint, load_imagenet, read_tensors, save_network
-from engines.gfm import GFM
-from train.errors import RunError
-from train.methods import METHODS
-from train.methods.base import Method, Model
-from train.methods.published import recognise
+from streammat.engines.base import EngineError
+from streammat.engines.network.checkpoint import fill, load_checkpoint, load_imagenet, read_tensors, save_network
+from streammat.engines.network.gfm import GFM
+from streammat.train.errors import RunError
+from streammat.train.methods import METHODS
+from streammat.train.methods.base import Method, Model
+from streammat.train.methods.published import recognise
 
 TRAINING_ALONE = ("critic.",)
 """Parts of a network that only its losses use: neither written nor read."""
@@ -44,7 +44,7 @@ def load_weights(path: Path, rosta: str | None = None) -> Model:
 
     Args:
         path: ``.safetensors`` of `save_weights`, or a state dict saved by torch (``.pth``, ``.pth.tar``).
-        rosta: as of `engines.checkpoint.load_checkpoint`; for GFM alone.
+        rosta: as of `streammat.engines.network.checkpoint.load_checkpoint`; for GFM alone.
 
     Returns:
         float32 network in eval mode.
@@ -84,7 +84,7 @@ def continue_from(model: Model, path: Path) -> None:
 
 
 def start_encoder(model: Model, path: Path) -> None:
-    """Fill the encoder with weights trained on ImageNet, from a local file; errors as of `engines.checkpoint.load_imagenet`."""
+    """Fill the encoder with weights trained on ImageNet, from a local file; errors as of `streammat.engines.network.checkpoint.load_imagenet`."""
     load_imagenet(model, path)
 
 

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from train.teachers.graph import GraphNetwork, to_onnx
+from streammat.train.teachers.graph import GraphNetwork, to_onnx
 
 FILE = "centernet.json"
 SIDE = 512

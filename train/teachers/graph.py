@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own name)
 from torch import Tensor, nn
 
-from train.errors import DataError
+from streammat.train.errors import DataError
 
 _DEAD = object()
 """Value of the branch of a condition that is not taken."""

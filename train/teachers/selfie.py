@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from train.teachers.graph import GraphNetwork
+from streammat.train.teachers.graph import GraphNetwork
 
 FILE = "selfie.json"
 SIDE = 256

@@ -1,0 +1,1 @@
+"""One engine per library that runs networks; `streammat.engines.registry` lists them."""

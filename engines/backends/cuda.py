@@ -1,0 +1,326 @@
+"""Torch on an NVIDIA GPU: half precision, channels last, each batch size captured once as a CUDA graph and replayed.
+
+A small network at one picture a time is bound by the launching of its hundreds of kernels; a graph launches them as one.
+
+The graphs of one engine share their memory: they run one after the other, and what comes of one is copied before the next begins.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streammat.engines.backends.nvidia import find_gpus
+from streammat.engines.base import (
+    EngineError,
+    EngineSpec,
+    EngineUnavailableError,
+    check_alpha,
+    check_rgb,
+    check_size,
+    first_line,
+    lack_of_memory,
+)
+from streammat.engines.model_files import ModelFiles
+from streammat.engines.registry import Probe, check_present, kind_of
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+logger = logging.getLogger(__name__)
+
+Mode = Literal["graph", "eager", "compiled"]
+_WARM_UP = 3  # runs before a capture: cuDNN chooses its kernels and memory is taken in them
+
+
+@dataclass(frozen=True)
+class _Captured:
+    """One batch size, ready to be replayed."""
+
+    rgb: Tensor
+    alpha: Tensor
+    replay: Callable[[], object]
+
+
+class CudaEngine:
+    """See `streammat.engines.base.Engine`.
+
+    Args:
+        model: files; its weights are what runs.
+        precision: ``fp16``, ``bf16`` or ``fp32`` (without TF32).
+        size: network input (height, width) in pixels, multiples of 32.
+        reason: for ``spec.reason``.
+        device: ``cuda:N``. Any other device of torch serves to test the arithmetic where there is no GPU.
+        batch: largest number of pictures worked on together; larger batches are cut, and where the memory does not
+            suffice it is halved, which is logged.
+        mode: ``graph`` captures CUDA graphs, ``eager`` launches kernel by kernel, ``compiled`` captures what torch.compile makes.
+
+    Raises:
+        EngineUnavailableError: torch is not installed, has no CUDA, or finds no GPU.
+        EngineError: the weights are missing, damaged or do not fit, the size does not fit, or the memory does not suffice.
+    """
+
+    def __init__(
+        self, model: ModelFiles, precision: str, size: tuple[int, int], reason: str, device: str = "cuda:0", batch: int = 1,
+        mode: Mode = "graph",
+    ) -> None:
+        check_size(size)
+        torch = _load()
+        if kind_of(device) == "cuda":
+            check_present(device, probe())
+        self._device = torch.device(device)
+        self._spec = EngineSpec(model.name, "cuda", precision, device, 0, size, torch.__version__, reason)
+        self._network: Any = _network(model, {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision])
+        self._mode: Mode = mode if self._device.type == "cuda" else "eager"
+        self._stream: Any = None
+        self._captured: dict[int, _Captured] = {}
+        self._memory: Any = None
+        """Of the graphs; torch's handle of it."""
+        try:
+            self._network = self._network.to(self._device, memory_format=torch.channels_last).eval()
+            if self._device.type == "cuda":
+                self._stream = torch.cuda.Stream(self._device)
+        except RuntimeError as error:
+            raise device_error(device, error, f"the weights of {model.name!r}") from error
+        if mode == "compiled":
+            self._network = torch.compile(self._network, dynamic=False)
+        self.batch = self._fitting(batch)
+
+    @property
+    def spec(self) -> EngineSpec:
+        """What is running."""
+        return self._spec
+
+    def infer(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """uint8 (N, H, W, 3) RGB to float32 (N, H/s, W/s) alpha; see `streammat.engines.base.Engine.infer`."""
+        if self._network is None:
+            raise EngineError("the engine is closed")
+        check_rgb(rgb, self._spec.size)
+        alpha = run_on_host(self.matte, rgb, self.batch, self._spec.device)
+        check_alpha(self._spec.model, (1, *alpha.shape[1:]), self._spec.size)
+        return alpha
+
+    def matte(self, rgb: Tensor) -> Tensor:
+        """The same on tensors, for work that stays on the device.
+
+        Args:
+            rgb: uint8 (N, H, W, 3), N at most ``batch``, on the host or the device.
+
+        Returns:
+            float32 (N, H/s, W/s) on the device, new memory, ordered after the caller's current stream and before what
+            the caller launches on it next.
+
+        Raises:
+            EngineError: the engine is closed, or the device failed.
+        """
+        if self._network is None:
+            raise EngineError("the engine is closed")
+        torch = _load()
+        try:
+            with torch.inference_mode():
+                if self._stream is None:
+                    alpha: Tensor = self._network(rgb.to(self._device))
+                    return alpha
+                captured = self._captured.get(len(rgb)) or self._capture(len(rgb))
+                caller = torch.cuda.current_stream(self._device)
+                self._stream.wait_stream(caller)
+                with torch.cuda.stream(self._stream):
+                    captured.rgb.copy_(rgb, non_blocking=True)
+                    captured.replay()
+                    result = captured.alpha.clone()
+                caller.wait_stream(self._stream)
+                result.record_stream(caller)
+                return result
+        except RuntimeError as error:
+            height, width = self._spec.size
+            raise device_error(self._spec.device, error, f"{len(rgb)} of {width}x{height} at once") from error
+
+    def close(self) -> None:
+        """Free the device's memory; safe to call twice."""
+        if self._network is None:
+            return
+        self._network = None
+        with suppress(RuntimeError):  # a device that has failed fails in this, too
+            if self._stream is not None:
+                self._stream.synchronize()
+            self._forget()
+
+    def _fitting(self, batch: int) -> int:
+        """``batch``, or the half of it that the device's memory holds, tried out with an empty one: what a first call pays for is paid."""
+        while True:
+            fault = self._tried(batch)
+            if fault is None:
+                return batch
+            if batch == 1 or lack_of_memory(fault) is None:
+                raise fault
+            del fault  # whose frames hold memory
+            self._forget()
+            logger.warning("%s holds no batch of %d; %d is taken", self._spec.device, batch, batch // 2)
+            batch //= 2
+
+    def _tried(self, batch: int) -> EngineError | None:
+        try:
+            run_on_host(self.matte, np.zeros((batch, *self._spec.size, 3), np.uint8), batch, self._spec.device)
+        except EngineError as error:
+            return error
+        return None
+
+    def _forget(self) -> None:
+        """Let graphs and their memory go; nothing is running any more."""
+        self._captured.clear()
+        self._memory = None
+        _load().cuda.empty_cache()
+
+    def _capture(self, count: int) -> _Captured:
+        """Memory and graph for batches of ``count``."""
+        torch = _load()
+        network = self._network
+        rgb = torch.zeros((count, *self._spec.size, 3), dtype=torch.uint8, device=self._device)
+        with torch.cuda.device(self._device), _convolutions():
+            self._stream.wait_stream(torch.cuda.current_stream(self._device))
+            with torch.cuda.stream(self._stream):
+                for _ in range(_WARM_UP):
+                    alpha = network(rgb)
+            self._stream.synchronize()
+            if self._mode == "eager":
+
+                def replay() -> None:
+                    with _convolutions():
+                        alpha.copy_(network(rgb))
+
+                captured = _Captured(rgb, alpha, replay)
+            else:
+                del alpha
+                graph = torch.cuda.CUDAGraph()
+                # Another thread may be at work on this device with another engine.
+                with torch.cuda.graph(graph, self._memory, self._stream, capture_error_mode="thread_local"):
+                    alpha = network(rgb)
+                self._memory = graph.pool()
+                captured = _Captured(rgb, alpha, graph.replay)
+        self._captured[count] = captured
+        return captured
+
+
+def _convolutions() -> Any:
+    """How cuDNN is to work within: its quickest kernels, tried out for each shape, and no TF32, whose ten bits of mantissa are not float32."""
+    return _load().backends.cudnn.flags(enabled=True, benchmark=True, deterministic=False, allow_tf32=False)
+
+
+def run_on_host(matte: Callable[[Tensor], Tensor], rgb: NDArray[np.uint8], batch: int, device: str) -> NDArray[np.float32]:
+    """``matte`` of ``device`` over an array, ``batch`` pictures at a time; float32 on the host.
+
+    Raises:
+        EngineError: as ``matte``; or the device failed meanwhile.
+    """
+    torch = _load()
+    parts = []
+    for begin in range(0, len(rgb), batch):
+        part = rgb[begin : begin + batch]
+        alpha = matte(torch.from_numpy(part if part.flags.writeable else part.copy()))
+        try:
+            parts.append(alpha.cpu().numpy())
+        except RuntimeError as error:  # work there is launched, not waited for: what goes wrong in it shows here
+            raise device_error(device, error, "its results") from error
+    found: NDArray[np.float32] = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    return found
+
+
+def device_error(device: object, error: BaseException, what: str, cure: str = "take --quality fast, or --device cpu") -> EngineError:
+    """The error to raise where torch failed on a device.
+
+    Args:
+        device: for the message.
+        error: torch's.
+        what: what there may have been too little memory for.
+        cure: what helps against that, beside closing other programs.
+    """
+    if lack_of_memory(error) is None:
+        return EngineError(f"{device} failed: {first_line(error)}")
+    torch = _load()
+    try:
+        free = f" ({torch.cuda.mem_get_info(device)[0] / 2**30:.1f} GiB are free)" if kind_of(str(device)) == "cuda" else ""
+    except RuntimeError:  # there is not even enough to ask
+        free = ""
+    return EngineError(f"{device} has too little memory for {what}{free}; close what else uses it, or {cure}")
+
+
+def probe() -> Probe:
+    """Torch's version and the GPUs that it can use; see `streammat.engines.registry.probe`."""
+    torch = _load()
+    gpus = find_gpus()
+    if torch.version.cuda is None:
+        # Which build pip takes by itself depends on the system: on Windows it is this one.
+        cure = gpus.reason or f"pip uninstall torch, then install the build for CUDA {gpus.driver} or older that PyTorch's own page names, or take --device cpu"
+        raise EngineUnavailableError(f"torch {torch.__version__} is a build without CUDA; {cure}")
+    devices: dict[str, str] = {}
+    notes = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of many lines, about what is told here
+        if not torch.cuda.is_available():
+            # A driver serves what was built for any release of its generation.
+            serves, needs = (int(version.partition(".")[0] or 0) for version in (gpus.driver, torch.version.cuda))
+            old = serves < needs
+            cure = "update the driver" if old else "check nvidia-smi and CUDA_VISIBLE_DEVICES, restart"
+            why = f"the driver serves CUDA {gpus.driver}, and torch {torch.__version__} needs {torch.version.cuda}{'' if old else ', and still cannot start it'}"
+            raise EngineUnavailableError(gpus.reason or f"{why}; {cure}, or take --device cpu")
+        try:
+            found = [(torch.cuda.get_device_name(index), torch.cuda.get_device_capability(index)) for index in range(torch.cuda.device_count())]
+        except (RuntimeError, AssertionError) as error:
+            raise EngineUnavailableError(f"CUDA does not start: {first_line(error)}; check nvidia-smi, restart, or take --device cpu") from error
+    built = torch.cuda.get_arch_list()
+    for index, (name, capability) in enumerate(found):
+        if _serves(built, capability):
+            devices[f"cuda:{index}"] = name
+        else:
+            notes.append(
+                f"cuda:{index}: {name} has compute capability {capability[0]}.{capability[1]}, and torch {torch.__version__} was built for "
+                f"{', '.join(built)}; install a build of torch for it, as PyTorch's own page names them, or take --device cpu"
+            )
+    if not devices:
+        raise EngineUnavailableError("; ".join(notes))
+    return Probe(torch.__version__, devices, tuple(notes))
+
+
+def _serves(built: Sequence[str], capability: tuple[int, int]) -> bool:
+    """True where code for ``built``, such as ``sm_90`` or ``compute_120``, runs on a GPU: the former within its generation, the latter on all later ones."""
+    for kind, digits in re.findall(r"(sm|compute)_(\d+)", " ".join(built)):
+        since = divmod(int(digits), 10)
+        if capability >= since and (kind == "compute" or capability[0] == since[0]):
+            return True
+    return not built
+
+
+def load_weights(model: ModelFiles) -> Any:
+    """The `streammat.engines.network.gfm.GFM` of a model's verified weights, float32.
+
+    Raises:
+        EngineError: there are none, or they are damaged or do not fit.
+    """
+    from streammat.engines.network.checkpoint import load_network
+
+    content = model.read("weights")
+    assert model.weights is not None
+    return load_network(model.weights, content)
+
+
+def _network(model: ModelFiles, dtype: torch.dtype) -> Any:
+    from streammat.engines.network.folded import FoldedMatte
+
+    return FoldedMatte(load_weights(model), dtype)
+
+
+def _load() -> Any:
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        raise EngineUnavailableError(f"torch cannot be loaded ({error}); pip install 'streammat[cuda]'") from error
+    return torch

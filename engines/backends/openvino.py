@@ -1,0 +1,146 @@
+"""OpenVINO on the CPU: the fastest engine on x86."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streammat.engines.base import (
+    EngineError,
+    EngineSpec,
+    EngineUnavailableError,
+    Port,
+    check_alpha,
+    check_contract,
+    check_rgb,
+    check_size,
+    memory_error,
+)
+from streammat.engines.model_files import ModelFiles
+from streammat.engines.registry import Probe
+
+
+class OpenVinoEngine:
+    """See `streammat.engines.base.Engine`.
+
+    Args:
+        model: files.
+        precision: ``fp32``, ``bf16`` (the fp32 file, computed in bfloat16) or ``int8``.
+        size: network input (height, width) in pixels, multiples of 32.
+        threads: threads to compute with, at least 1.
+        reason: for ``spec.reason``.
+        cache: folder for compiled models; None compiles anew at every start and writes nothing.
+
+    Raises:
+        EngineUnavailableError: OpenVINO is not installed, or the CPU has no bfloat16.
+        EngineError: the file is missing, damaged or not this kind of model, or the size does not fit.
+    """
+
+    def __init__(
+        self,
+        model: ModelFiles,
+        precision: str,
+        size: tuple[int, int],
+        threads: int,
+        reason: str,
+        cache: Path | None = None,
+    ) -> None:
+        check_size(size)
+        content = model.read("int8" if precision == "int8" else "fp32")
+        openvino = _load()
+        config: dict[str, Any] = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": "1",
+            "INFERENCE_NUM_THREADS": threads,
+            # Pinned to cores it would stand in the way of decoder and encoder, and they in its.
+            "ENABLE_CPU_PINNING": False,
+            # Its own choice is bfloat16 where the CPU has it, which costs accuracy nobody asked to lose.
+            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+        }
+        if cache is not None:
+            config["CACHE_DIR"] = str(cache)
+        try:
+            core = openvino.Core()
+            if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+                # It would compute in float and not say so.
+                raise EngineUnavailableError("this CPU has no bfloat16 (AVX-512 BF16, AMX or Arm's); take --precision fp32 or int8")
+            network = core.read_model(content, b"")
+            check_contract(model.name, _ports(network.inputs), _ports(network.outputs), size)
+            network.reshape([1, *size, 3])
+            check_contract(model.name, _ports(network.inputs), _ports(network.outputs), size)
+            request = core.compile_model(network, "CPU", config).create_infer_request()
+        except EngineError:
+            raise
+        except Exception as error:  # it raises RuntimeError and others
+            if memory := memory_error("OpenVINO", size, error):
+                raise memory from error
+            raise EngineError(f"OpenVINO cannot load model {model.name!r} ({precision}): {_line(error)}") from error
+        self._request: Any = request
+        version = openvino.__version__.split("-")[0]
+        self._spec = EngineSpec(model.name, "openvino", precision, "cpu", threads, size, version, reason)
+
+    @property
+    def spec(self) -> EngineSpec:
+        """What is running."""
+        return self._spec
+
+    def infer(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """uint8 (N, H, W, 3) RGB to float32 (N, H/s, W/s) alpha; see `streammat.engines.base.Engine.infer`."""
+        if self._request is None:
+            raise EngineError("the engine is closed")
+        check_rgb(rgb, self._spec.size)
+        parts: list[NDArray[np.float32]] = []
+        try:
+            for index in range(len(rgb)):
+                self._request.infer([rgb[index : index + 1]], share_inputs=True, share_outputs=True)
+                # The request owns its output and overwrites it next time.
+                parts.append(self._request.get_output_tensor().data.copy())
+        except Exception as error:
+            if memory := memory_error("OpenVINO", self._spec.size, error):
+                raise memory from error
+            raise EngineError(f"OpenVINO failed: {_line(error)}") from error
+        check_alpha(self._spec.model, parts[0].shape, self._spec.size)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def close(self) -> None:
+        """Free the compiled model; safe to call twice."""
+        self._request = None
+
+
+def probe() -> Probe:
+    """Version and processor; see `streammat.engines.registry.probe`."""
+    openvino = _load()
+    core = openvino.Core()
+    bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    name = str(core.get_property("CPU", "FULL_DEVICE_NAME")).strip()
+    return Probe(openvino.__version__.split("-")[0], {"cpu": name}, () if bf16 else ("no bf16: this CPU has none",))
+
+
+def _load() -> Any:
+    try:
+        import openvino
+    except ImportError as error:
+        raise EngineUnavailableError(f"OpenVINO cannot be loaded ({error}); install it: pip install 'streammat[openvino]'") from error
+    return openvino
+
+
+def _ports(nodes: Iterable[Any]) -> list[Port]:
+    """Inputs or outputs of a network."""
+    return [
+        Port(
+            next(iter(node.get_names()), ""),
+            node.get_element_type().to_dtype().name,
+            tuple(side.get_length() if side.is_static else None for side in node.get_partial_shape()),
+        )
+        for node in nodes
+    ]
+
+
+def _line(error: Exception) -> str:
+    """Last line of a message: OpenVINO puts the place in its own source first."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

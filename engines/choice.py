@@ -1,0 +1,240 @@
+"""Which engine to run on this machine; the choice is recorded, and a request is never quietly replaced."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+from streammat.engines.backends.nvidia import find_gpus
+from streammat.engines.base import Engine, EngineError, EngineUnavailableError, check_size
+from streammat.engines.model_files import ModelFiles
+from streammat.engines.registry import BACKENDS, PRECISIONS, check_device, installed_backends, kind_of, numbered, probe
+
+logger = logging.getLogger(__name__)
+
+_AVX512_VNNI, _NEON_DOTPROD = 23, 101  # OpenCV's numbers of CPU features; Python has no names for them
+DEFAULT_SIZE = (288, 512)
+"""Network input (height, width): a 16:9 picture on a laptop."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is to run, and why."""
+
+    backend: str
+    precision: str
+    device: str
+    reason: str
+
+
+def open_engine(
+    model: ModelFiles,
+    backend: str = "auto",
+    precision: str = "auto",
+    size: tuple[int, int] = DEFAULT_SIZE,
+    threads: int = 0,
+    cache: Path | None = None,
+    *,
+    device: str = "auto",
+    batch: int = 1,
+) -> Engine:
+    """Open the engine that was asked for, or the best that this machine has.
+
+    Args:
+        model: files.
+        backend: ``auto``, or a name of `streammat.engines.registry.BACKENDS`.
+        precision: ``auto``, or one of `streammat.engines.registry.PRECISIONS` that the backend knows.
+        size: network input (height, width) in pixels, multiples of 32.
+        threads: threads of the CPU to compute with; 0 takes as many as the machine has cores, up to 8.
+        cache: folder where OpenVINO may keep compiled models; None writes nothing.
+        device: ``auto``, or one of `streammat.engines.registry.DEVICES`; ``cuda:1`` is the second GPU.
+        batch: largest number of pictures that ``infer`` will be given at once; a GPU works on them together.
+
+    Returns:
+        An open engine; ``spec.reason`` says why this one.
+
+    Raises:
+        EngineUnavailableError: the backend or the device that was asked for, or every backend, is not there.
+        EngineError: an unknown name, a bad size, or a model file that cannot be used.
+    """
+    check_size(size)
+    if threads < 0:
+        raise EngineError(f"threads is {threads}; expected 0 (automatic) or more")
+    if batch < 1:
+        raise EngineError(f"batch is {batch}; expected 1 or more")
+    choice = choose(model, backend, precision, device, size, batch)
+    count = threads or default_threads()
+    if choice.backend == "openvino":
+        from streammat.engines.backends.openvino import OpenVinoEngine
+
+        return OpenVinoEngine(model, choice.precision, size, count, choice.reason, cache)
+    if choice.backend == "cuda":
+        from streammat.engines.backends.cuda import CudaEngine
+
+        return CudaEngine(model, choice.precision, size, choice.reason, choice.device, batch)
+    if choice.backend == "tensorrt":
+        from streammat.engines.tensorrt.engine import TensorRtEngine
+
+        return TensorRtEngine(model, size, choice.reason, choice.device, batch)
+    from streammat.engines.backends.onnxruntime import OnnxRuntimeEngine
+
+    return OnnxRuntimeEngine(model, choice.precision, size, count, choice.reason, choice.device)
+
+
+def choose(
+    model: ModelFiles, backend: str, precision: str, device: str, size: tuple[int, int] = DEFAULT_SIZE, batch: int = 1
+) -> Choice:
+    """What `open_engine` opens for these arguments; loads a backend only to see whether it can use a GPU that is here.
+
+    Raises:
+        EngineUnavailableError, EngineError: as `open_engine`.
+    """
+    if backend != "auto" and backend not in BACKENDS:
+        raise EngineError(f"unknown backend {backend!r}; known are auto, {', '.join(BACKENDS)}")
+    if precision != "auto" and precision not in PRECISIONS:
+        raise EngineError(f"unknown precision {precision!r}; known are auto, {', '.join(PRECISIONS)}")
+    if device != "auto":
+        check_device(device)
+    device = numbered(device)
+    taken, where, why = _choose_backend(model, backend, precision, device, size, batch)
+    known = BACKENDS[taken].precisions[kind_of(where)]
+    if precision == "auto":
+        kind, because = _choose_precision(model, known, where)
+    elif precision in known:
+        kind, because = precision, f"{precision} was asked for"
+    else:
+        raise EngineError(f"{taken} on {where} has no {precision}; it knows {', '.join(known)}{_others(precision)}")
+    return Choice(taken, kind, where, f"{why}; {because}")
+
+
+def default_threads() -> int:
+    """One thread per core that this process may use, up to 8; hardware threads beyond four count as half."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(8, usable if usable <= 4 else max(4, usable // 2)))
+
+
+def _choose_backend(
+    model: ModelFiles, backend: str, precision: str, device: str, size: tuple[int, int], batch: int
+) -> tuple[str, str, str]:
+    """(backend, device, why)."""
+    if backend != "auto":
+        return _asked_backend(backend, device)
+    kind = kind_of(device)
+    if kind == "cpu" or (device == "auto" and not find_gpus().names):
+        return _choose_on_cpu(precision, "")
+    if kind in ("auto", "cuda"):
+        where = "cuda:0" if device == "auto" else device
+        try:
+            if _is_built(model, precision, where, size, batch):
+                return "tensorrt", where, "a TensorRT engine is built for this model, size and GPU"
+            taken, usable = _choose_on_gpu(model, precision)
+        except EngineUnavailableError as error:
+            if device != "auto":
+                raise
+            return _choose_on_cpu(precision, f"; {find_gpus().names[0]} is here but not used: {error}")
+        if device != "auto":
+            return taken, where, f"{device} was asked for and {taken} is the fastest that can use it"
+        return taken, usable, f"{find_gpus().names[int(usable.partition(':')[2])]} is here and {taken} is the fastest that can use it"
+    return "onnxruntime", device, f"{device} was asked for"
+
+
+def _asked_backend(backend: str, device: str) -> tuple[str, str, str]:
+    entry = BACKENDS[backend]
+    if not entry.installed:
+        raise EngineUnavailableError(f"{backend} is not installed; {entry.cure}")
+    usual = next(iter(entry.precisions))
+    where = ("cuda:0" if usual == "cuda" else usual) if device == "auto" else device
+    if kind_of(where) not in entry.precisions:
+        raise EngineError(f"{backend} does not run on {device}; it runs on {', '.join(entry.precisions)}")
+    return backend, where, f"{backend} was asked for"
+
+
+def _is_built(model: ModelFiles, precision: str, device: str, size: tuple[int, int], batch: int) -> bool:
+    """True where a TensorRT engine can be run at once; one that has to be built first is nobody's automatic choice."""
+    backend = BACKENDS["tensorrt"]
+    if model.weights is None or precision not in ("auto", *backend.precisions["cuda"]) or not backend.installed:
+        return False
+    from streammat.engines.tensorrt.engine import find_built
+
+    try:
+        return find_built(model, size, batch, device) is not None and device in probe("tensorrt").devices
+    except EngineError as error:
+        logger.warning("TensorRT is passed over: %s", error)
+        return False
+
+
+def _choose_on_gpu(model: ModelFiles, precision: str) -> tuple[str, str]:
+    """The fastest backend that can use an NVIDIA GPU, and the first that it can use; raises EngineUnavailableError with all that stands in the way."""
+    faults = []
+    for name in ("cuda", "onnxruntime"):
+        if precision not in ("auto", *BACKENDS[name].precisions["cuda"]):
+            faults.append(f"{name} computes no {precision} there")
+        elif name == "cuda" and model.weights is None:
+            faults.append(f"model {model.name!r} has no weights for cuda (import it again)")
+        else:
+            try:
+                for device in probe(name).devices:
+                    if kind_of(device) == "cuda":
+                        return name, numbered(device)
+                faults.append(f"the installed {name} has no CUDA provider; pip install onnxruntime-gpu")
+            except EngineUnavailableError as error:
+                faults.append(str(error))
+    raise EngineUnavailableError("; ".join(faults))
+
+
+def _choose_on_cpu(precision: str, note: str) -> tuple[str, str, str]:
+    found = [name for name in installed_backends("cpu") if precision in ("auto", *BACKENDS[name].precisions["cpu"])]
+    if not found:
+        cures = " or ".join(entry.cure for entry in BACKENDS.values() if precision in ("auto", *entry.precisions.get("cpu", ())))
+        missing = "" if precision == "auto" else f" for {precision} on the CPU"
+        raise EngineUnavailableError(f"no inference backend{missing} is installed; {cures}" if cures else f"no backend computes {precision} on the CPU")
+    if "openvino" in found and (_is_x86() or len(found) == 1):
+        return "openvino", "cpu", f"openvino is installed and the fastest here{note}"
+    why = "openvino is not installed" if "openvino" not in found else "openvino pays on x86 only"
+    return "onnxruntime", "cpu", why + note
+
+
+def _choose_precision(model: ModelFiles, known: tuple[str, ...], device: str) -> tuple[str, str]:
+    if kind_of(device) != "cpu":
+        return known[0], f"{known[0]} is what it does best"
+    if model.int8 is None:
+        return "fp32", "the model has no int8 file"
+    feature = int8_feature()
+    if feature is None:
+        return "fp32", "the CPU has no int8 dot products"
+    return "int8", f"the CPU has {feature}"
+
+
+def _others(precision: str) -> str:
+    """Where else a precision is to be had."""
+    places = [f"{entry.name} on {kind}" for entry in BACKENDS.values() for kind, kinds in entry.precisions.items() if precision in kinds]
+    return f"; {precision} is to be had from {', '.join(places)}" if places else ""
+
+
+def int8_feature() -> str | None:
+    """The CPU's int8 dot-product extension, or None.
+
+    Without one, int8 gains little, and on x86 the substitute instruction saturates and spoils the result.
+    """
+    import cv2
+
+    if _is_x86():
+        try:
+            flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").split()
+        except OSError:  # not Linux
+            flags = []
+        if "avx512_vnni" in flags or cv2.checkHardwareSupport(_AVX512_VNNI):
+            return "AVX-512 VNNI"
+        return "AVX-VNNI" if "avx_vnni" in flags else None
+    if platform.machine().lower() in ("arm64", "aarch64"):
+        apple = platform.system() == "Darwin"
+        if apple or cv2.checkHardwareSupport(_NEON_DOTPROD):
+            return "Arm dot products"
+    return None
+
+
+def _is_x86() -> bool:
+    return platform.machine().lower() in ("x86_64", "amd64", "i686", "x86")

@@ -1,0 +1,1 @@
+"""The whole way of a frame on a GPU: upload, network input, matte, compositing, download."""

@@ -1,0 +1,142 @@
+"""What becomes of planes and alpha on the device: matte, foreground colour, blurred room, blending.
+
+The arithmetic of ``streammat``'s ``refine``, ``foreground``, ``blur`` and ``composite``, where its reasons are written, on whole
+pictures: a GPU gains nothing from skipping what is flat. Planes and mattes are float32 (N, h, w) of whole code values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from streammat.engines.gpu.plan import Blurring, Colouring, Plan
+from streammat.engines.gpu.resample import Filters, boxed, grow, repeat, shrink, soft_band, spread
+
+_REACH = 8  # pixels beyond the matte in which straight colour is kept
+
+
+def refine(alpha: Tensor, guide: Tensor, plan: Plan, filters: Filters) -> Tensor:
+    """The matte, 0..``plan.top``, at the frame's size.
+
+    Args:
+        alpha: float32 (N, h, w), 0..1, as the frame is stored.
+        guide: the frames' first plane.
+        plan: of these frames.
+        filters: of the device.
+    """
+    how, depth_top = plan.refining, float((1 << plan.depth) - 1)
+    clean = (alpha - how.residue) * (1.0 / (1.0 - 2.0 * how.residue))
+    luma = shrink(guide, how.step, how.step, plan.depth)
+    grid = _on_grid(clean.clamp(0.0, 1.0), luma, plan, filters)
+    image = filters.gauss(luma, how.sigma, "mirror") * (1.0 / depth_top)
+    mean_image, mean_alpha = filters.box(image, how.radius, "mirror"), filters.box(grid, how.radius, "mirror")
+    covariance = filters.box(image * grid, how.radius, "mirror") - mean_image * mean_alpha
+    variance = filters.box(image * image, how.radius, "mirror") - mean_image * mean_image
+    slope = filters.box(covariance / (variance + how.epsilon), 1, "mirror") * soft_band(grid)
+    height, width = plan.size
+    gain = grow(slope * (plan.top / depth_top), how.step, how.step)[:, :height, :width]
+    base = grow((grid - slope * image) * plan.top, how.step, how.step)[:, :height, :width]
+    return (gain * guide + base).round().clamp(0, plan.top)
+
+
+def _on_grid(alpha: Tensor, luma: Tensor, plan: Plan, filters: Filters) -> Tensor:
+    size, step = (luma.shape[1], luma.shape[2]), plan.refining.step
+    if alpha.shape[1:] == luma.shape[1:]:
+        return alpha
+    whole = (size[0] * step, size[1] * step) == plan.size
+    if whole and alpha.shape[1] > size[0] and alpha.shape[2] > size[1]:
+        grid = filters.area(alpha, size)
+    else:
+        strides = (step * alpha.shape[1] / plan.size[0], step * alpha.shape[2] / plan.size[1])
+        grid = filters.cubic(alpha, size, strides)
+    hair = plan.refining.hair
+    return (grid * (1.0 + 2.0 * hair) - hair).clamp(0.0, 1.0)
+
+
+class Mattes:
+    """A matte at the sizes of a frame's planes, each made once."""
+
+    def __init__(self, matte: Tensor, plan: Plan) -> None:
+        self._plan = plan
+        self._made = {plan.size: matte}
+
+    def of(self, index: int) -> Tensor:
+        """At plane ``index``'s size."""
+        shape = self._plan.shape(index)
+        if shape not in self._made:
+            fy, fx = (-(-old // new) for old, new in zip(self._plan.size, shape, strict=True))
+            self._made[shape] = shrink(self._made[self._plan.size], fy, fx, self._plan.depth)
+        return self._made[shape]
+
+
+def foreground(planes: Sequence[Tensor], mattes: Mattes, plan: Plan, how: Colouring, filters: Filters) -> list[Tensor]:
+    """The planes with the foreground's own colour where the matte is soft."""
+    cell, top = how.cell, float(plan.top)
+    weight = shrink(mattes.of(0), cell, cell, plan.depth) * (1.0 / top)
+    near_soft = boxed(soft_band(weight), how.far + 1)
+    least = plan.top // how.faint
+    purities = []
+    for share in (weight, 1.0 - weight):
+        pure = share.square().square().square() + 1e-6
+        purities.append((pure, filters.box(pure, how.far, "zero"), filters.box(pure, how.near, "zero")))
+    result = []
+    for index, plane in enumerate(planes):
+        height, width = plane.shape[1:]
+        sx, sy = plan.chroma if index and not plan.rgb else (0, 0)
+        fy, fx = cell >> sy, cell >> sx
+        small = shrink(plane, fy, fx, plan.depth)
+        guesses = []
+        for pure, far_weight, near_weight in purities:
+            far = filters.box(small * pure, how.far, "zero") / far_weight
+            mixed = (far * how.trust + filters.box(small * pure, how.near, "zero")) / (near_weight + how.trust)
+            guesses.append(repeat(grow(mixed, fy // 2, fx // 2), 2, 2)[:, :height, :width])
+        front, back = guesses
+        alpha = mattes.of(index)
+        share = alpha * (1.0 / top)
+        value = (plane - back - (front - back) * share) * share + front
+        value = value.clamp(0, (1 << plan.depth) - 1).round()
+        soft = (alpha >= least) & (alpha <= plan.top - least) & repeat(near_soft, fy, fx)[:, :height, :width]
+        result.append(torch.where(soft, value, plane))
+    return result
+
+
+def blurred(planes: Sequence[Tensor], mattes: Mattes, plan: Plan, how: Blurring, filters: Filters) -> list[Tensor]:
+    """The room out of focus, without the subject."""
+    alpha = spread(shrink(mattes.of(0), how.cell, how.cell, plan.depth), 1)
+    room = (1.0 - alpha * (1.0 / plan.top)) ** 2 + 1e-5
+    known = [(reach, filters.box(room, reach, "repeat")) for reach in how.reaches]
+    result = []
+    for index, plane in enumerate(planes):
+        sx, sy = plan.chroma if index and not plan.rgb else (0, 0)
+        fy, fx = how.cell >> sy, how.cell >> sx
+        small = shrink(plane, fy, fx, plan.depth)
+        seen, guess = small * room, small
+        for turn, (reach, weight) in enumerate(known):
+            trust = how.trust if turn else 0.0
+            guess = (filters.box(seen, reach, "repeat") + trust * guess) / (weight + trust)
+        filled = filters.gauss(seen + (1.0 - room) * guess, how.sigma, "repeat")
+        whole = grow(filled, fy, fx)[:, : plane.shape[1], : plane.shape[2]]
+        result.append(whole.round().clamp(0, (1 << plan.depth) - 1))
+    return result
+
+
+def blend(front: Sequence[Tensor], mattes: Mattes, back: Sequence[Tensor | float], plan: Plan) -> list[Tensor]:
+    """``front`` over ``back`` (planes, or a code value for all of one), each product rounded."""
+    top = float(plan.top)
+    result = []
+    for index, (fore, behind) in enumerate(zip(front, back, strict=True)):
+        alpha = mattes.of(index)
+        result.append((fore * alpha * (1.0 / top)).round() + ((top - alpha) * behind * (1.0 / top)).round())
+    return result
+
+
+def black_of(plan: Plan) -> list[float]:
+    """Code values of black, plane by plane."""
+    return [float(plan.black if plan.rgb or index == 0 else 1 << (plan.depth - 1)) for index in range(plan.planes)]
+
+
+def around(matte: Tensor, plan: Plan) -> Tensor:
+    """Full scale within a few pixels of the subject, 0 elsewhere."""
+    return spread((matte > 0).float(), _REACH) * plan.top

@@ -1,0 +1,350 @@
+"""The GPU stage: a frame's planes go to the device once, all work on them happens there, and pictures come back once.
+
+``submit`` waits for nothing: several frames are under way at once, as many as the caller has submitted and not yet let go of, each
+in three streams of the device (`streammat.engines.gpu.streams`).
+
+A network works faster on several pictures than on one after the other. So frames that are submitted wait until a batch is full
+or somebody wants the result of one of them, whichever is first: batches are full where the device is what all wait for, and
+small where the frames come too slowly to fill them. Nothing has to be flushed at the end.
+
+On any other device of torch than CUDA the same arithmetic runs, without streams: that is how it is tested where there is no GPU.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from streammat.engines.backends.cuda import device_error
+from streammat.engines.base import EngineError, TensorEngine, lack_of_memory
+from streammat.engines.gpu import compositing as drawing
+from streammat.engines.gpu.plan import Blurring, Colouring, Drawn, Plan
+from streammat.engines.gpu.resample import Filters
+from streammat.engines.gpu.rgb import small_rgb
+from streammat.engines.gpu.streams import Lanes, Plane, There
+
+logger = logging.getLogger(__name__)
+
+AlphaFilter = Callable[[NDArray[np.float32], NDArray[np.uint8], Fraction], NDArray[np.float32]]
+"""(alpha, rgb, time) → alpha, of upright pictures, called in the order of submission; an `EngineError` refuses that frame alone."""
+NOT_FINITE = "the network's alpha holds values that are no numbers; try --engine onnxruntime --precision fp32"
+
+
+class Stage:
+    """Works on the frames of one stream. One thread submits, one other may draw.
+
+    Args:
+        engine: stays its owner's; must outlive the work.
+        batch: most frames worked on together; a power of two is taken, not above ``engine.batch``, and half of it where the
+            memory does not suffice, which is logged.
+        stable: filters successive alphas. It runs on the host, so that submitting waits for the network then.
+
+    Raises:
+        EngineError: the device failed, or has too little memory.
+    """
+
+    def __init__(self, engine: TensorEngine, batch: int = 1, stable: AlphaFilter | None = None) -> None:
+        self._engine = engine
+        self._stable = stable
+        self.batch = 1 << (max(1, min(batch, engine.batch)).bit_length() - 1)
+        self._lanes = Lanes(torch.device(engine.spec.device))
+        self._filters = Filters(self._lanes.device)
+        self._lock = threading.Lock()
+        self._waiting: list[Work] = []
+        self._behind: tuple[tuple[Plane, ...], list[Tensor]] | None = None
+        self.alpha_size = self._warm_up()
+        """(h, w) of the network's alpha, upright."""
+
+    def submit(self, planes: Sequence[Plane], plan: Plan, moment: Fraction) -> Work:
+        """Begin to work on a frame.
+
+        Args:
+            planes: as ``plan`` says, rows may be strided; copied before this returns.
+            plan: of this frame.
+            moment: the frame's time in seconds, for the filter over time.
+
+        Raises:
+            EngineError: the planes cannot be brought. Where the network fails, what is returned says so when it is used.
+        """
+        with self._failing():
+            work = Work(self, plan, self._lanes.bring(planes), moment)
+        with self._lock:
+            self._waiting.append(work)
+            if len(self._waiting) >= self.batch:
+                self._launch_waiting()
+        return work
+
+    # -- what Work calls ----------------------------------------------------------------------------------------
+
+    def ensure(self, work: Work) -> _Matted:
+        """What became of a frame in the network; begins it where it still waits.
+
+        Raises:
+            EngineError: the device or the network failed on it.
+        """
+        with self._lock:
+            if work in self._waiting:
+                self._launch_waiting()
+        if work.failure is not None:
+            raise EngineError(str(work.failure)) from work.failure
+        assert work.matted is not None
+        return work.matted
+
+    def matte(self, work: Work) -> Plane:
+        """See `Work.alpha`."""
+        matted = self.ensure(work)
+        with self._failing(), self._computing():
+            codes = work.turned(matted.codes[None])
+            taken = self._lanes.take([matted.sound.to(torch.uint8).reshape(1), codes.flatten().view(torch.uint8)])
+        with self._failing():
+            sound, alpha = taken()
+        _check(sound)
+        return alpha.view(_dtype(work.plan)).reshape(work.plan.size)
+
+    def draw(
+        self, work: Work, contents: Sequence[Drawn], behind: Sequence[Plane] | Blurring | None, colouring: Colouring | None,
+        *, premultiplied: bool, matte: bool,
+    ) -> tuple[dict[Drawn, tuple[Plane, ...]], Plane | None]:
+        """See `Work.draw`."""
+        plan, matted = work.plan, self.ensure(work)
+        with self._failing(), self._computing():
+            planes = [work.turned(plane) for plane in _numbers(work.arrived(), plan)]
+            codes = work.turned(_numbers([matted.codes], plan)[0])
+            mattes = drawing.Mattes(codes, plan)
+            colour = planes if colouring is None else drawing.foreground(planes, mattes, plan, colouring, self._filters)
+            parts = [matted.sound.to(torch.uint8).reshape(1)]
+            for content in contents:
+                if content == "foreground":
+                    drawn = colour
+                elif content == "transparent":
+                    shown = mattes if premultiplied else drawing.Mattes(drawing.around(codes, plan), plan)
+                    drawn = drawing.blend(colour, shown, drawing.black_of(plan), plan)
+                else:
+                    assert behind is not None
+                    back = (
+                        drawing.blurred(planes, mattes, plan, behind, self._filters)
+                        if isinstance(behind, Blurring)
+                        else self._brought(tuple(behind), plan)
+                    )
+                    drawn = drawing.blend(colour, mattes, back, plan)
+                parts.extend(_stored(plane, plan).flatten().view(torch.uint8) for plane in drawn)
+            if matte:
+                parts.append(_stored(codes, plan).flatten().view(torch.uint8))
+            taken = self._lanes.take(parts)
+        with self._failing():
+            sound, *found = taken()
+        _check(sound)
+        shapes = [plan.shape(index) for index in range(plan.planes)]
+        arrays = [part.view(_dtype(plan)) for part in found]
+        alpha = arrays.pop().reshape(plan.size) if matte else None
+        pictures: dict[Drawn, tuple[Plane, ...]] = {}
+        for content in contents:
+            mine, arrays = arrays[: plan.planes], arrays[plan.planes :]
+            pictures[content] = tuple(part.reshape(shape) for part, shape in zip(mine, shapes, strict=True))
+        return pictures, alpha
+
+    # -- the network --------------------------------------------------------------------------------------------
+
+    def _launch_waiting(self) -> None:
+        """Work on all that waits, in as few batches as may be; the lock is held. Failures are kept with their frames."""
+        waiting, self._waiting = self._waiting, []
+        while waiting:
+            same = next((n for n, work in enumerate(waiting) if work.plan != waiting[0].plan), len(waiting))
+            # Powers of two: an engine holds one graph for each size.
+            count = min(self.batch, 1 << (same.bit_length() - 1))
+            part = waiting[:count]
+            fault = self._tried(part)
+            if fault is not None and count > 1 and lack_of_memory(fault):
+                self.batch = count // 2
+                logger.warning("%s holds no batch of %d of these frames; %d is taken", self._lanes.device, count, self.batch)
+                self._lanes.free()
+                continue
+            if fault is not None:
+                for work in part:
+                    work.failure = fault
+            waiting = waiting[count:]
+
+    def _tried(self, works: Sequence[Work]) -> EngineError | None:
+        try:
+            with self._failing():
+                self._launch(works)
+        except EngineError as error:
+            # The frames of its traceback hold memory of the device, and the failure is kept as long as its frame is.
+            cause: BaseException | None = error
+            while cause is not None:
+                cause.__traceback__ = None
+                cause = cause.__cause__ or cause.__context__
+            return error
+        return None
+
+    def _launch(self, works: Sequence[Work]) -> None:
+        plan = works[0].plan
+        with self._computing():
+            frames = [_numbers(work.arrived(), plan) for work in works]
+            planes = [torch.cat(same) for same in zip(*frames, strict=True)]
+            rgb = small_rgb(planes, plan, self._engine.spec.size, self._filters)
+            alpha = self._engine.matte(rgb)
+            if alpha.shape != (len(works), *self.alpha_size):
+                raise EngineError(f"the network's alpha is {tuple(alpha.shape)}; expected {(len(works), *self.alpha_size)}")
+            sound = alpha.isfinite().flatten(1).all(1)
+            if self._stable is not None:
+                alpha = self._filtered(works, alpha, rgb, sound)
+            alpha = torch.rot90(alpha, -plan.turns, (1, 2))
+            mattes = _stored(drawing.refine(alpha, planes[0], plan, self._filters), plan)
+            for work, codes, good in zip(works, mattes, sound, strict=True):
+                work.matted = _Matted(codes, good)
+
+    def _filtered(self, works: Sequence[Work], alpha: Tensor, rgb: Tensor, sound: Tensor) -> Tensor:
+        """Alphas after the filter; of those that are no numbers it is told nothing. A frame that it refuses fails alone."""
+        assert self._stable is not None
+        given, pictures, good = alpha.cpu().numpy(), rgb.cpu().numpy(), sound.cpu().numpy()
+        kept = np.zeros_like(given)
+        for n, work in enumerate(works):
+            if not good[n]:
+                continue
+            try:
+                kept[n] = self._stable(given[n], pictures[n], work.moment)
+            except EngineError as refused:
+                work.failure = EngineError(str(refused))
+        return torch.from_numpy(kept).to(self._lanes.device)
+
+    def _warm_up(self) -> tuple[int, int]:
+        """Run every size of batch once, so that graphs are captured before threads begin; gives the alpha's size."""
+        count, found = 1, (0, 0)
+        while count <= self.batch:
+            with self._failing(), self._computing():
+                alpha = self._engine.matte(torch.zeros((count, *self._engine.spec.size, 3), dtype=torch.uint8, device=self._lanes.device))
+                found = (alpha.shape[1], alpha.shape[2])
+            if not self._lanes.cuda:
+                break  # nothing is captured there
+            count *= 2
+        return found
+
+    # -- the device ---------------------------------------------------------------------------------------------
+
+    def _brought(self, planes: tuple[Plane, ...], plan: Plan) -> list[Tensor]:
+        """Background planes on the device; those that were there last time are not brought again."""
+        last = self._behind
+        if last is None or len(last[0]) != len(planes) or any(a is not b for a, b in zip(last[0], planes, strict=True)):
+            self._behind = last = (planes, _numbers(self._lanes.bring(planes).arrived(self._lanes), plan))
+        return last[1]
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        with torch.inference_mode(), self._lanes.on(self._lanes.compute):
+            yield
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """Torch's errors become ours."""
+        try:
+            yield
+        except EngineError:
+            raise
+        except RuntimeError as error:
+            raise device_error(self._lanes.device, error, "these frames") from error
+
+
+@dataclass(frozen=True)
+class _Matted:
+    """What the network and the refinement made of one frame."""
+
+    codes: Tensor
+    """(H, W) uint8, or int16 that stands for uint16."""
+    sound: Tensor
+    """Bool, of no dimensions: the network's alpha was finite."""
+
+
+class Work:
+    """One frame on the device, made by `Stage.submit`. Memory there is freed with it."""
+
+    def __init__(self, stage: Stage, plan: Plan, there: There, moment: Fraction) -> None:
+        self.plan = plan
+        self.moment = moment
+        self.matted: _Matted | None = None
+        self.failure: EngineError | None = None
+        self._stage = stage
+        self._there = there
+        self._flipped = False
+
+    def alpha(self) -> Plane:
+        """The matte, (H, W) uint8 0..255, or uint16 0..65535 above 8 bits; waits for it, and brings it down at each call.
+
+        Raises:
+            EngineError: the network or the device failed, or alpha holds what is no number.
+        """
+        return self._stage.matte(self)
+
+    def draw(
+        self, contents: Sequence[Drawn], behind: Sequence[Plane] | Blurring | None, colouring: Colouring | None,
+        *, premultiplied: bool = False, matte: bool = False,
+    ) -> tuple[dict[Drawn, tuple[Plane, ...]], Plane | None]:
+        """Pictures in the frame's planes; waits for them.
+
+        Args:
+            contents: what to draw, each once.
+            behind: the background's planes, as ``plan`` says, or how to make it of the room. Arrays that are given again
+                must hold what they held: they are not brought again.
+            colouring: how the foreground's own colour is found; None leaves the frame's.
+            premultiplied: of transparent pictures.
+            matte: bring the matte, too.
+
+        Returns:
+            Planes by content, and the matte as `alpha` gives it, or None. The arrays are the caller's.
+
+        Raises:
+            EngineError: as `alpha`.
+        """
+        return self._stage.draw(self, contents, behind, colouring, premultiplied=premultiplied, matte=matte)
+
+    def mirrored(self) -> Work:
+        """The same, left and right exchanged in planes, matte and all that is drawn; what is behind is not mirrored.
+
+        Raises:
+            EngineError: as `alpha`, if it is known by now.
+        """
+        self._stage.ensure(self)
+        other = copy.copy(self)
+        other._flipped = not self._flipped  # noqa: SLF001 - its own copy
+        return other
+
+    def arrived(self) -> list[Tensor]:
+        """The planes on the device, for what is launched next there."""
+        return self._there.arrived(self._stage._lanes)  # noqa: SLF001 - the two are one
+
+    def turned(self, x: Tensor) -> Tensor:
+        """(N, h, w) as it is to be shown."""
+        return x.flip(2) if self._flipped else x
+
+
+def _numbers(planes: Sequence[Tensor], plan: Plan) -> list[Tensor]:
+    """Code values as float32 (1, h, w)."""
+    if plan.depth == 8:
+        return [plane.float()[None] for plane in planes]
+    return [(plane.int() & 0xFFFF).float()[None] for plane in planes]
+
+
+def _stored(x: Tensor, plan: Plan) -> Tensor:
+    """Whole numbers as uint8, or as int16 that stands for uint16: the reverse of ``_numbers``."""
+    return x.to(torch.uint8) if plan.depth == 8 else x.int().to(torch.int16)
+
+
+def _dtype(plan: Plan) -> np.dtype[Any]:
+    return np.dtype(np.uint8 if plan.depth == 8 else np.uint16)
+
+
+def _check(sound: Plane) -> None:
+    if not sound[0]:
+        # What is no number would be cut to any alpha, and show the room.
+        raise EngineError(NOT_FINITE)

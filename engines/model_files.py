@@ -1,0 +1,101 @@
+"""Files of one model, as engines take them, and the card that lies beside them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from streammat.engines.base import EngineError
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """One model at its precisions."""
+
+    name: str
+    """Model id, such as ``lite``."""
+    fp32: Path
+    """ONNX file: input ``rgb`` uint8 (N, H, W, 3), output ``alpha`` float32 (N, H/s, W/s), s = 1 or 2."""
+    int8: Path | None = None
+    """QDQ ONNX file of the same contract; None: the model has none."""
+    weights: Path | None = None
+    """``.safetensors`` of `streammat.engines.network.checkpoint.save_network`, for engines that build the network themselves; None: there are none."""
+    sha256: Mapping[str, str] = field(default_factory=dict)
+    """Hex digest by kind (``fp32``, ``int8``, ``weights``); a file without one is not verified."""
+    cure: str = "reinstall the package"
+    """What to do about a missing or damaged file."""
+    areas: tuple[int, ...] = ()
+    """Areas of the network's input, in pixels, largest first, whose mean is the best matte it gives; (): not known."""
+
+    def read(self, kind: str) -> bytes:
+        """Read a file and verify its digest.
+
+        Args:
+            kind: ``fp32``, ``int8`` or ``weights``.
+
+        Returns:
+            The file's bytes, which backends load as they are: what was verified is what runs.
+
+        Raises:
+            EngineError: there is no such file, it cannot be read, or it is not the file of the card.
+        """
+        path = {"fp32": self.fp32, "int8": self.int8, "weights": self.weights}.get(kind)
+        if path is None and kind == "weights":
+            raise EngineError(
+                f"model {self.name!r} has no weights beside its ONNX file, which exports and engines cuda and tensorrt need; "
+                "import it again with `streammat model import`, or run it with --engine onnxruntime"
+            )
+        if path is None:
+            raise EngineError(f"model {self.name!r} has no {kind} file; take --precision fp32 or auto")
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise EngineError(f"cannot read model file {path}: {error.strerror}; {self.cure}") from error
+        expected = self.sha256.get(kind)
+        if expected is not None and hashlib.sha256(content).hexdigest() != expected:
+            raise EngineError(f"model file {path} is damaged: its sha256 is not {expected}; {self.cure}")
+        return content
+
+
+def read_card(path: Path, cure: str) -> dict[str, Any]:
+    """The card of a model.
+
+    Args:
+        path: ``<name>.json``.
+        cure: what to do about a damaged one.
+
+    Returns:
+        What the file holds; ``files`` has an entry ``fp32``.
+
+    Raises:
+        FileNotFoundError: there is none.
+        EngineError: it is damaged.
+    """
+    try:
+        card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        card_files(path, card, cure)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise EngineError(f"cannot read model card {path}: {error}; {cure}") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise EngineError(f"model card {path} lacks what a card has ({error}); {cure}") from error
+    return card
+
+
+def card_files(path: Path, card: Mapping[str, Any], cure: str) -> ModelFiles:
+    """The files that ``card``, read from ``path``, describes."""
+    entries = {kind: card["files"][kind] for kind in ("fp32", "int8", "weights") if kind == "fp32" or kind in card["files"]}
+    paths = {kind: path.with_name(entry["file"]) for kind, entry in entries.items()}
+    digests = {kind: str(entry["sha256"]) for kind, entry in entries.items()}
+    return ModelFiles(str(card["name"]), paths["fp32"], paths.get("int8"), paths.get("weights"), digests, cure, tuple(map(int, card.get("best_areas", ()))))
+
+
+def file_sha256(path: Path) -> str:
+    """Hex digest of a file, read piece by piece; raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

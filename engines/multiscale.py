@@ -1,0 +1,121 @@
+"""A picture seen at several sizes by one network, and the mean of what it says: what the small one takes for its own at one
+size it often does not at another.
+
+Each second size sees the picture mirrored, which costs nothing and makes the passes err less alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from streammat.engines.base import Engine, EngineError, EngineSpec, TensorEngine, check_rgb
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from streammat.engines.gpu.resample import Filters
+
+Infer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+"""As `streammat.engines.base.Engine.infer`."""
+
+
+class SeveralSizes:
+    """See `streammat.engines.base.Engine`; alpha comes at the first engine's resolution.
+
+    Args:
+        engines: of one model, the largest input first; closed with this one.
+    """
+
+    def __init__(self, engines: Sequence[Engine]) -> None:
+        first, *others = (engine.spec for engine in engines)
+        sizes = ", ".join(f"{spec.size[1]}x{spec.size[0]}" for spec in others)
+        self._engines = tuple(engines)
+        self._spec = replace(first, reason=f"{first.reason}; the mean with {sizes}")
+        self._closed = False
+
+    @property
+    def spec(self) -> EngineSpec:
+        """Of the first, with a reason that names the others."""
+        return self._spec
+
+    def infer(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """uint8 (N, H, W, 3) RGB to float32 (N, H/s, W/s) alpha; see `streammat.engines.base.Engine.infer`."""
+        if self._closed:
+            raise EngineError("the engine is closed")
+        check_rgb(rgb, self._spec.size)
+        return mean_alpha([(engine.spec.size, engine.infer) for engine in self._engines], rgb)
+
+    def close(self) -> None:
+        """Close all; safe to call twice."""
+        self._closed = True
+        for engine in self._engines:
+            engine.close()
+
+
+class SeveralSizesOnDevice(SeveralSizes):
+    """The same of torch engines, which also does without the host: see `streammat.engines.base.TensorEngine`.
+
+    Args:
+        engines: of one model and device, the largest input first; closed with this one.
+    """
+
+    def __init__(self, engines: Sequence[TensorEngine]) -> None:
+        super().__init__(engines)
+        self._passes = tuple(engines)
+        self.batch = min(engine.batch for engine in engines)
+        self._filters: Filters | None = None
+
+    def matte(self, rgb: Tensor) -> Tensor:
+        """uint8 (N, H, W, 3) RGB to float32 (N, H/s, W/s) alpha on the device; see `streammat.engines.base.TensorEngine.matte`."""
+        import torch
+        from torch.nn import functional
+
+        from streammat.engines.gpu.resample import Filters
+
+        if self._closed:
+            raise EngineError("the engine is closed")
+        with torch.inference_mode():
+            if self._filters is None:
+                self._filters = Filters(rgb.device)
+            total = self._passes[0].matte(rgb)
+            colours = rgb.movedim(3, 1).float().flatten(0, 1)
+            for index, engine in enumerate(self._passes[1:], 1):
+                small = self._filters.area(colours, engine.spec.size).round().to(torch.uint8)
+                shown = small.view(len(rgb), 3, *engine.spec.size).movedim(1, 3)
+                alpha = engine.matte((shown.flip(2) if index % 2 else shown).contiguous())
+                alpha = alpha.flip(2) if index % 2 else alpha
+                total = total + functional.interpolate(alpha[:, None], size=total.shape[1:], mode="bilinear", align_corners=False)[:, 0]
+            return total / len(self._passes)
+
+
+def several_sizes(engines: Sequence[Engine]) -> SeveralSizes:
+    """One engine of several: on their device where all take tensors."""
+    on_device = [engine for engine in engines if isinstance(engine, TensorEngine)]
+    return SeveralSizesOnDevice(on_device) if len(on_device) == len(engines) else SeveralSizes(engines)
+
+
+def mean_alpha(passes: Sequence[tuple[tuple[int, int], Infer]], rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The mean over passes at several sizes.
+
+    Args:
+        passes: network input (height, width) and what infers there, the largest first.
+        rgb: uint8 (N, H, W, 3) of the first size.
+
+    Returns:
+        float32 (N, h, w), 0..1, as the first pass gives it.
+    """
+    total = passes[0][1](rgb).copy()
+    height, width = total.shape[1:]
+    for index, (size, infer) in enumerate(passes[1:], 1):
+        way = -1 if index % 2 else 1
+        small = [cv2.resize(picture, (size[1], size[0]), interpolation=cv2.INTER_AREA)[:, ::way] for picture in rgb]
+        alphas = infer(np.stack(small).astype(np.uint8, copy=False))[:, :, ::way]
+        total += np.stack([cv2.resize(np.ascontiguousarray(alpha), (width, height), interpolation=cv2.INTER_LINEAR) for alpha in alphas])
+    total /= len(passes)
+    return total

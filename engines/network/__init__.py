@@ -1,0 +1,1 @@
+"""The matting network in torch: GFM, its encoders and decoders, and its weights on disk."""

@@ -1,0 +1,97 @@
+"""The network as it runs everywhere outside training: uint8 pictures in, alpha out, input scaling and batch norms folded."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from streammat.engines.network.gfm import GFM, Prediction
+
+_PAIRS = (("0", "1"), ("conv0", "norm0"), ("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"), ("conv1", "norm2"))
+"""Children of one module of which the second is the norm right behind the first: our blocks', ResNet's, DenseNet's."""
+
+
+class FoldedMatte(nn.Module):
+    """A network with the contract of `streammat.engines.base.Engine.infer`, on tensors.
+
+    Args:
+        model: any network; copied.
+        precision: what encoder and decoders compute in. Input scaling, the glance's softmax, fusion and RIM's integration stay
+            float32: they cost nothing, and a half cannot tell 255 steps of a picture from each other after the mean is taken off.
+    """
+
+    centre: Tensor
+
+    def __init__(self, model: GFM, precision: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.model = copy.deepcopy(model).eval().float()
+        self.model.checkpointing = False
+        _fold_norms(self.model)
+        self.register_buffer("centre", self.model.mean.clone())
+        self.centred = bool(self.centre.any())
+        # Division by the deviation moves into the first convolution. The mean cannot: zero padding follows it.
+        first = next(m for m in self.model.encoder.modules() if isinstance(m, nn.Conv2d) and m.in_channels == 3)
+        with torch.no_grad():
+            first.weight.div_(self.model.std)
+            self.model.mean.zero_()
+            self.model.std.fill_(1.0)
+        self.precision = precision
+        if precision != torch.float32:
+            _reduce_norms(self.model)
+        self.model.to(precision)
+        if self.model.rim is not None:
+            self.model.rim.float()
+        self.requires_grad_(False)
+
+    def forward(self, rgb: Tensor) -> Tensor:
+        """uint8 (N, H, W, 3) RGB to float32 (N, H/s, W/s), 0..1."""
+        return self.matte(rgb.permute(0, 3, 1, 2).float())
+
+    def matte(self, image: Tensor) -> Tensor:
+        """The same from float32 (N, 3, H, W), 0..255."""
+        return self.predict(image).alpha[:, 0]
+
+    def predict(self, image: Tensor) -> Prediction:
+        """From float32 (N, 3, H, W), 0..255, what `GFM.predict` gives, with alpha in 0..1."""
+        if self.centred:
+            image = image - self.centre
+        if self.precision != torch.float32:
+            image = image.to(self.precision)
+        prediction = self.model.decode(self.model.encoder(image))
+        # Fused alpha is in 0..1 by construction; RIM's integration may leave it.
+        return prediction if self.model.rim is None else prediction._replace(alpha=prediction.alpha.clamp(0.0, 1.0))
+
+
+def _fold_norms(model: nn.Module) -> None:
+    """Move batch norms into the convolutions before them, in place.
+
+    It is more than speed: the paper's encoders take pictures as they are, so the variance behind their first convolution is
+    more than a half can hold.
+    """
+    for module in list(model.modules()):
+        children = dict(module.named_children())
+        for first, second in _PAIRS:
+            conv, norm = children.get(first), children.get(second)
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(module, first, fuse_conv_bn_eval(conv, norm))
+                setattr(module, second, nn.Identity())
+
+
+def _reduce_norms(model: nn.Module) -> None:
+    """Make the norms that are left a factor and a summand each, in place, so that no small variance is lost in a half.
+
+    These stand before their convolution with a ReLU between the two (DenseNet's own order).
+    """
+    for norm in model.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
+            with torch.no_grad():
+                norm.weight.div_(torch.sqrt(norm.running_var + norm.eps))
+                norm.bias.sub_(norm.running_mean * norm.weight)
+                norm.running_mean.zero_()
+                norm.running_var.fill_(1.0)
+            norm.eps = 0.0

@@ -1,0 +1,271 @@
+"""GFM, the Glance and Focus Matting network (Li, Zhang, Maybank, Tao; IJCV 2022).
+
+One encoder is shared by two decoders. The glance decoder, led by pyramid pooling, says of every pixel which class of the
+RoSTa it belongs to; the focus decoder, led by a bridge block of dilated convolutions, gives what the classes leave open.
+Collaborative matting (`fuse`) joins them.
+
+RoSTa, the Representation of Semantic and Transition Area, is one of
+
+- TT: background, transition, foreground; the focus is alpha within the transition;
+- FT: everything else, (eroded) foreground; the focus is what is missing to alpha;
+- BT: background, (dilated) everything else; the focus is what is too much for alpha;
+- RIM: all three from one trunk, integrated by a small network.
+
+There is one network class. What differs between networks is one entry in `NETWORKS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F  # noqa: N812 (torch's own name)
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from streammat.engines.network.backbones import BACKBONES
+from streammat.engines.network.decoders import LiteDecoder, LitePlan, PaperDecoder, PaperPlan, Parts
+
+CLASSES = {"TT": 3, "FT": 2, "BT": 2}
+"""Glance classes of each RoSTa."""
+ROSTAS = (*CLASSES, "RIM")
+
+
+class GFMOutput(NamedTuple):
+    """What the network says of a picture, at its size."""
+
+    glance: Tensor
+    """float32 (N, C, H, W), 0..1: for each class, how much the glance believes in it; the largest one is the class."""
+    focus: Tensor
+    """float32 (N, 1, H, W), 0..1."""
+    alpha: Tensor
+    """float32 (N, 1, H, W), 0..1: the fused matte."""
+
+
+class Head(NamedTuple):
+    """One RoSTa's outputs as they are trained, at the network's output stride."""
+
+    glance: Tensor
+    """float32 (N, C, h, w), logits."""
+    focus: Tensor
+    """float32 (N, 1, h, w), 0..1."""
+    alpha: Tensor
+    """float32 (N, 1, h, w), 0..1: glance and focus fused."""
+
+
+class Prediction(NamedTuple):
+    """What is trained: every head, and the matte that they make together."""
+
+    heads: dict[str, Head]
+    """By RoSTa: one, or all three for RIM."""
+    alpha: Tensor
+    """float32 (N, 1, h, w): the head's own alpha; for RIM the integration's, which may leave 0..1."""
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """What Table 4 of the paper takes away from the network."""
+
+    single_decoder: bool = False
+    """One decoder with both outputs, fed by all that feeds the two."""
+    ppm: Literal["all", "one", "none"] = "all"
+    """Pyramid pooling for all levels of the glance decoder, for its coarsest alone, or not at all."""
+    bridge: bool = True
+    """The bridge block before the focus decoder."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """One network: an encoder and the shape of its two decoders."""
+
+    backbone: str
+    """Key of `BACKBONES`."""
+    glance: LitePlan | PaperPlan
+    focus: LitePlan | PaperPlan
+    soft: bool = False
+    """Fuse by the expectation over the classes instead of the likeliest class alone."""
+
+
+_PAPER = PaperPlan(levels=((512, 512, 256), (256, 256, 128), (128, 128, 64), (64, 64, 64)))
+_R101 = PaperPlan(levels=((2048, 1024, 1024), (1024, 512, 512), (512, 256, 256), (256, 128, 64)))
+_R34_2B = PaperPlan(levels=((512, 512, 512), (512, 512, 512), *_PAPER.levels), head=(), full=True)
+
+NETWORKS: dict[str, Network] = {
+    # The glance needs no detail: it ends at stride 4 and only its logits are brought to stride 2.
+    "lite": Network(
+        backbone="mobilenetv2",
+        glance=LitePlan(widths=(128, 96, 64, 32), convs=(1, 1, 1, 1)),
+        focus=LitePlan(widths=(128, 96, 64, 48, 16), convs=(2, 1, 1, 1, 2)),
+        soft=True,
+    ),
+    "r34": Network("resnet34", _PAPER, _PAPER),
+    "d121": Network("densenet121", _PAPER, _PAPER),
+    "r34_2b": Network("resnet34_2b", _R34_2B, _R34_2B),
+    "r101": Network("resnet101", _R101, _R101),
+}
+
+
+class Integration(nn.Sequential):
+    """RIM's last step: 1x1 convolution to 16 channels, squeeze-and-excitation, 1x1 convolution; (N, 3, h, w) to (N, 1, h, w)."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Conv2d(len(CLASSES), 16, 1), SqueezeExcitation(16, 4), nn.Conv2d(16, 1, 1))
+
+
+class SqueezeExcitation(nn.Module):
+    """Weighs channels by their means (Hu et al. 2018); float (N, C, h, w), same out as in."""
+
+    def __init__(self, channels: int, reduction: int) -> None:
+        super().__init__()
+        self.squeeze = nn.Linear(channels, channels // reduction, bias=False)
+        self.excite = nn.Linear(channels // reduction, channels, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scale each channel by 0..1."""
+        weight = torch.sigmoid(self.excite(F.relu(self.squeeze(x.mean(dim=(2, 3))))))
+        return x * weight[:, :, None, None]
+
+
+class GFM(nn.Module):
+    """The network.
+
+    Args:
+        network: key of `NETWORKS`.
+        rosta: one of `ROSTAS`.
+        ablation: what to leave out.
+
+    Raises:
+        ValueError: no such network or RoSTa, or an ablation that the network does not know.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: str = "lite", rosta: str = "TT", ablation: Ablation | None = None) -> None:
+        super().__init__()
+        if network not in NETWORKS:
+            raise ValueError(f"no network named {network!r}; there are {', '.join(NETWORKS)}")
+        if rosta not in ROSTAS:
+            raise ValueError(f"no RoSTa named {rosta!r}; there are {', '.join(ROSTAS)}")
+        self.network, self.rosta, self.ablation = network, rosta, ablation or Ablation()
+        self.heads: tuple[str, ...] = tuple(CLASSES) if rosta == "RIM" else (rosta,)
+        """RoSTas that are predicted."""
+        self.checkpointing = False
+        """Keep no activations of encoder and decoders while training: less memory, more time. Batch-norm statistics then
+        see each batch twice, which only makes them follow faster."""
+        spec = NETWORKS[network]
+        backbone = BACKBONES[spec.backbone]
+        self.soft = spec.soft
+        self.register_buffer("mean", torch.tensor(backbone.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(backbone.std).view(1, 3, 1, 1), persistent=False)
+        self.encoder = backbone.build()
+        self.glance, self.focus = self._decoders(spec, backbone.channels)
+        self.rim = Integration() if rosta == "RIM" else None
+        ends = len(spec.focus.widths) if isinstance(spec.focus, LitePlan) else len(backbone.strides) + 1
+        self.stride = (1, *backbone.strides)[len(backbone.strides) + 1 - ends]
+        """Input pixels per output pixel, in each direction."""
+
+    def _decoders(self, spec: Network, channels: tuple[int, ...]) -> tuple[nn.Module, nn.Module | None]:
+        lite, cut = isinstance(spec.glance, LitePlan), self.ablation
+        if lite and cut.ppm == "one":
+            raise ValueError(f"network {self.network!r} pools for its coarsest level alone already; ppm is 'all' or 'none'")
+        pooled = {"pooling": cut.ppm != "none", "side": cut.ppm == "all" and not lite}
+        focused = {"bridge": cut.bridge, "skip": True}
+
+        def build(plan: LitePlan | PaperPlan, parts: Parts, heads: dict[str, int]) -> nn.Module:
+            if isinstance(plan, PaperPlan):
+                return PaperDecoder(plan, channels, parts, heads)
+            assert isinstance(spec.focus, LitePlan)
+            return LiteDecoder(plan, channels, parts, heads, len(spec.focus.widths))
+
+        classes = {name: CLASSES[name] for name in self.heads}
+        if cut.single_decoder:
+            return build(spec.focus, Parts(**pooled, **focused), {name: count + 1 for name, count in classes.items()}), None
+        return build(spec.glance, Parts(**pooled), classes), build(spec.focus, Parts(**focused), dict.fromkeys(classes, 1))
+
+    def forward(self, image: Tensor) -> GFMOutput:
+        """Matte a batch.
+
+        Args:
+            image: float32 (N, 3, H, W), RGB, 0..255; H and W are multiples of 32.
+
+        Returns:
+            Glance, focus and alpha at H x W; for RIM glance and focus are those of TT.
+
+        Raises:
+            ValueError: the shape does not fit.
+        """
+        prediction = self.predict(image)
+        head = prediction.heads[self.heads[0]]
+        # Activation before upsampling: both stay in 0..1, and what is not upsampled is not touched.
+        maps = (self.probability(head.glance), head.focus, prediction.alpha.clamp(0.0, 1.0))
+        if self.stride > 1:
+            maps = tuple(F.interpolate(m, size=image.shape[-2:], mode="bilinear", align_corners=False) for m in maps)  # type: ignore[assignment]
+        return GFMOutput(*maps)
+
+    def predict(self, image: Tensor) -> Prediction:
+        """What is trained, from float32 (N, 3, H, W), RGB, 0..255; raises ValueError as `forward` does."""
+        if image.ndim != 4 or image.shape[1] != 3 or image.shape[2] % 32 or image.shape[3] % 32:
+            raise ValueError(f"image has shape {tuple(image.shape)}; expected (N, 3, H, W), H and W multiples of 32")
+        return self.decode(self._run(self.encoder, (image - self.mean) / self.std))
+
+    def decode(self, features: list[Tensor]) -> Prediction:
+        """Both decoders and the fusion; ``features`` are the encoder's maps, finest first."""
+        glances = self._run(self.glance, features)
+        if self.focus is None:
+            focuses = {name: logits[:, -1:] for name, logits in glances.items()}
+            glances = {name: logits[:, :-1] for name, logits in glances.items()}
+        else:
+            focuses = self._run(self.focus, features)
+        heads: dict[str, Head] = {}
+        for name in self.heads:
+            glance, focus = glances[name].float(), torch.sigmoid(focuses[name].float())
+            heads[name] = Head(glance, focus, fuse(self.probability(glance), focus, name, soft=self.soft))
+        alphas = [head.alpha for head in heads.values()]
+        return Prediction(heads, alphas[0] if self.rim is None else self.integrate(torch.cat(alphas, dim=1)))
+
+    def probability(self, glance: Tensor) -> Tensor:
+        """Logits (N, C, h, w) to 0..1: the published networks' sigmoid, or softmax where the fusion is an expectation."""
+        return torch.softmax(glance, dim=1) if self.soft else torch.sigmoid(glance)
+
+    def integrate(self, alphas: Tensor) -> Tensor:
+        """RIM: the alphas of TT, FT and BT, float (N, 3, h, w), to one, float (N, 1, h, w)."""
+        assert self.rim is not None
+        alpha: Tensor = self.rim(alphas)
+        return alpha
+
+    def _run(self, module: Callable[..., Any], argument: Any) -> Any:
+        if self.checkpointing and self.training:
+            return checkpoint(module, argument, use_reentrant=False)
+        return module(argument)
+
+
+def fuse(glance: Tensor, focus: Tensor, rosta: str, *, soft: bool = False) -> Tensor:
+    """Collaborative matting (the paper's Eq. 1 and its FT and BT counterparts).
+
+    With g the class, TT: alpha = focus in the transition, else g; FT: alpha = min(g + focus, 1); BT: alpha = max(g - focus, 0).
+    For g in {0, 1} and focus in 0..1 each of these is a sum over classes of what the class says, weighted with 1 for the
+    class and 0 for the others; ``soft`` weighs with probabilities instead, which is differentiable and has no steps.
+
+    Args:
+        glance: float (N, C, h, w), 0..1, by class; for ``soft`` it sums to 1 over the classes.
+        focus: float (N, 1, h, w), 0..1.
+        rosta: ``TT``, ``FT`` or ``BT``.
+        soft: weigh by ``glance`` itself.
+
+    Returns:
+        float (N, 1, h, w), 0..1.
+    """
+    if soft:
+        weights = glance
+    else:
+        winner = glance.argmax(dim=1, keepdim=True)
+        weights = torch.cat([(winner == index).to(focus.dtype) for index in range(glance.shape[1])], dim=1)
+    first, last = weights[:, :1], weights[:, -1:]
+    if rosta == "TT":
+        return last + weights[:, 1:2] * focus
+    if rosta == "FT":
+        return last + first * focus
+    return last * (1.0 - focus)

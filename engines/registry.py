@@ -1,0 +1,130 @@
+"""The table of backends: what each needs, where it runs, in which precisions. Light: imports none of them.
+
+`probe` tells whether one runs on this machine, and why not; what opens them is `streammat.engines.choice.open_engine`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+
+from streammat.engines.base import EngineError, EngineUnavailableError
+
+DEVICES: Mapping[str, str] = {
+    "cpu": "the processor",
+    "cuda": "an NVIDIA GPU; cuda:1 is the second",
+    "tensorrt": "an NVIDIA GPU, through ONNX Runtime's TensorRT provider",
+    "directml": "any GPU on Windows, through ONNX Runtime",
+    "coreml": "Apple's GPU and neural engine, through ONNX Runtime",
+}
+"""Kinds of device, and what they are."""
+PRECISIONS = ("fp32", "bf16", "fp16", "int8")
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One library that runs networks."""
+
+    name: str
+    needs: tuple[str, ...]
+    """Modules that must be importable."""
+    cure: str
+    """How they are installed."""
+    precisions: Mapping[str, tuple[str, ...]]
+    """By kind of device; the first is what ``auto`` takes where nothing speaks for another."""
+    home: str
+    """Our module, which has ``probe() -> Probe``."""
+
+    @property
+    def installed(self) -> bool:
+        """True where what it needs can be found; imports nothing."""
+        return all(find_spec(name) is not None for name in self.needs)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a backend found on this machine."""
+
+    version: str
+    devices: Mapping[str, str]
+    """Device, as ``--device`` takes it, and its name, such as ``NVIDIA H100``."""
+    notes: tuple[str, ...] = ()
+    """What stands in the way of more."""
+
+
+BACKENDS: Mapping[str, Backend] = {
+    backend.name: backend
+    for backend in (
+        Backend("tensorrt", ("tensorrt", "torch"), "pip install 'streammat[tensorrt]'", {"cuda": ("fp16",)}, "streammat.engines.tensorrt.engine"),
+        Backend("cuda", ("torch", "safetensors"), "pip install 'streammat[cuda]'", {"cuda": ("fp16", "bf16", "fp32")}, "streammat.engines.backends.cuda"),
+        Backend("openvino", ("openvino",), "pip install 'streammat[openvino]'", {"cpu": ("fp32", "bf16", "int8")}, "streammat.engines.backends.openvino"),
+        Backend(
+            "onnxruntime",
+            ("onnxruntime",),
+            "pip install onnxruntime",
+            {"cpu": ("fp32", "int8"), "cuda": ("fp32",), "tensorrt": ("fp32",), "directml": ("fp32",), "coreml": ("fp32",)},
+            "streammat.engines.backends.onnxruntime",
+        ),
+    )
+}
+"""By name, fastest first."""
+
+
+def probe(name: str) -> Probe:
+    """What a backend finds on this machine; imports it.
+
+    Args:
+        name: key of `BACKENDS`.
+
+    Raises:
+        EngineUnavailableError: it is not installed or cannot run here; the message says why, and the cure.
+        EngineError: there is no such backend.
+    """
+    if name not in BACKENDS:
+        raise EngineError(f"unknown backend {name!r}; known are auto, {', '.join(BACKENDS)}")
+    backend = BACKENDS[name]
+    if not backend.installed:
+        missing = next(module for module in backend.needs if find_spec(module) is None)
+        what = name if missing == name else f"{missing}, which {name} needs,"
+        raise EngineUnavailableError(f"{what} is not installed; {backend.cure}")
+    found: Probe = import_module(backend.home).probe()
+    return found
+
+
+def check_present(device: str, found: Probe) -> None:
+    """Refuse a device that a backend has not found here.
+
+    Raises:
+        EngineUnavailableError: it is not among ``found.devices``; the message says why, where that is known.
+    """
+    if device not in found.devices:
+        why = "".join(f"; {note}" for note in found.notes if note.startswith(f"{device}:"))
+        raise EngineUnavailableError(f"there is no {device} that can be used; found are {', '.join(found.devices)}{why}")
+
+
+def installed_backends(device: str = "cpu") -> list[str]:
+    """Backends that can be imported and know this kind of device, fastest first; imports none of them."""
+    return [name for name, backend in BACKENDS.items() if kind_of(device) in backend.precisions and backend.installed]
+
+
+def kind_of(device: str) -> str:
+    """``cuda`` of ``cuda:1``."""
+    return device.partition(":")[0]
+
+
+def numbered(device: str) -> str:
+    """``cuda:0`` of ``cuda``, which is what backends call it; others as they are."""
+    return "cuda:0" if device == "cuda" else device
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that cannot be meant.
+
+    Raises:
+        EngineError: it is not of `DEVICES`, or has a number where none may be.
+    """
+    kind, colon, number = device.partition(":")
+    if kind not in DEVICES or (colon and (kind in ("cpu", "coreml") or not number.isascii() or not number.isdigit())):
+        raise EngineError(f"unknown device {device!r}; known are auto, {', '.join(DEVICES)}, and cuda:1 for the second GPU")

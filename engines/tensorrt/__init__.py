@@ -1,0 +1,1 @@
+"""TensorRT engines (experimental: no GPU has run them yet): built, cached and run."""

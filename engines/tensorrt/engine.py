@@ -1,0 +1,324 @@
+"""TensorRT: runs engines that `streammat.engines.tensorrt.build` built for this machine, one static shape each, with the TensorRT runtime alone.
+
+Torch holds the memory and the stream; a plan needs nothing else of it. Building takes minutes, so nothing builds unasked:
+where no engine fits, the error has the line that builds it.
+"""
+
+from __future__ import annotations
+
+import logging
+import shlex
+from contextlib import suppress
+from functools import cache
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streammat.engines.backends.cuda import device_error, run_on_host
+from streammat.engines.backends.nvidia import driver_version, find_gpus
+from streammat.engines.base import EngineError, EngineSpec, EngineUnavailableError, check_alpha, check_rgb, check_size, first_line
+from streammat.engines.model_files import ModelFiles, file_sha256
+from streammat.engines.registry import Probe, check_present
+from streammat.engines.tensorrt.cache import BuildOptions, Cached, EngineCache, EngineKey
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+logger = logging.getLogger(__name__)
+
+PRECISION = "fp16"
+_WARM_UP = 2  # runs before a capture: what TensorRT prepares on its first ones must not be captured
+CURE = "pip install 'streammat[tensorrt]'"
+
+
+class TensorRtEngine:
+    """See `streammat.engines.base.Engine`.
+
+    Args:
+        model: files; the digest of its weights finds the engine.
+        size: network input (height, width) in pixels, multiples of 32.
+        reason: for ``spec.reason``.
+        device: ``cuda:N``.
+        batch: pictures that the engine works on together; a smaller batch costs as much as a whole one, a larger one is cut.
+        cache: where built engines lie; None: the user's.
+
+    Raises:
+        EngineUnavailableError: TensorRT or torch's CUDA is not there, or no engine was built for this model, size, batch and
+            machine; the message has the line that builds it.
+        EngineError: the model has no weights, the engine is damaged, TensorRT refuses it, or the memory does not suffice.
+    """
+
+    def __init__(
+        self, model: ModelFiles, size: tuple[int, int], reason: str, device: str = "cuda:0", batch: int = 1, cache: EngineCache | None = None
+    ) -> None:
+        check_size(size)
+        found = probe()
+        check_present(device, found)
+        cache = EngineCache() if cache is None else cache
+        here = key_here(model, size, batch, device)
+        cached = cache.find(here)
+        if cached is None:
+            raise EngineUnavailableError(
+                f"no TensorRT engine fits {model.name!r} at {size[1]}x{size[0]}, batch {batch}: {cache.why_none(here)}; "
+                f"build it with `{build_line(model, size, batch)}`, or take --engine cuda"
+            )
+        self.batch = batch
+        self._spec = EngineSpec(model.name, "tensorrt", PRECISION, device, 0, size, found.version, f"{reason}; {cached.name} is built")
+        self._plan: Plan | None = Plan(cache.read(cached), model.name, size, batch, device)
+
+    @property
+    def spec(self) -> EngineSpec:
+        """What is running."""
+        return self._spec
+
+    def infer(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """uint8 (N, H, W, 3) RGB to float32 (N, H/s, W/s) alpha; see `streammat.engines.base.Engine.infer`."""
+        if self._plan is None:
+            raise EngineError("the engine is closed")
+        check_rgb(rgb, self._spec.size)
+        return run_on_host(self.matte, rgb, self.batch, self._spec.device)
+
+    def matte(self, rgb: Tensor) -> Tensor:
+        """The same on tensors, for work that stays on the device.
+
+        Args:
+            rgb: uint8 (N, H, W, 3), N at most ``batch``, on the host or the device.
+
+        Returns:
+            float32 (N, H/s, W/s) on the device, new memory, ordered after the caller's current stream and before what
+            the caller launches on it next.
+
+        Raises:
+            EngineError: the engine is closed, or the device failed.
+        """
+        if self._plan is None:
+            raise EngineError("the engine is closed")
+        return self._plan(rgb)
+
+    def close(self) -> None:
+        """Free the device's memory; safe to call twice."""
+        if self._plan is not None:
+            self._plan.close()
+            self._plan = None
+
+
+class Plan:
+    """A serialized engine in a device's memory, with buffers and a stream of its own, captured as a CUDA graph.
+
+    Args:
+        content: of the plan.
+        model: id, for messages.
+        size: network input (height, width) in pixels.
+        batch: pictures at once.
+        device: ``cuda:N``, one that torch can use.
+
+    Raises:
+        EngineError: TensorRT refuses the plan, it is of another network, or the memory does not suffice.
+    """
+
+    def __init__(self, content: bytes, model: str, size: tuple[int, int], batch: int, device: str) -> None:
+        torch, trt = _torch(), load()
+        self._device = torch.device(device)
+        self._name = device
+        self._log = _log()
+        self._log.last = ""
+        try:
+            with torch.cuda.device(self._device):
+                self._runtime: Any = trt.Runtime(self._log)
+                self._engine: Any = self._runtime.deserialize_cuda_engine(content)
+                if self._engine is None:
+                    raise EngineError(f"TensorRT {trt.__version__} refuses the engine of {model!r}: {self._log.last or 'no reason given'}; build it again with --force")
+                given, made = self._ports(trt, model, size, batch)
+                self._context: Any = self._engine.create_execution_context()
+                if self._context is None:
+                    free = torch.cuda.mem_get_info(self._device)[0] / 2**30
+                    raise EngineError(
+                        f"{device} has too little memory for the engine of {model!r} ({free:.1f} GiB are free; {self._log.last or 'no reason given'}); "
+                        "close what else uses it, or take a smaller --batch or --quality fast"
+                    )
+                self._rgb = torch.zeros((batch, *size, 3), dtype=torch.uint8, device=self._device)
+                self._alpha = torch.zeros(tuple(self._engine.get_tensor_shape(made)), dtype=torch.float32, device=self._device)
+                self._context.set_tensor_address(given, self._rgb.data_ptr())
+                self._context.set_tensor_address(made, self._alpha.data_ptr())
+                self._stream = torch.cuda.Stream(self._device)
+                self._launch: Callable[[], object] = self._captured()
+        except EngineError:
+            raise
+        except RuntimeError as error:
+            raise device_error(device, error, f"batches of {batch} at {size[1]}x{size[0]}") from error
+
+    def __call__(self, rgb: Tensor) -> Tensor:
+        """See `TensorRtEngine.matte`."""
+        torch = _torch()
+        count = len(rgb)
+        try:
+            with torch.inference_mode():
+                caller = torch.cuda.current_stream(self._device)
+                self._stream.wait_stream(caller)
+                with torch.cuda.stream(self._stream):
+                    self._rgb[:count].copy_(rgb, non_blocking=True)
+                    self._launch()
+                    result: Tensor = self._alpha[:count].clone()
+                caller.wait_stream(self._stream)
+                result.record_stream(caller)
+                return result
+        except RuntimeError as error:
+            raise device_error(self._name, error, f"a batch of {count}") from error
+
+    def describe(self) -> str:
+        """What TensorRT's inspector says of the layers: JSON."""
+        trt = load()
+        told: str = self._engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
+        return told
+
+    def close(self) -> None:
+        """Free the device's memory."""
+        torch = _torch()
+        with suppress(RuntimeError):  # a device that has failed fails in this, too
+            self._stream.synchronize()
+        # In this order: each holds the next one.
+        del self._launch, self._context, self._engine, self._runtime, self._rgb, self._alpha
+        with suppress(RuntimeError):
+            torch.cuda.empty_cache()
+
+    def _ports(self, trt: Any, model: str, size: tuple[int, int], batch: int) -> tuple[str, str]:
+        """Names of input and output; raises EngineError where they are others than a matting network's."""
+        engine = self._engine
+        names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+        described = {name: (engine.get_tensor_mode(name), engine.get_tensor_dtype(name), tuple(engine.get_tensor_shape(name))) for name in names}
+        inputs = [name for name in names if described[name] == (trt.TensorIOMode.INPUT, trt.DataType.UINT8, (batch, *size, 3))]
+        outputs = [name for name in names if described[name][:2] == (trt.TensorIOMode.OUTPUT, trt.DataType.FLOAT)]
+        if len(names) != 2 or not inputs or not outputs:
+            found = ", ".join(f"{name} {dtype} {shape}" for name, (_, dtype, shape) in described.items())
+            raise EngineError(f"the engine of {model!r} is of another kind: {found}; expected uint8 {(batch, *size, 3)} to float32 alpha; build it again with --force")
+        check_alpha(model, (1, *described[outputs[0]][2][1:]), size)
+        return inputs[0], outputs[0]
+
+    def _captured(self) -> Callable[[], object]:
+        torch = _torch()
+        with torch.cuda.stream(self._stream):
+            for _ in range(_WARM_UP):
+                self._enqueue()
+        self._stream.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        # Where this fails there is no going on uncaptured: torch's allocator would take the capture for unfinished, and free no more
+        # memory that another stream has used. A network of static shape, without loops or conditions, can be captured.
+        with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
+            self._enqueue()
+        replay: Callable[[], object] = graph.replay
+        return replay
+
+    def _enqueue(self) -> None:
+        if not self._context.execute_async_v3(self._stream.cuda_stream):
+            raise EngineError(f"{self._name} failed: {self._log.last or 'TensorRT gave no reason'}")
+
+
+def probe() -> Probe:
+    """TensorRT's version and the GPUs; see `streammat.engines.registry.probe`."""
+    from streammat.engines.backends.cuda import probe as probe_cuda
+
+    found = probe_cuda()
+    note = f"torch-tensorrt is not installed: engines that were built run, none can be built; {CURE}"
+    return Probe(str(load().__version__), found.devices, found.notes if builder_version() else (*found.notes, note))
+
+
+def find_built(model: ModelFiles, size: tuple[int, int], batch: int, device: str, cache: EngineCache | None = None) -> Cached | None:
+    """The engine that `TensorRtEngine` would open, or None; loads TensorRT only where one was built of these weights.
+
+    Raises:
+        EngineUnavailableError: TensorRT cannot be loaded.
+        EngineError: the weights or the cache cannot be read.
+    """
+    cache = EngineCache() if cache is None else cache
+    digest = weights_digest(model)
+    if not any(entry.key.weights == digest for entry in cache.entries()):
+        return None
+    return cache.find(key_here(model, size, batch, device))
+
+
+def key_here(model: ModelFiles, size: tuple[int, int], batch: int, device: str, options: BuildOptions | None = None) -> EngineKey:
+    """The key of an engine that is built here and now.
+
+    Raises:
+        EngineUnavailableError: TensorRT cannot be loaded, or there is no such GPU.
+        EngineError: the model has no weights, or they cannot be read.
+    """
+    gpus = find_gpus()
+    index = int(device.partition(":")[2] or 0)
+    if index >= len(gpus.names):
+        raise EngineUnavailableError(gpus.reason or f"there is no {device}; the driver finds {len(gpus.names)} GPUs")
+    return EngineKey(
+        weights_digest(model), PRECISION, size, batch, gpus.names[index], gpus.capabilities[index], driver_version(), str(load().__version__),
+        builder_version(), options or BuildOptions(),
+    )
+
+
+def weights_digest(model: ModelFiles) -> str:
+    """sha256 of a model's weights, as its card has it; raises EngineError where it has none."""
+    if known := model.sha256.get("weights"):
+        return known
+    if model.weights is None:
+        model.read("weights")  # says what is missing
+    assert model.weights is not None
+    try:
+        return file_sha256(model.weights)
+    except OSError as error:
+        raise EngineError(f"cannot read model file {model.weights}: {error.strerror}; {model.cure}") from error
+
+
+def builder_version() -> str:
+    """torch-tensorrt's version; empty where it is not installed."""
+    try:
+        return metadata.version("torch_tensorrt")
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def build_line(model: ModelFiles, size: tuple[int, int], batch: int) -> str:
+    """The command that builds an engine."""
+    count = "" if batch == 1 else f" --batch {batch}"
+    return f"streammat engine build --model {shlex.quote(model.name)} --network-size {size[1]}x{size[0]}{count}"
+
+
+@cache
+def load() -> Any:
+    """The module ``tensorrt``.
+
+    Raises:
+        EngineUnavailableError: it is not installed, or its libraries are not found.
+    """
+    try:
+        import tensorrt
+    except (ImportError, OSError) as error:
+        raise EngineUnavailableError(f"tensorrt cannot be loaded ({first_line(error)}); {CURE}") from error
+    return tensorrt
+
+
+@cache
+def _log() -> Any:
+    """The one logger that TensorRT is given, which keeps the last error; it has to outlive all that TensorRT makes."""
+    trt = load()
+
+    class Log(trt.ILogger):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.last = ""
+
+        def log(self, severity: Any, msg: str) -> None:
+            if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
+                self.last = " ".join(msg.split())
+            logger.debug("TensorRT: %s", msg)
+
+    return Log()
+
+
+def _torch() -> Any:
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        raise EngineUnavailableError(f"torch cannot be loaded ({error}); {CURE}") from error
+    return torch

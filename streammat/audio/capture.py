@@ -1,0 +1,181 @@
+"""The sound of a live run at work: source → tape → chunks for outputs that have a track; and found again when it is lost.
+
+Pictures in recordings and streams carry the time of their capture, and so does the sound: nothing is delayed there. Whoever
+plays sound beside pictures that are shown as they come reads the tape later by as much as the pictures are late: ``sinks/monitor.py``.
+"""
+
+from __future__ import annotations
+
+import math
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from streammat.audio.source import SoundSource
+from streammat.audio.track import RATE, WAIT, Block, Chunk, Cutter, Tape
+from streammat.errors import StreammatError
+from streammat.sources.shaper import Clock
+
+_SILENT_SECONDS = 5.0
+_LONGEST_SEARCH = 5.0  # seconds between two looks for a device that is gone
+
+
+@dataclass(frozen=True)
+class SoundReport:
+    """What was heard."""
+
+    name: str
+    seconds: float
+    """Of the tracks that were written."""
+    silent_seconds: float
+    """Of these, filled with silence because there was no sound."""
+    breaks: int
+    """Times that sound was missing in between, or lost by the sound system."""
+    ppm: float
+    """How much faster than it should the sound card ran by the computer's clock, in parts per million; evened out."""
+
+
+class Sound:
+    """A microphone, or what stands in for it, during a run.
+
+    Args:
+        source: opened, not started; closed by ``stop``.
+        reopen: opens it again after it was lost; raises StreammatError where it is not there.
+        clock: the run's.
+        tell: told ``microphone-lost``, ``microphone-back`` and ``said``.
+        later: seconds by which sound is moved back, beyond what is measured; negative moves it forward.
+    """
+
+    def __init__(
+        self, source: SoundSource, reopen: Callable[[], SoundSource], clock: Clock, tell: Callable[..., None], *, later: float = 0.0
+    ) -> None:
+        self.channels = source.channels
+        self.name = source.name
+        self.tape = Tape(self.channels)
+        self._source = source
+        self._reopen = reopen
+        self._origin = clock.origin
+        self._tell = tell
+        self._later = later
+        self._blocks: queue.SimpleQueue[Block | None] = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        self._ending = threading.Event()
+        self._listeners: Sequence[Callable[[Chunk], None]] = ()
+        self._cutter: Cutter | None = None
+        self._begun = 0
+        self._zeros = 0.0
+        self._threads: list[threading.Thread] = []
+        self.muted = False
+        """Tracks are silent while this is set."""
+        self.peak = 0.0
+        """Loudest of late, 0..1, before muting."""
+
+    def start(self, listeners: Sequence[Callable[[Chunk], None]]) -> None:
+        """Begin to hand chunks to ``listeners``, which must be quick."""
+        self._listeners = listeners
+        self._cutter = Cutter(self.tape, self._origin, time.monotonic(), WAIT + max(0.0, -self._later))
+        self._begun = self._cutter.written
+        for name, work in (("sound", self._pump), ("microphone", self._watch)):
+            self._threads.append(threading.Thread(target=work, name=f"streammat-{name}", daemon=True))
+            self._threads[-1].start()
+
+    def stop(self, seconds: float = 5.0) -> None:
+        """End, and hand over what has been heard till now; drivers that hang are left as they are."""
+        self._stopping.set()
+        limit = time.monotonic() + seconds
+        for thread in reversed(self._threads):  # the source first
+            thread.join(max(0.0, limit - time.monotonic()))
+            self._ending.set()
+        if not self._threads:
+            self._source.close()
+
+    @property
+    def level(self) -> float | None:
+        """Loudness of the last moments in dB of full scale, rounded; None for silence."""
+        return round(20 * math.log10(self.peak), 1) if self.peak > 1e-5 else None
+
+    def report(self) -> SoundReport:
+        """What was heard so far."""
+        cutter = self._cutter
+        written, silent = (0, 0) if cutter is None else (cutter.written - self._begun, cutter.silent)
+        return SoundReport(self.name, round(written / RATE, 2), round(silent / RATE, 2), self.tape.breaks, round(self.tape.ppm, 1))
+
+    # -- threads ------------------------------------------------------------------------------------------------
+
+    def _pump(self) -> None:
+        assert self._cutter is not None
+        while not self._ending.is_set():
+            self._take(0.05)
+            self._hand_on()
+        while self._take(0.0):
+            pass
+        self._hand_on()
+
+    def _take(self, seconds: float) -> bool:
+        try:
+            block = self._blocks.get(timeout=seconds) if seconds else self._blocks.get_nowait()
+        except queue.Empty:
+            return False
+        if block is None:
+            self.tape.cut(forget=True)
+        else:
+            self.tape.feed(replace(block, time=block.time + self._later))
+        return True
+
+    def _hand_on(self) -> None:
+        assert self._cutter is not None
+        self._cutter.muted = self.muted
+        for chunk in self._cutter.ready(time.monotonic()):
+            self.peak = max(self._cutter.peak, 0.97 * self.peak)
+            self._listen_for_nothing(len(chunk.samples) / RATE)
+            for listener in self._listeners:
+                listener(chunk)
+
+    def _listen_for_nothing(self, seconds: float) -> None:
+        """A microphone that is there and gives nothing but zeros is switched off, or the system keeps it from us."""
+        assert self._cutter is not None
+        if self._zeros < 0:
+            return
+        self._zeros = self._zeros + seconds if self.tape.runs and not self._cutter.peak else 0.0
+        if self._zeros > _SILENT_SECONDS:
+            self._zeros = -1.0
+            self._tell("said", message=f"microphone {self.name}: gives nothing but silence; is it switched off, or not allowed for this program?")
+
+    def _watch(self) -> None:
+        """Hold the source, and look for it where it is gone."""
+        try:
+            self._begin()
+            while not self._stopping.wait(0.2):
+                if not self._source.alive():
+                    self._find_again("gives no more sound; is it unplugged?")
+        finally:
+            self._source.close()
+
+    def _begin(self) -> None:
+        try:
+            self._source.start(self._blocks.put)
+        except StreammatError as error:
+            self._find_again(str(error))
+
+    def _find_again(self, why: str) -> None:
+        self._tell("microphone-lost", message=f"microphone {self.name}: {why}")
+        self._source.close()
+        self._blocks.put(None)
+        pause = 0.5
+        while not self._stopping.wait(pause):
+            pause = min(_LONGEST_SEARCH, 1.5 * pause)
+            try:
+                source = self._reopen()
+            except StreammatError:
+                continue
+            self._source = source
+            try:
+                source.start(self._blocks.put)
+            except StreammatError:
+                source.close()
+                continue
+            self.name = source.name
+            self._tell("microphone-back", name=source.name)
+            return

@@ -1,0 +1,1 @@
+"""Matte to output image: backgrounds, the foreground's own colour, and blending."""

@@ -1,0 +1,102 @@
+"""The frame's own room out of focus, as a background."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from streammat.engines.gpu.plan import Blurring
+from streammat.media.frame import Frame, Matte, Plane
+from streammat.media.planes import full_scale, shrink
+
+FloatPlane = NDArray[np.float32]
+
+STRENGTH: Final = 0.5
+"""Of 0..1."""
+REACHES: Final = (0.5, 0.12, 0.04)
+"""Neighbourhoods from which the room is continued behind the subject, as shares of the picture's height, widest first."""
+TRUST: Final = 0.05
+"""Share of visible room in a neighbourhood at which it weighs as much as the next wider one."""
+
+
+class BlurBackground:
+    """Blurs the room, with no halo of the subject around the subject; one per thread.
+
+    On a coarse grid the subject is first filled in from what surrounds it (normalised convolution, Knutsson and Westin
+    1993, weight 1 - alpha), then all is blurred: the subject is never mixed into the blur.
+    """
+
+    def __init__(self, strength: float = STRENGTH) -> None:
+        """``strength`` 0..1: sigma is 0.6 to 6 percent of the picture's shorter side."""
+        self._share = 0.006 + 0.054 * strength
+        self._scratch: dict[tuple[int, int], FloatPlane] = {}
+
+    def planes(self, frame: Frame, matte: Matte) -> tuple[Plane, ...]:
+        """Colour planes in the frame's layout: new memory for each frame."""
+        layout, how = frame.layout, self.blurring(frame)
+        cell = how.cell
+        room = _room(matte, cell)
+        known = [(reach, _box(room, reach)) for reach in how.reaches]
+        planes = []
+        for index, plane in enumerate(frame.planes[: layout.colour_planes]):
+            sx, sy = layout.chroma if index in (1, 2) else (0, 0)
+            fx, fy = cell >> sx, cell >> sy
+            filled = _filled(shrink(plane, fx, fy).astype(np.float32), room, known)
+            blurred = cv2.GaussianBlur(filled, (0, 0), how.sigma, borderType=cv2.BORDER_REPLICATE)
+            whole = self._take((blurred.shape[0] * fy, blurred.shape[1] * fx))
+            cv2.resize(blurred, (whole.shape[1], whole.shape[0]), whole, interpolation=cv2.INTER_LINEAR)
+            inner = whole[: plane.shape[0], : plane.shape[1]]
+            planes.append(cv2.convertScaleAbs(inner) if layout.depth == 8 else np.rint(inner).astype(np.uint16))
+        return tuple(planes)
+
+    def blurring(self, frame: Frame) -> Blurring:
+        """What ``planes`` does for frames such as this, in numbers."""
+        sigma = self._share * min(frame.size)
+        cell = _cell(sigma, frame.layout.chroma)
+        rows = -(-frame.size[0] // cell)
+        return Blurring(cell, sigma / cell, tuple(max(2, round(rows * reach)) for reach in REACHES), TRUST)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _take(self, shape: tuple[int, int]) -> FloatPlane:
+        """Scratch memory for one size of plane; a stream has one or two sizes."""
+        if shape not in self._scratch:
+            if len(self._scratch) > 3:
+                self._scratch.clear()
+            self._scratch[shape] = np.empty(shape, np.float32)
+        return self._scratch[shape]
+
+
+def _cell(sigma: float, chroma: tuple[int, int]) -> int:
+    """Pixels per cell, 4 to 32: coarse enough to be quick, fine enough that the blur hides the grid."""
+    cell = 4
+    while cell < 32 and 2.8 * cell <= sigma:
+        cell *= 2
+    return max(cell, 1 << max(chroma))
+
+
+def _room(matte: Matte, cell: int) -> FloatPlane:
+    """How much of each cell is room that no subject touches, 0..1, never quite 0."""
+    alpha = cv2.dilate(shrink(matte.alpha, cell, cell), np.ones((3, 3), np.uint8))
+    room: FloatPlane = 1.0 - alpha.astype(np.float32) * np.float32(1.0 / full_scale(matte.alpha))
+    room *= room
+    return room + np.float32(1e-5)
+
+
+def _filled(small: FloatPlane, room: FloatPlane, known: list[tuple[int, FloatPlane]]) -> FloatPlane:
+    """The room's colours, continued where the subject hides them: from near by where there is room near, else from afar."""
+    seen = small * room
+    guess: FloatPlane = small
+    for turn, (reach, weight) in enumerate(known):
+        trust = np.float32(TRUST if turn else 0.0)
+        guess = (_box(seen, reach) + trust * guess) / (weight + trust)
+    return seen + (1 - room) * guess
+
+
+def _box(values: FloatPlane, reach: int) -> FloatPlane:
+    size = (2 * reach + 1, 2 * reach + 1)
+    return cv2.blur(values, size, borderType=cv2.BORDER_REPLICATE).astype(np.float32, copy=False)

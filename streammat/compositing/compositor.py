@@ -1,0 +1,117 @@
+"""Matte to pictures: what each output is to show of a frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import av
+import cv2
+import numpy as np
+
+from streammat.compositing.backgrounds import Background
+from streammat.compositing.blur import BlurBackground
+from streammat.compositing.foreground import ForegroundEstimator, colouring
+from streammat.config import AlphaType, Content
+from streammat.engines.gpu.plan import Drawn
+from streammat.matting.device import StagedMatte
+from streammat.media.frame import Frame, Matte, Plane, planes_of
+from streammat.media.planes import Blender, full_scale
+
+
+class Compositor:
+    """Draws a frame for every kind of output at once, so that the foreground is estimated only once.
+
+    Args:
+        contents: what the outputs show, in their order.
+        background: what stands behind the subject; needed where ``contents`` holds ``composite``.
+        decontaminate: take the old background's colour out of soft edges.
+        alpha: colour of ``transparent`` pictures, straight or premultiplied.
+    """
+
+    def __init__(
+        self, contents: Sequence[Content], background: Background | None, *, decontaminate: bool, alpha: AlphaType
+    ) -> None:
+        if "composite" in contents and background is None:
+            raise ValueError("a composite needs a background")
+        self._contents = tuple(contents)
+        self._background = background
+        self._premultiplied = alpha == "premultiplied"
+        self._estimate = ForegroundEstimator() if decontaminate else None
+        self._blender = Blender()
+
+    def __call__(self, frame: Frame, matte: Matte) -> list[Frame]:
+        """One picture per content, in the frame's own planes; the matte stays what it is.
+
+        Raises:
+            EngineError: the matte is on a device, and that or the network failed.
+        """
+        if isinstance(matte, StagedMatte):
+            return self._staged(frame, matte)
+        needs_colour = any(content != "matte" for content in self._contents)
+        colour = self._estimate(frame, matte) if self._estimate and needs_colour else frame.planes
+        pictures: dict[Content, Frame] = {}
+        for content in self._contents:
+            if content not in pictures:
+                pictures[content] = self._draw(content, frame, matte, colour)
+        return [pictures[content] for content in self._contents]
+
+    def _staged(self, frame: Frame, matte: StagedMatte) -> list[Frame]:
+        """The same, drawn on the matte's device, all at once."""
+        wanted: list[Drawn] = [content for content in dict.fromkeys(self._contents) if content != "matte"]
+        behind = None
+        if "composite" in wanted:
+            background = self._background
+            assert background is not None
+            # Of the room there is only one copy: it is blurred where it is.
+            behind = background.blurring(frame) if isinstance(background, BlurBackground) else background.planes(frame, matte)
+        drawn = matte.draw(
+            wanted,
+            behind,
+            colouring(frame) if self._estimate and wanted else None,
+            premultiplied=self._premultiplied,
+            matte="matte" in self._contents or "transparent" in self._contents,
+        )
+        pictures: dict[Content, Frame] = {"matte": frame}
+        for content, planes in drawn.items():
+            pictures[content] = _blank(frame)
+            for target, plane in zip(pictures[content].planes, planes, strict=False):
+                target[:] = plane
+        return [pictures[content] for content in self._contents]
+
+    def _draw(self, content: Content, frame: Frame, matte: Matte, colour: tuple[Plane, ...]) -> Frame:
+        if content == "matte":
+            return frame
+        picture = _blank(frame)
+        if content == "foreground":
+            for target, plane in zip(picture.planes, colour, strict=True):
+                target[:] = plane
+        elif content == "composite":
+            assert self._background is not None
+            behind = self._background.planes(frame, matte)
+            self._blender(colour, matte, behind, picture.planes, frame.layout)
+        else:
+            shown = matte if self._premultiplied else _around(matte)
+            self._blender.premultiply(colour, shown, frame.layout, frame.black, picture.planes)
+        return picture
+
+
+def _around(matte: Matte) -> Matte:
+    """All that is within a few pixels of the subject.
+
+    Straight colour is kept as far as a resampler reaches beyond the matte's edge. Farther off there is black: who is
+    given a cut-out must not find the room in it.
+    """
+    reach = np.ones((17, 17), np.uint8)
+    near = cv2.dilate((matte.alpha > 0).astype(np.uint8), reach)
+    return Matte(near.astype(matte.alpha.dtype) * full_scale(matte.alpha))
+
+
+def _blank(frame: Frame) -> Frame:
+    """A picture of the frame's format, size, time and colour, its planes not yet written."""
+    image = av.VideoFrame(frame.image.width, frame.image.height, frame.layout.name)
+    image.colorspace = frame.colour.matrix
+    image.color_primaries = frame.colour.primaries
+    image.color_trc = frame.colour.transfer
+    image.color_range = frame.colour.range
+    return replace(frame, image=image, planes=planes_of(image, frame.layout))

@@ -1,0 +1,1 @@
+"""Cameras, virtual cameras and sound devices that are plugged in."""

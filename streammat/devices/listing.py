@@ -1,0 +1,105 @@
+"""What is plugged in: cameras with their modes, virtual cameras, microphones and what sound is played on."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+
+import cv2
+
+from streammat.devices import portaudio, v4l2
+from streammat.devices.portaudio import SoundDevice
+from streammat.errors import StreammatError
+
+_PROBED = 6
+"""Camera numbers that are tried on systems that name no cameras."""
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A camera that ``--camera`` takes."""
+
+    id: str
+    """What to give: a device file or a number."""
+    name: str
+    modes: tuple[str, ...]
+    """Such as ``1280x720 MJPG at 30/15 fps``; empty where the system does not say."""
+
+
+@dataclass(frozen=True)
+class VirtualCamera:
+    """A virtual camera that ``--to`` takes."""
+
+    id: str
+    name: str
+    problem: str | None
+    """What keeps programs from seeing it, with the cure."""
+
+
+@dataclass(frozen=True)
+class Devices:
+    """Everything found."""
+
+    cameras: tuple[Camera, ...]
+    virtual_cameras: tuple[VirtualCamera, ...]
+    microphones: tuple[SoundDevice, ...]
+    monitors: tuple[SoundDevice, ...]
+    """What ``--monitor`` takes."""
+    problems: tuple[str, ...]
+    """What could not be looked at, each with the cure."""
+
+
+def find() -> Devices:
+    """Look around; opens no camera on Linux, and each for a moment elsewhere."""
+    problems: list[str] = []
+    microphones, monitors = _sound(problems)
+    if platform.system() != "Linux":
+        return Devices(_probed(), _obs(), microphones, monitors, tuple(problems))
+    known = v4l2.devices()
+    readable = {device.path for device in known}
+    closed = [str(path) for path in v4l2.paths() if str(path) not in readable]
+    if closed:
+        problems.append(f"{', '.join(closed)}: may not be opened; run: sudo usermod -aG video $USER, then log in again")
+    cameras = tuple(Camera(device.path, device.name, tuple(map(str, device.modes))) for device in known if device.captures)
+    virtual = tuple(VirtualCamera(device.path, device.name, loopback_problem(device)) for device in known if device.loopback)
+    if not virtual and not (closed and v4l2.loaded()):
+        problems.append(f"no virtual camera: v4l2loopback is not loaded; run: {v4l2.MODPROBE}")
+    return Devices(cameras, virtual, microphones, monitors, tuple(problems))
+
+
+def loopback_problem(device: v4l2.Device) -> str | None:
+    """What is wrong with the way v4l2loopback was loaded, with the cure; None where nothing is."""
+    if device.captures and device.outputs:  # with exclusive_caps it is one of the two
+        return f"browsers do not see it without exclusive_caps; run: sudo modprobe -r v4l2loopback; {v4l2.MODPROBE}"
+    return None
+
+
+def _sound(problems: list[str]) -> tuple[tuple[SoundDevice, ...], tuple[SoundDevice, ...]]:
+    try:
+        return portaudio.devices("input"), portaudio.devices("output")
+    except StreammatError as error:
+        problems.append(str(error))
+        return (), ()
+
+
+def _probed() -> tuple[Camera, ...]:
+    """Cameras by number: OpenCV knows no names."""
+    cameras = []
+    logging = cv2.utils.logging
+    before = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+    try:
+        for number in range(_PROBED):
+            capture = cv2.VideoCapture(number)
+            if capture.isOpened():
+                width, height = (round(capture.get(what)) for what in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+                cameras.append(Camera(str(number), f"camera {number}", (f"{width}x{height}",)))
+            capture.release()
+    finally:
+        logging.setLogLevel(before)
+    return tuple(cameras)
+
+
+def _obs() -> tuple[VirtualCamera, ...]:
+    """What pyvirtualcam can open on Windows and macOS; whether the driver is installed shows only when it is opened."""
+    names = {"Windows": ("OBS Virtual Camera", "Unity Video Capture"), "Darwin": ("OBS Virtual Camera",)}
+    return tuple(VirtualCamera(f"camera:{name}", f"{name}, if it is installed", None) for name in names.get(platform.system(), ()))

@@ -1,0 +1,98 @@
+"""``streammat image``: stills in, stills out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+from streammat.compositing.backgrounds import open_background, parse_background
+from streammat.compositing.compositor import Compositor
+from streammat.config import CompositeOptions, Content, EncodeOptions, MattingOptions
+from streammat.engines.base import Engine, EngineError
+from streammat.errors import OutputError, StreammatError, UsageError
+from streammat.jobs.outputs import GREEN, check_still, wants_alpha
+from streammat.matting.matting import Matting, network_sizes
+from streammat.matting.network import open_network
+from streammat.models.library import find_model
+from streammat.sinks.codecs import STILLS, is_still
+from streammat.sinks.stills import StillsSink
+from streammat.sinks.targets import check_targets
+from streammat.sources.still import read_still
+
+
+class ImageJob:
+    """``streammat image``: stills, one after the other, with one engine for all of one size.
+
+    Args:
+        target: a file for a single source, or a folder that gets ``<stem>.png`` for each.
+
+    Raises:
+        UsageError, InputError, OutputError, EngineError: nothing has been changed then.
+    """
+
+    def __init__(self, sources: list[str], target: str, matting: MattingOptions, composite: CompositeOptions, *, overwrite: bool) -> None:
+        folder = Path(target)
+        into_folder = len(sources) > 1 or target.endswith(("/", os.sep)) or os.path.isdir(target)
+        if into_folder and folder.suffix.lower() in STILLS and not os.path.isdir(target):
+            raise UsageError(f"{target}: is one file for {len(sources)} pictures; expected a folder")
+        if not into_folder and not is_still(target):
+            raise UsageError(f"{target}: cannot tell the kind of picture; expected one of {' '.join(STILLS)}, or a folder")
+        if into_folder and os.path.exists(target) and not os.path.isdir(target):
+            raise UsageError(f"{target}: is a file; expected a folder for {len(sources)} pictures")
+        self.outputs = [str(folder / f"{Path(source).stem}.png") for source in sources] if into_folder else [target]
+        behind = [] if composite.background is None else [composite.background]
+        check_targets([*sources, *behind], self.outputs, EncodeOptions(overwrite=overwrite), made=into_folder)
+        self._transparent = wants_alpha(self.outputs[0], composite, None)
+        for output in self.outputs:
+            check_still(output, "transparent" if self._transparent else "composite")
+        self._spec = None if self._transparent else parse_background(GREEN if composite.background is None else composite.background)
+        self._model = find_model(matting.model)
+        if into_folder:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise OutputError(f"{target}: cannot be made ({error.strerror}); check the path and its permissions") from error
+        self._sources = sources
+        self._options = matting
+        self._composite = composite
+        self._background = None if self._spec is None else open_background(self._spec, composite.fit, Fraction(1))
+        self._engine: Engine | None = None
+
+    def run(self) -> Iterator[tuple[str, StreammatError | EngineError | None]]:
+        """Work picture by picture; gives each output with the error that kept it from being made, or None."""
+        content: Content = "transparent" if self._transparent else "composite"
+        compositor = Compositor(
+            [content], self._background, decontaminate=self._composite.decontaminate, alpha=self._composite.alpha
+        )
+        for source, output in zip(self._sources, self.outputs, strict=True):
+            try:
+                frame, notes = read_still(source)
+                matte = Matting(self._engine_for(frame.size))(frame)
+                (picture,) = compositor(frame, matte)
+                sink = StillsSink(output, content, overwrite=True, alpha=self._composite.alpha, numbered=False, image=notes)
+                sink.write(picture, matte)
+                yield output, None
+            except (StreammatError, EngineError) as error:
+                yield output, error
+
+    def close(self) -> None:
+        """Free the engine and the background."""
+        if self._engine is not None:
+            self._engine.close()
+        if self._background is not None:
+            self._background.close()
+
+    @property
+    def engine(self) -> Engine | None:
+        """The engine of the last picture."""
+        return self._engine
+
+    def _engine_for(self, size: tuple[int, int]) -> Engine:
+        wanted = network_sizes(*size, self._options.quality, self._model.areas)[0]
+        if self._engine is None or self._engine.spec.size != wanted:
+            if self._engine is not None:
+                self._engine.close()
+            self._engine = open_network(self._model, size, 0, self._options)
+        return self._engine

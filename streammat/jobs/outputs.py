@@ -1,0 +1,55 @@
+"""What both jobs do with outputs: which content each shows, its background and its sink."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from streammat.compositing.backgrounds import Background, BackgroundSpec, open_background
+from streammat.config import AlphaType, CompositeOptions, Content, EncodeOptions
+from streammat.errors import UsageError
+from streammat.sinks import TrackSink
+from streammat.sinks.codecs import STILLS_WITH_ALPHA, can_carry_alpha, is_still
+from streammat.sinks.file import FileSink
+from streammat.sinks.stills import StillsSink
+from streammat.sources import StreamInfo
+
+GREEN = "green"
+
+
+def wants_alpha(target: str, composite: CompositeOptions, codec: str | None) -> bool:
+    """True where the output is to be transparent: asked for, or the default of such a file."""
+    if composite.background is None:
+        return can_carry_alpha(target, codec)
+    return composite.background.strip().lower() == "transparent"
+
+
+def open_background_for(
+    spec: BackgroundSpec | None, composite: CompositeOptions, info: StreamInfo, undo: ExitStack
+) -> Background | None:
+    """The background for frames such as ``info`` describes; None where the output is transparent."""
+    if spec is None:
+        return None
+    background = open_background(spec, composite.fit, info.sample_aspect_ratio)
+    undo.callback(background.close)
+    return background
+
+
+def open_sink(
+    path: str, info: StreamInfo, content: Content, encode: EncodeOptions, *, tracks: bool, alpha: AlphaType
+) -> TrackSink:
+    """The sink that ``path`` calls for."""
+    if is_still(path):
+        return StillsSink(path, content, overwrite=encode.overwrite, alpha=alpha)
+    return FileSink(path, info, content, encode, tracks=tracks)
+
+
+def check_still(path: str, content: Content) -> None:
+    """Refuse stills that cannot show ``content``.
+
+    Raises:
+        UsageError: alpha is wanted and the format has none.
+    """
+    suffix = Path(path).suffix.lower()
+    if content == "transparent" and suffix not in STILLS_WITH_ALPHA:
+        raise UsageError(f"{path}: {suffix} cannot carry alpha; use {', '.join(STILLS_WITH_ALPHA)}, or give a background with --bg")

@@ -1,0 +1,130 @@
+"""``streammat video``: a file or URL in, files out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import cv2
+
+from streammat.compositing.backgrounds import parse_background
+from streammat.compositing.compositor import Compositor
+from streammat.config import Content, EncodeOptions, VideoOptions
+from streammat.engines.base import EngineError
+from streammat.errors import InputError
+from streammat.jobs.outputs import GREEN, check_still, open_background_for, open_sink, wants_alpha
+from streammat.matting.device import matting_for
+from streammat.matting.network import frames_at_once, open_network
+from streammat.matting.temporal import TemporalFilter
+from streammat.models.library import find_model
+from streammat.pipeline import Pipeline
+from streammat.sinks import TrackSink
+from streammat.sinks.codecs import choose_codec, encode_beside, is_still
+from streammat.sinks.targets import check_targets
+from streammat.sources.file import FileSource
+from streammat.stats import Report
+from streammat.threads.interruptible import answer_of
+
+
+class VideoJob:
+    """``streammat video``: everything opened and checked on construction, the work done by ``run``.
+
+    Args:
+        source: a video file or URL.
+        target: the output; its extension picks container and codec.
+        options: everything else.
+
+    Raises:
+        UsageError, InputError, OutputError, EngineError: nothing has been changed then.
+    """
+
+    def __init__(self, source: str, target: str, options: VideoOptions) -> None:
+        self.outputs = [path for path in (target, options.matte, options.foreground) if path is not None]
+        behind = options.composite.background
+        check_targets([source, *([] if behind is None else [behind])], self.outputs, options.encode)
+        transparent = wants_alpha(target, options.composite, options.encode.codec)
+        contents = self._contents(target, options, transparent)
+        encodes = [self._encode(path, content, target, options, transparent) for path, content in contents]
+        spec = None if transparent else parse_background(GREEN if behind is None else behind)
+        with ExitStack() as undo:
+            reader = FileSource(
+                source, audio=options.encode.audio, start=options.start, duration=options.duration, deinterlace=options.deinterlace
+            )
+            undo.callback(reader.close)
+            self.info = reader.info
+            background = open_background_for(spec, options.composite, reader.info, undo)
+            model = find_model(options.matting.model)
+            shape = model, reader.info.size, reader.info.rotation, options.matting
+            batch = frames_at_once(*shape)
+            self.engine = open_network(*shape, batch=batch)
+            undo.callback(self.engine.close)
+            sinks: list[TrackSink] = []
+            for (path, content), encode in zip(contents, encodes, strict=True):
+                sinks.append(
+                    open_sink(path, reader.info, content, encode, tracks=path == target, alpha=options.composite.alpha)
+                )
+                undo.callback(sinks[-1].abort)
+            compositor = Compositor(
+                [sink.content for sink in sinks],
+                background,
+                decontaminate=options.composite.decontaminate,
+                alpha=options.composite.alpha,
+            )
+            stable = TemporalFilter() if options.matting.stable else None
+            matting = answer_of(lambda: matting_for(self.engine, stable, batch), "streammat-network")
+            self.pipeline = Pipeline(reader, matting, compositor, sinks, matting.ahead)
+            self._sinks = sinks
+            self._background = background
+            undo.pop_all()
+
+    def run(self, progress: Callable[[int], None] | None = None) -> Report:
+        """Work to the end or until ``pipeline.stop``.
+
+        Args:
+            progress: called now and then, in this thread, with the number of frames written.
+
+        Raises:
+            InputError, OutputError, EngineError: the run broke off; the message says what was kept.
+        """
+        # The stages are the parallelism: OpenCV's own threads would only get in their way.
+        threads = cv2.getNumThreads()
+        cv2.setNumThreads(1)
+        try:
+            return self.pipeline.run(progress)
+        except (InputError, EngineError) as error:
+            if not (kept := self.written()):
+                raise
+            frames = min(sink.frames for sink in self._sinks)
+            raise type(error)(f"{error}; {', '.join(kept)}: holds the {frames} frames done till then") from error
+        finally:
+            cv2.setNumThreads(threads)
+            if not self.pipeline.left:  # closed while it works, a library would crash
+                self.engine.close()
+            if self._background is not None:
+                self._background.close()
+
+    def written(self) -> list[str]:
+        """Those outputs that hold something."""
+        return [path for path, sink in zip(self.outputs, self._sinks, strict=True) if sink.frames]
+
+    @staticmethod
+    def _encode(path: str, content: Content, target: str, options: VideoOptions, transparent: bool) -> EncodeOptions:
+        """How one output is written; UsageError where it cannot be."""
+        if is_still(path):
+            check_still(path, content)
+            return options.encode
+        if path == target:
+            codec = choose_codec(path, options.encode.codec, alpha=content == "transparent")
+            codec.encoder_options(options.encode, alpha=content == "transparent")
+            return options.encode
+        requested = options.matte_codec if content == "matte" else options.foreground_codec
+        return encode_beside(path, content, requested, target, options.encode, transparent=transparent)
+
+    @staticmethod
+    def _contents(target: str, options: VideoOptions, transparent: bool) -> list[tuple[str, Content]]:
+        contents: list[tuple[str, Content]] = [(target, "transparent" if transparent else "composite")]
+        if options.matte is not None:
+            contents.append((options.matte, "matte"))
+        if options.foreground is not None:
+            contents.append((options.foreground, "foreground"))
+        return contents

@@ -1,0 +1,168 @@
+"""The backgrounds of a live run: a list that is switched through, pictures read again when their files change."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from streammat.compositing.backgrounds import Background, BackgroundSpec, open_background, parse_background
+from streammat.compositing.compositor import Compositor
+from streammat.config import CompositeOptions
+from streammat.errors import InputError, UsageError
+
+_MOST_ADDED = 16
+"""Backgrounds that were chosen during the run and are kept open beside those it began with; each holds an image or a clip."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A background, and what draws the subject in front of it."""
+
+    text: str
+    """As the user wrote it."""
+    spec: BackgroundSpec
+    background: Background
+    compositor: Compositor
+
+    @property
+    def shows_room(self) -> bool:
+        """The background is made of the room, so that without a matte there is none to show."""
+        return self.spec.kind == "blur"
+
+
+class Scenes:
+    """The list, and which of it is on. Any thread may call; whoever draws takes ``current`` once per frame.
+
+    A scene that is replaced is not closed, because a frame may be in it just then; it goes with its last reference.
+
+    Args:
+        texts: backgrounds as ``streammat.compositing.backgrounds.parse_background`` takes them, at least one, none transparent.
+        options: how they are fitted, and whether edges lose the old background's colour.
+
+    Raises:
+        UsageError, InputError: one of them cannot be shown; the message names it.
+    """
+
+    def __init__(self, texts: tuple[str, ...], options: CompositeOptions) -> None:
+        self._options = options
+        self._lock = threading.RLock()
+        self._scenes = [self._open(text) for text in texts]
+        self._stamps = [_stamp(scene.spec) for scene in self._scenes]
+        self._given = len(texts)
+        self._index = 0
+        self.current = self._scenes[0]
+
+    @property
+    def names(self) -> list[str]:
+        """The list, as it was written."""
+        return [scene.text for scene in self._scenes]
+
+    def step(self, by: int) -> Scene:
+        """The next (1) or the previous (-1) one, round and round."""
+        with self._lock:
+            return self._switch((self._index + by) % len(self._scenes))
+
+    def choose(self, text: str) -> Scene:
+        """The one that is called ``text``; a new one joins the list, and of many new ones the oldest leaves it.
+
+        Raises:
+            UsageError, InputError: it cannot be shown; what is on stays on.
+        """
+        with self._lock:
+            if text not in self.names:
+                scene = self._open(text)
+                self._scenes.append(scene)
+                self._stamps.append(_stamp(scene.spec))
+            chosen = self._switch(self.names.index(text))
+            if len(self._scenes) > self._given + _MOST_ADDED:
+                del self._scenes[self._given], self._stamps[self._given]
+                self._index -= 1  # what is on was added last
+            return chosen
+
+    def blur(self, by: float) -> Scene:
+        """Blur more or less: ``by`` is added to a strength of 0..1.
+
+        Raises:
+            UsageError: what is on is no blur.
+        """
+        with self._lock:
+            spec = self.current.spec
+            if spec.kind != "blur":
+                raise UsageError(f"the background {self.current.text} is no blur; switch to one first, such as blur:50")
+            strength = min(1.0, max(0.0, spec.strength + by))
+            return self._put(self._index, self._made(f"blur:{round(100 * strength)}", replace(spec, strength=strength)))
+
+    def reload(self) -> str | None:
+        """Read pictures again whose files have changed.
+
+        Returns:
+            The name of one that was read, or None. One that cannot be read (still being written) stays as it was and
+            is tried again.
+        """
+        with self._lock:
+            for index, scene in enumerate(self._scenes):
+                stamp = _stamp(scene.spec)
+                if stamp is None or stamp == self._stamps[index]:
+                    continue
+                try:
+                    fresh = self._made(scene.text, scene.spec)
+                except InputError:
+                    continue
+                self._stamps[index] = stamp
+                self._put(index, fresh)
+                return scene.text
+            return None
+
+    def decontaminate(self, wanted: bool) -> None:
+        """Turn the estimate of the subject's own colour at soft edges on or off."""
+        with self._lock:
+            if wanted == self._options.decontaminate:
+                return
+            self._options = replace(self._options, decontaminate=wanted)
+            for index, scene in enumerate(self._scenes):
+                self._put(index, replace(scene, compositor=self._compositor(scene.background)))
+
+    def close(self) -> None:
+        """Let go of files; only once nobody draws."""
+        for scene in self._scenes:
+            scene.background.close()
+
+    def _switch(self, index: int) -> Scene:
+        scene = self._scenes[index]
+        if scene.spec.kind == "video" and index != self._index:
+            # A clip starts anew: catching up with the time that it was off would mean decoding all of that.
+            self._scenes[index] = scene = self._made(scene.text, scene.spec)
+        self._index, self.current = index, scene
+        return scene
+
+    def _put(self, index: int, scene: Scene) -> Scene:
+        self._scenes[index] = scene
+        if index == self._index:
+            self.current = scene
+        return scene
+
+    def _open(self, text: str) -> Scene:
+        spec = parse_background(text)
+        if spec.kind == "transparent":
+            raise UsageError("--bg transparent: cameras and streams carry no transparency; give a colour such as green to key on")
+        return self._made(text, spec)
+
+    def _made(self, text: str, spec: BackgroundSpec) -> Scene:
+        background = open_background(spec, self._options.fit, Fraction(1))
+        return Scene(text, spec, background, self._compositor(background))
+
+    def _compositor(self, background: Background) -> Compositor:
+        return Compositor(["composite"], background, decontaminate=self._options.decontaminate, alpha="straight")
+
+
+def _stamp(spec: BackgroundSpec) -> tuple[int, int] | None:
+    """What changes when a picture's file does; None for what is no picture, or is gone for the moment."""
+    if spec.kind != "image" or spec.path is None:
+        return None
+    try:
+        status = os.stat(spec.path)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size

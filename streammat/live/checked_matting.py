@@ -1,0 +1,96 @@
+"""Frame to matte for live video: mattes are checked before anybody may use them, and the network can be exchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import cv2
+import numpy as np
+
+from streammat.engines.base import Engine, EngineError
+from streammat.live.guard import Guard
+from streammat.matting.device import matting_for
+from streammat.matting.matting import MattingOfFrames
+from streammat.matting.temporal import AlphaFilter, TemporalFilter
+from streammat.media.frame import Frame, Matte
+from streammat.media.planes import full_scale
+
+REFINED = 0.1
+"""How much more opaque the matte of a frame may be than the alpha that passed: cleaning and resampling change its mean by a hundredth."""
+
+MakeMatting = Callable[[Engine, AlphaFilter], MattingOfFrames]
+
+
+class LiveMatting:
+    """One thread calls it; ``exchange`` may be called by another.
+
+    Args:
+        engine: as ``Matting`` takes it.
+        stable: averages flicker away; None shows each matte as it is.
+        make: how an engine, and what its alphas have to pass, become what makes mattes.
+    """
+
+    def __init__(self, engine: Engine, stable: TemporalFilter | None = None, make: MakeMatting = matting_for) -> None:
+        # It outlives the engines: what it knows of the room is true for the next one, too.
+        self._guard = Guard(stable)
+        self._make = make
+        self._matting = self._made(engine)
+        self._next: Engine | None = None
+        self.spec = engine.spec
+        """Of the engine at work."""
+
+    def __call__(self, frame: Frame) -> Matte:
+        """The matte of ``frame``, fit to be shown.
+
+        Raises:
+            EngineError: the network failed, gave what is no matte of this frame, or one that would show the room.
+        """
+        fresh, self._next = self._next, None
+        if fresh is not None:
+            self._matting.engine.close()
+            self._matting = self._made(fresh)
+            self.spec = fresh.spec
+        matte = self._matting(frame)
+        check(matte, frame, lambda: self._guard.opacity + REFINED)
+        return matte
+
+    def exchange(self, engine: Engine) -> None:
+        """Work with another engine from the next frame on; the one before is closed then."""
+        unused, self._next = self._next, engine
+        if unused is not None:
+            unused.close()
+
+    def _made(self, engine: Engine) -> MattingOfFrames:
+        try:
+            return self._make(engine, partial(self._guard, look=engine.infer))
+        except EngineError:
+            engine.close()
+            raise
+
+    def close(self) -> None:
+        """Close the engines; only once nobody calls."""
+        self._matting.engine.close()
+        if self._next is not None:
+            self._next.close()
+
+
+def check(matte: Matte | None, frame: Frame, most: Callable[[], float]) -> None:
+    """Refuse what is no matte of ``frame``, or shows more than was let pass.
+
+    Args:
+        matte: at the frame's size.
+        frame: it is of.
+        most: mean alpha, 0..1, that it may have; asked once the matte is there.
+
+    Raises:
+        EngineError: it is missing, of another size or type, or more opaque.
+    """
+    if matte is None:
+        raise EngineError("the network gave no matte")
+    alpha = matte.alpha
+    expected = np.dtype(np.uint8 if frame.layout.depth == 8 else np.uint16)
+    if alpha.shape != frame.size or alpha.dtype != expected:
+        raise EngineError(f"the network's matte is {alpha.dtype} {alpha.shape}; expected {expected} {frame.size}")
+    if cv2.mean(alpha)[0] / full_scale(alpha) > most():
+        raise EngineError("the matte is more opaque than the network's alpha; that would show the room")

@@ -1,0 +1,163 @@
+"""What a live output is shown, and what instead when something fails: the room never.
+
+Pictures for outputs are made here and nowhere else, each of its own memory. With a frame and its matte that is the
+composite. Without one (nothing yet, the network failing, the camera gone) it is the last good composite for ``HOLD``
+seconds, then the background alone, or a card where the background is made of the room. The frame itself is shown only
+in pass-through, which somebody has asked for and confirmed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+import av
+import cv2
+import numpy as np
+
+from streammat.live.background_switcher import Scene
+from streammat.media.frame import Frame, Matte, Plane, planes_of
+from streammat.sources import StreamInfo
+from streammat.sources.shaper import TIME_BASE, Clock
+
+HOLD: Final = 0.5
+"""Seconds for which the last good composite stands in for missing ones."""
+Kind = Literal["composite", "held", "background", "card", "pass-through"]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One picture on its way to the outputs."""
+
+    frame: Frame
+    """Its own memory; ``image`` has the frame's time."""
+    kind: Kind
+    captured: int
+    """When it was captured, or made up, in ticks of ``TIME_BASE``; the frame's own time may be pushed on a little."""
+
+    @property
+    def live(self) -> bool:
+        """It comes from the camera; the others are made up."""
+        return self.kind in ("composite", "pass-through")
+
+
+class Showing:
+    """Decides and draws; one thread calls it, any thread may set its attributes.
+
+    Args:
+        info: of the source: every picture has its size, layout and colour.
+        clock: the run's.
+        scene: what is shown at first.
+        trouble: told of errors while drawing.
+    """
+
+    def __init__(self, info: StreamInfo, clock: Clock, scene: Scene, trouble: Callable[[Exception], None]) -> None:
+        self.scene = scene
+        self.mirror = False
+        self.paused = False
+        self.pass_through = False
+        """Show the room. Whoever sets it has made sure that it is meant."""
+        self._info = info
+        self._clock = clock
+        self._trouble = trouble
+        self._good: Frame | None = None
+        self._good_at = 0.0
+        self._last = -1
+        self._steady = False
+        self._template = Frame(
+            av.VideoFrame(info.size[1], info.size[0], info.layout.name), info.layout, info.colour, 0, TIME_BASE, 0, 0, ()
+        )
+        self._no_matte = Matte(np.zeros(info.size, np.uint8))
+        self._cards: dict[str, tuple[Plane, ...]] = {}
+
+    def wait(self) -> float:
+        """Seconds to wait for the next matte before something else is shown: three frames, or one where already the last was missing."""
+        interval = 1.0 / float(self._info.rate)
+        return max(0.15, 3 * interval) if self._steady else interval
+
+    def __call__(self, item: tuple[Frame, Matte] | None) -> Shown:
+        """The picture to show now.
+
+        Args:
+            item: a frame with its own matte, or None where none has come in time.
+        """
+        self._steady = item is not None
+        if self.paused:
+            return self._card("paused", self._now() if item is None else item[0].pts)
+        if item is not None:
+            try:
+                return self._drawn(*item)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the show goes on without the room
+                self._trouble(error)
+        return self._instead()
+
+    # -- drawing ------------------------------------------------------------------------------------------------
+
+    def _drawn(self, frame: Frame, matte: Matte) -> Shown:
+        if self.mirror:
+            frame, matte = _mirrored(frame, matte)
+        if self.pass_through:
+            return self._shown(frame.planes, frame.pts, "pass-through")
+        (picture,) = self.scene.compositor(frame, matte)
+        picture.pts = self._stamp(picture.image, frame.pts)
+        self._good, self._good_at = picture, self._clock.age(0)
+        return Shown(picture, "composite", frame.pts)
+
+    def _instead(self) -> Shown:
+        now = self._now()
+        if self._good is not None and self._clock.age(0) - self._good_at <= HOLD:
+            return self._shown(self._good.planes, now, "held")
+        self._good = None
+        if not self.scene.shows_room:
+            try:
+                planes = self.scene.background.planes(replace(self._template, pts=now), self._no_matte)
+                return self._shown(planes, now, "background")
+            except Exception as error:  # noqa: BLE001 - a background that breaks is replaced by a card
+                self._trouble(error)
+        return self._card("one moment", now)
+
+    def _card(self, text: str, pts: int) -> Shown:
+        if text not in self._cards:
+            self._cards[text] = card(self._info, text)
+        return self._shown(self._cards[text], pts, "card")
+
+    def _shown(self, planes: tuple[Plane, ...], pts: int, kind: Kind) -> Shown:
+        """A picture of its own memory: others may still be in an output's queue with their own time."""
+        image = av.VideoFrame(self._info.size[1], self._info.size[0], self._info.layout.name)
+        copies = planes_of(image, self._info.layout)
+        for copy, plane in zip(copies, planes, strict=True):
+            copy[:] = plane
+        stamp = self._stamp(image, pts)
+        return Shown(replace(self._template, image=image, planes=copies, pts=stamp), kind, pts)
+
+    def _stamp(self, image: av.VideoFrame, pts: int) -> int:
+        """Give a picture its time; times always grow, also where a late composite follows a made-up picture."""
+        self._last = max(pts, self._last + 1)
+        image.pts, image.time_base = self._last, TIME_BASE
+        return self._last
+
+    def _now(self) -> int:
+        return self._clock.ticks()
+
+
+def card(info: StreamInfo, text: str) -> tuple[Plane, ...]:
+    """A dark picture with ``text`` in its middle: planes of ``info``'s size and layout."""
+    height, width = info.size
+    planes = tuple(
+        np.full(info.layout.plane_shape(index, height, width), 40 if index == 0 else 128, np.uint8)
+        for index in range(info.layout.colour_planes)
+    )
+    scale = height / 360
+    (wide, tall), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+    at = ((width - wide) // 2, (height + tall) // 2)
+    cv2.putText(planes[0], text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, 180, max(1, round(scale)), cv2.LINE_AA)
+    return planes
+
+
+def _mirrored(frame: Frame, matte: Matte) -> tuple[Frame, Matte]:
+    image = av.VideoFrame(frame.image.width, frame.image.height, frame.layout.name)
+    planes = planes_of(image, frame.layout)
+    for target, plane in zip(planes, frame.planes, strict=True):
+        cv2.flip(plane, 1, target)
+    return replace(frame, image=image, planes=planes), matte.mirrored()

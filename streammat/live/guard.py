@@ -1,0 +1,182 @@
+"""Whether the network's alpha may be shown live, decided before the filter over time sees it and again of what that makes of it.
+
+A matte is wrong in the one way that matters when it calls the room subject. No single number tells: a mean of 0.9 is somebody near the
+camera as well as the room behind a haze. So each alpha has to pass, in this order:
+
+* **Decided.** Alpha is 0 or 1 but for edges; what is in between nearly everywhere (a constant 0.8, luma taken as alpha, haze) is none.
+* **The room that is still there.** What was background a moment ago and looks as it did then is background (`streammat.live.seen_background`).
+  Where alpha claims much of that, it is refused. Somebody who leans in changes what is seen there, and is not refused.
+* **A second look, when in doubt.** In doubt are mattes of nearly all of the image or of its border, those with much that is undecided, and those
+  that have grown suddenly. The network is shown the image again, at a quarter of its size in the middle of grey, without its fine detail.
+  What it is to say of the grey is known beforehand, so a network that calls everything subject fails here; and somebody near the
+  camera is found at any size, while noise that was taken for a subject is not.
+
+The filter over time starts anew after a refusal, so nothing refused stays in its state. Where its result would not have passed, the
+alpha that did is shown instead.
+
+Refusals end by themselves: with the first alpha that passes; what has grown suddenly may stay so after ``RECENT``; what claims a room that has
+not changed is believed after ``PATIENCE``, if the second look agrees (a chair that the network had missed, black clothes in front of
+black). What is undecided, or fills the image while the second look sees nobody, is refused as long as it lasts.
+
+The bars were set between what real clips give and what faults give; ``benchmarks/guard.py`` measures both sides, and docs/live.md has
+its figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from streammat.engines.base import EngineError
+from streammat.live.seen_background import Room, cells_of
+from streammat.matting.temporal import FloatPlane, TemporalFilter
+
+Look = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+"""As `streammat.engines.base.Engine.infer`."""
+
+UNDECIDED: Final = 0.3
+"""Mean of 4a(1 - a), above which an alpha is none. Clips have 0.08 at most, a constant 0.9 has 0.36."""
+CLAIMED: Final = 0.2
+"""Share of the known room, unchanged, that alpha may claim. Clips have 0.01 at most, somebody who leans in 0.10."""
+UNSURE: Final = 0.12
+"""The same, up to which an alpha is beyond doubt."""
+BORDER: Final = 0.7
+"""Share of the border that may be subject without doubt. Clips have 0.31 at most, noise that fools the network 0.74 and more."""
+FULL: Final = 0.85
+"""Mean alpha that is beyond doubt."""
+GROWTH: Final = 0.15
+"""Rise of mean alpha over the last one shown that is beyond doubt. From frame to frame clips have 0.04 at most."""
+RECENT: Final = Fraction(1)
+"""Seconds for which the last alpha shown says how large the subject can be."""
+MISSED: Final = 0.4
+"""Share of the alpha of the first look that the second may miss."""
+GREY_CLAIMED: Final = 0.1
+"""Mean alpha that the second look may give the grey around the image."""
+PATIENCE: Final = Fraction(2)
+"""Seconds after which a claim on a room that has not changed is believed, if the second look agrees."""
+
+_GREY: Final = 128
+_FINE: Final = 5  # median over so many pixels at half the size of the network's input: blocks of noise up to 24 lines of 720 are gone
+
+
+class Guard:
+    """Lets the alphas of one live stream pass, in the order of their frames, or refuses them; not thread-safe.
+
+    Args:
+        stable: filters what has passed; None shows each alpha as it is.
+    """
+
+    def __init__(self, stable: TemporalFilter | None = None) -> None:
+        self._stable = stable
+        self._room = Room()
+        self._last: tuple[Fraction, float] | None = None
+        self._claimed_since: Fraction | None = None
+        self.opacity = 0.0
+        """Mean of the alpha that passed last."""
+
+    def __call__(self, alpha: FloatPlane, rgb: NDArray[np.uint8], at: Fraction, look: Look) -> FloatPlane:
+        """The alpha to show.
+
+        Args:
+            alpha: float32 (h, w), finite; unchanged on return.
+            rgb: uint8 (H, W, 3), RGB, 0..255: what the network was shown.
+            at: the frame's time in seconds, exact.
+            look: the network, for a second look.
+
+        Returns:
+            float32 (h, w), 0..1, filtered over time.
+
+        Raises:
+            EngineError: it would show the room, or the network failed in the second look.
+        """
+        if alpha.ndim != 2 or not alpha.size:
+            raise EngineError(f"the network's alpha is {alpha.shape}; expected (height, width)")
+        alpha, cells = np.clip(alpha, 0.0, 1.0), cells_of(rgb)
+        try:
+            self._check(alpha, cells, at, lambda: _look_again(alpha, rgb, look))
+        except Exception:
+            if self._stable is not None:
+                self._stable.restart()
+            raise
+        if self._stable is not None:
+            alpha = self._chosen(self._stable(alpha, rgb, at), alpha, cells)
+        self._room.learn(alpha, cells)
+        self.opacity = float(alpha.mean())
+        self._last = at, self.opacity
+        return alpha
+
+    def _check(self, alpha: FloatPlane, cells: FloatPlane, at: Fraction, look_again: Callable[[], None]) -> None:
+        if _undecided(alpha) > UNDECIDED:
+            raise EngineError("the matte is neither subject nor background in most of the frame; that would show the room")
+        if self._room.claimed(alpha, cells) > CLAIMED:
+            if self._claimed_since is None or at < self._claimed_since:
+                self._claimed_since = at
+            if at - self._claimed_since < PATIENCE:
+                raise EngineError("the matte calls subject what was background a moment ago and looks the same; that would show the room")
+            look_again()
+            self._room.forget()
+        elif _doubtful(alpha) or self._grown(alpha, at) > GROWTH:
+            look_again()
+        self._claimed_since = None
+
+    def _grown(self, alpha: FloatPlane, at: Fraction) -> float:
+        """By how much the subject is larger than in the last matte shown; 0 where that is too long ago."""
+        if self._last is None or not 0 <= at - self._last[0] <= RECENT:
+            return 0.0
+        return float(alpha.mean()) - self._last[1]
+
+    def _chosen(self, filtered: FloatPlane, alpha: FloatPlane, cells: FloatPlane) -> FloatPlane:
+        """``filtered``, what the filter made of ``alpha``, unless it would not have passed: then ``alpha``, and the filter starts anew."""
+        assert self._stable is not None
+        if self._room.claimed(filtered, cells) <= CLAIMED and (_doubtful(alpha) or not _doubtful(filtered)) and _undecided(filtered) <= UNDECIDED:
+            return filtered
+        self._stable.restart()
+        return alpha
+
+
+def _undecided(alpha: FloatPlane) -> float:
+    """Mean of 4a(1 - a): 0 where all is 0 or 1, 1 where all is a half."""
+    return 4.0 * (float(alpha.mean()) - float(np.square(alpha).mean()))
+
+
+def _doubtful(alpha: FloatPlane) -> bool:
+    """There may be no room left, or the network did not know."""
+    border = np.concatenate([alpha[0], alpha[-1], alpha[:, 0], alpha[:, -1]])
+    return _undecided(alpha) > UNSURE or float(alpha.mean()) > FULL or float((border > 0.5).mean()) > BORDER
+
+
+def _look_again(alpha: FloatPlane, rgb: NDArray[np.uint8], look: Look) -> None:
+    """Hold ``alpha`` against what the network says of the same image, small and without detail, in the middle of grey.
+
+    Raises:
+        EngineError: the two do not agree, or the grey is called subject.
+    """
+    height, width = rgb.shape[:2]
+    half = cv2.medianBlur(cv2.resize(rgb, (width // 2, height // 2), interpolation=cv2.INTER_AREA), _FINE)
+    quarter = cv2.resize(half, (width // 4, height // 4), interpolation=cv2.INTER_AREA)
+    # The network's input has sides of multiples of 32, and its alpha the same or half: all of this divides without rest.
+    top, left = 3 * height // 8, 3 * width // 8
+    shown = np.full_like(rgb, _GREY)
+    shown[top : top + height // 4, left : left + width // 4] = quarter
+    seen = look(shown[None])[0]
+    stride = height // seen.shape[0]
+    inside = (
+        slice(top // stride, (top + height // 4) // stride), slice(left // stride, (left + width // 4) // stride)
+    )
+    found = np.clip(seen[inside], 0.0, 1.0)
+    first = cv2.resize(alpha, found.shape[::-1], interpolation=cv2.INTER_AREA)
+    # Written so that what is no number is refused, too.
+    missed = float(np.maximum(first - found, 0.0).mean())
+    if not missed <= MISSED * float(first.mean()):
+        raise EngineError("the matte fills the frame, is unsure or has grown suddenly, and a second look at less detail does not find that subject")
+    # A soft edge reaches a little beyond the image.
+    around = np.ones(seen.shape, np.bool_)
+    margin = 4 // stride
+    around[inside[0].start - margin : inside[0].stop + margin, inside[1].start - margin : inside[1].stop + margin] = False
+    if not float(np.clip(seen[around], 0.0, 1.0).mean()) <= GREY_CLAIMED:
+        raise EngineError("the network calls plain grey subject; try another --engine or --precision fp32")

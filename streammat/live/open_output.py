@@ -1,0 +1,99 @@
+"""What ``--to`` means: text in, an outlet out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from streammat.config import EncodeOptions, LiveOptions
+from streammat.errors import UsageError
+from streammat.live.output_worker import Outlet
+from streammat.live.pipeline import Tell
+from streammat.sinks import Sink, SoundSink
+from streammat.sinks.codecs import container_of, is_still
+from streammat.sinks.file import FileSink
+from streammat.sinks.null import NullSink
+from streammat.sinks.stream import StreamSink, is_stream, public
+from streammat.sources import StreamInfo
+from streammat.sources.shaper import Clock
+
+_PATIENT = 30
+"""Pictures that wait for a disk or a network: about a second, 40 MB at 720p."""
+
+
+def is_file(text: str) -> bool:
+    """True where ``--to`` names a file to record."""
+    word = text.lower()
+    return not (word in ("preview", "null", "camera") or word.startswith(("camera:", "/dev/video")) or is_stream(text))
+
+
+def check_output(text: str) -> None:
+    """Refuse what is no output, before anything is opened.
+
+    Raises:
+        UsageError: an unknown kind of file, or numbered pictures.
+    """
+    if not is_file(text):
+        return
+    if is_still(text):
+        raise UsageError(f"--to {text}: a live recording is a video; expected .mkv, .mp4, .mov or .webm")
+    try:
+        container_of(text)
+    except UsageError as error:
+        raise UsageError(f"--to {text}: expected camera, /dev/videoN, preview, null, an rtmp:// or rtsp:// address, or a file such as rec.mkv") from error
+
+
+def open_output(
+    text: str, info: StreamInfo, clock: Clock, options: LiveOptions, key: Callable[[str], None], tell: Tell, camera: str,
+    channels: int = 0,
+) -> Outlet:
+    """The output that ``text`` names, opened.
+
+    Args:
+        text: as ``LiveOptions.outputs`` has it.
+        info: of the source.
+        clock: the run's.
+        options: encoding and bit rate.
+        key: told of keys that are pressed in a preview.
+        tell: told of outputs that fail, and of servers that go away and come back.
+        camera: the source's name.
+        channels: of the run's sound, 1 or 2; 0 where there is none.
+
+    Raises:
+        UsageError, OutputError: it cannot be opened.
+    """
+
+    def failed(name: str, error: Exception) -> None:
+        tell("output-failed", name=name, message=" ".join(str(error).split()))
+
+    name = public(text) if is_stream(text) else text
+    if is_stream(text) or is_file(text):
+        sink = _open_with_sound(text, info, options, tell, channels)
+        hurry = sink.hurry if isinstance(sink, StreamSink) else None
+        return Outlet(name, sink, clock, capacity=_PATIENT, failed=failed, hear=sink.hear if channels else None, hurry=hurry)
+    return Outlet(name, _open(text, info, key, camera), clock, capacity=1, failed=failed)
+
+
+def shows_now(text: str) -> bool:
+    """True for outputs that somebody sees at once, as opposed to those whose pictures and sound carry times."""
+    return not (is_file(text) or is_stream(text) or text.lower() == "null")
+
+
+def _open_with_sound(text: str, info: StreamInfo, options: LiveOptions, tell: Tell, channels: int) -> SoundSink:
+    if is_stream(text):
+        return StreamSink(text, info, options.bitrate, tell, channels=channels)
+    encode = EncodeOptions(overwrite=options.overwrite, audio=False)
+    return FileSink(text, info, "composite", encode, tracks=False, live=True, channels=channels)
+
+
+def _open(text: str, info: StreamInfo, key: Callable[[str], None], camera: str) -> Sink:
+    word = text.lower()
+    if word == "null":
+        return NullSink(info)
+    if word == "preview":
+        from streammat.sinks.preview import PreviewSink
+
+        return PreviewSink(key)
+    from streammat.sinks.virtual_camera import VirtualCameraSink
+
+    device = text if word.startswith("/dev/") else text.partition(":")[2] or None
+    return VirtualCameraSink(device, info, camera)

@@ -1,0 +1,255 @@
+"""The main path of live video: capture → matte → composite → outputs, a thread each.
+
+The newest frame counts: between two stages lies at most one, and a newer one pushes it out, so that a slow machine
+shows fewer frames and never old ones. A frame and its matte travel together. The compositor's thread hands on only
+what ``Showing`` made, and goes on making pictures whatever becomes of the camera and the network. Each output
+has a thread and a queue of its own.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from streammat.audio.capture import Sound
+from streammat.audio.monitor import Monitor
+from streammat.errors import CameraLostError, StreammatError
+from streammat.live.fallback import Showing
+from streammat.live.output_worker import Outlet
+from streammat.live.report import LiveReport
+from streammat.media.frame import Frame, Matte
+from streammat.sources.shaper import LiveSource
+from streammat.stats import StageClock
+from streammat.threads.channel import Channel, Closed
+
+Tell = Callable[..., None]
+"""``tell(event, **details)``: something that a user or a program should know; called from any thread."""
+
+_LONGEST_SEARCH = 5.0  # seconds between two looks for a camera that is gone
+PATIENCE = 3.0
+"""Seconds to wait at the end for a camera and a network that do not answer."""
+_CLOSING = 60.0  # seconds that an output may take to finish: hours of MP4 get their index then
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Counts so far, for whoever watches over the rate."""
+
+    captured: int
+    composed: int
+    faults: int
+    dropped: int
+
+
+class Live:
+    """One live run.
+
+    Args:
+        source: opened; closed by the run.
+        reopen: opens the source again after it was lost; raises StreammatError where it is not there yet.
+        matting: frame → matte; whatever it raises costs that frame only.
+        showing: what outputs are shown.
+        outlets: the outputs, not yet started.
+        tell: told what happens.
+        sound: of a microphone, for the outputs that have a track for it; not yet started.
+        monitor: plays it; not yet started.
+    """
+
+    def __init__(
+        self, source: LiveSource, reopen: Callable[[], LiveSource], matting: Callable[[Frame], Matte], showing: Showing,
+        outlets: Sequence[Outlet], tell: Tell, sound: Sound | None = None, monitor: Monitor | None = None,
+    ) -> None:
+        self._source = source
+        self._reopen = reopen
+        self._matting = matting
+        self._showing = showing
+        self._outlets = tuple(outlets)
+        self._tell = tell
+        self._sound = sound
+        self._monitor = monitor
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._failure: Exception | None = None
+        self._frames: Channel[Frame] = Channel(1, "drop_oldest")
+        self._mattes: Channel[tuple[Frame, Matte]] = Channel(1, "drop_oldest")
+        self._clocks = {name: StageClock(name) for name in ("matte", "composite")}
+        self._captured = 0
+        self._faults = 0
+        self._shown: Counter[str] = Counter()
+        self._notes: list[str] = list(source.notes)
+        self.left = False
+        """The network did not come back: it is still at work in a thread that was left behind."""
+
+    def run(self, supervise: Callable[[], None], every: float = 0.1) -> LiveReport:
+        """Work until ``stop``, the end of a file, or the failure of every output.
+
+        Args:
+            supervise: called in this thread every so often while it runs.
+            every: seconds.
+
+        Raises:
+            StreammatError: the source is broken for good. Outputs have been closed: they hold what was shown.
+        """
+        begin = time.monotonic()
+        for outlet in self._outlets:
+            outlet.start()
+        threads = [
+            self._thread("capture", self._capture, outbox=self._frames),
+            self._thread("matte", self._matte, inbox=self._frames, outbox=self._mattes),
+            self._thread("composite", self._composite, inbox=self._mattes),
+        ]
+        if self._sound is not None:
+            self._sound.start([outlet.hear for outlet in self._outlets])
+        if self._monitor is not None:
+            self._monitor.start()
+        for thread in threads:
+            thread.start()
+        try:
+            while threads[-1].is_alive() and not self._stopping.is_set():
+                # In slices: signal handlers run in this thread, between them.
+                threads[-1].join(every)
+                supervise()
+                if all(outlet.failure is not None for outlet in self._outlets):
+                    self.stop()
+        finally:
+            self.stop()
+            self._end(threads)
+        if self._failure is not None:
+            raise self._failure
+        stages = {name: clock.summary() for name, clock in self._clocks.items()}
+        outputs = tuple(outlet.report() for outlet in self._outlets)
+        notes = tuple(dict.fromkeys([*self._notes, *(note for output in outputs for note in output.notes)]))
+        progress = self.progress()
+        return LiveReport(
+            time.monotonic() - begin, progress.captured, dict(self._shown), progress.dropped, progress.faults, stages, outputs, notes,
+            None if self._sound is None else self._sound.report(), None if self._monitor is None else self._monitor.report(),
+        )
+
+    def stop(self) -> None:
+        """End, from any thread or a signal handler: outputs are finished with what was shown."""
+        self._stopping.set()
+        self._source.stop()
+
+    def progress(self) -> Progress:
+        """Counts so far."""
+        composed = self._shown["composite"] + self._shown["pass-through"]
+        return Progress(self._captured, composed, self._faults, self._frames.dropped + self._mattes.dropped)
+
+    def busy_ms(self) -> dict[str, float]:
+        """Median of each stage's own time over its last frames, in milliseconds; 0 where there is none yet."""
+        return {name: clock.recent() for name, clock in self._clocks.items()}
+
+    # -- the stages ---------------------------------------------------------------------------------------------
+
+    def _capture(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                for frame in self._source:
+                    self._captured += 1
+                    self._frames.put(frame)
+                    del frame
+                    if self._stopping.is_set():
+                        break
+            except CameraLostError as error:
+                self._tell("camera-lost", message=str(error))
+                self._find_again()
+            else:
+                return
+
+    def _find_again(self) -> None:
+        """Look for the camera until it is back or the run is stopped."""
+        self._source.close()
+        pause = 0.5
+        while not self._stopping.wait(pause):
+            pause = min(_LONGEST_SEARCH, 1.5 * pause)
+            try:
+                source = self._reopen()
+            except StreammatError:
+                continue
+            with self._lock:
+                self._source = source
+            if self._stopping.is_set():
+                source.stop()
+            self._tell("camera-back", name=source.name)
+            return
+
+    def _matte(self) -> None:
+        for frame in self._frames:
+            try:
+                with self._clocks["matte"].measure():
+                    matte = self._matting(frame)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the room must not be shown and the show goes on
+                self.trouble(error)
+            else:
+                self._mattes.put((frame, matte))
+                del matte
+            del frame
+
+    def _composite(self) -> None:
+        while True:
+            item = self._mattes.take(self._showing.wait())
+            if item is None and self._stopping.is_set():
+                continue  # the end is near: nothing is made up any more
+            with self._clocks["composite"].measure():
+                shown = self._showing(item)
+            self._shown[shown.kind] += 1
+            for outlet in self._outlets:
+                outlet.put(shown)
+            del item, shown
+
+    def trouble(self, error: Exception) -> None:
+        """Count a frame that could not be shown, and say why."""
+        self._faults += 1
+        self._tell("fault", message=" ".join(str(error).split()) or type(error).__name__)
+
+    # -- starting, failing, ending ------------------------------------------------------------------------------
+
+    def _thread(
+        self, name: str, work: Callable[[], None], inbox: Channel[Any] | None = None, outbox: Channel[Any] | None = None
+    ) -> threading.Thread:
+        def body() -> None:
+            try:
+                work()
+            except Closed:
+                pass  # the stage before has ended
+            except Exception as error:  # noqa: BLE001 - kept, and raised by run()
+                with self._lock:
+                    self._failure = self._failure or error
+            finally:
+                if inbox is not None:
+                    inbox.abandon()
+                if outbox is not None:
+                    outbox.end()
+
+        return threading.Thread(target=body, name=f"streammat-{name}", daemon=True)
+
+    def _end(self, threads: Sequence[threading.Thread]) -> None:
+        """Wait for everybody, but not for ever: a driver may hang in a call that nothing can end."""
+        capture, matte, composite = threads
+        limit = time.monotonic() + PATIENCE
+        capture.join(PATIENCE)
+        if capture.is_alive():
+            self._notes.append("the camera does not answer and was left as it is")
+            self._frames.end()
+        else:
+            self._source.close()
+        matte.join(max(0.1, limit - time.monotonic()))
+        self._mattes.end()
+        # With the stage on a GPU it may wait for the network, too.
+        composite.join(PATIENCE)
+        self.left = matte.is_alive() or composite.is_alive()
+        if self.left:
+            self._notes.append("the network does not answer and was left as it is")
+        if self._monitor is not None:
+            self._monitor.stop()
+        if self._sound is not None:
+            self._sound.stop()
+        for outlet in self._outlets:
+            outlet.end()
+        for outlet in self._outlets:
+            if not outlet.join(_CLOSING):
+                self._notes.append(f"{outlet.name}: does not end and was left as it is")

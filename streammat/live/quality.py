@@ -1,0 +1,143 @@
+"""Holding the camera's rate: a little less quality where the machine cannot keep up, and more again where it can.
+
+Down at once, up with patience: a step down comes after four seconds of dropped frames, a step up after ten quiet ones in
+which the better network would have fitted, and each step up that did not hold doubles that patience.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from streammat.config import LiveOptions, MattingOptions, Quality
+from streammat.engines.base import EngineSpec
+from streammat.matting.matting import network_sizes
+
+WINDOW: Final = 2.0
+"""Seconds over which frames are counted."""
+KEPT: Final = 0.9
+"""Share of the camera's frames that must be shown."""
+ROOM: Final = 0.7
+"""Share of a frame's time that the better level may be expected to take."""
+_BAD_WINDOWS: Final = 2
+_GOOD_SECONDS: Final = 10.0
+_LONGEST: Final = 160.0
+_QUALITIES: Final[tuple[Quality, ...]] = ("best", "balanced", "fast")
+
+
+@dataclass(frozen=True)
+class Level:
+    """One way to work, from the one that was asked for down to the cheapest."""
+
+    matting: MattingOptions
+    decontaminate: bool
+    cost: float
+    """Of the network and refinement, in arbitrary units; only their ratio counts."""
+
+    def __str__(self) -> str:
+        edges = "" if self.decontaminate else ", plain edges"
+        return f"{self.matting.quality}, {self.matting.precision}{edges}"
+
+
+def levels(options: LiveOptions, spec: EngineSpec, size: tuple[int, int], areas: Sequence[int] = ()) -> tuple[Level, ...]:
+    """What can be stepped through: network size, then refinement.
+
+    Precision is no step: where the CPU and the model allow int8 it is taken from the start, unless fp32 was asked for.
+
+    Args:
+        options: what was asked for, the first level.
+        spec: of the engine that this made.
+        size: (height, width) of the upright frames.
+        areas: as of `streammat.matting.matting.network_sizes`.
+    """
+    matting = replace(options.matting, precision=spec.precision)  # type: ignore[arg-type]
+    ways = [(matting, options.composite.decontaminate)]
+    for quality in _QUALITIES[_QUALITIES.index(matting.quality) + 1 :]:
+        if network_sizes(*size, quality, areas) != network_sizes(*size, ways[-1][0].quality, areas):
+            ways.append((replace(matting, quality=quality), options.composite.decontaminate))
+    if options.composite.decontaminate:
+        ways.append((ways[-1][0], False))
+    return tuple(Level(how, edges, _cost(how, edges, size, areas)) for how, edges in ways)
+
+
+def _cost(matting: MattingOptions, decontaminate: bool, size: tuple[int, int], areas: Sequence[int]) -> float:
+    pixels = sum(height * width for height, width in network_sizes(*size, matting.quality, areas))
+    return pixels * (1.0 if matting.precision == "int8" else 1.6) * (1.1 if decontaminate else 1.0)
+
+
+class RateHolder:
+    """Decides on the level; no clock of its own.
+
+    Args:
+        steps: from ``levels``.
+    """
+
+    def __init__(self, steps: tuple[Level, ...]) -> None:
+        self.steps = steps
+        self.index = 0
+        self._begin: tuple[float, int, int] | None = None
+        self._bad = 0
+        self._quiet = 0.0
+        self._patience = _GOOD_SECONDS
+        self._rose_at: float | None = None
+
+    @property
+    def level(self) -> Level:
+        """The one to work at."""
+        return self.steps[self.index]
+
+    def update(self, now: float, captured: int, composed: int, busy_ms: float, rate: float) -> bool:
+        """Look at the counts so far.
+
+        Args:
+            now: seconds, of any steady clock.
+            captured: frames from the camera since the run began.
+            composed: of these, shown.
+            busy_ms: what the slowest stage takes for a frame.
+            rate: the camera's frames per second.
+
+        Returns:
+            True where the level has changed.
+        """
+        if self._begin is None:
+            self._begin = (now, captured, composed)
+            return False
+        begin, captured_before, composed_before = self._begin
+        if now - begin < WINDOW:
+            return False
+        self._begin = (now, captured, composed)
+        came, went = captured - captured_before, composed - composed_before
+        if came < WINDOW:  # the camera is away
+            return False
+        if went < KEPT * came:
+            self._bad += 1
+            self._quiet = 0.0
+        else:
+            self._bad = 0
+            self._quiet += now - begin
+        if self._bad >= _BAD_WINDOWS and self.index + 1 < len(self.steps):
+            return self._down(now)
+        return self._may_rise(busy_ms, min(rate, came / (now - begin))) and self._up(now)
+
+    def restart(self) -> None:
+        """Count anew, because what was counted so far came of a change: the network was exchanged."""
+        self._begin = None
+
+    def _down(self, now: float) -> bool:
+        if self._rose_at is not None and now - self._rose_at < 2 * self._patience:
+            self._patience = min(_LONGEST, 2 * self._patience)
+        self.index += 1
+        self._bad, self._quiet, self._rose_at = 0, 0.0, None
+        return True
+
+    def _may_rise(self, busy_ms: float, rate: float) -> bool:
+        if self.index == 0 or self._quiet < self._patience:
+            return False
+        expected = busy_ms * self.steps[self.index - 1].cost / self.level.cost
+        return expected < ROOM * 1000.0 / rate
+
+    def _up(self, now: float) -> bool:
+        self.index -= 1
+        self._bad, self._quiet, self._rose_at = 0, 0.0, now
+        return True

@@ -1,0 +1,102 @@
+"""How late pictures come and how many go missing: what a live run is judged by."""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from streammat.audio.capture import SoundReport
+from streammat.audio.monitor import MonitorReport
+
+_RECENT = 300
+"""Frames that the status line looks back on: ten seconds at 30 frames per second."""
+
+
+class LatencyMeter:
+    """Delay of each live picture at one output, 4 bytes a frame; one thread adds, any may ask."""
+
+    def __init__(self) -> None:
+        self._all = array("f")
+        self._recent: deque[float] = deque(maxlen=_RECENT)
+
+    def add(self, seconds: float) -> None:
+        """Count one picture that came ``seconds`` after it was captured."""
+        self._all.append(seconds * 1000.0)
+        self._recent.append(seconds * 1000.0)
+
+    @property
+    def count(self) -> int:
+        """Pictures so far."""
+        return len(self._all)
+
+    def recent(self) -> Latency:
+        """Of the last ten seconds or so."""
+        return _summary(np.array(list(self._recent)))
+
+    def total(self) -> Latency:
+        """Of the whole run."""
+        return _summary(np.array(self._all[:]))
+
+
+@dataclass(frozen=True)
+class Latency:
+    """From the moment a frame arrived from the camera to the moment an output took it."""
+
+    p50_ms: float
+    p99_ms: float
+    within_33_ms: float
+    """Share of the pictures, 0..1."""
+
+
+def _summary(values: Any) -> Latency:
+    if not values.size:
+        return Latency(0.0, 0.0, 0.0)
+    p50, p99 = np.percentile(values, (50, 99))
+    return Latency(round(float(p50), 1), round(float(p99), 1), round(float((values <= 1000 / 30).mean()), 4))
+
+
+@dataclass(frozen=True)
+class OutputReport:
+    """What one output got."""
+
+    name: str
+    written: int
+    """Pictures, made-up ones included."""
+    dropped: int
+    """Pictures that it was too slow for."""
+    latency: Latency
+    error: str | None
+    """Why it ended early."""
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LiveReport:
+    """What a live run did."""
+
+    seconds: float
+    captured: int
+    """Frames from the camera."""
+    shown: dict[str, int]
+    """Pictures by kind: composite, held, background, card, pass-through."""
+    dropped: int
+    """Frames that the network or the compositor had no time for."""
+    faults: int
+    """Frames whose matte could not be made, and pictures that could not be drawn."""
+    stages: dict[str, dict[str, float]]
+    """Own time per frame: ``p50_ms``, ``p99_ms``, ``total_s``."""
+    outputs: tuple[OutputReport, ...]
+    notes: tuple[str, ...]
+    sound: SoundReport | None = None
+    """None without a microphone."""
+    monitor: MonitorReport | None = None
+
+    @property
+    def fps(self) -> float:
+        """Live pictures per second."""
+        live = self.shown.get("composite", 0) + self.shown.get("pass-through", 0)
+        return live / self.seconds if self.seconds > 0 else 0.0

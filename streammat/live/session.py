@@ -1,0 +1,326 @@
+"""What ``streammat webcam`` does, for programs: opens the parts, watches over the rate, obeys commands."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import ExitStack
+from dataclasses import asdict
+from typing import IO, Any
+
+import cv2
+
+from streammat.audio.capture import Sound
+from streammat.audio.monitor import Monitor
+from streammat.config import EncodeOptions, LiveOptions, MattingOptions
+from streammat.engines.base import EngineError
+from streammat.errors import UsageError
+from streammat.live.background_switcher import Scenes
+from streammat.live.checked_matting import LiveMatting
+from streammat.live.control import Command, Keys, Listener, SocketListener, StdinListener
+from streammat.live.fallback import Showing
+from streammat.live.open_output import check_output, is_file, open_output, shows_now
+from streammat.live.open_source import open_live_source, open_sound
+from streammat.live.output_worker import Outlet
+from streammat.live.pipeline import PATIENCE, Live, Tell
+from streammat.live.quality import RateHolder, levels
+from streammat.live.report import LiveReport
+from streammat.matting.network import open_network
+from streammat.matting.temporal import TemporalFilter
+from streammat.models.library import find_model
+from streammat.sinks.targets import check_targets
+from streammat.sources.shaper import Clock, LiveSource
+from streammat.threads.interruptible import answer_of
+
+_STATUS_SECONDS = 1.0
+_RELOAD_SECONDS = 1.0
+_TOLD_SECONDS = 5.0
+_FEW = 10  # pictures, before their latency means anything
+# The network is opened anew after nothing but faults, so many at least, for so many seconds.
+_REPAIR_FAULTS, _REPAIR_SECONDS, _LONGEST_PATIENCE = 3, 2.0, 60.0
+
+
+class LiveJob:
+    """A live run: everything opened and checked on construction, the work done by ``run``.
+
+    Args:
+        options: of the run.
+        tell: told events: status (once a second), scene, level, fault, camera-lost, camera-back, output-failed,
+            stream-lost, stream-back, microphone-lost, microphone-back, monitor-lost, monitor-back, reloaded, said. Called from any thread.
+        stdin: where commands come from if ``options.control`` is ``-``.
+
+    Raises:
+        UsageError, InputError, OutputError, EngineError: nothing has been shown then.
+    """
+
+    def __init__(self, options: LiveOptions, tell: Tell, stdin: IO[bytes] | None = None) -> None:
+        self.options = options
+        self._tell = tell
+        self._lock = threading.Lock()
+        self._told: dict[str, float] = {}
+        self._muted = False
+        if options.monitor is not None and options.microphone is None:
+            raise UsageError("--monitor: plays the microphone, and there is none; give --microphone, too")
+        if options.microphone is not None and options.monitor is None and all(map(shows_now, options.outputs)):
+            raise UsageError(
+                f"--microphone: {', '.join(options.outputs)} takes no sound; add --to with a recording or a stream, or --monitor with the device "
+                f"that a meeting takes as its microphone"
+            )
+        for text in options.outputs:
+            check_output(text)
+        files = [text for text in options.outputs if is_file(text)]
+        check_targets([options.camera, *options.backgrounds], files, EncodeOptions(overwrite=options.overwrite))
+        self._scenes = Scenes(options.backgrounds, options.composite)
+        self.clock = Clock()
+        with ExitStack() as undo:
+            undo.callback(self._scenes.close)
+            source = open_live_source(options, self.clock)
+            undo.callback(source.close)
+            self.info = source.info
+            self.camera = source.name
+            self._sound: Sound | None = None
+            if options.microphone is not None:
+                sound = open_sound(options.microphone, source)
+                undo.callback(sound.close)
+                self._sound = Sound(sound, lambda: open_sound(str(options.microphone), source), self.clock, self._heard, later=options.sound_delay / 1000)
+            self._model = find_model(options.matting.model)
+            engine = open_network(self._model, self.info.size, 0, options.matting)
+            stable = TemporalFilter() if options.matting.stable else None
+            self._matting = answer_of(lambda: LiveMatting(engine, stable), "streammat-network")
+            undo.callback(self._matting.close)
+            self._holder = RateHolder(levels(options, engine.spec, self.info.size, self._model.areas))
+            self._matting_at_work = self._holder.level.matting
+            self.showing = Showing(self.info, self.clock, self._scenes.current, self._trouble)
+            self.showing.mirror = options.mirror
+            self.keys = Keys(self, lambda line: tell("said", message=line))
+            outlets: list[Outlet] = []
+            for text in options.outputs:
+                channels = 0 if self._sound is None else self._sound.channels
+                outlets.append(open_output(text, self.info, self.clock, options, self.keys.press, self._heard, self.camera, channels))
+                undo.callback(outlets[-1].abort)
+            self._outlets = outlets
+            self._seen = next((outlet for text, outlet in zip(options.outputs, outlets, strict=True) if shows_now(text)), outlets[0])
+            self._monitor: Monitor | None = None
+            if options.monitor is not None and self._sound is not None:
+                self._monitor = Monitor(options.monitor, self._sound.tape, self._late, self._silenced, self._heard)
+                undo.callback(self._monitor.stop)
+            self._listeners: list[Listener] = []
+            if options.control == "-" and stdin is not None:
+                self._listeners.append(StdinListener(stdin, self, lambda reply: tell("reply", **reply)))
+            elif options.control not in (None, "-"):
+                assert options.control is not None
+                self._listeners.append(SocketListener(options.control, self))
+                undo.callback(self._listeners[-1].close)
+            self.live = Live(source, self._reopen, self._matting, self.showing, outlets, self._heard, self._sound, self._monitor)
+            undo.pop_all()
+        self._opening: threading.Thread | None = None
+        self._next_status = self._next_reload = 0.0
+        self._composed_before, self._looked_at, self._fps = 0, 0.0, 0.0
+        self._composed_seen = self._faults_then = 0
+        self._good_at, self._patience = time.monotonic(), _REPAIR_SECONDS
+
+    @property
+    def outputs(self) -> list[str]:
+        """The outputs' names, without the keys of streams."""
+        return [outlet.name for outlet in self._outlets]
+
+    @property
+    def engine(self) -> dict[str, Any]:
+        """The spec of the engine at work."""
+        return asdict(self._matting.spec)
+
+    def listen(self, listener: Listener) -> None:
+        """Take commands from one more place, such as the terminal's keys; before ``run``."""
+        self._listeners.append(listener)
+
+    def run(self) -> LiveReport:
+        """Show until ``stop``, the end of a file or of ``options.duration``.
+
+        Raises:
+            StreammatError: the source is broken for good; recordings hold what was shown till then.
+        """
+        threads = cv2.getNumThreads()
+        cv2.setNumThreads(1)  # the stages are the parallelism
+        self._begin = time.monotonic()
+        try:
+            for listener in self._listeners:
+                listener.start()
+            return self.live.run(self._supervise)
+        finally:
+            for listener in self._listeners:
+                listener.close()
+            cv2.setNumThreads(threads)
+            # Closed while it works, a library would crash; whoever ends the process leaves such a thread behind.
+            if self._opening is not None:
+                self._opening.join(PATIENCE)
+            if not (self.live.left or (self._opening is not None and self._opening.is_alive())):
+                self._matting.close()
+            self._scenes.close()
+
+    def stop(self) -> None:
+        """End cleanly, from any thread or a signal handler."""
+        self.live.stop()
+
+    def obey(self, command: Command) -> dict[str, Any]:
+        """See ``control.Target.obey``."""
+        with self._lock:
+            if command.name in ("next", "previous"):
+                self.showing.scene = self._scenes.step(1 if command.name == "next" else -1)
+            elif command.name == "background":
+                self.showing.scene = self._scenes.choose(command.value)
+            elif command.name == "blur":
+                self.showing.scene = self._scenes.blur(command.value / 100)
+            elif command.name == "mirror":
+                self.showing.mirror = _toggled(self.showing.mirror, command.value)
+            elif command.name == "pause":
+                self.showing.paused = _toggled(self.showing.paused, command.value)
+                self._hush()
+            elif command.name == "mute":
+                self._mute(command)
+            elif command.name == "pass-through":
+                self._pass_through(command)
+            elif command.name == "quit":
+                self.stop()
+            elif command.name == "status":
+                return self.status()
+            return {
+                "background": self.showing.scene.text, "mirror": self.showing.mirror, "paused": self.showing.paused,
+                "pass-through": self.showing.pass_through, **({} if self._sound is None else {"muted": self._muted}),
+            }
+
+    def status(self) -> dict[str, Any]:
+        """What is going on right now."""
+        progress = self.live.progress()
+        latency = self._outlets[0].latency.recent()
+        height, width = self._matting.spec.size
+        return {
+            "fps": self._fps, "latency_p50_ms": latency.p50_ms, "latency_p99_ms": latency.p99_ms,
+            "captured": progress.captured, "composed": progress.composed, "dropped": progress.dropped, "faults": progress.faults,
+            "outputs_dropped": {outlet.name: outlet.dropped for outlet in self._outlets},
+            "engine": self._matting.spec.backend, "precision": self._matting.spec.precision, "network": [width, height],
+            "background": self.showing.scene.text, "paused": self.showing.paused, "pass-through": self.showing.pass_through,
+            **self._sound_status(),
+        }
+
+    # -- watching over it ---------------------------------------------------------------------------------------
+
+    def _supervise(self) -> None:
+        now = time.monotonic()
+        if self.options.duration is not None and now - self._begin >= self.options.duration:
+            self.stop()
+            return
+        if now >= self._next_reload:
+            self._next_reload = now + _RELOAD_SECONDS
+            if (name := self._scenes.reload()) is not None:
+                with self._lock:
+                    self.showing.scene = self._scenes.current
+                self._tell("reloaded", name=name)
+        progress = self.live.progress()
+        if now >= self._next_status:
+            self._fps = round((progress.composed - self._composed_before) / (now - self._looked_at), 1)
+            self._tell("status", **self.status())
+            self._next_status = now + _STATUS_SECONDS
+            self._composed_before, self._looked_at = progress.composed, now
+        self._repair(now, progress.composed, progress.faults)
+        opening = self._opening is not None and self._opening.is_alive()
+        if not (self.options.fixed or self.showing.paused or opening):
+            busy = max(self.live.busy_ms().values())
+            # Frames that failed say nothing about speed.
+            worked_on = progress.captured - progress.faults
+            if self._holder.update(now, worked_on, progress.composed, busy, float(self.info.rate)):
+                self._work_at_level()
+
+    def _work_at_level(self) -> None:
+        level = self._holder.level
+        self._tell("level", message=f"to hold the rate: {level}" if self._holder.index else f"back at full quality: {level}",
+                   index=self._holder.index)
+        self._scenes.decontaminate(level.decontaminate)
+        with self._lock:
+            self.showing.scene = self._scenes.current
+        if level.matting == self._matting_at_work:
+            self._holder.restart()
+        else:
+            self._exchange(level.matting)
+
+    def _exchange(self, matting: MattingOptions) -> None:
+        """Open another network beside the one at work, which goes on meanwhile, and put it in its place."""
+        if self._opening is not None and self._opening.is_alive():
+            return
+
+        def body() -> None:
+            try:
+                self._matting.exchange(open_network(self._model, self.info.size, 0, matting))
+                self._matting_at_work = matting
+            except EngineError as error:
+                self._trouble(error)
+            self._holder.restart()
+
+        self._opening = threading.Thread(target=body, name="streammat-network", daemon=True)
+        self._opening.start()
+
+    def _repair(self, now: float, composed: int, faults: int) -> None:
+        """Open the network anew where nothing but faults comes of it, each time with twice the patience."""
+        if composed != self._composed_seen:
+            self._composed_seen, self._faults_then, self._good_at = composed, faults, now
+            self._patience = _REPAIR_SECONDS
+        elif faults - self._faults_then >= _REPAIR_FAULTS and now - self._good_at > self._patience:
+            self._good_at, self._faults_then = now, faults
+            self._patience = min(_LONGEST_PATIENCE, 2 * self._patience)
+            self._tell("said", message="the network is opened anew")
+            self._exchange(self._holder.level.matting)
+
+    # -- sound --------------------------------------------------------------------------------------------------
+
+    def _sound_status(self) -> dict[str, Any]:
+        if self._sound is None:
+            return {}
+        found = {"sound_db": self._sound.level, "muted": self._muted, "sound": asdict(self._sound.report())}
+        return found if self._monitor is None else {**found, "monitor": asdict(self._monitor.report())}
+
+    def _mute(self, command: Command) -> None:
+        if self._sound is None:
+            raise UsageError("mute: there is no microphone; start with --microphone")
+        self._muted = _toggled(self._muted, command.value)
+        self._hush()
+
+    def _hush(self) -> None:
+        """Who pauses the picture is not there to be heard."""
+        if self._sound is not None:
+            self._sound.muted = self._silenced()
+
+    def _silenced(self) -> bool:
+        return self._muted or self.showing.paused
+
+    def _late(self) -> float | None:
+        """How late pictures come to whom they are shown, in seconds, as soon as there have been some."""
+        meter = self._seen.latency
+        return meter.recent().p50_ms / 1000 if meter.count >= _FEW else None
+
+    def _reopen(self) -> LiveSource:
+        return open_live_source(self.options, self.clock, shape=self.info.size)
+
+    def _pass_through(self, command: Command) -> None:
+        wanted = _toggled(self.showing.pass_through, command.value)
+        if wanted and not command.confirm:
+            raise UsageError('pass-through shows the room as it is; to confirm send {"command": "pass-through", "value": true, "confirm": true}')
+        self.showing.pass_through = wanted
+
+    def _trouble(self, error: Exception) -> None:
+        self.live.trouble(error)
+
+    def _heard(self, event: str, **details: Any) -> None:
+        """Hand events on; the same fault thirty times a second is told now and then only."""
+        key = str(details.get("message"))
+        now = time.monotonic()
+        if event == "fault":
+            if now - self._told.get(key, -10.0) < _TOLD_SECONDS:
+                return
+            if len(self._told) > 100:
+                self._told.clear()
+            self._told[key] = now
+        self._tell(event, **details)
+
+
+def _toggled(now: bool, wanted: bool | None) -> bool:
+    return not now if wanted is None else wanted
+

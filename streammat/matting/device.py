@@ -1,0 +1,117 @@
+"""Frames and mattes whose work is done on a GPU, by ``streammat.engines.gpu.stage``: the same results as on the host, without the ways between.
+
+``matting_for`` decides: engines that take tensors get the stage, all others the host's way. Nothing else needs to know: a
+frame's matte is a ``Matte`` whose alpha is still on the device, and ``Compositor`` lets such a matte draw the pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from streammat.engines.base import Engine, TensorEngine
+from streammat.engines.gpu.plan import Blurring, Colouring, Drawn, Plan
+from streammat.matting.matting import Matting, MattingOfFrames, network_range
+from streammat.matting.refine import refining
+from streammat.matting.temporal import AlphaFilter
+from streammat.media.frame import Frame, Matte, Plane, swscale_matrix
+
+if TYPE_CHECKING:
+    from streammat.engines.gpu.stage import Work
+
+BATCH = 4
+"""Frames of a file that the network may work on together."""
+
+
+class StagedMatting:
+    """Makes the mattes of one stream, as ``Matting`` does, on the device of a torch engine. One thread calls it.
+
+    Args:
+        engine: as ``Matting`` takes it.
+        stable: as ``Matting`` takes it; it runs on the host.
+        batch: most frames worked on together. Live video takes 1: nothing is to wait for the next frame.
+
+    Raises:
+        EngineError: the device has too little memory, or failed.
+    """
+
+    def __init__(self, engine: TensorEngine, stable: AlphaFilter | None = None, batch: int = 1) -> None:
+        from streammat.engines.gpu.stage import Stage
+
+        self.engine: Engine = engine
+        self._stage = Stage(engine, batch, stable)
+        self.ahead = 2 * self._stage.batch
+        self._plan: tuple[object, Plan] | None = None
+
+    def __call__(self, frame: Frame) -> StagedMatte:
+        """The matte of ``frame``, which the device may still be working on; failures show when it is used.
+
+        Raises:
+            EngineError: the device failed.
+        """
+        planes = frame.planes[: frame.layout.colour_planes]
+        return StagedMatte(self._stage.submit(planes, self._plan_of(frame), frame.pts * frame.time_base))
+
+    def _plan_of(self, frame: Frame) -> Plan:
+        """The same object for all frames of a stream."""
+        key = frame.size, frame.layout, frame.colour, frame.rotation
+        if self._plan is None or self._plan[0] != key:
+            layout, alpha = frame.layout, self._stage.alpha_size
+            stored = alpha if frame.rotation % 2 == 0 else alpha[::-1]
+            plan = Plan(
+                frame.size, layout.depth, layout.chroma, layout.rgb, layout.colour_planes, frame.black,
+                swscale_matrix(frame.colour, frame.size[0]), network_range(frame) == 2, frame.rotation, refining(frame.size, stored),
+            )
+            self._plan = key, plan
+        return self._plan[1]
+
+
+class StagedMatte(Matte):
+    """A matte on the device, with its frame's planes."""
+
+    def __init__(self, work: Work) -> None:
+        object.__setattr__(self, "_work", work)
+        object.__setattr__(self, "_alpha", None)
+
+    __slots__ = ("_alpha", "_work")
+    _work: Work
+    _alpha: Plane | None
+
+    @property
+    def alpha(self) -> Plane:
+        """As ``Matte.alpha``; waits for the device the first time.
+
+        Raises:
+            EngineError: the network or the device failed.
+        """
+        if self._alpha is None:
+            object.__setattr__(self, "_alpha", self._work.alpha())
+        assert self._alpha is not None
+        return self._alpha
+
+    def mirrored(self) -> StagedMatte:
+        """Of the mirrored frame."""
+        return StagedMatte(self._work.mirrored())
+
+    def draw(
+        self, contents: Sequence[Drawn], behind: Sequence[Plane] | Blurring | None, colouring: Colouring | None,
+        *, premultiplied: bool, matte: bool,
+    ) -> dict[Drawn, tuple[Plane, ...]]:
+        """Colour planes of pictures of the frame; see ``streammat.engines.gpu.stage.Work.draw``. ``matte``: alpha will be asked for."""
+        pictures, alpha = self._work.draw(
+            contents, behind, colouring, premultiplied=premultiplied, matte=matte and self._alpha is None
+        )
+        if alpha is not None:
+            object.__setattr__(self, "_alpha", alpha)
+        return pictures
+
+
+def matting_for(engine: Engine, stable: AlphaFilter | None = None, batch: int = 1) -> MattingOfFrames:
+    """What makes mattes with ``engine``: on its device where it takes tensors, else on the host.
+
+    Raises:
+        EngineError: the device has too little memory, or failed.
+    """
+    if isinstance(engine, TensorEngine):
+        return StagedMatting(engine, stable, batch)
+    return Matting(engine, stable)

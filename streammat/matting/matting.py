@@ -1,0 +1,133 @@
+"""Frame to matte: scale down, infer, bring the alpha back to the frame's size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Protocol
+
+import numpy as np
+from av.video.reformatter import VideoReformatter
+
+from streammat.config import Quality
+from streammat.engines.base import Engine, EngineError
+from streammat.matting.refine import Refiner
+from streammat.matting.temporal import AlphaFilter
+from streammat.media.frame import Frame, Matte, swscale_matrix
+
+# Single-pass test of the GFM paper (Li et al. 2022, section 5): the network sees the frame scaled by 5/13.
+_SCALE = Fraction(5, 13)
+_STEP = 32  # the encoder halves five times
+
+# (least, largest) area in network pixels. Small frames are shown larger than 5/13, as large as a 720p frame, so that a face
+# keeps enough pixels; large ones are capped, so that a small machine holds the rate.
+_AREAS: dict[Quality, tuple[int, int]] = {
+    "fast": (192 * 256, 192 * 352),
+    "balanced": (256 * 480, 288 * 512),
+    "best": (288 * 512, 10**9),
+}
+_LEAST_SIDE = 256  # the short side that even a tiny frame is enlarged to, if its area allows
+
+
+def network_sizes(height: int, width: int, quality: Quality, areas: Sequence[int] = ()) -> tuple[tuple[int, int], ...]:
+    """Sizes at which the network is to see an upright frame; the matte is the mean over them.
+
+    Args:
+        height: of the frame, in pixels.
+        width: of the frame, in pixels.
+        quality: ``fast``, ``balanced`` or ``best``.
+        areas: the model's own for ``best``, in network pixels, largest first (`streammat.engines.model_files.ModelFiles.areas`); none: 5/13 of the
+            frame, uncapped.
+
+    Returns:
+        (height, width) each, multiples of 32, close to the frame's own aspect ratio; one for ``fast`` and ``balanced``.
+    """
+    area = height * width
+    least, largest = _AREAS[quality]
+    if quality == "best" and areas:
+        scales = [math.sqrt(wanted / area) for wanted in areas]
+    else:
+        scales = [min(max(float(_SCALE), math.sqrt(least / area)), math.sqrt(largest / area))]
+    # Enlarging adds nothing to see.
+    most = max(1.0, _LEAST_SIDE / min(height, width))
+    sizes = [_floored(height, width, min(scale, most)) for scale in scales]
+    return tuple(dict.fromkeys(sizes))
+
+
+def _floored(height: int, width: int, scale: float) -> tuple[int, int]:
+    # A hair above an exact multiple must not be lost to rounding of the square root.
+    sides = (max(_STEP, math.floor(side * scale / _STEP + 1e-6) * _STEP) for side in (height, width))
+    return next(sides), next(sides)
+
+
+class MattingOfFrames(Protocol):
+    """Makes the matte of each frame of one stream, in their order."""
+
+    engine: Engine
+    ahead: int
+    """Mattes that it is worth having under way at once."""
+
+    def __call__(self, frame: Frame) -> Matte:
+        """The matte of ``frame``, at its size and in its orientation.
+
+        Raises:
+            EngineError: the network failed.
+        """
+        ...
+
+
+class Matting:
+    """Makes the matte of each frame of one stream.
+
+    Args:
+        engine: its ``spec.size`` is the first of the upright frame's ``network_sizes``.
+        stable: filters successive alphas of upright frames, as ``TemporalFilter`` does; None leaves each frame to itself.
+    """
+
+    def __init__(self, engine: Engine, stable: AlphaFilter | None = None) -> None:
+        self.engine = engine
+        self.ahead = 2  # enough to hide one slow frame
+        self._stable = stable
+        self._scaler = VideoReformatter()
+        self._converter = VideoReformatter()
+        self._refine = Refiner()
+
+    def __call__(self, frame: Frame) -> Matte:
+        """The matte of ``frame``, at its size and in its orientation.
+
+        Raises:
+            EngineError: the network failed, or its result holds what is no number.
+        """
+        return self._refine(self.infer(frame), frame)
+
+    def infer(self, frame: Frame) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+        """Alpha at the network's output resolution: float32 (h, w) in 0..1, in the frame's stored orientation."""
+        height, width = self.engine.spec.size
+        turned = frame.rotation % 2 == 1
+        # One AREA pass in the frame's own format, then a small conversion: full-size RGB is never made, and scaling
+        # before converting is twice as fast as doing both at once.
+        small = self._scaler.reformat(
+            frame.image, height if turned else width, width if turned else height, interpolation="AREA", threads=1
+        )
+        small = self._converter.reformat(
+            small,
+            format="rgb24",
+            src_colorspace=None if frame.layout.rgb else swscale_matrix(frame.colour, frame.size[0]),
+            src_color_range=network_range(frame),
+            dst_color_range=2,
+            threads=1,
+        )
+        rgb = np.ascontiguousarray(np.rot90(small.to_ndarray(), frame.rotation), np.uint8)
+        alpha = self.engine.infer(rgb[None])[0]
+        if not np.isfinite(alpha).all():
+            # What is no number would be cut to any alpha, and show the room.
+            raise EngineError("the network's alpha holds values that are no numbers; try --engine onnxruntime --precision fp32")
+        if self._stable is not None:
+            alpha = self._stable(alpha, rgb, frame.pts * frame.time_base)
+        return np.ascontiguousarray(np.rot90(alpha, -frame.rotation))
+
+
+def network_range(frame: Frame) -> int:
+    """The range that the network's input is converted from, as FFmpeg numbers it: 1 limited, 2 full."""
+    return 2 if frame.layout.rgb or frame.layout.name.startswith("yuvj") else frame.colour.range or 1

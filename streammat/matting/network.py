@@ -1,0 +1,40 @@
+"""The engine that runs a model for frames of one size."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from streammat.config import MattingOptions
+from streammat.engines.base import Engine
+from streammat.engines.choice import choose, open_engine
+from streammat.engines.model_files import ModelFiles
+from streammat.engines.multiscale import several_sizes
+from streammat.matting.device import BATCH
+from streammat.matting.matting import network_sizes
+from streammat.threads.interruptible import answer_of
+
+
+def open_network(model: ModelFiles, size: tuple[int, int], rotation: int, options: MattingOptions, *, batch: int = 1) -> Engine:
+    """The engine that runs ``model`` for frames of ``size`` (height, width), stored ``rotation`` quarter turns from upright, up to ``batch`` at once."""
+    return answer_of(lambda: _open_network(model, size if rotation % 2 == 0 else size[::-1], options, batch), "streammat-network")
+
+
+def _open_network(model: ModelFiles, size: tuple[int, int], options: MattingOptions, batch: int) -> Engine:
+    """The same for upright frames, in the thread that calls."""
+    engines: list[Engine] = []
+    with ExitStack() as undo:
+        for wanted in network_sizes(*size, options.quality, model.areas):
+            engines.append(open_engine(model, options.engine, options.precision, wanted, options.threads, device=options.device, batch=batch))
+            undo.callback(engines[-1].close)
+        undo.pop_all()
+    return engines[0] if len(engines) == 1 else several_sizes(engines)
+
+
+def frames_at_once(model: ModelFiles, size: tuple[int, int], rotation: int, options: MattingOptions) -> int:
+    """How many frames of a file ``open_network``'s engine had best work on together.
+
+    Torch takes any number up to one; a TensorRT engine is built for one number, by default one; a CPU gains nothing.
+    """
+    height, width = size if rotation % 2 == 0 else size[::-1]
+    largest = network_sizes(height, width, options.quality, model.areas)[0]
+    return BATCH if choose(model, options.engine, options.precision, options.device, largest).backend == "cuda" else 1

@@ -1,0 +1,96 @@
+"""Files and network addresses opened by FFmpeg."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+
+from streammat.errors import InputError, reason
+from streammat.paths import check_readable
+from streammat.threads.interruptible import answer_of
+
+_NUMBERED = re.compile(r"%0?\d*d|#{2,}")
+_OTHERWISE_LATIN = "streammat.latin-1"
+
+
+def _latin(error: UnicodeError) -> tuple[str, int]:
+    """The characters that the bytes mean in Latin-1, where they are not UTF-8; see ``codecs.register_error``."""
+    assert isinstance(error, UnicodeDecodeError)
+    return error.object[error.start : error.end].decode("latin-1"), error.end
+
+
+codecs.register_error(_OTHERWISE_LATIN, _latin)
+
+
+def open_container(path: str, **options: Any) -> av.container.InputContainer:
+    """``av.open`` for reading; tags that are not UTF-8, as some cameras and all old AVI files have them, are read as Latin-1.
+
+    Args:
+        path: of a file, or any address that FFmpeg knows.
+        options: further ones of ``av.open``.
+
+    Raises:
+        av.FFmpegError, OSError, ValueError: as ``av.open`` raises them.
+    """
+    # An absolute path, because FFmpeg takes what stands before a colon for a protocol.
+    where = path if is_url(path) else str(Path(path).absolute())
+    container: av.container.InputContainer = av.open(where, "r", metadata_errors=_OTHERWISE_LATIN, **options)
+    return container
+
+
+def is_url(path: str) -> bool:
+    """True for what FFmpeg takes as a network address rather than a file."""
+    scheme, mark, _ = path.partition("://")
+    return bool(mark) and scheme.isalnum()
+
+
+def images_of(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
+    """Every image that can be decoded, from where the container stands; damaged packets are passed over.
+
+    Raises:
+        av.FFmpegError: the container cannot be read on.
+    """
+    for packet in container.demux(stream):
+        try:
+            images = packet.decode()
+        except av.FFmpegError:  # the decoder starts again at the next keyframe
+            continue
+        yield from images
+
+
+def open_url(url: str, timeout: tuple[float, float], options: dict[str, str] | None = None) -> av.container.InputContainer:
+    """What FFmpeg finds at ``url``, which is waited for so that a signal handler of this thread runs at once.
+
+    Args:
+        url: of any protocol that it knows.
+        timeout: seconds for opening, and for each read later on: a dead host must not hold a command for ever.
+        options: FFmpeg's.
+
+    Raises:
+        av.FFmpegError, OSError, ValueError: as ``av.open`` raises them.
+    """
+    return answer_of(lambda: open_container(url, options=options or {}, timeout=timeout), "streammat-open")
+
+
+def open_video(path: str) -> av.container.InputContainer:
+    """The container of a file or URL.
+
+    Raises:
+        InputError: nothing is there, it may not be read, or it is nothing that FFmpeg knows.
+    """
+    if not is_url(path):
+        if _NUMBERED.search(path) and not os.path.lexists(path):
+            raise InputError(
+                f"{path}: numbered pictures are not read as a video; expected one file, such as FFmpeg makes of them: ffmpeg -i {path} -c:v ffv1 in.mkv"
+            )
+        check_readable(path, "a video file")
+    try:
+        return open_url(path, (10.0, 30.0)) if is_url(path) else open_container(path)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise InputError(f"{path}: is no video that FFmpeg can read ({reason(error)}); expected mp4, mov, mkv, webm, avi or ts") from error

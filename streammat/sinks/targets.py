@@ -1,0 +1,40 @@
+"""Names of outputs, checked before anything is opened."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from streammat.config import EncodeOptions
+from streammat.errors import UsageError
+from streammat.media.containers import is_url
+from streammat.paths import check_writable
+
+
+def check_targets(sources: list[str], targets: list[str], encode: EncodeOptions, *, made: bool = False) -> None:
+    """Refuse outputs that would destroy something.
+
+    Raises:
+        UsageError: two outputs are one file, an output is a source, or it is there already and ``overwrite`` is off.
+    """
+    read = {_file(Path(source)): source for source in sources if not is_url(source)}
+    written: set[Path] = set()
+    for target in targets:
+        check_writable(target, made=made)
+        path = Path(os.path.realpath(target))
+        if path in written:
+            raise UsageError(f"two outputs have the same name ({target}); give each its own")
+        written.add(path)
+        if (source := read.get(_file(path))) is not None:
+            raise UsageError(f"{source}: is source and target at once; give the output another name")
+        if os.path.lexists(path) and not encode.overwrite:
+            raise UsageError(f"{target}: is there already; give -y to replace it")
+
+
+def _file(path: Path) -> object:
+    """What is the same for two names of one file, also where a system takes In.mp4 and in.mp4 for one."""
+    try:
+        status = path.stat()
+    except OSError:  # nothing there
+        return Path(os.path.realpath(path))
+    return status.st_dev, status.st_ino

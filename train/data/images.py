@@ -1,0 +1,129 @@
+"""Reading the pictures and mattes of data sets, strictly: what cannot be meant is an error that names the file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from streammat.train.errors import DataError
+
+Image = NDArray[np.uint8]
+Levels = Sequence[Image]
+"""One picture in several sizes, largest first, each half of the one before; uint8 (H, W, C)."""
+
+_PNG_START = b"\x89PNG\r\n\x1a\n"
+_JPEG_START = b"\xff\xd8\xff"
+_JPEG_END = 0xD9
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+"""A marker with a segment of its own, or the end; not an escaped 0xFF of the coded data, padding or a restart."""
+
+
+@dataclass(frozen=True)
+class Layers:
+    """A picture taken apart; all of one H x W."""
+
+    rgb: Image
+    """uint8 (H, W, 3), RGB, 0..255."""
+    alpha: Image
+    """uint8 (H, W), 0..255, 255 = foreground."""
+    foreground: Image
+    """uint8 (H, W, 3): the subject's own colour, straight (not multiplied by alpha)."""
+    background: Image
+    """uint8 (H, W, 3): what is behind the subject."""
+
+
+def read_rgb(path: Path) -> Image:
+    """Read a colour picture.
+
+    Args:
+        path: JPEG, PNG, or whatever OpenCV reads.
+
+    Returns:
+        uint8 (H, W, 3), RGB, 0..255; an alpha channel is dropped, 16 bits become 8.
+
+    Raises:
+        DataError: the file is missing, empty or cannot be decoded to its end.
+    """
+    bgr = _decode(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+
+
+def read_alpha(path: Path) -> Image:
+    """Read a matte.
+
+    Args:
+        path: a grey picture of 1, 8 or 16 bits, or a palette or colour picture whose three channels are equal.
+
+    Returns:
+        uint8 (H, W), 0..255; 16 bits are rounded to 8.
+
+    Raises:
+        DataError: the file is missing, empty, cannot be decoded to its end, is coloured, or has transparent pixels (then
+            nobody can tell which of its two planes is meant).
+    """
+    plane = _decode(path, cv2.IMREAD_UNCHANGED)
+    if plane.dtype == np.uint16:
+        plane = np.rint(plane.astype(np.float32) / 257.0).astype(np.uint8)
+    if plane.dtype != np.uint8:
+        raise DataError(f"matte {path} has samples of {plane.dtype}; expected a PNG of 8 or 16 bits")
+    if plane.ndim == 3:
+        if plane.shape[2] == 4 and (plane[:, :, 3] != 255).any():
+            raise DataError(f"matte {path} is a cut-out with transparent pixels; expected its alpha alone as a grey picture")
+        if (plane[:, :, :3] != plane[:, :, :1]).any():
+            raise DataError(f"matte {path} is a coloured picture; expected grey, 0 = background, 255 = foreground")
+        plane = plane[:, :, 0]
+    return np.ascontiguousarray(plane)
+
+
+def _decode(path: Path, flags: int) -> Image:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}; check the path and its rights") from error
+    if not content:
+        raise DataError(f"picture {path} is empty (0 bytes); fetch or make it again")
+    # Some decoders fill the missing part of a cut-off picture with grey and call it a success.
+    if not _complete(content):
+        raise DataError(f"picture {path} is cut off after {len(content)} bytes; fetch or make it again")
+    try:
+        picture = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    except cv2.error:  # a size beyond OpenCV's limit, for one
+        picture = None
+    if picture is None:
+        raise DataError(f"picture {path} cannot be decoded ({len(content)} bytes); expected JPEG or PNG: fetch or make it again")
+    return picture.astype(picture.dtype, copy=False)
+
+
+def _complete(content: bytes) -> bool:
+    """Whether a JPEG or PNG has its end; True for every other format. What follows the end does not matter."""
+    if content.startswith(_JPEG_START):
+        return _jpeg_complete(content)
+    if content.startswith(_PNG_START):
+        return _png_complete(content)
+    return True
+
+
+def _jpeg_complete(content: bytes) -> bool:
+    """Walk the segments to the end marker; searching for its bytes would find that of an embedded thumbnail."""
+    position = len(_JPEG_START) - 1
+    while marker := _JPEG_MARKER.search(content, position):
+        kind, position = content[marker.end() - 1], marker.end()
+        if kind == _JPEG_END:
+            return True
+        position += int.from_bytes(content[position : position + 2])
+    return False
+
+
+def _png_complete(content: bytes) -> bool:
+    position = len(_PNG_START)
+    while position + 12 <= len(content):
+        if content[position + 4 : position + 8] == b"IEND":
+            return True
+        position += 12 + int.from_bytes(content[position : position + 4])
+    return False

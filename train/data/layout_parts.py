@@ -1,0 +1,268 @@
+"""The building blocks of layouts: some folders, which pictures and mattes they hold, and what must be there for that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+from streammat.train.errors import DataError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+"""Of pictures, in lower case."""
+TRAIN, VALIDATION = "train", "validation"
+SPLITS = {TRAIN: (TRAIN, "training"), VALIDATION: (VALIDATION, "val", "test", "testing")}
+"""Names of a split: what it is called here first, then what else it may be asked for by and found under in plain sets."""
+_SPLIT_FOLDERS = frozenset(name for names in SPLITS.values() for name in names)
+_PLAIN_DEPTH = 3
+"""Folders between a split's folder and its ``img``."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Files of one picture; None where the data set has none."""
+
+    image: Path
+    """The picture; where `composed`, the foreground that is put on `background`."""
+    alpha: Path
+    trimap: Path | None = None
+    foreground: Path | None = None
+    background: Path | None = None
+    original_denoise: Path | None = None
+    fg_denoise: Path | None = None
+    composed: bool = False
+    """The picture has no file: it is the foreground on its background, made when it is loaded."""
+    name: str = ""
+    """What results are filed under: the stem, after the set's folder where a split is made of several sets."""
+
+
+class Part(Protocol):
+    """Some folders of a split."""
+
+    def needs(self, root: Path) -> dict[str, bool]:
+        """What must be there, as shown to the user, and whether it is."""
+        ...
+
+    def entries(self, root: Path) -> list[Entry]:
+        """The pictures, ordered by name.
+
+        Raises:
+            DataError: a picture without a matte, a matte without a picture, or nothing at all.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Pictures and mattes in two folders below ``base``, and the extras beside them."""
+
+    base: str
+    image: str
+    alpha: str = "mask"
+
+    def needs(self, root: Path) -> dict[str, bool]:
+        """Both folders."""
+        return {f"{self.base}/{name}": (root / self.base / name).is_dir() for name in (self.image, self.alpha)}
+
+    def entries(self, root: Path) -> list[Entry]:
+        """As of `Part`."""
+        return _paired(root / self.base, self.image, self.alpha)
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """Pictures and mattes in one folder, told apart by the end of their stems."""
+
+    base: str
+    ending: str = "_matte"
+
+    def needs(self, root: Path) -> dict[str, bool]:
+        """The folder, with at least one matte."""
+        folder = root / self.base
+        return {f"{self.base}/*{self.ending}.png": folder.is_dir() and any(folder.glob(f"*{self.ending}.*"))}
+
+    def entries(self, root: Path) -> list[Entry]:
+        """As of `Part`."""
+        files = by_stem(root / self.base)
+        images = {stem: path for stem, path in files.items() if not stem.endswith(self.ending)}
+        alphas = {stem.removesuffix(self.ending): path for stem, path in files.items() if stem.endswith(self.ending)}
+        _check_partners(images, alphas, root / self.base, root / self.base)
+        return [Entry(image, alphas[stem], name=stem) for stem, image in images.items()]
+
+
+@dataclass(frozen=True)
+class Composed:
+    """Foregrounds and backgrounds by the lists of Adobe's set, which tells the same order to everybody.
+
+    ``Training_set`` holds ``{Adobe-licensed images,Other}/{fg,alpha}``, ``training_fg_names.txt`` and
+    ``training_bg_names.txt``; ``Test_set`` holds ``Adobe-licensed images/{fg,alpha,trimaps}``, ``test_fg_names.txt`` and
+    ``test_bg_names.txt``. Foreground ``i`` stands on backgrounds ``i * each`` to ``i * each + each - 1``; its trimaps are
+    called ``<stem>_<0..each-1>.png``. Backgrounds (COCO for training, PASCAL VOC for the test) are looked for under their
+    listed names, without the prefix ``COCO_train2014_``, and as ``<stem>_<0..each-1>.png``. Without a folder of backgrounds
+    the training split is its foregrounds alone, to be composed by `streammat.train.rssn.write`; the test split cannot do without.
+    """
+
+    base: str
+    lists: str
+    each: int
+    groups: tuple[str, ...]
+    backgrounds: tuple[str, ...]
+    """Folders below the root; the first that exists is taken."""
+    needs_backgrounds: bool
+
+    def needs(self, root: Path) -> dict[str, bool]:
+        """The lists and the folders of the first group; the other group may be missing."""
+        lists = [f"{self.base}/{self.lists}_{kind}_names.txt" for kind in ("fg", "bg")]
+        folders = [f"{self.base}/{self.groups[0]}/{kind}" for kind in ("fg", "alpha")]
+        found = {name: (root / name).is_file() for name in lists} | {name: (root / name).is_dir() for name in folders}
+        if self.needs_backgrounds:
+            found[" or ".join(self.backgrounds)] = bool(self._background_folder(root))
+        return found
+
+    def entries(self, root: Path) -> list[Entry]:
+        """As of `Part`, in the order of the lists."""
+        base = root / self.base
+        names = {kind: _lines(base / f"{self.lists}_{kind}_names.txt") for kind in ("fg", "bg")}
+        if len(names["bg"]) != self.each * len(names["fg"]):
+            raise DataError(
+                f"{base}: {len(names['fg'])} foregrounds and {len(names['bg'])} backgrounds are listed; "
+                f"expected {self.each} backgrounds for each foreground: restore the lists that came with the set"
+            )
+        backgrounds = self._background_folder(root)
+        found: list[Entry] = []
+        for number, name in enumerate(names["fg"]):
+            image, alpha = self._listed(base, name, "fg"), self._listed(base, name, "alpha")
+            stem = Path(name).stem
+            if backgrounds is None:
+                found.append(Entry(image, alpha, foreground=image, name=stem))
+                continue
+            for copy, listed in enumerate(names["bg"][number * self.each : (number + 1) * self.each]):
+                numbered = f"{stem}_{copy}"
+                background = _background(backgrounds, listed, f"{numbered}.png")
+                trimap = base / self.groups[0] / "trimaps" / f"{numbered}.png"
+                entry = Entry(image, alpha, trimap if trimap.is_file() else None, image, background, composed=True)
+                found.append(replace(entry, name=numbered))
+        return found
+
+    def _background_folder(self, root: Path) -> Path | None:
+        return next((root / folder for folder in self.backgrounds if (root / folder).is_dir()), None)
+
+    def _listed(self, base: Path, name: str, kind: str) -> Path:
+        for group in self.groups:
+            path = base / group / kind / name
+            if path.is_file():
+                return path
+        raise DataError(f"{base}: {kind}/{name} is listed but in none of {', '.join(self.groups)}; unpack the set again")
+
+
+@dataclass(frozen=True)
+class Plain:
+    """Every folder of pictures beside a folder of mattes, below the split's own folder, or below the root if that has none."""
+
+    split: str
+
+    IMAGES: ClassVar[tuple[str, ...]] = ("img", "image", "images", "input")
+    ALPHAS: ClassVar[tuple[str, ...]] = ("alpha", "matte", "mask")
+
+    def needs(self, root: Path) -> dict[str, bool]:
+        """One set is enough."""
+        name = f"{self.IMAGES[0]}/ beside {'/, '.join(self.ALPHAS)}/, in {self.split}/ or in the folder itself"
+        return {name: any(True for _ in self._sets(root))}
+
+    def entries(self, root: Path) -> list[Entry]:
+        """As of `Part`, set by set."""
+        found: list[Entry] = []
+        sets = list(self._sets(root))
+        for folder, image in sets:
+            alpha = next((name for name in self.ALPHAS if (folder / name).is_dir()), None)
+            if alpha is None:
+                raise DataError(f"{folder} has {image}/ but no mattes; expected {' or '.join(self.ALPHAS)} beside it")
+            prefix = "" if len(sets) == 1 else f"{folder.relative_to(root).as_posix()}/"
+            found += [replace(entry, name=prefix + entry.name) for entry in _paired(folder, image, alpha)]
+        return found
+
+    def _sets(self, root: Path) -> Iterator[tuple[Path, str]]:
+        base = next((root / name for name in SPLITS[self.split] if (root / name).is_dir()), root)
+        yield from self._below(base, _PLAIN_DEPTH)
+
+    def _below(self, folder: Path, depth: int) -> Iterator[tuple[Path, str]]:
+        image = next((name for name in self.IMAGES if (folder / name).is_dir()), None)
+        if image is not None:
+            yield folder, image
+        elif depth:
+            # A folder named after a split is not entered from above, so that no split ever falls back on another one.
+            for child in sorted(path for path in folder.iterdir() if path.is_dir()):
+                if not child.name.startswith(".") and child.name not in _SPLIT_FOLDERS:
+                    yield from self._below(child, depth - 1)
+
+
+def picture_files(folder: Path) -> list[Path]:
+    """Pictures directly in ``folder``, by name; hidden files and other files are passed over."""
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
+
+
+def _paired(folder: Path, image: str, alpha: str) -> list[Entry]:
+    """Pictures of ``folder/image`` with their mattes of ``folder/alpha`` and whatever extras lie beside them."""
+    images, alphas = by_stem(folder / image), by_stem(folder / alpha)
+    _check_partners(images, alphas, folder / image, folder / alpha)
+    names = ("trimap", "fg", "bg", "original_denoise", "fg_denoise")
+    extras = {name: by_stem(folder / name) if (folder / name).is_dir() else {} for name in names}
+    return [
+        Entry(
+            path,
+            alphas[stem],
+            trimap=extras["trimap"].get(stem),
+            foreground=extras["fg"].get(stem),
+            background=extras["bg"].get(stem),
+            original_denoise=extras["original_denoise"].get(stem),
+            fg_denoise=extras["fg_denoise"].get(stem),
+            name=stem,
+        )
+        for stem, path in images.items()
+    ]
+
+
+def by_stem(folder: Path) -> dict[str, Path]:
+    """Pictures directly in ``folder`` by their names without suffix.
+
+    Raises:
+        DataError: two share one.
+    """
+    files: dict[str, Path] = {}
+    for path in picture_files(folder):
+        if path.stem in files:
+            raise DataError(f"{folder} has both {files[path.stem].name} and {path.name}; keep one of them")
+        files[path.stem] = path
+    return files
+
+
+def _check_partners(images: Mapping[str, Path], alphas: Mapping[str, Path], image_folder: Path, alpha_folder: Path) -> None:
+    if not images:
+        raise DataError(f"{image_folder} has no pictures; expected {', '.join(SUFFIXES)}: unpack the set again")
+    for some, others, what, folder in (
+        (images, alphas, "matte", alpha_folder),
+        (alphas, images, "picture", image_folder),
+    ):
+        alone = [path for stem, path in some.items() if stem not in others]
+        if alone:
+            raise DataError(
+                f"{alone[0]} has no {what} of the same name in {folder} "
+                f"({len(alone)} of {len(some)} are alone); add the missing files or remove these"
+            )
+
+
+def _background(folder: Path, listed: str, numbered: str) -> Path:
+    """A background by its listed name, by COCO's name of 2017, or as the scripts that compose in advance call it."""
+    for name in (listed, listed.removeprefix("COCO_train2014_"), numbered):
+        if (folder / name).is_file():
+            return folder / name
+    raise DataError(f"background {listed} is listed but not in {folder}; complete that folder or remove it")
+
+
+def _lines(path: Path) -> list[str]:
+    """Names listed one to a line; lists come with either line ending."""
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read the list {path}: {error}; restore the list that came with the set") from error

@@ -1,0 +1,232 @@
+"""Pictures decoded once: training on a CPU has no time to decode several JPEGs for every sample.
+
+A pack is one file of raw pixels that every process maps into memory, so that the system keeps one copy for all of them. It is
+made anew when a file that went into it is added, removed or changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+import cv2
+import numpy as np
+
+from streammat.train.data.images import Image, Levels, read_alpha, read_rgb
+from streammat.train.errors import RunError
+from streammat.train.lite.background_fill import fill_subject
+
+_FORMAT = 3
+_AHEAD = 8
+_Item = TypeVar("_Item")
+_Made = TypeVar("_Made")
+MARGIN = 3
+"""Pixels kept around a cut-out, so that sampling finds transparency there."""
+LEVELS = 4
+"""Sizes that every picture is kept in, each half of the one before: shrinking is what makes samples slow."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One cached matte: three files of equal size."""
+
+    image: Path
+    alpha: Path
+    foreground: Path
+    folder: str
+    """Name of its set."""
+    alone: bool | None = None
+    """Nobody else is in the picture, as far as `streammat.train.labels.bystanders` found; None: nobody looked."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A subject without its background."""
+
+    rgba: Levels
+    """uint8 (h, w, 4): the subject's own colour, straight, and its alpha."""
+    below: bool
+    """Its picture cut it at the lower edge; likewise the next two."""
+    left: bool
+    right: bool
+    portrait: bool
+    """Head and shoulders, not a whole body."""
+    animal: bool = False
+
+
+class Pack:
+    """Subjects and backgrounds, decoded; picklable, each process maps the file for itself.
+
+    Args:
+        file: raw pixels; its table lies beside it with the suffix ``.json``.
+        table: entries (offset, height, width, channels) of each level by key, and where subjects are cut.
+    """
+
+    def __init__(self, file: Path, table: Mapping[str, Sequence[Sequence[int]]]) -> None:
+        self.file, self.table = file, table
+        self._pixels: np.memmap | None = None
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"file": self.file, "table": self.table, "_pixels": None}
+
+    def read(self, key: str) -> Levels:
+        """A picture by its file's name, uint8 (H, W, C); views that must not be written to."""
+        if self._pixels is None:
+            self._pixels = np.memmap(self.file, np.uint8, mode="r")
+        pixels = self._pixels
+        return [pixels[at : at + int(np.prod(shape))].reshape(shape) for at, *shape in self.table[key]]
+
+    def picture(self, subject: Subject) -> Levels:
+        """A subject's picture as it was taken, and its alpha as the fourth channel."""
+        return self.read(str(subject.image))
+
+    def without(self, subject: Subject) -> Levels | None:
+        """A subject's picture without the subject (`streammat.train.lite.background_fill`); None where that cannot be made."""
+        key = f"{subject.image}:without"
+        return self.read(key) if key in self.table else None
+
+    def cut(self, subject: Subject) -> Cut:
+        """A subject without its background."""
+        key = str(subject.foreground)
+        below, left, right = (bool(flag) for flag in self.table[f"{key}:cut"][0])
+        return Cut(self.read(key), below, left, right, subject.folder == "people_portraits", subject.folder.startswith("animals_"))
+
+
+def open_pack(
+    file: Path, subjects: Sequence[Subject], backgrounds: Sequence[Path], report: Callable[[str], None] | None = None,
+    longest: int = 1600,
+) -> Pack:
+    """Open the pack of these files, or make it.
+
+    Args:
+        file: of the pixels; its folder exists.
+        subjects: cached mattes.
+        backgrounds: pictures without a subject.
+        report: is told when a pack is made, which takes a while.
+        longest: larger backgrounds are reduced to this many pixels on their long side.
+
+    Raises:
+        DataError: a picture is missing or broken.
+        RunError: the pack cannot be written.
+    """
+    paths = [path for subject in subjects for path in (subject.image, subject.alpha, subject.foreground)]
+    digest = _fingerprint([*paths, *backgrounds], longest)
+    index = file.with_suffix(".json")
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        known = json.loads(index.read_text(encoding="utf-8"))
+        if known["digest"] == digest and file.stat().st_size == known["bytes"]:
+            return Pack(file, known["table"])
+    if report is not None:
+        report(f"packing {len(subjects)} subjects and {len(backgrounds)} backgrounds into {file}")
+    try:
+        table, size = _write(file, subjects, backgrounds, longest)
+        partial = index.with_name(f"{index.name}.{os.getpid()}.partial")
+        partial.write_text(json.dumps({"digest": digest, "bytes": size, "table": table}), encoding="utf-8")
+        os.replace(partial, index)
+    except OSError as error:
+        raise RunError(f"cannot write pack {file}: {error.strerror or error}; free space and give the same command") from error
+    return Pack(file, table)
+
+
+def _write(
+    file: Path, subjects: Sequence[Subject], backgrounds: Sequence[Path], longest: int
+) -> tuple[dict[str, list[list[int]]], int]:
+    table: dict[str, list[list[int]]] = {}
+    size = 0
+    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")  # of several processes each writes its own; the last one stays
+    # Decoding and shrinking let other threads run; a few ahead keep every core busy and memory small.
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        try:
+            with partial.open("wb") as out:
+                for entries in _ahead(pool, _subject_entries, subjects):
+                    for key, levels in entries.items():
+                        if isinstance(levels, tuple):
+                            table[key] = [list(levels)]
+                            continue
+                        size = _add(out, table, key, levels, size)
+                for key, levels in _ahead(pool, lambda path: (str(path), _levels(_read_at_most(path, longest))), backgrounds):
+                    size = _add(out, table, key, levels, size)
+            os.replace(partial, file)
+        finally:
+            partial.unlink(missing_ok=True)
+    return table, size
+
+
+def _add(out: BinaryIO, table: dict[str, list[list[int]]], key: str, levels: Levels, size: int) -> int:
+    table[key] = []
+    for level in levels:
+        table[key].append([size, *level.shape])
+        size += out.write(np.ascontiguousarray(level).data)
+    return size
+
+
+def _ahead(pool: ThreadPoolExecutor, work: Callable[[_Item], _Made], items: Iterable[_Item]) -> Iterator[_Made]:
+    """Results in the order of the items, made a few ahead of who takes them."""
+    under_way: deque[Future[_Made]] = deque()
+    try:
+        for item in items:
+            under_way.append(pool.submit(work, item))
+            if len(under_way) >= _AHEAD:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
+    finally:
+        for future in under_way:
+            future.cancel()
+
+
+def _levels(pixels: Image) -> Levels:
+    levels = [pixels]
+    for _ in range(LEVELS - 1):
+        half = (max(1, levels[-1].shape[1] // 2), max(1, levels[-1].shape[0] // 2))
+        levels.append(cv2.resize(levels[-1], half, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False))
+    return levels
+
+
+def _subject_entries(subject: Subject) -> dict[str, Levels | tuple[int, int, int]]:
+    """What a pack holds of one subject, by key: the levels of images, and which sides of its image cut it."""
+    rgb, alpha = read_rgb(subject.image), read_alpha(subject.alpha)
+    entries: dict[str, Levels | tuple[int, int, int]] = {str(subject.image): _levels(np.dstack([rgb, alpha]))}
+    if (filled := fill_subject(rgb, alpha)) is not None:
+        entries[f"{subject.image}:without"] = _levels(filled)
+    x0, y0, x1, y1 = bounding_box(alpha)
+    rows, columns = alpha.shape
+    entries[f"{subject.foreground}:cut"] = (int(y1 >= rows - 2), int(x0 <= 1), int(x1 >= columns - 2))
+    part = np.s_[max(0, y0 - MARGIN) : y1 + MARGIN, max(0, x0 - MARGIN) : x1 + MARGIN]
+    entries[str(subject.foreground)] = _levels(np.dstack([read_rgb(subject.foreground)[part], alpha[part]]))
+    return entries
+
+
+def bounding_box(alpha: Image) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom in pixels of where alpha exceeds one half; the whole picture where nothing does."""
+    rows = np.flatnonzero((alpha > 127).any(axis=1))
+    columns = np.flatnonzero((alpha > 127).any(axis=0))
+    if not rows.size:
+        return 0, 0, alpha.shape[1], alpha.shape[0]
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def _read_at_most(path: Path, long_side: int) -> Image:
+    rgb = read_rgb(path)
+    scale = min(1.0, long_side / max(rgb.shape[:2]))
+    size = (round(rgb.shape[1] * scale), round(rgb.shape[0] * scale))
+    return cv2.resize(rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
+
+
+def _fingerprint(paths: Iterable[Path], longest: int) -> str:
+    digest = hashlib.sha256(f"{_FORMAT} {MARGIN} {longest}".encode())
+    for path in paths:
+        try:
+            facts = path.stat()
+            digest.update(f"{path}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode())
+        except OSError:  # reading it will say so
+            digest.update(f"{path}\0missing\n".encode())
+    return digest.hexdigest()

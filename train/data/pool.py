@@ -1,0 +1,201 @@
+"""Slow work on many files: over a pool of processes, whole files only, and nothing that was done is lost.
+
+A job writes its files with `write_picture`, under another name until they are whole, and jobs whose files are there are
+not given again. So a second call of a command that was interrupted continues it.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import cv2
+
+from streammat.train.data.images import Image
+from streammat.train.errors import DataError, RunError
+from streammat.train.loop.interrupt import held_signals
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+Report = Callable[[str], None]
+"""Takes one line for the user."""
+_REPORT_S = 10.0
+"""Seconds between two lines of progress."""
+_JPEG_QUALITY = 95
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[Job, Result]):
+    """What became of one job."""
+
+    job: Job
+    result: Result | None
+    """None where there is a problem."""
+    problem: str = ""
+    """Why the job's files cannot be used, one line; empty: all went well."""
+
+
+def run_jobs(
+    work: Callable[[Job], Result], jobs: Sequence[Job], workers: int, report: Report, what: str
+) -> list[Outcome[Job, Result]]:
+    """Do every job; a broken file does not stop the others.
+
+    Args:
+        work: a function at the top of a module (workers import it); raises `DataError` for a file that cannot be used.
+        jobs: what can be sent to another process.
+        workers: processes; 0 works in this one.
+        report: takes a line for each problem, progress every few seconds, and how far an interrupted call came.
+        what: name of the work at the start of each line.
+
+    Returns:
+        Outcomes in the order of ``jobs``.
+
+    Raises:
+        RunError: a file cannot be written, or a worker died.
+        KeyboardInterrupt: as it came; what was done stays.
+    """
+    progress = _Progress(len(jobs), report, what)
+    outcomes: dict[int, Outcome[Job, Result]] = {}
+    try:
+        for index, outcome in _each(work, jobs, workers):
+            outcomes[index] = outcome
+            progress.count(outcome.problem)
+    except KeyboardInterrupt:
+        report(f"{what}: stopped; {len(outcomes)} of {len(jobs)} are done and kept")
+        raise
+    except BrokenProcessPool as error:
+        raise RunError(
+            f"{what}: a worker process died after {len(outcomes)} of {len(jobs)}, for lack of memory most likely; "
+            "the same command continues: take fewer --workers"
+        ) from error
+    return [outcomes[index] for index in range(len(jobs))]
+
+
+def check_outcomes(outcomes: Sequence[Outcome[Job, Result]], what: str) -> None:
+    """Fail at the end of a command if any of its files was broken.
+
+    Raises:
+        DataError: with how many; each was reported when it was met.
+    """
+    broken = sum(bool(outcome.problem) for outcome in outcomes)
+    if broken:
+        raise DataError(
+            f"{what}: {broken} of {len(outcomes)} could not be done, as said above; the others are; "
+            "mend or remove the files and run the same command again"
+        )
+
+
+def write_picture(path: Path, picture: Image) -> None:
+    """Write a picture so that it is there whole or not at all.
+
+    Args:
+        path: ends in ``.png`` or ``.jpg`` (quality 95); its folder is made if need be.
+        picture: uint8 (H, W, 3) RGB or (H, W) grey.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    stored = picture if picture.ndim == 2 else picture[:, :, ::-1]
+    options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if path.suffix == ".jpg" else []
+    good, content = cv2.imencode(path.suffix, stored, options)
+    assert good, f"OpenCV cannot write {path.suffix}"
+    write_whole(path, content.tobytes())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all; otherwise as `write_picture`."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            partial.write_bytes(content)
+            os.replace(partial, path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise RunError(
+            f"cannot write {path}: {error.strerror}; free or grant the place, then the same command continues"
+        ) from error
+
+
+def _each(work: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -> Iterator[tuple[int, Outcome[Job, Result]]]:
+    """Outcomes as they come, with the index of their job."""
+    if workers == 0 or not jobs:
+        yield from ((index, _guarded(work, job)) for index, job in enumerate(jobs))
+        return
+    # Spawned, not forked: a fork of a process with threads (torch, OpenVINO) can copy a lock that nobody will open.
+    spawn = multiprocessing.get_context("spawn")
+    others = multiprocessing.active_children()
+    pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=spawn, initializer=_start_worker)
+    try:
+        # One that is still importing would print a traceback at Ctrl-C.
+        with held_signals(signal.SIGINT):
+            futures = {pool.submit(_guarded, work, job): index for index, job in enumerate(jobs)}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    except BaseException:
+        # Some jobs take minutes; nobody who stops wants to wait for them, and their files appear whole or not at all.
+        for process in multiprocessing.active_children():
+            if process not in others:
+                process.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _guarded(work: Callable[[Job], Result], job: Job) -> Outcome[Job, Result]:
+    try:
+        return Outcome(job, work(job))
+    except DataError as error:
+        return Outcome(job, None, str(error))
+
+
+def _start_worker() -> None:
+    # Ctrl-C reaches the whole group of processes; only the first one knows what to say about it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    cv2.setNumThreads(1)  # a process per core is enough
+    if hasattr(os, "nice"):
+        os.nice(5)
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for its next job for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+class _Progress:
+    """Lines about problems at once, about progress every few seconds and at the end."""
+
+    def __init__(self, total: int, report: Report, what: str) -> None:
+        self._total, self._report, self._what = total, report, what
+        self._done = self._broken = 0
+        self._start = self._last = time.monotonic()
+
+    def count(self, problem: str) -> None:
+        self._done += 1
+        now = time.monotonic()
+        if problem:
+            self._broken += 1
+            self._report(f"{self._what}: {problem}")
+        if self._done == self._total or now - self._last >= _REPORT_S:
+            self._last = now
+            spent = now - self._start
+            left = spent / self._done * (self._total - self._done)
+            broken = f", {self._broken} broken" if self._broken else ""
+            rest = f", about {left:.0f} s left" if self._done < self._total else ""
+            self._report(f"{self._what}: {self._done}/{self._total}{broken} in {spent:.0f} s{rest}")

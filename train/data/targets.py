@@ -1,0 +1,100 @@
+"""Class maps made from alpha: the glance targets of the three RoSTas (the paper's Section 3.3) and trimaps.
+
+With foreground where alpha > 250 and background where alpha < 5 (of 255):
+
+- TT: 0 background, 1 transition, 2 foreground; both certain areas are eroded by the kernel. Focus target: alpha.
+- FT: 1 in the eroded foreground, 0 elsewhere. Focus target: alpha - class.
+- BT: 0 in the background, 1 elsewhere, the latter dilated. Focus target: class - alpha.
+
+Kernels are squares. The picture's border erodes nothing: a subject that its picture cuts stays certain there.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from streammat.train.data.images import Image
+
+KERNELS = {"TT": 25, "FT": 50, "BT": 50}
+"""Side of the square kernel of each RoSTa, in pixels of the training picture."""
+TRIMAP = "trimap"
+"""Name of the class map that is a trimap by random dilation: TT with another kernel for each sample."""
+TRIMAP_KERNELS = (5, 50)
+"""Smallest and largest side of that kernel, in pixels of the training picture."""
+KERNEL_PICTURE = 800
+"""Short side, in pixels, of the picture that the kernels fit where `scaled_classes` scales them."""
+BACKGROUND_BELOW = 5
+FOREGROUND_ABOVE = 250
+"""Alphas of 255 that count as certain."""
+
+
+def rosta_classes(alpha: Image, rosta: str, kernel: int | None = None) -> Image:
+    """Glance target of one RoSTa.
+
+    Args:
+        alpha: uint8 (H, W), 0..255, 255 = foreground.
+        rosta: ``TT``, ``FT`` or ``BT``.
+        kernel: side of the square in pixels, at least 1; None takes `KERNELS`. A square of even side reaches one pixel
+            further up and left than down and right.
+
+    Returns:
+        uint8 (H, W): the class of each pixel, 0..2 for TT and 0..1 for FT and BT.
+
+    Raises:
+        ValueError: an unknown RoSTa or a kernel below 1.
+    """
+    if rosta not in KERNELS:
+        raise ValueError(f"unknown RoSTa {rosta!r}; expected one of {', '.join(KERNELS)}")
+    side = KERNELS[rosta] if kernel is None else kernel
+    if side < 1:
+        raise ValueError(f"kernel {side} is below 1 pixel")
+    square = np.ones((side, side), np.uint8)
+    if rosta == "FT":
+        return _foreground(alpha, square)
+    if rosta == "BT":
+        return _not_background(alpha, square)
+    return cv2.add(_foreground(alpha, square), _not_background(alpha, square)).astype(np.uint8, copy=False)
+
+
+def scaled_classes(alpha: Image, rosta: str, stride: int) -> Image:
+    """Glance target at the output resolution of a network, for pictures of no natural size.
+
+    The kernel keeps its proportion to a picture of `KERNEL_PICTURE` pixels, so that the transition area is as wide for the
+    eye whatever the size of the training picture. It is always of odd side, and at least 3.
+
+    Args:
+        alpha: uint8 (H, W), 0..255, at the network's input size; H and W multiples of ``stride``.
+        rosta: ``TT``, ``FT`` or ``BT``.
+        stride: input pixels per output pixel.
+
+    Returns:
+        uint8 (H / stride, W / stride).
+    """
+    height, width = alpha.shape
+    small = alpha if stride == 1 else cv2.resize(alpha, (width // stride, height // stride), interpolation=cv2.INTER_AREA)
+    radius = max(1, round(KERNELS[rosta] * min(height, width) / KERNEL_PICTURE / stride / 2))
+    return rosta_classes(small.astype(np.uint8, copy=False), rosta, 2 * radius + 1)
+
+
+def trimap(alpha: Image, kernel: int = KERNELS["TT"]) -> Image:
+    """Trimap for an evaluation set that has none.
+
+    Args:
+        alpha: uint8 (H, W), 0..255.
+        kernel: as in `rosta_classes`.
+
+    Returns:
+        uint8 (H, W): 0 background, 128 transition, 255 foreground.
+    """
+    return np.array([0, 128, 255], np.uint8)[rosta_classes(alpha, "TT", kernel)]
+
+
+def _foreground(alpha: Image, square: Image) -> Image:
+    certain = (alpha > FOREGROUND_ABOVE).view(np.uint8)
+    return cv2.erode(certain, square).astype(np.uint8, copy=False)
+
+
+def _not_background(alpha: Image, square: Image) -> Image:
+    possible = (alpha >= BACKGROUND_BELOW).view(np.uint8)
+    return cv2.dilate(possible, square).astype(np.uint8, copy=False)

@@ -1,0 +1,129 @@
+"""What is told of an evaluation: a Markdown table of our figures, with the published ones beside them where any are known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from streammat.train.evaluation.paper import PaperRow, compared, difference
+
+DECIMALS = {
+    "SAD": 2,
+    "MSE": 4,
+    "MAD": 4,
+    "Grad": 2,
+    "Conn": 2,
+    "SAD-TRAN": 2,
+    "SAD-FG": 2,
+    "SAD-BG": 2,
+    "IoU": 4,
+    "dtSSD": 4,
+    "MESSDdt": 5,
+}
+"""Metrics in the order of the paper's tables, and the decimals they are given with."""
+DIFFERENCE = "ours - paper"
+"""Label of the row that follows a published one, where the test strategy is the same."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What an evaluation was made of."""
+
+    models: tuple[str, ...]
+    """Files."""
+    data: str
+    """Folder of the data set and split."""
+    pictures: int
+    of: int
+    """Pictures of the whole split; more than ``pictures`` where a limit was set."""
+    made_trimaps: int
+    """Pictures whose trimap was made from the truth, because the set has none."""
+    seconds: float
+    """Mean time for a picture's mattes."""
+    device: str
+
+
+def table(rows: Mapping[str, Mapping[str, float]]) -> str:
+    """Figures as a Markdown table.
+
+    Args:
+        rows: metrics by name, by what stands in the first column; metrics that no row has get no column. Figures of rows whose label
+            begins with `DIFFERENCE` have their sign.
+
+    Returns:
+        Lines, without a newline at the end; a figure that a row lacks is ``-``.
+    """
+    names = [name for name in DECIMALS if any(name in metrics for metrics in rows.values())]
+    lines = [["", *names], ["---", *("---:" for _ in names)]]
+    for label, metrics in rows.items():
+        sign = "+" if label.startswith(DIFFERENCE) else ""
+        lines.append([label, *(f"{metrics[name]:{sign}.{DECIMALS[name]}f}" if name in metrics else "-" for name in names)])
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def markdown(
+    facts: Facts,
+    averages: Mapping[str, Mapping[str, float]],
+    videos: Mapping[str, Mapping[str, Mapping[str, float]]],
+    row: str | None,
+    published: Sequence[PaperRow],
+) -> str:
+    """The whole report.
+
+    Args:
+        facts: what was evaluated.
+        averages: means over pictures, by test strategy.
+        videos: by test strategy, the video metrics of each clip; may be empty.
+        row: the name that published figures were looked up by; None: nobody asked.
+        published: what was found.
+
+    Returns:
+        Markdown, with a newline at the end.
+    """
+    rows = {f"ours, {label}": metrics for label, metrics in averages.items()}
+    notes = [f"{row_}: {row_.note}" for row_ in published if row_.note]
+    for entry in published:
+        rows[_unused(str(entry), rows)] = entry.metrics
+        for label, metrics in averages.items():
+            if compared(label, entry) and (gap := difference(metrics, entry.metrics)):
+                which = f", {label}" if len(averages) > 1 else ""
+                rows[_unused(f"{DIFFERENCE}{which}", rows)] = gap
+    part = "" if facts.pictures == facts.of else f" of {facts.of}: not the whole set"
+    lines = [
+        "# Evaluation",
+        "",
+        f"- model: {', '.join(facts.models)}",
+        f"- data: {facts.data}, {facts.pictures} pictures{part}",
+        f"- trimaps: {_trimaps(facts)}",
+        f"- time: {facts.seconds:.2f} s for the matte of a picture, on {facts.device}",
+        "",
+        table(rows),
+        "",
+        "Means over pictures; SAD and its parts, and Conn, in thousands.",
+    ]
+    if row is not None and not published:
+        lines += ["", f"No published figures for {row} are at hand: there is nothing to compare ours with."]
+    elif published:
+        sources = dict.fromkeys(entry.source for entry in published)
+        lines += ["", "Published figures hold for the set and track they name, from:", *(f"- {source}" for source in sources)]
+    if notes:
+        lines += ["", "Before comparing:", *(f"- {note}" for note in notes)]
+    for label, clips in videos.items():
+        lines += ["", f"## Clips, {label}", "", table(clips)]
+    return "\n".join(lines) + "\n"
+
+
+def _trimaps(facts: Facts) -> str:
+    if not facts.made_trimaps:
+        return "those of the data set"
+    which = "all" if facts.made_trimaps == facts.pictures else f"{facts.made_trimaps} of {facts.pictures}"
+    return f"{which} made from the truth (kernel 25), because the data set has none; SAD-TRAN, SAD-FG and SAD-BG depend on them"
+
+
+def _unused(label: str, rows: Mapping[str, object]) -> str:
+    """``label``, numbered where it is taken."""
+    number = 2
+    unused = label
+    while unused in rows:
+        unused, number = f"{label} ({number})", number + 1
+    return unused

@@ -1,0 +1,169 @@
+"""The tables of docs/reproduce.md, made from the presets and the paper's figures so that neither can disagree with the page.
+
+The page's words are written by hand; what lies between the lines ``<!-- table NAME -->`` and ``<!-- end -->`` is made here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from streammat.train.errors import DataError
+from streammat.train.evaluation.paper import HYBRID, PaperRow, table_rows
+from streammat.train.recipes.presets import SETS, TRACKS, find_preset, presets
+
+PUBLISHED = {
+    "am2k-ori-d121-tt": "gfm_d121_tt.pth",
+    "am2k-ori-d121-rim": "gfm_d121_rim.pth",
+    "am2k-ori-r34-tt": "gfm_r34_tt.pth",
+    "am2k-ori-r34-ft": "gfm_r34_ft.pth",
+    "am2k-ori-r34-bt": "gfm_r34_bt.pth",
+    "am2k-ori-r34_2b-tt": "gfm_r34_2b_tt.pth",
+    "am2k-ori-r101-tt": "gfm_r101_tt.pth",
+}
+"""File of the authors' weights by preset."""
+IMAGENET = {
+    "d121": "densenet121",
+    "r34": "resnet34",
+    "r34_2b": "resnet34",
+    "r101": "resnet101",
+    "shm": "resnet50",
+    "lf": "densenet201",
+    "hatt": "resnext101_32x8d",
+    "dim": "vgg16",
+}
+"""Name of the encoder's ImageNet weights by network; none: it starts from random ones."""
+_DATA = {"am2k": "$AM2K", "pm10k": "$P3M"}
+_BACKGROUNDS = {"COCO": "$COCO", "BG-20k": "$BG20K"}
+_DECIMALS = {"SAD": 2, "MSE": 4, "MAD": 4, "Grad": 2, "Conn": 2, "SAD-TRAN": 2, "SAD-FG": 2, "SAD-BG": 2, "Speed_s": 4}
+_HEADINGS = {"SAD-TRAN": "TRAN", "SAD-FG": "FG", "SAD-BG": "BG", "Speed_s": "seconds"}
+_MARK = re.compile(r"(<!-- table (?P<name>.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def fill(page: str) -> str:
+    """The page with each of its tables made anew.
+
+    Args:
+        page: Markdown, with marks as the module says.
+
+    Raises:
+        DataError: a mark names no table, or one of `TABLES` has no mark.
+    """
+    found: list[str] = []
+
+    def table(match: re.Match[str]) -> str:
+        name = match["name"]
+        if name not in TABLES:
+            raise DataError(f"the page has a mark for table {name!r}; expected one of {', '.join(TABLES)}")
+        found.append(name)
+        return f"{match[1]}\n{TABLES[name]()}\n\n{match[3]}"
+
+    filled = _MARK.sub(table, page)
+    if missing := [name for name in TABLES if name not in found]:
+        raise DataError(f"the page has no mark for table {missing[0]!r}; add the lines <!-- table {missing[0]} --> and <!-- end -->")
+    return filled
+
+
+def command(row: PaperRow) -> str:
+    """The command, or commands, that make a row of tables 1 to 6; ``-`` where this project cannot."""
+    known = presets()
+    if row.table == 6:
+        assert row.strategy is not None
+        return f"`python -m train evaluate $GFM/gfm_d121_tt.pth --data $AM2K --row {row.name} --strategy {_ratios(row.strategy)}`"
+    if row.table == 5:
+        return f"`{_table5(row)}`"
+    if row.name == "am2k-glance-dim-d121":
+        return f"`python -m train evaluate $GFM/gfm_d121_tt.pth --data $AM2K --trimap-from-glance --matter $DIM --row {row.name}`"
+    return "-" if row.name is None or row.name not in known else f"`{_row_command(row.name)}`"
+
+
+def _table5(row: PaperRow) -> str:
+    def weights(rosta: str) -> str:
+        name = f"am2k-ori-d121-{rosta}"
+        return f"$GFM/{PUBLISHED[name]}" if name in PUBLISHED else f"$RUNS/{name}/d121_{rosta}.safetensors"
+
+    assert row.name is not None
+    shown = row.name.rpartition("-")[2]
+    first = "tt" if "median" in row.name else shown
+    more = "".join(f" --ensemble {weights(rosta)}" for rosta in ("ft", "bt")) if "median" in row.name else ""
+    return f"python -m train evaluate {weights(first)}{more} --data $AM2K --row {row.name} --strategy 1/3"
+
+
+def _row_command(name: str) -> str:
+    preset = find_preset(name)
+    assert preset.track is not None
+    data, network = name.split("-", 1)[0], preset.config.network
+    imagenet = IMAGENET.get(network, "-")
+    behind = f" {_BACKGROUNDS[preset.track.backgrounds]}" if preset.track.backgrounds else ""
+    return f"row {name} {_DATA[data]} {imagenet}{behind}"
+
+
+def _ratios(strategy: str) -> str:
+    return strategy.removeprefix("single ").removeprefix("hybrid ").replace(", ", ":")
+
+
+def _table(rows: Iterable[PaperRow], label: Callable[[PaperRow], str], *, weights: bool = False) -> str:
+    """A Markdown table: label, printed figures, command; below it what to know of single rows."""
+    rows = list(rows)
+    metrics = [name for name in _DECIMALS if any(name in row.metrics for row in rows)]
+    headings = ["row", *(_HEADINGS.get(name, name) for name in metrics), "command", *(["published weights"] if weights else [])]
+    lines = [headings, ["---", *("---:" for _ in metrics), "---", *(["---"] if weights else [])]]
+    notes: list[str] = []
+    for row in rows:
+        mark = ""
+        if row.note and "inferred" not in row.note:
+            notes.append(f"\\* {label(row)}: {row.note}")
+            mark = " \\*"
+        figures = [f"{row.metrics[name]:.{_DECIMALS[name]}f}" if name in row.metrics else "-" for name in metrics]
+        published = PUBLISHED.get(row.name or "")
+        lines.append([label(row) + mark, *figures, command(row), *([f"`{published}`" if published else "-"] if weights else [])])
+    text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n\n".join([text, *notes])
+
+
+def _table1(data: str, tracks: Sequence[str]) -> Callable[[], str]:
+    def made() -> str:
+        rows = [row for row in table_rows(1) if row.set == data and row.track in tracks]
+        several = len(tracks) > 1
+        return _table(rows, lambda row: f"{row.method}, {row.track}" if several else row.method, weights=data == "AM-2k" and not several)
+
+    return made
+
+
+def _table2(data: str) -> Callable[[], str]:
+    return lambda: _table((row for row in table_rows(2) if row.set == data), lambda row: f"{row.method}, {row.track}")
+
+
+def _table4(*, composed: bool) -> str:
+    return _table((row for row in table_rows(4) if (row.track != "ORI") == composed), lambda row: row.method)
+
+
+def _rest() -> str:
+    """Presets that are no row of the paper."""
+    printed = {row.name for table in range(1, 7) for row in table_rows(table)}
+    count: dict[str, list[str]] = {}
+    for name, preset in presets().items():
+        if preset.track is not None and not preset.free and name not in printed:
+            count.setdefault(f"{name.split('-', 1)[0]}-{_key(name)}", []).append(name)
+    return "\n".join(f"- {key}: {', '.join(f'`{name}`' for name in names)}" for key, names in count.items())
+
+
+def _key(name: str) -> str:
+    rest = name.split("-", 1)[1]
+    return next((key for key in sorted(TRACKS, key=len, reverse=True) if rest.startswith(f"{key}-")), "")
+
+
+_COMP = ("COMP-COCO", "COMP-BG20K", "COMP-RSSN")
+TABLES: Mapping[str, Callable[[], str]] = {
+    **{f"1 {key} ori": _table1(title.split(" ")[0] if key == "am2k" else "PM-10k", ("ORI",)) for key, title in SETS.items()},
+    **{f"1 {key} comp": _table1(title.split(" ")[0] if key == "am2k" else "PM-10k", _COMP) for key, title in SETS.items()},
+    "2 am2k": _table2("AM-2k"),
+    "2 pm10k": _table2("PM-10k"),
+    "3": lambda: _table(table_rows(3), lambda row: row.method),
+    "4 network": lambda: _table4(composed=False),
+    "4 composition": lambda: _table4(composed=True),
+    "5": lambda: _table(table_rows(5), lambda row: row.method),
+    "6": lambda: _table(table_rows(6), lambda row: row.strategy or HYBRID),
+    "presets beside the paper": _rest,
+}
+"""What the page's marks name."""

@@ -1,0 +1,1 @@
+"""Alpha to train on, made from masks and from other networks."""

@@ -1,0 +1,120 @@
+"""Who else is in a picture: the masks of the training sets show the one who is portrayed, or one kind of animal.
+
+The shipped network mattes everybody in view. Trained on pictures whose passers-by, riders and friends are labelled background,
+it would learn to leave people out, and learns those very pictures by heart; so a network that has seen people of street photographs
+as cut-outs alone (``--without street``) looks for them, and pictures that have any are only used as cut-outs from then on. Self-training, in the
+one place where the labels are known to be wrong.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from streammat.train.data.images import Image, read_alpha, read_rgb
+from streammat.train.data.pool import Report, write_whole
+from streammat.train.errors import DataError
+from streammat.train.lite.background_fill import fill_subject
+from streammat.train.lite.validation import Predict, network_size, predict_picture
+
+FILE = "bystanders.json"
+"""In a set's folder of the cache: for each picture the largest thing found besides its subject, as a share of the picture."""
+MOST: Mapping[str, float] = {
+    "people_fullbody": 0.0006,
+    "animals_horses": 0.003,
+    "animals_cats": 0.01,
+}
+"""Sets that are looked through, and the share up to which a picture counts as without bystanders. On streets 10 x 12 pixels of 512 x
+384; small finds beside animals are mostly a network's own errors, and so are finds in portraits of any size: seats and shadows. Those
+are the pictures that teach most."""
+PIXELS = 416 * 736
+"""Of the network's input, twice as many for the picture without its subject; each also mirrored. Small figures need a large one."""
+_BELIEF = 0.25
+_NEAR = 0.03
+
+
+def bystander_share(seen: Image, alpha: Image) -> float:
+    """How much of the picture the largest thing takes up that is no part of the labelled subject.
+
+    Args:
+        seen: uint8 (H, W), what a network finds.
+        alpha: uint8 (H, W), the label.
+
+    Returns:
+        0..1.
+    """
+    reach = max(2, round(_NEAR * max(alpha.shape)))
+    near = cv2.dilate(alpha, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)) > 2
+    elsewhere = (seen > _BELIEF * 255) & ~near
+    count, _, facts, _ = cv2.connectedComponentsWithStats(elsewhere.astype(np.uint8))
+    return float(facts[1:, cv2.CC_STAT_AREA].max() / alpha.size) if count > 1 else 0.0
+
+
+def find_bystanders(
+    open_predict: Callable[[tuple[int, int]], Predict], cache: Path, folder: str, report: Report, *, filled: bool = True
+) -> tuple[int, int]:
+    """Look through one set of the cache and write its `FILE`.
+
+    Args:
+        open_predict: gives the network for one input size.
+        cache: mattes.
+        folder: name of the set.
+        report: takes one line at a time.
+        filled: look through the picture without its subject (`streammat.train.lite.background_fill`) as well, where it can be made. A network that was trained
+            on a picture may have learnt to leave out whoever stands beside its subject; a weak one sees much that is not there.
+
+    Returns:
+        Pictures, and those with bystanders.
+
+    Raises:
+        DataError: there are no mattes of the set, or one is broken.
+        RunError: the file cannot be written.
+    """
+    base = cache / folder
+    pictures = sorted((base / "img").glob("[!.]*.jpg"))
+    if not pictures:
+        raise DataError(f"no mattes in {base}; run `python -m train mattes` first")
+    networks: dict[tuple[int, int], Predict] = {}
+
+    def views(rgb: Image, pixels: int) -> Image:
+        size = network_size(rgb.shape[0], rgb.shape[1], pixels)
+        if size not in networks:
+            networks[size] = open_predict(size)
+        mirrored = predict_picture(networks[size], np.ascontiguousarray(rgb[:, ::-1]), size)[:, ::-1]
+        mean: Image = np.rint((predict_picture(networks[size], rgb, size) + mirrored) * 127.5).astype(np.uint8)
+        return mean
+
+    shares: dict[str, float] = {}
+    for number, path in enumerate(pictures, 1):
+        rgb, alpha = read_rgb(path), read_alpha(base / "alpha" / f"{path.stem}.png")
+        share = bystander_share(views(rgb, PIXELS), alpha)
+        if filled and (behind := fill_subject(rgb, alpha)) is not None:
+            share = max(share, bystander_share(views(behind, 2 * PIXELS), np.zeros_like(alpha)))
+        shares[path.stem] = round(share, 5)
+        if number % 200 == 0:
+            report(f"bystanders: {folder} {number}/{len(pictures)}")
+    write_whole(base / FILE, (json.dumps(shares, indent=1) + "\n").encode())
+    return len(pictures), sum(share > MOST[folder] for share in shares.values())
+
+
+def read_bystanders(base: Path) -> dict[str, bool]:
+    """Whether a picture shows its subject alone, by its stem; empty where nobody looked or is to look.
+
+    Args:
+        base: the set's folder in the cache.
+
+    Raises:
+        DataError: the file is there and cannot be read.
+    """
+    path = base / FILE
+    if base.name not in MOST or not path.exists():
+        return {}
+    try:
+        shares = json.loads(path.read_text(encoding="utf-8"))
+        return {stem: float(share) <= MOST[base.name] for stem, share in shares.items()}
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise DataError(f"{path} is damaged ({error}); delete it, or run `python -m train bystanders` again") from error

@@ -1,0 +1,131 @@
+"""What each ingredient of the ``lite`` recipe buys: short runs from the same weights, each without one, scored alike."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from streammat.engines.network.gfm import GFM
+from streammat.train.data.pool import write_whole
+from streammat.train.errors import DataError, RunError
+from streammat.train.lite.ingredients import INGREDIENTS
+from streammat.train.lite.validation import Pair, Scores, evaluate, hard_sets, validation_sets
+from streammat.train.loop.loop import Watcher, torch_predict, train
+from streammat.train.recipes.presets import configure, find_preset
+from streammat.train.recipes.tracks import Folders, open_samples
+
+EVERYTHING = "everything"
+"""The run that leaves nothing out, which the others are compared with."""
+START = "start"
+"""The weights that all runs start from, scored as they are."""
+RATE = 4e-4
+"""Peak learning rate: that of a run half way."""
+
+
+@dataclass(frozen=True)
+class AblationConfig:
+    """How long and on what; the same for every variant."""
+
+    steps: int = 250
+    threads: int = 2
+    seed: int = 11
+    pictures: int = 60
+    """Of each validation set at most, spread over it."""
+
+
+def variants() -> tuple[str, ...]:
+    """Names of all runs."""
+    return (START, EVERYTHING, *INGREDIENTS)
+
+
+def run_variant(
+    name: str, folders: Folders, hard: Path | None, start: Path, out: Path, config: AblationConfig, watcher: Watcher
+) -> dict[str, Scores]:
+    """Train one variant and score it, unless that was done before.
+
+    Args:
+        name: one of `variants`.
+        folders: data and mattes.
+        hard: what `streammat.train.lite.stress_set` wrote.
+        start: weights that the run starts from.
+        out: receives ``<name>.json``, and the run under ``<name>/``.
+        config: how long and on what.
+        watcher: is told how it goes.
+
+    Returns:
+        Scores by validation set.
+
+    Raises:
+        RunError: there is no such ingredient, or something cannot be written.
+        DataError: there are no validation pictures, or one is broken.
+    """
+    if name not in variants():
+        raise RunError(f"no variant {name!r}; there are {', '.join(variants())}")
+    result = out / f"{name}.json"
+    if result.exists():
+        return read_scores(result)
+    from streammat.engines.network.checkpoint import load_network
+
+    sets = _validation(folders.data, hard, config.pictures)
+    if name == START:
+        network = load_network(start).eval()
+    else:
+        without = () if name == EVERYTHING else (name,)
+        preset = find_preset("lite-second")
+        run = configure(
+            preset, steps=config.steps, without=without, threads=config.threads, seed=config.seed, learning_rate=RATE, workers=1,
+            samples_every=0,
+        )  # fmt: skip
+        # As many steps as these would hardly move weights that are averaged over a thousand.
+        run = replace(run, ema=0.98)
+        samples, _ = open_samples(preset, run, None, folders)
+        trained = train(run, samples, out / name, watcher, start=start)
+        assert isinstance(trained, GFM)  # one process, and the preset is of GFM
+        network = trained
+    scores = {title: evaluate(lambda _size: torch_predict(network), pairs) for title, pairs in sets.items()}
+    write_whole(result, (json.dumps({title: asdict(score) for title, score in scores.items()}, indent=1) + "\n").encode())
+    return scores
+
+
+def read_scores(path: Path) -> dict[str, Scores]:
+    """Scores of a variant.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    try:
+        return {title: Scores(**values) for title, values in json.loads(path.read_text(encoding="utf-8")).items()}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} is damaged ({error}); delete it and give the same command") from error
+
+
+def table(results: Mapping[str, Mapping[str, Scores]], sets: Sequence[str]) -> str:
+    """Markdown: a row for each variant, IoU by set, and what is left where there is nobody.
+
+    Args:
+        results: scores by variant and set.
+        sets: columns; ``hard/empty`` and ``hard/fabric`` are shown as their mean alpha, which is their MAD.
+    """
+    shown = [title for title in sets if any(title in scores for scores in results.values())]
+    lines = ["| without | " + " | ".join(title + (" (mean alpha)" if _empty(title) else "") for title in shown) + " |"]
+    lines.append("|---" * (len(shown) + 1) + "|")
+    for name, scores in results.items():
+        cells = [
+            "-" if title not in scores else f"{scores[title].mad:.4f}" if _empty(title) else f"{scores[title].iou:.4f}"
+            for title in shown
+        ]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _empty(title: str) -> bool:
+    return title.endswith(("/empty", "/fabric"))
+
+
+def _validation(data: Path, hard: Path | None, most: int) -> dict[str, list[Pair]]:
+    sets = validation_sets(data) | (hard_sets(hard) if hard is not None else {})
+    if not sets:
+        raise DataError("no validation pictures; --data has to hold val/, or --hard what `python -m train hard` made")
+    return {title: pairs[:: max(1, -(-len(pairs) // most))] for title, pairs in sets.items()}

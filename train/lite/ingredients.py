@@ -1,0 +1,79 @@
+"""What the recipe of the shipped network is made of, by name: each can be left out, to see what it buys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from streammat.train.errors import RunError
+from streammat.train.lite.augment import NO_FAULTS, FaultConfig
+from streammat.train.lite.scenes import SMALL, SceneConfig
+from streammat.train.recipes.config import WIDE_SETS, DataConfig
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the training pictures of the ``lite`` recipe are made."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    scene: SceneConfig = field(default_factory=SceneConfig)
+    faults: FaultConfig = field(default_factory=FaultConfig)
+
+
+RECIPES: Mapping[str, Recipe] = {
+    "cut-outs": Recipe(),
+    "everybody": Recipe(
+        DataConfig(sets=WIDE_SETS, everybody=True, original=0.55, empty=0.10, mosaic=0.35, cover=(0.2, 1.5)), faults=FaultConfig(grey=0.12)
+    ),
+}
+"""Few sets whose masks show one subject each, or many in which everybody is labelled (`streammat.train.labels.labelling`), seen as they were taken more often."""
+
+
+def _scene(**fields: object) -> Callable[[Recipe], Recipe]:
+    return lambda recipe: replace(recipe, scene=replace(recipe.scene, **fields))  # type: ignore[arg-type]
+
+
+def _data(**fields: object) -> Callable[[Recipe], Recipe]:
+    return lambda recipe: replace(recipe, data=replace(recipe.data, **fields))  # type: ignore[arg-type]
+
+
+INGREDIENTS: Mapping[str, tuple[str, Callable[[Recipe], Recipe]]] = {
+    "composites": ("no composites: pictures as taken and empty ones", _data(original=9.0)),
+    "originals": ("no pictures as taken: composites and empty ones", _data(original=0.0, onto=0.0)),
+    "street": ("people of street photographs as cut-outs alone", _data(street=False)),
+    "crowd": ("one subject in each composite", _scene(crowd=(1.0,))),
+    "small": ("no small subjects", _scene(small=0.0, height=(SMALL, SceneConfig.height[1]), portrait_height=SMALL)),
+    "onto": ("no subjects put into pictures that have one", _data(onto=0.0)),
+    "filled": ("no pictures without their subjects as backgrounds", _data(filled=0.0)),
+    "beside": ("no backgrounds from beside a subject", _data(beside=0.0)),
+    "photographs": ("rooms and landscapes alone as backgrounds", _data(filled=0.0, beside=0.0, onto=0.0)),
+    "clutter": ("nothing but subjects before backgrounds", _scene(clutter=0.0, occluder=0.0, counter=0.0)),
+    "fabric": ("no large fabrics in empty pictures", _scene(fabric=0.0)),
+    "held": ("nothing in hands", _scene(held=0.0)),
+    "light": ("no backlight, glare and shadows", _scene(backlight=0.0, glare=0.0, shadow=0.0)),
+    "pattern": ("clothes as they are", _scene(pattern=0.0)),
+    "coat": ("animals in their own fur", _scene(coat=0.0)),
+    "tilt": ("level cameras", _scene(tilt=0.0)),
+    "empty": ("a subject in every picture", _data(empty=0.0)),
+    "animals": ("people alone", _data(sets=tuple(entry for entry in DataConfig().sets if not entry[0].startswith("animals_")))),
+    "faults": ("perfect cameras", lambda recipe: replace(recipe, faults=NO_FAULTS)),
+}
+"""Title and change of each variant, by what is left out."""
+
+
+def recipe_without(names: Sequence[str], base: str = "cut-outs") -> Recipe:
+    """A recipe without some of its ingredients.
+
+    Args:
+        names: keys of `INGREDIENTS`.
+        base: key of `RECIPES`.
+
+    Raises:
+        RunError: there is no such ingredient.
+    """
+    recipe = RECIPES[base]
+    for name in names:
+        if name not in INGREDIENTS:
+            raise RunError(f"the recipe has no ingredient {name!r}; it has {', '.join(INGREDIENTS)}")
+        recipe = INGREDIENTS[name][1](recipe)
+    return recipe

@@ -1,0 +1,297 @@
+"""Scenes put together: subjects, things that are no subjects, and light, on a background.
+
+The shipped network sees few real pictures, so that what it meets later has to come from here: subjects of every size and
+number, cut by the frame and by furniture, before clutter, against the light. What a scene is made of is drawn by the caller's
+generator alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from streammat.train.data.images import Image
+from streammat.train.data.pack import Cut
+from streammat.train.lite.augment import jitter_colour
+from streammat.train.lite.occluders import Plane, Props, Rng, Spot, at_edge, at_outline, folds, make_thing, paste_thing
+from streammat.train.lite.warp import warp
+
+SMALL = 0.4
+"""Height over the picture's up to which a subject counts as small."""
+
+
+@dataclass(frozen=True)
+class SceneConfig:
+    """What scenes are made of; probabilities are per scene unless said otherwise. 0 leaves an ingredient out."""
+
+    crowd: tuple[float, ...] = (0.52, 0.24, 0.14, 0.10)
+    """Of one, two, three … subjects."""
+    height: tuple[float, float] = (0.13, 1.25)
+    """Subject's height over the picture's."""
+    small: float = 0.3
+    """Subjects of up to `SMALL` of the picture's height, drawn evenly on a log scale; the others evenly from there on."""
+    portrait_height: float = 0.22
+    """Least height of head and shoulders."""
+    clutter: float = 0.35
+    """One to three cut-outs of other pictures behind the subjects, which are background."""
+    occluder: float = 0.1
+    """One such before them, that reaches in from an edge of the picture."""
+    fabric: float = 0.25
+    """Something large and folded, as bedspreads, curtains and coats are; per picture without a subject."""
+    held: float = 0.14
+    """A thing at the subject's outline, which belongs to it as what hands hold does; per subject."""
+    counter: float = 0.12
+    """A subject that its own picture cut below stands behind something, instead of at the lower edge; per subject."""
+    pattern: float = 0.2
+    """Clothes of another texture, or plain ones, black, white and the background's own colour more often than others; per person."""
+    coat: float = 0.25
+    """Fur of another colour, half of the time with stripes, checks or a texture; per animal. There are only cats and horses."""
+    backlight: float = 0.07
+    """Subjects darker than what is behind them; half of the time to a silhouette."""
+    glare: float = 0.03
+    """Subjects nearly overexposed."""
+    shadow: float = 0.2
+    """A soft shadow on what is behind; per subject."""
+    tilt: float = 0.15
+    """The whole picture turned by up to 25 degrees."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A picture and what it is made of; H x W."""
+
+    rgb: Image
+    """uint8 (H, W, 3), RGB."""
+    alpha: Image
+    """uint8 (H, W), 0..255: all subjects together."""
+    contrast: Image
+    """uint8 (H, W): mean absolute difference of foreground and background; 0 where they are unknown."""
+
+
+def add_clutter(rng: Rng, background: Image, props: Props, config: SceneConfig) -> Image:
+    """Things that are no subjects, on a background; uint8 (H, W, 3), a new picture."""
+    if rng.random() >= config.clutter:
+        return background
+    picture = background.astype(np.float32)
+    for _ in range(int(rng.integers(1, 4))):
+        paste_thing(rng, picture, props)
+    return _to_uint8(picture)
+
+
+def add_fabric(rng: Rng, background: Image, props: Props, config: SceneConfig) -> Image:
+    """A large folded thing that is no subject, on a background; uint8 (H, W, 3), a new picture."""
+    if rng.random() >= config.fabric:
+        return background
+    height, width = background.shape[:2]
+    picture = background.astype(np.float32)
+    reach = float(np.exp(rng.uniform(np.log(0.3), np.log(0.9)))) * min(height, width)
+    colour, mask = make_thing(rng, height, width, props, Spot(rng.uniform(0, width), rng.uniform(0, height), reach))
+    picture += mask[:, :, None] * (colour * folds(rng, height, width)[:, :, None] - picture)
+    return _to_uint8(picture)
+
+
+def compose(
+    rng: Rng, background: Image, known: Image | None, cuts: Sequence[Cut], props: Props, config: SceneConfig
+) -> Scene:
+    """Put subjects before a background.
+
+    Args:
+        rng: source of chance.
+        background: uint8 (H, W, 3).
+        known: alpha of subjects that the background already shows, uint8 (H, W); None: it shows none.
+        cuts: subjects, at least one; the smaller they come out, the further back they stand.
+        props: for things and patterns.
+        config: what may happen.
+    """
+    height, width = background.shape[:2]
+    behind = background.astype(np.float32)
+    dim = 1.0
+    if rng.random() < config.backlight:
+        dim = rng.uniform(0.1, 0.3) if rng.random() < 0.5 else rng.uniform(0.3, 0.65)
+        behind = np.clip(behind * rng.uniform(1.0, 1.5) + rng.uniform(0, 40), 0, 255).astype(np.float32)
+    elif rng.random() < config.glare:
+        dim = rng.uniform(1.3, 2.2)
+    mean = behind.mean(axis=(0, 1))
+    picture = behind.copy()
+    base = np.zeros((height, width), np.float32) if known is None else known.astype(np.float32) / 255.0
+    total, pasted = base.copy(), np.zeros((height, width), np.float32)
+    layers = sorted(_layout(rng, cuts, config), key=lambda item: item[1])
+    for cut, share, across in layers:
+        colour, alpha, foot = _place(rng, cut, share, across, height, width, config)
+        if cut.animal and rng.random() < config.coat:
+            colour = _dyed(rng, colour)
+            if rng.random() < 0.5:
+                colour = _patterned(rng, colour, alpha, props, mean, (0.0, 0.1), (0.2, 0.8))
+        elif not cut.animal and rng.random() < config.pattern:
+            colour = _patterned(rng, colour, alpha, props, mean, (0.35, 0.6), (0.5, 1.0))
+        lit = _lit(rng, jitter_colour(rng, colour, 0.6), alpha, mean, dim)
+        a = alpha.astype(np.float32) / 255.0
+        if rng.random() < config.shadow:
+            _cast_shadow(rng, picture, a)
+        picture += a[:, :, None] * (lit - picture)
+        total, pasted = a + total * (1.0 - a), a + pasted * (1.0 - a)
+        if rng.random() < config.held and (spot := at_outline(rng, a)) is not None:
+            colour_held, mask = make_thing(rng, height, width, props, spot)
+            picture += mask[:, :, None] * (np.clip(colour_held * dim, 0, 255) - picture)
+            total, pasted = mask + total * (1.0 - mask), mask + pasted * (1.0 - mask)
+        if foot is not None:
+            _hide(picture, (total, pasted), *_counter(rng, foot, height, width, props))
+    contrast = np.abs(picture - behind).mean(axis=2) / np.maximum(pasted, 1e-3)
+    if rng.random() < config.occluder:
+        _hide(picture, (total, pasted), *make_thing(rng, height, width, props, at_edge(rng, height, width)))
+    # What is behind is known where nothing but pasted subjects was added.
+    contrast[(pasted < 0.02) | (base > 0.02)] = 0.0
+    scene = Scene(_to_uint8(picture), _to_uint8(total * 255.0), _to_uint8(contrast))
+    return turned(rng, scene) if rng.random() < config.tilt else scene
+
+
+def turned(rng: Rng, scene: Scene) -> Scene:
+    """The scene seen by a tilted camera, near enough that no corner is empty."""
+    height, width = scene.alpha.shape
+    angle = float(np.clip(rng.normal(0, 11), -25, 25))
+    turn = np.radians(abs(angle))
+    size = 1.0 / (np.cos(turn) + max(height / width, width / height) * np.sin(turn))
+    rgb, alpha, contrast = (
+        warp([plane], width / 2, height / 2, size, angle, height, width) for plane in (scene.rgb, scene.alpha, scene.contrast)
+    )
+    contrast[alpha == 0] = 0
+    return Scene(rgb, alpha, contrast)
+
+
+def _layout(rng: Rng, cuts: Sequence[Cut], config: SceneConfig) -> list[tuple[Cut, float, float]]:
+    """For each subject its height over the picture's and where its middle is across the picture, 0..1."""
+    low, high = config.height
+    if rng.random() < config.small:
+        base = np.log(low) + rng.random() * (np.log(SMALL) - np.log(low))
+    else:
+        base = np.log(rng.uniform(SMALL, high if len(cuts) == 1 else 0.95))
+    if len(cuts) == 1:
+        return [(cuts[0], _share(base, cuts[0], config), rng.uniform(-0.02, 1.02))]
+    slots = (rng.permutation(len(cuts)) + rng.uniform(0.1, 0.9, len(cuts))) / len(cuts)
+    # People of a group are about as far away as each other, or not at all.
+    spread = 0.15 if rng.random() < 0.5 else 0.6
+    return [(cut, _share(base + rng.normal(0, spread), cut, config), slot) for cut, slot in zip(cuts, slots, strict=True)]
+
+
+def _share(logarithm: float, cut: Cut, config: SceneConfig) -> float:
+    least = config.portrait_height if cut.portrait else config.height[0]
+    return float(np.clip(np.exp(logarithm), least, config.height[1]))
+
+
+def _place(
+    rng: Rng, cut: Cut, share: float, across: float, height: int, width: int, config: SceneConfig
+) -> tuple[Image, Image, float | None]:
+    """A subject's colour and alpha on an empty canvas, and, if it has to hide behind something, the height of its lower end."""
+    mirror = bool(rng.random() < 0.5)
+    rows, columns = cut.rgba[0].shape[:2]
+    size = rows / (share * height)
+    foot = None
+    if not cut.below:
+        # At least a third of it stays in the picture.
+        bottom = rng.uniform(0.45, 1.0) * height if share < 0.5 else rng.uniform(0.85, 1.0 + 0.66 * share) * height
+        bottom = max(bottom, 0.33 * share * height)
+    elif share < 0.8 and rng.random() < config.counter:
+        bottom = foot = rng.uniform(max(share, 0.4), 1.0) * height
+    else:
+        bottom = height + (rng.uniform(0.0, 0.25) * share * height if rng.random() < 0.4 else 0.0)
+    cy = rows - (bottom - height / 2) * size
+    # A side that its own picture cut lies on the new one's edge: subjects cut in mid-air teach nothing.
+    if cut.left != cut.right:
+        cx = width / 2 * size if cut.left else columns - width / 2 * size
+    else:
+        cx = columns / 2 - (across - 0.5) * width * size * (-1 if mirror else 1)
+    angle = rng.uniform(-8, 8) if rng.random() < 0.2 and not (cut.below or cut.left or cut.right) else 0.0
+    placed = warp(cut.rgba, cx, cy, size, angle, height, width, mirror=mirror, border=cv2.BORDER_CONSTANT)
+    return np.ascontiguousarray(placed[:, :, :3]), np.ascontiguousarray(placed[:, :, 3]), foot
+
+
+def _lit(rng: Rng, colour: Image, alpha: Image, behind: NDArray[np.float32], dim: float) -> Plane:
+    """Move the subject's mean colour towards the background's, as one light would, half of the time; then ``dim`` it."""
+    out = colour.astype(np.float32)
+    solid = alpha > 200
+    if rng.random() < 0.5 and solid.any():
+        gap = behind - out[solid].mean(axis=0)
+        out = out + gap * np.float32(rng.uniform(0.0, 0.6))
+    if dim != 1.0:
+        out = out * np.float32(dim)
+    return np.clip(out, 0, 255).astype(np.float32)
+
+
+def _dyed(rng: Rng, colour: Image) -> Image:
+    """Another hue: the channels' means over the picture scaled apart, and now and then exchanged."""
+    order = rng.permutation(3) if rng.random() < 0.3 else np.arange(3)
+    return _to_uint8(colour[:, :, order].astype(np.float32) * np.exp(rng.normal(0, 0.25, 3)))
+
+
+def _patterned(
+    rng: Rng,
+    colour: Image,
+    alpha: Image,
+    props: Props,
+    behind: NDArray[np.float32],
+    top: tuple[float, float],
+    strength: tuple[float, float],
+) -> Image:
+    """One colour, a texture, stripes or checks on a subject, from a share ``top`` of its height down: where clothes are, or fur is."""
+    height, width = alpha.shape
+    rows = np.flatnonzero((alpha > 127).any(axis=1))
+    if rows.size < 8:
+        return colour
+    bottom = rows[-1] + 1
+    start = rows[0] + rng.uniform(*top) * (bottom - rows[0])
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    kind = rng.random()
+    if kind < 0.5:
+        # Black, the colour of what is behind, white, any.
+        ends = (rng.uniform(0, 40, 3), rng.normal(behind, 15.0), rng.uniform(200, 255, 3), rng.uniform(0, 255, 3))
+        plain = ends[int(np.searchsorted((0.2, 0.3, 0.38), kind, side="right"))]
+        cloth = np.broadcast_to(plain.astype(np.float32), (height, width, 3))
+    elif kind < 0.72:
+        cloth = props.texture(rng, height, width).astype(np.float32)
+    else:
+        turn, period = rng.uniform(0, np.pi), rng.uniform(3, 24)
+        wave = np.sin((x * np.cos(turn) + y * np.sin(turn)) * (2 * np.pi / period))
+        if rng.random() < 0.4:
+            wave = wave * np.sin((y * np.cos(turn) - x * np.sin(turn)) * (2 * np.pi / period))
+        one, two = rng.uniform(0, 255, 3), rng.uniform(0, 255, 3)
+        cloth = np.where((wave > 0)[:, :, None], one, two).astype(np.float32)
+    soft = np.clip((y - start) / max(2.0, 0.08 * (bottom - rows[0])), 0, 1)[:, :, None]
+    # Folds stay: the subject's own light and dark goes through.
+    shade = colour.astype(np.float32).mean(axis=2, keepdims=True) / 128.0
+    mixed = colour + soft * rng.uniform(*strength) * (cloth * np.clip(shade, 0.3, 1.4) - colour)
+    return _to_uint8(mixed)
+
+
+def _cast_shadow(rng: Rng, picture: Plane, alpha: Plane) -> None:
+    height, width = alpha.shape
+    small = cv2.resize(alpha, (max(1, width // 4), max(1, height // 4)), interpolation=cv2.INTER_AREA)
+    shift = np.array([[1, 0, rng.normal(0, 0.04) * width / 4], [0, 1, rng.uniform(-0.01, 0.06) * height / 4]])
+    small = cv2.warpAffine(small, shift, (small.shape[1], small.shape[0]))
+    small = cv2.GaussianBlur(small, (0, 0), rng.uniform(0.01, 0.05) * max(height, width) / 4 + 0.3)
+    dark = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+    picture *= (1.0 - np.float32(rng.uniform(0.15, 0.6)) * dark)[:, :, None]
+
+
+def _counter(rng: Rng, foot: float, height: int, width: int, props: Props) -> tuple[Plane, Plane]:
+    """Something with a level upper edge that hides all below ``foot``: a table, a wall, a seat."""
+    y = np.arange(height, dtype=np.float32)[:, None]
+    edge = foot - rng.uniform(0.01, 0.05) * height
+    slope = rng.normal(0, 0.02) * (np.arange(width, dtype=np.float32)[None] - width / 2)
+    # The slope must not lift the edge above what has to be hidden.
+    mask = np.clip(y - (edge - np.abs(slope).max() + slope), 0, 1)
+    return jitter_colour(rng, props.texture(rng, height, width), 0.7).astype(np.float32), mask.astype(np.float32)
+
+
+def _hide(picture: Plane, alphas: Sequence[Plane], colour: Plane, mask: Plane) -> None:
+    picture += mask[:, :, None] * (colour - picture)
+    for alpha in alphas:
+        np.multiply(alpha, 1.0 - mask, out=alpha)
+
+
+def _to_uint8(values: NDArray[np.floating]) -> Image:
+    result: Image = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return result

@@ -1,0 +1,1 @@
+"""The training loop with its losses, optimiser, checkpoints and processes."""

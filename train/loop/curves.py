@@ -1,0 +1,61 @@
+"""The curve of a run as CSV: one row every so many steps, each term of the loss a column."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from streammat.train.errors import RunError
+
+HEAD = ("step", "seconds", "rate", "total")
+
+
+class Curve:
+    """``curve.csv``; the rows of a run that was broken off and goes on are those of an unbroken one.
+
+    Args:
+        path: of the file; it may exist.
+        names: of the terms.
+        step: where the run starts: rows after it come from steps that no checkpoint saw, which are done again.
+
+    Raises:
+        RunError: the file cannot be read or written.
+    """
+
+    def __init__(self, path: Path, names: Sequence[str], step: int) -> None:
+        self.path = path
+        header = [*HEAD, *names]
+        try:
+            rows: list[list[str]] = []
+            if path.exists() and step:
+                with path.open(newline="") as file:
+                    found = list(csv.reader(file))
+                # A row that a crash cut short is one of those that come again.
+                rows = [row for row in found[1:] if len(row) == len(header) and row[0].isdigit() and int(row[0]) <= step]
+            partial = path.with_suffix(".partial.csv")
+            with partial.open("w", newline="") as file:
+                csv.writer(file).writerows([header, *rows])
+            os.replace(partial, path)
+        except OSError as error:
+            raise RunError(f"cannot write the curve {path}: {error.strerror}; free space, or give another --out") from error
+
+    def add(self, step: int, seconds: float, rate: float, losses: Sequence[float]) -> None:
+        """Append a row.
+
+        Args:
+            step: steps done.
+            seconds: of training so far.
+            rate: learning rate of the decoders.
+            losses: the total, then the terms.
+
+        Raises:
+            RunError: the file cannot be written.
+        """
+        row = [step, round(seconds, 1), f"{rate:.3e}", *(f"{value:.6g}" for value in losses)]
+        try:
+            with self.path.open("a", newline="") as file:
+                csv.writer(file).writerow(row)
+        except OSError as error:
+            raise RunError(f"cannot write the curve {self.path}: {error.strerror}; free space, or give another --out") from error

@@ -1,0 +1,55 @@
+"""A network with its losses, as one module: what a training step calls, and what is shared between processes."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F  # noqa: N812 (torch's own name)
+from torch import Tensor, nn
+
+from streammat.engines.network.gfm import GFM
+from streammat.train.data.loader import Batch
+from streammat.train.data.targets import TRIMAP
+from streammat.train.loop.losses import gfm_loss, term_names
+from streammat.train.methods.base import Model, Targets, trimap_values
+from streammat.train.recipes.config import LossConfig, TrainConfig
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Objective(nn.Module):
+    """From a batch to the losses.
+
+    Args:
+        model: GFM or another method; in place, its norms may be replaced by others later.
+        config: precision and the weights of GFM's loss.
+    """
+
+    def __init__(self, model: Model, config: TrainConfig) -> None:
+        super().__init__()
+        self.model, self.config = model, config
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Scalars by `term_names`; the network under autocast, the losses in float32."""
+        device, precision = batch.rgb.device.type, self.config.precision
+        # A permuted NHWC tensor already is channels-last in memory.
+        image = batch.rgb.permute(0, 3, 1, 2).float()
+        alpha, contrast = (_pooled(plane, self.model.stride) for plane in (batch.alpha, batch.contrast))
+        classes = {name: plane.long() for name, plane in batch.classes.items()}
+        with torch.autocast(device, PRECISIONS[precision], enabled=precision != "fp32"):
+            if isinstance(self.model, GFM):
+                prediction = self.model.predict(image)
+            else:
+                maps = self.model.predict(image, trimap_values(classes[TRIMAP]) if self.model.NEEDS_TRIMAP else None)
+        if isinstance(self.model, GFM):
+            return gfm_loss(prediction, alpha, classes, contrast, self.config.loss, pairs=batch.pairs).terms
+        return self.model.losses(maps, Targets(alpha, contrast, classes, image))
+
+
+def objective_terms(model: Model, loss: LossConfig) -> list[str]:
+    """Names of what an `Objective` of ``model`` gives, in their order."""
+    return term_names(model.heads, loss) if isinstance(model, GFM) else list(model.TERMS)
+
+
+def _pooled(plane: Tensor, stride: int) -> Tensor:
+    """uint8 (N, H, W), 0..255, to float32 (N, 1, H/stride, W/stride), 0..1."""
+    return F.avg_pool2d(plane.unsqueeze(1).float() / 255.0, stride)

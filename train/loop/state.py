@@ -1,0 +1,160 @@
+"""The whole state of a run on disk: written atomically, continued exactly, refused where it does not belong."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from streammat.train.errors import RunError
+from streammat.train.methods.base import Model
+from streammat.train.recipes.config import MAY_CHANGE, TrainConfig
+
+FORMAT = 2
+"""Of the file; counted up when what it holds changes."""
+
+
+@dataclass
+class State:
+    """What changes while a network is trained. Every random choice follows from the seed and ``step``, so none is kept."""
+
+    model: Model
+    average: Model
+    """`model` itself where nothing is averaged."""
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    step: int = 0
+    """Steps done."""
+    elapsed: float = 0.0
+    """Seconds of training so far, over all parts."""
+    window: list[list[float]] = field(default_factory=list)
+    """Losses since the last row of the curve, one list for each step."""
+
+
+@contextmanager
+def only_run(out: Path) -> Iterator[None]:
+    """Hold a run's folder, which is there: two runs would write each other's checkpoints over.
+
+    A killed run holds nothing, and where the file system has no locks nothing is held.
+
+    Raises:
+        RunError: another process has it.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(out / "run.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise RunError(f"another run is training in {out}; wait until it ends, or give another --out") from error
+    except (OSError, NotImplementedError):
+        pass  # what cannot be written is told of by the first checkpoint
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def save_state(path: Path, state: State, config: TrainConfig) -> None:
+    """Write a checkpoint beside the old one, make sure that it is on the disk, and put it in the old one's place.
+
+    Args:
+        path: of the checkpoint.
+        state: of the run.
+        config: of the run.
+
+    Raises:
+        RunError: it cannot be written, for instance because the disk is full; the old checkpoint is still there.
+    """
+    content = {
+        "format": FORMAT,
+        "config": asdict(config),
+        "model": state.model.state_dict(),
+        "average": state.average.state_dict() if state.average is not state.model else None,
+        "optimizer": state.optimizer.state_dict(),
+        "scaler": state.scaler.state_dict(),
+        "step": state.step,
+        "elapsed": state.elapsed,
+        "window": state.window,
+    }
+    partial = path.with_suffix(".partial")
+    try:
+        with partial.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
+        # torch's own error of a failed write does not say why it failed.
+        full = isinstance(error, RuntimeError) and shutil.disk_usage(path.parent).free < _needed(content)
+        reason = "No space left on device" if full else _reason(error)
+        with suppress(OSError):
+            partial.unlink()
+        kept = f"the one before, {path}, is kept" if path.exists() else "none was written before"
+        raise RunError(
+            f"cannot write checkpoint {partial}: {reason}; {kept}; free space and give the same command"
+        ) from error
+
+
+def load_state(path: Path, state: State, config: TrainConfig) -> None:
+    """Continue from a checkpoint.
+
+    Args:
+        path: of `save_state`.
+        state: freshly made for ``config``; filled in place.
+        config: of the run that goes on.
+
+    Raises:
+        RunError: the file is damaged, or its run had other options than `MAY_CHANGE` allows.
+    """
+    cure = "delete it to start anew, or give another --out"
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        raise RunError(f"checkpoint {path} is damaged ({_reason(error)}); {cure}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise RunError(f"checkpoint {path} is not of this version of the program; {cure}")
+    now = asdict(config)
+    for name, before in content["config"].items():
+        if name not in MAY_CHANGE and _plain(before) != _plain(now.get(name)):
+            raise RunError(
+                f"checkpoint {path} was made with {name} {_plain(before)!r}, but this run has {_plain(now.get(name))!r}; "
+                f"give the same options, {cure}"
+            )
+    try:
+        state.model.load_state_dict(content["model"])
+        if state.average is not state.model:
+            state.average.load_state_dict(content["average"])
+        state.optimizer.load_state_dict(content["optimizer"])
+        state.scaler.load_state_dict(content["scaler"])
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise RunError(f"checkpoint {path} does not fit the network ({_reason(error)}); {cure}") from error
+    state.step, state.elapsed, state.window = content["step"], content["elapsed"], content["window"]
+
+
+def _needed(content: Any) -> int:
+    """Bytes of all tensors within nested dictionaries and lists: what a file of them takes at least."""
+    if isinstance(content, torch.Tensor):
+        return content.numel() * content.element_size()
+    inner = content.values() if isinstance(content, dict) else content if isinstance(content, (list, tuple)) else ()
+    return sum(_needed(value) for value in inner)
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, whatever a serialiser made of them."""
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _reason(error: Exception) -> str:
+    """The first sentence of an error, for one line."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text = str(error).strip().split("\n")[0].split(". ")[0]
+    return text or type(error).__name__
