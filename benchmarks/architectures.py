@@ -6,7 +6,7 @@
 
 Every variant is exported, quantised and timed at 288x512 with two threads, all of them in turn for some rounds, so that a slow
 moment of the machine hits each alike. What counts is the ratio to ``lite`` in the same run. With ``--data`` each is trained by
-the ``lite`` recipe on pictures of 256x256 for the same number of steps, and scored. Trained variants are
+the ``lite`` recipe on images of 256x256 for the same number of steps, and scored. Trained variants are
 kept under ``--out`` and not trained again.
 
 How far a network is after so few steps is decided by where its encoder begins. With ``--teacher`` all begin with the encoder of a
@@ -208,13 +208,13 @@ def scores(network: GFM, options: argparse.Namespace) -> dict[str, tuple[float, 
     sets = validation_sets(options.data) | (hard_sets(options.hard) if options.hard else {})
     found = {}
     for title, pairs in sets.items():
-        result = evaluate(lambda _size: torch_predict(network), pairs[:: max(1, -(-len(pairs) // options.pictures))])
+        result = evaluate(lambda _size: torch_predict(network), pairs[:: max(1, -(-len(pairs) // options.images))])
         found[title] = (result.iou, result.mad)
     return found
 
 
 def runners(name: str, network: GFM, folder: Path) -> Iterator[tuple[str, Callable[[NDArray[np.uint8]], Any]]]:
-    """Engine and precision, and the function that mattes one picture."""
+    """Engine and precision, and the function that mattes one image."""
     folder.mkdir(parents=True, exist_ok=True)
     fp32, int8 = folder / f"{name}.fp32.onnx", folder / f"{name}.int8.onnx"
     files = ModelFiles(name, fp32, int8)
@@ -236,7 +236,7 @@ def runners(name: str, network: GFM, folder: Path) -> Iterator[tuple[str, Callab
 
 
 def time_all(candidates: dict[str, dict[str, Callable[..., Any]]], rounds: int, each: int) -> dict[str, dict[str, float]]:
-    """Median milliseconds of a picture, over rounds that take the candidates in turn."""
+    """Median milliseconds of an image, over rounds that take the candidates in turn."""
     rgb = np.random.default_rng(2).integers(0, 256, (1, HEIGHT, WIDTH, 3), dtype=np.uint8)
     times: dict[str, dict[str, list[float]]] = {name: {how: [] for how in ways} for name, ways in candidates.items()}
     for number in range(rounds + 1):  # the first round warms up

@@ -4,7 +4,7 @@
     python benchmarks/gpu.py                                       # lite, r34, d121 at 5/13 of 720p, 1080p and 4K
     python benchmarks/gpu.py --network r34 --frame 1920x1080 --batch 1 --mode graph --json r34.json
 
-Three tables: milliseconds per picture of the network with its input on the device already, and what share of the measured
+Three tables: milliseconds per image of the network with its input on the device already, and what share of the measured
 matrix peak that is; how far each precision is from float32; and frames per second of the whole GPU stage, planes in and planes out,
 decoding and encoding left out (`streammat bench --device cuda` has the whole). Weights of networks other than lite are random: speed
 does not depend on them, differences from float32 say little of trained ones. What cannot run is a row that says why. Ends with 1 where r34
@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from streammat.bench.clip import pictures, write_clip
+from streammat.bench.clip import images, write_clip
 from streammat.compositing.backgrounds import open_background, parse_background
 from streammat.compositing.compositor import Compositor
 from streammat.engines.backends.cuda import CudaEngine
@@ -38,7 +38,7 @@ from streammat.engines.model_files import ModelFiles
 from streammat.engines.network.checkpoint import save_network
 from streammat.engines.network.gfm import GFM
 from streammat.engines.shipped import shipped
-from streammat.matting.device import StagedMatting
+from streammat.matting.device import DeviceMatting
 from streammat.matting.matting import network_sizes
 from streammat.media.frame import Frame
 from streammat.sources.file import FileSource
@@ -69,7 +69,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         models = {name: _model(name, Path(folder)) for name in options.network}
         frames = [(int(height), int(width)) for width, height in (text.split("x") for text in options.frame)]
-        print("| network | input | batch | precision | mode | ms per picture | of matrix peak |\n|---|---|---|---|---|---|---|")
+        print("| network | input | batch | precision | mode | ms per image | of matrix peak |\n|---|---|---|---|---|---|---|")
         for (name, model), frame in product(models.items(), frames):
             size = network_sizes(*frame, "best")[0]
             flop = flop_per_picture(model, size)
@@ -144,7 +144,7 @@ def _network(model: ModelFiles, size: tuple[int, int], batch: int, precision: st
 def _difference(model: ModelFiles, size: tuple[int, int], precision: str, device: str) -> dict[str, Any]:
     """Largest and mean, of alpha, on a drawn scene."""
     height, width = size
-    image = next(pictures(None, (height, width))).to_ndarray(format="rgb24")[None]
+    image = next(images(None, (height, width))).to_ndarray(format="rgb24")[None]
     alphas = []
     for kind in ("fp32", precision):
         engine = _opened(model, kind, size, device, 1, "graph")
@@ -158,12 +158,12 @@ def _stage(model: ModelFiles, frame: tuple[int, int], batch: int, options: Any, 
     """Planes in to planes out, frames under way as in a file's run."""
     clip = folder / f"{frame[0]}.mp4"
     if not clip.exists():
-        write_clip(clip, pictures(None, frame), frame, 16)
+        write_clip(clip, images(None, frame), frame, 16)
     source = FileSource(str(clip), audio=False)
     kept = [item for item in source if isinstance(item, Frame)]
     source.close()
     engine = _opened(model, options.precision[0], network_sizes(*frame, "best")[0], options.device, batch, "graph")
-    matting = StagedMatting(engine, None, batch)
+    matting = DeviceMatting(engine, None, batch)
     background = open_background(parse_background("green"), "cover", source.info.sample_aspect_ratio)
     compositor = Compositor(["composite"], background, decontaminate=True, alpha="straight")
     rates = []

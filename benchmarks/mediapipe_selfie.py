@@ -1,10 +1,10 @@
 # ruff: noqa: INP001 - scripts are no package
-"""MediaPipe's selfie segmentation on the validation pictures, scored as `python -m train score` scores ours.
+"""MediaPipe's selfie segmentation on the validation images, scored as `python -m train score` scores ours.
 
     pip install 'mediapipe==0.10.21'        # in an environment of its own: it wants an older numpy than streammat
     PYTHONPATH=. python benchmarks/mediapipe_selfie.py --data DATA --hard HARD
 
-It is given every picture whole, takes it to 256x256 itself (model 0) and gives a mask of the picture's size. It was made for
+It is given every image whole, takes it to 256x256 itself (model 0) and gives a mask of the image's size. It was made for
 people near the camera, so animals are not its task.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from streammat.train.data.images import read_alpha, read_rgb
 from streammat.train.evaluation import metrics
-from streammat.train.lite.validation import PictureScore, Scores, by_share, hard_sets, validation_sets
+from streammat.train.lite.validation import ImageScore, Scores, by_share, hard_sets, validation_sets
 
 
 def main() -> None:
@@ -28,7 +28,7 @@ def main() -> None:
     options = parser.parse_args()
     from mediapipe.python.solutions.selfie_segmentation import SelfieSegmentation
 
-    everything: list[PictureScore] = []
+    everything: list[ImageScore] = []
     for title, pairs in (validation_sets(options.data) | (hard_sets(options.hard) if options.hard else {})).items():
         found = []
         for pair in pairs:
@@ -36,7 +36,7 @@ def main() -> None:
             with SelfieSegmentation(model_selection=0) as network:  # anew: it filters over time
                 alpha = np.clip(network.process(rgb).segmentation_mask, 0, 1)
             values = (metrics.iou(alpha, truth), metrics.mad(alpha, truth), metrics.mse(alpha, truth), metrics.sad(alpha, truth))
-            found.append(PictureScore(pair, float(truth.mean()), *values))
+            found.append(ImageScore(pair, float(truth.mean()), *values))
         everything += found
         tell(title, Scores.of(found))
     for title, scores in by_share(everything).items():
@@ -45,7 +45,7 @@ def main() -> None:
 
 def tell(title: str, scores: Scores) -> None:
     """One line, as `python -m train score` prints it."""
-    print(f"{title:24} {scores.pictures:4} pictures  iou {scores.iou:.4f}  mad {scores.mad:.4f}")
+    print(f"{title:24} {scores.pictures:4} images  iou {scores.iou:.4f}  mad {scores.mad:.4f}")
 
 
 if __name__ == "__main__":

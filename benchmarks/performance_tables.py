@@ -33,7 +33,7 @@ def section(document: Json) -> Iterator[str]:
     yield (
         f"{hardware['os'].partition('-')[0]} {hardware['machine']}, Python {hardware['python']}, streammat {document['streammat']}, {libraries}. Measured on {clip}: {options['rounds']} rounds of "
         f"{options['frames']} frames, quality {options['matting']['quality']}, background {options['background']}; medians, in brackets the smallest "
-        "and the largest round. Ratios are times per picture over those of the fastest engine, round by round."
+        "and the largest round. Ratios are times per image over those of the fastest engine, round by round."
     )
     yield ""
     for warning in document["warnings"]:

@@ -4,9 +4,9 @@
     python benchmarks/soak.py                      # 30 minutes; --minutes 2 for a look
     python benchmarks/soak.py --clip talk.mp4 -- --engine onnxruntime
 
-The clip becomes a camera of ten seconds, over and over, whose picture brightens for one frame as a beep sounds. Afterwards the recording
-is read back: where pictures brighten and where beeps begin tells how sound and picture drift apart. Memory is looked at every five
-seconds. Ends with 1 where a bound is broken: memory 5 % above that of the second minute, sound and picture 20 ms off, p99 latency 100 ms.
+The clip becomes a camera of ten seconds, over and over, whose image brightens for one frame as a beep sounds. Afterwards the recording
+is read back: where images brighten and where beeps begin tells how sound and image drift apart. Memory is looked at every five
+seconds. Ends with 1 where a bound is broken: memory 5 % above that of the second minute, sound and image 20 ms off, p99 latency 100 ms.
 
 Nothing else should run meanwhile.
 """
@@ -39,7 +39,7 @@ MEMORY_GROWTH, APART_MS, LATENCY_MS = 0.05, 20.0, 100.0
 
 def main() -> None:
     """Run, and tell."""
-    parser = argparse.ArgumentParser(description="Half an hour of live video: memory, latency, drops, sound against picture.")
+    parser = argparse.ArgumentParser(description="Half an hour of live video: memory, latency, drops, sound against image.")
     parser.add_argument("--clip", type=Path, default=EXAMPLES / "portrait.mp4")
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--json", type=Path, help="Also write the figures here.")
@@ -49,7 +49,7 @@ def main() -> None:
         camera, recording = Path(folder) / "camera.mkv", Path(folder) / "recording.mkv"
         write_camera(options.clip, camera)
         ended, memory = run(camera, recording, options.minutes, options.more)
-        apart = sound_against_picture(recording)
+        apart = sound_against_image(recording)
     figures = summary(ended, memory, apart)
     print(json.dumps(figures, indent=2))
     if options.json:
@@ -58,7 +58,7 @@ def main() -> None:
         text
         for text, bad in (
             (f"memory grew by {figures['memory_growth']:.1%}", not figures["memory_growth"] <= MEMORY_GROWTH),
-            (f"sound and picture are up to {figures['apart_ms']} ms apart", not (apart and figures["apart_spread_ms"] <= APART_MS)),
+            (f"sound and image are up to {figures['apart_ms']} ms apart", not (apart and figures["apart_spread_ms"] <= APART_MS)),
             (f"latency p99 is {figures['latency_p99_ms']} ms", not figures["latency_p99_ms"] <= LATENCY_MS),
         )
         if bad
@@ -129,7 +129,7 @@ def run(camera: Path, recording: Path, minutes: float, more: list[str]) -> tuple
     return last, memory
 
 
-def sound_against_picture(recording: Path) -> list[float]:
+def sound_against_image(recording: Path) -> list[float]:
     """For each bright frame: milliseconds by which the beep beside it comes later."""
     flashes, beeps = [], []
     with av.open(str(recording)) as container:

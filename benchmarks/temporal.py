@@ -4,7 +4,7 @@
 Each clip is drawn at 640x360 and 30 frames a second, encoded with x264, decoded, and run through the network once; then the
 same alphas are measured as they are (off) and filtered (on). ``dtSSD`` (Erofeev et al. 2015) is given times 100 and ``MAD``
 times 1000, both at the network's output size. ``flicker`` is the RMS change of alpha from frame to frame, times 1000, where
-nothing moves within reach of the subject's edge: by the truth, or, for clips without, by the picture. ``lag`` is, in frames,
+nothing moves within reach of the subject's edge: by the truth, or, for clips without, by the image. ``lag`` is, in frames,
 the delay of the truth that the matte fits best; negative is ahead.
 
     python benchmarks/temporal.py                                    # the example's person, every kind of clip
@@ -58,7 +58,7 @@ class Kind:
     pose: Callable[[float], Pose]
     light: Callable[[float], float] = lambda _: 1.0
     shake: Callable[[float], tuple[float, float]] = lambda _: (0.0, 0.0)
-    """Movement of the whole picture, pixels."""
+    """Movement of the whole image, pixels."""
     shot: Callable[[float], int] = lambda _: 0
     """Number of the shot: odd ones are mirrored, in another light."""
     noise: float = 3.0
@@ -204,7 +204,7 @@ def flicker(alphas: Floats, still: NDArray[np.bool_]) -> float:
 
 
 def still_parts(recorder: Recorder, truth: Floats | None) -> NDArray[np.bool_]:
-    """Where nothing moves from frame to frame near the edge of the subject, (T - 1, h, w): by the truth, else by the picture."""
+    """Where nothing moves from frame to frame near the edge of the subject, (T - 1, h, w): by the truth, else by the image."""
     alphas = np.stack([alpha for alpha, _, _ in recorder.seen])
     height, width = alphas.shape[1:]
     window = np.ones((9, 9), np.uint8)
@@ -277,10 +277,10 @@ def example_scene() -> Scene:
 
 
 def scene_of(subject: str, room: str) -> Scene:
-    """A cut-out with alpha in front of any picture."""
+    """A cut-out with alpha in front of any image."""
     picture = read(Path(subject), cv2.IMREAD_UNCHANGED)
     if picture.ndim != 3 or picture.shape[2] != 4:
-        raise SystemExit(f"{subject}: has no alpha; expected an RGBA picture")
+        raise SystemExit(f"{subject}: has no alpha; expected an RGBA image")
     shown = read(Path(room), cv2.IMREAD_COLOR)[..., ::-1].astype(np.float32) / 255
     scale = max(SIZE[0] / shown.shape[0], SIZE[1] / shown.shape[1])
     scaled = cv2.resize(shown, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
@@ -290,15 +290,15 @@ def scene_of(subject: str, room: str) -> Scene:
 
 
 def read(path: Path, flags: int) -> NDArray[Any]:
-    """A picture that must be there."""
+    """An image that must be there."""
     picture = cv2.imread(str(path), flags)
     if picture is None:
-        raise SystemExit(f"{path}: cannot be read; expected a picture")
+        raise SystemExit(f"{path}: cannot be read; expected an image")
     return picture
 
 
 def strip(recorder: Recorder, *videos: Floats) -> NDArray[np.uint8]:
-    """The picture and each of ``videos`` at four moments, side by side and below each other; BGR."""
+    """The image and each of ``videos`` at four moments, side by side and below each other; BGR."""
     count = len(recorder.seen)
     lines = []
     for index in (count // 4, count // 2, count // 2 + 1, 3 * count // 4):
@@ -314,7 +314,7 @@ def main() -> None:
     parser.add_argument("clips", nargs="*", help="clips without truth; none: draw clips with known alpha")
     parser.add_argument("--model", default="lite", help="name or file, as of `streammat video`")
     parser.add_argument("--subject", help="RGBA cut-out of a person instead of the example's")
-    parser.add_argument("--room", help="the picture behind --subject")
+    parser.add_argument("--room", help="the image behind --subject")
     parser.add_argument("--kind", action="append", choices=[kind.name for kind in KINDS], help="only this kind of clip")
     parser.add_argument("--show", metavar="PNG", help="also write frames to look at")
     arguments = parser.parse_args()

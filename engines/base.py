@@ -1,4 +1,4 @@
-"""What every engine is: a matting network ready to turn RGB pictures into alpha.
+"""What every engine is: a matting network ready to turn RGB images into alpha.
 
 Errors:
     EngineError (RuntimeError)
@@ -84,7 +84,7 @@ class TensorEngine(Engine, Protocol):
     """An engine of torch that also takes what is on its device already, and leaves its result there: see `streammat.engines.gpu.stage`."""
 
     batch: int
-    """Largest number of pictures that ``matte`` takes at once."""
+    """Largest number of images that ``matte`` takes at once."""
 
     def matte(self, rgb: Tensor) -> Tensor:
         """Predict the alpha of a batch, on the device, in the order of the caller's current stream.
@@ -189,13 +189,13 @@ def memory_error(who: str, size: tuple[int, int], error: BaseException) -> Engin
 
     Args:
         who: the library, for the message.
-        size: (height, width) of the pictures in pixels.
+        size: (height, width) of the images in pixels.
         error: of the library.
     """
     reason = lack_of_memory(error)
     if reason is None:
         return None
-    return EngineError(f"{who} has too little memory for pictures of {size[1]}x{size[0]} ({reason}); close other programs, or take --quality fast")
+    return EngineError(f"{who} has too little memory for images of {size[1]}x{size[0]} ({reason}); close other programs, or take --quality fast")
 
 
 def lack_of_memory(error: BaseException | None) -> str | None:
@@ -224,14 +224,14 @@ def check_alpha(model: str, shape: tuple[int, ...], size: tuple[int, int]) -> No
 
     Args:
         model: its id, for the message.
-        shape: of one picture's alpha, (1, h, w).
+        shape: of one image's alpha, (1, h, w).
         size: network input (height, width) in pixels.
 
     Raises:
         EngineError: h and w are not ``size`` divided by one of `STRIDES`.
     """
     if all(shape != (1, size[0] // stride, size[1] // stride) for stride in STRIDES):
-        raise EngineError(f"model {model!r} gave alpha {shape} for a picture of {size}; expected that size or half of it")
+        raise EngineError(f"model {model!r} gave alpha {shape} for an image of {size}; expected that size or half of it")
 
 
 def first_line(error: BaseException) -> str:

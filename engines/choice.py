@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 _AVX512_VNNI, _NEON_DOTPROD = 23, 101  # OpenCV's numbers of CPU features; Python has no names for them
 DEFAULT_SIZE = (288, 512)
-"""Network input (height, width): a 16:9 picture on a laptop."""
+"""Network input (height, width): a 16:9 image on a laptop."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def open_engine(
         threads: threads of the CPU to compute with; 0 takes as many as the machine has cores, up to 8.
         cache: folder where OpenVINO may keep compiled models; None writes nothing.
         device: ``auto``, or one of `streammat.engines.registry.DEVICES`; ``cuda:1`` is the second GPU.
-        batch: largest number of pictures that ``infer`` will be given at once; a GPU works on them together.
+        batch: largest number of images that ``infer`` will be given at once; a GPU works on them together.
 
     Returns:
         An open engine; ``spec.reason`` says why this one.

@@ -1,7 +1,7 @@
-"""A picture seen at several sizes by one network, and the mean of what it says: what the small one takes for its own at one
+"""An image seen at several sizes by one network, and the mean of what it says: what the small one takes for its own at one
 size it often does not at another.
 
-Each second size sees the picture mirrored, which costs nothing and makes the passes err less alike.
+Each second size sees the image mirrored, which costs nothing and makes the passes err less alike.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def mean_alpha(passes: Sequence[tuple[tuple[int, int], Infer]], rgb: NDArray[np.
     height, width = total.shape[1:]
     for index, (size, infer) in enumerate(passes[1:], 1):
         way = -1 if index % 2 else 1
-        small = [cv2.resize(picture, (size[1], size[0]), interpolation=cv2.INTER_AREA)[:, ::way] for picture in rgb]
+        small = [cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_AREA)[:, ::way] for image in rgb]
         alphas = infer(np.stack(small).astype(np.uint8, copy=False))[:, :, ::way]
         total += np.stack([cv2.resize(np.ascontiguousarray(alpha), (width, height), interpolation=cv2.INTER_LINEAR) for alpha in alphas])
     total /= len(passes)

@@ -50,7 +50,7 @@ def disc(radius: int) -> NDArray[np.uint8]:
 
 
 def grow(mask: Picture, radius: int) -> NDArray[np.uint8]:
-    """Dilate ``mask`` (or erode it where ``radius`` is negative), taking the picture to go on beyond its edges."""
+    """Dilate ``mask`` (or erode it where ``radius`` is negative), taking the image to go on beyond its edges."""
     pad = 32
     wide = cv2.copyMakeBorder(mask, pad, pad, pad, pad, cv2.BORDER_REPLICATE)
     done = cv2.dilate(wide, disc(radius)) if radius >= 0 else cv2.erode(wide, disc(-radius))
@@ -196,7 +196,7 @@ def draw_room() -> Picture:
         box(room, left, floor + 7, right, floor + 9, (0.25, 0.16, 0.10))
     box(room, left - 3, top - 8, right + 3, top + 2, (0.53, 0.38, 0.25))
 
-    # A plant on the bookcase, a vase in the gaps' place, a picture on the wall.
+    # A plant on the bookcase, a vase in the gaps' place, an image on the wall.
     pot_x, pot_y = 760.0, 60.0
     for _ in range(46):
         angle, length = random.uniform(-1.25, 1.25), random.uniform(34, 78)
@@ -220,7 +220,7 @@ def draw_room() -> Picture:
     painting = np.s_[84 * k : 164 * k, 432 * k : 552 * k]
     room[painting] = hills[painting]
 
-    # Floor lamp between picture and bookcase.
+    # Floor lamp between image and bookcase.
     box(room, 611, 232, 616, 540, (0.17, 0.16, 0.16))
     shade_mask = smooth(2, -2, np.abs(x - 613.5) - (26 + 24 * smooth(150, 236, y))) * (y > 152) * (y < 236)
     room = mix(room, mix((1.0, 0.93, 0.74), (0.97, 0.80, 0.52), np.clip(np.abs(x - 613) / 50, 0, 1)), shade_mask)
@@ -396,7 +396,7 @@ def draw_beach(width: int = 1920, height: int = 1080) -> NDArray[np.uint8]:
 
 
 def write_photograph() -> None:
-    """The clip's first frame as the picture that built engines are compared on."""
+    """The clip's first frame as the image that built engines are compared on."""
     with av.open(str(HERE / "portrait.mp4")) as clip:
         frame = next(clip.decode(video=0)).to_ndarray(format="bgr24")
     cv2.imwrite(str(HERE.parent / "streammat" / "models" / "portrait.jpg"), frame, [cv2.IMWRITE_JPEG_QUALITY, 80, cv2.IMWRITE_JPEG_OPTIMIZE, 1])

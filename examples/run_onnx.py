@@ -1,4 +1,4 @@
-"""Cuts the subject out of a picture with an exported model: ``python run_onnx.py lite.onnx in.jpg out.png``; needs nothing of streammat."""
+"""Cuts the subject out of an image with an exported model: ``python run_onnx.py lite.onnx in.jpg out.png``; needs nothing of streammat."""
 
 import sys
 

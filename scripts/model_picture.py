@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Remake docs/lite.jpg: pictures that no training saw and anyone may show, the shipped network's mattes, and the cut-outs.
+"""Remake docs/lite.jpg: images that no training saw and anyone may show, the shipped network's mattes, and the cut-outs.
 
-The pictures come with scikit-image (in the public domain or CC0): a portrait, a cat, a man with a camera, and three without anybody.
+The images come with scikit-image (in the public domain or CC0): a portrait, a cat, a man with a camera, and three without anybody.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from streammat.engines import shipped as models
 from streammat.train.cli.common import open_weights
 from streammat.train.data.images import Image
 from streammat.train.evaluation.contact_sheet import contact_sheet, on_colour
-from streammat.train.lite.validation import network_size, predict_picture
+from streammat.train.lite.validation import network_size, predict_image
 
 TARGET = Path(__file__).resolve().parents[1] / "docs" / "lite.jpg"
 PICTURES = {
@@ -37,7 +37,7 @@ def main() -> None:
     for name, load in PICTURES.items():
         rgb = np.ascontiguousarray(np.dstack([load()] * 3) if load().ndim == 2 else load()[:, :, :3])
         size = network_size(rgb.shape[0], rgb.shape[1])
-        alpha = np.rint(predict_picture(opener(size), rgb, size) * 255.0).astype(np.uint8)
+        alpha = np.rint(predict_image(opener(size), rgb, size) * 255.0).astype(np.uint8)
         rows.append([rgb, alpha, on_colour(rgb, alpha, (0, 177, 64))])
         labels.append(f"{name}: mean alpha {alpha.mean() / 255:.3f}")
     # Two rows of three side by side.

@@ -11,7 +11,7 @@ Fit = Literal["cover", "contain", "stretch"]
 AlphaType = Literal["straight", "premultiplied"]
 Quality = Literal["fast", "balanced", "best"]
 Content = Literal["composite", "transparent", "matte", "foreground"]
-"""What a sink shows: the picture on its background, the picture with alpha, alpha as grey, the foreground's colour."""
+"""What a sink shows: the image on its background, the image with alpha, alpha as grey, the foreground's colour."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class MattingOptions:
 
 
 STILLS = MattingOptions(quality="best")
-"""Of pictures, which nobody waits for thirty times a second."""
+"""Of images, which nobody waits for thirty times a second."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class CompositeOptions:
     """What alpha is used for."""
 
     background: str | None = None
-    """A picture, a clip, ``blur[:STRENGTH]``, a colour, ``transparent``; None: transparent where the output can carry it, else green."""
+    """An image, a clip, ``blur[:STRENGTH]``, a colour, ``transparent``; None: transparent where the output can carry it, else green."""
     fit: Fit = "cover"
     """How a background of another shape fills the frame."""
     decontaminate: bool = True
@@ -105,7 +105,7 @@ class LiveOptions:
     microphone: str | None = None
     """``default``, PortAudio's number, a part of a name, or ``file`` for the sound of a file given as the camera; None: no sound."""
     monitor: str | None = None
-    """Where the microphone is played as late as the picture: ``default``, PortAudio's number, or a part of a name; None: nowhere."""
+    """Where the microphone is played as late as the image: ``default``, PortAudio's number, or a part of a name; None: nowhere."""
     sound_delay: float = 0.0
     """Milliseconds by which sound is moved back beyond what is measured; negative moves it forward."""
     loop: bool = False
@@ -114,7 +114,7 @@ class LiveOptions:
     """``camera[:DEVICE]``, ``/dev/videoN``, a video file, ``rtmp://`` or ``rtsp://``, ``preview``, ``null``."""
     overwrite: bool = False
     mirror: bool = False
-    """Show the picture as a mirror does; backgrounds stay as they are."""
+    """Show the image as a mirror does; backgrounds stay as they are."""
     fixed: bool = False
     """Never lower the quality to hold the rate."""
     bitrate: int = 3000
@@ -132,7 +132,7 @@ class ExportOptions:
     size: tuple[int, int] | None = None
     """Network input (height, width) in pixels, multiples of 32; None: free."""
     batch: int | None = 1
-    """Pictures at once; None: free."""
+    """Images at once; None: free."""
     opset: int | None = None
     """Of ONNX; None: the one that the package's own files have."""
     precision: Literal["fp32", "fp16", "int8"] = "fp32"
@@ -156,11 +156,11 @@ class BenchOptions:
     precisions: tuple[str, ...] = ("auto",)
     """The same for ``matting.precision``."""
     batches: tuple[int, ...] = (1,)
-    """Pictures that the network is given at once; files and live video go through one by one."""
+    """Images that the network is given at once; files and live video go through one by one."""
     matting: MattingOptions = field(default_factory=MattingOptions)
     background: str = "green"
     frames: int = 100
-    """Of the clip, of each job, and pictures of the network alone, in each round."""
+    """Of the clip, of each job, and images of the network alone, in each round."""
     rounds: int = 3
     live_seconds: float = 3.0
     """Of each live run; 0 leaves live video out."""

@@ -25,7 +25,7 @@ from streammat.engines.choice import default_threads, int8_feature
 from streammat.engines.registry import installed_backends
 from streammat.errors import StreammatError
 from streammat.live.report import LiveReport
-from streammat.live.session import LiveJob
+from streammat.live.session import LiveSession
 
 State = Literal["ok", "warning", "failed"]
 TRIAL_SIZE: Final = (720, 1280)
@@ -167,6 +167,6 @@ def _run(options: LiveOptions) -> LiveReport:
     def ignore(event: str, **details: Any) -> None:
         """The report says it all."""
 
-    return LiveJob(options, ignore).run()
+    return LiveSession(options, ignore).run()
 
 

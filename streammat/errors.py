@@ -3,7 +3,7 @@
 StreammatError (Exception)
 ├── UsageError          the request cannot be meant: bad option, unknown colour, target equals source
 ├── InputError          something to be read is missing, broken or of the wrong kind
-│   └── CameraLostError     a camera that was open gives no more pictures; it may come back
+│   └── CameraLostError     a camera that was open gives no more images; it may come back
 └── OutputError         something cannot be written: folder, disk, codec, container
 
 ``streammat.engines.base.EngineError`` stands beside this tree, because engines know nothing of streammat.
@@ -26,7 +26,7 @@ class InputError(StreammatError):
 
 
 class CameraLostError(InputError):
-    """A camera or stream that was open gives no more pictures: unplugged, switched off, the network gone."""
+    """A camera or stream that was open gives no more images: unplugged, switched off, the network gone."""
 
 
 class OutputError(StreammatError):

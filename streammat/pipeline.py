@@ -30,8 +30,8 @@ class Pipeline:
     Args:
         source: frames, and the packets of other tracks.
         matting: frame → matte.
-        compositor: (frame, matte) → one picture per sink, in the order of ``sinks``.
-        sinks: where the pictures go; each also gets the other tracks' packets.
+        compositor: (frame, matte) → one frame per sink, in the order of ``sinks``.
+        sinks: where the frames go; each also gets the other tracks' packets.
         ahead: mattes that may wait for the compositor; more than usual where a device works on several frames at once.
     """
 
@@ -71,22 +71,22 @@ class Pipeline:
         begin = time.perf_counter()
         frames: Channel[Frame | Packet] = Channel(_CAPACITY)
         mattes: Channel[tuple[Frame, Matte] | Packet] = Channel(self._ahead)
-        pictures: Channel[tuple[Matte, Sequence[Frame]] | Packet] = Channel(_CAPACITY)
+        images: Channel[tuple[Matte, Sequence[Frame]] | Packet] = Channel(_CAPACITY)
         threads = [
             self._thread("read", lambda: self._read(frames), outbox=frames),
             self._thread("matte", lambda: self._matte(frames, mattes), inbox=frames, outbox=mattes),
-            self._thread("composite", lambda: self._composite(mattes, pictures), inbox=mattes, outbox=pictures),
-            self._thread("write", lambda: self._write(pictures), inbox=pictures),
+            self._thread("composite", lambda: self._composite(mattes, images), inbox=mattes, outbox=images),
+            self._thread("write", lambda: self._write(images), inbox=images),
         ]
         for thread in threads:
             thread.start()
         try:
-            self._wait(threads, (frames, mattes, pictures), progress)
+            self._wait(threads, (frames, mattes, images), progress)
         finally:
             # Ctrl-C, where nobody handles it, and ``progress`` may raise: nothing goes on working behind the caller's back.
             if any(thread.is_alive() for thread in threads):
                 self.stop()
-            self._wait(threads, (frames, mattes, pictures), None)
+            self._wait(threads, (frames, mattes, images), None)
             self._finish()
         if self._failure is not None:
             raise self._failure
@@ -134,24 +134,24 @@ class Pipeline:
                 mattes.put(item)
 
     def _composite(
-        self, mattes: Iterable[tuple[Frame, Matte] | Packet], pictures: Channel[tuple[Matte, Sequence[Frame]] | Packet]
+        self, mattes: Iterable[tuple[Frame, Matte] | Packet], images: Channel[tuple[Matte, Sequence[Frame]] | Packet]
     ) -> None:
         for item in mattes:
             if isinstance(item, tuple):
                 with self._at_work(2), self._clocks["composite"].measure():
                     frame, matte = item
                     drawn = self._compositor(frame, matte)
-                pictures.put((matte, drawn))
+                images.put((matte, drawn))
             else:
-                pictures.put(item)
+                images.put(item)
 
-    def _write(self, pictures: Iterable[tuple[Matte, Sequence[Frame]] | Packet]) -> None:
-        for item in pictures:
+    def _write(self, images: Iterable[tuple[Matte, Sequence[Frame]] | Packet]) -> None:
+        for item in images:
             if isinstance(item, tuple):
                 with self._clocks["write"].measure():
                     matte, drawn = item
-                    for sink, picture in zip(self._sinks, drawn, strict=True):
-                        sink.write(picture, matte)
+                    for sink, image in zip(self._sinks, drawn, strict=True):
+                        sink.write(image, matte)
                 self._frames_out += 1
             else:
                 for sink in self._sinks:

@@ -1,7 +1,7 @@
 """Parts of a live run whose faults can be scripted: a camera, a network, an output that keeps what it is shown.
 
 Everything between them is the real thing. The room is noise that nothing else resembles, so that its share in any
-picture can be measured.
+image can be measured.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from streammat.config import CompositeOptions
 from streammat.engines.base import EngineSpec
 from streammat.errors import CameraLostError, InputError
-from streammat.live.background_switcher import Scenes
-from streammat.live.checked_matting import LiveMatting
-from streammat.live.fallback import Showing, Shown
-from streammat.live.output_worker import Outlet
+from streammat.live.background_switcher import BackgroundSwitcher
+from streammat.live.checked_matting import CheckedMatting
+from streammat.live.fallback import FallbackCompositor, OutputFrame
+from streammat.live.output_worker import OutputWorker
 from streammat.live.pipeline import Live
 from streammat.live.report import LiveReport
 from streammat.matting.temporal import TemporalFilter
@@ -58,7 +58,7 @@ def outside() -> NDArray[np.bool_]:
 
 
 def likeness(luma: NDArray[np.uint8], where: NDArray[np.bool_] | None = None) -> float:
-    """How much of the room is in a picture: the correlation of the two, -1..1, in ``where`` or all over."""
+    """How much of the room is in an image: the correlation of the two, -1..1, in ``where`` or all over."""
     mask = np.ones(SIZE, bool) if where is None else where
     seen, known = luma[mask].astype(float), room()[mask].astype(float)
     seen, known = seen - seen.mean(), known - known.mean()
@@ -178,7 +178,7 @@ class Keeper:
 class Run:
     """One live run of scripted parts, to its end.
 
-    ``scene`` is a background; a picture of a gradient is written for ``gradient``."""
+    ``scene`` is a background; an image of a gradient is written for ``gradient``."""
 
     def __init__(
         self, folder: Path, steps: Sequence[Step], engine: ScriptedEngine | None = None, *, scene: str = "gradient",
@@ -192,15 +192,15 @@ class Run:
         self.camera = ScriptedCamera(steps, self.clock)
         self.engine = engine or ScriptedEngine()
         self.events: list[tuple[str, dict[str, Any]]] = []
-        self.scenes = Scenes((scene,), CompositeOptions())
-        self.shown: list[Shown] = []
+        self.scenes = BackgroundSwitcher((scene,), CompositeOptions())
+        self.shown: list[OutputFrame] = []
         self.keepers = list(keepers) or [Keeper()]
-        self.showing = Showing(self.camera.info, self.clock, self.scenes.current, self._trouble)
+        self.showing = FallbackCompositor(self.camera.info, self.clock, self.scenes.current, self._trouble)
         outlets = [
-            Outlet(f"keeper{number}", keeper, self.clock, capacity=100 if not keeper._delay else 1, failed=self._failed)
+            OutputWorker(f"keeper{number}", keeper, self.clock, capacity=100 if not keeper._delay else 1, failed=self._failed)
             for number, keeper in enumerate(self.keepers)
         ]
-        matting = matting or LiveMatting(self.engine, TemporalFilter() if stable else None)
+        matting = matting or CheckedMatting(self.engine, TemporalFilter() if stable else None)
         self.live = Live(self.camera, self.camera.reopen, matting, self._show(), outlets, self._tell)
         prepare(self)
         self._limit = time.monotonic() + seconds
@@ -215,12 +215,12 @@ class Run:
         run = self
 
         class Watched:
-            """Remembers the kind of each picture."""
+            """Remembers the kind of each image."""
 
             def wait(self) -> float:
                 return run.showing.wait()
 
-            def __call__(self, item: Any) -> Shown:
+            def __call__(self, item: Any) -> OutputFrame:
                 shown = run.showing(item)
                 run.shown.append(shown)
                 return shown

@@ -1,8 +1,8 @@
 """Real media for tests: writes encoded clips of every kind, and reads back what a file says, exactly.
 
 ``write_clip`` makes a file; ``probe`` tells all that must survive a run; ``frames_of``, ``greys_of`` and ``alpha_of``
-read the pictures. The person in the pictures moves all the time, so that ``matched`` can tell which frame of the input
-a picture shows, even when only the person is left of it.
+read the images. The person in the images moves all the time, so that ``matched`` can tell which frame of the input
+an image shows, even when only the person is left of it.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ FULL_709 = Tags(1, 1, 1, 2)
 
 
 # --------------------------------------------------------------------------------------------------------------------
-# Pictures
+# Images
 
 
 @cache
@@ -138,7 +138,7 @@ def pattern(index: int, width: int, height: int) -> Rgb:
 
 
 def upright_to_stored(picture: Rgb, rotation: int) -> Rgb:
-    """The picture as a camera stores it when its file says: turn me ``rotation`` degrees counter-clockwise."""
+    """The image as a camera stores it when its file says: turn me ``rotation`` degrees counter-clockwise."""
     return np.ascontiguousarray(np.rot90(picture, -rotation // 90))
 
 
@@ -171,10 +171,10 @@ def write_clip(  # noqa: PLR0913 - each is one property of a media file
     container_options: dict[str, str] | None = None,
     container_format: str | None = None,
 ) -> Path:
-    """Write a clip of ``frames`` pictures of ``size`` (width, height as stored) and return ``path``.
+    """Write a clip of ``frames`` images of ``size`` (width, height as stored) and return ``path``.
 
     ``pts`` are the frames' times in units of ``time_base`` (default: 0, 1, 2 … in units of 1/``rate``); ``offset``
-    seconds are added to every time. ``rotation`` is the counter-clockwise turn that shows the stored picture upright.
+    seconds are added to every time. ``rotation`` is the counter-clockwise turn that shows the stored image upright.
     With ``fields`` each frame is woven of two moments, the later one half a frame on.
     """
     path = Path(path)
@@ -314,7 +314,7 @@ def _lines(stream: Any, track: Subtitle, offset: float) -> Iterator[av.Packet]:
 
 
 def write_audio_only(path: Path, codec: str = "aac", seconds: float = 0.5) -> Path:
-    """A file with one audio track and no picture."""
+    """A file with one audio track and no image."""
     with av.open(str(path), "w") as out:
         track = Audio(codec)
         stream = _add_audio(out, track)
@@ -504,14 +504,14 @@ def open_frames(path: Path | str) -> Iterator[av.VideoFrame]:
 
 def frames_of(path: Path | str) -> list[Rgb]:
     """Every frame as stored, RGB of 8 bits, by the colour tags that the file bears (untagged: BT.601)."""
-    pictures = []
+    images = []
     for frame in open_frames(path):
         spaces = {1: "ITU709", 9: 9}
         rgb = frame.reformat(
             format="rgb24", src_colorspace=spaces.get(int(frame.colorspace), "ITU601"), dst_colorspace="ITU601", dst_color_range=2
         )
-        pictures.append(np.asarray(rgb.to_ndarray(), np.uint8))
-    return pictures
+        images.append(np.asarray(rgb.to_ndarray(), np.uint8))
+    return images
 
 
 def greys_of(path: Path | str) -> list[NDArray[np.float32]]:

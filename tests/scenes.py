@@ -32,7 +32,7 @@ WEIGHTS = {1: (0.2126, 0.0722), 5: (0.299, 0.114), 6: (0.299, 0.114), 7: (0.212,
 
 
 def scene(height: int, width: int, *, strokes: int = 60, seed: int = 0) -> tuple[Floats, Floats, Floats, Floats]:
-    """(foreground, background, alpha, picture): RGB 0..255 as (h, w, 3) floats, alpha (h, w) 0..1.
+    """(foreground, background, alpha, image): RGB 0..255 as (h, w, 3) floats, alpha (h, w) 0..1.
 
     A disc with thin strokes like hair, anti-aliased, dark on a lighter textured room."""
     rng = np.random.default_rng(seed)

@@ -20,7 +20,7 @@ PITCH = 1000.0
 LONG = 0.2
 """Seconds of a flash and its beep."""
 FIRST = 0.6
-"""Seconds before the first: whole pictures at 20, 25 and 50 a second."""
+"""Seconds before the first: whole images at 20, 25 and 50 a second."""
 
 
 def beep(times: NDArray[np.float64], every: float, first: float = FIRST) -> NDArray[np.float32]:
@@ -159,7 +159,7 @@ def write_flashes(
 
 
 def lit(time: float, every: float, first: float = FIRST) -> bool:
-    """Whether a clip's picture is light at ``time``."""
+    """Whether a clip's image is light at ``time``."""
     return time >= first - 1e-9 and math.fmod(time - first + 1e-9, every) < LONG
 
 
@@ -181,7 +181,7 @@ def sound_of(path: Path) -> tuple[NDArray[np.float32], int, float]:
 
 
 def flashes_in(path: Path) -> list[tuple[float, float]]:
-    """Each time that the middle of the picture turns light: (time of the last dark picture, of the first light one)."""
+    """Each time that the middle of the image turns light: (time of the last dark image, of the first light one)."""
     found: list[tuple[float, float]] = []
     before: tuple[float, bool] | None = None
     with av.open(str(path)) as container:
@@ -197,7 +197,7 @@ def flashes_in(path: Path) -> list[tuple[float, float]]:
 
 
 def offsets(path: Path, apart: float = 0.5) -> list[float]:
-    """By how many seconds each flash's beep comes after it, where the pictures before it show when it began."""
+    """By how many seconds each flash's beep comes after it, where the images before it show when it began."""
     samples, rate, begin = sound_of(path)
     beeps = np.array(beeps_in(samples, rate, begin))
     found = []

@@ -1,4 +1,4 @@
-"""Colours, pictures, clips and blur, in the frame's own planes; real files, made here."""
+"""Colours, images, clips and blur, in the frame's own planes; real files, made here."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_static_planes_are_made_once_per_geometry():
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tiff", "bmp"])
-def test_pictures_of_all_kinds(tmp_path, suffix):
+def test_images_of_all_kinds(tmp_path, suffix):
     path = tmp_path / f"a.{suffix}"
     cv2.imwrite(str(path), quarters())
     for name in ("yuv420p", "yuv422p10le", "gbrp", "yuv444p16le"):
@@ -109,7 +109,7 @@ def test_pictures_of_all_kinds(tmp_path, suffix):
         assert background.planes(frame, any_matte(frame)) is planes
 
 
-def test_sixteen_bit_pictures_keep_their_steps(tmp_path):
+def test_sixteen_bit_images_keep_their_steps(tmp_path):
     ramp = np.repeat(np.linspace(0, 65535, 1024).astype(np.uint16)[None], 64, 0)
     cv2.imwrite(str(tmp_path / "a.png"), np.dstack([ramp] * 3))
     frame = blank("yuv420p10le", 64, 1024, Colour(1, 1, 1, 2))
@@ -118,7 +118,7 @@ def test_sixteen_bit_pictures_keep_their_steps(tmp_path):
     assert np.abs(luma[30].astype(float) - np.arange(1024)).max() <= 2
 
 
-def test_transparent_pictures_lie_over_black(tmp_path):
+def test_transparent_images_lie_over_black(tmp_path):
     image = np.dstack([np.full((60, 80, 3), 200, np.uint8), np.full((60, 80), 128, np.uint8)])
     cv2.imwrite(str(tmp_path / "a.png"), image)
     frame = blank("gbrp", 60, 80)
@@ -194,7 +194,7 @@ def test_sample_aspect_ratio(tmp_path):
 
 
 def clip(path: Path, count: int = 10, rate: int = 25, size=(96, 128), codec="libx264", name="yuv420p", level=20) -> Path:
-    """Picture n is grey of n * level."""
+    """Image n is grey of n * level."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate)
         stream.height, stream.width, stream.pix_fmt = *size, name
@@ -227,7 +227,7 @@ def test_a_clip_follows_jumps_in_time(tmp_path):
     background.close()
 
 
-def test_a_clip_is_converted_only_when_its_picture_changes(tmp_path):
+def test_a_clip_is_converted_only_when_its_image_changes(tmp_path):
     background = VideoBackground(clip(tmp_path / "a.mp4"))
     frames = [blank("yuv420p", 96, 128, pts=n, time_base=Fraction(1, 100)) for n in range(9)]
     made = {id(background.planes(f, any_matte(f))): None for f in frames[:4]}
@@ -255,7 +255,7 @@ def test_clips_in_other_layouts_and_turned(tmp_path, name):
         background.close()
 
 
-def test_a_still_in_one_picture_clips(tmp_path):
+def test_a_still_in_one_image_clips(tmp_path):
     background = VideoBackground(clip(tmp_path / "a.mp4", count=1, level=0))
     assert {shown(background, n) for n in range(5)} == {0}
     background.close()
@@ -322,7 +322,7 @@ def test_files_that_cannot_be_read_are_input_errors(tmp_path):
     cv2.imwrite(str(tmp_path / "whole.png"), np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))
     broken = {
         "empty.png": b"",
-        "text.png": b"no picture at all, just words",
+        "text.png": b"no image at all, just words",
         "cut.png": (tmp_path / "whole.png").read_bytes()[:60],
         "cut.mp4": clip(tmp_path / "whole.mp4").read_bytes()[:300],
     }

@@ -377,7 +377,7 @@ def test_rounds_that_are_missing_do_not_shift_ratios() -> None:
 # -- the clip -----------------------------------------------------------------------------------------------------
 
 
-def test_a_hastened_clip_has_the_same_pictures_sooner(clip: Path, tmp_path: Path) -> None:
+def test_a_hastened_clip_has_the_same_images_sooner(clip: Path, tmp_path: Path) -> None:
     quick = tmp_path / "quick.mp4"
     hasten(clip, quick, 4)
     assert rate_of(str(clip)) == 25

@@ -55,7 +55,7 @@ def test_blend_is_within_one_code_of_the_real_result_and_exact_at_both_ends(name
     assert all((plane == copy).all() for plane, copy in zip((*fg, *bg), kept, strict=True))
 
 
-def test_blend_of_equal_pictures_changes_nothing():
+def test_blend_of_equal_images_changes_nothing():
     kind = layout("yuv420p")
     same = planes(kind, (64, 256), 3)
     out = Blender()(same, soft_matte(kind, (64, 256)), same, None, kind)
@@ -63,7 +63,7 @@ def test_blend_of_equal_pictures_changes_nothing():
 
 
 @pytest.mark.parametrize("name", ["yuv420p", "yuv422p10le"])
-def test_blend_writes_into_strided_planes_of_a_picture(name):
+def test_blend_writes_into_strided_planes_of_a_image(name):
     kind = layout(name)
     size = (50, 70)
     image = av.VideoFrame(size[1], size[0], name)

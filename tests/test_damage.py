@@ -14,7 +14,7 @@ from conftest import QUICK, Run, names, run, video, wait_for
 from media import Audio, probe, write_clip
 
 from streammat.audio.source import FileSound
-from streammat.sources.playback import Passes
+from streammat.sources.playback import PlaybackSchedule
 
 PLAIN = ("--bg", "green", "--no-stable")
 FRAMES = 30
@@ -120,7 +120,7 @@ def test_a_stream_without_its_first_keyframe(tmp_path: Path) -> None:
     ("in.mp4", "libmp3lame", ["out.mp4", "out.webm"]),
 ])  # fmt: skip
 def test_a_damaged_packet_of_sound_costs_only_itself(tmp_path: Path, name: str, codec: str, targets: Sequence[str]) -> None:
-    """Copied or transcoded: it is left out and counted, what follows keeps its time, and the picture is whole."""
+    """Copied or transcoded: it is left out and counted, what follows keeps its time, and the image is whole."""
     source = clip(tmp_path / name, size=(64, 64), frames=25, content="empty", audio=[Audio(codec)])
     before = probe(source)
     packet = packets(source, "audio")[12]
@@ -178,7 +178,7 @@ def test_one_wrong_bit_in_a_time_moves_nothing_else(tmp_path: Path, kind: str, m
 
 
 def test_sound_that_is_half_a_day_off(tmp_path: Path) -> None:
-    """MP4 cannot say that, and FFmpeg would end the process: it is left out there, and the picture is whole."""
+    """MP4 cannot say that, and FFmpeg would end the process: it is left out there, and the image is whole."""
     source = clip(tmp_path / "in.ts", size=(64, 64), frames=75, content="empty", audio=[Audio()])
     data = bytearray(source.read_bytes())
     header = packets(source, "audio")[15].pos or 0
@@ -207,7 +207,7 @@ def test_damage_beside_the_frames_that_are_wanted(tmp_path: Path) -> None:
     # Without their keyframe at 10 the decoder gives no image of those up to 18.
     assert damage_of(done) == [("video", 4, 0)]
     assert probe(tmp_path / "out.mp4").frames == 6
-    passes, heard = Passes(), []
+    passes, heard = PlaybackSchedule(), []
     passes.add(time.monotonic(), 0.0)
     with closing(FileSound(str(source), passes)) as playing:
         playing.start(heard.append)

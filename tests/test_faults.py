@@ -90,18 +90,18 @@ def test_directory(tmp_path: Path) -> None:
     ("name", "codec"), [("a.m4a", "aac"), ("a.mp3", "libmp3lame"), ("a.wav", "pcm_s16le"), ("a.ogg", "libopus")]
 )
 def test_audio_only(tmp_path: Path, name: str, codec: str) -> None:
-    """Sound without a picture is refused, and the message says that there is no video."""
+    """Sound without an image is refused, and the message says that there is no video."""
     write_audio_only(tmp_path / name, codec)
     run("video", tmp_path / name, tmp_path / "out.mp4", *QUICK).refused(1, name, "video")
     assert names(tmp_path) == [name]
 
 
 def test_music_with_a_cover_has_no_video(tmp_path: Path) -> None:
-    """A cover picture is a video stream in FFmpeg's books, not in a person's."""
+    """A cover image is a video stream in FFmpeg's books, not in a person's."""
     music = write_audio_only(tmp_path / "a.mp3", "libmp3lame").read_bytes()
     cover = write_still(tmp_path / "cover.png", np.full((64, 64, 3), 200, np.uint8)).read_bytes()
-    picture = b"\0image/png\0\x03\0" + cover
-    frame = b"APIC" + len(picture).to_bytes(4, "big") + b"\0\0" + picture
+    image = b"\0image/png\0\x03\0" + cover
+    frame = b"APIC" + len(image).to_bytes(4, "big") + b"\0\0" + image
     size = len(frame)
     head = b"ID3\x03\0\0" + bytes(size >> shift & 0x7F for shift in (21, 14, 7, 0))
     if music.startswith(b"ID3"):

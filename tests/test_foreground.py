@@ -13,8 +13,8 @@ from streammat.media.planes import resize_alpha
 @pytest.mark.parametrize("name", LAYOUTS)
 @pytest.mark.parametrize("size", [(180, 320), (181, 323), (320, 180)])
 def test_error_at_soft_edges_at_least_halves(name, size):
-    foreground, _, alpha, picture = scene(*size)
-    frame, truth = frame_of(picture, name), frame_of(foreground, name)
+    foreground, _, alpha, image = scene(*size)
+    frame, truth = frame_of(image, name), frame_of(foreground, name)
     matte = matte_of(alpha, frame)
     kept = [plane.copy() for plane in frame.planes]
     before = after = 0.0
@@ -34,14 +34,14 @@ def test_error_at_soft_edges_at_least_halves(name, size):
 
 
 def test_nothing_soft_gives_the_frames_own_planes():
-    _, _, alpha, picture = scene(96, 128)
-    frame = frame_of(picture, "yuv420p")
+    _, _, alpha, image = scene(96, 128)
+    frame = frame_of(image, "yuv420p")
     for value in (0, 255):
         result = ForegroundEstimator()(frame, matte_of(np.full(alpha.shape, value / 255), frame))
         assert all(a is b for a, b in zip(result, frame.planes, strict=True))
 
 
-def test_soft_everywhere_and_tiny_pictures():
+def test_soft_everywhere_and_tiny_images():
     estimate = ForegroundEstimator()
     for size in ((1, 1), (5, 3), (64, 48)):
         frame = frame_of(np.full((*size, 3), 90.0), "yuv420p")
@@ -51,8 +51,8 @@ def test_soft_everywhere_and_tiny_pictures():
 
 def test_faint_specks_far_from_the_subject():
     estimate = ForegroundEstimator()
-    _, _, alpha, picture = scene(181, 323)
-    frame = frame_of(picture, "yuv420p")
+    _, _, alpha, image = scene(181, 323)
+    frame = frame_of(image, "yuv420p")
     matte = matte_of(alpha, frame)
     for y, x in ((0, 0), (0, 322), (180, 0), (180, 322), (90, 5)):
         matte.alpha[y, x] = 1
@@ -65,10 +65,10 @@ def test_faint_specks_far_from_the_subject():
 
 def test_kept_memory_leaves_earlier_results_alone():
     estimate = ForegroundEstimator()
-    _, _, alpha, picture = scene(96, 128)
-    frame = frame_of(picture, "yuv420p")
+    _, _, alpha, image = scene(96, 128)
+    frame = frame_of(image, "yuv420p")
     first = estimate(frame, matte_of(alpha, frame))
     copies = [plane.copy() for plane in first]
-    other = frame_of(picture[::-1], "yuv420p")
+    other = frame_of(image[::-1], "yuv420p")
     estimate(other, matte_of(alpha[::-1], other))
     assert all((a == b).all() for a, b in zip(first, copies, strict=True))

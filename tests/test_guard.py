@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from streammat.config import MattingOptions
 from streammat.engines.base import Engine, EngineError
-from streammat.live.checked_matting import LiveMatting
+from streammat.live.checked_matting import CheckedMatting
 from streammat.live.guard import PATIENCE, RECENT, Guard
 from streammat.matting.network import open_network
 from streammat.matting.temporal import TemporalFilter
@@ -77,7 +77,7 @@ def noisy(rgb: Image, block: int, seed: int) -> Image:
     return np.where(big[1] > 0, big[0], rgb)
 
 
-def shown(matting: LiveMatting, images: list[Image]) -> tuple[list[float], list[str]]:
+def shown(matting: CheckedMatting, images: list[Image]) -> tuple[list[float], list[str]]:
     """Mean alpha of each frame that was shown, and why the others were not."""
     means, refusals = [], []
     for index, rgb in enumerate(images):
@@ -90,13 +90,13 @@ def shown(matting: LiveMatting, images: list[Image]) -> tuple[list[float], list[
 
 @pytest.mark.parametrize("block", [4, 6, 8, 12])
 def test_noise_that_the_network_takes_for_a_subject_is_not_shown(network: Engine, beach: Image, block: int) -> None:
-    _, refusals = shown(LiveMatting(network, TemporalFilter()), [noisy(beach, block, seed) for seed in range(8)])
+    _, refusals = shown(CheckedMatting(network, TemporalFilter()), [noisy(beach, block, seed) for seed in range(8)])
     assert len(refusals) == 8
 
 
 def test_noise_that_sets_in_is_not_shown(network: Engine, portrait: Image) -> None:
     images = [portrait] * 5 + [noisy(portrait, 4, seed) for seed in range(5)] + [portrait] * 5
-    means, refusals = shown(LiveMatting(network, TemporalFilter()), images)
+    means, refusals = shown(CheckedMatting(network, TemporalFilter()), images)
     assert len(means) + len(refusals) == 15
     assert len(means) >= 10
     assert max(means) < 1.2 * means[0]
@@ -105,14 +105,14 @@ def test_noise_that_sets_in_is_not_shown(network: Engine, portrait: Image) -> No
 @pytest.mark.parametrize("zoom", [1.0, 1.5, 2.0, 2.5, 3.0])
 def test_somebody_near_the_camera_is_shown(network: Engine, portrait: Image, zoom: float) -> None:
     """From the first frame on, and though two thirds and more of the frame are subject."""
-    means, refusals = shown(LiveMatting(network, TemporalFilter()), [zoomed(portrait, zoom)] * 3)
+    means, refusals = shown(CheckedMatting(network, TemporalFilter()), [zoomed(portrait, zoom)] * 3)
     assert refusals == []
     assert min(means) > 0.2
 
 
 def test_somebody_who_leans_in_and_back_is_shown(network: Engine, portrait: Image) -> None:
     zooms = [1.0] * 5 + list(np.linspace(1, 3, 12)) + [3.0] * 3 + list(np.linspace(3, 1, 12))
-    means, refusals = shown(LiveMatting(network, TemporalFilter()), [zoomed(portrait, zoom) for zoom in zooms])
+    means, refusals = shown(CheckedMatting(network, TemporalFilter()), [zoomed(portrait, zoom) for zoom in zooms])
     assert refusals == []
     assert max(means) > 2 * means[0]
 

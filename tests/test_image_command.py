@@ -25,7 +25,7 @@ ORIENTATIONS = {
     7: lambda p: np.transpose(p[::-1, ::-1], (1, 0, 2)),
     8: lambda p: np.rot90(p, -1),
 }
-"""EXIF orientation: how a camera stores an upright picture under it."""
+"""EXIF orientation: how a camera stores an upright image under it."""
 
 
 def image(*arguments: str | Path) -> Run:
@@ -105,7 +105,7 @@ def test_sixteen_bits(tmp_path: Path, portrait: Rgb, name: str, kind: str) -> No
 
 @pytest.mark.parametrize("mode", ["grey", "grey16", "rgba", "palette"])
 def test_other_pixels(tmp_path: Path, portrait: Rgb, mode: str) -> None:
-    """Grey, 16-bit grey, pictures with alpha of their own."""
+    """Grey, 16-bit grey, images with alpha of their own."""
     grey = cv2.cvtColor(portrait, cv2.COLOR_RGB2GRAY)
     stored = {
         "grey": grey,
@@ -121,7 +121,7 @@ def test_other_pixels(tmp_path: Path, portrait: Rgb, mode: str) -> None:
 
 @pytest.mark.parametrize("size", [(64, 64), (97, 75), (75, 131), (33, 200)])
 def test_sizes(tmp_path: Path, portrait: Rgb, size: tuple[int, int]) -> None:
-    """Odd, small and narrow pictures keep their size."""
+    """Odd, small and narrow images keep their size."""
     source = write_still(tmp_path / "in.png", np.asarray(cv2.resize(portrait, size), np.uint8))
     image(source, tmp_path / "out.png").ok()
     assert still_of(tmp_path / "out.png").shape == (size[1], size[0], 4)
@@ -143,7 +143,7 @@ def test_several_into_a_folder(tmp_path: Path, portrait: Rgb) -> None:
 
 
 def test_one_into_a_folder(tmp_path: Path, portrait: Rgb) -> None:
-    """An existing folder, or a name that ends in a slash, is a folder for one picture, too."""
+    """An existing folder, or a name that ends in a slash, is a folder for one image, too."""
     source = write_still(tmp_path / "a.jpg", portrait)
     (tmp_path / "there").mkdir()
     image(source, tmp_path / "there").ok()
@@ -152,7 +152,7 @@ def test_one_into_a_folder(tmp_path: Path, portrait: Rgb) -> None:
 
 
 def test_several_into_one_file_are_refused(tmp_path: Path, portrait: Rgb) -> None:
-    """Two pictures do not fit into one file."""
+    """Two images do not fit into one file."""
     sources = [write_still(tmp_path / "a.png", portrait), write_still(tmp_path / "b.png", portrait)]
     image(*sources, tmp_path / "out.png").refused(2, "folder")
     assert names(tmp_path) == ["a.png", "b.png"]
@@ -167,7 +167,7 @@ def test_same_names_are_refused(tmp_path: Path, portrait: Rgb) -> None:
 
 
 def test_names_that_look_like_patterns(tmp_path: Path, portrait: Rgb) -> None:
-    """A picture keeps its name, and a folder its own, whatever they hold."""
+    """An image keeps its name, and a folder its own, whatever they hold."""
     folder = tmp_path / "shots #%02d"
     folder.mkdir()
     sources = [write_still(tmp_path / name, portrait) for name in ("take#1.png", "take#2.png", "50%d.png")]
@@ -179,7 +179,7 @@ def test_names_that_look_like_patterns(tmp_path: Path, portrait: Rgb) -> None:
 
 
 def test_backgrounds(tmp_path: Path, portrait: Rgb) -> None:
-    """Colour, picture and blur, as for video."""
+    """Colour, image and blur, as for video."""
     source = write_still(tmp_path / "in.png", portrait)
     wall = write_still(tmp_path / "bg.png", np.full((50, 80, 3), (10, 200, 250), np.uint8))
     image(source, tmp_path / "colour.png", "--bg", "#0ac8fa").ok()
@@ -205,7 +205,7 @@ def test_premultiplied(tmp_path: Path, portrait: Rgb) -> None:
 
 
 def tiff_tag(path: Path, tag: int) -> int | None:
-    """The first value of a short tag of a TIFF file's first picture, or None where the tag is missing."""
+    """The first value of a short tag of a TIFF file's first image, or None where the tag is missing."""
     data = path.read_bytes()
     order: Literal["little", "big"] = "little" if data[:2] == b"II" else "big"
     at = int.from_bytes(data[4:8], order)
@@ -230,7 +230,7 @@ def test_faults(tmp_path: Path, portrait: Rgb) -> None:
     source = write_still(tmp_path / "in.png", portrait)
     (tmp_path / "folder").mkdir()
     (tmp_path / "empty.png").touch()
-    (tmp_path / "text.png").write_text("no picture\n" * 50)
+    (tmp_path / "text.png").write_text("no image\n" * 50)
     (tmp_path / "cut.png").write_bytes(source.read_bytes()[:2000])
     for name in ("missing.png", "folder", "empty.png", "text.png"):
         image(tmp_path / name, tmp_path / "out.png").refused(1, name)
@@ -243,10 +243,10 @@ def test_faults(tmp_path: Path, portrait: Rgb) -> None:
     assert call("image", source).code == 2
 
 
-def test_one_bad_picture_does_not_stop_the_others(tmp_path: Path, portrait: Rgb) -> None:
+def test_one_bad_image_does_not_stop_the_others(tmp_path: Path, portrait: Rgb) -> None:
     """The good ones are done, the bad one is named, and the exit code says that something failed."""
     sources = [write_still(tmp_path / "a.png", portrait), tmp_path / "bad.png", write_still(tmp_path / "c.png", portrait)]
-    sources[1].write_text("no picture")
+    sources[1].write_text("no image")
     done = image(*sources, tmp_path / "cut")
     done.refused(1, "bad.png")
     assert names(tmp_path / "cut") == ["a.png", "c.png"]
@@ -265,7 +265,7 @@ def noted(path: Path, portrait: Rgb) -> bytes:
     """Write the portrait stored on its side, with a colour profile, a thumbnail and camera's notes; returns the profile."""
     exif = Image.Exif()
     exif[0x0112], exif[0x010F], exif[0x8298] = 6, "A maker", "Somebody"
-    exif.get_ifd(0x8769).update({0x9003: "2026:01:02 03:04:05", 0x927C: b"a picture of the room"})
+    exif.get_ifd(0x8769).update({0x9003: "2026:01:02 03:04:05", 0x927C: b"an image of the room"})
     exif.get_ifd(0x8825)[1] = "N"
     profile: bytes = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
     Image.fromarray(np.ascontiguousarray(np.rot90(portrait))).save(path, exif=exif, icc_profile=profile)

@@ -27,10 +27,10 @@ SIZE = (192, 108)
 
 
 class Plug:
-    """A USB port: the camera in it gives ``person`` pictures as JPEG until it is pulled out after ``before`` of them."""
+    """A USB port: the camera in it gives ``person`` images as JPEG until it is pulled out after ``before`` of them."""
 
     def __init__(self, before: int, away: int, after: int) -> None:
-        self.left = [before, *[-1] * away, after]  # pictures of each opening; -1: it does not open
+        self.left = [before, *[-1] * away, after]  # images of each opening; -1: it does not open
         self.opened = 0
 
     def open(self, camera: Any, backend: int) -> Any:

@@ -15,7 +15,7 @@ from conftest import wait_for
 
 from streammat.config import CompositeOptions
 from streammat.errors import OutputError, UsageError
-from streammat.live.background_switcher import Scenes
+from streammat.live.background_switcher import BackgroundSwitcher
 from streammat.live.control import Command, Keys, SocketListener, StdinListener, answer, parse_command
 
 
@@ -203,7 +203,7 @@ def test_a_socket_left_behind_is_replaced_and_anything_else_is_not(tmp_path: Pat
 
 
 def test_backgrounds_that_scripts_add_do_not_pile_up() -> None:
-    scenes = Scenes(("black", "blur"), CompositeOptions())
+    scenes = BackgroundSwitcher(("black", "blur"), CompositeOptions())
     for value in range(100):
         assert scenes.choose(f"{value},0,0").text == f"{value},0,0" == scenes.current.text
     assert scenes.names == ["black", "blur", *(f"{value},0,0" for value in range(84, 100))]

@@ -16,7 +16,7 @@ from streammat.engines.base import EngineError
 from streammat.media.frame import Frame, Matte
 
 LIMIT = 0.08
-"""Of a picture's likeness to the room; a picture that has nothing to do with it reaches 0.05 by chance."""
+"""Of an image's likeness to the room; an image that has nothing to do with it reaches 0.05 by chance."""
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,7 @@ def short_hold(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def assert_room_unseen(run: Run) -> None:
-    """No output holds the room outside the subject; a made-up picture holds it nowhere."""
+    """No output holds the room outside the subject; a made-up image holds it nowhere."""
     where = outside()
     for keeper in run.keepers:
         assert keeper.frames

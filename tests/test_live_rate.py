@@ -8,7 +8,7 @@ import pytest
 
 from streammat.config import LiveOptions, MattingOptions
 from streammat.engines.base import EngineSpec
-from streammat.live.quality import Level, RateHolder, levels
+from streammat.live.quality import Level, QualityController, levels
 
 SIZE = (720, 1280)
 SPEC = EngineSpec("lite", "onnxruntime", "fp32", "cpu", 2, (288, 512), "0", "a test")
@@ -35,7 +35,7 @@ def test_every_level_has_the_precision_that_the_engine_took(asked: str) -> None:
 class Machine:
     """A machine that keeps up from ``fits`` on, fed to a holder second by second."""
 
-    def __init__(self, holder: RateHolder, fits: int) -> None:
+    def __init__(self, holder: QualityController, fits: int) -> None:
         self.holder, self.fits = holder, fits
         self.now = 0.0
         self.captured = self.composed = 0
@@ -50,8 +50,8 @@ class Machine:
                 self.changes.append((self.now, self.holder.index))
 
 
-def holder() -> RateHolder:
-    return RateHolder(tuple(Level(MattingOptions(), decontaminate=True, cost=cost) for cost in (4.0, 2.0, 1.0)))
+def holder() -> QualityController:
+    return QualityController(tuple(Level(MattingOptions(), decontaminate=True, cost=cost) for cost in (4.0, 2.0, 1.0)))
 
 
 def test_it_steps_down_until_the_rate_holds_and_stays() -> None:

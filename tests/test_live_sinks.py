@@ -72,7 +72,7 @@ def test_the_virtual_camera_gets_the_planes_as_i420() -> None:
     assert np.mean(np.abs(bgr.astype(int) - expected)) < 2
     assert sink.frames == 1
     camera.broken = True
-    with pytest.raises(OutputError, match="takes no more pictures"):
+    with pytest.raises(OutputError, match="takes no more images"):
         sink.write(frame, MATTE)
     sink.close()
     assert camera.closed == 1
@@ -168,7 +168,7 @@ def test_why_there_is_no_virtual_camera(nodes: Nodes, monkeypatch: pytest.Monkey
 
 
 @linux
-def test_a_virtual_camera_is_held_from_the_first_picture_to_the_end(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_virtual_camera_is_held_from_the_first_image_to_the_end(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
     path = nodes.add("video9", captures=False, outputs=True)
     monkeypatch.setattr("streammat.sinks.virtual_camera._pyvirtualcam", lambda: FakeCamera)
     sink = VirtualCameraSink(path, INFO)
@@ -266,7 +266,7 @@ def test_null_checks_what_it_gets() -> None:
         sink.write(blank("yuv444p", *SIZE, pts=10000), MATTE)
     sink.close()
     assert sink.frames == 3
-    assert "3 pictures" in sink.notes[0]
+    assert "3 images" in sink.notes[0]
     assert "67 ms" in sink.notes[0]
 
 

@@ -21,17 +21,17 @@ from media import write_clip
 from sound_parts import LiveCard, beep, beeps_in, in_step, offsets, sound_of, write_flashes
 
 import streammat.live.session
-from streammat.audio.capture import Sound
+from streammat.audio.capture import AudioCapture
 from streammat.audio.track import RATE
 from streammat.config import CompositeOptions, EncodeOptions, LiveOptions, MattingOptions
 from streammat.errors import InputError, UsageError
-from streammat.live.background_switcher import Scenes
-from streammat.live.checked_matting import LiveMatting
+from streammat.live.background_switcher import BackgroundSwitcher
+from streammat.live.checked_matting import CheckedMatting
 from streammat.live.control import Command
-from streammat.live.fallback import Showing
-from streammat.live.output_worker import Outlet
+from streammat.live.fallback import FallbackCompositor
+from streammat.live.output_worker import OutputWorker
 from streammat.live.pipeline import Live
-from streammat.live.session import LiveJob
+from streammat.live.session import LiveSession
 from streammat.sinks.file import FileSink
 from streammat.sources.shaper import Clock
 
@@ -68,7 +68,7 @@ def options(tmp_path: Path) -> LiveOptions:
 
 @pytest.mark.parametrize(("name", "codec"), [("rec.mkv", "opus"), ("rec.mp4", "aac"), ("rec.mov", "aac"), ("rec.webm", "opus")])
 def test_flash_and_beep_of_a_file_stay_together_in_its_recording(tmp_path: Path, options: LiveOptions, name: str, codec: str) -> None:
-    report = LiveJob(replace(options, outputs=(str(tmp_path / name),)), Told()).run()
+    report = LiveSession(replace(options, outputs=(str(tmp_path / name),)), Told()).run()
     in_step(tmp_path / name, 2)
     with av.open(str(tmp_path / name)) as container:
         assert container.streams.audio[0].codec_context.name == codec
@@ -84,23 +84,23 @@ def test_flash_and_beep_of_a_file_stay_together_in_its_recording(tmp_path: Path,
 def test_sound_that_is_late_in_the_file_stays_late(tmp_path: Path, options: LiveOptions) -> None:
     """The other tests can fail."""
     clip = write_flashes(tmp_path / "late.mkv", seconds=3, size=SIZE[::-1], late=0.2, audio="libopus", layout="mono")
-    LiveJob(replace(options, camera=str(clip), outputs=(str(tmp_path / "rec.mkv"),)), Told()).run()
+    LiveSession(replace(options, camera=str(clip), outputs=(str(tmp_path / "rec.mkv"),)), Told()).run()
     assert np.median(offsets(tmp_path / "rec.mkv")) == pytest.approx(0.2, abs=0.02)
-    LiveJob(replace(options, camera=str(clip), outputs=(str(tmp_path / "moved.mkv"),), sound_delay=-200), Told()).run()
+    LiveSession(replace(options, camera=str(clip), outputs=(str(tmp_path / "moved.mkv"),), sound_delay=-200), Told()).run()
     assert np.median(offsets(tmp_path / "moved.mkv")) == pytest.approx(0.0, abs=0.02)
-    LiveJob(replace(options, camera=str(clip), outputs=(str(tmp_path / "far.mkv"),), sound_delay=-1000), Told()).run()
+    LiveSession(replace(options, camera=str(clip), outputs=(str(tmp_path / "far.mkv"),), sound_delay=-1000), Told()).run()
     assert np.median(offsets(tmp_path / "far.mkv")) == pytest.approx(0.2, abs=0.02)  # a whole second: the beep before
 
 
 @pytest.mark.parametrize(("rate", "layout", "audio", "suffix"), [(44_100, "mono", "aac", ".mp4"), (32_000, "stereo", "pcm_s16le", ".mov"), (48_000, "mono", "flac", ".mkv")])
 def test_sound_of_every_kind(tmp_path: Path, options: LiveOptions, rate: int, layout: str, audio: str, suffix: str) -> None:
     clip = write_flashes(tmp_path / f"kind{suffix}", seconds=3, size=SIZE[::-1], audio=audio, layout=layout, sound_rate=rate)
-    LiveJob(replace(options, camera=str(clip), outputs=(str(tmp_path / "rec.mkv"),)), Told()).run()
+    LiveSession(replace(options, camera=str(clip), outputs=(str(tmp_path / "rec.mkv"),)), Told()).run()
     in_step(tmp_path / "rec.mkv", 2)
 
 
 def test_a_loop_keeps_its_sound(tmp_path: Path, options: LiveOptions) -> None:
-    job = LiveJob(replace(options, loop=True, duration=7, outputs=(str(tmp_path / "rec.mkv"), str(tmp_path / "rec.mp4"))), Told())
+    job = LiveSession(replace(options, loop=True, duration=7, outputs=(str(tmp_path / "rec.mkv"), str(tmp_path / "rec.mp4"))), Told())
     report = job.run()
     for name in ("rec.mkv", "rec.mp4"):
         in_step(tmp_path / name, 5)
@@ -109,14 +109,14 @@ def test_a_loop_keeps_its_sound(tmp_path: Path, options: LiveOptions) -> None:
 
 
 def test_pausing_and_muting_silence_the_sound(tmp_path: Path, options: LiveOptions) -> None:
-    job = LiveJob(replace(options, loop=True, outputs=(str(tmp_path / "rec.mkv"),)), Told())
+    job = LiveSession(replace(options, loop=True, outputs=(str(tmp_path / "rec.mkv"),)), Told())
     runner = threading.Thread(target=job.run)
     runner.start()
     try:
         wait_for(lambda: job.status()["sound_db"] is not None)
         assert job.obey(Command("mute"))["muted"] is True
         with pytest.raises(UsageError, match="no microphone"):
-            LiveJob(replace(options, microphone=None, outputs=("null",)), Told()).obey(Command("mute"))
+            LiveSession(replace(options, microphone=None, outputs=("null",)), Told()).obey(Command("mute"))
         assert job.obey(Command("mute", False))["muted"] is False
         job.obey(Command("pause", True))
         written = job.status()["sound"]["seconds"]
@@ -135,7 +135,7 @@ def test_pausing_and_muting_silence_the_sound(tmp_path: Path, options: LiveOptio
 
 
 class Show:
-    """A run of scripted pictures and a card that works in real time, recorded."""
+    """A run of scripted images and a card that works in real time, recorded."""
 
     def __init__(self, path: Path, steps: list[Step], *, away: int = 0, later: float = 0.0, **card: Any) -> None:
         self.clock = Clock()
@@ -143,12 +143,12 @@ class Show:
         self.told = Told()
         self._away, self._card = away, card
         camera = ScriptedCamera(steps, self.clock)
-        scenes = Scenes(("black",), CompositeOptions())
-        showing = Showing(camera.info, self.clock, scenes.current, lambda error: None)
+        scenes = BackgroundSwitcher(("black",), CompositeOptions())
+        showing = FallbackCompositor(camera.info, self.clock, scenes.current, lambda error: None)
         sink = FileSink(str(path), camera.info, "composite", EncodeOptions(), tracks=False, live=True, channels=1)
-        outlet = Outlet("rec", sink, self.clock, capacity=30, failed=lambda name, error: self.told("output-failed"), hear=sink.hear)
-        self.sound = Sound(self.open(), self.reopen, self.clock, self.told, later=later)
-        self.live = Live(camera, camera.reopen, LiveMatting(ScriptedEngine()), showing, [outlet], self.told, self.sound)
+        outlet = OutputWorker("rec", sink, self.clock, capacity=30, failed=lambda name, error: self.told("output-failed"), hear=sink.hear)
+        self.sound = AudioCapture(self.open(), self.reopen, self.clock, self.told, later=later)
+        self.live = Live(camera, camera.reopen, CheckedMatting(ScriptedEngine()), showing, [outlet], self.told, self.sound)
 
     def open(self) -> LiveCard:
         self.cards.append(LiveCard(lambda times: beep(times, 0.5), origin=self.clock.origin, **self._card))
@@ -182,7 +182,7 @@ def test_a_delay_moves_sound_back_and_a_negative_one_forward(tmp_path: Path, lat
     assert np.abs(beats - np.round(beats)).max() * 0.5 < 0.020
 
 
-def test_a_microphone_that_is_pulled_out_is_found_again_and_the_pictures_never_stop(tmp_path: Path) -> None:
+def test_a_microphone_that_is_pulled_out_is_found_again_and_the_images_never_stop(tmp_path: Path) -> None:
     show = Show(tmp_path / "rec.mp4", [("frames", 400)], away=1, ppm=100, jitter=0.002)
 
     def pull() -> None:
@@ -236,18 +236,18 @@ def test_a_killed_recording_has_its_sound(tmp_path: Path, name: str) -> None:
         process.kill()
         process.communicate(timeout=30)
     with av.open(str(partial)) as container:
-        pictures = [float(frame.pts * frame.time_base) for frame in container.decode(video=0)]
+        images = [float(frame.pts * frame.time_base) for frame in container.decode(video=0)]
     samples, rate, begin = sound_of(partial)
-    assert len(pictures) > 80
+    assert len(images) > 80
     assert len(beeps_in(samples, rate, begin)) >= 2
-    assert abs(begin + len(samples) / rate - pictures[-1]) < 2.5  # the last fragment may lack either
+    assert abs(begin + len(samples) / rate - images[-1]) < 2.5  # the last fragment may lack either
 
 
 LISTEN = {"rtmp": {"listen": "1", "timeout": "1"}, "rtsp": {"rtsp_flags": "listen", "listen_timeout": "1"}}
 
 
 class Server:
-    """Takes publishers one after the other; keeps when pictures turned light and beeps began, for each of them."""
+    """Takes publishers one after the other; keeps when images turned light and beeps began, for each of them."""
 
     def __init__(self, scheme: str) -> None:
         self._scheme = scheme
@@ -262,7 +262,7 @@ class Server:
         self._thread.start()
 
     @property
-    def pictures(self) -> int:
+    def images(self) -> int:
         return len(self.sessions[-1][0]) if self.sessions else 0
 
     def _serve(self) -> None:
@@ -321,9 +321,9 @@ def test_a_stream_has_sound_in_step_before_and_after_its_server_went_away(tmp_pa
         assert process.stdin is not None
         process.stdin.write('{"command": "pass-through", "value": true, "confirm": true}\n')
         process.stdin.flush()
-        wait_for(lambda: server.pictures > 100, 40)
+        wait_for(lambda: server.images > 100, 40)
         server.hang_up.set()
-        wait_for(lambda: len(server.sessions) == 2 and server.pictures > 100, 40)
+        wait_for(lambda: len(server.sessions) == 2 and server.images > 100, 40)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
     assert process.returncode == 130, err
@@ -333,7 +333,7 @@ def test_a_stream_has_sound_in_step_before_and_after_its_server_went_away(tmp_pa
     for number in (0, 1):
         found = server.apart(number)
         assert len(found) >= 2
-        assert np.median(np.abs(found)) < 0.025  # FLV and RTP round, and a picture may be missing
+        assert np.median(np.abs(found)) < 0.025  # FLV and RTP round, and an image may be missing
 
 
 # --------------------------------------------------------------------------------------------------------------------

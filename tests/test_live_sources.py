@@ -30,7 +30,7 @@ RED = (200, 40, 40)
 
 
 class FakeCapture:
-    """As ``cv2.VideoCapture``: flat red pictures of one kind and size, ``count`` of them."""
+    """As ``cv2.VideoCapture``: flat red images of one kind and size, ``count`` of them."""
 
     def __init__(self, kind: str, size: tuple[int, int] = SIZE, count: float = 5, fps: float = 30.0, opens: bool = True) -> None:
         self.kind, self.size, self.count, self.fps, self.opens = kind, size, count, fps, opens
@@ -102,7 +102,7 @@ def shown_rgb(frame: Frame) -> tuple[int, ...]:
 
 
 @pytest.mark.parametrize("kind", ["mjpg", "yuyv", "uyvy", "i420", "nv12", "nv21", "bgr", "rgb", "odd"])
-def test_every_kind_of_picture_becomes_the_same_frame(kind: str) -> None:
+def test_every_kind_of_image_becomes_the_same_frame(kind: str) -> None:
     """Size, layout, range and colour are right, whatever the camera sends."""
     source = camera(FakeCapture(kind, count=4))
     assert source.info.size == SIZE
@@ -144,7 +144,7 @@ def test_frames_keep_their_shape_when_a_camera_comes_back_with_another() -> None
     source.close()
 
 
-def test_a_torn_picture_is_left_out() -> None:
+def test_a_torn_image_is_left_out() -> None:
     capture = FakeCapture("mjpg", count=6)
     source = camera(capture)
     capture.torn = 2
@@ -169,7 +169,7 @@ def test_a_camera_that_is_busy() -> None:
         camera(capture)
     assert capture.released
     silent = FakeCapture("mjpg", count=0)
-    with pytest.raises(InputError, match="no picture.*close that"):
+    with pytest.raises(InputError, match="no image.*close that"):
         camera(silent)
     assert silent.released
 
@@ -209,7 +209,7 @@ def test_a_file_plays_at_its_own_times(tmp_path: Path) -> None:
     assert [round((stamp - stamps[0]) * TIME_BASE * 50) for stamp in stamps] == times
 
 
-def test_a_loop_goes_on_where_the_last_picture_ends(tmp_path: Path) -> None:
+def test_a_loop_goes_on_where_the_last_image_ends(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mp4", size=(64, 64), frames=4, rate=25)
     source = PlaybackSource(str(clip), Clock(), loop=True)
     stamps = [frame.pts for frame in itertools.islice(source, 10)]
@@ -219,7 +219,7 @@ def test_a_loop_goes_on_where_the_last_picture_ends(tmp_path: Path) -> None:
     assert steps == {40}
 
 
-def test_stop_wakes_a_file_that_waits_for_its_next_picture(tmp_path: Path) -> None:
+def test_stop_wakes_a_file_that_waits_for_its_next_image(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mp4", size=(64, 64), time_base=Fraction(1, 10), pts=[0, 600], rate=25)
     source = PlaybackSource(str(clip), Clock())
     frames = iter(source)
@@ -243,7 +243,7 @@ def test_files_become_upright_even_and_square(tmp_path: Path, written: dict[str,
     assert all(frame.size == expected and frame.layout.name == "yuv420p" for frame in frames)
 
 
-def test_turning_keeps_the_picture(tmp_path: Path) -> None:
+def test_turning_keeps_the_image(tmp_path: Path) -> None:
     upright = played(write_clip(tmp_path / "a.mp4", size=(96, 64), frames=1, content="pattern"))[0]
     stored = played(write_clip(tmp_path / "b.mp4", size=(64, 96), frames=1, content="pattern", rotation=90))[0]
     assert upright.size == stored.size
@@ -259,7 +259,7 @@ def test_full_range_becomes_limited(tmp_path: Path) -> None:
     assert np.mean(np.abs(limited.planes[0].astype(int) - full.planes[0])) < 4
 
 
-def test_a_picture_that_fits_is_not_copied(tmp_path: Path) -> None:
+def test_a_image_that_fits_is_not_copied(tmp_path: Path) -> None:
     frame = played(write_clip(tmp_path / "in.mp4", frames=1, tags=Tags(range=1)))[0]
     assert Shaper()(frame.image, 0).image is frame.image
 

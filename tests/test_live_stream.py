@@ -313,7 +313,7 @@ def test_what_a_server_records_before_and_after_it_was_down(tmp_path: Path, clip
         assert times == sorted(times)
         assert keys[0] == times[0]  # whoever joins sees something at once
         assert len(keys) >= 2
-        # By the clock, whatever was dropped: no picture but the next keyframe is so long after one.
+        # By the clock, whatever was dropped: no image but the next keyframe is so long after one.
         for earlier, later in pairwise(keys):
             assert max(at for at in times if at < later) - earlier < KEYFRAME_SECONDS
         frames = frames_of(recording)

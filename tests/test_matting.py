@@ -48,7 +48,7 @@ def test_the_best_of_a_model_that_knows_its_sizes() -> None:
 
 
 class Bright:
-    """An engine whose alpha is the picture's own brightness: what it sees can be read off the matte."""
+    """An engine whose alpha is the image's own brightness: what it sees can be read off the matte."""
 
     def __init__(self, size: tuple[int, int]) -> None:
         self.spec = EngineSpec("bright", "test", "fp32", "cpu", 1, size, "0", "it was asked for")
@@ -66,9 +66,9 @@ class Bright:
 
 @pytest.mark.parametrize("rotation", [0, 1, 2, 3])
 @pytest.mark.parametrize("layout", ["yuv420p", "yuv422p10le", "gbrp"])
-def test_the_network_sees_an_upright_picture_and_the_matte_lies_as_the_frame(rotation: int, layout: str) -> None:
+def test_the_network_sees_an_upright_image_and_the_matte_lies_as_the_frame(rotation: int, layout: str) -> None:
     upright = np.zeros((240, 400, 3))
-    upright[:120, :200] = 250.0  # bright where the upright picture's upper left is
+    upright[:120, :200] = 250.0  # bright where the upright image's upper left is
     stored = np.rot90(upright, -rotation)
     frame = frame_of(stored, layout, rotation=rotation)
     engine = Bright(network_sizes(240, 400, "balanced")[0])

@@ -18,16 +18,16 @@ from media import write_clip
 from sound_parts import beep, beeps_in, sound_of
 
 from streammat import doctor
-from streammat.audio.capture import Sound
+from streammat.audio.capture import AudioCapture
 from streammat.audio.microphone import Microphone
 from streammat.audio.monitor import Monitor
 from streammat.audio.source import FileSound, SoundSource
-from streammat.audio.track import RATE, Block, Tape
+from streammat.audio.track import RATE, AudioBuffer, Block
 from streammat.devices import listing as devices
 from streammat.devices import portaudio
 from streammat.errors import InputError, OutputError
 from streammat.live.open_source import open_sound
-from streammat.sources.playback import Passes
+from streammat.sources.playback import PlaybackSchedule
 from streammat.sources.shaper import Clock
 
 AHEAD = 5000.0
@@ -235,7 +235,7 @@ def test_sound_carries_the_time_of_its_capture(library: Library, nonsense: float
     wait_for(lambda: len(blocks) > 150)
     assert microphone.alive()
     microphone.close()
-    tape = Tape(1)
+    tape = AudioBuffer(1)
     for block in blocks:
         tape.feed(block)
     begin = blocks[20].time
@@ -250,7 +250,7 @@ def test_sound_carries_the_time_of_its_capture(library: Library, nonsense: float
 def sources(library: Library, tmp_path: Path) -> list[SoundSource]:
     from sound_parts import write_flashes
 
-    passes = Passes()
+    passes = PlaybackSchedule()
     passes.add(time.monotonic(), 0.0)
     return [Microphone("cable"), FileSound(str(write_flashes(tmp_path / "f.mp4", seconds=2)), passes)]
 
@@ -296,9 +296,9 @@ def test_the_command_records_a_microphone_and_plays_it(library: Library, tmp_pat
     assert max(float(np.abs(samples).max()) for _, samples in library.played) > 0.3
 
 
-def test_the_monitor_is_as_late_as_the_picture(library: Library) -> None:
+def test_the_monitor_is_as_late_as_the_image(library: Library) -> None:
     clock = Clock()
-    sound = Sound(open_sound("headset", None), lambda: Microphone("headset"), clock, print)  # type: ignore[arg-type]
+    sound = AudioCapture(open_sound("headset", None), lambda: Microphone("headset"), clock, print)  # type: ignore[arg-type]
     monitor = Monitor("cable", sound.tape, lambda: 0.2, lambda: False, print)
     sound.start([])
     monitor.start()
@@ -321,7 +321,7 @@ def test_devices_that_are_pulled_out_are_found_again(library: Library) -> None:
         told.append(event)
 
     clock = Clock()
-    sound = Sound(Microphone("headset"), lambda: open_sound("headset", None), clock, tell)  # type: ignore[arg-type]
+    sound = AudioCapture(Microphone("headset"), lambda: open_sound("headset", None), clock, tell)  # type: ignore[arg-type]
     monitor = Monitor("cable", sound.tape, lambda: 0.1, lambda: False, tell)
     sound.start([])
     monitor.start()
@@ -341,7 +341,7 @@ def test_devices_that_are_pulled_out_are_found_again(library: Library) -> None:
 
 
 def test_a_monitor_that_waits_too_often_gets_more_time(library: Library) -> None:
-    tape = Tape(1)
+    tape = AudioBuffer(1)
     monitor = Monitor("cable", tape, lambda: None, lambda: False, print)
     monitor.start()
     wait_for(lambda: len(library.played) > 5)

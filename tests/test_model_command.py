@@ -69,15 +69,15 @@ def mine(kept: Path, library: Path) -> Path:
 
 @pytest.fixture
 def still(tmp_path: Path) -> Path:
-    picture = np.zeros((96, 128, 3), np.uint8)
-    picture[:, :64] = 255
-    return write_still(tmp_path / "still.png", picture)
+    image = np.zeros((96, 128, 3), np.uint8)
+    image[:, :64] = 255
+    return write_still(tmp_path / "still.png", image)
 
 
 def brightness_onnx(
     path: Path, *, stride: int = 1, names: tuple[str, str] = ("rgb", "alpha"), dtype: int = TensorProto.UINT8, free: bool = False
 ) -> Path:
-    """A model file whose alpha is the picture's mean brightness, at the picture's size or, with ``stride``, below."""
+    """A model file whose alpha is the image's mean brightness, at the image's size or, with ``stride``, below."""
     nodes = [
         helper.make_node("Cast", [names[0]], ["float"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["float"], ["grey"], axes=[3], keepdims=0),
@@ -314,15 +314,15 @@ def test_alpha_of_the_network_s_own_size_lands_where_it_belongs(size: tuple[int,
     """A model that gives alpha at full size: more pixels than the frame has, or fewer, the edge stays where it was."""
     pytest.importorskip(engine)
     width, height = size
-    picture = np.zeros((height, width, 3), np.uint8)
-    picture[height // 2 :, : width // 3] = 255
-    source = write_still(tmp_path / "in.png", picture)
+    image = np.zeros((height, width, 3), np.uint8)
+    image[height // 2 :, : width // 3] = 255
+    source = write_still(tmp_path / "in.png", image)
     chosen = brightness_onnx(tmp_path / "bright.onnx", free=free)
     done = call("image", source, tmp_path / "out.png", "--engine", engine, "--quality", "fast", "--json", "--model", chosen).ok()
     assert done.report["engine"]["model"] == "bright.onnx"
     alpha = frames_alpha(tmp_path / "out.png")
     assert alpha.shape == (height, width)
-    truth = picture[:, :, 0].astype(float)
+    truth = image[:, :, 0].astype(float)
     edge = 3
     rows, columns = slice(height // 2 - edge, height // 2 + edge), slice(width // 3 - edge, width // 3 + edge)
     sure = np.ones_like(truth, bool)
@@ -345,8 +345,8 @@ def test_video_and_bench_with_a_model_of_one_s_own(tmp_path: Path) -> None:
     assert (done.report["frames_in"], done.report["frames_out"]) == (8, 8)
     assert done.report["engine"]["model"] == "bright.onnx"
     assert probe(tmp_path / "out.mp4").frames == 8
-    for picture, matte in zip(frames_of(clip), frames_of(tmp_path / "matte.mkv"), strict=True):
-        grey, alpha = picture.astype(float).mean(axis=2), matte.astype(float).mean(axis=2)
+    for image, matte in zip(frames_of(clip), frames_of(tmp_path / "matte.mkv"), strict=True):
+        grey, alpha = image.astype(float).mean(axis=2), matte.astype(float).mean(axis=2)
         assert np.corrcoef(grey.ravel(), alpha.ravel())[0, 1] > 0.95
     short = ("bench", clip, "--size", "128x96", "--frames", "2", "--rounds", "1", "--live", "0", *QUICK)
     measured = call(*short, "--model", chosen, "--json").ok().report

@@ -34,7 +34,7 @@ def export(*arguments: str | Path) -> Run:
     return call("model", "export", *arguments)
 
 
-def picture(height: int, width: int) -> np.ndarray:
+def image(height: int, width: int) -> np.ndarray:
     return draw(height, width, np.random.default_rng(3))
 
 
@@ -74,7 +74,7 @@ def free(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(folder: Path) -> Path:
-    """Everything that can be asked for: a size derived from the frame's, two pictures, heads, floats, half precision."""
+    """Everything that can be asked for: a size derived from the frame's, two images, heads, floats, half precision."""
     path = folder / "whole.onnx"
     told = export(
         "lite", path, "--frame", "640x360", "--quality", "fast", "--batch", "2", "--heads", "--normalised-input", "--precision", "fp16", "--opset", "20"
@@ -91,7 +91,7 @@ def test_free_size_in_other_runtimes(free: Path) -> None:
     core = openvino.Core()
     compiled = core.compile_model(core.read_model(str(free)), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     for count, height, width in ((1, 96, 160), (3, 192, 64)):
-        rgb = np.repeat(picture(height, width), count, axis=0)
+        rgb = np.repeat(image(height, width), count, axis=0)
         alpha = outputs(free, rgb)["alpha"]
         assert alpha.shape == (count, height // 2, width // 2)
         assert alpha.max() > 0.9
@@ -126,7 +126,7 @@ def test_everything_at_once_agrees_with_the_plain_file(free: Path, whole: Path) 
     assert weights
     assert all(one.dtype == np.float16 for one in weights)
     assert network_sizes(360, 640, "fast") == ((160, 288),)
-    rgb = np.concatenate([picture(160, 288), picture(160, 288)[:, :, ::-1]])
+    rgb = np.concatenate([image(160, 288), image(160, 288)[:, :, ::-1]])
     found = outputs(whole, np.ascontiguousarray(rgb.transpose(0, 3, 1, 2), np.float32) / 255)
     assert {name: one.shape for name, one in found.items()} == {"alpha": (2, 1, 80, 144), "glance": (2, 3, 80, 144), "focus": (2, 1, 80, 144)}
     assert all(one.dtype == np.float32 for one in found.values())
@@ -147,9 +147,9 @@ def test_int8_is_the_shipped_file_with_a_size(folder: Path, free: Path) -> None:
     assert any(node.op_type == "QuantizeLinear" for node in graph.node)
     assert said(path)["precision"] == "int8"
     assert path.stat().st_size < 4e6
-    assert np.abs(outputs(path, picture(96, 160))["alpha"] - outputs(free, picture(96, 160))["alpha"]).mean() < 0.03
+    assert np.abs(outputs(path, image(96, 160))["alpha"] - outputs(free, image(96, 160))["alpha"]).mean() < 0.03
     still = folder / "still.png"
-    cv2.imwrite(str(still), picture(96, 160)[0])
+    cv2.imwrite(str(still), image(96, 160)[0])
     call("image", still, folder / "out.png", "-y", *QUICK, "--model", path).refused(
         1, "takes 1 of 160x96 at once and nothing else", "is asked for 1 of", "without --size"
     )
@@ -157,7 +157,7 @@ def test_int8_is_the_shipped_file_with_a_size(folder: Path, free: Path) -> None:
 
 def test_the_program_runs_itself_on_what_it_exported(free: Path, folder: Path) -> None:
     still = folder / "still.png"
-    cv2.imwrite(str(still), picture(192, 256)[0, :, :, ::-1])
+    cv2.imwrite(str(still), image(192, 256)[0, :, :, ::-1])
     for model in (free, "lite"):
         call("image", still, folder / f"{Path(model).stem}.png", "-y", *QUICK, "--precision", "fp32", "--model", model).ok()
     mine, shipped = (cv2.imread(str(folder / f"{name}.png"), cv2.IMREAD_UNCHANGED)[:, :, 3] for name in ("free", "lite"))
@@ -214,7 +214,7 @@ def fresh(path: Path, folder: Path, *given: np.ndarray) -> tuple[dict[str, str],
 def test_a_torch_program_of_free_size(free: Path, tmp_path: Path) -> None:
     path = tmp_path / "free.pt2"
     export("lite", path, "--batch", "free", "--heads").ok()
-    given = [np.repeat(picture(height, width), count, axis=0) for count, height, width in ((1, 192, 256), (3, 288, 224))]
+    given = [np.repeat(image(height, width), count, axis=0) for count, height, width in ((1, 192, 256), (3, 288, 224))]
     told, found = fresh(path, tmp_path, *given)
     for rgb, (alpha, glance, focus) in zip(given, (found[:3], found[3:]), strict=True):
         np.testing.assert_allclose(alpha, outputs(free, rgb)["alpha"], atol=1e-3)
@@ -229,10 +229,10 @@ def test_a_torch_program_of_free_size(free: Path, tmp_path: Path) -> None:
 def test_a_torch_program_in_half_precision_of_one_size(free: Path, tmp_path: Path) -> None:
     path = tmp_path / "half.pt2"
     export("lite", path, "--size", "160x96", "--precision", "fp16").ok()
-    told, (alpha,) = fresh(path, tmp_path, picture(96, 160))
+    told, (alpha,) = fresh(path, tmp_path, image(96, 160))
     assert told["precision"] == "fp16"
     assert alpha.dtype == np.float32
-    assert np.abs(alpha - outputs(free, picture(96, 160))["alpha"]).mean() < 2e-3
+    assert np.abs(alpha - outputs(free, image(96, 160))["alpha"]).mean() < 2e-3
 
 
 def test_weights_of_one_s_own(library: Path, tmp_path: Path) -> None:
@@ -247,8 +247,8 @@ def test_weights_of_one_s_own(library: Path, tmp_path: Path) -> None:
     assert "as that of mine.safetensors" in told["licence"]
     assert "RoSTa RIM" in told["network"]
     assert "TT head" in told["output_glance"]
-    assert outputs(target, picture(64, 96))["glance"].shape == (1, 32, 48, 3)
-    export(name, tmp_path / "x.onnx", "--precision", "int8").refused(1, "has no int8 file", "dozens of pictures", "--precision fp16")
+    assert outputs(target, image(64, 96))["glance"].shape == (1, 32, 48, 3)
+    export(name, tmp_path / "x.onnx", "--precision", "int8").refused(1, "has no int8 file", "dozens of images", "--precision fp16")
     shutil.move(library / name / f"{name}.safetensors", tmp_path / "kept")
     export(name, tmp_path / "x.onnx").refused(1, "cannot read model file", "import it again")
     (library / name / f"{name}.safetensors").write_bytes((tmp_path / "kept").read_bytes()[:-5])

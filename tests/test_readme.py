@@ -99,7 +99,7 @@ def test_codecs_of_the_outputs_table() -> None:
     assert {".mp4", ".mov", ".mkv", ".webm"} <= set(rows)
 
 
-def test_links_and_pictures_are_there() -> None:
+def test_links_and_images_are_there() -> None:
     """Relative links of every page point at files."""
     pages = [*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md"), REPOSITORY / "examples/README.md"]
     for page in pages:

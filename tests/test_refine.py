@@ -1,4 +1,4 @@
-"""Upsampling alpha along the picture's own edges, where the true alpha is known."""
+"""Upsampling alpha along the image's own edges, where the true alpha is known."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def shift_of(got, truth):
     ],
 )
 def test_error_is_clearly_lower_than_bilinear_and_nothing_shifts(size, factor, name):
-    _, _, alpha, picture = scene(*size)
-    frame, small = frame_of(picture, name), small_of(alpha, factor)
+    _, _, alpha, image = scene(*size)
+    frame, small = frame_of(image, name), small_of(alpha, factor)
     matte = Refiner()(small, frame)
     assert matte.alpha.shape == size
     assert matte.alpha.dtype == frame.layout.dtype
@@ -89,8 +89,8 @@ def test_residues_fade_out_without_a_step():
 
 
 def test_a_higher_alpha_never_gives_a_lower_matte():
-    _, _, alpha, picture = scene(240, 320)
-    frame, refine = frame_of(picture, "yuv420p"), Refiner()
+    _, _, alpha, image = scene(240, 320)
+    frame, refine = frame_of(image, "yuv420p"), Refiner()
     flat = frame_of(np.full((240, 320, 3), 128.0), "yuv420p")
     small = small_of(alpha, 5)
     lower, upper = refine(small * 0.8, flat).alpha.astype(int), refine(small, flat).alpha.astype(int)
@@ -101,22 +101,22 @@ def test_a_higher_alpha_never_gives_a_lower_matte():
 def test_an_edge_is_monotone():
     x = np.arange(320)[None] * np.ones((192, 1))
     truth = np.clip((x - 156) / 8, 0, 1)
-    picture = (40 + 160 * truth)[..., None] * np.ones(3)
-    got = Refiner()(small_of(truth, 5), frame_of(picture, "yuv420p")).alpha.astype(int)
+    image = (40 + 160 * truth)[..., None] * np.ones(3)
+    got = Refiner()(small_of(truth, 5), frame_of(image, "yuv420p")).alpha.astype(int)
     assert (np.diff(got, axis=1) >= -1).all()
     assert np.abs(unit(got.astype(np.uint8)) - truth).mean() < 0.01
 
 
 def test_parts_interpolate_as_the_whole(monkeypatch):
-    _, _, alpha, picture = scene(360, 640)
-    frame, small = frame_of(picture, "yuv420p"), small_of(alpha, 5.6)
+    _, _, alpha, image = scene(360, 640)
+    frame, small = frame_of(image, "yuv420p"), small_of(alpha, 5.6)
     expected = Refiner()(small, frame).alpha
     monkeypatch.setattr("streammat.matting.refine.STRIP", 5)
     monkeypatch.setattr("streammat.matting.refine.GAP", 2)
     assert np.abs(Refiner()(small, frame).alpha.astype(int) - expected).max() <= 1
 
 
-def test_odd_and_tiny_pictures():
+def test_odd_and_tiny_images():
     refine = Refiner()
     for size in ((1, 1), (3, 2), (65, 49), (16, 300)):
         frame = frame_of(np.full((*size, 3), 90.0), "yuv420p")
@@ -127,9 +127,9 @@ def test_odd_and_tiny_pictures():
 
 
 def test_earlier_mattes_stay_as_they_are():
-    _, _, alpha, picture = scene(240, 320)
+    _, _, alpha, image = scene(240, 320)
     refine = Refiner()
-    first = refine(small_of(alpha, 5), frame_of(picture, "yuv420p"))
+    first = refine(small_of(alpha, 5), frame_of(image, "yuv420p"))
     copy = first.alpha.copy()
-    refine(small_of(alpha[::-1], 5), frame_of(picture[::-1], "yuv420p"))
+    refine(small_of(alpha[::-1], 5), frame_of(image[::-1], "yuv420p"))
     assert (first.alpha == copy).all()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sound_parts import FIRST, Card, beep, beeps_in, lit, offsets
 
 from streammat.audio.monitor import Follower
-from streammat.audio.track import CHUNK, RATE, Block, Chunk, Cutter, SampleClock, Tape
+from streammat.audio.track import CHUNK, RATE, AudioBuffer, Block, Chunk, ChunkReader, SampleClock
 from streammat.config import EncodeOptions
 from streammat.media.frame import Colour, Matte
 from streammat.sinks.file import FileSink
@@ -23,10 +23,10 @@ from streammat.sources.shaper import Shaper, live_info
 ORIGIN = 1000.0  # of the run's clock, as good as any
 
 
-def cut(blocks: Iterable[tuple[float, Block]], seconds: float, channels: int = 1) -> tuple[Cutter, Tape, NDArray[np.float32], float]:
+def cut(blocks: Iterable[tuple[float, Block]], seconds: float, channels: int = 1) -> tuple[ChunkReader, AudioBuffer, NDArray[np.float32], float]:
     """All chunks of ``seconds``, joined, and the time of the first sample on the run's clock."""
-    tape = Tape(channels)
-    cutter = Cutter(tape, ORIGIN, ORIGIN)
+    tape = AudioBuffer(channels)
+    cutter = ChunkReader(tape, ORIGIN, ORIGIN)
     chunks: list[Chunk] = []
     for now, block in blocks:
         chunks += cutter.ready(now)
@@ -171,8 +171,8 @@ def test_a_stretch_begins_and_ends_without_a_click() -> None:
 
 
 def test_muting_fades_and_hides_all() -> None:
-    tape, sounds = Tape(1), list(Card(lambda times: np.full(len(times), 0.5, np.float32), start=ORIGIN).blocks(ORIGIN + 4))
-    cutter = Cutter(tape, ORIGIN, ORIGIN)
+    tape, sounds = AudioBuffer(1), list(Card(lambda times: np.full(len(times), 0.5, np.float32), start=ORIGIN).blocks(ORIGIN + 4))
+    cutter = ChunkReader(tape, ORIGIN, ORIGIN)
     made: list[Chunk] = []
     for now, block in sounds:
         cutter.muted = ORIGIN + 2 < now < ORIGIN + 3
@@ -189,7 +189,7 @@ def test_muting_fades_and_hides_all() -> None:
 
 
 class Film:
-    """A real recording of a made-up run: pictures that flash by the computer's clock, sound from a card that drifts."""
+    """A real recording of a made-up run: images that flash by the computer's clock, sound from a card that drifts."""
 
     def __init__(self, path: Path, rate: int, every: float) -> None:
         self._every, self._rate = every, rate
@@ -197,15 +197,15 @@ class Film:
         self._sink = FileSink(str(path), live_info((64, 64), Fraction(rate), Colour(1, 1, 1, 1)), "composite", EncodeOptions(), tracks=False, live=True, channels=1)
 
     def make(self, card: Card, seconds: float, first: float = 0.3) -> None:
-        tape = Tape(1)
-        cutter = Cutter(tape, ORIGIN, ORIGIN)
+        tape = AudioBuffer(1)
+        cutter = ChunkReader(tape, ORIGIN, ORIGIN)
         number = 0
         matte = Matte(np.full((64, 64), 255, np.uint8))
         for now, block in card.blocks(ORIGIN + seconds):
             tape.feed(block)
             for chunk in cutter.ready(now):
                 self._sink.hear(chunk)
-            while (at := first + number / self._rate) < now - ORIGIN - 0.05:  # pictures are late by 50 ms
+            while (at := first + number / self._rate) < now - ORIGIN - 0.05:  # images are late by 50 ms
                 image = av.VideoFrame(64, 64, "yuv420p")
                 for index, plane in enumerate(image.planes):
                     plane.update(bytes([(220 if lit(at, self._every) else 40) if index == 0 else 128]) * plane.buffer_size)
@@ -226,7 +226,7 @@ def check(path: Path, beeps: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["rec.mkv", "rec.mp4"])
-def test_sound_and_picture_stay_together_in_a_recording(tmp_path: Path, name: str) -> None:
+def test_sound_and_image_stay_together_in_a_recording(tmp_path: Path, name: str) -> None:
     """40 seconds at 4500 ppm add up to 180 ms, as half an hour at 100 ppm does."""
     Film(tmp_path / name, 20, 2.0).make(Card(world(2.0), ppm=4500, jitter=0.003, start=ORIGIN), 40)
     check(tmp_path / name, 20)
@@ -240,12 +240,12 @@ def test_half_an_hour(tmp_path: Path, ppm: float) -> None:
 
 
 # --------------------------------------------------------------------------------------------------------------------
-# Passed on, as late as the picture
+# Passed on, as late as the image
 
 
 def play(delays: Any, seconds: float, heard: Any, rate: int = 48_000, lag: float = 0.02) -> tuple[NDArray[np.float32], Follower]:
-    """What a device is played that asks for 10 ms at a time, with pictures late by ``delays(time)``."""
-    tape = Tape(1)
+    """What a device is played that asks for 10 ms at a time, with images late by ``delays(time)``."""
+    tape = AudioBuffer(1)
     follower = Follower(tape, rate)
     blocks = Card(heard, start=ORIGIN, ppm=150, jitter=0.001).blocks(ORIGIN + seconds + 1)
     count = rate // 100
@@ -262,7 +262,7 @@ def play(delays: Any, seconds: float, heard: Any, rate: int = 48_000, lag: float
     return np.concatenate(made)[:, 0], follower
 
 
-def test_sound_is_as_late_as_the_picture() -> None:
+def test_sound_is_as_late_as_the_image() -> None:
     """80 ms, then 100: it slides there; then 300: it jumps there."""
     samples, follower = play(lambda at: 0.08 if at < 20 else 0.1 if at < 40 else 0.3, 60, world(1.0))
     delays = late(beeps_in(samples, RATE, 0.02), 1.0)
@@ -293,7 +293,7 @@ def test_changes_cannot_be_heard_as_clicks() -> None:
     assert np.abs(np.diff(samples[2 * RATE :])).max() < steepest + 1.2 / 480
 
 
-def test_sound_that_comes_later_than_the_picture_is_played_as_soon_as_it_is_there() -> None:
+def test_sound_that_comes_later_than_the_image_is_played_as_soon_as_it_is_there() -> None:
     samples, follower = play(lambda at: 0.005, 20, world(1.0), lag=0.05)
     delays = late(beeps_in(samples, RATE, 0.05), 1.0)
     assert follower.least > 0.05

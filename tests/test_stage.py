@@ -30,8 +30,8 @@ from streammat.engines.base import EngineError, EngineSpec, TensorEngine
 from streammat.engines.multiscale import several_sizes
 from streammat.engines.shipped import shipped
 from streammat.jobs.video import VideoJob
-from streammat.live.checked_matting import LiveMatting
-from streammat.matting.device import StagedMatting, matting_for
+from streammat.live.checked_matting import CheckedMatting
+from streammat.matting.device import DeviceMatting, matting_for
 from streammat.matting.matting import Matting, network_sizes
 from streammat.matting.temporal import TemporalFilter
 from streammat.media.frame import Colour, Frame
@@ -43,7 +43,7 @@ def network_size(height: int, width: int, quality: str) -> tuple[int, int]:
 
 
 class Given:
-    """A torch engine whose alpha is drawn: ``alpha`` (h, w), or what ``alpha`` makes of the pictures (N, H, W, 3) that it is shown."""
+    """A torch engine whose alpha is drawn: ``alpha`` (h, w), or what ``alpha`` makes of the images (N, H, W, 3) that it is shown."""
 
     def __init__(self, size: tuple[int, int], alpha: np.ndarray | Callable[[torch.Tensor], torch.Tensor], batch: int = 4, device: str = "cpu") -> None:
         self.spec = EngineSpec("given", "test", "fp32", device, 1, size, "0", "a test")
@@ -124,7 +124,7 @@ def test_all_that_is_drawn_is_what_the_host_draws(name, size, rotation, full, ba
 
 def assert_drawn_alike(frame: Frame, engine: Given, backgrounds: Callable[[str], Background]) -> None:
     """With the same alpha: matte and composite within 2/255, colours of cut-outs, too, as far as they are seen."""
-    host, staged = Matting(engine)(frame), StagedMatting(engine)(frame)
+    host, staged = Matting(engine)(frame), DeviceMatting(engine)(frame)
     assert 0.05 < host.alpha.mean() / np.iinfo(host.alpha.dtype).max < 0.6
     top = (1 << frame.layout.depth) - 1
     for text, decontaminate, kind in (
@@ -133,8 +133,8 @@ def assert_drawn_alike(frame: Frame, engine: Given, backgrounds: Callable[[str],
     ):  # fmt: skip
         behind = backgrounds(text)
         compositor = Compositor(["composite", "transparent", "foreground", "matte"], behind, decontaminate=decontaminate, alpha=kind)
-        pictures = zip(compositor._contents, compositor(frame, host), compositor(frame, staged), strict=True)
-        for content, expected, got in pictures:
+        images = zip(compositor._contents, compositor(frame, host), compositor(frame, staged), strict=True)
+        for content, expected, got in images:
             assert (got.pts, got.colour, got.layout, got.size) == (expected.pts, expected.colour, expected.layout, expected.size)
             for plane, other in zip(expected.planes, got.planes, strict=True):
                 difference = apart(plane, other, top)
@@ -155,7 +155,7 @@ def test_the_network_is_shown_what_swscale_would_show_it(name, size) -> None:
     for full in (False, True):
         frame, engine = drawn(size, name, full=full)
         Matting(engine)(frame)
-        _ = StagedMatting(engine)(frame).alpha
+        _ = DeviceMatting(engine)(frame).alpha
         expected, got = engine.seen[0].astype(int), engine.seen[-1].astype(int)
         assert np.abs(got - expected).max() <= 5
         assert np.percentile(np.abs(got - expected), 99.9) <= 3
@@ -184,7 +184,7 @@ def assert_near_from_end_to_end(frame: Frame, engine: TensorEngine, behind: Back
     compositor = Compositor(["composite"], behind, decontaminate=True, alpha="straight")
     for used, most, rarely, mean in ((Repeating(engine), 2.0, 2.0, 0.05), (engine, 255.0, 24.0, 0.5)):
         host = Matting(used)(frame)
-        staged = StagedMatting(used)(frame)
+        staged = DeviceMatting(used)(frame)
         assert 0.05 < host.alpha.mean() / np.iinfo(host.alpha.dtype).max < 0.9
         (expected,), (got,) = compositor(frame, host), compositor(frame, staged)
         pairs = [(host.alpha, staged.alpha, np.iinfo(host.alpha.dtype).max)]
@@ -211,11 +211,11 @@ def test_several_sizes_stay_on_the_device(backgrounds) -> None:
     engine = several_sizes([CudaEngine(shipped(), "fp32", size, "a test", "cpu", batch=2) for size in ((256, 448), (192, 320))])
     assert isinstance(engine, TensorEngine)
     assert not isinstance(several_sizes([engine, ScriptedEngine()]), TensorEngine)
-    pictures = np.stack([cv2.resize(person(index, 640, 360), (448, 256), interpolation=cv2.INTER_AREA) for index in (0, 13)])
-    np.testing.assert_allclose(engine.matte(torch.from_numpy(pictures)).numpy(), engine.infer(pictures), atol=0.02)
+    images = np.stack([cv2.resize(person(index, 640, 360), (448, 256), interpolation=cv2.INTER_AREA) for index in (0, 13)])
+    np.testing.assert_allclose(engine.matte(torch.from_numpy(images)).numpy(), engine.infer(images), atol=0.02)
     assert_near_from_end_to_end(frame, engine, backgrounds("blur"))
     engine.close()
-    for use in (lambda: engine.infer(pictures), lambda: engine.matte(torch.from_numpy(pictures))):
+    for use in (lambda: engine.infer(images), lambda: engine.matte(torch.from_numpy(images))):
         with pytest.raises(EngineError, match="closed"):
             use()
 
@@ -225,9 +225,9 @@ def test_frames_under_way_at_once_do_not_mix() -> None:
     frames = [drawn((180, 320), "yuv420p", seed=seed)[0] for seed in range(7)]
     compositor = Compositor(["composite"], open_background(parse_background("blur")), decontaminate=True, alpha="straight")
     engine = Given(network_size(180, 320, "balanced"), dark)
-    alone = StagedMatting(engine)
+    alone = DeviceMatting(engine)
     expected = [compositor(frame, alone(frame))[0] for frame in frames]
-    matting = StagedMatting(engine, batch=4)
+    matting = DeviceMatting(engine, batch=4)
     engine.seen.clear()
     mattes = [matting(frame) for frame in frames]
     assert [len(rgb) for rgb in engine.seen] == [4]  # the other three wait
@@ -243,7 +243,7 @@ def test_frames_under_way_at_once_do_not_mix() -> None:
 
 def test_a_single_matte_waits_for_no_batch() -> None:
     frame, engine = drawn((180, 320), "yuv420p")
-    assert StagedMatting(engine, batch=4)(frame).alpha.shape == (180, 320)
+    assert DeviceMatting(engine, batch=4)(frame).alpha.shape == (180, 320)
 
 
 def test_the_filter_over_time_sees_the_frames_in_order() -> None:
@@ -251,7 +251,7 @@ def test_the_filter_over_time_sees_the_frames_in_order() -> None:
     _, _, _, picture = scene(180, 320)
     frames = [frame_of(picture + rng.normal(0, 4, picture.shape), "yuv420p", pts=pts) for pts in range(6)]
     engine = Given(network_size(180, 320, "balanced"), dark)
-    host, staged, plain = Matting(engine, TemporalFilter()), StagedMatting(engine, TemporalFilter(), batch=4), Matting(engine)
+    host, staged, plain = Matting(engine, TemporalFilter()), DeviceMatting(engine, TemporalFilter(), batch=4), Matting(engine)
     mattes = [staged(frame) for frame in frames]
     unlike = 0.0
     for frame, matte in zip(frames, mattes, strict=True):
@@ -266,7 +266,7 @@ def test_the_filter_over_time_sees_the_frames_in_order() -> None:
 @pytest.mark.parametrize("name", ["yuv420p", "yuv422p10le"])
 def test_mirrored(name, backgrounds) -> None:
     frame, engine = drawn((181, 323), name)
-    staged, host = StagedMatting(engine)(frame), Matting(engine)(frame)
+    staged, host = DeviceMatting(engine)(frame), Matting(engine)(frame)
     planes = tuple(np.ascontiguousarray(plane[:, ::-1]) for plane in frame.planes)
     mirror = Frame(frame.image, frame.layout, frame.colour, 0, Fraction(1, 30), 1, 0, planes)
     assert_same_matte(host.mirrored().alpha, staged.mirrored().alpha)
@@ -293,8 +293,8 @@ def short_of_memory(most: int) -> Callable[[torch.Tensor], torch.Tensor]:
 def test_too_little_memory_for_a_batch_makes_it_smaller(caplog) -> None:
     size = network_size(180, 320, "balanced")
     frames = [drawn((180, 320), "yuv420p", seed=seed)[0] for seed in range(5)]
-    plenty = StagedMatting(Given(size, dark))
-    matting = StagedMatting(Given(size, short_of_memory(1)), batch=4)
+    plenty = DeviceMatting(Given(size, dark))
+    matting = DeviceMatting(Given(size, short_of_memory(1)), batch=4)
     with caplog.at_level(logging.WARNING):
         mattes = [matting(frame) for frame in frames]
     assert [record.args[1:] for record in caplog.records] == [(4, 2), (2, 1)]
@@ -310,7 +310,7 @@ def test_too_little_memory_for_one_is_said() -> None:
         return short_of_memory(4 if enough[0] else 0)(rgb)
 
     engine = Given(network_size(180, 320, "balanced"), alpha)
-    matting = StagedMatting(engine)
+    matting = DeviceMatting(engine)
     enough[0] = False
     matte = matting(frame)
     compositor = Compositor(["composite"], open_background(parse_background("green")), decontaminate=True, alpha="straight")
@@ -318,7 +318,7 @@ def test_too_little_memory_for_one_is_said() -> None:
         with pytest.raises(EngineError, match="too little memory.*--quality fast"):
             use()
     with pytest.raises(EngineError, match="too little memory"):
-        StagedMatting(engine)
+        DeviceMatting(engine)
     enough[0] = True
     assert matting(frame).alpha.any()  # the next one may fit
 
@@ -332,7 +332,7 @@ def test_an_engines_failure_belongs_to_its_frames_alone() -> None:
             raise RuntimeError("CUDA error: an illegal memory access was encountered\nmore lines")
         return dark(rgb)
 
-    matting = StagedMatting(Given(network_size(180, 320, "balanced"), alpha))
+    matting = DeviceMatting(Given(network_size(180, 320, "balanced"), alpha))
     good = matting(frame)
     fails[0] = True
     bad = matting(frame)
@@ -343,21 +343,21 @@ def test_an_engines_failure_belongs_to_its_frames_alone() -> None:
 
 def test_a_failure_that_is_kept_keeps_no_memory_of_the_device() -> None:
     frame, _ = drawn((180, 320), "yuv420p")
-    pictures: list[weakref.ref[torch.Tensor]] = []
+    images: list[weakref.ref[torch.Tensor]] = []
 
     def alpha(rgb: torch.Tensor) -> torch.Tensor:
-        if pictures:
-            pictures.append(weakref.ref(rgb))
+        if images:
+            images.append(weakref.ref(rgb))
             raise RuntimeError("CUDA error: unspecified launch failure")
-        pictures.append(weakref.ref(rgb))
+        images.append(weakref.ref(rgb))
         return dark(rgb)
 
-    matting = StagedMatting(Given(network_size(180, 320, "balanced"), alpha))
+    matting = DeviceMatting(Given(network_size(180, 320, "balanced"), alpha))
     gc.disable()
     try:
         matte = matting(frame)
-        assert len(pictures) == 2
-        assert [picture() for picture in pictures] == [None, None]
+        assert len(images) == 2
+        assert [picture() for picture in images] == [None, None]
     finally:
         gc.enable()
     for _ in range(2):  # as often as it is asked for
@@ -376,7 +376,7 @@ def test_what_is_no_number_shows_nothing(stable) -> None:
             found[2, 5, 5] = float("nan")
         return found
 
-    matting = StagedMatting(Given(network_size(180, 320, "balanced"), alpha), TemporalFilter() if stable else None, batch=4)
+    matting = DeviceMatting(Given(network_size(180, 320, "balanced"), alpha), TemporalFilter() if stable else None, batch=4)
     mattes = [matting(frame) for frame in frames]
     compositor = Compositor(["composite"], open_background(parse_background("green")), decontaminate=True, alpha="straight")
     with pytest.raises(EngineError, match="no numbers"):
@@ -399,7 +399,7 @@ def test_what_the_filter_refuses_fails_alone() -> None:
             raise EngineError("refused")
         return alpha
 
-    matting = StagedMatting(Given(network_size(180, 320, "balanced"), dark), stable, batch=4)
+    matting = DeviceMatting(Given(network_size(180, 320, "balanced"), dark), stable, batch=4)
     mattes = [matting(frame) for frame in frames]
     with pytest.raises(EngineError, match="refused"):
         _ = mattes[1].alpha
@@ -416,7 +416,7 @@ def test_live_mattes_on_the_stage_are_guarded(value) -> None:
     def alpha(rgb: torch.Tensor) -> torch.Tensor:
         return torch.full_like(dark(rgb), value) if next(calls) else dark(rgb)
 
-    matting = LiveMatting(Given(engine.spec.size, alpha), TemporalFilter())
+    matting = CheckedMatting(Given(engine.spec.size, alpha), TemporalFilter())
     good = float(Matting(Given(engine.spec.size, dark))(frame).alpha.mean())
     refused = []
     for index in range(len(wrong)):
@@ -433,7 +433,7 @@ def test_live_mattes_on_the_stage_are_guarded(value) -> None:
 
 
 def test_engines_that_take_tensors_get_the_stage_and_others_do_not() -> None:
-    assert isinstance(matting_for(Given((256, 256), dark)), StagedMatting)
+    assert isinstance(matting_for(Given((256, 256), dark)), DeviceMatting)
     assert isinstance(matting_for(ScriptedEngine()), Matting)
 
 
@@ -506,7 +506,7 @@ class OnTensors(ScriptedEngine):
 
 
 def live(folder: Path, engine: OnTensors, frames: int, **options) -> LiveRun:
-    return LiveRun(folder, [("frames", frames)], engine, matting=LiveMatting(engine), **options)
+    return LiveRun(folder, [("frames", frames)], engine, matting=CheckedMatting(engine), **options)
 
 
 @pytest.mark.parametrize("scene_name", ["gradient", "blur"])
@@ -539,7 +539,7 @@ def test_live_a_network_that_fails_shows_no_room(fault, tmp_path: Path) -> None:
 def test_live_an_engine_that_cannot_begin_is_closed() -> None:
     engine = OnTensors(lambda call: EngineError("broken"))
     with pytest.raises(EngineError, match="broken"):
-        LiveMatting(engine)
+        CheckedMatting(engine)
     assert engine.closed
 
 
@@ -580,7 +580,7 @@ def test_gpu_copies_beside_the_work_do_not_race(gpu: CudaEngine) -> None:
     engine = Given(network_size(1080, 1920, "balanced"), alpha, device=gpu.spec.device)
     frames = [frame_of(person(index, 1920, 1080).astype(float), "yuv420p") for index in range(24)]
     compositor = Compositor(["composite", "matte"], open_background(parse_background("blur")), decontaminate=True, alpha="straight")
-    single, batched = StagedMatting(engine), StagedMatting(engine, batch=4)
+    single, batched = DeviceMatting(engine), DeviceMatting(engine, batch=4)
     expected = []
     for frame in frames:
         matte = single(frame)

@@ -24,7 +24,7 @@ RATE = 30
 
 
 def room(seed: int = 0) -> Floats:
-    """A textured picture, (144, 256, 3), 0..255, at twice the matte's size."""
+    """A textured image, (144, 256, 3), 0..255, at twice the matte's size."""
     rng = np.random.default_rng(seed)
     return cv2.resize(rng.uniform(60, 200, (18, 32, 3)).astype(np.float32), (256, 144), interpolation=cv2.INTER_CUBIC)
 
@@ -39,8 +39,8 @@ def shot(alpha: Floats, seed: int = 0, *, noise: float = 2.0, light: float = 1.0
     """A dark subject of ``alpha`` in front of a room, with noise."""
     wide = cv2.resize(alpha, (256, 144))[..., None]
     behind = room() if behind is None else behind
-    picture = (wide * np.array((40, 30, 50)) + (1 - wide) * behind) * light
-    return np.clip(np.rint(picture + np.random.default_rng(seed).normal(0, noise, picture.shape)), 0, 255).astype(np.uint8)
+    image = (wide * np.array((40, 30, 50)) + (1 - wide) * behind) * light
+    return np.clip(np.rint(image + np.random.default_rng(seed).normal(0, noise, image.shape)), 0, 255).astype(np.uint8)
 
 
 def flickering(alpha: Floats, rng: np.random.Generator, strength: float = 0.2) -> Floats:
@@ -118,11 +118,11 @@ def test_the_same_without_the_filter_for_motion_would_trail(monkeypatch: pytest.
     assert np.mean(error) > 0.5
 
 
-def test_a_change_without_a_cause_in_the_picture_is_believed_once_it_lasts() -> None:
-    stable, picture = TemporalFilter(), shot(disc(40))
+def test_a_change_without_a_cause_in_the_image_is_believed_once_it_lasts() -> None:
+    stable, image = TemporalFilter(), shot(disc(40))
     for index in range(20):
-        stable(disc(40), picture, at(index))
-    got = [stable(disc(90), picture, at(index)) for index in range(20, 30)]
+        stable(disc(40), image, at(index))
+    got = [stable(disc(90), image, at(index)) for index in range(20, 30)]
     assert np.abs(got[0] - disc(40)).max() < 1e-6  # may be one frame's fault
     assert np.abs(got[1] - disc(90)).mean() < 0.02
     assert np.abs(got[4] - disc(90)).max() < 0.3
@@ -130,12 +130,12 @@ def test_a_change_without_a_cause_in_the_picture_is_believed_once_it_lasts() -> 
 
 @pytest.mark.parametrize("rate", [10, 24, 60, 120])
 def test_the_average_reaches_back_as_far_at_any_frame_rate(rate: int) -> None:
-    stable, picture = TemporalFilter(), shot(disc(64))
+    stable, image = TemporalFilter(), shot(disc(64))
     low, high = np.full(SHAPE, 0.4, np.float32), np.full(SHAPE, 0.5, np.float32)  # too small a change to be believed at once
     for index in range(2 * rate):
-        stable(low, picture, at(index, rate))
+        stable(low, image, at(index, rate))
     passed = 0
-    while stable(high, picture, at(2 * rate + passed, rate)).mean() < 0.45:
+    while stable(high, image, at(2 * rate + passed, rate)).mean() < 0.45:
         passed += 1
     half = MEMORY * np.log(2)
     assert half - 2 / rate < passed / rate < half + 2 / rate
@@ -180,8 +180,8 @@ def test_other_sizes_start_anew() -> None:
     for shape, guide in (((36, 64), (72, 128)), ((36, 64), (144, 256)), ((1, 1), (2, 2)), ((3, 50), (6, 100)), ((72, 128), (72, 128))):
         rng = np.random.default_rng(3)
         for index in range(11, 14):
-            alpha, picture = rng.random(shape, np.float32), rng.integers(0, 256, (*guide, 3)).astype(np.uint8)
-            got = stable(alpha, picture, at(index))
+            alpha, image = rng.random(shape, np.float32), rng.integers(0, 256, (*guide, 3)).astype(np.uint8)
+            got = stable(alpha, image, at(index))
             assert got.shape == shape
             assert got.dtype == np.float32
             assert got.min() >= 0
@@ -191,10 +191,10 @@ def test_other_sizes_start_anew() -> None:
 
 
 @pytest.mark.parametrize("value", [0, 255])
-def test_pictures_that_show_nothing(value: int) -> None:
+def test_images_that_show_nothing(value: int) -> None:
     stable, rng = TemporalFilter(), np.random.default_rng(4)
-    picture = np.full((144, 256, 3), value, np.uint8)
-    got = [stable(flickering(disc(64), rng), picture, at(i)) for i in range(20)]
+    image = np.full((144, 256, 3), value, np.uint8)
+    got = [stable(flickering(disc(64), rng), image, at(i)) for i in range(20)]
     assert all(np.isfinite(alpha).all() for alpha in got)
     assert change(got[10:]) < 0.02
 
@@ -202,11 +202,11 @@ def test_pictures_that_show_nothing(value: int) -> None:
 def test_inputs_stay_as_they_are_and_results_are_the_callers() -> None:
     stable, rng, kept = TemporalFilter(), np.random.default_rng(5), []
     for index in range(5):
-        alpha, picture = flickering(disc(64), rng), shot(disc(64), index)
-        copies = alpha.copy(), picture.copy()
-        result = stable(alpha, picture, at(index))
+        alpha, image = flickering(disc(64), rng), shot(disc(64), index)
+        copies = alpha.copy(), image.copy()
+        result = stable(alpha, image, at(index))
         assert (alpha == copies[0]).all()
-        assert (picture == copies[1]).all()
+        assert (image == copies[1]).all()
         assert not np.shares_memory(result, alpha)
         kept.append((result, result.copy()))
     assert all((result == copy).all() for result, copy in kept)
@@ -216,7 +216,7 @@ def test_inputs_stay_as_they_are_and_results_are_the_callers() -> None:
 
 
 class Unsure:
-    """An engine that sees a subject on the upright picture's left and wavers about it."""
+    """An engine that sees a subject on the upright image's left and wavers about it."""
 
     def __init__(self) -> None:
         self.spec = EngineSpec("unsure", "test", "fp32", "cpu", 1, (64, 96), "0", "it was asked for")
@@ -268,8 +268,8 @@ def story() -> list[NDArray[np.uint8]]:
         shift = 55 if cut else -60 + STEP * max(0, index - STAND + 1)
         move = np.array([[1, 0, shift], [0, 1, 0]], np.float64)
         mask = cv2.warpAffine(alpha, move, (WIDE, TALL))[..., None]
-        picture = 0.6 * (mask * cv2.warpAffine(person, move, (WIDE, TALL)) + (1 - mask) * walls[int(cut)])
-        shots.append(np.clip(picture + rng.normal(0, 5, picture.shape), 0, 255).astype(np.uint8))
+        image = 0.6 * (mask * cv2.warpAffine(person, move, (WIDE, TALL)) + (1 - mask) * walls[int(cut)])
+        shots.append(np.clip(image + rng.normal(0, 5, image.shape), 0, 255).astype(np.uint8))
     return shots
 
 
@@ -281,8 +281,8 @@ def mattes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Floats]]:
         stream = out.add_stream("libx264", 25, options={"crf": "12", "preset": "ultrafast"})
         assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = WIDE, TALL, "yuv420p"
-        for picture in story():
-            out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        for image in story():
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         out.mux(stream.encode(None))
     found = {}
     for option in ("--no-stable", "--stable"):
@@ -297,7 +297,7 @@ def test_the_still_person_flickers_less(mattes) -> None:
     off, on = mattes["--no-stable"][4:STAND], mattes["--stable"][4:STAND]
     assert change(off) > 0.005, "the clip does not flicker"
     assert change(on) < 0.85 * change(off)
-    # The picture's grain comes into the matte again where alpha is brought to the frame's size; a little blur takes it out.
+    # The image's grain comes into the matte again where alpha is brought to the frame's size; a little blur takes it out.
     smooth_off, smooth_on = ([cv2.GaussianBlur(matte, (0, 0), 2.0) for matte in part] for part in (off, on))
     assert change(smooth_on) < 0.5 * change(smooth_off)
 
@@ -323,12 +323,12 @@ def test_the_cut_shows_no_ghost(mattes) -> None:
 
 def test_files_are_left_alone_unless_asked(tmp_path: Path) -> None:
     assert "--stable / --no-stable" in " ".join(call("video", "--help").ok().out.split())
-    picture = frames_of(EXAMPLES / "portrait.mp4")[:4]
+    image = frames_of(EXAMPLES / "portrait.mp4")[:4]
     with av.open(str(tmp_path / "in.mkv"), "w") as out:
         stream = out.add_stream("ffv1", 25)
         assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = 128, 72, "yuv420p"
-        for shown in picture:
+        for shown in image:
             out.mux(stream.encode(av.VideoFrame.from_ndarray(cv2.resize(shown, (128, 72)), format="rgb24")))
         out.mux(stream.encode(None))
     for name, options in (("default", ()), ("off", ("--no-stable",))):

@@ -191,7 +191,7 @@ def test_times_choose_frames(clip: Path, tmp_path: Path) -> None:
     (["video", "{clip}", "{out}", "--model", "{folder}/{long}.onnx"], 1, ["too long"]), (["engines", "--model", "{folder}/{long}.pth"], 1, ["too long"]),
     (["video", "{clip}", "{out}", "--model", "~nouser/m.onnx"], 1, ["~nouser/m.onnx", "no such file"]),
     (["model", "export", "lite", "~nouser/m.onnx"], 1, ["no folder", "~nouser"]),
-    (["video", "{folder}/shot.%04d.exr", "{out}"], 1, ["numbered pictures", "expected one file", "ffmpeg -i"]),
+    (["video", "{folder}/shot.%04d.exr", "{out}"], 1, ["numbered images", "expected one file", "ffmpeg -i"]),
     (["image", "{still}", "-y"], 2, ["out is missing", "in.png", "such as"]), (["webcam", "--camera", "²"], 1, ["neither a file nor"]),
     # Values that an encoder has, or not.
     (["video", "{clip}", "{out}", "--preset", "nope"], 2, ["--preset nope", "h264", "veryfast"]),
@@ -322,7 +322,7 @@ def test_nested_headers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, still: 
         assert "damaged" in call("model", "list").ok().out
 
 
-def test_kinds_of_pictures_that_are_not_read(tmp_path: Path, still: Path, clip: Path) -> None:
+def test_kinds_of_images_that_are_not_read(tmp_path: Path, still: Path, clip: Path) -> None:
     """None of them is called damaged."""
     (tmp_path / "me.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200))
     (tmp_path / "me.exr").write_bytes(b"\x76\x2f\x31\x01" + bytes(200))

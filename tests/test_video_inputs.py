@@ -80,7 +80,7 @@ def test_every_frame_comes_out_at_its_time(tmp_path: Path, name: str) -> None:
         for found in (after, colour):
             shown = [round(time * 1000) for time in found.times]
             assert np.abs(np.subtract(shown, milliseconds)).max() <= 1
-    # What is left of the room is black; all else is the input's own picture: a wrong matrix or range would show.
+    # What is left of the room is black; all else is the input's own image: a wrong matrix or range would show.
     given, kept = frames_of(source), frames_of(front)
     assert matched(kept, given) == list(range(before.frames))
     for old, new in zip(given, kept, strict=True):
@@ -95,7 +95,7 @@ def test_every_frame_comes_out_at_its_time(tmp_path: Path, name: str) -> None:
 ])  # fmt: skip
 @pytest.mark.parametrize(("size", "pix_fmt"), [((99, 75), "yuv420p"), ((64, 95), "yuv420p"), ((131, 64), "yuv422p10le")])
 def test_odd_sizes_are_kept(tmp_path: Path, target: str, size: tuple[int, int], pix_fmt: str) -> None:
-    """A picture of odd size is neither cut nor padded, in any container and codec."""
+    """An image of odd size is neither cut nor padded, in any container and codec."""
     source = write_clip(tmp_path / "in.mkv", codec="ffv1", pix_fmt=pix_fmt, size=size, frames=3)
     name, *options = target.split()
     video(source, tmp_path / name, *(options if "--bg" in options else [*options, "--bg", "blur"])).ok()
@@ -154,8 +154,8 @@ def test_rates_are_exact(tmp_path: Path, rate: Fraction) -> None:
 
 @pytest.mark.parametrize("target", ["out.mp4", "out.mov", "out.mkv"])
 @pytest.mark.parametrize("offset", [Fraction(2, 5), Fraction(2)])
-def test_late_start_keeps_sound_and_picture_together(tmp_path: Path, target: str, offset: Fraction) -> None:
-    """A clip whose times start late keeps the distance between picture and sound."""
+def test_late_start_keeps_sound_and_image_together(tmp_path: Path, target: str, offset: Fraction) -> None:
+    """A clip whose times start late keeps the distance between image and sound."""
     source = write_clip(tmp_path / "in.mkv", offset=offset, audio=[Audio("aac", start=0.08)])
     before = probe(source)
     video(source, tmp_path / target, "--bg", "green").ok()

@@ -138,15 +138,15 @@ def test_transcoded_audio_keeps_its_channels_and_its_length(tmp_path: Path, trac
     assert abs(np.sqrt((loud**2).mean()) - 0.2 / np.sqrt(2)) < 0.03
 
 
-def test_audio_longer_than_the_picture(tmp_path: Path) -> None:
+def test_audio_longer_than_the_image(tmp_path: Path) -> None:
     """Sound that goes on after the last frame is not cut."""
     source = write_clip(tmp_path / "in.mp4", audio=[Audio(seconds=2.0)], frames=6)
     video(source, tmp_path / "out.mp4", "--bg", "green").ok()
     assert probe(tmp_path / "out.mp4").audio[0].sha256 == probe(source).audio[0].sha256
 
 
-def test_audio_shorter_than_the_picture(tmp_path: Path) -> None:
-    """Pictures after the end of the sound are not cut."""
+def test_audio_shorter_than_the_image(tmp_path: Path) -> None:
+    """Images after the end of the sound are not cut."""
     source = write_clip(tmp_path / "in.mp4", audio=[Audio(seconds=0.1)], frames=12)
     video(source, tmp_path / "out.mp4", "--bg", "green").ok()
     assert probe(tmp_path / "out.mp4").frames == 12
@@ -164,7 +164,7 @@ def test_no_audio(tmp_path: Path) -> None:
 
 
 def test_beside_files_carry_no_sound(tmp_path: Path) -> None:
-    """The matte is a picture only."""
+    """The matte is an image only."""
     source = write_clip(tmp_path / "in.mp4", audio=[Audio()])
     video(source, tmp_path / "out.mp4", "--bg", "green", "--matte", tmp_path / "matte.mp4").ok()
     assert len(probe(tmp_path / "out.mp4").audio) == 1
@@ -394,7 +394,7 @@ def test_measurements_of_the_camera_are_left_out_with_a_note(tmp_path: Path) -> 
 ])  # fmt: skip
 @pytest.mark.parametrize("sar", [Fraction(4, 3), Fraction(8, 9)])
 def test_sample_aspect_ratio_is_kept(tmp_path: Path, target: str, codec: str, sar: Fraction) -> None:
-    """Anamorphic pictures stay anamorphic; where that cannot be, it is said."""
+    """Anamorphic images stay anamorphic; where that cannot be, it is said."""
     source = write_clip(tmp_path / "in.mkv", sar=sar, frames=3)
     assert probe(source).sar == sar
     report = video(source, tmp_path / f"out{target}", "--bg", "green", "--codec", codec).ok().report
@@ -406,7 +406,7 @@ def test_sample_aspect_ratio_is_kept(tmp_path: Path, target: str, codec: str, sa
 @pytest.mark.parametrize("target", [".mkv", ".mp4", ".mov"])
 @pytest.mark.parametrize("rotation", [90, 180, 270])
 def test_rotation_is_kept(tmp_path: Path, target: str, rotation: int) -> None:
-    """Pictures stay as they are stored, and the tag that turns them stays too."""
+    """Images stay as they are stored, and the tag that turns them stays too."""
     source = write_clip(tmp_path / "in.mp4", size=(160, 96), rotation=rotation, frames=4)
     before = probe(source)
     assert before.rotation == rotation
@@ -431,7 +431,7 @@ def test_stills_of_a_rotated_video_are_upright(tmp_path: Path, rotation: int) ->
 
 
 def test_a_rotated_person_is_found_as_well_as_an_upright_one(tmp_path: Path) -> None:
-    """The network sees the picture upright: the matte of a turned file is the turned matte."""
+    """The network sees the image upright: the matte of a turned file is the turned matte."""
     upright = write_clip(tmp_path / "up.mp4", size=(160, 128), frames=3, content="person")
     turned = write_clip(tmp_path / "turned.mp4", size=(128, 160), frames=3, content="person", rotation=90)
     mattes = []

@@ -59,11 +59,11 @@ def matte(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> list[NDArray[
     return greys_of(folder / "matte.mkv")
 
 
-def background_of(picture: NDArray[Any], alpha: NDArray[np.float32]) -> NDArray[Any]:
-    """Mean colour of ``picture`` well inside the background."""
+def background_of(image: NDArray[Any], alpha: NDArray[np.float32]) -> NDArray[Any]:
+    """Mean colour of ``image`` well inside the background."""
     inside = cv2.erode((alpha < 0.01).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
     assert inside.sum() > 50, "the matte leaves no background"
-    return np.asarray(picture[..., :3][inside].mean(0), np.float32)
+    return np.asarray(image[..., :3][inside].mean(0), np.float32)
 
 
 CODECS = [
@@ -76,7 +76,7 @@ CODECS = [
 
 @pytest.mark.parametrize(("target", "codec", "expected"), CODECS)
 def test_codec_and_container(clip: Path, tmp_path: Path, target: str, codec: str | None, expected: str) -> None:
-    """Extension and ``--codec`` say what is written; the picture is right, and so is its colour."""
+    """Extension and ``--codec`` say what is written; the image is right, and so is its colour."""
     options = ["--codec", codec] if codec else []
     report = video(clip, tmp_path / target, "--bg", "#00b140", *options).ok().report
     found = probe(tmp_path / target)
@@ -86,7 +86,7 @@ def test_codec_and_container(clip: Path, tmp_path: Path, target: str, codec: str
     assert report["outputs"] == [str(tmp_path / target)]
     assert names(tmp_path) == [target]
     # The room's wall, top left, is now green.
-    corner = np.stack([picture[4:20, 4:20] for picture in frames_of(tmp_path / target)]).mean((0, 1, 2))
+    corner = np.stack([image[4:20, 4:20] for image in frames_of(tmp_path / target)]).mean((0, 1, 2))
     assert np.abs(corner - GREEN).max() < 10
 
 
@@ -236,9 +236,9 @@ def test_straight_and_premultiplied(clip: Path, tmp_path: Path) -> None:
 def test_premultiplied_video(clip: Path, tmp_path: Path, target: str, slack: float) -> None:
     """In video, too, where there is no foreground there is black."""
     video(clip, tmp_path / target, "--alpha", "premultiplied").ok()
-    for picture, alpha in zip(frames_of(tmp_path / target), alpha_of(tmp_path / target), strict=True):
+    for image, alpha in zip(frames_of(tmp_path / target), alpha_of(tmp_path / target), strict=True):
         clear = cv2.erode((alpha < 0.002).astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
-        assert picture[clear].mean() < slack
+        assert image[clear].mean() < slack
 
 
 @pytest.mark.parametrize("name", ["matte.mkv", "matte.mp4", "matte.mov", "matte.webm"])
@@ -322,20 +322,20 @@ def test_unknown_backgrounds_are_refused(clip: Path, tmp_path: Path, bad: str) -
 
 
 def halves(width: int, height: int) -> NDArray[np.uint8]:
-    """A picture: left half red, right half blue, with a white bar along its bottom."""
-    picture = np.zeros((height, width, 3), np.uint8)
-    picture[:, : width // 2] = (220, 30, 30)
-    picture[:, width // 2 :] = (30, 30, 220)
-    picture[-height // 10 :] = 255
-    return picture
+    """An image: left half red, right half blue, with a white bar along its bottom."""
+    image = np.zeros((height, width, 3), np.uint8)
+    image[:, : width // 2] = (220, 30, 30)
+    image[:, width // 2 :] = (30, 30, 220)
+    image[-height // 10 :] = 255
+    return image
 
 
-def test_picture_background_fits(clip: Path, matte: list[NDArray[np.float32]], tmp_path: Path) -> None:
+def test_image_background_fits(clip: Path, matte: list[NDArray[np.float32]], tmp_path: Path) -> None:
     """``cover`` fills and crops, ``contain`` shows all with bars, ``stretch`` distorts."""
-    picture = write_still(tmp_path / "bg.png", halves(100, 100))
+    image = write_still(tmp_path / "bg.png", halves(100, 100))
     corners = {}
     for fit in ("cover", "contain", "stretch"):
-        video(clip, tmp_path / f"{fit}.%02d.png", "--bg", picture, "--fit", fit, "--duration", "0.04").ok()
+        video(clip, tmp_path / f"{fit}.%02d.png", "--bg", image, "--fit", fit, "--duration", "0.04").ok()
         still = still_of(tmp_path / f"{fit}.01.png").astype(int)
         corners[fit] = (still[10, 6], still[10, 45], still[10, -7])
     red, blue = np.array((220, 30, 30)), np.array((30, 30, 220))
@@ -349,30 +349,30 @@ def test_picture_background_fits(clip: Path, matte: list[NDArray[np.float32]], t
 
 
 @pytest.mark.parametrize("name", ["bg.jpg", "bg.png", "bg.webp", "bg.tiff"])
-def test_picture_background_of_every_kind(clip: Path, tmp_path: Path, name: str) -> None:
+def test_image_background_of_every_kind(clip: Path, tmp_path: Path, name: str) -> None:
     """JPEG, PNG, WebP and TIFF."""
-    picture = write_still(tmp_path / name, halves(192, 108))
-    video(clip, tmp_path / "out.%02d.png", "--bg", picture, "--duration", "0.04").ok()
+    image = write_still(tmp_path / name, halves(192, 108))
+    video(clip, tmp_path / "out.%02d.png", "--bg", image, "--duration", "0.04").ok()
     assert np.abs(still_of(tmp_path / "out.01.png")[8, 8].astype(int) - (220, 30, 30)).max() < 14
 
 
-def test_picture_background_is_turned_by_its_exif(clip: Path, tmp_path: Path) -> None:
+def test_image_background_is_turned_by_its_exif(clip: Path, tmp_path: Path) -> None:
     """A phone's photograph is shown upright."""
     stored = np.ascontiguousarray(np.rot90(halves(192, 108), 1))  # orientation 6: turn clockwise to show
-    picture = write_still(tmp_path / "bg.jpg", stored, orientation=6)
-    video(clip, tmp_path / "out.%02d.png", "--bg", picture, "--duration", "0.04").ok()
+    image = write_still(tmp_path / "bg.jpg", stored, orientation=6)
+    video(clip, tmp_path / "out.%02d.png", "--bg", image, "--duration", "0.04").ok()
     still = still_of(tmp_path / "out.01.png").astype(int)
     assert np.abs(still[8, 8] - (220, 30, 30)).max() < 20
     assert np.abs(still[8, -8] - (30, 30, 220)).max() < 20
 
 
 @pytest.mark.parametrize("rotation", [90, 180, 270])
-def test_picture_background_is_upright_in_a_rotated_video(tmp_path: Path, rotation: int) -> None:
-    """The viewer sees the background upright: it is drawn turned into the stored picture."""
+def test_image_background_is_upright_in_a_rotated_video(tmp_path: Path, rotation: int) -> None:
+    """The viewer sees the background upright: it is drawn turned into the stored image."""
     size = (108, 192) if rotation % 180 else (192, 108)
     source = write_clip(tmp_path / "in.mp4", size=size, rotation=rotation, frames=2, tags=BT709)
-    picture = write_still(tmp_path / "bg.png", halves(192, 108))
-    video(source, tmp_path / "out.mp4", "--bg", picture).ok()
+    image = write_still(tmp_path / "bg.png", halves(192, 108))
+    video(source, tmp_path / "out.mp4", "--bg", image).ok()
     shown = np.rot90(frames_of(tmp_path / "out.mp4")[0], rotation // 90).astype(int)
     assert shown.shape[:2] == (108, 192)
     assert np.abs(shown[8, 8] - (220, 30, 30)).max() < 25
@@ -416,7 +416,7 @@ def test_video_background_loops_at_its_own_rate(tmp_path: Path) -> None:
 
 
 def test_video_background_brings_no_sound(clip: Path, tmp_path: Path) -> None:
-    """The background is a picture only; its own size, rate and sound stay outside."""
+    """The background is an image only; its own size, rate and sound stay outside."""
     wall = write_clip(
         tmp_path / "bg.mkv", size=(96, 96), frames=3, rate=10, audio=[Audio("libopus", "deu"), Audio("libopus", "fra")]
     )
@@ -429,7 +429,7 @@ def test_video_background_brings_no_sound(clip: Path, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
 def test_names_that_are_not_utf8(clip: Path, tmp_path: Path) -> None:
-    """Files from old disks: videos go in and out, pictures go in; a background is refused in one line, for OpenCV would crash."""
+    """Files from old disks: videos go in and out, images go in; a background is refused in one line, for OpenCV would crash."""
     old = os.fsdecode(b"gr\xfcn")
     source = tmp_path / f"{old}.mp4"
     source.write_bytes(clip.read_bytes())
@@ -445,8 +445,8 @@ def test_names_that_are_not_utf8(clip: Path, tmp_path: Path) -> None:
 def test_backgrounds_that_are_none(clip: Path, tmp_path: Path) -> None:
     """A sound, a text, a folder, an empty file in the background's place: one line, and no file."""
     (tmp_path / "folder").mkdir()
-    (tmp_path / "text.txt").write_text("no picture")
-    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "text.txt").write_text("no image")
+    (tmp_path / "text.png").write_text("no image")
     (tmp_path / "empty.mp4").touch()
     sound = write_audio_only(tmp_path / "sound.m4a")
     before = names(tmp_path)
@@ -653,7 +653,7 @@ def test_relative_paths_and_strange_names(tmp_path: Path) -> None:
         source.unlink()
 
 
-def test_pictures_are_told_apart(tmp_path: Path) -> None:
+def test_images_are_told_apart(tmp_path: Path) -> None:
     """The kit itself: frames are recognised after a lossy encode."""
     source = write_clip(tmp_path / "in.mp4", frames=20)
     assert matched(frames_of(source), [person(index, 128, 96) for index in range(20)]) == list(range(20))

@@ -42,12 +42,12 @@ def events(out: str) -> list[dict[str, Any]]:
 
 
 def greens(path: Path) -> list[float]:
-    """Of each picture, how green its left edge is: 0 not at all, 1 as the background that was asked for."""
+    """Of each image, how green its left edge is: 0 not at all, 1 as the background that was asked for."""
     return [float((np.abs(frame[:, :8].astype(int) - (0, 177, 64)).max(2) < 40).mean()) for frame in frames_of(path)]
 
 
 def recorded(path: Path, least: int = 10) -> bool:
-    """Whether a recording that still grows holds some pictures."""
+    """Whether a recording that still grows holds some images."""
     try:
         with av.open(str(path)) as container:
             return sum(1 for _ in container.demux(video=0)) > least
@@ -77,7 +77,7 @@ def test_a_file_as_the_camera_is_recorded_and_checked(tmp_path: Path, clip: Path
 
 
 def test_times_in_a_recording_are_those_of_the_capture(tmp_path: Path, clip: Path) -> None:
-    """A file plays at its own rate: its pictures stand in the recording at distances of whole frames, exactly."""
+    """A file plays at its own rate: its images stand in the recording at distances of whole frames, exactly."""
     done = webcam(clip, "--to", tmp_path / "rec.mp4").ok()
     made_up = sum(count for kind, count in events(done.out)[-1]["shown"].items() if kind != "composite")
     with av.open(str(tmp_path / "rec.mp4")) as container:
@@ -219,7 +219,7 @@ def test_commands_on_stdin(clip: Path) -> None:
     assert replies[0]["paused"] is True
 
 
-def test_a_picture_that_changes_is_read_again(tmp_path: Path, clip: Path) -> None:
+def test_a_image_that_changes_is_read_again(tmp_path: Path, clip: Path) -> None:
     shown = tmp_path / "bg.png"
     cv2.imwrite(str(shown), np.full((10, 10, 3), (64, 177, 0), np.uint8))
     log = tmp_path / "log"

@@ -1,7 +1,7 @@
 """The errors that train raises on purpose.
 
 TrainError (Exception)
-├── DataError           a data set, picture or matte is missing, broken, of the wrong kind or does not fit its partner
+├── DataError           a data set, image or matte is missing, broken, of the wrong kind or does not fit its partner
 └── RunError            a training run cannot start, go on or be written: preset, checkpoint, disk, device
 
 Each message is one line that names what was found, what was expected and the cure.
@@ -15,7 +15,7 @@ class TrainError(Exception):
 
 
 class DataError(TrainError):
-    """A folder, picture or matte is missing, broken, of the wrong kind or size."""
+    """A folder, image or matte is missing, broken, of the wrong kind or size."""
 
 
 class RunError(TrainError):

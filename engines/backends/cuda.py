@@ -1,6 +1,6 @@
 """Torch on an NVIDIA GPU: half precision, channels last, each batch size captured once as a CUDA graph and replayed.
 
-A small network at one picture a time is bound by the launching of its hundreds of kernels; a graph launches them as one.
+A small network at one image a time is bound by the launching of its hundreds of kernels; a graph launches them as one.
 
 The graphs of one engine share their memory: they run one after the other, and what comes of one is copied before the next begins.
 """
@@ -60,7 +60,7 @@ class CudaEngine:
         size: network input (height, width) in pixels, multiples of 32.
         reason: for ``spec.reason``.
         device: ``cuda:N``. Any other device of torch serves to test the arithmetic where there is no GPU.
-        batch: largest number of pictures worked on together; larger batches are cut, and where the memory does not
+        batch: largest number of images worked on together; larger batches are cut, and where the memory does not
             suffice it is halved, which is logged.
         mode: ``graph`` captures CUDA graphs, ``eager`` launches kernel by kernel, ``compiled`` captures what torch.compile makes.
 
@@ -216,7 +216,7 @@ def _convolutions() -> Any:
 
 
 def run_on_host(matte: Callable[[Tensor], Tensor], rgb: NDArray[np.uint8], batch: int, device: str) -> NDArray[np.float32]:
-    """``matte`` of ``device`` over an array, ``batch`` pictures at a time; float32 on the host.
+    """``matte`` of ``device`` over an array, ``batch`` images at a time; float32 on the host.
 
     Raises:
         EngineError: as ``matte``; or the device failed meanwhile.

@@ -103,7 +103,7 @@ class OnnxRuntimeEngine:
             raise EngineError("the engine is closed")
         check_rgb(rgb, self._spec.size)
         try:
-            # The graph is planned for one picture; on a CPU a batch would gain nothing.
+            # The graph is planned for one image; on a CPU a batch would gain nothing.
             parts = [self._session.run(["alpha"], {"rgb": rgb[i : i + 1]})[0] for i in range(len(rgb))]
         except Exception as error:
             if memory := memory_error("ONNX Runtime", self._spec.size, error):

@@ -3,7 +3,7 @@
 An int8 map has one scale for all of its channels, so the widest channel decides how coarse the others become. Between a convolution
 without activation and those that read it a channel can be multiplied by anything that its readers divide by: the network computes the same
 in float. After Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction" (ICCV 2019), Section 4.1, but with
-the ranges of the maps on pictures instead of those of the weights, and through additions, as residual blocks have them.
+the ranges of the maps on images instead of those of the weights, and through additions, as residual blocks have them.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ _LEAST = 1e-6
 """Range below which a channel is not scaled up further."""
 
 
-def equalize(model: onnx.ModelProto, pictures: Iterable[NDArray[np.uint8]]) -> None:
+def equalize(model: onnx.ModelProto, images: Iterable[NDArray[np.uint8]]) -> None:
     """Scale the channels of every linear map that allows it, in place.
 
     Args:
         model: float network with an input ``rgb``; weights and biases of its convolutions are initializers.
-        pictures: as of `streammat.engines.export.quantize.quantize_onnx`.
+        images: as of `streammat.engines.export.quantize.quantize_onnx`.
     """
     graph = _Graph(model)
     groups = graph.linear_maps()
-    ranges = _ranges(model, [name for group in groups for name in group], pictures)
+    ranges = _ranges(model, [name for group in groups for name in group], images)
     for group in groups:
         widest = np.maximum(np.max([ranges[name] for name in group], axis=0), _LEAST)
         factors = np.exp(np.log(widest).mean()) / widest
@@ -102,7 +102,7 @@ class _Graph:
         self.weights[name].CopyFrom(numpy_helper.from_array(values.astype(np.float32), name))
 
 
-def _ranges(model: onnx.ModelProto, names: list[str], pictures: Iterable[NDArray[np.uint8]]) -> Mapping[str, Floats]:
+def _ranges(model: onnx.ModelProto, names: list[str], images: Iterable[NDArray[np.uint8]]) -> Mapping[str, Floats]:
     """Largest absolute value of each channel of each map, (C,)."""
     import onnxruntime
 
@@ -113,7 +113,7 @@ def _ranges(model: onnx.ModelProto, names: list[str], pictures: Iterable[NDArray
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
     ranges: dict[str, Floats] = {}
-    for rgb in pictures if names else ():
+    for rgb in images if names else ():
         for name, values in zip(names, session.run(names, {"rgb": rgb}), strict=True):
             largest = np.abs(values).max(axis=(0, 2, 3))
             ranges[name] = np.maximum(ranges.get(name, largest), largest)

@@ -43,7 +43,7 @@ class Form:
     size: tuple[int, int] | None
     """Network input (height, width) in pixels, multiples of 32; None: free."""
     batch: int | None
-    """Pictures; None: free."""
+    """Images; None: free."""
     precision: str
     """``fp32``, ``fp16`` (inside; what goes in and out is the same), or ``int8``, for ONNX, where the model has it."""
     opset: int | None = None
@@ -147,7 +147,7 @@ def describe(model: GFM, form: Form, about: Mapping[str, str]) -> dict[str, str]
     told = dict(about) | {
         "network": f"GFM {model.network}, RoSTa {model.rosta} (Li, Zhang, Maybank, Tao: Bridging Composite and Real, IJCV 2022)",
         "precision": form.precision,
-        "input": f"{'image' if form.normalised else 'rgb'}: {given}; the picture's own values, no mean taken off; {height} and {width} are multiples of 32",
+        "input": f"{'image' if form.normalised else 'rgb'}: {given}; the image's own values, no mean taken off; {height} and {width} are multiples of 32",
         "input_size_rule": "5/13 of the frame's sides, floored to multiples of 32; small frames enlarged to about 480x256; the whole frame, resized by area, not cropped or padded",
         "input_colour": "RGB",
         "input_layout": "NCHW" if form.normalised else "NHWC",
@@ -249,7 +249,7 @@ def write_quantised(content: bytes, path: Path, form: Form, metadata: Mapping[st
 
 
 def measure(model: GFM, path: Path, form: Form) -> dict[str, Parity]:
-    """How far every output of a written file is from torch in float32, on drawn pictures; the focus weighed by its class.
+    """How far every output of a written file is from torch in float32, on drawn images; the focus weighed by its class.
 
     Args:
         model: what was written.
@@ -302,7 +302,7 @@ def _input(form: Form) -> str:
 
 
 def _example(form: Form, size: tuple[int, int]) -> Tensor:
-    """A black batch to trace with; a free batch is traced with two pictures, because of one torch believes that it stays one."""
+    """A black batch to trace with; a free batch is traced with two images, because of one torch believes that it stays one."""
     height, width = form.size or size
     count = form.batch or 2
     return torch.zeros(count, 3, height, width) if form.normalised else torch.zeros(count, height, width, 3, dtype=torch.uint8)
@@ -313,5 +313,5 @@ def _pictures(form: Form, least: int) -> Iterator[NDArray[np.uint8]]:
     rng = np.random.default_rng(11)
     for height, width in (form.size,) if form.size else ((least + 32, least), (least, least + 128)):
         picture = draw(height, width, rng)
-        # Each picture of a batch is another.
+        # Each image of a batch is another.
         yield np.ascontiguousarray(np.concatenate([np.roll(picture, 16 * index, axis=2) for index in range(form.batch or 2)]))

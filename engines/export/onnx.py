@@ -107,7 +107,7 @@ LARGEST_MEAN = 1e-3
 LARGEST_OFF = 5e-3
 
 
-def measure_parity(model: GFM, files: ModelFiles, pictures: Iterable[NDArray[np.uint8]] | None = None) -> Parity:
+def measure_parity(model: GFM, files: ModelFiles, images: Iterable[NDArray[np.uint8]] | None = None) -> Parity:
     """Compare the float file, run by ONNX Runtime, with torch.
 
     The paper's fusion takes the likeliest class: where two are level, rounding decides, and a single pixel may differ by
@@ -116,7 +116,7 @@ def measure_parity(model: GFM, files: ModelFiles, pictures: Iterable[NDArray[np.
     Args:
         model: what ``files`` was exported from.
         files: the export.
-        pictures: uint8 (N, H, W, 3) RGB, H and W multiples of 32; None: `drawn_pictures`.
+        images: uint8 (N, H, W, 3) RGB, H and W multiples of 32; None: `drawn_pictures`.
 
     Returns:
         The differences.
@@ -126,7 +126,7 @@ def measure_parity(model: GFM, files: ModelFiles, pictures: Iterable[NDArray[np.
     """
     pairs = []
     model = model.eval()
-    for rgb in drawn_pictures() if pictures is None else pictures:
+    for rgb in drawn_images() if images is None else images:
         with torch.no_grad():
             expected = model.predict(torch.from_numpy(rgb).permute(0, 3, 1, 2).float()).alpha[:, 0].clamp(0.0, 1.0).numpy()
         engine = OnnxRuntimeEngine(files, "fp32", (rgb.shape[1], rgb.shape[2]), default_threads(), "to compare")
@@ -141,8 +141,8 @@ def measure_parity(model: GFM, files: ModelFiles, pictures: Iterable[NDArray[np.
     return parity
 
 
-def drawn_pictures() -> Iterable[NDArray[np.uint8]]:
-    """Two drawn pictures, uint8 (1, H, W, 3), of unlike shape.
+def drawn_images() -> Iterable[NDArray[np.uint8]]:
+    """Two drawn images, uint8 (1, H, W, 3), of unlike shape.
 
     The sizes are not those the graph was traced with, so that what depends on the size is tried.
     """

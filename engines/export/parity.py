@@ -1,4 +1,4 @@
-"""How far another form of a network may be from the network itself, and pictures to find out with."""
+"""How far another form of a network may be from the network itself, and images to find out with."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ def compare(pairs: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]) ->
 
 
 def draw(height: int, width: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A drawn picture, uint8 (1, H, W, 3): head and shoulders before colours that change smoothly, and noise.
+    """A drawn image, uint8 (1, H, W, 3): head and shoulders before colours that change smoothly, and noise.
 
-    Before an empty picture ``lite`` sees nothing, and any two networks that see nothing agree.
+    Before an empty image ``lite`` sees nothing, and any two networks that see nothing agree.
     """
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     waves = [120 + 30 * np.sin(x / 32 * (1 + c) + c) + 30 * np.cos(y / 32 * (2 - c) + 2 * c) for c in (0.0, 0.4, 0.8)]
-    picture = np.stack(waves, axis=-1)
+    image = np.stack(waves, axis=-1)
     for (across, down), (half_width, half_height), colour in _FIGURE:
         # Distance inwards from the outline in pixels, nearly; the edge is 3 pixels wide.
         inside = 1 - np.hypot(((x - width / 2) / height - across) / half_width, (y / height - down) / half_height)
         cover = np.clip(0.5 + inside * min(half_width, half_height) * height / 3, 0.0, 1.0)[..., None]
-        picture = picture * (1 - cover) + np.array(colour, np.float32) * cover
-    picture += rng.normal(0.0, 4.0, picture.shape)
-    drawn: NDArray[np.uint8] = np.clip(np.rint(picture), 0, 255).astype(np.uint8)[None]
+        image = image * (1 - cover) + np.array(colour, np.float32) * cover
+    image += rng.normal(0.0, 4.0, image.shape)
+    drawn: NDArray[np.uint8] = np.clip(np.rint(image), 0, 255).astype(np.uint8)[None]
     return drawn
 
 
@@ -58,4 +58,4 @@ _FIGURE = (
     ((0.0, 0.43), (0.014, 0.03), (200, 145, 120)),  # nose
     ((0.0, 0.48), (0.045, 0.012), (150, 70, 70)),  # mouth
 )
-"""Ellipses: centre (across from the middle, down from the top), half axes, RGB; lengths in heights of the picture."""
+"""Ellipses: centre (across from the middle, down from the top), half axes, RGB; lengths in heights of the image."""

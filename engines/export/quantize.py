@@ -32,17 +32,17 @@ def float_nodes(graph: onnx.ModelProto) -> list[str]:
     return [first, *(name for name in names if marks.search(name))]
 
 
-def quantize_onnx(source: Path, target: Path, pictures: Iterable[NDArray[np.uint8]]) -> None:
+def quantize_onnx(source: Path, target: Path, images: Iterable[NDArray[np.uint8]]) -> None:
     """Write the int8 file.
 
     Args:
         source: float ONNX file with full-precision weights.
         target: replaced atomically.
-        pictures: calibration batches, uint8 (N, H, W, 3) RGB, H and W multiples of 32; a few dozen that look like
+        images: calibration batches, uint8 (N, H, W, 3) RGB, H and W multiples of 32; a few dozen that look like
             what the network will see.
 
     Raises:
-        ValueError: there are no pictures.
+        ValueError: there are no images.
     """
     from onnxruntime.quantization import (
         CalibrationDataReader,
@@ -60,9 +60,9 @@ def quantize_onnx(source: Path, target: Path, pictures: Iterable[NDArray[np.uint
             batch = next(self.batches, None)
             return None if batch is None else {"rgb": batch}
 
-    batches = list(pictures)
+    batches = list(images)
     if not batches:
-        raise ValueError("no calibration pictures")
+        raise ValueError("no calibration images")
     model = onnx.load(source)
     equalize(model, batches)
     with tempfile.TemporaryDirectory() as folder:

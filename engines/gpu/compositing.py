@@ -1,7 +1,7 @@
 """What becomes of planes and alpha on the device: matte, foreground colour, blurred room, blending.
 
 The arithmetic of ``streammat``'s ``refine``, ``foreground``, ``blur`` and ``composite``, where its reasons are written, on whole
-pictures: a GPU gains nothing from skipping what is flat. Planes and mattes are float32 (N, h, w) of whole code values.
+images: a GPU gains nothing from skipping what is flat. Planes and mattes are float32 (N, h, w) of whole code values.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ def measure(device: str, side: int = 8192, megabytes: int = 256) -> Peaks:
 
 
 def flop_per_picture(model: ModelFiles, size: tuple[int, int]) -> int:
-    """Additions and multiplications that a network does for one picture, those of its convolutions and matrix products.
+    """Additions and multiplications that a network does for one image, those of its convolutions and matrix products.
 
     Args:
         model: its weights are looked at, not run.

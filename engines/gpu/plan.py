@@ -1,4 +1,4 @@
-"""What the GPU stage is told of frames and of how to work on them: plain numbers, no torch, no library of pictures.
+"""What the GPU stage is told of frames and of how to work on them: plain numbers, no torch, no library of images.
 
 Whoever calls the stage has the constants and the rules; the stage has the arithmetic. So nothing is written down twice.
 """
@@ -81,7 +81,7 @@ class Plan:
     full: bool
     """The network is to see YUV as full range."""
     turns: int
-    """Quarter turns counter-clockwise that show the picture upright."""
+    """Quarter turns counter-clockwise that show the image upright."""
     refining: Refining
 
     @property

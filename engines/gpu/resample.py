@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 Edge = Literal["mirror", "repeat", "zero"]
-"""What lies beyond the picture: it without its last row mirrored, its last row again, nothing."""
+"""What lies beyond the image: it without its last row mirrored, its last row again, nothing."""
 Size = tuple[int, int]
 Weights = NDArray[Any]
 _CUBIC = -0.75  # OpenCV's and most players' constant
@@ -25,7 +25,7 @@ _KEPT = 128  # matrices; a stream needs about twenty
 class Filters:
     """The matrices of one device, each made once.
 
-    Pictures are float32 (N, h, w), and new memory comes back.
+    Images are float32 (N, h, w), and new memory comes back.
     """
 
     def __init__(self, device: torch.device) -> None:

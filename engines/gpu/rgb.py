@@ -1,4 +1,4 @@
-"""A frame's planes → the network's small RGB picture, as swscale makes it, rounding included.
+"""A frame's planes → the network's small RGB image, as swscale makes it, rounding included.
 
 The host scales with swscale's AREA and converts with whatever swscale takes for the format. A network turns a difference
 of one code value at its input into more at an edge, so the habits of each conversion are kept:
@@ -30,7 +30,7 @@ def small_rgb(planes: list[Tensor], plan: Plan, size: Size, filters: Filters) ->
     Args:
         planes: float32 (N, h, w) code values, ``plan.planes`` of them, as the frames are stored.
         plan: of these frames.
-        size: (height, width) of the upright picture, even.
+        size: (height, width) of the upright image, even.
         filters: of the device.
     """
     height, width = size if plan.turns % 2 == 0 else size[::-1]

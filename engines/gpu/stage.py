@@ -1,9 +1,9 @@
-"""The GPU stage: a frame's planes go to the device once, all work on them happens there, and pictures come back once.
+"""The GPU stage: a frame's planes go to the device once, all work on them happens there, and images come back once.
 
 ``submit`` waits for nothing: several frames are under way at once, as many as the caller has submitted and not yet let go of, each
 in three streams of the device (`streammat.engines.gpu.streams`).
 
-A network works faster on several pictures than on one after the other. So frames that are submitted wait until a batch is full
+A network works faster on several images than on one after the other. So frames that are submitted wait until a batch is full
 or somebody wants the result of one of them, whichever is first: batches are full where the device is what all wait for, and
 small where the frames come too slowly to fill them. Nothing has to be flushed at the end.
 
@@ -32,12 +32,12 @@ from streammat.engines.gpu import compositing as drawing
 from streammat.engines.gpu.plan import Blurring, Colouring, Drawn, Plan
 from streammat.engines.gpu.resample import Filters
 from streammat.engines.gpu.rgb import small_rgb
-from streammat.engines.gpu.streams import Lanes, Plane, There
+from streammat.engines.gpu.streams import DeviceStreams, PendingUpload, Plane
 
 logger = logging.getLogger(__name__)
 
 AlphaFilter = Callable[[NDArray[np.float32], NDArray[np.uint8], Fraction], NDArray[np.float32]]
-"""(alpha, rgb, time) → alpha, of upright pictures, called in the order of submission; an `EngineError` refuses that frame alone."""
+"""(alpha, rgb, time) → alpha, of upright images, called in the order of submission; an `EngineError` refuses that frame alone."""
 NOT_FINITE = "the network's alpha holds values that are no numbers; try --engine onnxruntime --precision fp32"
 
 
@@ -58,7 +58,7 @@ class Stage:
         self._engine = engine
         self._stable = stable
         self.batch = 1 << (max(1, min(batch, engine.batch)).bit_length() - 1)
-        self._lanes = Lanes(torch.device(engine.spec.device))
+        self._lanes = DeviceStreams(torch.device(engine.spec.device))
         self._filters = Filters(self._lanes.device)
         self._lock = threading.Lock()
         self._waiting: list[Work] = []
@@ -148,11 +148,11 @@ class Stage:
         shapes = [plan.shape(index) for index in range(plan.planes)]
         arrays = [part.view(_dtype(plan)) for part in found]
         alpha = arrays.pop().reshape(plan.size) if matte else None
-        pictures: dict[Drawn, tuple[Plane, ...]] = {}
+        images: dict[Drawn, tuple[Plane, ...]] = {}
         for content in contents:
             mine, arrays = arrays[: plan.planes], arrays[plan.planes :]
-            pictures[content] = tuple(part.reshape(shape) for part, shape in zip(mine, shapes, strict=True))
-        return pictures, alpha
+            images[content] = tuple(part.reshape(shape) for part, shape in zip(mine, shapes, strict=True))
+        return images, alpha
 
     # -- the network --------------------------------------------------------------------------------------------
 
@@ -208,13 +208,13 @@ class Stage:
     def _filtered(self, works: Sequence[Work], alpha: Tensor, rgb: Tensor, sound: Tensor) -> Tensor:
         """Alphas after the filter; of those that are no numbers it is told nothing. A frame that it refuses fails alone."""
         assert self._stable is not None
-        given, pictures, good = alpha.cpu().numpy(), rgb.cpu().numpy(), sound.cpu().numpy()
+        given, images, good = alpha.cpu().numpy(), rgb.cpu().numpy(), sound.cpu().numpy()
         kept = np.zeros_like(given)
         for n, work in enumerate(works):
             if not good[n]:
                 continue
             try:
-                kept[n] = self._stable(given[n], pictures[n], work.moment)
+                kept[n] = self._stable(given[n], images[n], work.moment)
             except EngineError as refused:
                 work.failure = EngineError(str(refused))
         return torch.from_numpy(kept).to(self._lanes.device)
@@ -269,7 +269,7 @@ class _Matted:
 class Work:
     """One frame on the device, made by `Stage.submit`. Memory there is freed with it."""
 
-    def __init__(self, stage: Stage, plan: Plan, there: There, moment: Fraction) -> None:
+    def __init__(self, stage: Stage, plan: Plan, there: PendingUpload, moment: Fraction) -> None:
         self.plan = plan
         self.moment = moment
         self.matted: _Matted | None = None
@@ -290,14 +290,14 @@ class Work:
         self, contents: Sequence[Drawn], behind: Sequence[Plane] | Blurring | None, colouring: Colouring | None,
         *, premultiplied: bool = False, matte: bool = False,
     ) -> tuple[dict[Drawn, tuple[Plane, ...]], Plane | None]:
-        """Pictures in the frame's planes; waits for them.
+        """Images in the frame's planes; waits for them.
 
         Args:
             contents: what to draw, each once.
             behind: the background's planes, as ``plan`` says, or how to make it of the room. Arrays that are given again
                 must hold what they held: they are not brought again.
             colouring: how the foreground's own colour is found; None leaves the frame's.
-            premultiplied: of transparent pictures.
+            premultiplied: of transparent images.
             matte: bring the matte, too.
 
         Returns:

@@ -20,7 +20,7 @@ Plane = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class There:
+class PendingUpload:
     """Planes on their way to the device: uint8, or int16 that stands for uint16."""
 
     flat: Tensor
@@ -28,7 +28,7 @@ class There:
     sixteen: bool
     event: Any
 
-    def arrived(self, lanes: Lanes) -> list[Tensor]:
+    def arrived(self, lanes: DeviceStreams) -> list[Tensor]:
         """The planes, (h, w) each, for what is launched next on the current stream."""
         lanes.wait(self.event, self.flat)
         flat = self.flat.view(torch.int16) if self.sixteen else self.flat
@@ -39,7 +39,7 @@ class There:
         return planes
 
 
-class Lanes:
+class DeviceStreams:
     """A device with its streams; without CUDA everything happens at once, in order."""
 
     def __init__(self, device: torch.device) -> None:
@@ -54,7 +54,7 @@ class Lanes:
         """Launch on ``stream`` within."""
         return _cuda.stream(stream) if self.cuda else nullcontext()
 
-    def bring(self, planes: Sequence[Plane]) -> There:
+    def bring(self, planes: Sequence[Plane]) -> PendingUpload:
         """Copy planes to the device, all at once."""
         sixteen = planes[0].itemsize == 2
         size = sum(plane.size for plane in planes) * planes[0].itemsize
@@ -65,12 +65,12 @@ class Lanes:
             begin += plane.size
         shapes = tuple((plane.shape[0], plane.shape[1]) for plane in planes)
         if not self.cuda:
-            return There(host, shapes, sixteen, None)
+            return PendingUpload(host, shapes, sixteen, None)
         with self.on(self._up):
             there = host.to(self.device, non_blocking=True)
             event = _cuda.Event()
             event.record()
-        return There(there, shapes, sixteen, event)
+        return PendingUpload(there, shapes, sixteen, event)
 
     def wait(self, event: Any, memory: Tensor) -> None:
         """Let the current stream wait for what was brought."""

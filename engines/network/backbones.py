@@ -362,7 +362,7 @@ class Backbone:
 
 
 IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
-"""Mean and deviation of ImageNet's pictures, as of `Backbone`."""
+"""Mean and deviation of ImageNet's images, as of `Backbone`."""
 
 BACKBONES: dict[str, Backbone] = {
     "mobilenetv2": Backbone(
@@ -372,7 +372,7 @@ BACKBONES: dict[str, Backbone] = {
         mean=IMAGENET[0],
         std=IMAGENET[1],
     ),
-    # The paper's encoders take the picture as it is, 0..255.
+    # The paper's encoders take the image as it is, 0..255.
     "resnet34": Backbone(partial(ResNet, BasicBlock, (3, 4, 6, 3)), (64, 64, 128, 256, 512), (2, 4, 8, 16, 32)),
     "resnet34_2b": Backbone(
         partial(ResNet, BasicBlock, (3, 4, 6, 3), extra=True), (64, 64, 128, 256, 512, 512, 512), (1, 1, 2, 4, 8, 16, 32)

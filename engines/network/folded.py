@@ -1,4 +1,4 @@
-"""The network as it runs everywhere outside training: uint8 pictures in, alpha out, input scaling and batch norms folded."""
+"""The network as it runs everywhere outside training: uint8 images in, alpha out, input scaling and batch norms folded."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class FoldedMatte(nn.Module):
     Args:
         model: any network; copied.
         precision: what encoder and decoders compute in. Input scaling, the glance's softmax, fusion and RIM's integration stay
-            float32: they cost nothing, and a half cannot tell 255 steps of a picture from each other after the mean is taken off.
+            float32: they cost nothing, and a half cannot tell 255 steps of an image from each other after the mean is taken off.
     """
 
     centre: Tensor
@@ -68,7 +68,7 @@ class FoldedMatte(nn.Module):
 def _fold_norms(model: nn.Module) -> None:
     """Move batch norms into the convolutions before them, in place.
 
-    It is more than speed: the paper's encoders take pictures as they are, so the variance behind their first convolution is
+    It is more than speed: the paper's encoders take images as they are, so the variance behind their first convolution is
     more than a half can hold.
     """
     for module in list(model.modules()):

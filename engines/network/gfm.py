@@ -34,7 +34,7 @@ ROSTAS = (*CLASSES, "RIM")
 
 
 class GFMOutput(NamedTuple):
-    """What the network says of a picture, at its size."""
+    """What the network says of an image, at its size."""
 
     glance: Tensor
     """float32 (N, C, H, W), 0..1: for each class, how much the glance believes in it; the largest one is the class."""

@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 LEVELS = range(6)
 LARGEST_MEAN = 5e-3
 LARGEST_OFF = 0.1
-"""Where `lite` is unsure what it sees, as in the drawn pictures, halves that are summed in halves, which some kernels do, put it off by 0.0017
+"""Where `lite` is unsure what it sees, as in the drawn images, halves that are summed in halves, which some kernels do, put it off by 0.0017
 on average, and in 8 % of the pixels, at the worst of three sizes (emulated on a CPU); in the photograph by 0.00002. Bfloat16 puts it off by
 0.012 and 17 % in the drawn ones. So photographs, which the network knows, have bounds of their own."""
 PHOTOGRAPHS_MEAN = 2e-3
@@ -49,7 +49,7 @@ class Built:
     plan: bytes
     """Runs with the TensorRT runtime alone: input ``rgb`` uint8 (N, H, W, 3), output ``output0`` float32 (N, H/s, W/s), static."""
     parity: Parity
-    """From torch in float32, over the pictures."""
+    """From torch in float32, over the images."""
     layers: Layers
     seconds: float
     """What building took, without the comparison."""
@@ -57,17 +57,17 @@ class Built:
 
 def build_plan(
     model: ModelFiles, size: tuple[int, int], batch: int = 1, *, device: str = "cuda:0", options: BuildOptions | None = None,
-    pictures: Sequence[NDArray[np.uint8]] = (), timings: Path | None = None, progress: Progress | None = None,
+    images: Sequence[NDArray[np.uint8]] = (), timings: Path | None = None, progress: Progress | None = None,
 ) -> Built:
     """Build an engine, and compare it with the network that it is made of.
 
     Args:
         model: files; its weights are what is built.
         size: network input (height, width) in pixels, multiples of 32; the engine takes no other.
-        batch: pictures that it works on together; it takes no other number.
+        batch: images that it works on together; it takes no other number.
         device: ``cuda:N``; the engine runs on that kind of GPU.
         options: how to build; None: the defaults.
-        pictures: uint8 (N, H, W, 3) RGB of ``size``, photographs, to compare on, beside two drawn ones.
+        images: uint8 (N, H, W, 3) RGB of ``size``, photographs, to compare on, beside two drawn ones.
         timings: file of measured kernels, read and extended; None: measured anew.
         progress: see `Progress`.
 
@@ -97,7 +97,7 @@ def build_plan(
         opened = Plan(plan, model.name, size, batch, device)
         try:
             layers = count_layers(opened.describe(), model.name)
-            parity, photographs = _compare(network, opened, size, batch, device, pictures)
+            parity, photographs = _compare(network, opened, size, batch, device, images)
         finally:
             opened.close()
     except EngineError:
@@ -112,7 +112,7 @@ def build_plan(
 
 def build_engine(
     model: ModelFiles, size: tuple[int, int], batch: int = 1, *, device: str = "cuda:0", options: BuildOptions | None = None,
-    pictures: Sequence[NDArray[np.uint8]] = (), cache: EngineCache | None = None, force: bool = False, progress: Progress | None = None,
+    images: Sequence[NDArray[np.uint8]] = (), cache: EngineCache | None = None, force: bool = False, progress: Progress | None = None,
 ) -> tuple[Cached, bool]:
     """Build an engine into the cache, unless it is there.
 
@@ -149,7 +149,7 @@ def build_engine(
         cache.check_space(2 * _weights_bytes(model))
         logger.info("%s", estimate(cache, key.gpu))
         built = build_plan(
-            model, size, batch, device=device, options=options, pictures=pictures, timings=cache.timings(key), progress=progress
+            model, size, batch, device=device, options=options, images=images, timings=cache.timings(key), progress=progress
         )
         details = {"parity": asdict(built.parity), "layers": asdict(built.layers), "seconds": round(built.seconds, 1)}
         return cache.store(model.name, key, built.plan, details), True
@@ -208,24 +208,24 @@ def estimate(cache: EngineCache, gpu: str) -> str:
 
 
 def _compare(
-    network: GFM, opened: Plan, size: tuple[int, int], batch: int, device: str, pictures: Sequence[NDArray[np.uint8]]
+    network: GFM, opened: Plan, size: tuple[int, int], batch: int, device: str, images: Sequence[NDArray[np.uint8]]
 ) -> tuple[Parity, Parity | None]:
-    """The plan beside torch in float32, picture by picture: over all of them, and over ``pictures`` alone, if there are any."""
+    """The plan beside torch in float32, image by image: over all of them, and over ``images`` alone, if there are any."""
     import torch
 
     from streammat.engines.network.folded import FoldedMatte
 
     rng = np.random.default_rng(11)
-    for given in pictures:
+    for given in images:
         check_rgb(given, size)
-    photographs = [picture[None] for given in pictures for picture in given]
+    photographs = [image[None] for given in images for image in given]
     every = [*photographs, draw(*size, rng), draw(*size, rng)]
     exact = FoldedMatte(network).to(device)
     pairs: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
     with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
         for rgb in every:
             expected = exact(torch.from_numpy(rgb.copy()).to(device)).cpu().numpy()
-            # A whole batch of it: what the engine does to the last picture counts as well.
+            # A whole batch of it: what the engine does to the last image counts as well.
             found = run_on_host(opened, np.repeat(rgb, batch, axis=0), batch, device)
             pairs.extend((one[None], expected) for one in found)
     # The photographs come first, a batch of each.

@@ -37,7 +37,7 @@ def export_half(network: GFM, size: tuple[int, int], batch: int, device: str) ->
     Args:
         network: float32.
         size: (height, width) in pixels.
-        batch: pictures.
+        batch: images.
         device: where the program's weights are.
 
     Returns:
@@ -72,7 +72,7 @@ def serialize(
     Args:
         model: id, for messages.
         program: of `export_half`.
-        size: (height, width) of its pictures in pixels.
+        size: (height, width) of its images in pixels.
         batch: of the program.
         device: ``cuda:N``.
         options: how to build.

@@ -43,7 +43,7 @@ class TensorRtEngine:
         size: network input (height, width) in pixels, multiples of 32.
         reason: for ``spec.reason``.
         device: ``cuda:N``.
-        batch: pictures that the engine works on together; a smaller batch costs as much as a whole one, a larger one is cut.
+        batch: images that the engine works on together; a smaller batch costs as much as a whole one, a larger one is cut.
         cache: where built engines lie; None: the user's.
 
     Raises:
@@ -113,7 +113,7 @@ class Plan:
         content: of the plan.
         model: id, for messages.
         size: network input (height, width) in pixels.
-        batch: pictures at once.
+        batch: images at once.
         device: ``cuda:N``, one that torch can use.
 
     Raises:

@@ -1,7 +1,7 @@
 """The sound of a live run at work: source → tape → chunks for outputs that have a track; and found again when it is lost.
 
-Pictures in recordings and streams carry the time of their capture, and so does the sound: nothing is delayed there. Whoever
-plays sound beside pictures that are shown as they come reads the tape later by as much as the pictures are late: ``sinks/monitor.py``.
+Frames in recordings and streams carry the time of their capture, and so does the sound: nothing is delayed there. Whoever
+plays sound beside frames that are shown as they come reads the tape later by as much as the frames are late: ``sinks/monitor.py``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from streammat.audio.source import SoundSource
-from streammat.audio.track import RATE, WAIT, Block, Chunk, Cutter, Tape
+from streammat.audio.track import RATE, WAIT, AudioBuffer, Block, Chunk, ChunkReader
 from streammat.errors import StreammatError
 from streammat.sources.shaper import Clock
 
@@ -37,7 +37,7 @@ class SoundReport:
     """How much faster than it should the sound card ran by the computer's clock, in parts per million; evened out."""
 
 
-class Sound:
+class AudioCapture:
     """A microphone, or what stands in for it, during a run.
 
     Args:
@@ -53,7 +53,7 @@ class Sound:
     ) -> None:
         self.channels = source.channels
         self.name = source.name
-        self.tape = Tape(self.channels)
+        self.tape = AudioBuffer(self.channels)
         self._source = source
         self._reopen = reopen
         self._origin = clock.origin
@@ -63,7 +63,7 @@ class Sound:
         self._stopping = threading.Event()
         self._ending = threading.Event()
         self._listeners: Sequence[Callable[[Chunk], None]] = ()
-        self._cutter: Cutter | None = None
+        self._cutter: ChunkReader | None = None
         self._begun = 0
         self._zeros = 0.0
         self._threads: list[threading.Thread] = []
@@ -75,7 +75,7 @@ class Sound:
     def start(self, listeners: Sequence[Callable[[Chunk], None]]) -> None:
         """Begin to hand chunks to ``listeners``, which must be quick."""
         self._listeners = listeners
-        self._cutter = Cutter(self.tape, self._origin, time.monotonic(), WAIT + max(0.0, -self._later))
+        self._cutter = ChunkReader(self.tape, self._origin, time.monotonic(), WAIT + max(0.0, -self._later))
         self._begun = self._cutter.written
         for name, work in (("sound", self._pump), ("microphone", self._watch)):
             self._threads.append(threading.Thread(target=work, name=f"streammat-{name}", daemon=True))

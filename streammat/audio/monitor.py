@@ -1,4 +1,4 @@
-"""A microphone passed on to an output device, as late as the picture: what a meeting takes beside the virtual camera."""
+"""A microphone passed on to an output device, as late as the frame: what a meeting takes beside the virtual camera."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from streammat.audio.track import REACH, SampleClock, Samples, Tape, mixed
+from streammat.audio.track import REACH, AudioBuffer, SampleClock, Samples, mixed
 from streammat.devices import portaudio
 from streammat.errors import StreammatError
 
@@ -35,7 +35,7 @@ class Follower:
     DEAF: Final = 0.005
     JUMP: Final = 0.04
 
-    def __init__(self, tape: Tape, rate: int) -> None:
+    def __init__(self, tape: AudioBuffer, rate: int) -> None:
         self.delay: float | None = None
         """Seconds; None: nothing has been aimed at yet, and silence is given."""
         self._needed: deque[float] = deque(maxlen=500)
@@ -91,7 +91,7 @@ class MonitorReport:
     delay_ms: float
     """By which sound was played after it was captured, at the end."""
     behind_ms: float
-    """Of these, more than the picture took, because sound devices took longer."""
+    """Of these, more than the frame took, because sound devices took longer."""
     missed: int
     """Times that the device had to wait for sound."""
 
@@ -102,7 +102,7 @@ class Monitor:
     Args:
         text: ``default``, PortAudio's number, or a part of a name.
         tape: the run's.
-        late: how late pictures are, in seconds; None while that is not known.
+        late: how late frames are, in seconds; None while that is not known.
         muted: whether silence is wanted now.
         tell: told ``monitor-lost`` and ``monitor-back``.
 
@@ -111,7 +111,7 @@ class Monitor:
     """
 
     def __init__(
-        self, text: str, tape: Tape, late: Callable[[], float | None], muted: Callable[[], bool], tell: Callable[..., None]
+        self, text: str, tape: AudioBuffer, late: Callable[[], float | None], muted: Callable[[], bool], tell: Callable[..., None]
     ) -> None:
         self._text = text
         self._tape = tape

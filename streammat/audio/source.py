@@ -13,7 +13,7 @@ import numpy as np
 from streammat.audio.track import Block
 from streammat.errors import InputError, reason
 from streammat.media.containers import open_container
-from streammat.sources.playback import Passes
+from streammat.sources.playback import PlaybackSchedule
 
 Take = Callable[[Block], None]
 
@@ -39,7 +39,7 @@ class SoundSource(Protocol):
 
 
 class FileSound:
-    """The sound of the file that plays as the camera: each sample at its own time beside the pictures.
+    """The sound of the file that plays as the camera: each sample at its own time beside the frames.
 
     Args:
         path: of the file.
@@ -49,7 +49,7 @@ class FileSound:
         InputError: there is no sound in it that can be decoded.
     """
 
-    def __init__(self, path: str, passes: Passes) -> None:
+    def __init__(self, path: str, passes: PlaybackSchedule) -> None:
         self.name = path
         self._passes = passes
         self._stopping = threading.Event()
@@ -112,7 +112,7 @@ class FileSound:
                                 samples = ready.to_ndarray().reshape(-1, self.channels)
                                 yield Block(np.asarray(samples, np.float32), zero + float(ready.pts * ready.time_base), self._rate, exact=True)
             except (av.FFmpegError, OSError):
-                return  # the pictures tell what is wrong with the file
+                return  # the frames tell what is wrong with the file
 
     def _open(self) -> av.container.InputContainer:
         try:

@@ -1,8 +1,8 @@
 """Sound of a live run, brought to the run's clock: when each sample was captured, and one track of it without holes.
 
 A sound card counts samples with a clock of its own, some tens of parts per million off the computer's, and hands them over
-in blocks whose times jitter. ``SampleClock`` finds the steady time behind the jitter, ``Tape`` keeps the last seconds and gives
-the sound of any moment in them, resampled, and ``Cutter`` cuts the tape into chunks that follow the run's clock for as long
+in blocks whose times jitter. ``SampleClock`` finds the steady time behind the jitter, ``AudioBuffer`` keeps the last seconds and gives
+the sound of any moment in them, resampled, and ``ChunkReader`` cuts the tape into chunks that follow the run's clock for as long
 as it runs. Where there was no sound there is silence.
 """
 
@@ -133,7 +133,7 @@ class SampleClock:
             self._stray_seconds += length
 
 
-class _Take:
+class _Segment:
     """An unbroken stretch of sound."""
 
     def __init__(self, rate: int, channels: int, clock: SampleClock) -> None:
@@ -191,7 +191,7 @@ class _Take:
         return np.pad(inside, ((before, last - first - before - len(inside)), (0, 0)))
 
 
-class Tape:
+class AudioBuffer:
     """The last seconds of sound, by the time at which they were captured; one thread feeds, any may read.
 
     Args:
@@ -204,7 +204,7 @@ class Tape:
         """Times that the sound went on elsewhere than where it had ended."""
         self.ppm = 0.0
         """How much faster than nominal the source's samples come."""
-        self._takes: deque[_Take] = deque()
+        self._takes: deque[_Segment] = deque()
         self._settling: list[Block] = []
         self._stretch = 1.0  # of the source's sample period, as the last stretch of sound taught it
         self._lock = threading.Lock()
@@ -259,7 +259,7 @@ class Tape:
         return found
 
     @property
-    def _current(self) -> _Take | None:
+    def _current(self) -> _Segment | None:
         return self._takes[-1] if self._takes and self._takes[-1].open else None
 
     def _feed_exact(self, block: Block, samples: Samples) -> None:
@@ -296,15 +296,15 @@ class Tape:
             take.add(mixed(kept.samples, self.channels), kept.time)
         self._settling.clear()
 
-    def _begin(self, rate: int, clock: SampleClock) -> _Take:
+    def _begin(self, rate: int, clock: SampleClock) -> _Segment:
         if (take := self._current) is not None:
             take.open = False
         self.breaks += bool(self._takes)
-        self._takes.append(_Take(rate, self.channels, clock))
+        self._takes.append(_Segment(rate, self.channels, clock))
         return self._takes[-1]
 
 
-class Cutter:
+class ChunkReader:
     """Cuts a tape into chunks, one after the other without a hole, on a clock that never drifts.
 
     Args:
@@ -314,7 +314,7 @@ class Cutter:
         wait: seconds after its moment at which sound that has not come becomes silence.
     """
 
-    def __init__(self, tape: Tape, origin: float, begin: float, wait: float = WAIT) -> None:
+    def __init__(self, tape: AudioBuffer, origin: float, begin: float, wait: float = WAIT) -> None:
         self.muted = False
         self.silent = 0
         """Samples that had to be silence because there was no sound."""

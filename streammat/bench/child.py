@@ -29,7 +29,7 @@ from streammat.config import CompositeOptions, EncodeOptions, LiveOptions, Matti
 from streammat.engines.base import Engine, EngineError, EngineSpec
 from streammat.errors import StreammatError
 from streammat.jobs.video import VideoJob
-from streammat.live.session import LiveJob
+from streammat.live.session import LiveSession
 from streammat.matting.matting import Matting, network_sizes
 from streammat.matting.network import open_network
 from streammat.media.frame import Frame, Matte
@@ -39,41 +39,41 @@ from streammat.sources.file import FileSource
 
 WARM_UP = 5
 """Calls of the network that are not counted, for each size of batch: they pay for memory and for lazy kernels."""
-_PICTURES = 24
-"""Pictures that the network is given in turn, taken from all over the clip."""
+_IMAGES = 24
+"""Images that the network is given in turn, taken from all over the clip."""
 _KEPT = 48
 """Frames that the encoder is given, to and fro."""
 
 
 class _Recorder:
-    """Stands where an engine stands and keeps the pictures that one would be given."""
+    """Stands where an engine stands and keeps the images that one would be given."""
 
     def __init__(self, size: tuple[int, int]) -> None:
         self.spec = EngineSpec("none", "none", "none", "none", 0, size, "", "")
-        self.pictures: list[NDArray[np.uint8]] = []
+        self.images: list[NDArray[np.uint8]] = []
 
     def infer(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See `streammat.engines.base.Engine.infer`."""
-        self.pictures.extend(rgb.copy())
+        self.images.extend(rgb.copy())
         return np.zeros(rgb.shape[:3], np.float32)
 
     def close(self) -> None:
         """Nothing to free."""
 
 
-def pictures(clip: str, frames: int, matting: dict[str, Any], size: tuple[int, int], folder: str) -> dict[str, Any]:
+def images(clip: str, frames: int, matting: dict[str, Any], size: tuple[int, int], folder: str) -> dict[str, Any]:
     """Write ``pictures.npy``, the network's input for some of the clip's ``frames`` of ``size``, and ``alphas.npy``, its float32 output."""
     options = MattingOptions(**matting)
     model = find_model(options.model)
     recorder = _Recorder(network_sizes(*size, options.quality, model.areas)[0])
     infer = Matting(recorder).infer
     reader = FileSource(clip, audio=False)
-    chosen = {round(index) for index in np.linspace(0, frames - 1, _PICTURES)}
+    chosen = {round(index) for index in np.linspace(0, frames - 1, _IMAGES)}
     for item in reader:
         if isinstance(item, Frame) and item.index in chosen:
             infer(item)
     reader.close()
-    given = np.stack(recorder.pictures)
+    given = np.stack(recorder.images)
     np.save(Path(folder) / "pictures.npy", given)
     try:
         engine = open_network(model, size, 0, replace(options, engine="onnxruntime", precision="fp32", device="cpu"))
@@ -86,14 +86,14 @@ def pictures(clip: str, frames: int, matting: dict[str, Any], size: tuple[int, i
 
 
 def network(matting: dict[str, Any], size: tuple[int, int], batches: list[int], calls: int, folder: str) -> dict[str, Any]:
-    """The network alone: start-up, ``calls`` pictures in batches of each size, memory, difference to float32.
+    """The network alone: start-up, ``calls`` images in batches of each size, memory, difference to float32.
 
     Args:
         matting: fields of `MattingOptions`.
         size: (height, width) of the frame.
-        batches: how many pictures at once.
-        calls: pictures, rounded up to whole batches.
-        folder: where `pictures` wrote.
+        batches: how many images at once.
+        calls: images, rounded up to whole batches.
+        folder: where `images` wrote.
     """
     given = np.load(Path(folder) / "pictures.npy")
     options = MattingOptions(**matting)
@@ -120,7 +120,7 @@ def network(matting: dict[str, Any], size: tuple[int, int], batches: list[int], 
 
 
 def _timed(engine: Engine, given: NDArray[np.uint8], batch: int, calls: int) -> dict[str, Any]:
-    # The clip's pictures over and over, every batch starting with another one.
+    # The clip's images over and over, every batch starting with another one.
     groups = [np.ascontiguousarray(given[np.arange(start, start + batch) % len(given)]) for start in range(min(len(given), calls))]
     for index in range(WARM_UP):
         engine.infer(groups[index % len(groups)])
@@ -184,7 +184,7 @@ def live(matting: dict[str, Any], clip: str, background: str, seconds: float) ->
         if event == "fault":
             heard.append(str(details["message"]))
 
-    job = LiveJob(options, tell)
+    job = LiveSession(options, tell)
     rate = float(job.info.rate)
     with _measured() as spent:
         report = job.run()
@@ -208,13 +208,13 @@ def peaks(device: str) -> dict[str, Any]:
 
 
 def work(model: str, sizes: list[list[int]]) -> dict[str, Any]:
-    """Arithmetic of one picture at all sizes of the network's input: see `streammat.engines.gpu.peaks`."""
+    """Arithmetic of one image at all sizes of the network's input: see `streammat.engines.gpu.peaks`."""
     count = import_module("streammat.engines.gpu.peaks").flop_per_picture
     return {"flop": sum(int(count(find_model(model), tuple(size))) for size in sizes)}
 
 
 JOBS: dict[str, Callable[..., dict[str, Any]]] = {
-    "pictures": pictures, "network": network, "codec": codec, "file": file, "live": live, "peaks": peaks, "work": work,
+    "pictures": images, "network": network, "codec": codec, "file": file, "live": live, "peaks": peaks, "work": work,
 }
 
 

@@ -30,7 +30,7 @@ def rate_of(clip: str | None) -> Fraction:
 
 
 def write_clip(path: Path, images: Iterable[av.VideoFrame], size: tuple[int, int], frames: int, rate: Fraction = RATE) -> None:
-    """Encode ``frames`` pictures of ``size`` (height, width) as H.264 at ``rate`` frames per second."""
+    """Encode ``frames`` images of ``size`` (height, width) as H.264 at ``rate`` frames per second."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=rate, options={"preset": "veryfast", "crf": "20"})
         stream.height, stream.width = size
@@ -55,7 +55,7 @@ def hasten(source: Path, target: Path, factor: int) -> None:
 
 
 def pictures(clip: str | None, size: tuple[int, int]) -> Iterator[av.VideoFrame]:
-    """Endless yuv420p pictures of ``size``: the clip over and over, or a drawn scene."""
+    """Endless yuv420p images of ``size``: the clip over and over, or a drawn scene."""
     if clip is None:
         yield from _drawn(size)
         return

@@ -31,17 +31,17 @@ class BatchResult:
 
     batch: int
     p50_ms: Spread
-    """Median of one round's calls, divided by the batch: milliseconds per picture, from and to the host's memory."""
+    """Median of one round's calls, divided by the batch: milliseconds per image, from and to the host's memory."""
     p99_ms: Spread
     cpu_ms: Spread
-    """CPU milliseconds per picture, every thread of the process counted."""
+    """CPU milliseconds per image, every thread of the process counted."""
     fps: Spread
     ratio: Spread
     """``p50_ms`` over that of the fastest engine at this batch, round by round."""
     matrix_share: Spread | None
     """Share of the GPU's measured matrix peak; None on other devices."""
     copy_share: Spread | None
-    """Share of the time that copying pictures there and alphas back would take alone, at the measured bandwidths."""
+    """Share of the time that copying images there and alphas back would take alone, at the measured bandwidths."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class FileResult:
     ratio: Spread
     """Time per frame over that of the fastest engine, round by round."""
     overhead: Spread | None
-    """CPU of the job over the sum of decoding, network (one picture at a time) and encoding, each measured alone in the same round."""
+    """CPU of the job over the sum of decoding, network (one image at a time) and encoding, each measured alone in the same round."""
     memory_bytes: Spread
 
 
@@ -150,7 +150,7 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def size_result(
-    size: tuple[int, int], network_sizes: Sequence[tuple[int, int]], pictures: Mapping[str, Any], answers: Answers,
+    size: tuple[int, int], network_sizes: Sequence[tuple[int, int]], images: Mapping[str, Any], answers: Answers,
     codec: Sequence[Mapping[str, Any]], peaks: Sequence[PeakResult], flop: int | None,
 ) -> SizeResult:
     """Medians and ratios of what was answered at one size.
@@ -158,11 +158,11 @@ def size_result(
     Args:
         size: (height, width) of the frame.
         network_sizes: (height, width) of its input, one or several.
-        pictures: answer of that job.
+        images: answer of that job.
         answers: of the variants; those without any are left out.
         codec: answers of that job, a round each.
         peaks: of the GPUs.
-        flop: of one picture.
+        flop: of one image.
     """
     done = {variant: jobs for variant, jobs in answers.items() if jobs.get("network")}
     batches = [row["batch"] for row in next(iter(done.values()))["network"][0]["batches"]] if done else []
@@ -195,7 +195,7 @@ def size_result(
 
     sides = [_spread_of([row[part] for row in codec], name) for part in ("decode", "encode") for name in ("cpu_ms", "fps")] if codec else []
     return SizeResult(
-        size, tuple(network_sizes), pictures["reference"], pictures["pictures"], flop, {name: str(variant) for name, variant in fastest.items()},
+        size, tuple(network_sizes), images["reference"], images["pictures"], flop, {name: str(variant) for name, variant in fastest.items()},
         CodecResult(*sides) if codec else None,
         tuple(engine(variant, jobs) for variant, jobs in done.items()),
     )

@@ -63,7 +63,7 @@ class Bench:
             if min(height, width) < 64 or height % 2 or width % 2:
                 raise UsageError(f"--size {width}x{height}: expected even sides of at least 64, such as 1280x720")
         if options.background.strip().lower() == "transparent":
-            raise UsageError("--bg transparent: an .mp4 and live video carry none; give a picture, a colour or blur")
+            raise UsageError("--bg transparent: an .mp4 and live video carry none; give an image, a colour or blur")
         parse_background(options.background)
         self.options = options
         self._rate = clip.rate_of(options.clip)
@@ -88,7 +88,7 @@ class Bench:
         """Measure, and give each size when it is done; after ``stop``, what there is of the size at work.
 
         Raises:
-            InputError: the clip has no pictures.
+            InputError: the clip has no images.
             OutputError: the clip cannot be written to the folder for temporary files.
             EngineError: nothing can be measured.
             All of them only where no size is done; else ``faults`` has them, and the run ends.
@@ -193,7 +193,7 @@ class Bench:
         try:
             pictures = self._asker.ask("pictures", clip=str(source), frames=options.frames, matting=asdict(options.matting), size=size, folder=str(folder))
         except ChildError as error:
-            raise EngineError(f"{told}: the clip's pictures cannot be made: {error}") from error
+            raise EngineError(f"{told}: the clip's images cannot be made: {error}") from error
         if pictures["reference"] is None:
             self._note(f"{told}: nothing to tell the difference to: {pictures['reason']}")
         self._at_work = at_work = _Gathered(size, networks, pictures, self._flop(networks), {variant: {} for variant in self._variants})

@@ -34,7 +34,7 @@ _BENCH = BenchOptions()
 @click.option("--size", "sizes", multiple=True, metavar="WxH", default=tuple(f"{width}x{height}" for height, width in _BENCH.sizes), show_default=True,
               help="Of the frame; may be repeated.")
 @click.option("--batch", "batches", multiple=True, type=Whole(1, 256), default=_BENCH.batches, show_default=True,
-              help="Pictures that the network alone is given at once; may be repeated.")
+              help="Images that the network alone is given at once; may be repeated.")
 @click.option("--frames", type=Whole(2, 1_000_000), default=_BENCH.frames, show_default=True, help="Frames per round.")
 @click.option("--rounds", type=Whole(1, 1000), default=_BENCH.rounds, show_default=True, help="Rounds; medians and extremes are shown.")
 @click.option("--live", "live_seconds", type=Time(timecode=False, zero=True), metavar="TIME", default=str(_BENCH.live_seconds), show_default=True,
@@ -191,8 +191,8 @@ def _conclude(job: Bench) -> None:
     for result in job.results[-1:]:
         names = ", ".join(f"{name.removesuffix(':1')}: {variant}" for name, variant in result.fastest.items())
         if result.reference:
-            click.echo(f"from fp32: absolute difference of alpha, 0..1, to {result.reference} over {result.pictures} pictures")
-        click.echo(f"ratio: time per picture over that of the fastest ({names}), round by round")
+            click.echo(f"from fp32: absolute difference of alpha, 0..1, to {result.reference} over {result.pictures} images")
+        click.echo(f"ratio: time per image over that of the fastest ({names}), round by round")
     for entry in job.not_run:
         click.echo(f"not run: {entry}: {entry.reason}")
     for warning in job.warnings():

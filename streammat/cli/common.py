@@ -64,7 +64,7 @@ def composite_options(command: F) -> F:
         option("--fit", group=BACKGROUND, type=click.Choice(["cover", "contain", "stretch"]), default=_COMPOSITE.fit, show_default=True,
                      help="How a background of another shape fills the frame."),
         option("--bg", "background", group=BACKGROUND, metavar="WHAT",
-                     help="A picture, a clip, blur[:0..100], a colour (green, #00b140, r,g,b) or transparent. "
+                     help="An image, a clip, blur[:0..100], a colour (green, #00b140, r,g,b) or transparent. "
                      "[default: transparent where the output can carry it, else green]"),
     ):
         command = add(command)

@@ -28,12 +28,12 @@ def engine() -> None:
 @click.option("--network-size", "inputs", metavar="WxH", multiple=True, help="The network's input itself, instead of --size and --quality.")
 @click.option("--quality", type=click.Choice(["fast", "balanced", "best"]), default="balanced", show_default=True,
               help="With --size: size of the network's input, as in the other commands; best may be two.")
-@click.option("--batch", type=Whole(1, 256), default=1, show_default=True, help="Pictures that it works on together: 1, as files and cameras are run.")
+@click.option("--batch", type=Whole(1, 256), default=1, show_default=True, help="Images that it works on together: 1, as files and cameras are run.")
 @click.option("--device", default="cuda:0", show_default=True, metavar="WHERE", help="Which GPU: cuda:0, cuda:1.")
 @click.option("--workspace", type=Whole(0, 2**20), default=0, metavar="MB", help="Memory that a layer may use while it works; 0: as much as there is.")
 @click.option("--optimization-level", type=Whole(0, 5), default=3, show_default=True, help="How long kernels are looked for.")
 @click.option("--hardware-compatible", is_flag=True, help="Runs on every GPU since Ampere, for some speed.")
-@click.option("--picture", "pictures", multiple=True, metavar="FILE", help="A photograph to compare with torch on, beside one that comes along and drawn pictures.")
+@click.option("--picture", "pictures", multiple=True, metavar="FILE", help="A photograph to compare with torch on, beside one that comes along and drawn images.")
 @click.option("--force", is_flag=True, help="Build it even where it is there.")
 @click.option("--quiet", "-q", is_flag=True, help="Print errors and the result only.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON report on stdout.")
@@ -73,7 +73,7 @@ def build(
             shown = _Phases(quiet=quiet or as_json)
             try:
                 entry, fresh = build_engine(
-                    files, size, batch, device=numbered(device), options=options, pictures=photographs(pictures, size), force=force, progress=shown
+                    files, size, batch, device=numbered(device), options=options, images=photographs(pictures, size), force=force, progress=shown
                 )
             finally:
                 shown.close()

@@ -25,7 +25,7 @@ def image(
     paths: tuple[str, ...], *, background: str | None, fit: Any, alpha: Any, no_decontaminate: bool,
     model: str, engine: Any, device: str, precision: Any, quality: Any, threads: int, overwrite: bool, quiet: bool, as_json: bool,
 ) -> None:
-    """Cut the subject out of pictures: OUT is a file, or a folder that gets <stem>.png for each IN.
+    """Cut the subject out of images: OUT is a file, or a folder that gets <stem>.png for each IN.
 
     \b
     streammat image me.jpg me.png                    (transparent)
@@ -44,7 +44,7 @@ def image(
     errors: list[str] = []
     with one_line_errors(as_json, quiet=quiet):
         if not sources:
-            raise UsageError(f"OUT is missing: {target} alone is given; expected pictures and where the result goes, such as me.jpg me.png")
+            raise UsageError(f"OUT is missing: {target} alone is given; expected images and where the result goes, such as me.jpg me.png")
         from streammat.jobs.image import ImageJob
 
         with Interrupt() as interrupt:

@@ -100,7 +100,7 @@ def remove(name: str) -> None:
 @click.option("--frame", metavar="WxH", help="Take the input's size that frames of this size get, by --quality.")
 @click.option("--quality", type=click.Choice(["fast", "balanced", "best"]), default=_MATTING.quality, show_default=True,
               help="With --frame; best is 5/13 of the frame, uncapped.")
-@click.option("--batch", default=str(_EXPORT.batch), show_default=True, metavar="N|free", help="Pictures at once.")
+@click.option("--batch", default=str(_EXPORT.batch), show_default=True, metavar="N|free", help="Images at once.")
 @click.option("--opset", type=Whole(11, 20), help="Of ONNX, 11 to 20.  [default: 17]")
 @click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), default=_EXPORT.precision, show_default=True,
               help="Inside the file; its input and outputs stay as they are.")

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
         help="Skip the beginning: seconds, [h:]m:s or a timecode, from the first frame on, such as 90, 1:30 or 0:01:30:12.")
 @option("--duration", group=INPUT, type=Time(timecode=True, zero=False), metavar="TIME", help="Stop after so long.")
 @option("--stable/--no-stable", group=MATTE, default=MattingOptions.stable, show_default=True,
-              help="Average the matte's flicker away where the picture stands still.")
+              help="Average the matte's flicker away where the image stands still.")
 @option("--deinterlace", group=INPUT, is_flag=True, help="Make whole frames of an interlaced IN.")
 @option("--strict", group=INPUT, is_flag=True, help="Exit with 1 where anything in IN is damaged, though all that can be decoded is written.")
 @matting_options

@@ -23,7 +23,7 @@ from streammat.timecode import Moment
 
 if TYPE_CHECKING:
     from streammat.live.report import LiveReport
-    from streammat.live.session import LiveJob
+    from streammat.live.session import LiveSession
 
 _LIVE = LiveOptions()
 
@@ -31,7 +31,7 @@ _LIVE = LiveOptions()
 @click.command(cls=Command)
 @config_file
 @option("--bg", "backgrounds", group=BACKGROUND, multiple=True, metavar="WHAT", default=_LIVE.backgrounds, show_default=True,
-              help="A picture, a clip, blur[:0..100] or a colour (green, #00b140, r,g,b). Give several to switch between them.")
+              help="An image, a clip, blur[:0..100] or a colour (green, #00b140, r,g,b). Give several to switch between them.")
 @option("--camera", group=INPUT, metavar="WHAT", default=_LIVE.camera, show_default=True,
               help="A number, /dev/videoN, a part of a camera's name, a video file, or an rtsp:// or http:// address.")
 @option("--size", group=INPUT, metavar="WxH", help="Insist on this size.  [default: ask for 1280x720]")
@@ -42,11 +42,11 @@ _LIVE = LiveOptions()
               help="Sound for recordings and streams: default, a number or a part of a name (see streammat devices), or file: the sound of a file "
               "given as the camera. Without a value: default.")
 @option("--monitor", group=OUTPUT, metavar="WHAT",
-              help="Also play it on this output device, as late as the picture: such as a virtual cable that a meeting takes as its microphone.")
+              help="Also play it on this output device, as late as the image: such as a virtual cable that a meeting takes as its microphone.")
 @option("--sound-delay", group=OUTPUT, type=Number(-1000, 1000), metavar="MS", default=_LIVE.sound_delay, show_default=True,
-              help="Move sound back by so much beyond what is measured: what a camera takes before its picture arrives.")
+              help="Move sound back by so much beyond what is measured: what a camera takes before its image arrives.")
 @option("--loop", group=INPUT, is_flag=True, help="Begin a file again at its end.")
-@option("--mirror", group=INPUT, is_flag=True, help="Show the picture as a mirror does.")
+@option("--mirror", group=INPUT, is_flag=True, help="Show the image as a mirror does.")
 @option("--fit", group=BACKGROUND, type=click.Choice(["cover", "contain", "stretch"]), default=_LIVE.composite.fit, show_default=True,
               help="How a background of another shape fills the frame.")
 @option("--no-decontaminate", group=BACKGROUND, is_flag=True, help="Keep the old background's colour in soft edges.")
@@ -83,10 +83,10 @@ def webcam(
         )
         with _Teller(as_json=as_json, quiet=quiet, log=log) as teller, Interrupt() as interrupt:
             from streammat.live.control import KEYS_HELP, KeyListener, has_keys
-            from streammat.live.session import LiveJob
+            from streammat.live.session import LiveSession
 
             stdin = sys.stdin.buffer if control == "-" else None
-            job = LiveJob(options, teller.tell, stdin)
+            job = LiveSession(options, teller.tell, stdin)
             interrupt.stops(job.stop)
             if control != "-" and not quiet and has_keys(sys.stdin):
                 keys = KeyListener(sys.stdin.buffer, job.keys)
@@ -194,14 +194,14 @@ class _Teller:
         self._on_line = False
 
 
-def _started(job: LiveJob, teller: _Teller) -> None:
+def _started(job: LiveSession, teller: _Teller) -> None:
     height, width = job.info.size
     rate = float(job.info.rate)
     teller.tell("started", camera=job.camera, size=[width, height], fps=rate, engine=job.engine, outputs=job.outputs)
     teller.say(f"camera {job.camera}: {width}x{height} at {rate:g} fps, to {', '.join(job.outputs)}")
 
 
-def _ended(job: LiveJob, report: LiveReport, teller: _Teller) -> None:
+def _ended(job: LiveSession, report: LiveReport, teller: _Teller) -> None:
     details = asdict(report)
     teller.tell("ended", fps=round(report.fps, 2), engine=job.engine, **details)
     for note in report.notes:
@@ -214,11 +214,11 @@ def _ended(job: LiveJob, report: LiveReport, teller: _Teller) -> None:
             f"{sound.breaks} breaks, clock {sound.ppm:+.0f} ppm"
         )
     if (monitor := report.monitor) is not None:
-        teller.say(f"monitor {monitor.name}: {monitor.delay_ms:.0f} ms late, {monitor.behind_ms:.0f} ms behind the picture, waited {monitor.missed} times")
+        teller.say(f"monitor {monitor.name}: {monitor.delay_ms:.0f} ms late, {monitor.behind_ms:.0f} ms behind the image, waited {monitor.missed} times")
     for output in report.outputs:
         late = output.latency
         teller.say(
-            f"{output.name}: {output.written} pictures, {output.dropped} dropped, latency {late.p50_ms:.0f}/{late.p99_ms:.0f} ms "
+            f"{output.name}: {output.written} images, {output.dropped} dropped, latency {late.p50_ms:.0f}/{late.p99_ms:.0f} ms "
             f"(p50/p99), {100 * late.within_33_ms:.0f} % within 33 ms"
         )
 

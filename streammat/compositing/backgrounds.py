@@ -1,7 +1,7 @@
-"""What is put behind the subject: a colour, a picture, a clip, or the frame's own room, blurred.
+"""What is put behind the subject: a colour, an image, a clip, or the frame's own room, blurred.
 
 A background gives planes in the layout, size, colour matrix, range and orientation of the frame it is asked for, so that
-blending needs no conversion. Pictures are composed upright and turned into the orientation in which the frame is stored.
+blending needs no conversion. Images are composed upright and turned into the orientation in which the frame is stored.
 """
 
 from __future__ import annotations
@@ -74,15 +74,15 @@ class Background(Protocol):
 
 def parse_background(text: str) -> BackgroundSpec:
     """What ``text`` names: ``transparent``, ``blur``, ``blur:STRENGTH`` (0 to 100), a colour (a name of ``COLOURS``,
-    ``#rgb``, ``#rrggbb`` or ``r,g,b`` with 0..255 each), else the path of a picture or a clip, told apart by content.
+    ``#rgb``, ``#rrggbb`` or ``r,g,b`` with 0..255 each), else the path of an image or a clip, told apart by content.
 
     Raises:
         UsageError: it is none of these.
-        InputError: the file is missing, empty or neither a picture nor a clip.
+        InputError: the file is missing, empty or neither an image nor a clip.
     """
     word = text.strip().lower()
     if not word:
-        raise UsageError("the background is an empty name; give transparent, blur, a colour, or the path of a picture or clip")
+        raise UsageError("the background is an empty name; give transparent, blur, a colour, or the path of an image or clip")
     if word == "transparent":
         return BackgroundSpec("transparent")
     if word == "blur" or word.startswith("blur:"):
@@ -97,11 +97,11 @@ def parse_background(text: str) -> BackgroundSpec:
         raise UsageError(f"{text!r} is not a colour: write #rgb, #rrggbb, or r,g,b with 0 to 255 each, such as 0,177,64")
     if path.suffix or path.name != text or os.path.isdir(path):
         _check_file(path)
-        raise InputError(f"the background {text!r} is no file; give a picture or a clip")
+        raise InputError(f"the background {text!r} is no file; give an image or a clip")
     names = ", ".join(COLOURS)
     raise UsageError(
         f"the background {text!r} is no colour and no file: give transparent, blur, blur:0 to blur:100, #rrggbb, "
-        f"a colour ({names}), or the path of a picture or clip"
+        f"a colour ({names}), or the path of an image or clip"
     )
 
 
@@ -133,7 +133,7 @@ def _colour(word: str) -> Rgb | None:
 
 def _check_file(path: Path) -> None:
     try:
-        check_readable(path, "a picture or a clip")
+        check_readable(path, "an image or a clip")
     except InputError as error:
         raise InputError(f"the background {error}") from error
 
@@ -157,15 +157,15 @@ def _kind(path: Path) -> Literal["image", "video"]:
         pass
     if undecoded_kind(head) is not None:
         raise InputError(f"the background {str(path)!r} {why_undecoded(head, 'PNG, JPEG, WebP, TIFF or a clip')}")
-    raise InputError(f"the background {str(path)!r} is neither a picture nor a clip that can be decoded; give another file")
+    raise InputError(f"the background {str(path)!r} is neither an image nor a clip that can be decoded; give another file")
 
 
 def open_background(spec: BackgroundSpec, fit: Fit = "cover", sar: Fraction = Fraction(1)) -> Background:
-    """The background that ``spec`` asks for; files are opened and the first picture decoded, so that errors come early.
+    """The background that ``spec`` asks for; files are opened and the first image decoded, so that errors come early.
 
     Args:
         spec: not ``transparent``, for which there is nothing to draw (ValueError).
-        fit: how a picture of another shape fills the frame.
+        fit: how an image of another shape fills the frame.
         sar: sample aspect ratio of the frames, as stored: a sample's width over its height.
 
     Raises:
@@ -206,7 +206,7 @@ def _geometry(frame: Frame) -> tuple[object, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """A clip's picture and the interval in which it is shown, in seconds from the clip's begin."""
+    """A clip's image and the interval in which it is shown, in seconds from the clip's begin."""
 
     image: av.VideoFrame
     start: Fraction
@@ -242,10 +242,10 @@ class ColourBackground:
 
 
 class ImageBackground:
-    """A picture, fitted to the frame."""
+    """An image, fitted to the frame."""
 
     def __init__(self, path: Path, fit: Fit = "cover", sar: Fraction = Fraction(1)) -> None:
-        """Raises InputError where the picture cannot be decoded."""
+        """Raises InputError where the image cannot be decoded."""
         self._rgb = read_image(path)
         self._fit, self._sar = fit, sar
         self._cache = _LastOne()
@@ -264,13 +264,13 @@ class ImageBackground:
 
 
 class VideoBackground:
-    """A clip, looped, at its own rate: shown at time t is the picture whose interval holds t modulo the clip's length.
+    """A clip, looped, at its own rate: shown at time t is the image whose interval holds t modulo the clip's length.
 
-    t counts from the first frame asked for. One picture is decoded ahead, so memory does not grow with the clip.
+    t counts from the first frame asked for. One image is decoded ahead, so memory does not grow with the clip.
     """
 
     def __init__(self, path: Path, fit: Fit = "cover", sar: Fraction = Fraction(1)) -> None:
-        """Raises InputError where not one picture can be decoded."""
+        """Raises InputError where not one image can be decoded."""
         self._path, self._fit, self._sar = path, fit, sar
         self._cache = _LastOne()
         self._container: av.container.InputContainer | None = None
@@ -283,7 +283,7 @@ class VideoBackground:
         self._rewind()
 
     def planes(self, frame: Frame, matte: Matte) -> tuple[Plane, ...]:
-        """Converted only when the picture shown has changed."""
+        """Converted only when the image shown has changed."""
         del matte
         time = frame.pts * frame.time_base
         self._origin = time if self._origin is None else self._origin
@@ -302,7 +302,7 @@ class VideoBackground:
             container.close()
 
     def _advance(self, time: Fraction) -> bool:
-        """Makes the picture at ``time`` seconds the current one; True if that is another one than before."""
+        """Makes the image at ``time`` seconds the current one; True if that is another one than before."""
         before = self._current
         if time < self._loop + self._current.start:  # time went back: begin the turn again
             self._loop = time // self._length * self._length if self._length else min(time, Fraction(0))
@@ -328,11 +328,11 @@ class VideoBackground:
         self._pictures = self._decode(container)
         first = next(self._pictures, None)
         if first is None:
-            raise InputError(f"the background {str(self._path)!r} holds no picture that can be decoded; give another clip")
+            raise InputError(f"the background {str(self._path)!r} holds no image that can be decoded; give another clip")
         self._current, self._next = first, next(self._pictures, None)
 
     def _decode(self, container: av.container.InputContainer) -> Iterator[_Shown]:
-        """The clip's pictures with the interval in which each is shown, from 0 seconds on."""
+        """The clip's images with the interval in which each is shown, from 0 seconds on."""
         if not container.streams.video:
             return
         stream = container.streams.video[0]
@@ -346,7 +346,7 @@ class VideoBackground:
                 time = start + 1 / rate if image.pts is None or image.time_base is None else image.pts * image.time_base
                 if held is None:
                     origin = time
-                elif time > start:  # a second picture for the same instant is never shown
+                elif time > start:  # a second image for the same instant is never shown
                     yield _Shown(held, start - origin, time - origin, sar)
                 held, start = image, time
         except (av.FFmpegError, ValueError) as error:

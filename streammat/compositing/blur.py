@@ -17,7 +17,7 @@ FloatPlane = NDArray[np.float32]
 STRENGTH: Final = 0.5
 """Of 0..1."""
 REACHES: Final = (0.5, 0.12, 0.04)
-"""Neighbourhoods from which the room is continued behind the subject, as shares of the picture's height, widest first."""
+"""Neighbourhoods from which the room is continued behind the subject, as shares of the image's height, widest first."""
 TRUST: Final = 0.05
 """Share of visible room in a neighbourhood at which it weighs as much as the next wider one."""
 
@@ -30,7 +30,7 @@ class BlurBackground:
     """
 
     def __init__(self, strength: float = STRENGTH) -> None:
-        """``strength`` 0..1: sigma is 0.6 to 6 percent of the picture's shorter side."""
+        """``strength`` 0..1: sigma is 0.6 to 6 percent of the image's shorter side."""
         self._share = 0.006 + 0.054 * strength
         self._scratch: dict[tuple[int, int], FloatPlane] = {}
 

@@ -1,4 +1,4 @@
-"""Matte to pictures: what each output is to show of a frame."""
+"""Matte to images: what each output is to show of a frame."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from streammat.compositing.blur import BlurBackground
 from streammat.compositing.foreground import ForegroundEstimator, colouring
 from streammat.config import AlphaType, Content
 from streammat.engines.gpu.plan import Drawn
-from streammat.matting.device import StagedMatte
+from streammat.matting.device import DeviceMatte
 from streammat.media.frame import Frame, Matte, Plane, planes_of
 from streammat.media.planes import Blender, full_scale
 
@@ -26,7 +26,7 @@ class Compositor:
         contents: what the outputs show, in their order.
         background: what stands behind the subject; needed where ``contents`` holds ``composite``.
         decontaminate: take the old background's colour out of soft edges.
-        alpha: colour of ``transparent`` pictures, straight or premultiplied.
+        alpha: colour of ``transparent`` images, straight or premultiplied.
     """
 
     def __init__(
@@ -41,22 +41,22 @@ class Compositor:
         self._blender = Blender()
 
     def __call__(self, frame: Frame, matte: Matte) -> list[Frame]:
-        """One picture per content, in the frame's own planes; the matte stays what it is.
+        """One image per content, in the frame's own planes; the matte stays what it is.
 
         Raises:
             EngineError: the matte is on a device, and that or the network failed.
         """
-        if isinstance(matte, StagedMatte):
+        if isinstance(matte, DeviceMatte):
             return self._staged(frame, matte)
         needs_colour = any(content != "matte" for content in self._contents)
         colour = self._estimate(frame, matte) if self._estimate and needs_colour else frame.planes
-        pictures: dict[Content, Frame] = {}
+        images: dict[Content, Frame] = {}
         for content in self._contents:
-            if content not in pictures:
-                pictures[content] = self._draw(content, frame, matte, colour)
-        return [pictures[content] for content in self._contents]
+            if content not in images:
+                images[content] = self._draw(content, frame, matte, colour)
+        return [images[content] for content in self._contents]
 
-    def _staged(self, frame: Frame, matte: StagedMatte) -> list[Frame]:
+    def _staged(self, frame: Frame, matte: DeviceMatte) -> list[Frame]:
         """The same, drawn on the matte's device, all at once."""
         wanted: list[Drawn] = [content for content in dict.fromkeys(self._contents) if content != "matte"]
         behind = None
@@ -72,12 +72,12 @@ class Compositor:
             premultiplied=self._premultiplied,
             matte="matte" in self._contents or "transparent" in self._contents,
         )
-        pictures: dict[Content, Frame] = {"matte": frame}
+        images: dict[Content, Frame] = {"matte": frame}
         for content, planes in drawn.items():
-            pictures[content] = _blank(frame)
-            for target, plane in zip(pictures[content].planes, planes, strict=False):
+            images[content] = _blank(frame)
+            for target, plane in zip(images[content].planes, planes, strict=False):
                 target[:] = plane
-        return [pictures[content] for content in self._contents]
+        return [images[content] for content in self._contents]
 
     def _draw(self, content: Content, frame: Frame, matte: Matte, colour: tuple[Plane, ...]) -> Frame:
         if content == "matte":
@@ -108,7 +108,7 @@ def _around(matte: Matte) -> Matte:
 
 
 def _blank(frame: Frame) -> Frame:
-    """A picture of the frame's format, size, time and colour, its planes not yet written."""
+    """An image of the frame's format, size, time and colour, its planes not yet written."""
     image = av.VideoFrame(frame.image.width, frame.image.height, frame.layout.name)
     image.colorspace = frame.colour.matrix
     image.color_primaries = frame.colour.primaries

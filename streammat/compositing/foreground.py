@@ -6,7 +6,7 @@ F = F' + alpha (I - alpha F' - (1 - alpha) B'), which is the frame's own value w
 
 The guesses are made on a coarse grid, plane by plane, from cells that are nearly pure, in two sizes of
 neighbourhood: the near one leads, the far one fills in where nothing pure is near, as at the tips of hair. Only the
-correction is made at full size, and only for soft pixels, gathered by index: they are a few percent of a picture.
+correction is made at full size, and only for soft pixels, gathered by index: they are a few percent of an image.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def _neighbourhoods(values: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 def _cell(height: int, width: int, chroma: tuple[int, int]) -> int:
-    """Pixels per cell: 4 to 32 by the size of the picture, so that the grid has about as many cells for all."""
+    """Pixels per cell: 4 to 32 by the size of the image, so that the grid has about as many cells for all."""
     pixels = height * width
     cell = 4 if pixels < 300_000 else 8 if pixels < 1_500_000 else 16 if pixels < 6_000_000 else 32
     return max(cell, 2 << max(chroma))

@@ -93,7 +93,7 @@ def find(text: str, kind: Kind) -> SoundDevice:
 class Stream:
     """A stream of 32-bit float blocks from or to a device, opened at once and started later.
 
-    PortAudio converts whatever samples the device has. The device's own rate is taken, so that nothing but ``Tape`` resamples.
+    PortAudio converts whatever samples the device has. The device's own rate is taken, so that nothing but ``AudioBuffer`` resamples.
 
     Args:
         text: as ``find`` takes it.

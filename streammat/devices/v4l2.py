@@ -70,9 +70,9 @@ class Device:
     name: str
     driver: str
     captures: bool
-    """Gives pictures: a camera."""
+    """Gives images: a camera."""
     outputs: bool
-    """Takes pictures: a virtual camera's other end."""
+    """Takes images: a virtual camera's other end."""
     modes: tuple[Mode, ...]
 
     @property
@@ -82,7 +82,7 @@ class Device:
 
     @property
     def fed(self) -> bool:
-        """A virtual camera with exclusive_caps that a program sends pictures into."""
+        """A virtual camera with exclusive_caps that a program sends images into."""
         return self.loopback and self.captures and not self.outputs
 
     @property

@@ -36,11 +36,11 @@ class ImageJob:
         folder = Path(target)
         into_folder = len(sources) > 1 or target.endswith(("/", os.sep)) or os.path.isdir(target)
         if into_folder and folder.suffix.lower() in STILLS and not os.path.isdir(target):
-            raise UsageError(f"{target}: is one file for {len(sources)} pictures; expected a folder")
+            raise UsageError(f"{target}: is one file for {len(sources)} images; expected a folder")
         if not into_folder and not is_still(target):
-            raise UsageError(f"{target}: cannot tell the kind of picture; expected one of {' '.join(STILLS)}, or a folder")
+            raise UsageError(f"{target}: cannot tell the kind of image; expected one of {' '.join(STILLS)}, or a folder")
         if into_folder and os.path.exists(target) and not os.path.isdir(target):
-            raise UsageError(f"{target}: is a file; expected a folder for {len(sources)} pictures")
+            raise UsageError(f"{target}: is a file; expected a folder for {len(sources)} images")
         self.outputs = [str(folder / f"{Path(source).stem}.png") for source in sources] if into_folder else [target]
         behind = [] if composite.background is None else [composite.background]
         check_targets([*sources, *behind], self.outputs, EncodeOptions(overwrite=overwrite), made=into_folder)
@@ -61,7 +61,7 @@ class ImageJob:
         self._engine: Engine | None = None
 
     def run(self) -> Iterator[tuple[str, StreammatError | EngineError | None]]:
-        """Work picture by picture; gives each output with the error that kept it from being made, or None."""
+        """Work image by image; gives each output with the error that kept it from being made, or None."""
         content: Content = "transparent" if self._transparent else "composite"
         compositor = Compositor(
             [content], self._background, decontaminate=self._composite.decontaminate, alpha=self._composite.alpha
@@ -86,7 +86,7 @@ class ImageJob:
 
     @property
     def engine(self) -> Engine | None:
-        """The engine of the last picture."""
+        """The engine of the last image."""
         return self._engine
 
     def _engine_for(self, size: tuple[int, int]) -> Engine:

@@ -1,4 +1,4 @@
-"""The backgrounds of a live run: a list that is switched through, pictures read again when their files change."""
+"""The backgrounds of a live run: a list that is switched through, images read again when their files change."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Scene:
         return self.spec.kind == "blur"
 
 
-class Scenes:
+class BackgroundSwitcher:
     """The list, and which of it is on. Any thread may call; whoever draws takes ``current`` once per frame.
 
     A scene that is replaced is not closed, because a frame may be in it just then; it goes with its last reference.
@@ -95,7 +95,7 @@ class Scenes:
             return self._put(self._index, self._made(f"blur:{round(100 * strength)}", replace(spec, strength=strength)))
 
     def reload(self) -> str | None:
-        """Read pictures again whose files have changed.
+        """Read images again whose files have changed.
 
         Returns:
             The name of one that was read, or None. One that cannot be read (still being written) stays as it was and
@@ -158,7 +158,7 @@ class Scenes:
 
 
 def _stamp(spec: BackgroundSpec) -> tuple[int, int] | None:
-    """What changes when a picture's file does; None for what is no picture, or is gone for the moment."""
+    """What changes when an image's file does; None for what is no image, or is gone for the moment."""
     if spec.kind != "image" or spec.path is None:
         return None
     try:

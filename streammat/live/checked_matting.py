@@ -11,7 +11,7 @@ import numpy as np
 from streammat.engines.base import Engine, EngineError
 from streammat.live.guard import Guard
 from streammat.matting.device import matting_for
-from streammat.matting.matting import MattingOfFrames
+from streammat.matting.matting import FrameMatting
 from streammat.matting.temporal import AlphaFilter, TemporalFilter
 from streammat.media.frame import Frame, Matte
 from streammat.media.planes import full_scale
@@ -19,10 +19,10 @@ from streammat.media.planes import full_scale
 REFINED = 0.1
 """How much more opaque the matte of a frame may be than the alpha that passed: cleaning and resampling change its mean by a hundredth."""
 
-MakeMatting = Callable[[Engine, AlphaFilter], MattingOfFrames]
+MakeMatting = Callable[[Engine, AlphaFilter], FrameMatting]
 
 
-class LiveMatting:
+class CheckedMatting:
     """One thread calls it; ``exchange`` may be called by another.
 
     Args:
@@ -61,7 +61,7 @@ class LiveMatting:
         if unused is not None:
             unused.close()
 
-    def _made(self, engine: Engine) -> MattingOfFrames:
+    def _made(self, engine: Engine) -> FrameMatting:
         try:
             return self._make(engine, partial(self._guard, look=engine.infer))
         except EngineError:

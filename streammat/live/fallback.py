@@ -1,6 +1,6 @@
 """What a live output is shown, and what instead when something fails: the room never.
 
-Pictures for outputs are made here and nowhere else, each of its own memory. With a frame and its matte that is the
+Frames for outputs are made here and nowhere else, each of its own memory. With a frame and its matte that is the
 composite. Without one (nothing yet, the network failing, the camera gone) it is the last good composite for ``HOLD``
 seconds, then the background alone, or a card where the background is made of the room. The frame itself is shown only
 in pass-through, which somebody has asked for and confirmed.
@@ -27,8 +27,8 @@ Kind = Literal["composite", "held", "background", "card", "pass-through"]
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """One picture on its way to the outputs."""
+class OutputFrame:
+    """One frame on its way to the outputs."""
 
     frame: Frame
     """Its own memory; ``image`` has the frame's time."""
@@ -42,11 +42,11 @@ class Shown:
         return self.kind in ("composite", "pass-through")
 
 
-class Showing:
+class FallbackCompositor:
     """Decides and draws; one thread calls it, any thread may set its attributes.
 
     Args:
-        info: of the source: every picture has its size, layout and colour.
+        info: of the source: every frame has its size, layout and colour.
         clock: the run's.
         scene: what is shown at first.
         trouble: told of errors while drawing.
@@ -76,8 +76,8 @@ class Showing:
         interval = 1.0 / float(self._info.rate)
         return max(0.15, 3 * interval) if self._steady else interval
 
-    def __call__(self, item: tuple[Frame, Matte] | None) -> Shown:
-        """The picture to show now.
+    def __call__(self, item: tuple[Frame, Matte] | None) -> OutputFrame:
+        """The frame to show now.
 
         Args:
             item: a frame with its own matte, or None where none has come in time.
@@ -94,7 +94,7 @@ class Showing:
 
     # -- drawing ------------------------------------------------------------------------------------------------
 
-    def _drawn(self, frame: Frame, matte: Matte) -> Shown:
+    def _drawn(self, frame: Frame, matte: Matte) -> OutputFrame:
         if self.mirror:
             frame, matte = _mirrored(frame, matte)
         if self.pass_through:
@@ -102,9 +102,9 @@ class Showing:
         (picture,) = self.scene.compositor(frame, matte)
         picture.pts = self._stamp(picture.image, frame.pts)
         self._good, self._good_at = picture, self._clock.age(0)
-        return Shown(picture, "composite", frame.pts)
+        return OutputFrame(picture, "composite", frame.pts)
 
-    def _instead(self) -> Shown:
+    def _instead(self) -> OutputFrame:
         now = self._now()
         if self._good is not None and self._clock.age(0) - self._good_at <= HOLD:
             return self._shown(self._good.planes, now, "held")
@@ -117,22 +117,22 @@ class Showing:
                 self._trouble(error)
         return self._card("one moment", now)
 
-    def _card(self, text: str, pts: int) -> Shown:
+    def _card(self, text: str, pts: int) -> OutputFrame:
         if text not in self._cards:
             self._cards[text] = card(self._info, text)
         return self._shown(self._cards[text], pts, "card")
 
-    def _shown(self, planes: tuple[Plane, ...], pts: int, kind: Kind) -> Shown:
-        """A picture of its own memory: others may still be in an output's queue with their own time."""
+    def _shown(self, planes: tuple[Plane, ...], pts: int, kind: Kind) -> OutputFrame:
+        """A frame of its own memory: others may still be in an output's queue with their own time."""
         image = av.VideoFrame(self._info.size[1], self._info.size[0], self._info.layout.name)
         copies = planes_of(image, self._info.layout)
         for copy, plane in zip(copies, planes, strict=True):
             copy[:] = plane
         stamp = self._stamp(image, pts)
-        return Shown(replace(self._template, image=image, planes=copies, pts=stamp), kind, pts)
+        return OutputFrame(replace(self._template, image=image, planes=copies, pts=stamp), kind, pts)
 
     def _stamp(self, image: av.VideoFrame, pts: int) -> int:
-        """Give a picture its time; times always grow, also where a late composite follows a made-up picture."""
+        """Give a frame its time; times always grow, also where a late composite follows a made-up frame."""
         self._last = max(pts, self._last + 1)
         image.pts, image.time_base = self._last, TIME_BASE
         return self._last
@@ -142,7 +142,7 @@ class Showing:
 
 
 def card(info: StreamInfo, text: str) -> tuple[Plane, ...]:
-    """A dark picture with ``text`` in its middle: planes of ``info``'s size and layout."""
+    """A dark frame with ``text`` in its middle: planes of ``info``'s size and layout."""
     height, width = info.size
     planes = tuple(
         np.full(info.layout.plane_shape(index, height, width), 40 if index == 0 else 128, np.uint8)

@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streammat.engines.base import EngineError
-from streammat.live.seen_background import Room, cells_of
+from streammat.live.seen_background import SeenBackground, cells_of
 from streammat.matting.temporal import FloatPlane, TemporalFilter
 
 Look = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -73,7 +73,7 @@ class Guard:
 
     def __init__(self, stable: TemporalFilter | None = None) -> None:
         self._stable = stable
-        self._room = Room()
+        self._room = SeenBackground()
         self._last: tuple[Fraction, float] | None = None
         self._claimed_since: Fraction | None = None
         self.opacity = 0.0

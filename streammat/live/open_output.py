@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from streammat.config import EncodeOptions, LiveOptions
 from streammat.errors import UsageError
-from streammat.live.output_worker import Outlet
+from streammat.live.output_worker import OutputWorker
 from streammat.live.pipeline import Tell
 from streammat.sinks import Sink, SoundSink
 from streammat.sinks.codecs import container_of, is_still
@@ -17,7 +17,7 @@ from streammat.sources import StreamInfo
 from streammat.sources.shaper import Clock
 
 _PATIENT = 30
-"""Pictures that wait for a disk or a network: about a second, 40 MB at 720p."""
+"""Frames that wait for a disk or a network: about a second, 40 MB at 720p."""
 
 
 def is_file(text: str) -> bool:
@@ -30,7 +30,7 @@ def check_output(text: str) -> None:
     """Refuse what is no output, before anything is opened.
 
     Raises:
-        UsageError: an unknown kind of file, or numbered pictures.
+        UsageError: an unknown kind of file, or numbered frames.
     """
     if not is_file(text):
         return
@@ -45,7 +45,7 @@ def check_output(text: str) -> None:
 def open_output(
     text: str, info: StreamInfo, clock: Clock, options: LiveOptions, key: Callable[[str], None], tell: Tell, camera: str,
     channels: int = 0,
-) -> Outlet:
+) -> OutputWorker:
     """The output that ``text`` names, opened.
 
     Args:
@@ -69,12 +69,12 @@ def open_output(
     if is_stream(text) or is_file(text):
         sink = _open_with_sound(text, info, options, tell, channels)
         hurry = sink.hurry if isinstance(sink, StreamSink) else None
-        return Outlet(name, sink, clock, capacity=_PATIENT, failed=failed, hear=sink.hear if channels else None, hurry=hurry)
-    return Outlet(name, _open(text, info, key, camera), clock, capacity=1, failed=failed)
+        return OutputWorker(name, sink, clock, capacity=_PATIENT, failed=failed, hear=sink.hear if channels else None, hurry=hurry)
+    return OutputWorker(name, _open(text, info, key, camera), clock, capacity=1, failed=failed)
 
 
 def shows_now(text: str) -> bool:
-    """True for outputs that somebody sees at once, as opposed to those whose pictures and sound carry times."""
+    """True for outputs that somebody sees at once, as opposed to those whose frames and sound carry times."""
     return not (is_file(text) or is_stream(text) or text.lower() == "null")
 
 

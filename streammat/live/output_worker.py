@@ -10,7 +10,7 @@ from contextlib import suppress
 import numpy as np
 
 from streammat.audio.track import CHUNK, RATE, Chunk
-from streammat.live.fallback import Shown
+from streammat.live.fallback import OutputFrame
 from streammat.live.report import LatencyMeter, OutputReport
 from streammat.media.frame import Matte
 from streammat.sinks import Sink
@@ -21,14 +21,14 @@ _SOUND_SECONDS = 30
 """Of sound that wait for an output that stands still; what it misses then becomes silence."""
 
 
-class Outlet:
-    """Takes pictures as they come and drops the oldest where the sink is too slow; sound is kept, and goes out with the next picture.
+class OutputWorker:
+    """Takes frames as they come and drops the oldest where the sink is too slow; sound is kept, and goes out with the next frame.
 
     Args:
         name: as the user wrote it.
         sink: closed by the outlet's thread, whatever happens.
         clock: the run's, for the delay.
-        capacity: pictures that may wait: one where only the newest counts, more where each is wanted.
+        capacity: frames that may wait: one where only the newest counts, more where each is wanted.
         failed: told once, by the outlet's thread, where the sink fails.
         hear: the sink's, where it has a track for sound.
         hurry: the sink's, where it may have to wait for somebody: told, from any thread, that the run ends.
@@ -47,16 +47,16 @@ class Outlet:
         self._hear = hear
         self._hurry = hurry
         self._sound: deque[Chunk] = deque(maxlen=_SOUND_SECONDS * RATE // CHUNK)
-        self._pictures: Channel[Shown] = Channel(capacity, "drop_oldest")
+        self._pictures: Channel[OutputFrame] = Channel(capacity, "drop_oldest")
         self._opaque: Matte | None = None
         self._thread = threading.Thread(target=self._work, name=f"streammat-out-{name}", daemon=True)
 
     def start(self) -> None:
-        """Begin to take pictures."""
+        """Begin to take frames."""
         self._thread.start()
 
-    def put(self, shown: Shown) -> None:
-        """Hand a picture over; never waits. After a failure it does nothing."""
+    def put(self, shown: OutputFrame) -> None:
+        """Hand a frame over; never waits. After a failure it does nothing."""
         if self.failure is None:
             with suppress(Closed):  # it failed just now and has said so
                 self._pictures.put(shown)
@@ -67,7 +67,7 @@ class Outlet:
             self._sound.append(chunk)
 
     def end(self) -> None:
-        """No more pictures will come."""
+        """No more frames will come."""
         if self._hurry is not None:
             self._hurry()
         self._pictures.end()
@@ -83,7 +83,7 @@ class Outlet:
 
     @property
     def dropped(self) -> int:
-        """Pictures that it was too slow for."""
+        """Frames that it was too slow for."""
         return self._pictures.dropped
 
     def report(self) -> OutputReport:
@@ -119,8 +119,8 @@ class Outlet:
             self.failure = error
             self._failed(self.name, error)
 
-    def _matte(self, shown: Shown) -> Matte:
-        """Live pictures are opaque."""
+    def _matte(self, shown: OutputFrame) -> Matte:
+        """Live frames are opaque."""
         if self._opaque is None:
             self._opaque = Matte(np.full(shown.frame.size, 255, np.uint8))
         return self._opaque

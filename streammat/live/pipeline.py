@@ -2,7 +2,7 @@
 
 The newest frame counts: between two stages lies at most one, and a newer one pushes it out, so that a slow machine
 shows fewer frames and never old ones. A frame and its matte travel together. The compositor's thread hands on only
-what ``Showing`` made, and goes on making pictures whatever becomes of the camera and the network. Each output
+what ``FallbackCompositor`` made, and goes on making frames whatever becomes of the camera and the network. Each output
 has a thread and a queue of its own.
 """
 
@@ -15,11 +15,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from streammat.audio.capture import Sound
+from streammat.audio.capture import AudioCapture
 from streammat.audio.monitor import Monitor
 from streammat.errors import CameraLostError, StreammatError
-from streammat.live.fallback import Showing
-from streammat.live.output_worker import Outlet
+from streammat.live.fallback import FallbackCompositor
+from streammat.live.output_worker import OutputWorker
 from streammat.live.report import LiveReport
 from streammat.media.frame import Frame, Matte
 from streammat.sources.shaper import LiveSource
@@ -60,8 +60,8 @@ class Live:
     """
 
     def __init__(
-        self, source: LiveSource, reopen: Callable[[], LiveSource], matting: Callable[[Frame], Matte], showing: Showing,
-        outlets: Sequence[Outlet], tell: Tell, sound: Sound | None = None, monitor: Monitor | None = None,
+        self, source: LiveSource, reopen: Callable[[], LiveSource], matting: Callable[[Frame], Matte], showing: FallbackCompositor,
+        outlets: Sequence[OutputWorker], tell: Tell, sound: AudioCapture | None = None, monitor: Monitor | None = None,
     ) -> None:
         self._source = source
         self._reopen = reopen

@@ -66,7 +66,7 @@ def _cost(matting: MattingOptions, decontaminate: bool, size: tuple[int, int], a
     return pixels * (1.0 if matting.precision == "int8" else 1.6) * (1.1 if decontaminate else 1.0)
 
 
-class RateHolder:
+class QualityController:
     """Decides on the level; no clock of its own.
 
     Args:

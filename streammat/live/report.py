@@ -1,4 +1,4 @@
-"""How late pictures come and how many go missing: what a live run is judged by."""
+"""How late frames come and how many go missing: what a live run is judged by."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ _RECENT = 300
 
 
 class LatencyMeter:
-    """Delay of each live picture at one output, 4 bytes a frame; one thread adds, any may ask."""
+    """Delay of each live frame at one output, 4 bytes a frame; one thread adds, any may ask."""
 
     def __init__(self) -> None:
         self._all = array("f")
         self._recent: deque[float] = deque(maxlen=_RECENT)
 
     def add(self, seconds: float) -> None:
-        """Count one picture that came ``seconds`` after it was captured."""
+        """Count one frame that came ``seconds`` after it was captured."""
         self._all.append(seconds * 1000.0)
         self._recent.append(seconds * 1000.0)
 
     @property
     def count(self) -> int:
-        """Pictures so far."""
+        """Frames so far."""
         return len(self._all)
 
     def recent(self) -> Latency:
@@ -49,7 +49,7 @@ class Latency:
     p50_ms: float
     p99_ms: float
     within_33_ms: float
-    """Share of the pictures, 0..1."""
+    """Share of the frames, 0..1."""
 
 
 def _summary(values: Any) -> Latency:
@@ -65,9 +65,9 @@ class OutputReport:
 
     name: str
     written: int
-    """Pictures, made-up ones included."""
+    """Frames, made-up ones included."""
     dropped: int
-    """Pictures that it was too slow for."""
+    """Frames that it was too slow for."""
     latency: Latency
     error: str | None
     """Why it ended early."""
@@ -82,11 +82,11 @@ class LiveReport:
     captured: int
     """Frames from the camera."""
     shown: dict[str, int]
-    """Pictures by kind: composite, held, background, card, pass-through."""
+    """Frames by kind: composite, held, background, card, pass-through."""
     dropped: int
     """Frames that the network or the compositor had no time for."""
     faults: int
-    """Frames whose matte could not be made, and pictures that could not be drawn."""
+    """Frames whose matte could not be made, and frames that could not be drawn."""
     stages: dict[str, dict[str, float]]
     """Own time per frame: ``p50_ms``, ``p99_ms``, ``total_s``."""
     outputs: tuple[OutputReport, ...]
@@ -97,6 +97,6 @@ class LiveReport:
 
     @property
     def fps(self) -> float:
-        """Live pictures per second."""
+        """Live frames per second."""
         live = self.shown.get("composite", 0) + self.shown.get("pass-through", 0)
         return live / self.seconds if self.seconds > 0 else 0.0

@@ -23,7 +23,7 @@ LEAST: Final = 0.05
 _BLACK: Final = 8.0  # keeps ratios of dark values calm
 
 
-class Room:
+class SeenBackground:
     """The colours of the room, learnt from mattes that were shown. Works on cells, so that the network may change its size meanwhile."""
 
     def __init__(self) -> None:

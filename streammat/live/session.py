@@ -10,20 +10,20 @@ from typing import IO, Any
 
 import cv2
 
-from streammat.audio.capture import Sound
+from streammat.audio.capture import AudioCapture
 from streammat.audio.monitor import Monitor
 from streammat.config import EncodeOptions, LiveOptions, MattingOptions
 from streammat.engines.base import EngineError
 from streammat.errors import UsageError
-from streammat.live.background_switcher import Scenes
-from streammat.live.checked_matting import LiveMatting
+from streammat.live.background_switcher import BackgroundSwitcher
+from streammat.live.checked_matting import CheckedMatting
 from streammat.live.control import Command, Keys, Listener, SocketListener, StdinListener
-from streammat.live.fallback import Showing
+from streammat.live.fallback import FallbackCompositor
 from streammat.live.open_output import check_output, is_file, open_output, shows_now
 from streammat.live.open_source import open_live_source, open_sound
-from streammat.live.output_worker import Outlet
+from streammat.live.output_worker import OutputWorker
 from streammat.live.pipeline import PATIENCE, Live, Tell
-from streammat.live.quality import RateHolder, levels
+from streammat.live.quality import QualityController, levels
 from streammat.live.report import LiveReport
 from streammat.matting.network import open_network
 from streammat.matting.temporal import TemporalFilter
@@ -35,12 +35,12 @@ from streammat.threads.interruptible import answer_of
 _STATUS_SECONDS = 1.0
 _RELOAD_SECONDS = 1.0
 _TOLD_SECONDS = 5.0
-_FEW = 10  # pictures, before their latency means anything
+_FEW = 10  # frames, before their latency means anything
 # The network is opened anew after nothing but faults, so many at least, for so many seconds.
 _REPAIR_FAULTS, _REPAIR_SECONDS, _LONGEST_PATIENCE = 3, 2.0, 60.0
 
 
-class LiveJob:
+class LiveSession:
     """A live run: everything opened and checked on construction, the work done by ``run``.
 
     Args:
@@ -70,7 +70,7 @@ class LiveJob:
             check_output(text)
         files = [text for text in options.outputs if is_file(text)]
         check_targets([options.camera, *options.backgrounds], files, EncodeOptions(overwrite=options.overwrite))
-        self._scenes = Scenes(options.backgrounds, options.composite)
+        self._scenes = BackgroundSwitcher(options.backgrounds, options.composite)
         self.clock = Clock()
         with ExitStack() as undo:
             undo.callback(self._scenes.close)
@@ -78,22 +78,22 @@ class LiveJob:
             undo.callback(source.close)
             self.info = source.info
             self.camera = source.name
-            self._sound: Sound | None = None
+            self._sound: AudioCapture | None = None
             if options.microphone is not None:
                 sound = open_sound(options.microphone, source)
                 undo.callback(sound.close)
-                self._sound = Sound(sound, lambda: open_sound(str(options.microphone), source), self.clock, self._heard, later=options.sound_delay / 1000)
+                self._sound = AudioCapture(sound, lambda: open_sound(str(options.microphone), source), self.clock, self._heard, later=options.sound_delay / 1000)
             self._model = find_model(options.matting.model)
             engine = open_network(self._model, self.info.size, 0, options.matting)
             stable = TemporalFilter() if options.matting.stable else None
-            self._matting = answer_of(lambda: LiveMatting(engine, stable), "streammat-network")
+            self._matting = answer_of(lambda: CheckedMatting(engine, stable), "streammat-network")
             undo.callback(self._matting.close)
-            self._holder = RateHolder(levels(options, engine.spec, self.info.size, self._model.areas))
+            self._holder = QualityController(levels(options, engine.spec, self.info.size, self._model.areas))
             self._matting_at_work = self._holder.level.matting
-            self.showing = Showing(self.info, self.clock, self._scenes.current, self._trouble)
+            self.showing = FallbackCompositor(self.info, self.clock, self._scenes.current, self._trouble)
             self.showing.mirror = options.mirror
             self.keys = Keys(self, lambda line: tell("said", message=line))
-            outlets: list[Outlet] = []
+            outlets: list[OutputWorker] = []
             for text in options.outputs:
                 channels = 0 if self._sound is None else self._sound.channels
                 outlets.append(open_output(text, self.info, self.clock, options, self.keys.press, self._heard, self.camera, channels))
@@ -174,7 +174,7 @@ class LiveJob:
                 self.showing.mirror = _toggled(self.showing.mirror, command.value)
             elif command.name == "pause":
                 self.showing.paused = _toggled(self.showing.paused, command.value)
-                self._hush()
+                self._silence()
             elif command.name == "mute":
                 self._mute(command)
             elif command.name == "pass-through":
@@ -281,10 +281,10 @@ class LiveJob:
         if self._sound is None:
             raise UsageError("mute: there is no microphone; start with --microphone")
         self._muted = _toggled(self._muted, command.value)
-        self._hush()
+        self._silence()
 
-    def _hush(self) -> None:
-        """Who pauses the picture is not there to be heard."""
+    def _silence(self) -> None:
+        """Who pauses the frame is not there to be heard."""
         if self._sound is not None:
             self._sound.muted = self._silenced()
 
@@ -292,7 +292,7 @@ class LiveJob:
         return self._muted or self.showing.paused
 
     def _late(self) -> float | None:
-        """How late pictures come to whom they are shown, in seconds, as soon as there have been some."""
+        """How late frames come to whom they are shown, in seconds, as soon as there have been some."""
         meter = self._seen.latency
         return meter.recent().p50_ms / 1000 if meter.count >= _FEW else None
 

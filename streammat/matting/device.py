@@ -1,7 +1,7 @@
 """Frames and mattes whose work is done on a GPU, by ``streammat.engines.gpu.stage``: the same results as on the host, without the ways between.
 
 ``matting_for`` decides: engines that take tensors get the stage, all others the host's way. Nothing else needs to know: a
-frame's matte is a ``Matte`` whose alpha is still on the device, and ``Compositor`` lets such a matte draw the pictures.
+frame's matte is a ``Matte`` whose alpha is still on the device, and ``Compositor`` lets such a matte draw the images.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from streammat.engines.base import Engine, TensorEngine
 from streammat.engines.gpu.plan import Blurring, Colouring, Drawn, Plan
-from streammat.matting.matting import Matting, MattingOfFrames, network_range
+from streammat.matting.matting import FrameMatting, Matting, network_range
 from streammat.matting.refine import refining
 from streammat.matting.temporal import AlphaFilter
 from streammat.media.frame import Frame, Matte, Plane, swscale_matrix
@@ -23,7 +23,7 @@ BATCH = 4
 """Frames of a file that the network may work on together."""
 
 
-class StagedMatting:
+class DeviceMatting:
     """Makes the mattes of one stream, as ``Matting`` does, on the device of a torch engine. One thread calls it.
 
     Args:
@@ -43,14 +43,14 @@ class StagedMatting:
         self.ahead = 2 * self._stage.batch
         self._plan: tuple[object, Plan] | None = None
 
-    def __call__(self, frame: Frame) -> StagedMatte:
+    def __call__(self, frame: Frame) -> DeviceMatte:
         """The matte of ``frame``, which the device may still be working on; failures show when it is used.
 
         Raises:
             EngineError: the device failed.
         """
         planes = frame.planes[: frame.layout.colour_planes]
-        return StagedMatte(self._stage.submit(planes, self._plan_of(frame), frame.pts * frame.time_base))
+        return DeviceMatte(self._stage.submit(planes, self._plan_of(frame), frame.pts * frame.time_base))
 
     def _plan_of(self, frame: Frame) -> Plan:
         """The same object for all frames of a stream."""
@@ -66,7 +66,7 @@ class StagedMatting:
         return self._plan[1]
 
 
-class StagedMatte(Matte):
+class DeviceMatte(Matte):
     """A matte on the device, with its frame's planes."""
 
     def __init__(self, work: Work) -> None:
@@ -89,29 +89,29 @@ class StagedMatte(Matte):
         assert self._alpha is not None
         return self._alpha
 
-    def mirrored(self) -> StagedMatte:
+    def mirrored(self) -> DeviceMatte:
         """Of the mirrored frame."""
-        return StagedMatte(self._work.mirrored())
+        return DeviceMatte(self._work.mirrored())
 
     def draw(
         self, contents: Sequence[Drawn], behind: Sequence[Plane] | Blurring | None, colouring: Colouring | None,
         *, premultiplied: bool, matte: bool,
     ) -> dict[Drawn, tuple[Plane, ...]]:
-        """Colour planes of pictures of the frame; see ``streammat.engines.gpu.stage.Work.draw``. ``matte``: alpha will be asked for."""
-        pictures, alpha = self._work.draw(
+        """Colour planes of images of the frame; see ``streammat.engines.gpu.stage.Work.draw``. ``matte``: alpha will be asked for."""
+        images, alpha = self._work.draw(
             contents, behind, colouring, premultiplied=premultiplied, matte=matte and self._alpha is None
         )
         if alpha is not None:
             object.__setattr__(self, "_alpha", alpha)
-        return pictures
+        return images
 
 
-def matting_for(engine: Engine, stable: AlphaFilter | None = None, batch: int = 1) -> MattingOfFrames:
+def matting_for(engine: Engine, stable: AlphaFilter | None = None, batch: int = 1) -> FrameMatting:
     """What makes mattes with ``engine``: on its device where it takes tensors, else on the host.
 
     Raises:
         EngineError: the device has too little memory, or failed.
     """
     if isinstance(engine, TensorEngine):
-        return StagedMatting(engine, stable, batch)
+        return DeviceMatting(engine, stable, batch)
     return Matting(engine, stable)

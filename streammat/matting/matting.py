@@ -61,7 +61,7 @@ def _floored(height: int, width: int, scale: float) -> tuple[int, int]:
     return next(sides), next(sides)
 
 
-class MattingOfFrames(Protocol):
+class FrameMatting(Protocol):
     """Makes the matte of each frame of one stream, in their order."""
 
     engine: Engine

@@ -38,7 +38,7 @@ EPSILON: Final = 1e-3
 """Regularisation, in (luma of 0..1) squared: contrasts well below its root (3 %) do not steer alpha."""
 SOFTNESS: Final = 0.75
 """Blur of the network's alpha, as sigma in its own cells: half a cell of its sampling, the rest of its own making."""
-HAIR: Final = 4e-6
+EPSILON_ALPHA: Final = 4e-6
 """Weights of float32 add up to a hair more or less than they should: resampled values this near to 0 or 1 are 0 or 1, or texture would
 leak into flat regions."""
 STRIP: Final = 32
@@ -54,7 +54,7 @@ class Refiner:
         self._buffers: dict[str, FloatPlane] = {}
 
     def __call__(self, alpha: FloatPlane, frame: Frame) -> Matte:
-        """The matte of ``frame`` from ``alpha``: (h, w) float32 0..1 over the whole picture, stored as the frame is.
+        """The matte of ``frame`` from ``alpha``: (h, w) float32 0..1 over the whole image, stored as the frame is.
 
         Values outside 0..1 are cut. The matte is new memory, which the caller may keep.
         """
@@ -127,7 +127,7 @@ class Refiner:
 
 def refining(size: tuple[int, int], alpha: tuple[int, int]) -> Refining:
     """What ``Refiner`` does for frames of ``size`` and alpha of size ``alpha``, (height, width) each, in numbers."""
-    return Refining(_step(*size, alpha), _sigma(*size, alpha), RESIDUE, RADIUS, EPSILON, HAIR)
+    return Refining(_step(*size, alpha), _sigma(*size, alpha), RESIDUE, RADIUS, EPSILON, EPSILON_ALPHA)
 
 
 def _sigma(height: int, width: int, alpha: tuple[int, ...]) -> float:
@@ -153,7 +153,7 @@ def _clean(alpha: FloatPlane) -> FloatPlane:
 
 
 def _on_grid(alpha: FloatPlane, step: int, size: tuple[int, int], shape: tuple[int, ...]) -> FloatPlane:
-    """Alpha at the centres of cells of ``step`` pixels of a picture of ``size`` (height, width), cut to 0..1."""
+    """Alpha at the centres of cells of ``step`` pixels of an image of ``size`` (height, width), cut to 0..1."""
     height, width = size
     if alpha.shape == shape:
         return alpha
@@ -162,14 +162,14 @@ def _on_grid(alpha: FloatPlane, step: int, size: tuple[int, int], shape: tuple[i
         shrinks = alpha.shape[0] > shape[0] and alpha.shape[1] > shape[1]
         method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
         grid: FloatPlane = cv2.resize(alpha, (shape[1], shape[0]), interpolation=method).astype(np.float32, copy=False)
-    else:  # the last cells stick out of the picture, which a plain resize would squeeze in
+    else:  # the last cells stick out of the image, which a plain resize would squeeze in
         sx, sy = step * alpha.shape[1] / width, step * alpha.shape[0] / height
         inverse = np.array([[sx, 0, sx / 2 - 0.5], [0, sy, sy / 2 - 0.5]])
         flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
         warped = cv2.warpAffine(alpha, inverse, (shape[1], shape[0]), flags=flags, borderMode=cv2.BORDER_REPLICATE)
         grid = warped.astype(np.float32, copy=False)
-    grid *= np.float32(1.0 + 2.0 * HAIR)
-    grid -= np.float32(HAIR)
+    grid *= np.float32(1.0 + 2.0 * EPSILON_ALPHA)
+    grid -= np.float32(EPSILON_ALPHA)
     return np.clip(grid, 0.0, 1.0, out=grid)
 
 

@@ -1,16 +1,16 @@
-"""Stable mattes: flicker is averaged away where the picture stands still, and nothing trails where it moves.
+"""Stable mattes: flicker is averaged away where the image stands still, and nothing trails where it moves.
 
-The state is an averaged matte and the averaged picture that it belongs to, with one age per pixel for both. Where the new
-picture differs from the averaged one by more than noise, something has moved: what was gathered there is worth nothing,
+The state is an averaged matte and the averaged image that it belongs to, with one age per pixel for both. Where the new
+image differs from the averaged one by more than noise, something has moved: what was gathered there is worth nothing,
 and the network's alpha is taken as it is; so is it where much of the neighbourhood moved, since parts of a moving subject
 may look like what was there before. Elsewhere the new alpha joins the average, in which every frame since the last
-movement weighs alike. Slow movement cannot build up a trail: the averaged picture would trail as well, and differ.
+movement weighs alike. Slow movement cannot build up a trail: the averaged image would trail as well, and differ.
 
-* A value that one frame alone has is dropped where the picture is still (median of three: the average, the frame before,
-  this one). What two frames in a row say against the average is believed, though the picture shows no cause.
+* A value that one frame alone has is dropped where the image is still (median of three: the average, the frame before,
+  this one). What two frames in a row say against the average is believed, though the image shows no cause.
 * Changes of the light are taken out first, as one gain per colour. Noise is estimated from each frame: its quietest
   quarter tells how much pixels differ that show the same.
-* Where most of the picture differs, it is a cut (or a pan): everything is started anew.
+* Where most of the image differs, it is a cut (or a pan): everything is started anew.
 * Where all frames agree on a value, 0 and 1 among them, the result is that value, bit for bit.
 
 No later frame is looked at, so there is no delay.
@@ -61,7 +61,7 @@ FEW: Final = 0.25
 MANY: Final = 0.5
 """...and from which all of it counts as moving."""
 CUT: Final = 0.6
-"""Share of the picture that moves, beyond which everything is started anew."""
+"""Share of the image that moves, beyond which everything is started anew."""
 
 _WINDOW: Final = (5, 5)
 _REACH: Final = np.ones((3, 3), np.uint8)
@@ -89,7 +89,7 @@ class TemporalFilter:
 
         Args:
             alpha: float32 (h, w), 0..1, 1 = foreground; unchanged on return.
-            rgb: uint8 (H, W, 3), RGB, 0..255: the same picture at any size from the matte's upwards.
+            rgb: uint8 (H, W, 3), RGB, 0..255: the same image at any size from the matte's upwards.
             at: the frame's time in seconds, exact.
 
         Returns:
@@ -124,7 +124,7 @@ class TemporalFilter:
         return np.array(alpha)
 
     def _find_motion(self) -> FloatPlane | None:
-        """(h, w): 0 where the picture shows what the average shows, 1 where it certainly does not; None after a cut."""
+        """(h, w): 0 where the image shows what the average shows, 1 where it certainly does not; None after a cut."""
         scratch, difference = self._scratch, self._difference
         for new, old in zip(self._picture, self._average, strict=True):
             gain = _median((new[::_SAMPLE, ::_SAMPLE] + _BLACK) / (old[::_SAMPLE, ::_SAMPLE] + _BLACK))
@@ -187,7 +187,7 @@ class TemporalFilter:
             np.add(old, target, out=old)
 
     def _allocate(self, shape: tuple[int, ...], guide: tuple[int, ...]) -> None:
-        """Take memory for alphas of ``shape`` (h, w) and pictures of ``guide`` (H, W, 3), and start anew."""
+        """Take memory for alphas of ``shape`` (h, w) and images of ``guide`` (H, W, 3), and start anew."""
         self._shapes = shape, guide
         self._last = None
         self._small = np.empty((*shape, 3), np.uint8)

@@ -87,7 +87,7 @@ def open_video(path: str) -> av.container.InputContainer:
     if not is_url(path):
         if _NUMBERED.search(path) and not os.path.lexists(path):
             raise InputError(
-                f"{path}: numbered pictures are not read as a video; expected one file, such as FFmpeg makes of them: ffmpeg -i {path} -c:v ffv1 in.mkv"
+                f"{path}: numbered images are not read as a video; expected one file, such as FFmpeg makes of them: ffmpeg -i {path} -c:v ffv1 in.mkv"
             )
         check_readable(path, "a video file")
     try:

@@ -18,7 +18,7 @@ from av.video.frame import PictureType
 from numpy.typing import NDArray
 
 Packet: TypeAlias = "av.Packet[Any]"
-"""A piece of another track, on its way past the picture."""
+"""A piece of another track, on its way past the image."""
 
 Plane = NDArray[Any]
 """(h, w) uint8, or uint16 with the value in the low ``depth`` bits."""
@@ -142,7 +142,7 @@ def keyframe_of(image: av.VideoFrame, layout: Layout) -> av.VideoFrame:
 
 @dataclass(slots=True)
 class Frame:
-    """One picture with its place in time.
+    """One image with its place in time.
 
     ``planes`` are views on ``image``; nothing downstream changes them in place.
     """
@@ -161,10 +161,10 @@ class Frame:
     """Counts from 0 in presentation order."""
     planes: tuple[Plane, ...]
     rotation: int = 0
-    """Quarter turns counter-clockwise that show the picture upright: ``numpy.rot90(plane, rotation)``.
+    """Quarter turns counter-clockwise that show the image upright: ``numpy.rot90(plane, rotation)``.
 
     Frames keep the orientation they are stored in, and files keep their rotation tag; only what must see or draw an
-    upright picture (the network, backgrounds, stills) turns it."""
+    upright image (the network, backgrounds, stills) turns it."""
 
     @property
     def size(self) -> tuple[int, int]:

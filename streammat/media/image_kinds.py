@@ -1,4 +1,4 @@
-"""Pictures that are known by their first bytes and not decoded here, so that none of them is called damaged."""
+"""Images that are known by their first bytes and not decoded here, so that none of them is called damaged."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def undecoded_kind(head: bytes) -> str | None:
 
 
 def why_undecoded(head: bytes, expected: str) -> str:
-    """``is …; expected …; …``, the end of a message on a picture that could not be decoded."""
+    """``is …; expected …; …``, the end of a message on an image that could not be decoded."""
     kind = undecoded_kind(head)
     if kind is None:
-        return f"is no picture that can be read, or it is damaged; expected {expected}"
+        return f"is no image that can be read, or it is damaged; expected {expected}"
     return f"is {kind}, which is not read here; expected {expected}; convert it first"

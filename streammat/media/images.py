@@ -1,4 +1,4 @@
-"""Pictures from elsewhere, brought into a frame's layout, size, colour matrix, range and orientation."""
+"""Images from elsewhere, brought into a frame's layout, size, colour matrix, range and orientation."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def read_image(path: Path) -> Rgb:
     try:
         data = np.fromfile(path, np.uint8)  # not cv2.imread, which cannot open every path on every system
     except OSError as error:
-        raise InputError(f"the picture {str(path)!r} cannot be read: {error.strerror}") from error
-    read_notes(data.tobytes(), f"the picture {str(path)!r}")
+        raise InputError(f"the image {str(path)!r} cannot be read: {error.strerror}") from error
+    read_notes(data.tobytes(), f"the image {str(path)!r}")
     try:
         image: Rgb | None = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
         if image is not None and not (image.ndim == 3 and image.shape[2] == 4):
@@ -46,7 +46,7 @@ def read_image(path: Path) -> Rgb:
     except cv2.error:
         image = None
     if image is None:
-        raise InputError(f"the picture {str(path)!r} {why_undecoded(data[:HEAD].tobytes(), 'PNG, JPEG, WebP or TIFF')}")
+        raise InputError(f"the image {str(path)!r} {why_undecoded(data[:HEAD].tobytes(), 'PNG, JPEG, WebP or TIFF')}")
     if image.dtype not in (np.uint8, np.uint16):  # floats of 0..1
         image = np.rint(np.clip(np.nan_to_num(image.astype(np.float32)), 0, 1) * 65535).astype(np.uint16)
     if image.shape[2] == 4:
@@ -57,7 +57,7 @@ def read_image(path: Path) -> Rgb:
 
 
 def image_of(rgb: Rgb, layout: Layout) -> av.VideoFrame:
-    """An RGB array as a picture for swscale, full range, in 16 bits where ``layout`` is deeper than 8.
+    """An RGB array as an image for swscale, full range, in 16 bits where ``layout`` is deeper than 8.
 
     Values are made to fit what swscale takes as white, ``RGB_WHITE`` or ``YUV_WHITE``.
     """
@@ -71,10 +71,10 @@ def compose(image: av.VideoFrame, turns: int, image_sar: Fraction, frame: Frame,
     """Planes of ``image``, fitted to ``frame``.
 
     Args:
-        image: any picture; its own colour tags count.
+        image: any image; its own colour tags count.
         turns: quarter turns counter-clockwise that show it upright.
         image_sar: a sample's width over its height, as stored.
-        frame: gives layout, size, colour, range and rotation; its picture is not looked at.
+        frame: gives layout, size, colour, range and rotation; its image is not looked at.
         fit: cover crops what sticks out, contain leaves black bars, stretch ignores shape.
         frame_sar: as ``image_sar``, of the frame.
 
@@ -140,7 +140,7 @@ def _reformat(image: av.VideoFrame, size: tuple[int, int], name: str, matrix: in
 
 
 def _scaled(shape: tuple[int, int], aspect: Fraction, size: tuple[int, int], fit: Fit) -> tuple[int, int]:
-    """(rows, columns) to scale a picture of ``shape`` to, before it is cropped or set between bars.
+    """(rows, columns) to scale an image of ``shape`` to, before it is cropped or set between bars.
 
     ``aspect``: how much wider its samples are than the frame's.
     """
@@ -177,7 +177,7 @@ def _placed(planes: tuple[Plane, ...], size: tuple[int, int], frame: Frame) -> t
 
 
 def _middle(image: av.VideoFrame, turns: int, share: tuple[float, float]) -> av.VideoFrame:
-    """The middle of a turned picture, by shares of (height, width)."""
+    """The middle of a turned image, by shares of (height, width)."""
     rgb = np.rot90(_flat(image, (image.height, image.width)), turns)
     rows, columns = (max(1, round(n * part)) for n, part in zip(rgb.shape[:2], share, strict=True))
     y, x = (rgb.shape[0] - rows) // 2, (rgb.shape[1] - columns) // 2
@@ -200,7 +200,7 @@ def _raw(rgb: Rgb, like: av.VideoFrame | None = None) -> av.VideoFrame:
 
 
 def _unturned(frame: Frame) -> Frame:
-    """The frame as if it were stored upright: for a picture that is turned already."""
+    """The frame as if it were stored upright: for an image that is turned already."""
     return Frame(
         frame.image, frame.layout, frame.colour, frame.pts, frame.time_base, frame.duration, frame.index, frame.planes, rotation=0
     )

@@ -33,7 +33,7 @@ class Planar:
         (height, width), target = self._shape
         if size != (height, width):
             # A stream may change its size midway; an output cannot.
-            self._note(f"the picture changes its size midway; all frames are scaled to {width}x{height}")
+            self._note(f"the image changes its size midway; all frames are scaled to {width}x{height}")
         layout = layout_of(target)
         assert layout is not None
         if target == name and size == (height, width):

@@ -60,8 +60,8 @@ def export_model(model: str, target: str, options: ExportOptions) -> Exported:
     interchange = load_late("streammat.engines.export.interchange", "exporting models")
     if options.precision == "int8" and files.int8 is None:
         raise EngineError(
-            f"model {files.name!r} has no int8 file: int8 needs ranges measured on some dozens of pictures like those that it will see, which come with no "
-            "weights; take --precision fp16, or quantise the fp32 export with those pictures (streammat.engines.export.quantize.quantize_onnx)"
+            f"model {files.name!r} has no int8 file: int8 needs ranges measured on some dozens of images like those that it will see, which come with no "
+            "weights; take --precision fp16, or quantise the fp32 export with those images (streammat.engines.export.quantize.quantize_onnx)"
         )
     form = interchange.Form(options.size, options.batch, options.precision, options.opset, options.heads, options.normalised)
     logger.info("exporting %s; torch writes it and the file is compared with it, which takes seconds to minutes", files.name)
@@ -75,7 +75,7 @@ def _plan(model: str, path: Path, options: ExportOptions) -> Exported:
     building = load_late("streammat.engines.tensorrt.build", "building a plan of TensorRT")
     building.check_builder(_GPU)  # before weights are read, or even imported
     files = find_model(model)
-    built = building.build_plan(files, options.size, options.batch, device=_GPU, pictures=photographs((), options.size))
+    built = building.build_plan(files, options.size, options.batch, device=_GPU, images=photographs((), options.size))
     try:
         write_whole(path, built.plan)
     except OSError as error:

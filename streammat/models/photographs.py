@@ -24,7 +24,7 @@ def photographs(paths: Sequence[str], size: tuple[int, int]) -> list[NDArray[np.
         uint8 (1, H, W, 3) RGB each.
 
     Raises:
-        InputError: a file cannot be read, or is no picture.
+        InputError: a file cannot be read, or is no image.
     """
     portrait = str(files(__package__) / "portrait.jpg")
     return [_shown(path, size) for path in (portrait, *paths)]
@@ -34,8 +34,8 @@ def _shown(path: str, size: tuple[int, int]) -> NDArray[np.uint8]:
     try:
         content = np.fromfile(Path(path), np.uint8)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); expected a picture") from error
+        raise InputError(f"{path}: cannot be read ({error.strerror}); expected an image") from error
     image = cv2.imdecode(content, cv2.IMREAD_COLOR_RGB) if content.size else None
     if image is None:
-        raise InputError(f"{path}: is no picture that can be decoded; expected JPEG, PNG or WebP")
+        raise InputError(f"{path}: is no image that can be decoded; expected JPEG, PNG or WebP")
     return np.ascontiguousarray(cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA), np.uint8)[None]

@@ -1,4 +1,4 @@
-"""Where pictures go: a small protocol, with each implementation in a file beside it."""
+"""Where frames go: a small protocol, with each implementation in a file beside it."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from streammat.media.frame import Frame, Matte, Packet
 
 
 class Sink(Protocol):
-    """Takes pictures in order and makes an output of them."""
+    """Takes frames in order and makes an output of them."""
 
     content: Content
     notes: list[str]
     """What a user should know of the output: tracks transcoded or left out."""
     frames: int
-    """Pictures written so far."""
+    """Frames written so far."""
 
     def write(self, frame: Frame, matte: Matte) -> None:
-        """Add one picture: ``frame`` holds the colour as it is to be shown, ``matte`` its alpha.
+        """Add one frame: ``frame`` holds the colour as it is to be shown, ``matte`` its alpha.
 
         Raises:
             OutputError: it could not be encoded or written.
@@ -58,7 +58,7 @@ class SoundSink(Sink, Protocol):
     """A sink that has a track for the sound of a live run, too."""
 
     def hear(self, chunk: Chunk) -> None:
-        """Add sound; its place is on the same clock as the pictures' times, and chunks come in order.
+        """Add sound; its place is on the same clock as the frames' times, and chunks come in order.
 
         Raises:
             OutputError: it could not be encoded or written.

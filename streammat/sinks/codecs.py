@@ -75,7 +75,7 @@ CODECS: dict[str, VideoCodec] = {
             "libx265",
             _YUV8 + _YUV10 + _YUV12,
             (),
-            # x265 prints its banner past FFmpeg's log level; and what is asked for as a keyframe is an ordinary picture by default.
+            # x265 prints its banner past FFmpeg's log level; and what is asked for as a keyframe is an ordinary frame by default.
             {"x265-params": "log-level=error", "forced-idr": "1"},
             crf=22,
             preset=("preset", "veryfast"),
@@ -94,7 +94,7 @@ CODECS: dict[str, VideoCodec] = {
             crf=24,
             preset=("cpu-used", "6"),
             presets=tuple(map(str, range(9))),
-            # An alternative reference frame is a packet without a picture; the alpha layer cannot follow it.
+            # An alternative reference frame is a packet without a frame; the alpha layer cannot follow it.
             alpha_options={"auto-alt-ref": "0"},
         ),
         VideoCodec(
@@ -184,7 +184,7 @@ def can_carry_alpha(path: str, codec: str | None) -> bool:
 
 
 def is_still(path: str) -> bool:
-    """True for the name of a picture, or the pattern of numbered ones, such as ``out.%05d.png``."""
+    """True for the name of a frame, or the pattern of numbered ones, such as ``out.%05d.png``."""
     return PurePath(path).suffix.lower() in STILLS
 
 
@@ -255,7 +255,7 @@ def choose_format(codec: VideoCodec, layout: Layout, size: tuple[int, int], *, a
     candidates = [found for name in names if (found := layout_of(name)) is not None and found.planes != 1]
     height, width = size
     odd_is_fine = codec.name in ("vp9", "ffv1")
-    # RGB pictures go into the playable 4:2:0 unless the codec keeps RGB; grey mattes need no chroma at all.
+    # RGB frames go into the playable 4:2:0 unless the codec keeps RGB; grey mattes need no chroma at all.
     wanted_chroma = (1, 1) if layout.rgb or grey else layout.chroma
 
     def loss(found: Layout) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Video files: the picture encoded, the other tracks carried along, the file complete or not there at all."""
+"""Video files: the frame encoded, the other tracks carried along, the file complete or not there at all."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ class FileSink:
         return self._tracks.damage
 
     def write(self, frame: Frame, matte: Matte) -> None:
-        """Encode one picture at its own time."""
+        """Encode one frame at its own time."""
         image = self._picture(frame, matte)
         image.pts, image.time_base = frame.pts, frame.time_base
         if self._sound is not None:
@@ -172,7 +172,7 @@ class FileSink:
             raise self._failed(error) from error
 
     def close(self) -> None:
-        """Finish the file, check that every picture is in it, and give it its name."""
+        """Finish the file, check that every frame is in it, and give it its name."""
         if self._over:
             return
         if self.frames == 0:
@@ -323,7 +323,7 @@ class FileSink:
             marked = image if image is None or self._marker is None else self._marker(image)
             for packet in self._stream.encode(marked):
                 if packet.pts is not None:
-                    # Some encoders forget how long a picture of a variable rate is shown.
+                    # Some encoders forget how long a frame of a variable rate is shown.
                     packet.duration = self._durations.pop(packet.pts, packet.duration)
                 self._container.mux_one(packet)
                 self._packets += 1

@@ -1,4 +1,4 @@
-"""An output that shows nothing: it counts, and checks that pictures are what an output may rely on."""
+"""An output that shows nothing: it counts, and checks that frames are what an output may rely on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class NullSink:
     """For measuring and for trying out.
 
     Args:
-        info: of the source; every picture must have its size and layout.
+        info: of the source; every frame must have its size and layout.
     """
 
     def __init__(self, info: StreamInfo) -> None:
@@ -25,7 +25,7 @@ class NullSink:
         self._longest = 0
 
     def write(self, frame: Frame, matte: Matte) -> None:
-        """Check one picture.
+        """Check one frame.
 
         Raises:
             OutputError: its size or layout is another, or its time does not grow.
@@ -33,12 +33,12 @@ class NullSink:
         del matte
         if frame.size != self._info.size or frame.layout != self._info.layout:
             raise OutputError(
-                f"null: a picture is {frame.size} {frame.layout.name}; expected {self._info.size} {self._info.layout.name}"
+                f"null: an image is {frame.size} {frame.layout.name}; expected {self._info.size} {self._info.layout.name}"
             )
         if self._last is None:
             self._first = frame.pts
         elif frame.pts <= self._last:
-            raise OutputError(f"null: a picture's time is {frame.pts} after {self._last}; expected it to grow")
+            raise OutputError(f"null: an image's time is {frame.pts} after {self._last}; expected it to grow")
         else:
             self._longest = max(self._longest, frame.pts - self._last)
         self._last = frame.pts
@@ -53,7 +53,7 @@ class NullSink:
             base = self._info.time_base
             seconds = float((self._last - self._first) * base)
             longest = 1000 * float(self._longest * base)
-            self.notes.append(f"null: {self.frames} pictures over {seconds:.2f} s, longest gap {longest:.0f} ms")
+            self.notes.append(f"null: {self.frames} images over {seconds:.2f} s, longest gap {longest:.0f} ms")
 
     def abort(self) -> None:
         """Nothing is left behind."""

@@ -41,7 +41,7 @@ class PreviewSink:
         self._ui: Any = cv2 if ui is None else ui
 
     def write(self, frame: Frame, matte: Matte) -> None:
-        """Draw one picture and look for a key.
+        """Draw one frame and look for a key.
 
         Raises:
             OutputError: the window was closed.

@@ -31,7 +31,7 @@ from streammat.threads.patient_stream import PatientWriter
 PATIENCE: Final = 10
 """Seconds that a server may take to answer, or to take a packet."""
 _GOODBYE = 2.0
-_WAITING = 65_536  # bytes on the way to the process; a picture that comes then waits, and the outlet leaves out those after it
+_WAITING = 65_536  # bytes on the way to the process; a frame that comes then waits, and the outlet leaves out those after it
 _HEAD: Final = struct.Struct("<BBqqqI")
 """Stream, whether it is a keyframe, ``pts``, ``dts``, duration, bytes."""
 

@@ -1,4 +1,4 @@
-"""Stills: numbered pictures of a video, or one picture; PNG, WebP and TIFF, 8 and 16 bit, upright."""
+"""Stills: numbered images of a video, or one image; PNG, WebP and TIFF, 8 and 16 bit, upright."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class StillsSink:
         pattern: ``out.%05d.png`` or ``out.####.webp``; one file's name where they are not ``numbered``.
         content: what is shown.
         overwrite: replace files that are there.
-        alpha: what the colour of transparent pictures is, for formats that can say so (TIFF).
+        alpha: what the colour of transparent images is, for formats that can say so (TIFF).
         numbered: False: what looks like a counter, as in ``take#2.png``, is a part of the one file's name.
         image: what the image that the one still is made of says of itself: its colour profile and EXIF are written, but not in TIFF, for which neither of our encoders can.
 
@@ -67,14 +67,14 @@ class StillsSink:
         self._converter = VideoReformatter()
         folder, name = Path(pattern).parent, Path(pattern)
         if numbered and not _COUNTER.search(name.name):
-            raise UsageError(f"{pattern}: a video becomes many pictures; expected a pattern such as {name.stem}.%05d{name.suffix}")
+            raise UsageError(f"{pattern}: a video becomes many images; expected a pattern such as {name.stem}.%05d{name.suffix}")
         if not folder.is_dir() or not os.access(folder, os.W_OK):
             raise OutputError(f"{pattern}: cannot be created; check that the folder {folder} exists and may be written")
         if not overwrite and (there := self.path(1)).exists():
             raise UsageError(f"{there}: is there already; give -y to replace it")
 
     def path(self, number: int) -> Path:
-        """The file of picture ``number``, counted from 1."""
+        """The file of image ``number``, counted from 1."""
         target = Path(self._pattern)
         if not self._numbered:
             return target
@@ -86,7 +86,7 @@ class StillsSink:
         return target.with_name(_COUNTER.sub(digits, target.name, count=1))
 
     def write(self, frame: Frame, matte: Matte) -> None:
-        """Write one picture."""
+        """Write one image."""
         path = self.path(self.frames + 1)
         if not self._overwrite and path.exists():
             raise OutputError(f"{path}: is there already; give -y to replace it")

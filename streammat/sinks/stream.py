@@ -33,15 +33,15 @@ class _Connection:
     stream: Any
     sound: SoundTrack | None
     start: int | None = None
-    """``pts`` of its first picture: each connection begins at 0."""
+    """``pts`` of its first frame: each connection begins at 0."""
     key: int | None = None
     """``pts`` of its last keyframe."""
 
 
 class StreamSink:
-    """Sends pictures to a streaming server.
+    """Sends frames to a streaming server.
 
-    Pictures that come while there is no connection are left out. Only the first connection must succeed, so that a wrong
+    Frames that come while there is no connection are left out. Only the first connection must succeed, so that a wrong
     address is told at once.
 
     Args:
@@ -61,7 +61,7 @@ class StreamSink:
         self.notes: list[str] = []
         self.frames = 0
         self.skipped = 0
-        """Pictures that came while there was no connection."""
+        """Frames that came while there was no connection."""
         self._url = url
         self._format = _format_of(url)
         self._info = info
@@ -83,7 +83,7 @@ class StreamSink:
             ) from error
 
     def write(self, frame: Frame, matte: Matte) -> None:
-        """Send one picture, or leave it out while the server is away."""
+        """Send one frame, or leave it out while the server is away."""
         del matte
         connection = self._ready(frame.pts)
         if connection is None:
@@ -135,7 +135,7 @@ class StreamSink:
                         self._send(connection, packet)
             connection.relay.close()
         if self.skipped and not self.notes:
-            self.notes.append(f"{public(self._url)}: {self.skipped} pictures were left out while the server was away")
+            self.notes.append(f"{public(self._url)}: {self.skipped} images were left out while the server was away")
 
     def abort(self) -> None:
         """As ``close``."""
@@ -195,7 +195,7 @@ class StreamSink:
         return connection
 
     def _keyed(self, connection: _Connection, frame: Frame) -> av.VideoFrame:
-        """The picture, as a keyframe where it is time for one: the encoder counts pictures, and some are dropped."""
+        """The frame, as a keyframe where it is time for one: the encoder counts frames, and some are dropped."""
         tick = 1 / (2 * self._info.rate)
         if connection.key is not None and (frame.pts - connection.key) * self._info.time_base + tick < KEYFRAME_SECONDS:
             return frame.image

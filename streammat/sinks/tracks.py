@@ -240,7 +240,7 @@ class Tracks:
 
 
 class SoundTrack:
-    """A live run's sound in one output: it begins with the first picture and has no holes.
+    """A live run's sound in one output: it begins with the first frame and has no holes.
 
     Args:
         container: not yet begun.
@@ -261,7 +261,7 @@ class SoundTrack:
         self._next: int | None = None
 
     def begin(self, time: Fraction) -> None:
-        """The first picture is shown at ``time``, in seconds on the run's clock; only the first call counts."""
+        """The first frame is shown at ``time``, in seconds on the run's clock; only the first call counts."""
         if self._next is None:
             self._next = math.ceil(time * RATE)
 

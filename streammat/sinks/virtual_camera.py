@@ -1,6 +1,6 @@
 """A virtual camera, through pyvirtualcam: v4l2loopback on Linux, OBS on macOS and Windows, Unity Capture on Windows.
 
-Pictures go out as I420, the planes of a live frame one after the other: no conversion. pyvirtualcam is loaded here only.
+Frames go out as I420, the planes of a live frame one after the other: no conversion. pyvirtualcam is loaded here only.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class VirtualCameraSink:
 
     Args:
         device: such as ``/dev/video9``; None takes one that is free, best one called streammat.
-        info: of the source; pictures are yuv420p with even sides.
+        info: of the source; frames are yuv420p with even sides.
         camera: the source's name: the virtual camera must be another.
         opener: pyvirtualcam's, unless a test brings its own.
 
@@ -55,7 +55,7 @@ class VirtualCameraSink:
         self.notes.append(f"virtual camera: {self.device}")
 
     def write(self, frame: Frame, matte: Matte) -> None:
-        """Show one picture, now."""
+        """Show one frame, now."""
         del matte
         start = 0
         for plane in frame.planes:
@@ -65,10 +65,10 @@ class VirtualCameraSink:
         try:
             self._camera.send(self._buffer)
         except Exception as error:
-            raise OutputError(f"{self.device}: takes no more pictures ({reason(error)}); was the driver unloaded?") from error
+            raise OutputError(f"{self.device}: takes no more images ({reason(error)}); was the driver unloaded?") from error
         self.frames += 1
         if self.frames == 1 and self._holds:
-            # Not before the first picture: who holds a device earlier might be taken for its only writer.
+            # Not before the first frame: who holds a device earlier might be taken for its only writer.
             self._held = v4l2.hold(self.device)
 
     def copy(self, packet: Packet) -> None:

@@ -30,7 +30,7 @@ from streammat.sources.shaper import Clock, Shaper, live_info
 DEFAULT_SIZE = (720, 1280)
 """(height, width) that is asked for where nothing is said."""
 _PATIENCE = 2.0
-"""Seconds without a picture after which a camera counts as lost."""
+"""Seconds without a frame after which a camera counts as lost."""
 
 _RAW = {
     "YUYV": "yuyv422", "YUY2": "yuyv422", "UYVY": "uyvy422", "NV12": "nv12", "YU12": "yuv420p", "I420": "yuv420p",
@@ -108,12 +108,12 @@ class CameraSource:
         """Frames as they come.
 
         Raises:
-            CameraLostError: it gives no more pictures.
+            CameraLostError: it gives no more frames.
         """
         with _silent():
             last = time.monotonic()
             while not self._stopping.is_set():
-                # The moment is taken before the picture is decoded.
+                # The moment is taken before the frame is decoded.
                 if self._capture.grab():
                     moment = time.monotonic()
                     image = self._retrieve()
@@ -122,11 +122,11 @@ class CameraSource:
                         yield self._shaper(image, self._clock.ticks(moment))
                         continue
                 if time.monotonic() - last > _PATIENCE or not self._capture.isOpened():
-                    raise CameraLostError(f"camera {self.name}: gives no more pictures; is it unplugged?")
+                    raise CameraLostError(f"camera {self.name}: gives no more images; is it unplugged?")
                 self._stopping.wait(0.02)
 
     def stop(self) -> None:
-        """End the iteration at the next picture; from any thread."""
+        """End the iteration at the next frame; from any thread."""
         self._stopping.set()
 
     def close(self) -> None:
@@ -157,7 +157,7 @@ class CameraSource:
         device = v4l2.query(self.name)
         if device is not None and not device.captures:
             cure = self._cure() if device.loopback else "streammat devices lists those that do"
-            raise InputError(f"camera {self.name}: gives no pictures ({device.name}); {cure}")
+            raise InputError(f"camera {self.name}: gives no images ({device.name}); {cure}")
 
     def _refusal(self) -> str:
         if platform.system() == "Darwin":
@@ -168,7 +168,7 @@ class CameraSource:
         """What may be done about a device that gives nothing."""
         device = v4l2.query(self.name) if self.name.startswith("/dev/") else None
         if device is not None and device.loopback and not device.modes:
-            return "it is a virtual camera that no program sends pictures into, start that first"
+            return "it is a virtual camera that no program sends images into, start that first"
         held = v4l2.holders(self.name) if device is not None else []
         who = f"held by {', '.join(held)}" if held else "another program may hold it"
         return f"{who}, close that and try again"
@@ -191,17 +191,17 @@ class CameraSource:
             if image is not None:
                 return image
             if time.monotonic() > limit or not grabbed:
-                raise InputError(f"camera {self.name}: opens but gives no picture; {self._cure()}")
+                raise InputError(f"camera {self.name}: opens but gives no image; {self._cure()}")
 
     def _sizes(self, got: tuple[int, int]) -> str:
         device = v4l2.query(self.name) if self.name.startswith("/dev/") else None
         sizes = [mode.size for mode in device.modes] if device else []
         return ", ".join(dict.fromkeys(f"{width}x{height}" for height, width in sizes or [got]))
 
-    # -- pictures -----------------------------------------------------------------------------------------------
+    # -- frames -----------------------------------------------------------------------------------------------
 
     def _retrieve(self) -> av.VideoFrame | None:
-        """The picture that was grabbed; None where it is damaged."""
+        """The frame that was grabbed; None where it is damaged."""
         done, raw = self._capture.retrieve()
         if not done or raw is None:
             return None
@@ -219,20 +219,20 @@ class CameraSource:
         if name is not None and raw.dtype == np.uint8 and _fits(raw, name):
             return _image(raw, name)
         if not self._converted:
-            # Something rare: OpenCV converts it from the next picture on.
+            # Something rare: OpenCV converts it from the next frame on.
             self._converted = self._capture.set(cv2.CAP_PROP_CONVERT_RGB, 1)
             if self._converted:
                 return None
-        raise InputError(f"camera {self.name}: gives pictures of an unknown format, {raw.dtype} {raw.shape}; expected MJPG or YUYV")
+        raise InputError(f"camera {self.name}: gives images of an unknown format, {raw.dtype} {raw.shape}; expected MJPG or YUYV")
 
     def _jpeg(self, data: NDArray[np.uint8]) -> av.VideoFrame | None:
         if self._decoder is None:
             self._decoder = av.CodecContext.create("mjpeg", "r")
-            self._decoder.thread_count = 1  # frame threads would hold pictures back
+            self._decoder.thread_count = 1  # frame threads would hold frames back
         try:
             images = self._decoder.decode(av.Packet(data.tobytes()))
         except av.FFmpegError:
-            # Cameras send a torn picture now and then; the next one is whole.
+            # Cameras send a torn frame now and then; the next one is whole.
             self._damaged += 1
             return None
         return images[0] if images else None
@@ -269,7 +269,7 @@ def _fits(raw: NDArray[Any], name: str) -> bool:
 
 
 def _image(raw: NDArray[Any], name: str) -> av.VideoFrame:
-    """Uncompressed pictures; of YUV, cameras use the matrix of BT.601 at every size, in limited range."""
+    """Uncompressed frames; of YUV, cameras use the matrix of BT.601 at every size, in limited range."""
     if name == "uyvy422":  # PyAV takes the other order only
         raw, name = raw[..., ::-1], "yuyv422"
     image = av.VideoFrame.from_ndarray(np.ascontiguousarray(raw), name)

@@ -17,12 +17,12 @@ from streammat.media.planar import Planar
 from streammat.media.tags import later_timecode, tags_of
 from streammat.sources import StreamInfo
 from streammat.sources.extent import Extent
-from streammat.sources.packet_watch import Watch
-from streammat.sources.timestamps import Seams, may_have_seams, steadied
+from streammat.sources.packet_watch import PacketWatch
+from streammat.sources.timestamps import TimestampRepair, may_have_seams, steadied
 from streammat.timecode import BEGINNING, Moment
 
 _MICROSECONDS = Fraction(1, 1_000_000)  # AV_TIME_BASE: the unit of a container's start and duration
-_INTERLEAVED = 10  # seconds that a track's packets may lie behind the picture's
+_INTERLEAVED = 10  # seconds that a track's packets may lie behind the frame's
 
 
 class FileSource:
@@ -62,8 +62,8 @@ class FileSource:
             self._repaired = 0
             self._overlapping = 0
             self._sound_at: dict[int, int] = {}  # dts of each audio track's last packet
-            self._seams = Seams() if may_have_seams(self._container) else None
-            self._watch = Watch(
+            self._seams = TimestampRepair() if may_have_seams(self._container) else None
+            self._watch = PacketWatch(
                 self._stream, self._rate, self._zero if self._start else None,
                 matroska=self._container.format.name.startswith("matroska"), broadcast=self._seams is not None,
             )
@@ -283,7 +283,7 @@ class FileSource:
             return []
 
     def _frame(self, image: av.VideoFrame) -> Frame | None:
-        """Wrap a decoded picture, or the one before it where fields become frames; None where there is none yet, and before ``start``."""
+        """Wrap a decoded frame, or the one before it where fields become frames; None where there is none yet, and before ``start``."""
         self._watch.shows(image, self._index + (0 if self._deinterlacer is None else self._deinterlacer.holds))
         if self._last_pts is None:
             self._learn_fields(image)

@@ -18,7 +18,7 @@ _ONE_EACH = {"h264", "hevc", "vvc", "av1", "mpeg1video", "mpeg2video", "prores",
 """Codecs with one image in each packet, unless fields come in packets of their own; others have packets without any."""
 
 
-class Watch:
+class PacketWatch:
     """Sees every packet of a file in the order in which they lie there, and every image of its video.
 
     Args:

@@ -1,7 +1,7 @@
 """Files and URLs as cameras.
 
 A file plays at its own rate, by its timestamps, once or looped; what comes too fast waits, what comes too late is given
-at once and left to the channels to drop. A URL is live: its pictures carry the time at which they arrived.
+at once and left to the channels to drop. A URL is live: its frames carry the time at which they arrived.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from streammat.sources.file import FileSource
 from streammat.sources.shaper import Clock, Shaper, live_info
 
 
-class Passes:
+class PlaybackSchedule:
     """When a file plays, once or looped, for whoever plays its sound; written by one thread, read by others."""
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class Passes:
         self._changed = threading.Condition()
 
     def add(self, begin: float, origin: float) -> None:
-        """A pass begins at ``begin``, in seconds of ``time.monotonic``, with the picture that the file has at ``origin``."""
+        """A pass begins at ``begin``, in seconds of ``time.monotonic``, with the frame that the file has at ``origin``."""
         with self._changed:
             self._known.append((begin, origin))
             self._changed.notify_all()
@@ -62,7 +62,7 @@ class PlaybackSource:
     def __init__(self, path: str, clock: Clock, *, size: tuple[int, int] | None = None, loop: bool = False) -> None:
         self.name = path
         self.notes: list[str] = []
-        self.passes = Passes()
+        self.passes = PlaybackSchedule()
         self._clock = clock
         self._loop = loop
         self._stopping = threading.Event()
@@ -103,7 +103,7 @@ class PlaybackSource:
                 yield self._shaper(picture.image, self._clock.ticks(moment), self._aspect, picture.rotation)
             if not self._loop or self._stopping.is_set() or origin is None:
                 return
-            # The last picture is shown for its duration too.
+            # The last frame is shown for its duration too.
             offset = end
             self.passes.add(begin + float(offset), float(origin))
             self._reader.close()
@@ -152,17 +152,17 @@ class StreamSource:
             raise InputError(f"{url}: cannot be opened ({reason(error)}); check the address and that the stream is on") from error
         try:
             if not self._container.streams.video:
-                raise InputError(f"{url}: has no video; expected a stream with pictures")
+                raise InputError(f"{url}: has no video; expected a stream with images")
             self._stream = self._container.streams.video[0]
             # Slices, not frames: threads that work on several frames at once hold each of them back.
             self._stream.thread_type = "SLICE"
             self._images = images_of(self._container, self._stream)
             first = next(self._images, None)
             if first is None:
-                raise InputError(f"{url}: gives no picture that can be decoded; check that the stream is on")
+                raise InputError(f"{url}: gives no image that can be decoded; check that the stream is on")
         except av.FFmpegError as error:
             self._container.close()
-            raise InputError(f"{url}: gives no picture ({reason(error)}); check that the stream is on") from error
+            raise InputError(f"{url}: gives no image ({reason(error)}); check that the stream is on") from error
         except BaseException:
             self._container.close()
             raise
@@ -195,7 +195,7 @@ class StreamSource:
             raise CameraLostError(f"{self.name}: the stream has ended")
 
     def stop(self) -> None:
-        """End the iteration at its next picture, or when the stream's time limit is over; from any thread."""
+        """End the iteration at its next frame, or when the stream's time limit is over; from any thread."""
         self._stopping.set()
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What every live source shares: its clock, and pictures of any kind made into frames that every live output can take.
+"""What every live source shares: its clock, and frames of any kind made into frames that every live output can take.
 
 Live frames are 8-bit 4:2:0 in limited range, upright, with square pixels and even sides: what virtual cameras, H.264 and
 live streams all take without another conversion.
@@ -80,10 +80,10 @@ def live_info(size: tuple[int, int], rate: Fraction, colour: Colour) -> StreamIn
 
 
 class Shaper:
-    """Makes live frames of decoded pictures, all of one size.
+    """Makes live frames of decoded frames, all of one size.
 
     Args:
-        size: (height, width) of every frame, even; None: what the first picture is shown at, rounded down to even sides.
+        size: (height, width) of every frame, even; None: what the first frame is shown at, rounded down to even sides.
     """
 
     def __init__(self, size: tuple[int, int] | None = None) -> None:
@@ -136,7 +136,7 @@ class Shaper:
 
 
 def _limited(image: av.VideoFrame) -> Colour:
-    """The colour of a picture once it is limited-range YUV; its matrix stays, and RGB gets the one of its size."""
+    """The colour of a frame once it is limited-range YUV; its matrix stays, and RGB gets the one of its size."""
     matrix = int(image.colorspace)
     if image.format.is_rgb or matrix not in (1, 4, 5, 6, 7, 9, 10):
         matrix = swscale_matrix(Colour(2, transfer=int(image.color_trc)), image.height)

@@ -23,13 +23,13 @@ def read_still(path: str) -> tuple[Frame, ImageNotes]:
     Raises:
         InputError: nothing there, or no image that OpenCV can read, too large a one, or one that moves.
     """
-    check_readable(path, "a picture")
+    check_readable(path, "an image")
     try:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     if not data.size:
-        raise InputError(f"{path}: is empty (0 bytes); expected a picture")
+        raise InputError(f"{path}: is empty (0 bytes); expected an image")
     notes = read_notes(data.tobytes(), path)
     try:
         pixels = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)

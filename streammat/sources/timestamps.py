@@ -57,7 +57,7 @@ def steadied(packets: Iterable[Packet], mended: Callable[[Packet], None]) -> Ite
     yield from held.values()
 
 
-class Seams:
+class TimestampRepair:
     """Takes the packets of one file in the order in which they lie there.
 
     The track at which a seam shows first sets by how much the next part is moved: to where the last one ends. The others are moved by

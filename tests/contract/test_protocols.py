@@ -23,7 +23,7 @@ SIZE = (96, 128)
 CONTENTS = ["composite", "transparent", "matte", "foreground"]
 
 
-def picture(index: int, layout: str = "yuv420p") -> Frame:
+def image(index: int, layout: str = "yuv420p") -> Frame:
     rgb = np.full((*SIZE, 3), 40.0 + 10 * index)
     return replace(frame_of(rgb, layout), pts=index, index=index, duration=1)
 
@@ -68,14 +68,14 @@ NAMES = ["out.mp4", "out.mov", "out.mkv", "out.webm", "out.%02d.png"]
 @pytest.mark.parametrize("content", CONTENTS)
 @pytest.mark.parametrize("name", NAMES)
 def test_sink_writes_what_it_is_given(name: str, content: str, tmp_path: Path, source: FileSource) -> None:
-    """Nothing has the final name before its time; after ``close`` every picture is there."""
+    """Nothing has the final name before its time; after ``close`` every image is there."""
     if name == "out.mp4" and content == "transparent":
         pytest.skip("MP4 carries no alpha")
     folder = tmp_path / "out"
     folder.mkdir()
     sink = sink_for(name, content, folder, source)
     for index in range(4):
-        frame = picture(index)
+        frame = image(index)
         sink.write(frame, matte_of(frame))
     assert sink.frames == 4
     if not name.endswith(".png"):
@@ -99,7 +99,7 @@ def test_sink_that_is_aborted_or_empty_leaves_nothing(name: str, tmp_path: Path,
     sink_for(name, "composite", folder, source).close()
     assert list(folder.iterdir()) == []
     sink = sink_for(name, "composite", folder, source)
-    frame = picture(0)
+    frame = image(0)
     sink.write(frame, matte_of(frame))
     sink.abort()
     sink.close()
@@ -120,7 +120,7 @@ def test_background(what: str, layout: str, tmp_path: Path) -> None:
         write_clip(Path(text), size=(64, 64), frames=3)
     background = open_background(parse_background(text))
     for index in range(3):
-        frame = picture(index, layout)
+        frame = image(index, layout)
         before = [plane.copy() for plane in frame.planes]
         planes = background.planes(frame, matte_of(frame))
         assert len(planes) == frame.layout.colour_planes

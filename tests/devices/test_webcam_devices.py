@@ -6,7 +6,7 @@ result. Made for the machine that `scripts/guest` builds; runs on any Linux with
     python -m pytest -m devices tests/devices
 
 What is missing skips its tests, or fails them where STREAMMAT_NEED_DEVICES is 1. Only then are drivers unloaded and cameras
-unplugged. Nothing here depends on how quick the machine is: under emulation the network takes seconds for a picture.
+unplugged. Nothing here depends on how quick the machine is: under emulation the network takes seconds for an image.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def abilities(device: str) -> set[str]:
 
 @pytest.fixture(scope="session")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The example subject in its own room, 5 pictures a second, as bytes that cost nothing to play."""
+    """The example subject in its own room, 5 images a second, as bytes that cost nothing to play."""
     made = tmp_path_factory.mktemp("film") / "film.yuv"
     shape = f"scale={SIZE[0]}:{SIZE[1]},fps=5,format=yuyv422"
     subprocess.run(
@@ -157,7 +157,7 @@ class Live:
 
 
 def look(device: str, enough: Callable[[list[Rgb]], bool]) -> list[Rgb]:
-    """Pictures that another program gets from a camera, until they are ``enough``."""
+    """Images that another program gets from a camera, until they are ``enough``."""
     command = ["ffmpeg", "-nostdin", "-loglevel", "error", "-f", "v4l2", "-i", device, "-fps_mode", "passthrough"]
     command += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
     seen: list[Rgb] = []
@@ -166,7 +166,7 @@ def look(device: str, enough: Callable[[list[Rgb]], bool]) -> list[Rgb]:
         assert process.stdout is not None
         try:
             while not enough(seen):
-                assert time.monotonic() < limit, f"{len(seen)} pictures, and not what is looked for"
+                assert time.monotonic() < limit, f"{len(seen)} images, and not what is looked for"
                 raw = process.stdout.read(SIZE[0] * SIZE[1] * 3)
                 assert len(raw) == SIZE[0] * SIZE[1] * 3, f"FFmpeg gives {len(raw)} bytes; its words are above"
                 seen.append(np.frombuffer(raw, np.uint8).reshape(SIZE[1], SIZE[0], 3))
@@ -176,30 +176,30 @@ def look(device: str, enough: Callable[[list[Rgb]], bool]) -> list[Rgb]:
 
 
 def watch(device: str) -> list[Rgb]:
-    """Pictures of a camera until there is one with the subject."""
+    """Images of a camera until there is one with the subject."""
     return look(device, lambda seen: bool(seen) and has_subject(seen[-1]))
 
 
-def background(picture: Rgb) -> np.ndarray[Any, Any]:
-    """Where a picture is as green as it was asked to be."""
-    distance: np.ndarray[Any, Any] = np.abs(picture.astype(int) - GREEN).max(2)
+def background(image: Rgb) -> np.ndarray[Any, Any]:
+    """Where an image is as green as it was asked to be."""
+    distance: np.ndarray[Any, Any] = np.abs(image.astype(int) - GREEN).max(2)
     return distance < 40
 
 
-def is_safe(picture: Rgb) -> bool:
+def is_safe(image: Rgb) -> bool:
     """Whether the corners, where the subject never is, show nothing of the room."""
-    return all(bool(background(corner).mean() > 0.99) for corner in (picture[:20, :20], picture[:20, -20:]))
+    return all(bool(background(corner).mean() > 0.99) for corner in (image[:20, :20], image[:20, -20:]))
 
 
-def has_subject(picture: Rgb) -> bool:
-    return bool(background(picture[::4, ::4]).mean() < 0.95)
+def has_subject(image: Rgb) -> bool:
+    return bool(background(image[::4, ::4]).mean() < 0.95)
 
 
-def likeness(picture: Rgb, film: Path) -> float:
-    """Mean difference between the subject in a picture and in the film's picture that is most like it, 0..255."""
-    inside = cv2.erode((~background(picture)).astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+def likeness(image: Rgb, film: Path) -> float:
+    """Mean difference between the subject in an image and in the film's image that is most like it, 0..255."""
+    inside = cv2.erode((~background(image)).astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
     frames = np.fromfile(film, np.uint8).reshape(-1, SIZE[1], SIZE[0], 2)
-    return min(float(np.abs(picture.astype(int) - cv2.cvtColor(frame, cv2.COLOR_YUV2RGB_YUYV))[inside].mean()) for frame in frames)
+    return min(float(np.abs(image.astype(int) - cv2.cvtColor(frame, cv2.COLOR_YUV2RGB_YUYV))[inside].mean()) for frame in frames)
 
 
 def test_it_lists_what_is_there(feed: str, shown: str) -> None:
@@ -240,10 +240,10 @@ def test_camera_in_virtual_camera_and_recording_out(tmp_path: Path, film: Path, 
     report = json.loads(done.out.splitlines()[-1])
     assert report["event"] == "ended"
     assert [output["error"] for output in report["outputs"]] == [None, None]
-    pictures = frames_of(record)
-    assert len(pictures) == report["outputs"][1]["written"]
-    assert all(map(is_safe, pictures))
-    assert any(map(has_subject, pictures))
+    images = frames_of(record)
+    assert len(images) == report["outputs"][1]["written"]
+    assert all(map(is_safe, images))
+    assert any(map(has_subject, images))
     assert abilities(shown) == {"Video Output"}
 
 
@@ -306,8 +306,8 @@ def test_devices_that_others_hold(tmp_path: Path, film: Path, feed: str, shown: 
 def test_what_is_no_camera_and_no_virtual_camera(feed: str, shown: str, vivid: str) -> None:
     clip = REPOSITORY / "examples" / "portrait.mp4"
     for arguments, words in (
-        (("--camera", feed, "--to", "null"), (feed, "no program sends pictures")),
-        (("--camera", shown, "--to", "null"), (shown, "no program sends pictures")),
+        (("--camera", feed, "--to", "null"), (feed, "no program sends images")),
+        (("--camera", shown, "--to", "null"), (shown, "no program sends images")),
         (("--camera", clip, "--to", vivid), (vivid, "is no virtual camera", shown)),
         (("--camera", vivid, "--size", "322x180", "--to", "null"), (vivid, "has no 322x180", "640x360")),
         (("--camera", clip, "--to", "/dev/video97"), ("no such device", shown)),

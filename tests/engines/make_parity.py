@@ -3,7 +3,7 @@
     python tests/engines/make_parity.py
 
 Run it when the weights are meant to change, look at what it prints, and commit the two files with the weights. The alpha kept is
-torch's in float32; the bounds of each precision are `MARGIN` times what the engines of this machine differ from it by. The pictures
+torch's in float32; the bounds of each precision are `MARGIN` times what the engines of this machine differ from it by. The images
 are a frame of the example clip (NASA's portrait, in the public domain, before a drawn room) and a drawn one.
 """
 
@@ -36,7 +36,7 @@ FLOORS = {"fp32": (1e-5, 1e-3), "bf16": (1e-3, 0.02), "fp16": (2e-4, 0.01), "int
 """Least bounds (mean, largest), so that rounding on another processor is no fault."""
 
 
-def pictures() -> np.ndarray:
+def images() -> np.ndarray:
     """uint8 (2, *SIZE, 3) RGB."""
     with av.open(str(REPOSITORY / "examples" / "portrait.mp4")) as container:
         frame = next(container.decode(video=0)).to_ndarray(format="rgb24")
@@ -45,7 +45,7 @@ def pictures() -> np.ndarray:
 
 def main() -> None:
     """Write the two files."""
-    rgb = pictures()
+    rgb = images()
     weights = shipped().weights
     assert weights is not None
     with torch.no_grad():

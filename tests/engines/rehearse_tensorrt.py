@@ -251,11 +251,11 @@ def build(folder: Path) -> None:
     cache, model = EngineCache(folder), shipped()
     phases: list[tuple[str, float]] = []
     options = BuildOptions(workspace=2**28, optimization_level=4, hardware_compatible=True)
-    picture = np.random.default_rng(2).integers(0, 256, (1, *size, 3), dtype=np.uint8)
+    image = np.random.default_rng(2).integers(0, 256, (1, *size, 3), dtype=np.uint8)
 
     def built(**more: Any) -> tuple[Any, bool]:
         return tensorrt_build.build_engine(
-            model, size, device=DEVICE, options=options, pictures=[picture], cache=cache, progress=lambda phase, done: phases.append((phase, done)), **more
+            model, size, device=DEVICE, options=options, images=[image], cache=cache, progress=lambda phase, done: phases.append((phase, done)), **more
         )
 
     # A build that fails leaves nothing, and says why.
@@ -285,7 +285,7 @@ def build(folder: Path) -> None:
     assert fresh
     assert cache.timings(entry.key).read_bytes() == b"timed timed "
     engine = TensorRtEngine(model, size, "it was asked for", DEVICE, 1, cache)
-    alpha = engine.infer(picture)
+    alpha = engine.infer(image)
     assert alpha.shape == (1, 32, 48)
     engine.close()
 

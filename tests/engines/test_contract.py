@@ -97,7 +97,7 @@ def test_spec_says_what_runs(engine: Engine) -> None:
 
 
 def test_all_are_near_fp32(engine: Engine, rgb: np.ndarray, reference: np.ndarray) -> None:
-    """Noise is the hardest picture there is; photographs differ by less."""
+    """Noise is the hardest image there is; photographs differ by less."""
     if isinstance(engine, SeveralSizes):
         pytest.skip("it means to differ")
     difference = np.abs(engine.infer(rgb) - reference)
@@ -127,7 +127,7 @@ def test_output_is_half_size_alpha(engine: Engine, rgb: np.ndarray) -> None:
     assert float(alpha.max()) <= 1.0 + 1e-6
 
 
-def test_batch_is_its_pictures(engine: Engine, rgb: np.ndarray) -> None:
+def test_batch_is_its_images(engine: Engine, rgb: np.ndarray) -> None:
     single = np.concatenate([engine.infer(rgb[i : i + 1]) for i in range(len(rgb))])
     # Kernels differ by the size of the batch; on a GPU in float32, too.
     most = 0.05 if engine.spec.precision in ("bf16", "fp16") else 1e-5 if engine.spec.device == "cpu" else 1e-3
@@ -188,7 +188,7 @@ def test_int8_is_the_same_file_everywhere(rgb: np.ndarray) -> None:
 
 
 def test_several_sizes_are_the_mean_of_each() -> None:
-    """A picture that is the same everywhere, so that neither scaling nor mirroring counts."""
+    """An image that is the same everywhere, so that neither scaling nor mirroring counts."""
     rgb = np.full((2, *SIZE, 3), 120, np.uint8)
     sizes = (SIZE, (64, 128))
     expected = np.zeros((2, SIZE[0] // 2, SIZE[1] // 2), np.float32)

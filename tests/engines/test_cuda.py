@@ -30,9 +30,9 @@ def gpu() -> None:
 
 @pytest.fixture(scope="module")
 def rgb() -> np.ndarray:
-    """The photograph, moved aside a little from picture to picture: uint8 (4, H, W, 3)."""
-    (picture,) = photographs((), SIZE)
-    return np.concatenate([np.roll(picture, 24 * index, axis=2) for index in range(4)])
+    """The photograph, moved aside a little from image to image: uint8 (4, H, W, 3)."""
+    (image,) = photographs((), SIZE)
+    return np.concatenate([np.roll(image, 24 * index, axis=2) for index in range(4)])
 
 
 def opened(precision: str = "fp16", size: tuple[int, int] = SIZE, batch: int = 4, mode: Mode = "graph") -> CudaEngine:

@@ -316,7 +316,7 @@ def test_too_little_memory(backend: str) -> None:
     done = subprocess.run([sys.executable, "-c", TIGHT, backend], capture_output=True, text=True, timeout=120, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     message = json.loads(done.stdout)
-    assert "has too little memory for pictures of 3840x2176" in message
+    assert "has too little memory for images of 3840x2176" in message
     assert "--quality fast" in message
     assert "\n" not in message
 
@@ -332,7 +332,7 @@ LACKS = (
 
 @pytest.mark.parametrize("lack", LACKS, ids=str)
 def test_too_little_memory_for_a_batch_on_a_device(lack: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """It is halved, with a warning; where one picture is too much, or the weights are, that is said."""
+    """It is halved, with a warning; where one image is too much, or the weights are, that is said."""
     most = [2]
     whole = FoldedMatte.forward
 
@@ -372,8 +372,8 @@ def test_what_a_device_tells_only_when_it_is_waited_for() -> None:
         def cpu(self) -> Any:
             raise RuntimeError("CUDA error: an illegal memory access was encountered\nmore lines")
 
-    pictures = np.zeros((1, *SIZE, 3), np.uint8)
-    one_line(lambda: cuda_engine.run_on_host(lambda _rgb: cast("Any", Launched()), pictures, 1, "cpu"), "cpu failed: CUDA error: an illegal memory access")
+    images = np.zeros((1, *SIZE, 3), np.uint8)
+    one_line(lambda: cuda_engine.run_on_host(lambda _rgb: cast("Any", Launched()), images, 1, "cpu"), "cpu failed: CUDA error: an illegal memory access")
 
 
 @pytest.mark.parametrize("backend", installed_backends())
@@ -385,7 +385,7 @@ def test_memory_that_ends_in_mid_run(backend: str, monkeypatch: pytest.MonkeyPat
 
     broken = SimpleNamespace(run=fail, infer=fail)
     monkeypatch.setattr(engine, "_session" if backend == "onnxruntime" else "_request", broken)
-    one_line(lambda: engine.infer(np.zeros((1, *SIZE, 3), np.uint8)), "has too little memory for pictures of 96x64")
+    one_line(lambda: engine.infer(np.zeros((1, *SIZE, 3), np.uint8)), "has too little memory for images of 96x64")
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -396,9 +396,9 @@ def test_memory_that_ends_in_mid_run(backend: str, monkeypatch: pytest.MonkeyPat
 def test_engines_side_by_side_do_not_disturb_each_other(backend: str) -> None:
     """Two engines of unlike size, each in a thread of its own, opened, used and closed there."""
     rng = np.random.default_rng(2)
-    pictures = {size: rng.integers(0, 256, (1, *size, 3), dtype=np.uint8) for size in (SIZE, (96, 64))}
-    alone, together = {}, {size: [] for size in pictures}
-    for size, rgb in pictures.items():
+    images = {size: rng.integers(0, 256, (1, *size, 3), dtype=np.uint8) for size in (SIZE, (96, 64))}
+    alone, together = {}, {size: [] for size in images}
+    for size, rgb in images.items():
         engine = open_engine(shipped(), backend, "fp32", size, threads=1)
         alone[size] = engine.infer(rgb)
         engine.close()
@@ -406,10 +406,10 @@ def test_engines_side_by_side_do_not_disturb_each_other(backend: str) -> None:
     def work(size: tuple[int, int]) -> None:
         engine = open_engine(shipped(), backend, "fp32", size, threads=1)
         for _ in range(5):
-            together[size].append(engine.infer(pictures[size]))
+            together[size].append(engine.infer(images[size]))
         engine.close()
 
-    threads = [threading.Thread(target=work, args=(size,)) for size in pictures]
+    threads = [threading.Thread(target=work, args=(size,)) for size in images]
     for thread in threads:
         thread.start()
     for thread in threads:

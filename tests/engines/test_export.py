@@ -25,7 +25,7 @@ from streammat.engines.network.gfm import GFM, NETWORKS, ROSTAS
 
 torch.set_num_threads(1)  # tiny tensors gain nothing from more, and on busy machines threads wait for each other
 
-def pictures(count: int, size: tuple[int, int]) -> Iterator[np.ndarray]:
+def images(count: int, size: tuple[int, int]) -> Iterator[np.ndarray]:
     rng = np.random.default_rng(5)
     for _ in range(count):
         small = rng.integers(0, 256, (1, size[0] // 8, size[1] // 8, 3), dtype=np.uint8)
@@ -41,8 +41,8 @@ def untrained(name: str, rosta: str = "TT") -> GFM:
     torch.manual_seed(3)
     network = GFM(name, rosta)
     with torch.no_grad():
-        for picture in pictures(4 if name == "lite" else 1, (64, 96)):
-            network.train().predict(tensor(picture.repeat(2, axis=0)))
+        for image in images(4 if name == "lite" else 1, (64, 96)):
+            network.train().predict(tensor(image.repeat(2, axis=0)))
     return network.eval()
 
 
@@ -52,7 +52,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[GFM, ModelFiles]
     folder = tmp_path_factory.mktemp("export")
     files = ModelFiles("lite", folder / "fp32.onnx", folder / "int8.onnx")
     export_onnx(network, files.fp32)
-    quantize_onnx(files.fp32, folder / "int8.onnx", pictures(4, (64, 96)))
+    quantize_onnx(files.fp32, folder / "int8.onnx", images(4, (64, 96)))
     return network, files
 
 
@@ -60,7 +60,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[GFM, ModelFiles]
 @pytest.mark.parametrize("size", [(64, 96), (128, 32)])
 def test_fp32_agrees_with_torch(exported: tuple[GFM, ModelFiles], backend: str, size: tuple[int, int]) -> None:
     network, files = exported
-    rgb = next(pictures(1, size))
+    rgb = next(images(1, size))
     with torch.no_grad():
         expected = network.predict(torch.from_numpy(rgb).permute(0, 3, 1, 2).float()).alpha[:, 0].numpy()
     engine = open_engine(files, backend, "fp32", size)
@@ -70,7 +70,7 @@ def test_fp32_agrees_with_torch(exported: tuple[GFM, ModelFiles], backend: str, 
 
 @pytest.mark.parametrize("backend", installed_backends())
 def test_int8_stays_close(exported: tuple[GFM, ModelFiles], backend: str) -> None:
-    rgb = next(pictures(1, (64, 96)))
+    rgb = next(images(1, (64, 96)))
     alphas = []
     for precision in ("fp32", "int8"):
         engine = open_engine(exported[1], backend, precision, (64, 96))
@@ -86,7 +86,7 @@ def test_files_are_small(exported: tuple[GFM, ModelFiles]) -> None:
     assert files.int8.stat().st_size < 4e6
 
 
-def test_quantising_needs_pictures(exported: tuple[GFM, ModelFiles], tmp_path: Path) -> None:
+def test_quantising_needs_images(exported: tuple[GFM, ModelFiles], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="calibration"):
         quantize_onnx(exported[1].fp32, tmp_path / "none.onnx", iter(()))
     assert not (tmp_path / "none.onnx").exists()
@@ -122,7 +122,7 @@ def r34(tmp_path_factory: pytest.TempPathFactory) -> tuple[GFM, ModelFiles]:
 @pytest.mark.parametrize("size", [(64, 96), (128, 32), (32, 224)])
 def test_the_papers_network_gives_alpha_at_full_size(r34: tuple[GFM, ModelFiles], backend: str, size: tuple[int, int]) -> None:
     network, files = r34
-    rgb = np.concatenate(list(pictures(2, size)))
+    rgb = np.concatenate(list(images(2, size)))
     with torch.no_grad():
         expected = network(tensor(rgb)).alpha[:, 0].numpy()
     assert expected.std() > 1e-3
@@ -146,7 +146,7 @@ def test_other_networks(name: str, rosta: str, tmp_path: Path) -> None:
     network = untrained(name, rosta)
     files = ModelFiles(name, tmp_path / "x.onnx")
     export_onnx(network, files.fp32)
-    assert measure_parity(network, files, pictures(2, (96, 160))).mean < 1e-4
+    assert measure_parity(network, files, images(2, (96, 160))).mean < 1e-4
     graph = onnx.load(files.fp32).graph
     made_by = {name: node.op_type for node in graph.node for name in node.output}
     assert not [node.name for node in graph.node if node.op_type == "BatchNormalization" and made_by[node.input[0]] == "Conv"]
@@ -155,7 +155,7 @@ def test_other_networks(name: str, rosta: str, tmp_path: Path) -> None:
 def test_rim_stays_within_0_and_1(tmp_path: Path) -> None:
     network = untrained("lite", "RIM")
     assert network.rim is not None
-    rgb = next(pictures(1, (64, 96)))
+    rgb = next(images(1, (64, 96)))
     with torch.no_grad():
         # The integration is a plain convolution: nothing holds it.
         network.rim[2].bias.zero_()

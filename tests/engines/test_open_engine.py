@@ -75,7 +75,7 @@ def test_unusable_files(backend: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("backend", installed_backends())
 @pytest.mark.parametrize("stride", [2, 4])
 def test_alpha_of_a_size_that_only_running_tells(backend: str, stride: int, tmp_path: Path) -> None:
-    """A file that leaves its output's shape free is found out by its first picture, at the latest."""
+    """A file that leaves its output's shape free is found out by its first image, at the latest."""
     path = tmp_path / "free.onnx"
     sliced = helper.make_node("Slice", ["grey", "zero", "sides", "axes", "steps"], ["alpha"])
     nodes = [

@@ -19,7 +19,7 @@ CURE = "if that is meant, run: python tests/engines/make_parity.py"
 
 @pytest.fixture(scope="module")
 def kept() -> tuple[np.ndarray, np.ndarray]:
-    """Pictures, uint8 (N, H, W, 3), and their alpha, float32 (N, H/2, W/2), 0..1."""
+    """Images, uint8 (N, H, W, 3), and their alpha, float32 (N, H/2, W/2), 0..1."""
     with np.load(DATA / "parity.npz") as arrays:
         return arrays["rgb"], arrays["alpha"].astype(np.float32) / 65535
 
@@ -37,7 +37,7 @@ def test_the_fixture_is_of_the_shipped_weights() -> None:
 
 
 def test_the_fixture_can_tell(kept: tuple[np.ndarray, np.ndarray]) -> None:
-    """It is small, of mattes with soft edges, and a matte that is one pixel off or of another picture does not pass."""
+    """It is small, of mattes with soft edges, and a matte that is one pixel off or of another image does not pass."""
     rgb, alpha = kept
     assert rgb.shape == (len(alpha), *SIZE, 3)
     assert sum(path.stat().st_size for path in DATA.glob("parity.*")) < 100_000

@@ -1,4 +1,4 @@
-"""The shipped files hold together: torch, every installed backend in fp32, and int8, on real pictures."""
+"""The shipped files hold together: torch, every installed backend in fp32, and int8, on real images."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def example() -> list[np.ndarray]:
     return frames[::25]
 
 
-def alphas(pictures: list[np.ndarray], backend: str, precision: str, size: tuple[int, int]) -> np.ndarray:
+def alphas(images: list[np.ndarray], backend: str, precision: str, size: tuple[int, int]) -> np.ndarray:
     engine = open_engine(models.shipped(), backend, precision, size)
-    scaled = [cv2.resize(picture, size[::-1], interpolation=cv2.INTER_AREA) for picture in pictures]
-    result = np.stack([engine.infer(picture[None])[0] for picture in scaled])
+    scaled = [cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA) for image in images]
+    result = np.stack([engine.infer(image[None])[0] for image in scaled])
     engine.close()
     return result
 
@@ -40,12 +40,12 @@ def alphas(pictures: list[np.ndarray], backend: str, precision: str, size: tuple
 def test_fp32_is_what_torch_computes(backend: str) -> None:
     shipped = models.shipped()
     network = load_network(shipped.fp32.with_name("lite.safetensors")).eval()
-    pictures = example()
+    images = example()
     with torch.no_grad():
-        batch = np.stack([cv2.resize(picture, SIZE[::-1], interpolation=cv2.INTER_AREA) for picture in pictures])
+        batch = np.stack([cv2.resize(image, SIZE[::-1], interpolation=cv2.INTER_AREA) for image in images])
         expected = network.predict(torch.from_numpy(batch).permute(0, 3, 1, 2).float()).alpha[:, 0].numpy()
-    assert expected.max() > 0.99  # a matte, not an empty picture
-    assert np.abs(alphas(pictures, backend, "fp32", SIZE) - expected).max() < 1e-3
+    assert expected.max() > 0.99  # a matte, not an empty image
+    assert np.abs(alphas(images, backend, "fp32", SIZE) - expected).max() < 1e-3
 
 
 @pytest.mark.parametrize("backend", installed_backends())
@@ -59,9 +59,9 @@ def test_int8_stays_close_on_the_example(backend: str) -> None:
 def test_portraits(backend: str) -> None:
     """int8 within 0.01 of fp32 and a mean IoU of at least 0.94, on every fourth validation portrait."""
     paths = sorted((PORTRAITS / "img").iterdir())[::4]
-    pictures = [cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB) for path in paths]
+    images = [cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB) for path in paths]
     size = (448, 320)
-    exact, fast = (alphas(pictures, backend, precision, size) for precision in ("fp32", "int8"))
+    exact, fast = (alphas(images, backend, precision, size) for precision in ("fp32", "int8"))
     assert np.abs(exact - fast).mean() < 0.01
     for result in (exact, fast):
         scores = []

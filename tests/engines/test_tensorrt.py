@@ -119,7 +119,7 @@ def test_exported_program_is_half_inside(network: str, rosta: str) -> None:
     assert (output.dtype, tuple(output.shape)) == (torch.float32, (2, SIZE[0] // stride, SIZE[1] // stride))
 
 
-def test_half_precision_holds_what_pictures_make_of_the_paper_s_encoders() -> None:
+def test_half_precision_holds_what_images_make_of_the_paper_s_encoders() -> None:
     """Their first convolution sees 0..255: the variance behind it is more than a half holds, and has to be folded."""
     torch.manual_seed(3)
     model = GFM("r34", "TT").eval()
@@ -241,13 +241,13 @@ def test_parity_is_bounded() -> None:
 def test_photographs_to_compare_on(tmp_path: Path) -> None:
     """One is always there, with somebody in it; others are the user's."""
     given = photographs((str(HERE.parents[1] / "docs" / "result.jpg"),), (192, 352))
-    assert [(picture.dtype, picture.shape) for picture in given] == [(np.uint8, (1, 192, 352, 3))] * 2
+    assert [(image.dtype, image.shape) for image in given] == [(np.uint8, (1, 192, 352, 3))] * 2
     with torch.no_grad():
         alpha = FoldedMatte(load_weights(shipped()))(torch.from_numpy(given[0]))
     assert 0.1 < float(alpha.mean()) < 0.6
     assert float(alpha.max()) > 0.99
-    (tmp_path / "x.jpg").write_bytes(b"no picture")
-    for name, words in (("gone.jpg", "cannot be read"), ("x.jpg", "is no picture that can be decoded")):
+    (tmp_path / "x.jpg").write_bytes(b"no image")
+    for name, words in (("gone.jpg", "cannot be read"), ("x.jpg", "is no image that can be decoded")):
         with pytest.raises(InputError, match=words):
             photographs((str(tmp_path / name),), SIZE)
 
@@ -360,7 +360,7 @@ def on_gpu() -> Iterator[None]:
 def test_on_a_gpu(batch: int, on_gpu: None, tmp_path: Path) -> None:
     """Built, found, run beside torch; a second build finds it; an engine of another driver is not run."""
     cache, size = EngineCache(tmp_path), (288, 512)
-    entry, fresh = tensorrt_build.build_engine(shipped(), size, batch, pictures=[portrait()], cache=cache)
+    entry, fresh = tensorrt_build.build_engine(shipped(), size, batch, images=[portrait()], cache=cache)
     assert fresh
     assert entry.details["layers"]["half"] > entry.details["layers"]["single"]
     assert tensorrt_build.build_engine(shipped(), size, batch, cache=cache) == (entry, False)

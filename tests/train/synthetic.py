@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 
 SIZE = (120, 100)
-"""Height and width of every picture made here, in pixels."""
+"""Height and width of every image made here, in pixels."""
 
 
-def make_picture(index: int, *, soft: bool = True) -> dict[str, np.ndarray]:
-    """A picture and what it is made of.
+def make_image(index: int, *, soft: bool = True) -> dict[str, np.ndarray]:
+    """An image and what it is made of.
 
     Returns:
         ``image``, ``fg``, ``bg`` uint8 (120, 100, 3) RGB, ``alpha`` and ``trimap`` uint8 (120, 100); the disc has a soft edge of
@@ -41,7 +41,7 @@ def write(path: Path, picture: np.ndarray) -> Path:
 def make_data(folder: Path, count: int = 4) -> Path:
     """Write ``train/people_portraits`` with binary masks and ``backgrounds/houses``; returns ``folder``."""
     for index in range(count):
-        parts = make_picture(index, soft=False)
+        parts = make_image(index, soft=False)
         write(folder / f"backgrounds/houses/{index}.jpg", parts["bg"])
         write(folder / f"train/people_portraits/img/{index:03}.jpg", parts["image"])
         write(folder / f"train/people_portraits/mask/{index:03}.png", parts["alpha"])
@@ -51,7 +51,7 @@ def make_data(folder: Path, count: int = 4) -> Path:
 def make_am2k(folder: Path, count: int = 3, *, layers: bool = False) -> Path:
     """AM-2k: ``train`` and ``validation``; ``layers`` adds fg, bg and their denoised versions to ``train``."""
     for index in range(count):
-        parts = make_picture(index)
+        parts = make_image(index)
         name = f"m_{index:08}"
         for split in ("train", "validation"):
             write(folder / split / f"original/{name}.jpg", parts["image"])
@@ -66,7 +66,7 @@ def make_am2k(folder: Path, count: int = 3, *, layers: bool = False) -> Path:
 def make_p3m10k(folder: Path, count: int = 2) -> Path:
     """P3M-10k: ``train`` and both validation sets."""
     for index in range(count):
-        parts = make_picture(index)
+        parts = make_image(index)
         for split, kind in (
             ("train", "blurred_image"),
             ("validation/P3M-500-P", "blurred_image"),
@@ -90,7 +90,7 @@ def make_composition1k(folder: Path, count: int = 2, *, backgrounds: bool = True
         names = [f"{lists} {index}.png" for index in range(count)]
         listed = [pattern.format(index) for index in range(count * each)]
         for index, name in enumerate(names):
-            parts = make_picture(index)
+            parts = make_image(index)
             group = "Other" if index and base == "Training_set" else "Adobe-licensed images"
             write(folder / base / group / "fg" / name, parts["fg"])
             write(folder / base / group / "alpha" / name, parts["alpha"])
@@ -106,9 +106,9 @@ def make_composition1k(folder: Path, count: int = 2, *, backgrounds: bool = True
 
 
 def make_dapm(folder: Path, count: int = 2) -> Path:
-    """DAPM: pictures and mattes side by side in ``training`` and ``testing``."""
+    """DAPM: images and mattes side by side in ``training`` and ``testing``."""
     for index in range(count):
-        parts = make_picture(index)
+        parts = make_image(index)
         for split in ("training", "testing"):
             write(folder / split / f"{index:05}.png", parts["image"])
             write(folder / split / f"{index:05}_matte.png", parts["alpha"])
@@ -118,7 +118,7 @@ def make_dapm(folder: Path, count: int = 2) -> Path:
 def make_plain(folder: Path, count: int = 3, *, image: str = "img", alpha: str = "alpha") -> Path:
     """One plain set: ``img`` beside ``alpha``."""
     for index in range(count):
-        parts = make_picture(index)
+        parts = make_image(index)
         write(folder / image / f"{index:03}.jpg", parts["image"])
         write(folder / alpha / f"{index:03}.png", parts["alpha"])
     return folder
@@ -127,7 +127,7 @@ def make_plain(folder: Path, count: int = 3, *, image: str = "img", alpha: str =
 def make_backgrounds(folder: Path, count: int = 3, *, denoised: bool = False) -> Path:
     """BG-20k: ``train`` and ``testval``, and ``train_denoise`` if asked for."""
     for index in range(count):
-        picture = make_picture(index)["bg"]
+        picture = make_image(index)["bg"]
         for split in ("train", "testval", *(["train_denoise"] if denoised else [])):
             write(folder / split / f"h_{index:06}.jpg", picture)
     return folder

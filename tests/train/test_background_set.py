@@ -47,9 +47,9 @@ def room(seed: int, height: int = SIDE + 20, width: int = SIDE + 40) -> np.ndarr
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
-def write(path: Path, picture: np.ndarray) -> None:
+def write(path: Path, image: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), picture[:, :, ::-1])
+    cv2.imwrite(str(path), image[:, :, ::-1])
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def photographs(tmp_path: Path) -> Path:
     write(folder / "subject.png", subject)
     write(folder / "little.png", room(31, SIDE - 1, 200))
     (folder / "empty.jpg").touch()
-    (folder / "text.png").write_text("not a picture")
+    (folder / "text.png").write_text("not an image")
     (folder / "notes.txt").touch()
     return folder
 
@@ -94,9 +94,9 @@ def test_every_rejection_has_its_reason(photographs: Path, model: Path, tmp_path
     assert kept == {path.relative_to(out).as_posix() for path in out.glob("*/*.jpg")}
     assert {name.split("/")[0] for name in kept} == {"train", "testval"}
     for name in kept:
-        picture = cv2.imread(str(out / name))
-        assert picture.shape == (SIDE, 75, 3)
-        assert f"{picture.shape[1]}x{picture.shape[0]}" == rows[f"photographs/{Path(name).stem[12:].replace('_', '/')}.png"]["size"]
+        image = cv2.imread(str(out / name))
+        assert image.shape == (SIDE, 75, 3)
+        assert f"{image.shape[1]}x{image.shape[0]}" == rows[f"photographs/{Path(name).stem[12:].replace('_', '/')}.png"]["size"]
     assert (out / "kept.png").exists()
     assert (out / "rejected.png").exists()
 
@@ -108,7 +108,7 @@ def test_a_second_call_continues_and_a_new_limit_needs_no_new_look(photographs: 
     min(first).unlink()
     lines.clear()
     build_backgrounds([photographs], out, options(), model, 0, lines.append)
-    assert "measuring: 2 of 25 pictures to do" in lines, "only those that cannot be read are tried again"
+    assert "measuring: 2 of 25 images to do" in lines, "only those that cannot be read are tried again"
     assert first.keys() == set(out.glob("*/*.jpg"))
     assert sum(path.stat().st_mtime_ns == stamp for path, stamp in first.items()) == len(first) - 1
 
@@ -119,7 +119,7 @@ def test_a_second_call_continues_and_a_new_limit_needs_no_new_look(photographs: 
     write(photographs / "deep/er/room00.png", room(99))
     lines.clear()
     build_backgrounds([photographs], out, options(), model, 0, lines.append)
-    assert "measuring: 3 of 25 pictures to do" in lines
+    assert "measuring: 3 of 25 images to do" in lines
 
 
 def measured(width: int, height: int, fingerprint: int, subject: float = 0.0) -> Measured:
@@ -143,20 +143,20 @@ def test_near_means_at_most_the_distance() -> None:
 def test_split_is_stable_and_a_quarter() -> None:
     rng = np.random.default_rng(0)
     found = {f"{number:04}": measured(1080, 1080, int(rng.integers(2**63))) for number in range(2000)}
-    splits = {verdict.picture: verdict.split for verdict in judge(found, {}, BackgroundOptions(distance=0))}
+    splits = {verdict.image: verdict.split for verdict in judge(found, {}, BackgroundOptions(distance=0))}
     assert 0.22 < sum(split == "testval" for split in splits.values()) / 2000 < 0.28
     fewer = dict(list(found.items())[::7])
     for verdict in judge(fewer, {}, BackgroundOptions(distance=0)):
-        assert verdict.split == splits[verdict.picture]
+        assert verdict.split == splits[verdict.image]
     other = judge(found, {}, BackgroundOptions(distance=0, seed=1))
     assert [verdict.split for verdict in other] != list(splits.values())
 
 
 def test_subject_share_is_measured_in_every_shape(model: Path) -> None:
     for height, width in ((90, 160), (100, 100), (160, 90)):
-        picture = np.zeros((height, width, 3), np.uint8)
-        picture[: height // 4, :, 1] = 255
-        assert abs(subject_share(picture, model) - 0.25) < 0.01
+        image = np.zeros((height, width, 3), np.uint8)
+        image[: height // 4, :, 1] = 255
+        assert abs(subject_share(image, model) - 0.25) < 0.01
 
 
 def test_the_shipped_network_finds_no_subject_on_a_plain_wall() -> None:
@@ -171,7 +171,7 @@ def test_what_cannot_be_built(photographs: Path, model: Path, tmp_path: Path) ->
     with pytest.raises(DataError, match="does not exist"):
         build(tmp_path / "none")
     (tmp_path / "bare").mkdir()
-    with pytest.raises(DataError, match="no pictures in"):
+    with pytest.raises(DataError, match="no images in"):
         build(tmp_path / "bare")
     write(photographs / "text.jpg", room(5))
     with pytest.raises(DataError, match=r"text\.jpg and .*text\.png would both become photographs_text\.jpg"):
@@ -186,7 +186,7 @@ def test_command(photographs: Path, model: Path, tmp_path: Path) -> None:
     assert "rejected 2: cannot be read" in result.output
     result = CliRunner().invoke(main, [*command, "--min-side", "500"])
     assert result.exit_code == 1
-    assert "train: error: no picture was kept" in result.output
+    assert "train: error: no image was kept" in result.output
     result = CliRunner().invoke(main, [*command[:-4], "--model", str(tmp_path / "none.onnx")])
     assert result.exit_code == 1
     assert "cannot read model file" in result.output

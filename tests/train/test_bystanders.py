@@ -1,4 +1,4 @@
-"""Who else is in a picture, and what training then does with it."""
+"""Who else is in an image, and what training then does with it."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ def test_found_by_a_network_in_every_view(own: Path) -> None:
 
     assert find_bystanders(opener, own, SET, lambda _line: None) == (4, 0)
     assert len(sizes) == 1
-    picture = own / SET / "img/001.jpg"
-    rgb = cv2.imread(str(picture))
+    image = own / SET / "img/001.jpg"
+    rgb = cv2.imread(str(image))
     rgb[:12, -12:] = 255
-    cv2.imwrite(str(picture), rgb)
+    cv2.imwrite(str(image), rgb)
     assert find_bystanders(opener, own, SET, lambda _line: None) == (4, 1)
     assert read_bystanders(own / SET) == {"000": True, "001": False, "002": True, "003": True}
     with pytest.raises(DataError, match="no mattes"):
@@ -69,17 +69,17 @@ def test_found_by_a_network_in_every_view(own: Path) -> None:
 def widen(base: Path) -> None:
     """Room beside the discs."""
     for path in base.rglob(f"{SET}/*/*.*"):
-        picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-        cv2.imwrite(str(path), cv2.copyMakeBorder(picture, 0, 0, 60, 60, cv2.BORDER_REPLICATE))
+        image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        cv2.imwrite(str(path), cv2.copyMakeBorder(image, 0, 0, 60, 60, cv2.BORDER_REPLICATE))
 
 
 def test_who_hides_beside_a_subject_is_found_without_it(own: Path) -> None:
-    """A network that was trained on a picture may leave out all but its subject."""
+    """A network that was trained on an image may leave out all but its subject."""
     widen(own)
-    picture = own / SET / "img/002.jpg"
-    rgb = cv2.imread(str(picture))
+    image = own / SET / "img/002.jpg"
+    rgb = cv2.imread(str(image))
     rgb[20:44, 4:24] = 255
-    cv2.imwrite(str(picture), rgb)
+    cv2.imwrite(str(image), rgb)
 
     def largest(rgb: np.ndarray) -> np.ndarray:
         _, parts, facts, _ = cv2.connectedComponentsWithStats((rgb[0, ::2, ::2].max(axis=2) > 145).astype(np.uint8))
@@ -104,7 +104,7 @@ def test_street_photographs_as_cut_outs_alone(data: Path, own: Path) -> None:
         assert {subject.alone for subject in subjects[SET]} == {None}
 
 
-def test_such_pictures_are_cut_outs_alone(data: Path, own: Path) -> None:
+def test_such_images_are_cut_outs_alone(data: Path, own: Path) -> None:
     shown = replace(CONFIG, empty=0.0, original=9.0)
     (own / SET / FILE).write_text(json.dumps({f"{number:03}": 0.5 for number in range(4)}))
     dataset = MattingDataset(data, own, shown, 5)
@@ -116,7 +116,7 @@ def test_such_pictures_are_cut_outs_alone(data: Path, own: Path) -> None:
     assert not any(dataset[Key(index, 64, 64)].contrast.any() for index in range(5))
 
 
-def test_pictures_without_their_subjects_are_backgrounds(data: Path, own: Path) -> None:
+def test_images_without_their_subjects_are_backgrounds(data: Path, own: Path) -> None:
     widen(own)
     bare = replace(CONFIG, empty=1.0, filled=1.0)
     dataset = MattingDataset(data, own, bare, 5)

@@ -1,4 +1,4 @@
-"""Contact sheets: every picture whole, at its place, with its label."""
+"""Contact sheets: every image whole, at its place, with its label."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def count(sheet: np.ndarray, colour: tuple[int, int, int]) -> int:
     return int((sheet == colour).all(axis=2).sum())
 
 
-def test_pictures_fill_their_cells_in_order() -> None:
+def test_images_fill_their_cells_in_order() -> None:
     sheet = contact_sheet([[RED, BLUE], [BLUE]], cell=16)
     assert sheet.dtype == np.uint8
     assert count(sheet, (255, 0, 0)) == 16 * 16
@@ -27,7 +27,7 @@ def test_aspect_is_kept() -> None:
     assert count(contact_sheet([[tall]], cell=16), (255, 0, 0)) == 16 * 4
 
 
-def test_grey_pictures_are_shown_grey() -> None:
+def test_grey_images_are_shown_grey() -> None:
     assert count(contact_sheet([[np.full((4, 4), 77, np.uint8)]], cell=16), (77, 77, 77)) == 256
 
 
@@ -35,7 +35,7 @@ def test_text_takes_its_own_place() -> None:
     plain, labelled = contact_sheet([[RED]], cell=64), contact_sheet([[RED]], ["a b"], ["c"], cell=64)
     assert labelled.shape[0] > plain.shape[0]
     assert count(labelled, (255, 0, 0)) == count(plain, (255, 0, 0)) == 64 * 64
-    assert (labelled[: labelled.shape[0] - 70] < 100).any(), "the label is written in dark ink above the picture"
+    assert (labelled[: labelled.shape[0] - 70] < 100).any(), "the label is written in dark ink above the image"
     long = contact_sheet([[RED]], ["a long label in a narrow sheet, with a letter outside ASCII: é"], cell=64)
     assert long.shape[1] == plain.shape[1]
 
@@ -43,8 +43,8 @@ def test_text_takes_its_own_place() -> None:
 @pytest.mark.parametrize(
     ("rows", "labels", "message"),
     [
-        ([], [], "at least one picture"),
-        ([[]], [], "at least one picture"),
+        ([], [], "at least one image"),
+        ([[]], [], "at least one image"),
         ([[RED]], ["a", "b"], "2 labels for 1 rows"),
         ([[np.zeros((2, 2, 4), np.uint8)]], [], r"uint8 \(2, 2, 4\)"),
         ([[np.zeros((2, 2))]], [], "float64"),

@@ -12,7 +12,7 @@ from synthetic import make_am2k, make_plain
 
 from streammat.train.data.crops import CropDataset, CropOptions
 from streammat.train.data.images import Layers
-from streammat.train.data.layouts import FolderPictures, open_layout
+from streammat.train.data.layouts import FolderImages, open_layout
 from streammat.train.data.samples import Key, Pictures
 from streammat.train.data.targets import rosta_classes
 
@@ -21,7 +21,7 @@ PLAIN = CropOptions(transition=0.0, flip=0.0)
 
 
 class Drawn:
-    """Pictures whose red and green tell each pixel's column and row (modulo 256), with a disc in the upper left."""
+    """Images whose red and green tell each pixel's column and row (modulo 256), with a disc in the upper left."""
 
     def __init__(self, height: int, width: int, count: int = 5) -> None:
         y, x = np.mgrid[:height, :width]
@@ -61,7 +61,7 @@ def test_shapes(stride: int) -> None:
 
 
 @pytest.mark.parametrize("side", [320, 400])
-def test_targets_are_those_of_the_whole_picture(side: int) -> None:
+def test_targets_are_those_of_the_whole_image(side: int) -> None:
     pictures = Drawn(700, 900, count=1)
     alpha = pictures.layers.alpha
     seen = set()
@@ -91,7 +91,7 @@ def test_crop_sides_are_drawn_and_shrink_to_fit() -> None:
     drawn = {side(sample_at(pictures, CropOptions(flip=0.0), index=index)) for index in range(20)}
     assert drawn == {640, 960, 1280}
     assert side(sample_at(Drawn(640, 1000), CropOptions((1280,), 0.5, 0.0))) == 640
-    # A picture smaller than the training size is enlarged.
+    # An image smaller than the training size is enlarged.
     small = sample_at(Drawn(100, 160), PLAIN)
     assert small.alpha.shape == (320, 320)
     assert np.ptp(small.rgb[:, 0, 1].astype(int)) >= 98
@@ -139,7 +139,7 @@ def test_samples_depend_on_seed_and_index_alone() -> None:
     assert any(not np.array_equal(kept[index].rgb, other[Key(index, 64, 64)].rgb) for index in order)
 
 
-def test_each_epoch_shows_every_picture_once_in_its_own_order() -> None:
+def test_each_epoch_shows_every_image_once_in_its_own_order() -> None:
     pictures = Drawn(64, 64, count=17)
     dataset = CropDataset(pictures, (), 1, 9)
     for index in range(51):
@@ -150,11 +150,11 @@ def test_each_epoch_shows_every_picture_once_in_its_own_order() -> None:
 
 
 def test_files_end_to_end_and_in_workers(tmp_path: Path) -> None:
-    dataset = CropDataset(FolderPictures(open_layout(make_am2k(tmp_path / "a", layers=True), "train")), HEADS, 2, 0)
+    dataset = CropDataset(FolderImages(open_layout(make_am2k(tmp_path / "a", layers=True), "train")), HEADS, 2, 0)
     sample = dataset[Key(0, 96, 96)]
     assert sample.contrast.max() > 50
     assert set(np.unique(sample.classes["TT"])) <= {0, 1, 2}
     copied = pickle.loads(pickle.dumps(dataset))
     np.testing.assert_array_equal(copied[Key(0, 96, 96)].rgb, sample.rgb)
-    plain = CropDataset(FolderPictures(open_layout(make_plain(tmp_path / "b"), "train")), HEADS, 2, 0)
+    plain = CropDataset(FolderImages(open_layout(make_plain(tmp_path / "b"), "train")), HEADS, 2, 0)
     assert plain[Key(1, 96, 96)].contrast.max() == 0

@@ -1,4 +1,4 @@
-"""Mattes and training pictures from a synthetic data folder."""
+"""Mattes and training images from a synthetic data folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from streammat.train.data.layouts import FolderPictures
+from streammat.train.data.layouts import FolderImages
 from streammat.train.data.samples import Key
 from streammat.train.data.targets import scaled_classes
 from streammat.train.errors import DataError, RunError
@@ -36,8 +36,8 @@ def test_mattes_stay_near_their_masks(data: Path, cache: Path) -> None:
     assert prepare_mattes(data, cache, 1, lambda _line: None) == 0
 
 
-def test_mattes_need_pictures(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no training pictures"):
+def test_mattes_need_images(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no training images"):
         prepare_mattes(tmp_path, tmp_path / "cache", 1, lambda _line: None)
     with pytest.raises(DataError, match="train mattes"):
         collect(tmp_path, tmp_path / "none", CONFIG)
@@ -62,7 +62,7 @@ def test_samples_depend_on_their_index_alone(data: Path, cache: Path) -> None:
     assert not np.array_equal(one[Key(1, 64, 96)].rgb, one[Key(2, 64, 96)].rgb)
 
 
-def test_kinds_of_pictures(data: Path, cache: Path) -> None:
+def test_kinds_of_images(data: Path, cache: Path) -> None:
     rooms = MattingDataset(data, cache, replace(CONFIG, empty=1.0), 5)
     assert all(rooms[Key(i, 64, 64)].alpha.max() == 0 for i in range(5))
     composites = MattingDataset(data, cache, replace(CONFIG, empty=0.0, original=0.0, onto=0.0), 5)
@@ -85,7 +85,7 @@ def test_classes_for_each_head(data: Path, cache: Path) -> None:
     )
 
 
-def test_broken_pictures_are_named(data: Path, cache: Path, tmp_path: Path) -> None:
+def test_broken_images_are_named(data: Path, cache: Path, tmp_path: Path) -> None:
     shutil.copytree(cache, tmp_path / "cache")
     for path in (tmp_path / "cache").rglob("alpha/*.png"):
         path.write_bytes(path.read_bytes()[:50])
@@ -94,7 +94,7 @@ def test_broken_pictures_are_named(data: Path, cache: Path, tmp_path: Path) -> N
     assert not list((tmp_path / "cache").glob("*.partial"))
 
 
-def test_a_changed_picture_is_packed_again(data: Path, cache: Path, tmp_path: Path) -> None:
+def test_a_changed_image_is_packed_again(data: Path, cache: Path, tmp_path: Path) -> None:
     shutil.copytree(cache, tmp_path / "cache", ignore=shutil.ignore_patterns("pack.*"))
     before = MattingDataset(data, tmp_path / "cache", CONFIG, 5)
     subject = before.collection.all_subjects()[0]
@@ -157,7 +157,7 @@ def test_batches_hold_the_same_pixels_and_resume() -> None:
 
 
 def test_pairs_are_frames_of_one_still_scene(data: Path, cache: Path) -> None:
-    """In the wanted share of the batches; alpha is the same, and the picture nearly so."""
+    """In the wanted share of the batches; alpha is the same, and the image nearly so."""
     config = replace(TrainConfig(steps=200), pairs=0.3, loss=LossConfig(steady=1.0))
     batches = list(batch_keys(config, 0))
     in_pairs = [batch for batch in batches if batch[0].frame is not None]
@@ -178,7 +178,7 @@ def test_pairs_are_frames_of_one_still_scene(data: Path, cache: Path) -> None:
         differences.append(apart)
     assert np.mean(differences) < 20
     with pytest.raises(RunError, match="no pairs of frames"):
-        open_samples(find_preset("folder"), config, FolderPictures([]), Folders(data))
+        open_samples(find_preset("folder"), config, FolderImages([]), Folders(data))
 
 
 def test_crops_grow_as_training_goes_on() -> None:
@@ -204,4 +204,4 @@ def test_runs_without_an_ingredient(data: Path, cache: Path) -> None:
     samples, _ = open_samples(find_preset("lite"), config, None, folders)
     assert all(not samples[Key(index, 64, 64)].contrast.any() for index in range(10))  # composites alone know what is behind
     with pytest.raises(RunError, match="--without is for preset lite"):
-        open_samples(find_preset("folder"), config, FolderPictures([]), folders)
+        open_samples(find_preset("folder"), config, FolderImages([]), folders)

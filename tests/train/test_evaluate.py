@@ -28,9 +28,9 @@ from streammat.train.lite.validation import Pair, evaluate, network_size, valida
 SIZES = ((100, 130), (120, 140), (33, 41))
 
 
-def write(path: Path, picture: np.ndarray) -> None:
+def write(path: Path, image: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), picture)
+    assert cv2.imwrite(str(path), image)
 
 
 def soft_disc(height: int, width: int, radius: float) -> np.ndarray:
@@ -60,8 +60,8 @@ def clips(tmp_path: Path) -> Path:
     root = tmp_path / "clips"
     for clip, count in (("dog", 3), ("cows", 2)):
         for frame in range(count):
-            picture = cv2.GaussianBlur(rng.integers(0, 255, (40, 48, 3), dtype=np.uint8), (0, 0), 2)
-            write(root / clip / f"img/{frame:05}.png", picture)
+            image = cv2.GaussianBlur(rng.integers(0, 255, (40, 48, 3), dtype=np.uint8), (0, 0), 2)
+            write(root / clip / f"img/{frame:05}.png", image)
             write(root / clip / f"mask/{frame:05}.png", (soft_disc(40, 48, 8 + frame) > 127).astype(np.uint8) * 255)
     return root
 
@@ -158,7 +158,7 @@ def test_the_worst_are_shown(am2k: Path, tmp_path: Path) -> None:
     assert (tmp_path / "out/worst-2.png").exists()
 
 
-def test_what_was_measured_is_kept_when_a_picture_is_broken(am2k: Path, tmp_path: Path) -> None:
+def test_what_was_measured_is_kept_when_a_image_is_broken(am2k: Path, tmp_path: Path) -> None:
     broken = am2k / "validation/original/m_002.jpg"
     broken.write_bytes(broken.read_bytes()[:300])
     with pytest.raises(DataError, match=r"m_002\.jpg"):
@@ -170,13 +170,13 @@ def test_mattes_that_are_none(am2k: Path) -> None:
     entries = open_layout(am2k, "validation")
     with pytest.raises(RunError, match=r"m_000\.jpg by broken cannot be measured: prediction has values of nan"):
         evaluate_set(entries, lambda rgb: {"broken": np.full(rgb.shape[:2], np.nan, np.float32)})
-    with pytest.raises(ValueError, match="no pictures"):
+    with pytest.raises(ValueError, match="no images"):
         evaluate_set([], grey)
 
 
 def test_results_that_cannot_be_written(am2k: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(RunError, match=r"cannot write .*pictures\.csv"):
+    with pytest.raises(RunError, match=r"cannot write .*images\.csv"):
         evaluate_set(open_layout(am2k, "validation"), grey, tmp_path / "file")
 
 
@@ -205,8 +205,8 @@ def test_frames_that_make_no_clip(clips: Path) -> None:
     options = EvaluationOptions(video=True)
     with pytest.raises(DataError, match="one frame; video metrics need at least two"):
         evaluate_set(open_layout(clips, "validation")[:1], grey, options=options)
-    picture = clips / "cows/img/00001.png"
-    for path in (picture, clips / "cows/mask/00001.png"):
+    image = clips / "cows/img/00001.png"
+    for path in (image, clips / "cows/mask/00001.png"):
         write(path, cv2.imread(str(path), cv2.IMREAD_UNCHANGED)[:30])
     with pytest.raises(DataError, match="expected one size"):
         evaluate_set(open_layout(clips, "validation"), grey, options=options)
@@ -222,9 +222,9 @@ def test_scores_of_the_recipe(clips: Path, tmp_path: Path) -> None:
     assert {name: len(pairs) for name, pairs in sets.items()} == {"video/cows": 2, "video/dog": 3}
     scores = evaluate(lambda size: lambda rgb: np.ones((1, size[0] // 2, size[1] // 2), np.float32), sets["video/dog"])
     truth = [cv2.imread(str(pair.label), cv2.IMREAD_GRAYSCALE) / 255.0 for pair in sets["video/dog"]]
-    assert scores.pictures == 3
+    assert scores.images == 3
     assert scores.mad == pytest.approx(np.mean([1 - label.mean() for label in truth]))
-    with pytest.raises(ValueError, match="no pictures"):
+    with pytest.raises(ValueError, match="no images"):
         evaluate(lambda _size: lambda rgb: rgb, [])
     with pytest.raises(DataError, match="cannot read"):
         evaluate(lambda _size: lambda rgb: rgb, [Pair(tmp_path / "none.jpg", tmp_path / "none.png")])
@@ -253,7 +253,7 @@ def test_command_writes_everything(am2k: Path, weights: dict[str, Path], tmp_pat
 def test_command_says_what_is_not_the_whole(am2k: Path, weights: dict[str, Path]) -> None:
     result = run(weights["TT"], "--data", am2k, "--limit", 2, "--strategy", "single")
     assert result.exit_code == 0, result.output
-    assert "2 pictures of 3: not the whole set" in result.output
+    assert "2 images of 3: not the whole set" in result.output
 
 
 @pytest.mark.parametrize(
@@ -294,7 +294,7 @@ def test_exported_networks(am2k: Path, clips: Path, weights: dict[str, Path], tm
         result = run(file, "--data", am2k, "--strategy", "single", "--out", tmp_path / out)
         assert result.exit_code == 0, result.output
     sads = [[float(row["SAD"]) for row in rows_of(tmp_path / out)] for out in ("onnx", "torch")]
-    assert sads[0] == pytest.approx(sads[1], rel=0.02)  # pictures are made smaller in another way
+    assert sads[0] == pytest.approx(sads[1], rel=0.02)  # images are made smaller in another way
     assert "one pass" in run(exported, "--data", am2k, "--strategy", "hybrid").output
     assert run(exported, "--data", am2k, "--ensemble", weights["FT"]).exit_code == 2
     # The folder of a pair: both precisions on the recipe's own sets.
@@ -334,7 +334,7 @@ def test_a_glance_without_transition_is_no_trimap(am2k: Path, weights: dict[str,
     assert "train: error: the glance of RoSTa FT gives no trimap" in result.output
 
 
-def test_a_broken_picture_is_one_line(am2k: Path, weights: dict[str, Path], tmp_path: Path) -> None:
+def test_a_broken_image_is_one_line(am2k: Path, weights: dict[str, Path], tmp_path: Path) -> None:
     (am2k / "validation/mask/m_001.png").write_bytes(b"")
     result = run(weights["TT"], "--data", am2k, "--out", tmp_path / "out")
     assert result.exit_code == 1

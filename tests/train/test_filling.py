@@ -1,4 +1,4 @@
-"""Pictures without their subjects."""
+"""Images without their subjects."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ HEIGHT, WIDTH = 120, 200
 
 
 def stripes() -> np.ndarray:
-    """Level stripes: a mirror image of them is the same picture."""
+    """Level stripes: a mirror image of them is the same image."""
     return np.repeat(np.arange(HEIGHT, dtype=np.uint8)[:, None, None] * 2, WIDTH, axis=1).repeat(3, axis=2)
 
 
@@ -24,41 +24,41 @@ def disc(x: int, radius: int) -> np.ndarray:
 def test_nothing_of_the_subject_stays() -> None:
     for x in (60, 100, 150):
         alpha = disc(x, 25)
-        picture = stripes()
-        picture[alpha > 0] = (255, 0, 0)
-        filled = fill_subject(picture, alpha)
+        image = stripes()
+        image[alpha > 0] = (255, 0, 0)
+        filled = fill_subject(image, alpha)
         assert filled is not None
         np.testing.assert_allclose(filled.astype(int), stripes(), atol=3)
 
 
 def test_what_is_far_from_the_subject_is_untouched() -> None:
     rng = np.random.default_rng(1)
-    picture = rng.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
-    filled = fill_subject(picture, disc(100, 20))
+    image = rng.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    filled = fill_subject(image, disc(100, 20))
     assert filled is not None
-    np.testing.assert_array_equal(filled[:, :60], picture[:, :60])
-    np.testing.assert_array_equal(filled[:, 140:], picture[:, 140:])
+    np.testing.assert_array_equal(filled[:, :60], image[:, :60])
+    np.testing.assert_array_equal(filled[:, 140:], image[:, 140:])
 
 
 def test_a_subject_at_the_edge_is_filled_from_the_other_side() -> None:
-    picture = stripes()
+    image = stripes()
     alpha = np.zeros((HEIGHT, WIDTH), np.uint8)
     alpha[20:, :60] = 255
-    picture[alpha > 0] = (255, 0, 0)
-    filled = fill_subject(picture, alpha)
+    image[alpha > 0] = (255, 0, 0)
+    filled = fill_subject(image, alpha)
     assert filled is not None
     np.testing.assert_allclose(filled.astype(int), stripes(), atol=3)
 
 
-def test_large_subjects_leave_no_picture() -> None:
+def test_large_subjects_leave_no_image() -> None:
     assert fill_subject(stripes(), disc(100, 80)) is None
     wide = np.zeros((HEIGHT, WIDTH), np.uint8)
     wide[50:] = 255
     assert fill_subject(stripes(), wide) is None
 
 
-def test_no_subject_is_the_picture_itself() -> None:
-    picture = stripes()
-    filled = fill_subject(picture, np.zeros((HEIGHT, WIDTH), np.uint8))
-    np.testing.assert_array_equal(filled, picture)
-    assert filled is not picture
+def test_no_subject_is_the_image_itself() -> None:
+    image = stripes()
+    filled = fill_subject(image, np.zeros((HEIGHT, WIDTH), np.uint8))
+    np.testing.assert_array_equal(filled, image)
+    assert filled is not image

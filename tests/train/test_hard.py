@@ -16,7 +16,7 @@ from streammat.engines.network.checkpoint import save_network
 from streammat.engines.network.gfm import GFM
 from streammat.train.cli import main
 from streammat.train.lite import stress_set as hard
-from streammat.train.lite.validation import Pair, PictureScore, Scores, by_share, score_pictures
+from streammat.train.lite.validation import ImageScore, Pair, Scores, by_share, score_images
 
 
 def run(*arguments: object) -> Result:
@@ -25,7 +25,7 @@ def run(*arguments: object) -> Result:
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A synthetic cache has portraits alone, and one picture of four is held out."""
+    """A synthetic cache has portraits alone, and one image of four is held out."""
     chosen = {name: hard.DIFFICULTIES[name] for name in ("several", "empty")}
     monkeypatch.setattr(
         hard, "DIFFICULTIES", {name: replace(part, data=replace(part.data, holdout=4)) for name, part in chosen.items()}
@@ -64,7 +64,7 @@ def test_nothing_to_score_is_said(tmp_path: Path) -> None:
     save_network(GFM(), tmp_path / "lite.safetensors")
     result = run("score", tmp_path / "lite.safetensors", "--hard", tmp_path)
     assert result.exit_code == 1
-    assert "no validation pictures" in result.output
+    assert "no validation images" in result.output
 
 
 def test_scores_by_size(tmp_path: Path) -> None:
@@ -74,9 +74,9 @@ def test_scores_by_size(tmp_path: Path) -> None:
         cv2.imwrite(str(tmp_path / f"{name}.png"), label)
         cv2.imwrite(str(tmp_path / f"{name}.jpg"), np.full((64, 64, 3), 128, np.uint8))
     pairs = [Pair(tmp_path / f"{name}.jpg", tmp_path / f"{name}.png") for name in ("small", "large")]
-    scores = score_pictures(lambda size: lambda rgb: np.ones((1, size[0] // 2, size[1] // 2), np.float32), pairs)
+    scores = score_images(lambda size: lambda rgb: np.ones((1, size[0] // 2, size[1] // 2), np.float32), pairs)
     assert [round(score.iou, 4) for score in scores] == [8 / 64, 60 / 64]
-    classes = by_share([*scores, PictureScore(pairs[0], 0.0, 1.0, 0.0, 0.0, 0.0)])
+    classes = by_share([*scores, ImageScore(pairs[0], 0.0, 1.0, 0.0, 0.0, 0.0)])
     assert list(classes) == ["10% to 20%", "40% to 100%"]
     assert classes["10% to 20%"].mad == pytest.approx(56 / 64)
-    assert Scores.of(scores).pictures == 2
+    assert Scores.of(scores).images == 2

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from synthetic import make_data, make_picture, write
+from synthetic import make_data, make_image, write
 from toy_graphs import write_bright_rvm
 
 from streammat.train.__main__ import main
@@ -95,7 +95,7 @@ def world(tmp_path: Path) -> tuple[Path, list[str]]:
     data = make_data(tmp_path / "data", 1)
     root = tmp_path / "raw/gmguarino+PennFudan/data/PennFudanPed"
     for index in range(12):
-        parts = make_picture(20 + index, soft=False)
+        parts = make_image(20 + index, soft=False)
         parts["image"][: 10 + 9 * index, :40] = np.random.default_rng(index).integers(0, 100, 3)
         write(root / f"PNGImages/P{index:05}.png", parts["image"])
         write(root / f"PedMasks/P{index:05}_mask.png", np.where(parts["alpha"] > 127, 1, 0).astype(np.uint8))

@@ -74,7 +74,7 @@ def test_closed_form_separates_the_colours() -> None:
     assert np.abs(background[edge].astype(int) - (20, 40, 200)).mean() < 6
 
 
-def test_layers_lie_beside_the_pictures_and_are_found_there(data: Path) -> None:
+def test_layers_lie_beside_the_images_and_are_found_there(data: Path) -> None:
     lines: list[str] = []
     outcomes = make_layers(data, "train", "auto", LayerOptions(), 0, lines.append)
     assert [outcome.result for outcome in outcomes] == [2, 2]
@@ -83,7 +83,7 @@ def test_layers_lie_beside_the_pictures_and_are_found_there(data: Path) -> None:
     assert entry.background is not None
     assert read_rgb(entry.foreground).shape == (HEIGHT, WIDTH, 3)
     assert make_layers(data, "train", "auto", LayerOptions(), 0, lines.append) == []
-    assert lines[-1] == "layers: 0 of 2 pictures to do"
+    assert lines[-1] == "layers: 0 of 2 images to do"
     (data / "train/bg/b.png").unlink()
     assert [outcome.result for outcome in make_layers(data, "train", "auto", LayerOptions(), 0, lines.append)] == [1]
 
@@ -127,7 +127,7 @@ def test_reduced_layers_make_a_data_set_of_their_own(data: Path, tmp_path: Path)
         make_layers(data, "train", "auto", LayerOptions(long_side=24), 0, lambda _line: None)
 
 
-def test_pictures_and_mattes_in_one_folder_need_another_place(tmp_path: Path) -> None:
+def test_images_and_mattes_in_one_folder_need_another_place(tmp_path: Path) -> None:
     for name in ("x.png", "x_matte.png"):
         write(tmp_path / "training" / name, soft_disc())
     with pytest.raises(DataError, match="in one folder"):
@@ -142,7 +142,7 @@ def test_command_names_broken_files_and_does_the_others(data: Path) -> None:
     (data / "train/original/a.png").write_bytes(whole[: len(whole) // 2])
     result = run("layers", "--data", data, "--workers", 1)
     assert result.exit_code == 1
-    assert f"layers: picture {data}/train/original/a.png is cut off" in result.output
+    assert f"layers: image {data}/train/original/a.png is cut off" in result.output
     assert "train: error: layers: 1 of 2 could not be done" in result.output
     assert files(data / "train/fg") == ["b.png"]
     (data / "train/original/a.png").write_bytes(whole)

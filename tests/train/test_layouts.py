@@ -12,13 +12,13 @@ from synthetic import (
     make_backgrounds,
     make_composition1k,
     make_dapm,
+    make_image,
     make_p3m10k,
-    make_picture,
     make_plain,
     write,
 )
 
-from streammat.train.data.layouts import FolderPictures, load_layers, load_pair, load_trimap, open_backgrounds, open_layout
+from streammat.train.data.layouts import FolderImages, load_layers, load_pair, load_trimap, open_backgrounds, open_layout
 from streammat.train.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -36,21 +36,21 @@ def test_am2k(tmp_path: Path) -> None:
     validation = open_layout(root, "val")
     assert relative(root, validation[0])["trimap"] == "validation/trimap/m_00000000.png"
     with pytest.raises(DataError, match=r"m_00000000.jpg has no foreground and background .*3 of 3 lack them.*train layers"):
-        FolderPictures(train, require_layers=True)
+        FolderImages(train, require_layers=True)
 
 
 def test_am2k_with_layers(tmp_path: Path) -> None:
     root = make_am2k(tmp_path, layers=True)
     entries = open_layout(root, "train", "am2k")
     assert set(relative(root, entries[0])) == {"image", "alpha", "foreground", "background", "original_denoise", "fg_denoise"}
-    layers = FolderPictures(entries, require_layers=True).load(1, RNG)
-    parts = make_picture(1)
+    layers = FolderImages(entries, require_layers=True).load(1, RNG)
+    parts = make_image(1)
     np.testing.assert_array_equal(layers.foreground, parts["fg"])
     np.testing.assert_array_equal(layers.background, parts["bg"])
     np.testing.assert_array_equal(layers.alpha, parts["alpha"])
     (root / "train/bg/m_00000002.png").unlink()
     with pytest.raises(DataError, match=r"m_00000002.jpg has no .*1 of 3 lack them"):
-        FolderPictures(open_layout(root, "train"), require_layers=True)
+        FolderImages(open_layout(root, "train"), require_layers=True)
 
 
 def test_p3m10k(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_composition1k_test_split(tmp_path: Path) -> None:
         "background": "VOCdevkit/VOC2012/JPEGImages/2008_000023.jpg",
     }
     layers = load_layers(entries[23])
-    # The backgrounds are of one colour, their number; both the small and the large ones cover the picture.
+    # The backgrounds are of one colour, their number; both the small and the large ones cover the image.
     assert layers.background.shape == layers.rgb.shape == (120, 100, 3)
     assert np.abs(layers.background.astype(int) - 23).max() <= 2
     weight = layers.alpha[:, :, None] / 255.0
@@ -189,87 +189,87 @@ def test_wrong_layouts(tmp_path: Path) -> None:
         open_layout(tmp_path / "half", "P3M-500-P", "am2k")
 
 
-def test_pictures_and_mattes_without_partners(tmp_path: Path) -> None:
+def test_images_and_mattes_without_partners(tmp_path: Path) -> None:
     root = make_plain(tmp_path)
-    write(root / "img/003.jpg", make_picture(3)["image"])
-    write(root / "img/004.jpg", make_picture(4)["image"])
+    write(root / "img/003.jpg", make_image(3)["image"])
+    write(root / "img/004.jpg", make_image(4)["image"])
     with pytest.raises(DataError, match=r"003.jpg has no matte of the same name in .*alpha \(2 of 5 are alone\)"):
         open_layout(root, "train")
     for index in (0, 3, 4):
         (root / f"img/{index:03}.jpg").unlink()
-    with pytest.raises(DataError, match=r"000.png has no picture of the same name in .*img \(1 of 3 are alone\)"):
+    with pytest.raises(DataError, match=r"000.png has no image of the same name in .*img \(1 of 3 are alone\)"):
         open_layout(root, "train")
-    write(root / "img/001.png", make_picture(1)["image"])
+    write(root / "img/001.png", make_image(1)["image"])
     with pytest.raises(DataError, match=r"img has both 001.jpg and 001.png; keep one of them"):
         open_layout(root, "train")
     for path in (root / "img").iterdir():
         path.unlink()
-    with pytest.raises(DataError, match=r"img has no pictures; expected .jpg"):
+    with pytest.raises(DataError, match=r"img has no images; expected .jpg"):
         open_layout(root, "train")
 
 
-def test_sizes_are_checked_when_a_picture_is_loaded(tmp_path: Path) -> None:
+def test_sizes_are_checked_when_a_image_is_loaded(tmp_path: Path) -> None:
     root = make_am2k(tmp_path, layers=True)
-    pictures = FolderPictures(open_layout(root, "train"))
-    write(root / "train/bg/m_00000001.png", make_picture(1)["bg"][:60])
+    images = FolderImages(open_layout(root, "train"))
+    write(root / "train/bg/m_00000001.png", make_image(1)["bg"][:60])
     with pytest.raises(DataError, match=r"bg/m_00000001.png is 100x60 pixels but .*original/m_00000001.jpg is 100x120"):
-        pictures.load(1, RNG)
-    write(root / "train/mask/m_00000000.png", make_picture(0)["alpha"][:, 1:])
+        images.load(1, RNG)
+    write(root / "train/mask/m_00000000.png", make_image(0)["alpha"][:, 1:])
     with pytest.raises(DataError, match=r"mask/m_00000000.png is 99x120 pixels but .*m_00000000.jpg is 100x120"):
-        pictures.load(0, RNG)
-    pictures.load(2, RNG)
+        images.load(0, RNG)
+    images.load(2, RNG)
 
 
-def test_broken_files_are_named_when_a_picture_is_loaded(tmp_path: Path) -> None:
+def test_broken_files_are_named_when_a_image_is_loaded(tmp_path: Path) -> None:
     root = make_plain(tmp_path, 4)
     content = (root / "img/000.jpg").read_bytes()
     (root / "img/000.jpg").write_bytes(content[:-100])
     (root / "img/001.jpg").write_bytes(b"\xff\xd8\xff\xd9")
     (root / "alpha/002.png").write_bytes(b"")
-    write(root / "alpha/003.png", make_picture(3)["image"])
-    pictures = FolderPictures(open_layout(root, "train"))
-    assert len(pictures) == 4
+    write(root / "alpha/003.png", make_image(3)["image"])
+    images = FolderImages(open_layout(root, "train"))
+    assert len(images) == 4
     for index, message in enumerate(
         ("000.jpg is cut off", "001.jpg cannot be decoded", "002.png is empty", "003.png is a coloured")
     ):
         with pytest.raises(DataError, match=message):
-            pictures.load(index, RNG)
+            images.load(index, RNG)
 
 
 @pytest.mark.parametrize("largest", [0, 1])
 def test_empty_mattes_cannot_be_trained_on(tmp_path: Path, largest: int) -> None:
     root = make_plain(tmp_path)
-    write(root / "alpha/001.png", np.minimum(make_picture(1)["alpha"], largest))
+    write(root / "alpha/001.png", np.minimum(make_image(1)["alpha"], largest))
     entries = open_layout(root, "train")
     with pytest.raises(DataError, match=rf"alpha/001.png is empty \(largest value {largest} of 255\); remove the pair"):
-        FolderPictures(entries).load(1, RNG)
+        FolderImages(entries).load(1, RNG)
     assert load_pair(entries[1])[1].max() == largest  # an evaluation may well hold one
 
 
 def test_without_layers_the_contrast_is_nothing(tmp_path: Path) -> None:
-    layers = FolderPictures(open_layout(make_plain(tmp_path), "train")).load(0, RNG)
+    layers = FolderImages(open_layout(make_plain(tmp_path), "train")).load(0, RNG)
     np.testing.assert_array_equal(layers.foreground, layers.rgb)
     np.testing.assert_array_equal(layers.background, layers.rgb)
 
 
 def test_deep_mattes(tmp_path: Path) -> None:
     root = make_plain(tmp_path)
-    alpha = make_picture(0)["alpha"]
+    alpha = make_image(0)["alpha"]
     write(root / "alpha/000.png", alpha.astype(np.uint16) * 257)
     np.testing.assert_array_equal(load_pair(open_layout(root, "train")[0])[1], alpha)
 
 
 def test_trimaps(tmp_path: Path) -> None:
     root = make_am2k(tmp_path)
-    given, alpha = open_layout(root, "validation")[0], make_picture(0)["alpha"]
-    np.testing.assert_array_equal(load_trimap(given, alpha), make_picture(0)["trimap"])
+    given, alpha = open_layout(root, "validation")[0], make_image(0)["alpha"]
+    np.testing.assert_array_equal(load_trimap(given, alpha), make_image(0)["trimap"])
     made = load_trimap(open_layout(root, "train")[0], alpha)
     assert set(np.unique(made)) == {0, 128, 255}
-    assert (made == 128).sum() > (make_picture(0)["trimap"] == 128).sum()
-    grey = make_picture(0)["trimap"].copy()
+    assert (made == 128).sum() > (make_image(0)["trimap"] == 128).sum()
+    grey = make_image(0)["trimap"].copy()
     grey[grey == 128] = 127
     write(given.trimap, grey)
-    np.testing.assert_array_equal(load_trimap(given, alpha), make_picture(0)["trimap"])
+    np.testing.assert_array_equal(load_trimap(given, alpha), make_image(0)["trimap"])
 
 
 def test_backgrounds(tmp_path: Path) -> None:
@@ -278,17 +278,17 @@ def test_backgrounds(tmp_path: Path) -> None:
     assert [entry.image.parent.name for entry in entries] == ["train"] * 3
     assert entries[2].denoise == root / "train_denoise/h_000002.jpg"
     assert [entry.image.parent.name for entry in open_backgrounds(root, "val")] == ["testval"] * 3
-    write(tmp_path / "coco/train2017/1.jpg", make_picture(0)["bg"])
+    write(tmp_path / "coco/train2017/1.jpg", make_image(0)["bg"])
     assert open_backgrounds(tmp_path / "coco")[0].denoise is None
-    write(tmp_path / "any/rooms/1.jpg", make_picture(0)["bg"])
-    write(tmp_path / "any/2.png", make_picture(0)["bg"])
+    write(tmp_path / "any/rooms/1.jpg", make_image(0)["bg"])
+    write(tmp_path / "any/2.png", make_image(0)["bg"])
     assert [entry.image.name for entry in open_backgrounds(tmp_path / "any")] == ["2.png", "1.jpg"]
 
 
-def test_backgrounds_of_one_name_keep_their_own_denoised_pictures(tmp_path: Path) -> None:
+def test_backgrounds_of_one_name_keep_their_own_denoised_images(tmp_path: Path) -> None:
     for folder in ("any", "any_denoise"):
         for place in ("halls/1.jpg", "rooms/1.jpg"):
-            write(tmp_path / folder / place, make_picture(0)["bg"])
+            write(tmp_path / folder / place, make_image(0)["bg"])
     found = {entry.image: entry.denoise for entry in open_backgrounds(tmp_path / "any")}
     assert found == {tmp_path / "any" / place: tmp_path / "any_denoise" / place for place in ("halls/1.jpg", "rooms/1.jpg")}
 
@@ -296,7 +296,7 @@ def test_backgrounds_of_one_name_keep_their_own_denoised_pictures(tmp_path: Path
 def test_backgrounds_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="background folder .*none does not exist"):
         open_backgrounds(tmp_path / "none")
-    with pytest.raises(DataError, match="has no pictures; expected backgrounds"):
+    with pytest.raises(DataError, match="has no images; expected backgrounds"):
         open_backgrounds(tmp_path)
     with pytest.raises(DataError, match="unknown split 'x' of backgrounds"):
         open_backgrounds(tmp_path, "x")

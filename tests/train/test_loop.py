@@ -20,7 +20,7 @@ from synthetic import make_am2k
 
 from streammat.engines.network.gfm import GFM
 from streammat.train.data.crops import CropDataset
-from streammat.train.data.layouts import FolderPictures, open_layout
+from streammat.train.data.layouts import FolderImages, open_layout
 from streammat.train.data.samples import Sample
 from streammat.train.errors import DataError, RunError
 from streammat.train.lite.dataset import MattingDataset
@@ -67,12 +67,12 @@ class Watcher:
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> FolderPictures:
-    return FolderPictures(open_layout(make_am2k(tmp_path_factory.mktemp("am2k"), layers=True), "train"))
+def images(tmp_path_factory: pytest.TempPathFactory) -> FolderImages:
+    return FolderImages(open_layout(make_am2k(tmp_path_factory.mktemp("am2k"), layers=True), "train"))
 
 
-def crops(pictures: FolderPictures, *heads: str) -> CropDataset:
-    return CropDataset(pictures, heads or ("TT",), 2, 1)
+def crops(images: FolderImages, *heads: str) -> CropDataset:
+    return CropDataset(images, heads or ("TT",), 2, 1)
 
 
 def rows(out: Path) -> list[dict[str, str]]:
@@ -93,8 +93,8 @@ def same(one: GFM, other: GFM) -> bool:
     ],
     ids=["lite", "paper", "rim"],
 )
-def test_stopped_run_goes_on_as_the_unbroken_one(config, heads, number, pictures, tmp_path: Path) -> None:
-    samples = crops(pictures, *heads)
+def test_stopped_run_goes_on_as_the_unbroken_one(config, heads, number, images, tmp_path: Path) -> None:
+    samples = crops(images, *heads)
     whole = train(config, samples, tmp_path / "whole", Watcher())
     with pytest.raises(Stopped) as stopped:  # in the middle of a row of the curve
         train(config, samples, tmp_path / "broken", Watcher(3, lambda: os.kill(os.getpid(), number)))
@@ -108,27 +108,27 @@ def test_stopped_run_goes_on_as_the_unbroken_one(config, heads, number, pictures
     assert same(whole, resumed)
 
 
-def test_a_folder_belongs_to_one_run(pictures, tmp_path: Path) -> None:
+def test_a_folder_belongs_to_one_run(images, tmp_path: Path) -> None:
     """A second one is refused while the first works, and not afterwards."""
 
     def again() -> None:
         with pytest.raises(RunError, match="another run is training in"):
-            train(LITE, crops(pictures, "TT"), tmp_path, Watcher())
+            train(LITE, crops(images, "TT"), tmp_path, Watcher())
 
     watcher = Watcher(2, again)
-    assert train(LITE, crops(pictures, "TT"), tmp_path, watcher) is not None
+    assert train(LITE, crops(images, "TT"), tmp_path, watcher) is not None
     assert len(watcher.losses) == LITE.steps
     again_now = Watcher()
-    train(replace(LITE, steps=LITE.steps + 1), crops(pictures, "TT"), tmp_path, again_now)
+    train(replace(LITE, steps=LITE.steps + 1), crops(images, "TT"), tmp_path, again_now)
     assert len(again_now.losses) == 1
 
 
-def test_a_run_in_the_background_is_deaf_to_ctrl_c(pictures, tmp_path: Path) -> None:
+def test_a_run_in_the_background_is_deaf_to_ctrl_c(images, tmp_path: Path) -> None:
     """A shell without job control starts it with SIGINT ignored, and so that stays."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         watcher = Watcher(2, lambda: os.kill(os.getpid(), signal.SIGINT))
-        assert train(PAPERS, crops(pictures, "TT"), tmp_path, watcher) is not None
+        assert train(PAPERS, crops(images, "TT"), tmp_path, watcher) is not None
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
@@ -152,59 +152,59 @@ class Failing:
 
     def __getitem__(self, key: tuple[int, int, int]) -> Sample:
         if key[0] == self.bad:
-            raise DataError(f"picture {key[0]} is broken; make it again")
+            raise DataError(f"image {key[0]} is broken; make it again")
         return self.samples[key]
 
 
-def test_rows_after_the_checkpoint_come_once(pictures, tmp_path: Path) -> None:
+def test_rows_after_the_checkpoint_come_once(images, tmp_path: Path) -> None:
     config = replace(PAPERS, log_every=1)
-    train(replace(config, steps=3), crops(pictures), tmp_path / "broken", Watcher())
-    with pytest.raises(DataError, match="picture 9 is broken"):  # of step 5; no checkpoint after step 3
-        train(config, Failing(crops(pictures), 9), tmp_path / "broken", Watcher())
+    train(replace(config, steps=3), crops(images), tmp_path / "broken", Watcher())
+    with pytest.raises(DataError, match="image 9 is broken"):  # of step 5; no checkpoint after step 3
+        train(config, Failing(crops(images), 9), tmp_path / "broken", Watcher())
     assert [row["step"] for row in rows(tmp_path / "broken")] == ["1", "2", "3", "4"]
     with (tmp_path / "broken/curve.csv").open("a") as file:
         file.write("5,0.1")  # a row that a crash cut short
     watcher = Watcher()
-    train(config, crops(pictures), tmp_path / "broken", watcher)
+    train(config, crops(images), tmp_path / "broken", watcher)
     assert watcher.lines[0].startswith("resumed at step 3")
-    train(config, crops(pictures), tmp_path / "whole", Watcher())
+    train(config, crops(images), tmp_path / "whole", Watcher())
     assert rows(tmp_path / "broken") == rows(tmp_path / "whole")
 
 
-def test_worker_processes_change_nothing_and_speak_one_line(pictures, tmp_path: Path) -> None:
+def test_worker_processes_change_nothing_and_speak_one_line(images, tmp_path: Path) -> None:
     config = replace(PAPERS, steps=2, workers=1)
-    here = train(replace(config, workers=0), crops(pictures), tmp_path / "here", Watcher())
-    assert same(here, train(config, crops(pictures), tmp_path / "worker", Watcher()))
+    here = train(replace(config, workers=0), crops(images), tmp_path / "here", Watcher())
+    assert same(here, train(config, crops(images), tmp_path / "worker", Watcher()))
     with pytest.raises(DataError) as error:
-        train(config, Failing(crops(pictures), 2), tmp_path / "bad", Watcher())
-    assert str(error.value) == "picture 2 is broken; make it again"
+        train(config, Failing(crops(images), 2), tmp_path / "bad", Watcher())
+    assert str(error.value) == "image 2 is broken; make it again"
 
 
-def test_it_learns(pictures, tmp_path: Path) -> None:
+def test_it_learns(images, tmp_path: Path) -> None:
     config = replace(PAPERS, steps=25, learning_rate=2e-3, log_every=5, samples_every=20, rosta="BT")
-    train(config, crops(pictures, "BT"), tmp_path, Watcher())
+    train(config, crops(images, "BT"), tmp_path, Watcher())
     totals = [float(row["total"]) for row in rows(tmp_path)]
     assert totals[-1] < 0.7 * totals[0]
     first = rows(tmp_path)[0]
     assert float(first["total"]) == pytest.approx(sum(float(first[name]) for name in list(first)[3:]), rel=1e-4)
     sheet = cv2.imread(str(tmp_path / "samples/step_000020.png"))
-    assert sheet.shape[1] > 5 * 200  # five pictures side by side
+    assert sheet.shape[1] > 5 * 200  # five images side by side
     assert not list((tmp_path / "samples").glob("step_000025*"))
 
 
-def test_loss_weights_reach_the_optimiser(pictures, tmp_path: Path) -> None:
+def test_loss_weights_reach_the_optimiser(images, tmp_path: Path) -> None:
     config = replace(PAPERS, steps=2, log_every=1)
-    train(config, crops(pictures), tmp_path / "paper", Watcher())
-    train(replace(config, loss=LossConfig(group_weight=0.25)), crops(pictures), tmp_path / "authors", Watcher())
+    train(config, crops(images), tmp_path / "paper", Watcher())
+    train(replace(config, loss=LossConfig(group_weight=0.25)), crops(images), tmp_path / "authors", Watcher())
     paper, authors = rows(tmp_path / "paper")[0], rows(tmp_path / "authors")[0]
     assert float(authors["total"]) == pytest.approx(0.25 * float(paper["total"]), rel=1e-4)
     assert authors["glance"] == paper["glance"]
 
 
-def test_gradient_checkpointing_changes_no_weight(pictures, tmp_path: Path) -> None:
+def test_gradient_checkpointing_changes_no_weight(images, tmp_path: Path) -> None:
     config = replace(PAPERS, steps=1, learning_rate=1e-3)
-    plain = train(config, crops(pictures), tmp_path / "plain", Watcher())
-    saving = train(replace(config, checkpointing=True), crops(pictures), tmp_path / "saving", Watcher())
+    plain = train(config, crops(images), tmp_path / "plain", Watcher())
+    saving = train(replace(config, checkpointing=True), crops(images), tmp_path / "saving", Watcher())
     for (name, one), other in zip(plain.named_parameters(), saving.parameters(), strict=True):
         assert torch.equal(one, other), name
 
@@ -218,48 +218,48 @@ def test_gradient_checkpointing_changes_no_weight(pictures, tmp_path: Path) -> N
         ({"loss": LossConfig(group_weight=0.25)}, "made with loss"),
     ],
 )
-def test_other_options_do_not_continue_a_run(change, message, pictures, tmp_path: Path) -> None:
-    shutil.copytree(finished(pictures, tmp_path.parent / "finished"), tmp_path / "run")
+def test_other_options_do_not_continue_a_run(change, message, images, tmp_path: Path) -> None:
+    shutil.copytree(finished(images, tmp_path.parent / "finished"), tmp_path / "run")
     config = replace(PAPERS, steps=1, **change)
     with pytest.raises(RunError, match=message):
-        train(config, crops(pictures, config.rosta), tmp_path / "run", Watcher())
+        train(config, crops(images, config.rosta), tmp_path / "run", Watcher())
 
 
-def finished(pictures, out: Path) -> Path:
+def finished(images, out: Path) -> Path:
     """A run of one step, made once."""
     if not out.exists():
-        train(replace(PAPERS, steps=1), crops(pictures), out, Watcher())
+        train(replace(PAPERS, steps=1), crops(images), out, Watcher())
     return out
 
 
-def test_finished_run_is_only_written_again(pictures, tmp_path: Path) -> None:
+def test_finished_run_is_only_written_again(images, tmp_path: Path) -> None:
     watcher = Watcher()
-    shutil.copytree(finished(pictures, tmp_path.parent / "finished"), tmp_path / "run")
-    train(replace(PAPERS, steps=1, workers=1), crops(pictures), tmp_path / "run", watcher)
+    shutil.copytree(finished(images, tmp_path.parent / "finished"), tmp_path / "run")
+    train(replace(PAPERS, steps=1, workers=1), crops(images), tmp_path / "run", watcher)
     assert watcher.losses == []
 
 
 @pytest.mark.parametrize("keep", [0, 100, 100_000])
-def test_damaged_checkpoint_is_named(keep: int, pictures, tmp_path: Path) -> None:
-    shutil.copytree(finished(pictures, tmp_path.parent / "finished"), tmp_path / "run")
+def test_damaged_checkpoint_is_named(keep: int, images, tmp_path: Path) -> None:
+    shutil.copytree(finished(images, tmp_path.parent / "finished"), tmp_path / "run")
     path = tmp_path / "run/checkpoint.pt"
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(RunError, match=r"checkpoint .*checkpoint\.pt is damaged .*delete it to start anew"):
-        train(replace(PAPERS, steps=1), crops(pictures), tmp_path / "run", Watcher())
+        train(replace(PAPERS, steps=1), crops(images), tmp_path / "run", Watcher())
 
 
-def test_checkpoint_of_another_kind_is_named(pictures, tmp_path: Path) -> None:
+def test_checkpoint_of_another_kind_is_named(images, tmp_path: Path) -> None:
     torch.save({"step": 3}, tmp_path / "checkpoint.pt")
     with pytest.raises(RunError, match="not of this version"):
-        train(PAPERS, crops(pictures), tmp_path, Watcher())
+        train(PAPERS, crops(images), tmp_path, Watcher())
 
 
-def test_unwritable_checkpoint_leaves_the_old_one(pictures, tmp_path: Path) -> None:
-    train(replace(PAPERS, steps=1), crops(pictures), tmp_path, Watcher())
+def test_unwritable_checkpoint_leaves_the_old_one(images, tmp_path: Path) -> None:
+    train(replace(PAPERS, steps=1), crops(images), tmp_path, Watcher())
     before = (tmp_path / "checkpoint.pt").read_bytes()
     (tmp_path / "checkpoint.partial").mkdir()
     with pytest.raises(RunError, match=r"cannot write checkpoint .*checkpoint\.partial: Is a directory; .* is kept"):
-        train(PAPERS, crops(pictures), tmp_path, Watcher())
+        train(PAPERS, crops(images), tmp_path, Watcher())
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
 
 
@@ -275,30 +275,30 @@ def small_disk(tmp_path: Path):
     subprocess.run(["umount", disk], check=True)
 
 
-def test_full_disk_leaves_the_old_checkpoint(pictures, small_disk: Path) -> None:
-    train(replace(PAPERS, steps=1), crops(pictures), small_disk, Watcher())
+def test_full_disk_leaves_the_old_checkpoint(images, small_disk: Path) -> None:
+    train(replace(PAPERS, steps=1), crops(images), small_disk, Watcher())
     before = (small_disk / "checkpoint.pt").read_bytes()
     with pytest.raises(RunError, match=r"cannot write checkpoint .*; the one before, .*checkpoint\.pt, is kept"):
-        train(PAPERS, crops(pictures), small_disk, Watcher())
+        train(PAPERS, crops(images), small_disk, Watcher())
     assert (small_disk / "checkpoint.pt").read_bytes() == before
     assert not (small_disk / "checkpoint.partial").exists()
 
 
-def test_diverging_run_stops_and_keeps_its_last_checkpoint(pictures, tmp_path: Path) -> None:
+def test_diverging_run_stops_and_keeps_its_last_checkpoint(images, tmp_path: Path) -> None:
     config = replace(PAPERS, learning_rate=1e30, checkpoint_minutes=-1.0)
     with pytest.raises(RunError, match=r"at step \d the loss is .* the last checkpoint is kept: lower the learning rate"):
-        train(config, crops(pictures), tmp_path, Watcher())
+        train(config, crops(images), tmp_path, Watcher())
     content = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     assert content["step"] >= 1
 
 
-def test_held_out_pictures_are_scored(pictures, tmp_path: Path) -> None:
+def test_held_out_images_are_scored(images, tmp_path: Path) -> None:
     from streammat.train.lite.validation import Pair
 
     watcher = Watcher()
-    held = [Pair(entry.image, entry.alpha) for entry in pictures.entries[:1]]
-    train(replace(PAPERS, steps=1, evaluate_minutes=-1.0), crops(pictures), tmp_path, watcher, held=held)
-    assert any(line.startswith("step 1: held-out pictures iou ") for line in watcher.lines)
+    held = [Pair(entry.image, entry.alpha) for entry in images.entries[:1]]
+    train(replace(PAPERS, steps=1, evaluate_minutes=-1.0), crops(images), tmp_path, watcher, held=held)
+    assert any(line.startswith("step 1: held-out images iou ") for line in watcher.lines)
 
 
 @pytest.mark.parametrize(
@@ -315,9 +315,9 @@ def test_held_out_pictures_are_scored(pictures, tmp_path: Path) -> None:
         ({"schedule": "steps"}, "unknown schedule 'steps'"),
     ],
 )
-def test_options_that_cannot_be(change, message, pictures, tmp_path: Path) -> None:
+def test_options_that_cannot_be(change, message, images, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=message):
-        train(replace(PAPERS, **change), crops(pictures), tmp_path, Watcher())
+        train(replace(PAPERS, **change), crops(images), tmp_path, Watcher())
 
 
 def test_schedule() -> None:

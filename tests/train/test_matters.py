@@ -140,11 +140,11 @@ def test_networks_that_do_not_keep_the_convention(scene, tmp_path: Path) -> None
     with pytest.raises(DataError, match="no numbers"):
         open_matter(write_onnx(tmp_path / "log.onnx", {"x": [1, 4, "h", "w"]}, nodes))(*scene)
     fixed = write_onnx(tmp_path / "fixed.onnx", {"x": [1, 4, 512, 512]}, mean_of("x"))
-    with pytest.raises(DataError, match="failed on a picture of 45 x 21"):
+    with pytest.raises(DataError, match="failed on an image of 45 x 21"):
         open_matter(fixed)(*scene)
 
 
-def test_picture_and_trimap_must_fit(scene) -> None:
+def test_image_and_trimap_must_fit(scene) -> None:
     rgb, trimap = scene
     matter = open_matter("closed-form")
     with pytest.raises(ValueError, match=r"trimap \(20, 45\)"):

@@ -80,7 +80,7 @@ def test_command_names_broken_pairs_and_does_the_others(plain: Path, tmp_path: P
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 1
     lines = result.output.splitlines()
-    assert f"mattes: picture {plain}/img/000.jpg is cut off after 400 bytes; fetch or make it again" in lines
+    assert f"mattes: image {plain}/img/000.jpg is cut off after 400 bytes; fetch or make it again" in lines
     assert any("mask/001.png is 9x9 pixels but" in line and "is 100x120" in line for line in lines)
     assert any("img/002.jpg has no mask of the same name" in line for line in lines)
     assert any(line.startswith("train: error: mattes: 3 of 4 could not be done") for line in lines)
@@ -88,17 +88,17 @@ def test_command_names_broken_pairs_and_does_the_others(plain: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("make", [False, True])
-def test_command_needs_a_folder_with_pictures(tmp_path: Path, make: bool) -> None:
+def test_command_needs_a_folder_with_images(tmp_path: Path, make: bool) -> None:
     if make:
         (tmp_path / "data").mkdir()
     result = CliRunner().invoke(main, ["mattes", "--data", str(tmp_path / "data"), "--cache", str(tmp_path / "out")])
     assert result.exit_code == 1
-    assert ("no training pictures in" if make else "does not exist") in result.output
+    assert ("no training images in" if make else "does not exist") in result.output
     with pytest.raises(DataError):
         make_mattes(tmp_path / "data", tmp_path / "out", 0, lambda _line: None)
 
 
-def test_bands_of_large_pictures_are_wider() -> None:
+def test_bands_of_large_images_are_wider() -> None:
     widths = []
     for scale in (1, 3):
         mask = np.zeros((LONG_SIDE * scale, LONG_SIDE * scale), np.uint8)

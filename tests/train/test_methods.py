@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from synthetic import make_am2k, make_picture, make_plain, write
+from synthetic import make_am2k, make_image, make_plain, write
 
 from streammat.engines.base import EngineError
 from streammat.engines.network.checkpoint import load_network, save_network
 from streammat.engines.network.gfm import GFM
 from streammat.train.cli import main
 from streammat.train.data.crops import CropDataset
-from streammat.train.data.layouts import FolderPictures, open_layout
+from streammat.train.data.layouts import FolderImages, open_layout
 from streammat.train.data.samples import Key
 from streammat.train.errors import RunError
 from streammat.train.evaluation.strategies import WHOLE, predict_method
@@ -207,7 +207,7 @@ def test_imagenet_weights_of_an_encoder_with_a_trimap(tmp_path: Path) -> None:
 
 def test_trimaps_are_dilated_at_random(tmp_path: Path) -> None:
     data = make_am2k(tmp_path / "data")
-    entries = FolderPictures(open_layout(data, "train"))
+    entries = FolderImages(open_layout(data, "train"))
     samples, plain = CropDataset(entries, ("trimap",), 1, 3), CropDataset(entries, ("TT",), 1, 3)
     unknown = []
     for index in range(6):
@@ -267,7 +267,7 @@ def test_exported_files_agree_and_run(name: str, tmp_path: Path) -> None:
         return
     from streammat.cli import main as streammat
 
-    write(tmp_path / "in.png", make_picture(1)["image"])
+    write(tmp_path / "in.png", make_image(1)["image"])
     done = CliRunner().invoke(streammat, ["image", str(tmp_path / "in.png"), str(tmp_path / "out.png"), "--model", str(tmp_path / f"{name}.onnx")])
     assert done.exit_code == 0, done.output
     assert cv2.imread(str(tmp_path / "out.png"), cv2.IMREAD_UNCHANGED).shape == (120, 100, 4)

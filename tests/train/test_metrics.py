@@ -175,7 +175,7 @@ def test_conn_at_1080p_within_two_seconds() -> None:
     assert time.perf_counter() - started < 2.0
 
 
-def test_empty_pictures_agree() -> None:
+def test_empty_images_agree() -> None:
     nothing = np.zeros((4, 4))
     assert iou(nothing, nothing) == 1.0
     assert iou(np.ones((4, 4)), nothing) == 0.0
@@ -226,7 +226,7 @@ def test_messddt_forgives_an_error_that_moves_along() -> None:
     assert messddt(truth, truth, frames) == 0.0
     assert messddt(moving, truth, frames) < 0.2 * messddt(fixed, truth, frames)
     assert messddt(fixed, truth) > 0  # without frames, the flow of the truth
-    # A flicker of the whole picture is the difference of the squared errors, whatever the motion.
+    # A flicker of the whole image is the difference of the squared errors, whatever the motion.
     flicker = np.zeros((2, 32, 32))
     flicker[1] = 0.5
     assert messddt(flicker, np.zeros((2, 32, 32))) == pytest.approx(0.25)

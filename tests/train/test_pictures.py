@@ -1,4 +1,4 @@
-"""Reading pictures and mattes: every depth and form that can be meant, and one clear error for the rest."""
+"""Reading images and mattes: every depth and form that can be meant, and one clear error for the rest."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from synthetic import make_picture, write
+from synthetic import make_image, write
 
 from streammat.train.data.images import read_alpha, read_rgb
 from streammat.train.errors import DataError
 
-PARTS = make_picture(0)
+PARTS = make_image(0)
 ALPHA = PARTS["alpha"]
 
 
@@ -25,7 +25,7 @@ def test_colours_keep_their_order(tmp_path: Path) -> None:
     assert np.abs(near.astype(int) - PARTS["image"]).mean() < 4
 
 
-def test_rgb_of_grey_deep_and_transparent_pictures(tmp_path: Path) -> None:
+def test_rgb_of_grey_deep_and_transparent_images(tmp_path: Path) -> None:
     grey = read_rgb(write(tmp_path / "grey.png", ALPHA))
     np.testing.assert_array_equal(grey, np.repeat(ALPHA[:, :, None], 3, axis=2))
     deep = read_rgb(write(tmp_path / "deep.png", PARTS["image"].astype(np.uint16) * 257))
@@ -55,11 +55,11 @@ def test_mattes_with_three_equal_channels_or_a_grey_palette(tmp_path: Path) -> N
 
 
 def test_mattes_that_are_none(tmp_path: Path) -> None:
-    picture = Image.fromarray(ALPHA).convert("P")
-    picture.putpalette([value for index in range(256) for value in (index, 0, 255 - index)])
-    picture.save(tmp_path / "palette.png")
+    image = Image.fromarray(ALPHA).convert("P")
+    image.putpalette([value for index in range(256) for value in (index, 0, 255 - index)])
+    image.save(tmp_path / "palette.png")
     for path in (tmp_path / "palette.png", write(tmp_path / "colour.png", PARTS["image"])):
-        with pytest.raises(DataError, match=rf"{path.name} is a coloured picture; expected grey"):
+        with pytest.raises(DataError, match=rf"{path.name} is a coloured image; expected grey"):
             read_alpha(path)
     Image.fromarray(np.dstack([np.full_like(ALPHA, 255)] * 3 + [ALPHA])).save(tmp_path / "cut.png")
     with pytest.raises(DataError, match=r"cut.png is a cut-out with transparent pixels"):
@@ -71,7 +71,7 @@ def test_mattes_that_are_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
 @pytest.mark.parametrize("keep", [0.05, 0.5, 0.97])
-def test_cut_off_pictures(tmp_path: Path, suffix: str, keep: float) -> None:
+def test_cut_off_images(tmp_path: Path, suffix: str, keep: float) -> None:
     path = write(tmp_path / f"a.{suffix}", PARTS["image"])
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * keep)])
@@ -88,7 +88,7 @@ def test_every_kind_of_jpeg_has_its_end_found(tmp_path: Path, options: dict[str,
     whole = read_rgb(tmp_path / "a.jpg")
     (tmp_path / "longer.jpg").write_bytes(content + b"\x00" * 7 + b"more from the camera")
     np.testing.assert_array_equal(read_rgb(tmp_path / "longer.jpg"), whole)
-    # The thumbnail has an end of its own, which must not pass for that of the picture.
+    # The thumbnail has an end of its own, which must not pass for that of the image.
     (tmp_path / "shorter.jpg").write_bytes(content[:-40])
     with pytest.raises(DataError, match="is cut off"):
         read_rgb(tmp_path / "shorter.jpg")

@@ -16,7 +16,7 @@ from streammat.train.evaluation.paper import paper_rows
 from streammat.train.loop.loop import make_network
 from streammat.train.recipes.config import TrainConfig
 from streammat.train.recipes.presets import METHODS, PAPER, configure, find_preset, presets
-from streammat.train.recipes.tracks import Folders, open_pictures, open_samples, rssn_of
+from streammat.train.recipes.tracks import Folders, open_images, open_samples, rssn_of
 from streammat.train.rssn.compose_sample import Rssn
 
 
@@ -165,8 +165,8 @@ def test_rssn_steps_of_the_tracks() -> None:
 
 def samples_of(name: str, folders: Folders, **choice: str):
     preset = find_preset(name, **choice)
-    pictures = open_pictures(preset, folders)
-    return pictures, open_samples(preset, configure(preset, len(pictures)), pictures, folders)[0]
+    images = open_images(preset, folders)
+    return images, open_samples(preset, configure(preset, len(images)), images, folders)[0]
 
 
 def test_original_tracks_read_both_sets_and_plain_folders(tmp_path: Path) -> None:
@@ -176,8 +176,8 @@ def test_original_tracks_read_both_sets_and_plain_folders(tmp_path: Path) -> Non
         ("pm10k-ori-r34-ft", p3m, 2, {"FT"}, 64),
         ("folder", plain, 2, {"TT"}, 32),  # lite ends at half its input's size
     ):
-        pictures, samples = samples_of(name, Folders(data))
-        assert len(pictures) == count
+        images, samples = samples_of(name, Folders(data))
+        assert len(images) == count
         sample = samples[Key(0, 64, 64)]
         assert sample.rgb.shape == (64, 64, 3)
         assert {rosta: plane.shape for rosta, plane in sample.classes.items()} == dict.fromkeys(heads, (side, side))
@@ -190,7 +190,7 @@ def test_composed_tracks(tmp_path: Path) -> None:
     assert len(plain) == 10  # five backgrounds for each foreground
     assert samples[Key(3, 64, 64)].contrast.max() > 50
     noisy, _ = samples_of("am2k-comp-rssn-only-noise-r34-tt", folders)
-    pairs = [[pictures.load(index, np.random.default_rng(index)).rgb for pictures in (plain, noisy)] for index in range(6)]
+    pairs = [[images.load(index, np.random.default_rng(index)).rgb for images in (plain, noisy)] for index in range(6)]
     changed = [not np.array_equal(one, other) for one, other in pairs]
     assert True in changed
     assert False in changed

@@ -36,7 +36,7 @@ def test_published_figures_stand_beside_ours() -> None:
     assert "| GFM(r), AM-2k, ORI, hybrid, Table 1 | 10.89 | 0.0028 | - | 9.96 |" in text
     assert "- the paper\n- a readme\n" in text
     assert "GFM(d), AM-2k, published elsewhere: backbone not said" in text
-    assert "200 pictures\n" in text
+    assert "200 images\n" in text
     assert "1.23 s" in text
 
 
@@ -52,7 +52,7 @@ def test_it_says_plainly_what_is_missing() -> None:
     assert "published" not in markdown(FACTS, OURS, {}, None, []).lower()
     some = Facts(("m",), "d", 3, 9, 2, 1.0, "cpu")
     text = markdown(some, OURS, {}, None, [])
-    assert "3 pictures of 9: not the whole set" in text
+    assert "3 images of 9: not the whole set" in text
     assert "2 of 3 made from the truth" in text
 
 

@@ -14,7 +14,7 @@ from streammat.train.data.layouts import BackgroundEntry, Entry
 from streammat.train.errors import DataError, RunError
 from streammat.train.rssn.compose_sample import (
     NO_RSSN,
-    ComposedPictures,
+    ComposedImages,
     Rssn,
     Steps,
     add_noise,
@@ -73,7 +73,7 @@ def test_denoise_removes_noise_and_keeps_edges() -> None:
     assert error[1] < 0.4 * error[0]
 
 
-def test_denoise_takes_grey_and_tiny_pictures() -> None:
+def test_denoise_takes_grey_and_tiny_images() -> None:
     grey = np.repeat(rng().integers(100, 120, (6, 9, 1), np.uint8), 3, axis=2)
     clean = denoise(grey)
     assert clean.shape == grey.shape
@@ -158,31 +158,31 @@ def backgrounds(tmp_path: Path) -> list[BackgroundEntry]:
 
 
 def test_an_epoch_holds_every_foreground_on_its_own_backgrounds(entries, backgrounds) -> None:
-    pictures = ComposedPictures(entries, backgrounds, NO_RSSN, per_foreground=5, seed=4)
-    assert len(pictures) == 15
-    pairs = [pictures.pair(index) for index in range(15)]
+    images = ComposedImages(entries, backgrounds, NO_RSSN, per_foreground=5, seed=4)
+    assert len(images) == 15
+    pairs = [images.pair(index) for index in range(15)]
     assert [entry for entry, _ in pairs] == [entry for entry in entries for _ in range(5)]
     assert len({behind.image for _, behind in pairs[:5]}) == 5
-    again = ComposedPictures(entries, backgrounds, NO_RSSN, per_foreground=5, seed=4)
+    again = ComposedImages(entries, backgrounds, NO_RSSN, per_foreground=5, seed=4)
     assert [again.pair(index) for index in reversed(range(15))] == pairs[::-1]
-    other = ComposedPictures(entries, backgrounds, NO_RSSN, per_foreground=5, seed=5)
+    other = ComposedImages(entries, backgrounds, NO_RSSN, per_foreground=5, seed=5)
     assert [other.pair(index) for index in range(15)] != pairs
-    few = ComposedPictures(entries, backgrounds[:2], NO_RSSN, per_foreground=5)
+    few = ComposedImages(entries, backgrounds[:2], NO_RSSN, per_foreground=5)
     assert {few.pair(index)[1] for index in range(15)} == set(backgrounds[:2])
 
 
 def test_a_composite_follows_from_index_and_generator(entries, backgrounds) -> None:
-    pictures = ComposedPictures(entries, backgrounds, Rssn())
-    one, two, other = (pictures.load(3, rng(seed)) for seed in (7, 7, 8))
+    images = ComposedImages(entries, backgrounds, Rssn())
+    one, two, other = (images.load(3, rng(seed)) for seed in (7, 7, 8))
     np.testing.assert_array_equal(one.rgb, two.rgb)
     assert one.rgb.shape == one.foreground.shape == one.background.shape == (24, 32, 3)
     assert not np.array_equal(one.rgb, other.rgb)
 
 
 def test_denoised_files_are_read_for_both(entries, backgrounds) -> None:
-    level = int(ComposedPictures(entries, backgrounds, NO_RSSN).pair(6)[1].image.stem)
-    plain = ComposedPictures(entries, backgrounds, NO_RSSN).load(6, rng())
-    clean = ComposedPictures(entries, backgrounds, Rssn(denoise=1.0, blur=0.0, noise=0.0)).load(6, rng())
+    level = int(ComposedImages(entries, backgrounds, NO_RSSN).pair(6)[1].image.stem)
+    plain = ComposedImages(entries, backgrounds, NO_RSSN).load(6, rng())
+    clean = ComposedImages(entries, backgrounds, Rssn(denoise=1.0, blur=0.0, noise=0.0)).load(6, rng())
     assert [plain.rgb[20, 16, 0], plain.rgb[0, 0, 0]] == [101, level]
     assert [clean.rgb[20, 16, 0], clean.rgb[0, 0, 0]] == [151, level + 20]
 
@@ -190,10 +190,10 @@ def test_denoised_files_are_read_for_both(entries, backgrounds) -> None:
 def test_missing_denoised_files_are_said_at_once(entries, backgrounds) -> None:
     bare = [replace(entry, fg_denoise=None) for entry in entries]
     with pytest.raises(DataError, match=r"fg_denoise/.*3 of 3.*train layers --denoise --data"):
-        ComposedPictures(bare, backgrounds, Rssn())
+        ComposedImages(bare, backgrounds, Rssn())
     with pytest.raises(DataError, match=r"_denoise.*train layers --denoise --backgrounds"):
-        ComposedPictures(entries, [BackgroundEntry(entry.image) for entry in backgrounds], Rssn())
-    assert len(ComposedPictures(bare, backgrounds, Rssn(denoise=0.0))) == 15
+        ComposedImages(entries, [BackgroundEntry(entry.image) for entry in backgrounds], Rssn())
+    assert len(ComposedImages(bare, backgrounds, Rssn(denoise=0.0))) == 15
 
 
 def test_denoising_on_the_fly(entries, backgrounds) -> None:
@@ -201,19 +201,19 @@ def test_denoising_on_the_fly(entries, backgrounds) -> None:
     assert entries[0].foreground is not None
     write(entries[0].foreground, noisy)
     bare, behind = [replace(entries[0], fg_denoise=None)], [BackgroundEntry(write(entries[0].image, noisy))]
-    layers = ComposedPictures(bare, behind, Rssn(denoise=1.0, blur=0.0, noise=0.0), denoise_now=True).load(0, rng())
+    layers = ComposedImages(bare, behind, Rssn(denoise=1.0, blur=0.0, noise=0.0), denoise_now=True).load(0, rng())
     assert layers.foreground.std() < 0.5 * noisy.std()
     assert layers.background.std() < 0.5 * noisy.std()
 
 
 def test_what_cannot_be_composed(entries, backgrounds) -> None:
     with pytest.raises(DataError, match=r"no foreground colours.*train layers --data"):
-        ComposedPictures([replace(entries[0], foreground=None)], backgrounds, NO_RSSN)
+        ComposedImages([replace(entries[0], foreground=None)], backgrounds, NO_RSSN)
     with pytest.raises(DataError, match="0 backgrounds"):
-        ComposedPictures(entries, [], NO_RSSN)
+        ComposedImages(entries, [], NO_RSSN)
     write(entries[0].alpha, np.zeros((24, 32), np.uint8))
     with pytest.raises(DataError, match="is empty"):
-        ComposedPictures(entries, backgrounds, NO_RSSN).load(0, rng())
+        ComposedImages(entries, backgrounds, NO_RSSN).load(0, rng())
     write(entries[1].alpha, np.full((9, 32), 255, np.uint8))
     with pytest.raises(DataError, match=r"32x24 pixels but .* is 32x9"):
-        ComposedPictures(entries, backgrounds, NO_RSSN).load(5, rng())
+        ComposedImages(entries, backgrounds, NO_RSSN).load(5, rng())

@@ -97,7 +97,7 @@ def by_brightness(rosta: str) -> GFM:
 
 
 def seen_classes(rgb: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """What `by_brightness` makes of a picture at a size, for TT: 0, 1, 2."""
+    """What `by_brightness` makes of an image at a size, for TT: 0, 1, 2."""
     return np.digitize(shrink(rgb, size).mean(axis=2), [110, 145])
 
 
@@ -179,14 +179,14 @@ def test_a_grid_gives_what_single_calls_give(rgb: np.ndarray, monkeypatch: pytes
 
 @pytest.mark.parametrize("shape", [(1, 1), (7, 45), (33, 31), (101, 67)])
 @pytest.mark.parametrize("strategy", [HYBRID, SINGLE])
-def test_small_and_odd_pictures(shape: tuple[int, int], strategy: Strategy) -> None:
+def test_small_and_odd_images(shape: tuple[int, int], strategy: Strategy) -> None:
     alpha = predict_alpha(network(), np.full((*shape, 3), 90, np.uint8), strategy)
     assert alpha.shape == shape
     assert 0.0 <= alpha.min() <= alpha.max() <= 1.0
 
 
-def test_pictures_must_be_pictures() -> None:
-    with pytest.raises(ValueError, match=r"picture is float32 \(4, 4, 3\); expected uint8"):
+def test_images_must_be_images() -> None:
+    with pytest.raises(ValueError, match=r"image is float32 \(4, 4, 3\); expected uint8"):
         predict_alpha(network(), np.zeros((4, 4, 3), np.float32))
 
 

@@ -52,7 +52,7 @@ def test_thresholds(value: int, tt: int, ft: int, bt: int) -> None:
     assert [int(rosta_classes(alpha, rosta, 1)[1, 1]) for rosta in ("TT", "FT", "BT")] == [tt, ft, bt]
 
 
-def test_the_border_of_the_picture_erodes_nothing() -> None:
+def test_the_border_of_the_image_erodes_nothing() -> None:
     alpha = np.zeros((120, 120), np.uint8)
     alpha[60:, 30:90] = 255
     assert rosta_classes(alpha, "TT")[-1, 60] == 2

@@ -30,13 +30,13 @@ def steps(out: Path) -> list[str]:
         return [row["step"] for row in csv.DictReader(file)]
 
 
-def test_plain_folder_of_pictures(tmp_path: Path) -> None:
+def test_plain_folder_of_images(tmp_path: Path) -> None:
     data, out = make_plain(tmp_path / "data"), tmp_path / "out"
     arguments = ["--preset", "folder", "--rosta", "ft", "--data", data, "--out", out, *SMALL, "--samples-every", 2]
     result = call(*arguments, "--epochs", 2)
     assert result.exit_code == 0, result.output
-    assert "folder: lite FT, 3 pictures, 3 steps, encoder from random weights" in result.output
-    assert "3 pictures have no foreground and background: no composition loss" in result.output
+    assert "folder: lite FT, 3 images, 3 steps, encoder from random weights" in result.output
+    assert "3 images have no foreground and background: no composition loss" in result.output
     assert f"wrote {out / 'lite_ft.safetensors'}" in result.output
     assert load_network(out / "lite_ft.safetensors").rosta == "FT"
     assert (out / "samples/step_000002.png").exists()
@@ -54,7 +54,7 @@ def test_preset_of_the_paper(tmp_path: Path) -> None:
     preset = ["--preset", "am2k-comp-rssn-r34-tt", "--data", data, "--backgrounds", backgrounds, "--out", tmp_path / "out"]
     result = call(*preset, *SMALL, "--steps", 1)
     assert result.exit_code == 0, result.output
-    assert "am2k-comp-rssn-r34-tt: r34 TT, 10 pictures, 1 steps" in result.output
+    assert "am2k-comp-rssn-r34-tt: r34 TT, 10 images, 1 steps" in result.output
     assert "no composition loss" not in result.output
     assert load_network(tmp_path / "out/r34_tt.safetensors").network == "r34"
 

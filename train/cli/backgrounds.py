@@ -15,9 +15,9 @@ from streammat.train.cli.common import FOLDER
 @click.command()
 @click.argument("sources", type=FOLDER, nargs=-1, required=True)
 @click.option("--out", type=FOLDER, required=True, help="Receives train/, testval/, manifest.csv, kept.png and rejected.png.")
-@click.option("--min-side", type=Whole(32), default=1080, help="Shorter side of a picture, in pixels.")
+@click.option("--min-side", type=Whole(32), default=1080, help="Shorter side of an image, in pixels.")
 @click.option("--distance", type=Whole(0, 64), default=6, help="Bits in which hashes of near duplicates may differ.")
-@click.option("--subject", type=Number(0, 1), default=0.02, help="Largest share of a picture that a subject may have.")
+@click.option("--subject", type=Number(0, 1), default=0.02, help="Largest share of an image that a subject may have.")
 @click.option("--validation", type=Number(0, 1), default=0.25, help="Share that goes to testval/.")
 @click.option("--seed", type=Whole(0), default=0, help="Of the split.")
 @click.option("--model", type=click.Path(dir_okay=False, path_type=Path), default=None, help="Detector, ONNX; default: lite.")
@@ -44,4 +44,4 @@ def command(sources: tuple[Path, ...], out: Path, model: Path | None, workers: i
         count = sum(verdict.reason.startswith(start) for verdict in verdicts)
         click.echo(f"rejected {count}: {start} ..." if start in (SUBJECT, DUPLICATE) else f"rejected {count}: {start}")
     if not kept:
-        raise DataError(f"no picture was kept; {out / 'manifest.csv'} has the reason for each")
+        raise DataError(f"no image was kept; {out / 'manifest.csv'} has the reason for each")

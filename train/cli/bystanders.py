@@ -15,10 +15,10 @@ from streammat.train.labels.bystanders import MOST, find_bystanders
 @click.argument("weights", type=FILE)
 @click.option("--cache", type=DATA, required=True, help="Mattes of the lite recipe.")
 @click.option("--set", "sets", type=click.Choice(list(MOST)), multiple=True, help="Look through this set alone; several times for several.")
-@click.option("--filled/--as-taken", default=True, show_default=True, help="Also look through pictures without their subjects.")
+@click.option("--filled/--as-taken", default=True, show_default=True, help="Also look through images without their subjects.")
 def command(weights: Path, cache: Path, sets: tuple[str, ...], *, filled: bool) -> None:
     """Find people and animals that the masks leave out, with WEIGHTS (.safetensors, .pth or exported .onnx); training then uses
-    such pictures as cut-outs alone. The last search counts.
+    such images as cut-outs alone. The last search counts.
     """
     opener = open_weights(weights)
     folders = sets or [folder for folder in MOST if (cache / folder).is_dir()]
@@ -26,4 +26,4 @@ def command(weights: Path, cache: Path, sets: tuple[str, ...], *, filled: bool) 
         raise DataError(f"no mattes in {cache}; run `python -m train mattes` first")
     for folder in folders:
         pictures, found = find_bystanders(opener, cache, folder, click.echo, filled=filled)
-        click.echo(f"bystanders: {folder}: in {found} of {pictures} pictures")
+        click.echo(f"bystanders: {folder}: in {found} of {pictures} images")

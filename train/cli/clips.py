@@ -20,10 +20,10 @@ from streammat.train.errors import DataError
 @click.option("--pixels", type=Whole(1024), default=288 * 512, help="Of the network's input, about.")
 def command(weights: Path, clips: Path, out: Path, frames: int, pixels: int) -> None:
     """Contact sheet of clips, each frame matted by WEIGHTS (.safetensors, .pth or exported .onnx) for itself and put on green."""
-    from streammat.train.data.pool import write_picture
+    from streammat.train.data.pool import write_image
     from streammat.train.evaluation.clips import missing_inside, read_frames
     from streammat.train.evaluation.contact_sheet import contact_sheet, on_colour
-    from streammat.train.lite.validation import network_size, predict_picture
+    from streammat.train.lite.validation import network_size, predict_image
 
     paths = sorted(path for path in clips.iterdir() if path.is_file() and not path.name.startswith("."))
     if not paths:
@@ -34,10 +34,10 @@ def command(weights: Path, clips: Path, out: Path, frames: int, pixels: int) -> 
         shown = read_frames(path, frames)
         size = network_size(shown[0].shape[0], shown[0].shape[1], pixels)
         predict = opener(size)
-        alphas = [np.rint(predict_picture(predict, rgb, size) * 255.0).astype(np.uint8) for rgb in shown]
+        alphas = [np.rint(predict_image(predict, rgb, size) * 255.0).astype(np.uint8) for rgb in shown]
         rows += [shown, [on_colour(rgb, alpha, (0, 177, 64)) for rgb, alpha in zip(shown, alphas, strict=True)]]
         told = f"mean alpha {np.mean(alphas) / 255:.3f}, missing inside {100 * np.mean([missing_inside(alpha) for alpha in alphas]):.1f} %"
         labels += [path.name, told]
         click.echo(f"{path.name}: {told}")
-    write_picture(out, contact_sheet(rows, labels))
+    write_image(out, contact_sheet(rows, labels))
     click.echo(f"clips: look at {out}")

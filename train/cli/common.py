@@ -106,15 +106,15 @@ def run_training(
     from streammat.train.loop.loop import train
     from streammat.train.methods.weights import save_weights
     from streammat.train.recipes.presets import configure
-    from streammat.train.recipes.tracks import open_pictures, open_samples, remark
+    from streammat.train.recipes.tracks import open_images, open_samples, remark
 
-    pictures = open_pictures(preset, folders, denoise_now=denoise_now)
+    pictures = open_images(preset, folders, denoise_now=denoise_now)
     config = configure(preset, len(pictures) if pictures is not None else None, **options)
     samples, held = open_samples(preset, config, pictures, folders)
     progress = Progress()
     if os.environ.get("RANK", "0") == "0":
         rosta = "" if config.network in METHODS else f" {config.rosta}"
-        many = f"{len(pictures)} pictures, " if pictures is not None else ""
+        many = f"{len(pictures)} images, " if pictures is not None else ""
         origin = f"encoder from {imagenet.name}" if imagenet is not None else "encoder from random weights (--imagenet)"
         origin = f"from {start}" if start is not None else origin
         progress.line(f"{preset.name}: {config.network}{rosta}, {many}{config.steps} steps, {origin}")
@@ -140,7 +140,7 @@ def run_training(
 
 
 def open_weights(weights: Path) -> Opener:
-    """Any weights as what mattes pictures, for one input size: ``.onnx`` by ONNX Runtime, everything else by torch."""
+    """Any weights as what mattes images, for one input size: ``.onnx`` by ONNX Runtime, everything else by torch."""
     if weights.suffix == ".onnx":
         from streammat.engines.choice import open_engine
         from streammat.engines.model_files import ModelFiles
@@ -168,9 +168,9 @@ def weights_name(config: TrainConfig) -> str:
 def check_parity(folder: Path, files: ModelFiles, data: Path, cache: Path) -> None:
     """Print how far every backend is from torch; too far is an error."""
     from streammat.engines.network.checkpoint import load_network
-    from streammat.train.lite.recipe import calibration_pictures, parity
+    from streammat.train.lite.recipe import calibration_images, parity
 
-    pictures = [picture for picture, _ in zip(calibration_pictures(data, cache), range(4), strict=False)]
+    pictures = [picture for picture, _ in zip(calibration_images(data, cache), range(4), strict=False)]
     for backend, difference in parity(load_network(folder / f"{files.name}.safetensors"), files, pictures).items():
         click.echo(f"largest difference of alpha, torch to {backend} fp32: {difference:.1e}")
         if difference > 1e-3:
@@ -182,6 +182,6 @@ def print_scores(scores: dict[str, dict[str, Any]]) -> None:
     for precision, by_set in scores.items():
         for name, result in by_set.items():
             click.echo(
-                f"{precision} {name:20s} {result.pictures:4d} pictures  iou {result.iou:.4f}  mad {result.mad:.4f}  "
+                f"{precision} {name:20s} {result.pictures:4d} images  iou {result.iou:.4f}  mad {result.mad:.4f}  "
                 f"mse {result.mse:.4f}  sad {result.sad:.2f}"
             )

@@ -15,7 +15,7 @@ from streammat.train.cli.common import FOLDER
 @click.option("--data", type=FOLDER, required=True, help="Data set with foreground colours; see `layers`.")
 @click.option("--split", type=click.Choice(["train", "validation"]), default="train")
 @click.option("--layout", default="auto", help="Layout of the data set, if it is not found out rightly.")
-@click.option("--backgrounds", type=FOLDER, required=True, help="BG-20k, COCO, or any folder of pictures.")
+@click.option("--backgrounds", type=FOLDER, required=True, help="BG-20k, COCO, or any folder of images.")
 @click.option("--out", type=FOLDER, required=True, help="Receives the composites, manifest.csv and sheet.png.")
 @click.option("--no-denoise", is_flag=True, help="Leave denoising out.")
 @click.option("--no-blur", is_flag=True, help="Leave the blur of the background out.")
@@ -43,7 +43,7 @@ def command(
     """Write composites by the RSSN route: K for each foreground; continues where it stopped."""
     from streammat.train.data.layouts import open_backgrounds, open_layout
     from streammat.train.data.pool import check_outcomes
-    from streammat.train.rssn.compose_sample import ComposedPictures, Rssn
+    from streammat.train.rssn.compose_sample import ComposedImages, Rssn
     from streammat.train.rssn.write import write_composites
 
     rssn = Rssn(
@@ -52,5 +52,5 @@ def command(
         noise=0.0 if no_noise else Rssn.noise,
     )
     entries, behind = open_layout(data, split, layout)[:limit], open_backgrounds(backgrounds, split)
-    pictures = ComposedPictures(entries, behind, rssn, per_foreground, seed, denoise_now=denoise_on_the_fly)
+    pictures = ComposedImages(entries, behind, rssn, per_foreground, seed, denoise_now=denoise_on_the_fly)
     check_outcomes(write_composites(pictures, out, workers, click.echo), "compose")

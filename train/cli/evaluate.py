@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 @click.option("--matter", default="closed-form", help="That matter: closed-form, weights of dim, indexnet or gca, or a file .onnx, .pt (see train/evaluation/trimap_matting.py).")
 @click.option("--made-trimaps", is_flag=True, help="For trimap-based methods: make the trimaps that the data set lacks from the truth.")
 @click.option("--binary", is_flag=True, help="Labels are masks: IoU too.")
-@click.option("--video", is_flag=True, help="Each folder of pictures is a clip: dtSSD and MESSDdt too.")
+@click.option("--video", is_flag=True, help="Each folder of images is a clip: dtSSD and MESSDdt too.")
 @click.option("--row", default=None, help="Preset or data set whose published figures are laid beside ours.")
 @click.option("--rosta", default=None, help="Of MODEL, where a published FT or BT has another file name.")
-@click.option("--limit", type=Whole(1), default=None, help="Only the first pictures.")
+@click.option("--limit", type=Whole(1), default=None, help="Only the first images.")
 @click.option("--out", type=FOLDER, default=None, help="Receives pictures.csv, report.md and worst.png.")
 @click.option("--device", default="auto", help="cpu, cuda, or auto.")
 @click.option("--backend", default="onnxruntime", help="Of exported models.")
@@ -85,7 +85,7 @@ def _score(model: Path, data: Path, options: dict[str, Any]) -> None:
     facts = Facts(
         models=(str(model), *(str(path) for path in options["ensemble"])),
         data=f"{data}, {options['split']}",
-        pictures=len(taken),
+        images=len(taken),
         of=len(entries),
         made_trimaps=sum(case.made_trimap for case in cases) // mattings,
         seconds=sum(case.seconds for case in cases) / len(cases),

@@ -16,16 +16,16 @@ from streammat.train.cli.common import FOLDER
 @click.option("--data", type=FOLDER, default=None, help="Data set with mattes: AM-2k, P3M-10k, or img/ beside alpha/.")
 @click.option("--split", type=click.Choice(["train", "validation"]), default="train")
 @click.option("--layout", default="auto", help="Layout of the data set, if it is not found out rightly.")
-@click.option("--denoise", is_flag=True, help="Also denoise, by BM3D: minutes for each picture of full size.")
+@click.option("--denoise", is_flag=True, help="Also denoise, by BM3D: minutes for each image of full size.")
 @click.option("--sigma", type=Number(0, min_open=True), default=10.0, help="Noise to remove, in grey levels.")
 @click.option("--backgrounds", type=FOLDER, default=None, help="With --denoise: backgrounds to denoise, such as BG-20k.")
-@click.option("--out", type=FOLDER, default=None, help="Write a data set of its own here, not beside the pictures.")
-@click.option("--long-side", type=Whole(32), default=None, help="Reduce pictures to this; needs --out for --data.")
+@click.option("--out", type=FOLDER, default=None, help="Write a data set of its own here, not beside the images.")
+@click.option("--long-side", type=Whole(32), default=None, help="Reduce images to this; needs --out for --data.")
 @click.option("--workers", type=Whole(1, 1024), default=os.cpu_count() or 1, help="Processes; about 2 GB each at 1080p.")
 def command(data: Path | None, split: str, layout: str, backgrounds: Path | None, workers: int, **options: Any) -> None:
-    """Make foreground and background colours by the closed-form method, and denoised pictures, for RSSN.
+    """Make foreground and background colours by the closed-form method, and denoised images, for RSSN.
 
-    Continues where it stopped. Layers lie in fg/, bg/, original_denoise/ and fg_denoise/ beside the pictures, denoised
+    Continues where it stopped. Layers lie in fg/, bg/, original_denoise/ and fg_denoise/ beside the images, denoised
     backgrounds in a folder beside theirs, whose name ends in _denoise.
     """
     if data is None and backgrounds is None:
@@ -33,7 +33,7 @@ def command(data: Path | None, split: str, layout: str, backgrounds: Path | None
     if backgrounds is not None and not options["denoise"]:
         raise click.UsageError("backgrounds need no layers but denoising: add --denoise")
     if data is not None and options["long_side"] and not options["out"]:
-        raise click.UsageError("--long-side makes layers that do not fit the pictures: add --out for a data set of their own")
+        raise click.UsageError("--long-side makes layers that do not fit the images: add --out for a data set of their own")
 
     from streammat.train.data.pool import check_outcomes
     from streammat.train.rssn.layers import LayerOptions, denoise_backgrounds, make_layers

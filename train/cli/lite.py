@@ -37,7 +37,7 @@ FOURTH: Mean = {"second": 1, "third": 1, "fourth": 2, "steady": 2}
 STAGES = (
     Stage("first", "lite", 4200, help="Of the stage that then looks for bystanders."),
     Stage("second", "lite-second", 7200, {"first": 1}),
-    Stage("third", "lite-third", 11700, {"second": 1}, help="Of the first stage on larger pictures."),
+    Stage("third", "lite-third", 11700, {"second": 1}, help="Of the first stage on larger images."),
     Stage("fourth", "lite-fourth", 8300, {"second": 1, "third": 1}),
     Stage("steady", "lite-steady", 3300, {"fourth": 1}, help="Of the stage on pairs of frames."),
     Stage("lookout", "lite-fourth", 800, FOURTH, ("street",), "Of the one that looks for bystanders again, and is not shipped."),

@@ -14,11 +14,11 @@ from streammat.train.cli.common import FOLDER
 
 @click.command()
 @click.option("--data", type=FOLDER, required=True, help="Holds img/ and mask/, or train/<set>/ with these for known sets.")
-@click.option("--cache", type=FOLDER, required=True, help="Receives pictures, alphas, foreground colours and sheet.png.")
-@click.option("--long-side", type=Whole(32), default=512, help="Reduce larger pictures to this, in pixels.")
+@click.option("--cache", type=FOLDER, required=True, help="Receives images, alphas, foreground colours and sheet.png.")
+@click.option("--long-side", type=Whole(32), default=512, help="Reduce larger images to this, in pixels.")
 @click.option("--band", type=Number(0, 0.2, min_open=True), default=0.02,
               help="For img/ and mask/: half width of the band to decide, over the square root of the subject's area.")  # fmt: skip
-@click.option("--samples", type=Whole(0), default=6, help="Pictures of each set on the contact sheet; 0: no sheet.")
+@click.option("--samples", type=Whole(0), default=6, help="Images of each set on the contact sheet; 0: no sheet.")
 @click.option("--workers", type=Whole(1, 1024), default=os.cpu_count() or 1, help="Processes.")
 def command(data: Path, cache: Path, long_side: int, band: float, samples: int, workers: int) -> None:
     """Derive mattes from binary masks; continues where it stopped, and writes a contact sheet to judge them by eye."""

@@ -15,7 +15,7 @@ from streammat.train.errors import DataError, RunError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from streammat.train.lite.validation import PictureScore, Predict
+    from streammat.train.lite.validation import ImageScore, Predict
 
 
 @click.command()
@@ -26,22 +26,22 @@ if TYPE_CHECKING:
 @click.option("--second", type=Whole(1024), default=None,
               help="Pixels of a second pass, mirrored, to take the mean with; smaller than --pixels.  [default: one pass]")
 @click.option("--worst", type=(Whole(1), click.Path(dir_okay=False, path_type=Path)), default=None,
-              help="How many pictures with the largest error to show, and the PNG file.")  # fmt: skip
-@click.option("--csv", "table", type=click.Path(dir_okay=False, path_type=Path), default=None, help="Every picture's scores.")
+              help="How many images with the largest error to show, and the PNG file.")  # fmt: skip
+@click.option("--csv", "table", type=click.Path(dir_okay=False, path_type=Path), default=None, help="Every image's scores.")
 def command(
     weights: Path, data: Path | None, hard: Path | None, pixels: int, second: int | None, worst: tuple[int, Path] | None, table: Path | None
 ) -> None:
-    """Score WEIGHTS (.safetensors, .pth or exported .onnx) on validation pictures: IoU and mean error by set and by size."""
-    from streammat.train.data.pool import write_picture
-    from streammat.train.lite.validation import Scores, by_share, hard_sets, score_pictures, validation_sets, worst_sheet
+    """Score WEIGHTS (.safetensors, .pth or exported .onnx) on validation images: IoU and mean error by set and by size."""
+    from streammat.train.data.pool import write_image
+    from streammat.train.lite.validation import Scores, by_share, hard_sets, score_images, validation_sets, worst_sheet
 
     sets = (validation_sets(data) if data else {}) | (hard_sets(hard) if hard else {})
     if not sets:
-        raise DataError("no validation pictures; give --data, the folder with val/, or --hard, made by `python -m train hard`")
+        raise DataError("no validation images; give --data, the folder with val/, or --hard, made by `python -m train hard`")
     opener = open_weights(weights) if second is None else _twice(open_weights(weights), second)
-    scores: dict[str, list[PictureScore]] = {}
+    scores: dict[str, list[ImageScore]] = {}
     for name, pairs in sets.items():
-        scores[name] = score_pictures(opener, pairs, pixels)
+        scores[name] = score_images(opener, pairs, pixels)
         _tell(name, Scores.of(scores[name]))
     everything = [score for found in scores.values() for score in found]
     for name, result in by_share(everything).items():
@@ -49,7 +49,7 @@ def command(
     if table is not None:
         _write_table(table, scores)
     if worst is not None:
-        write_picture(worst[1], worst_sheet(opener, everything, worst[0], pixels))
+        write_image(worst[1], worst_sheet(opener, everything, worst[0], pixels))
         click.echo(f"score: look at {worst[1]}")
 
 
@@ -69,10 +69,10 @@ def _tell(name: str, result: object) -> None:
     from streammat.train.lite.validation import Scores
 
     assert isinstance(result, Scores)
-    click.echo(f"{name:24} {result.pictures:4} pictures  iou {result.iou:.4f}  mad {result.mad:.4f}")
+    click.echo(f"{name:24} {result.pictures:4} images  iou {result.iou:.4f}  mad {result.mad:.4f}")
 
 
-def _write_table(path: Path, scores: dict[str, list[PictureScore]]) -> None:
+def _write_table(path: Path, scores: dict[str, list[ImageScore]]) -> None:
     try:
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)

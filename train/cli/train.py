@@ -30,7 +30,7 @@ def _list_presets(context: click.Context, _parameter: click.Parameter, wanted: b
 @click.command()
 @click.option("--list-presets", is_flag=True, is_eager=True, expose_value=False, callback=_list_presets, help="Print them all.")
 @click.option("--preset", default="lite", metavar="NAME")
-@click.option("--data", type=DATA, required=True, help="Data set: AM-2k, P3M-10k, or a folder of pictures and mattes.")
+@click.option("--data", type=DATA, required=True, help="Data set: AM-2k, P3M-10k, or a folder of images and mattes.")
 @click.option("--out", type=FOLDER, required=True, help="Receives checkpoint.pt, curve.csv, samples/ and the weights.")
 @click.option("--backgrounds", type=DATA, default=None, help="BG-20k or COCO, for the COMP tracks.")
 @click.option("--cache", type=FOLDER, default=None, help="Mattes, for preset lite.")
@@ -57,8 +57,8 @@ def _list_presets(context: click.Context, _parameter: click.Parameter, wanted: b
 @click.option("--seed", type=Whole(0), default=None)
 @click.option("--without", multiple=True, metavar="INGREDIENT", help="Of the lite recipe, to see what it buys; see train/lite/ingredients.py.")
 @click.option("--log-every", type=POSITIVE, default=None, help="Steps between rows of the curve.")
-@click.option("--samples-every", type=Whole(0), default=None, help="Steps between sample pictures; 0: none.")
-@click.option("--denoise-now", is_flag=True, help="Denoise pictures without a denoised file when they come up; slow.")
+@click.option("--samples-every", type=Whole(0), default=None, help="Steps between sample images; 0: none.")
+@click.option("--denoise-now", is_flag=True, help="Denoise images without a denoised file when they come up; slow.")
 def command(
     preset: str,
     data: Path,

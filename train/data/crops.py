@@ -24,7 +24,7 @@ class CropOptions:
     """How a crop is chosen."""
 
     sides: tuple[int, ...] = (640, 960, 1280)
-    """Short side of the crop in pixels of the picture; one is drawn for each sample."""
+    """Short side of the crop in pixels of the image; one is drawn for each sample."""
     transition: float = 0.5
     """Probability that the crop is centred on a pixel of the transition area of TT; else it lies anywhere."""
     flip: float = 0.5
@@ -34,13 +34,13 @@ class CropOptions:
 class CropDataset:
     """Map from a sample's index to a training sample.
 
-    Index ``i`` belongs to epoch ``i // len(pictures)``; each epoch shows every picture once, in an order of its own.
+    Index ``i`` belongs to epoch ``i // len(images)``; each epoch shows every image once, in an order of its own.
 
-    A crop never leaves its picture: where the drawn side does not fit, the largest crop of that shape is taken. Pixels are
-    enlarged then, which a crop from an enlarged picture would do as well.
+    A crop never leaves its image: where the drawn side does not fit, the largest crop of that shape is taken. Pixels are
+    enlarged then, which a crop from an enlarged image would do as well.
 
     Args:
-        pictures: whole pictures.
+        images: whole images.
         heads: RoSTas that need a glance target: ``TT``, ``FT``, ``BT``; or ``trimap``, made by a random dilation.
         stride: input pixels per output pixel of the network.
         seed: of every random choice, 0 or larger.
@@ -60,17 +60,17 @@ class CropDataset:
     def __getitem__(self, key: Key) -> Sample:
         """Make sample ``index`` at ``height`` x ``width``.
 
-        Class maps are those of the picture at its full size, with the paper's kernels (`streammat.train.data.targets.KERNELS`), sampled at
+        Class maps are those of the image at its full size, with the paper's kernels (`streammat.train.data.targets.KERNELS`), sampled at
         the network's output resolution.
 
         Args:
-            key: of a picture of its own.
+            key: of an image of its own.
 
         Returns:
             A sample with a class map for each head.
 
         Raises:
-            DataError: a file of the picture is missing or broken.
+            DataError: a file of the image is missing or broken.
         """
         index, height, width, _ = key
         rng = np.random.Generator(np.random.Philox(key=[self.seed, index]))
@@ -99,7 +99,7 @@ class CropDataset:
         )
 
     def _picture(self, index: int) -> int:
-        """Picture of sample ``index``."""
+        """Image of sample ``index``."""
         epoch, place = divmod(index, len(self.pictures))
         if self._order is None or self._order[0] != epoch:
             rng = np.random.Generator(np.random.Philox(key=[self.seed, epoch], counter=_ORDER_STREAM))
@@ -122,7 +122,7 @@ class CropDataset:
 
 
 def _classes_within(alpha: Image, name: str, kernel: int | None, top: int, left: int, rows: int, columns: int) -> Image:
-    """The window of a picture's class map; only what the kernel can reach is looked at."""
+    """The window of an image's class map; only what the kernel can reach is looked at."""
     reach = (kernel or KERNELS[name]) // 2
     above, before = max(0, top - reach), max(0, left - reach)
     rosta = "TT" if name == TRIMAP else name

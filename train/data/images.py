@@ -1,4 +1,4 @@
-"""Reading the pictures and mattes of data sets, strictly: what cannot be meant is an error that names the file."""
+"""Reading the images and mattes of data sets, strictly: what cannot be meant is an error that names the file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from streammat.train.errors import DataError
 
 Image = NDArray[np.uint8]
 Levels = Sequence[Image]
-"""One picture in several sizes, largest first, each half of the one before; uint8 (H, W, C)."""
+"""One image in several sizes, largest first, each half of the one before; uint8 (H, W, C)."""
 
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _JPEG_START = b"\xff\xd8\xff"
@@ -26,7 +26,7 @@ _JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
 @dataclass(frozen=True)
 class Layers:
-    """A picture taken apart; all of one H x W."""
+    """An image taken apart; all of one H x W."""
 
     rgb: Image
     """uint8 (H, W, 3), RGB, 0..255."""
@@ -39,7 +39,7 @@ class Layers:
 
 
 def read_rgb(path: Path) -> Image:
-    """Read a colour picture.
+    """Read a colour image.
 
     Args:
         path: JPEG, PNG, or whatever OpenCV reads.
@@ -58,7 +58,7 @@ def read_alpha(path: Path) -> Image:
     """Read a matte.
 
     Args:
-        path: a grey picture of 1, 8 or 16 bits, or a palette or colour picture whose three channels are equal.
+        path: a grey image of 1, 8 or 16 bits, or a palette or colour image whose three channels are equal.
 
     Returns:
         uint8 (H, W), 0..255; 16 bits are rounded to 8.
@@ -74,9 +74,9 @@ def read_alpha(path: Path) -> Image:
         raise DataError(f"matte {path} has samples of {plane.dtype}; expected a PNG of 8 or 16 bits")
     if plane.ndim == 3:
         if plane.shape[2] == 4 and (plane[:, :, 3] != 255).any():
-            raise DataError(f"matte {path} is a cut-out with transparent pixels; expected its alpha alone as a grey picture")
+            raise DataError(f"matte {path} is a cut-out with transparent pixels; expected its alpha alone as a grey image")
         if (plane[:, :, :3] != plane[:, :, :1]).any():
-            raise DataError(f"matte {path} is a coloured picture; expected grey, 0 = background, 255 = foreground")
+            raise DataError(f"matte {path} is a coloured image; expected grey, 0 = background, 255 = foreground")
         plane = plane[:, :, 0]
     return np.ascontiguousarray(plane)
 
@@ -87,17 +87,17 @@ def _decode(path: Path, flags: int) -> Image:
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}; check the path and its rights") from error
     if not content:
-        raise DataError(f"picture {path} is empty (0 bytes); fetch or make it again")
-    # Some decoders fill the missing part of a cut-off picture with grey and call it a success.
+        raise DataError(f"image {path} is empty (0 bytes); fetch or make it again")
+    # Some decoders fill the missing part of a cut-off image with grey and call it a success.
     if not _complete(content):
-        raise DataError(f"picture {path} is cut off after {len(content)} bytes; fetch or make it again")
+        raise DataError(f"image {path} is cut off after {len(content)} bytes; fetch or make it again")
     try:
-        picture = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error:  # a size beyond OpenCV's limit, for one
-        picture = None
-    if picture is None:
-        raise DataError(f"picture {path} cannot be decoded ({len(content)} bytes); expected JPEG or PNG: fetch or make it again")
-    return picture.astype(picture.dtype, copy=False)
+        image = None
+    if image is None:
+        raise DataError(f"image {path} cannot be decoded ({len(content)} bytes); expected JPEG or PNG: fetch or make it again")
+    return image.astype(image.dtype, copy=False)
 
 
 def _complete(content: bytes) -> bool:

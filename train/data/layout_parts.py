@@ -1,4 +1,4 @@
-"""The building blocks of layouts: some folders, which pictures and mattes they hold, and what must be there for that."""
+"""The building blocks of layouts: some folders, which images and mattes they hold, and what must be there for that."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import ClassVar, Protocol
 from streammat.train.errors import DataError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-"""Of pictures, in lower case."""
+"""Of images, in lower case."""
 TRAIN, VALIDATION = "train", "validation"
 SPLITS = {TRAIN: (TRAIN, "training"), VALIDATION: (VALIDATION, "val", "test", "testing")}
 """Names of a split: what it is called here first, then what else it may be asked for by and found under in plain sets."""
@@ -21,10 +21,10 @@ _PLAIN_DEPTH = 3
 
 @dataclass(frozen=True)
 class Entry:
-    """Files of one picture; None where the data set has none."""
+    """Files of one image; None where the data set has none."""
 
     image: Path
-    """The picture; where `composed`, the foreground that is put on `background`."""
+    """The image; where `composed`, the foreground that is put on `background`."""
     alpha: Path
     trimap: Path | None = None
     foreground: Path | None = None
@@ -32,7 +32,7 @@ class Entry:
     original_denoise: Path | None = None
     fg_denoise: Path | None = None
     composed: bool = False
-    """The picture has no file: it is the foreground on its background, made when it is loaded."""
+    """The image has no file: it is the foreground on its background, made when it is loaded."""
     name: str = ""
     """What results are filed under: the stem, after the set's folder where a split is made of several sets."""
 
@@ -45,17 +45,17 @@ class Part(Protocol):
         ...
 
     def entries(self, root: Path) -> list[Entry]:
-        """The pictures, ordered by name.
+        """The images, ordered by name.
 
         Raises:
-            DataError: a picture without a matte, a matte without a picture, or nothing at all.
+            DataError: an image without a matte, a matte without an image, or nothing at all.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Folders:
-    """Pictures and mattes in two folders below ``base``, and the extras beside them."""
+    """Images and mattes in two folders below ``base``, and the extras beside them."""
 
     base: str
     image: str
@@ -72,7 +72,7 @@ class Folders:
 
 @dataclass(frozen=True)
 class SideBySide:
-    """Pictures and mattes in one folder, told apart by the end of their stems."""
+    """Images and mattes in one folder, told apart by the end of their stems."""
 
     base: str
     ending: str = "_matte"
@@ -158,7 +158,7 @@ class Composed:
 
 @dataclass(frozen=True)
 class Plain:
-    """Every folder of pictures beside a folder of mattes, below the split's own folder, or below the root if that has none."""
+    """Every folder of images beside a folder of mattes, below the split's own folder, or below the root if that has none."""
 
     split: str
 
@@ -198,12 +198,12 @@ class Plain:
 
 
 def picture_files(folder: Path) -> list[Path]:
-    """Pictures directly in ``folder``, by name; hidden files and other files are passed over."""
+    """Images directly in ``folder``, by name; hidden files and other files are passed over."""
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
 
 
 def _paired(folder: Path, image: str, alpha: str) -> list[Entry]:
-    """Pictures of ``folder/image`` with their mattes of ``folder/alpha`` and whatever extras lie beside them."""
+    """Images of ``folder/image`` with their mattes of ``folder/alpha`` and whatever extras lie beside them."""
     images, alphas = by_stem(folder / image), by_stem(folder / alpha)
     _check_partners(images, alphas, folder / image, folder / alpha)
     names = ("trimap", "fg", "bg", "original_denoise", "fg_denoise")
@@ -224,7 +224,7 @@ def _paired(folder: Path, image: str, alpha: str) -> list[Entry]:
 
 
 def by_stem(folder: Path) -> dict[str, Path]:
-    """Pictures directly in ``folder`` by their names without suffix.
+    """Images directly in ``folder`` by their names without suffix.
 
     Raises:
         DataError: two share one.
@@ -239,7 +239,7 @@ def by_stem(folder: Path) -> dict[str, Path]:
 
 def _check_partners(images: Mapping[str, Path], alphas: Mapping[str, Path], image_folder: Path, alpha_folder: Path) -> None:
     if not images:
-        raise DataError(f"{image_folder} has no pictures; expected {', '.join(SUFFIXES)}: unpack the set again")
+        raise DataError(f"{image_folder} has no images; expected {', '.join(SUFFIXES)}: unpack the set again")
     for some, others, what, folder in (
         (images, alphas, "matte", alpha_folder),
         (alphas, images, "picture", image_folder),

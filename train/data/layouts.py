@@ -1,4 +1,4 @@
-"""Data sets as they are released: which picture belongs to which matte.
+"""Data sets as they are released: which image belongs to which matte.
 
 Every layout is one entry of `LAYOUTS`, every folder of a layout one `streammat.train.data.layout_parts.Part`; nothing else knows a data set by name.
 
@@ -14,7 +14,7 @@ plain           ``img`` (or ``image, images, input``) beside ``alpha`` (or ``mat
                 or, where there is none, below the root itself; several such sets count as one
 ==============  ========================================================================================================
 
-A picture and its matte have the same stem; their suffixes may differ. Hidden files are passed over.
+An image and its matte have the same stem; their suffixes may differ. Hidden files are passed over.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ __all__ = [
     "LAYOUTS",
     "BackgroundEntry",
     "Entry",
-    "FolderPictures",
+    "FolderImages",
     "Layout",
     "load_layers",
     "load_pair",
@@ -99,7 +99,7 @@ LAYOUTS: Mapping[str, Layout] = {
 
 
 def open_layout(root: Path, split: str, kind: str = "auto") -> list[Entry]:
-    """Find the pictures of a data set and their mattes; no picture is read.
+    """Find the images of a data set and their mattes; no image is read.
 
     Args:
         root: folder of the data set.
@@ -110,8 +110,8 @@ def open_layout(root: Path, split: str, kind: str = "auto") -> list[Entry]:
         At least one entry.
 
     Raises:
-        DataError: there is no such folder, layout or split; folders are missing (it names those of the nearest layout); a
-            picture or matte has no partner; a folder has no pictures.
+        DataError: there is no such folder, layout or split; folders are missing (it names those of the nearest layout); an
+            image or matte has no partner; a folder has no images.
     """
     if not root.is_dir():
         raise DataError(f"data set folder {root} does not exist; give the folder that the set was unpacked to")
@@ -141,7 +141,7 @@ def open_layout(root: Path, split: str, kind: str = "auto") -> list[Entry]:
 
 @dataclass(frozen=True)
 class BackgroundEntry:
-    """A picture without a subject, and its denoised version where that has been made."""
+    """An image without a subject, and its denoised version where that has been made."""
 
     image: Path
     denoise: Path | None = None
@@ -155,20 +155,20 @@ BACKGROUND_FOLDERS = {
 
 
 def open_backgrounds(root: Path, split: str = TRAIN) -> list[BackgroundEntry]:
-    """Find pictures without subjects: BG-20k, COCO, or any folder of pictures with subfolders.
+    """Find images without subjects: BG-20k, COCO, or any folder of images with subfolders.
 
     Args:
-        root: folder of the set; where it has none of `BACKGROUND_FOLDERS`, all pictures below it are taken.
+        root: folder of the set; where it has none of `BACKGROUND_FOLDERS`, all images below it are taken.
         split: ``train`` or ``validation``.
 
     Returns:
         At least one entry, by path.
 
     Raises:
-        DataError: no such folder or split, or no pictures in it.
+        DataError: no such folder or split, or no images in it.
     """
     if not root.is_dir():
-        raise DataError(f"background folder {root} does not exist; give a folder of pictures, BG-20k or COCO")
+        raise DataError(f"background folder {root} does not exist; give a folder of images, BG-20k or COCO")
     split = next((name for name, folders in SPLITS.items() if split in folders), split)
     if split not in BACKGROUND_FOLDERS:
         raise DataError(f"unknown split {split!r} of backgrounds; expected one of {', '.join(BACKGROUND_FOLDERS)}")
@@ -176,16 +176,16 @@ def open_backgrounds(root: Path, split: str = TRAIN) -> list[BackgroundEntry]:
     if not there[split] and any(there.values()):
         raise DataError(f"{root} has no split {split!r} of backgrounds; expected one of {', '.join(BACKGROUND_FOLDERS[split])}")
     folder = root / there[split][0] if there[split] else root
-    # Pictures of several folders may have one name.
+    # Images of several folders may have one name.
     denoised = dict(_places(folder.with_name(f"{folder.name}_denoise")))
     found = [BackgroundEntry(path, denoised.get(place)) for place, path in _places(folder)]
     if not found:
-        raise DataError(f"{folder} has no pictures; expected backgrounds as JPEG or PNG, in it or in its subfolders")
+        raise DataError(f"{folder} has no images; expected backgrounds as JPEG or PNG, in it or in its subfolders")
     return found
 
 
 def load_pair(entry: Entry) -> tuple[Image, Image]:
-    """Read a picture and its matte.
+    """Read an image and its matte.
 
     Args:
         entry: of `open_layout`.
@@ -203,7 +203,7 @@ def load_pair(entry: Entry) -> tuple[Image, Image]:
 
 
 def load_trimap(entry: Entry, alpha: Image, *, exact: bool = False) -> Image:
-    """Trimap of a picture: the data set's own, or made from alpha with the kernel of TT.
+    """Trimap of an image: the data set's own, or made from alpha with the kernel of TT.
 
     Args:
         entry: of `open_layout`.
@@ -227,10 +227,10 @@ def load_trimap(entry: Entry, alpha: Image, *, exact: bool = False) -> Image:
 
 
 def load_layers(entry: Entry) -> Layers:
-    """Read a picture, its matte, and its foreground and background.
+    """Read an image, its matte, and its foreground and background.
 
-    Where the data set has no foreground, the picture itself is taken; where it has no background, the foreground is, so
-    that their contrast, and with it the composition loss, is 0. A composed picture is made as the script that comes with
+    Where the data set has no foreground, the image itself is taken; where it has no background, the foreground is, so
+    that their contrast, and with it the composition loss, is 0. A composed image is made as the script that comes with
     Adobe's set does: the background is enlarged where it is too small, cut at its top left, and blended with fractions
     dropped. (It enlarges with Pillow's cubic filter; OpenCV's is a little sharper.)
 
@@ -241,7 +241,7 @@ def load_layers(entry: Entry) -> Layers:
         Layers of one size.
 
     Raises:
-        DataError: a file is missing or broken, or a size differs from the picture's.
+        DataError: a file is missing or broken, or a size differs from the image's.
     """
     rgb, alpha = _load_files(entry)
     foreground = rgb
@@ -256,15 +256,15 @@ def load_layers(entry: Entry) -> Layers:
     return Layers(rgb, alpha, foreground, background)
 
 
-class FolderPictures:
-    """The pictures of a data set as they are (the ORI track); a `streammat.train.data.samples.Pictures`.
+class FolderImages:
+    """The images of a data set as they are (the ORI track); a `streammat.train.data.samples.Pictures`.
 
     Args:
         entries: of `open_layout`.
-        require_layers: insist on a foreground and a background for every picture.
+        require_layers: insist on a foreground and a background for every image.
 
     Raises:
-        DataError: ``require_layers``, and a picture has no foreground or no background.
+        DataError: ``require_layers``, and an image has no foreground or no background.
     """
 
     def __init__(self, entries: Sequence[Entry], *, require_layers: bool = False) -> None:
@@ -277,11 +277,11 @@ class FolderPictures:
             )
 
     def __len__(self) -> int:
-        """Pictures per epoch."""
+        """Images per epoch."""
         return len(self.entries)
 
     def load(self, index: int, rng: np.random.Generator) -> Layers:  # noqa: ARG002 (the protocol's)
-        """Picture ``index``; nothing about it is random.
+        """Image ``index``; nothing about it is random.
 
         Raises:
             DataError: as of `load_layers`, and a matte without a subject, from which nothing can be learnt.
@@ -298,12 +298,12 @@ class FolderPictures:
 
 
 def _places(folder: Path) -> list[tuple[Path, Path]]:
-    """Every picture of a folder, after its place in there without the suffix."""
-    return [(path.relative_to(folder).with_suffix(""), path) for path in _all_pictures(folder)]
+    """Every image of a folder, after its place in there without the suffix."""
+    return [(path.relative_to(folder).with_suffix(""), path) for path in _all_images(folder)]
 
 
-def _all_pictures(folder: Path) -> list[Path]:
-    """Pictures of a folder and of all folders below it; none where it is missing."""
+def _all_images(folder: Path) -> list[Path]:
+    """Images of a folder and of all folders below it; none where it is missing."""
     folders = [folder, *(path for path in folder.rglob("*") if path.is_dir())] if folder.is_dir() else []
     return sorted(path for part in folders for path in picture_files(part))
 

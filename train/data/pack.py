@@ -1,4 +1,4 @@
-"""Pictures decoded once: training on a CPU has no time to decode several JPEGs for every sample.
+"""Images decoded once: training on a CPU has no time to decode several JPEGs for every sample.
 
 A pack is one file of raw pixels that every process maps into memory, so that the system keeps one copy for all of them. It is
 made anew when a file that went into it is added, removed or changed.
@@ -31,7 +31,7 @@ _Made = TypeVar("_Made")
 MARGIN = 3
 """Pixels kept around a cut-out, so that sampling finds transparency there."""
 LEVELS = 4
-"""Sizes that every picture is kept in, each half of the one before: shrinking is what makes samples slow."""
+"""Sizes that every image is kept in, each half of the one before: shrinking is what makes samples slow."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Subject:
     folder: str
     """Name of its set."""
     alone: bool | None = None
-    """Nobody else is in the picture, as far as `streammat.train.labels.bystanders` found; None: nobody looked."""
+    """Nobody else is in the image, as far as `streammat.train.labels.bystanders` found; None: nobody looked."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Cut:
     rgba: Levels
     """uint8 (h, w, 4): the subject's own colour, straight, and its alpha."""
     below: bool
-    """Its picture cut it at the lower edge; likewise the next two."""
+    """Its image cut it at the lower edge; likewise the next two."""
     left: bool
     right: bool
     portrait: bool
@@ -78,18 +78,18 @@ class Pack:
         return {"file": self.file, "table": self.table, "_pixels": None}
 
     def read(self, key: str) -> Levels:
-        """A picture by its file's name, uint8 (H, W, C); views that must not be written to."""
+        """An image by its file's name, uint8 (H, W, C); views that must not be written to."""
         if self._pixels is None:
             self._pixels = np.memmap(self.file, np.uint8, mode="r")
         pixels = self._pixels
         return [pixels[at : at + int(np.prod(shape))].reshape(shape) for at, *shape in self.table[key]]
 
     def picture(self, subject: Subject) -> Levels:
-        """A subject's picture as it was taken, and its alpha as the fourth channel."""
+        """A subject's image as it was taken, and its alpha as the fourth channel."""
         return self.read(str(subject.image))
 
     def without(self, subject: Subject) -> Levels | None:
-        """A subject's picture without the subject (`streammat.train.lite.background_fill`); None where that cannot be made."""
+        """A subject's image without the subject (`streammat.train.lite.background_fill`); None where that cannot be made."""
         key = f"{subject.image}:without"
         return self.read(key) if key in self.table else None
 
@@ -109,12 +109,12 @@ def open_pack(
     Args:
         file: of the pixels; its folder exists.
         subjects: cached mattes.
-        backgrounds: pictures without a subject.
+        backgrounds: images without a subject.
         report: is told when a pack is made, which takes a while.
         longest: larger backgrounds are reduced to this many pixels on their long side.
 
     Raises:
-        DataError: a picture is missing or broken.
+        DataError: an image is missing or broken.
         RunError: the pack cannot be written.
     """
     paths = [path for subject in subjects for path in (subject.image, subject.alpha, subject.foreground)]
@@ -206,7 +206,7 @@ def _subject_entries(subject: Subject) -> dict[str, Levels | tuple[int, int, int
 
 
 def bounding_box(alpha: Image) -> tuple[int, int, int, int]:
-    """Left, top, right, bottom in pixels of where alpha exceeds one half; the whole picture where nothing does."""
+    """Left, top, right, bottom in pixels of where alpha exceeds one half; the whole image where nothing does."""
     rows = np.flatnonzero((alpha > 127).any(axis=1))
     columns = np.flatnonzero((alpha > 127).any(axis=0))
     if not rows.size:

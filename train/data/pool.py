@@ -95,17 +95,17 @@ def check_outcomes(outcomes: Sequence[Outcome[Job, Result]], what: str) -> None:
         )
 
 
-def write_picture(path: Path, picture: Image) -> None:
-    """Write a picture so that it is there whole or not at all.
+def write_image(path: Path, image: Image) -> None:
+    """Write an image so that it is there whole or not at all.
 
     Args:
         path: ends in ``.png`` or ``.jpg`` (quality 95); its folder is made if need be.
-        picture: uint8 (H, W, 3) RGB or (H, W) grey.
+        image: uint8 (H, W, 3) RGB or (H, W) grey.
 
     Raises:
         RunError: it cannot be written.
     """
-    stored = picture if picture.ndim == 2 else picture[:, :, ::-1]
+    stored = image if image.ndim == 2 else image[:, :, ::-1]
     options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if path.suffix == ".jpg" else []
     good, content = cv2.imencode(path.suffix, stored, options)
     assert good, f"OpenCV cannot write {path.suffix}"

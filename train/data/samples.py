@@ -1,4 +1,4 @@
-"""What the training loop is fed: one sample, and where whole pictures come from."""
+"""What the training loop is fed: one sample, and where whole images come from."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Key(NamedTuple):
     """In pixels, a multiple of the network's stride; likewise the width."""
     width: int
     frame: int | None = None
-    """Frame 0 or 1 of a still scene; None: a picture of its own."""
+    """Frame 0 or 1 of a still scene; None: an image of its own."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One training picture of H x W pixels; h x w is H/stride x W/stride of the network's output."""
+    """One training image of H x W pixels; h x w is H/stride x W/stride of the network's output."""
 
     rgb: Image
     """uint8 (H, W, 3), RGB, 0..255."""
@@ -39,14 +39,14 @@ class Sample:
 
 
 class Pictures(Protocol):
-    """A set of whole pictures with their layers: files as they are (ORI), or composed on the fly (COMP)."""
+    """A set of whole images with their layers: files as they are (ORI), or composed on the fly (COMP)."""
 
     def __len__(self) -> int:
-        """Pictures per epoch."""
+        """Images per epoch."""
         ...
 
     def load(self, index: int, rng: np.random.Generator) -> Layers:
-        """Picture ``index``; every random choice comes from ``rng``, so that a sample can be made again.
+        """Image ``index``; every random choice comes from ``rng``, so that a sample can be made again.
 
         Raises:
             DataError: a file is missing or broken.

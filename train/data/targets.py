@@ -6,7 +6,7 @@ With foreground where alpha > 250 and background where alpha < 5 (of 255):
 - FT: 1 in the eroded foreground, 0 elsewhere. Focus target: alpha - class.
 - BT: 0 in the background, 1 elsewhere, the latter dilated. Focus target: class - alpha.
 
-Kernels are squares. The picture's border erodes nothing: a subject that its picture cuts stays certain there.
+Kernels are squares. The image's border erodes nothing: a subject that its image cuts stays certain there.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import numpy as np
 from streammat.train.data.images import Image
 
 KERNELS = {"TT": 25, "FT": 50, "BT": 50}
-"""Side of the square kernel of each RoSTa, in pixels of the training picture."""
+"""Side of the square kernel of each RoSTa, in pixels of the training image."""
 TRIMAP = "trimap"
 """Name of the class map that is a trimap by random dilation: TT with another kernel for each sample."""
 TRIMAP_KERNELS = (5, 50)
-"""Smallest and largest side of that kernel, in pixels of the training picture."""
-KERNEL_PICTURE = 800
-"""Short side, in pixels, of the picture that the kernels fit where `scaled_classes` scales them."""
+"""Smallest and largest side of that kernel, in pixels of the training image."""
+KERNEL_IMAGE = 800
+"""Short side, in pixels, of the image that the kernels fit where `scaled_classes` scales them."""
 BACKGROUND_BELOW = 5
 FOREGROUND_ABOVE = 250
 """Alphas of 255 that count as certain."""
@@ -58,10 +58,10 @@ def rosta_classes(alpha: Image, rosta: str, kernel: int | None = None) -> Image:
 
 
 def scaled_classes(alpha: Image, rosta: str, stride: int) -> Image:
-    """Glance target at the output resolution of a network, for pictures of no natural size.
+    """Glance target at the output resolution of a network, for images of no natural size.
 
-    The kernel keeps its proportion to a picture of `KERNEL_PICTURE` pixels, so that the transition area is as wide for the
-    eye whatever the size of the training picture. It is always of odd side, and at least 3.
+    The kernel keeps its proportion to an image of `KERNEL_PICTURE` pixels, so that the transition area is as wide for the
+    eye whatever the size of the training image. It is always of odd side, and at least 3.
 
     Args:
         alpha: uint8 (H, W), 0..255, at the network's input size; H and W multiples of ``stride``.
@@ -73,7 +73,7 @@ def scaled_classes(alpha: Image, rosta: str, stride: int) -> Image:
     """
     height, width = alpha.shape
     small = alpha if stride == 1 else cv2.resize(alpha, (width // stride, height // stride), interpolation=cv2.INTER_AREA)
-    radius = max(1, round(KERNELS[rosta] * min(height, width) / KERNEL_PICTURE / stride / 2))
+    radius = max(1, round(KERNELS[rosta] * min(height, width) / KERNEL_IMAGE / stride / 2))
     return rosta_classes(small.astype(np.uint8, copy=False), rosta, 2 * radius + 1)
 
 

@@ -54,7 +54,7 @@ def missing_inside(alpha: Image) -> float:
     """Mean of 1 - alpha well inside a matte's outline: bodies are solid, so that it tells of holes and translucent clothes.
 
     The outline is that of alpha > 0.3 with gaps of up to 6 % of the longer side closed; what lies within 2 % of it is left out. A subject
-    that is missed altogether, and a ring that an arm closes, go unnoticed or count wrongly: it compares mattes of the same pictures.
+    that is missed altogether, and a ring that an arm closes, go unnoticed or count wrongly: it compares mattes of the same images.
 
     Args:
         alpha: uint8 (H, W), 0..255.

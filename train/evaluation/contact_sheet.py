@@ -1,4 +1,4 @@
-"""Many pictures on one, in rows with a label each, to be judged by eye."""
+"""Many images on one, in rows with a label each, to be judged by eye."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _PAPER, _INK = 236, 20  # grey levels
 def contact_sheet(
     rows: Sequence[Sequence[Image]], labels: Sequence[str] = (), headings: Sequence[str] = (), cell: int = CELL
 ) -> Image:
-    """Lay pictures out in rows.
+    """Lay images out in rows.
 
     Args:
-        rows: pictures, uint8 (H, W, 3) RGB or (H, W) grey, of any sizes; each is scaled into its cell, aspect kept.
+        rows: images, uint8 (H, W, 3) RGB or (H, W) grey, of any sizes; each is scaled into its cell, aspect kept.
             Rows may differ in length.
         labels: a line of text above each row; empty: none.
         headings: a word above each column; empty: none.
@@ -32,14 +32,14 @@ def contact_sheet(
         uint8 (H', W', 3), RGB.
 
     Raises:
-        ValueError: there is no picture, ``labels`` are not as many as ``rows``, or a picture has another shape or dtype.
+        ValueError: there is no image, ``labels`` are not as many as ``rows``, or an image has another shape or dtype.
     """
     columns = max((len(row) for row in rows), default=0)
     if not columns:
-        raise ValueError("a contact sheet needs at least one picture")
+        raise ValueError("a contact sheet needs at least one image")
     if labels and len(labels) != len(rows):
         raise ValueError(f"{len(labels)} labels for {len(rows)} rows; expected one for each row, or none")
-    fitted = [[_fit(picture, cell) for picture in row] for row in rows]
+    fitted = [[_fit(image, cell) for image in row] for row in rows]
     tallest = [max((small.shape[0] for small in row), default=0) for row in fitted]  # landscapes need less than a cell
     step = cell + _GAP
     above = _LINE if labels else 0
@@ -86,21 +86,21 @@ def spread(count: int, wanted: int) -> list[int]:
 
 
 def grid(pictures: Sequence[Image]) -> list[Sequence[Image]]:
-    """Rows of pictures that belong together in no other way, about as many as there are columns."""
+    """Rows of images that belong together in no other way, about as many as there are columns."""
     columns = math.ceil(math.sqrt(len(pictures)))
     return [pictures[first : first + columns] for first in range(0, len(pictures), columns)]
 
 
-def _fit(picture: Image, cell: int) -> Image:
-    if picture.dtype != np.uint8 or picture.ndim not in (2, 3) or (picture.ndim == 3 and picture.shape[2] != 3):
-        raise ValueError(f"picture is {picture.dtype} {picture.shape}; expected uint8 (H, W, 3) or (H, W)")
-    if picture.ndim == 2:
-        picture = np.repeat(picture[:, :, None], 3, axis=2)
-    scale = cell / max(picture.shape[:2])
-    size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
-    # Small pictures are shown pixel by pixel: a sheet must not make a matte look smoother than it is.
+def _fit(image: Image, cell: int) -> Image:
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
+        raise ValueError(f"image is {image.dtype} {image.shape}; expected uint8 (H, W, 3) or (H, W)")
+    if image.ndim == 2:
+        image = np.repeat(image[:, :, None], 3, axis=2)
+    scale = cell / max(image.shape[:2])
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    # Small images are shown pixel by pixel: a sheet must not make a matte look smoother than it is.
     way = cv2.INTER_AREA if scale < 1.0 else cv2.INTER_NEAREST
-    return np.asarray(cv2.resize(picture, size, interpolation=way), np.uint8)
+    return np.asarray(cv2.resize(image, size, interpolation=way), np.uint8)
 
 
 def _write(sheet: Image, text: str, x: int, y: int, width: int) -> None:

@@ -1,4 +1,4 @@
-"""Every metric of the paper for a data set: mattes of whole pictures at their own size against their labels."""
+"""Every metric of the paper for a data set: mattes of whole images at their own size against their labels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from streammat.train.data.images import Image
 from streammat.train.data.layouts import Entry, load_pair, load_trimap
-from streammat.train.data.pool import write_picture
+from streammat.train.data.pool import write_image
 from streammat.train.errors import DataError, RunError
 from streammat.train.evaluation import metrics
 from streammat.train.evaluation.contact_sheet import CELL, contact_sheet
@@ -25,7 +25,7 @@ Matte = NDArray[np.float32]
 Matting = Callable[[Image], Mapping[str, Matte]]
 """uint8 (H, W, 3) RGB to one or more mattes, float32 (H, W), 0..1, by the name of what made them: of a test strategy, for one."""
 TrimapMatting = Callable[[Image, Image], Mapping[str, Matte]]
-"""The same of a picture and its trimap."""
+"""The same of an image and its trimap."""
 
 METRICS = ("SAD", "MSE", "MAD", "Grad", "Conn", "SAD-TRAN", "SAD-FG", "SAD-BG")
 """Columns of the paper's Table 1, in its order."""
@@ -40,26 +40,26 @@ class EvaluationOptions:
     """Labels are masks: IoU at 0.5 too."""
     trimaps: str | None = None
     """What the matting is given as its second argument: ``given``, the data set's trimaps and no others, or ``made``, those that are made
-    from the truth where it has none. None: pictures alone."""
+    from the truth where it has none. None: images alone."""
     video: bool = False
-    """Pictures of one folder are the frames of a clip, in the order of their names: dtSSD and MESSDdt too."""
+    """Images of one folder are the frames of a clip, in the order of their names: dtSSD and MESSDdt too."""
     worst: int = 8
-    """Pictures on the sheet of worst cases, by SAD."""
+    """Images on the sheet of worst cases, by SAD."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One matte of one picture."""
+    """One matte of one image."""
 
     name: str
-    """Of the picture within its set."""
+    """Of the image within its set."""
     matting: str
     """What made the matte."""
     width: int
     height: int
     metrics: Mapping[str, float]
     seconds: float
-    """For all mattes of the picture, divided by their number."""
+    """For all mattes of the image, divided by their number."""
     made_trimap: bool
     """The data set has none: it was made from the truth."""
 
@@ -73,7 +73,7 @@ class Evaluation:
     """`VIDEO_METRICS` by matting and clip."""
 
     def averages(self) -> dict[str, dict[str, float]]:
-        """Means over pictures, as the paper gives them, and of the video metrics over clips; by matting."""
+        """Means over images, as the paper gives them, and of the video metrics over clips; by matting."""
         means: dict[str, dict[str, float]] = {}
         for matting in dict.fromkeys(case.matting for case in self.cases):
             rows = [case.metrics for case in self.cases if case.matting == matting]
@@ -98,19 +98,19 @@ def evaluate_set(
         out: receives ``pictures.csv``, a row for each matte as soon as it is measured, and ``worst.png``, image, prediction,
             truth and error of the worst cases (``worst-2.png`` … for further mattings). None: nothing is written.
         options: what else to measure.
-        report: takes a line for each picture.
+        report: takes a line for each image.
 
     Returns:
         Everything that was measured.
 
     Raises:
         ValueError: there are no entries.
-        DataError: a picture, label or trimap is missing or broken, sizes differ, or a clip has one frame; what was measured
+        DataError: an image, label or trimap is missing or broken, sizes differ, or a clip has one frame; what was measured
             before is in ``pictures.csv``.
         RunError: ``out`` cannot be written, or a matte has values that are no alpha.
     """
     if not entries:
-        raise ValueError("no pictures to evaluate on")
+        raise ValueError("no images to evaluate on")
     if options.trimaps == "given" and (bare := [entry for entry in entries if entry.trimap is None]):
         raise DataError(
             f"{bare[0].image} has no trimap ({len(bare)} of {len(entries)} lack one), and the method needs one; put them into trimap/ "
@@ -167,7 +167,7 @@ def measure(alpha: Matte, truth: Matte, trimap: Image, *, binary: bool = False) 
 
 
 class _Rows:
-    """``pictures.csv``: complete up to the last picture, whatever ends the run."""
+    """``pictures.csv``: complete up to the last image, whatever ends the run."""
 
     def __init__(self, out: Path | None, columns: Sequence[str]) -> None:
         self.columns = columns
@@ -209,7 +209,7 @@ class _Clips:
         frames = Counter(entry.image.parent for entry in entries)
         alone = next((folder for folder, count in frames.items() if count < 2), None)
         if alone is not None:
-            raise DataError(f"{alone} has one frame; video metrics need at least two (leave out --video for pictures)")
+            raise DataError(f"{alone} has one frame; video metrics need at least two (leave out --video for images)")
         self.last: dict[str, tuple[Path, Image, Matte, Matte]] = {}
         self.pairs: dict[str, dict[str, list[tuple[float, float]]]] = {}
 
@@ -246,7 +246,7 @@ _FRAME_FOLDERS = ("img", "image", "images", "input", "original")
 
 
 def _keep_worst(kept: list[tuple[Case, list[Image]]], case: Case, planes: tuple[Image, Matte, Matte], count: int) -> None:
-    """Put a case among the worst, if it is; pictures are kept at the size that the sheet shows."""
+    """Put a case among the worst, if it is; images are kept at the size that the sheet shows."""
     kept.sort(key=lambda pair: -pair[0].metrics["SAD"])
     if len(kept) >= count and kept[-1][0].metrics["SAD"] >= case.metrics["SAD"]:
         return
@@ -263,7 +263,7 @@ def _write_sheet(path: Path, kept: Sequence[tuple[Case, list[Image]]]) -> None:
     ordered = sorted(kept, key=lambda pair: -pair[0].metrics["SAD"])
     labels = [f"{case.name}, {case.matting}: SAD {case.metrics['SAD']:.2f}, MSE {case.metrics['MSE']:.4f}" for case, _ in ordered]
     sheet = contact_sheet([pictures for _, pictures in ordered], labels, ("image", "prediction", "truth", "error"))
-    write_picture(path, sheet)
+    write_image(path, sheet)
 
 
 def _unwritten(path: Path, error: OSError) -> RunError:

@@ -1,6 +1,6 @@
 """Metrics of one matte against the truth, as the paper's published evaluation computes them (Li et al. 2022, section 5.1).
 
-Arrays are float (H, W), 0..1, 1 = foreground. They cover the whole picture; the paper averages over pictures. Every metric
+Arrays are float (H, W), 0..1, 1 = foreground. They cover the whole image; the paper averages over images. Every metric
 raises ValueError when the two shapes differ or are not (H, W), when a value is not a number, or when one is outside 0..1.
 `dtssd` and `messddt` compare videos, (T, H, W).
 """
@@ -207,7 +207,7 @@ def messddt(preds: Alpha, alphas: Alpha, frames: NDArray[np.uint8] | None = None
     """MESSDdt, how much the squared error of a point changes while the point moves (Erofeev et al. 2015).
 
     With e_t = (prediction - truth)^2 of frame t and v the optical flow from frame t to t + 1: the mean, over pairs of
-    neighbouring frames, of the mean of abs(e_t(x) - e_{t+1}(x + v(x))) over the pixels that stay within the picture. x + v
+    neighbouring frames, of the mean of abs(e_t(x) - e_{t+1}(x + v(x))) over the pixels that stay within the image. x + v
     is rounded to whole pixels. The flow is DIS at OpenCV's medium preset. Tables of other works often give it times 1000.
 
     Args:

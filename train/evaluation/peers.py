@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from streammat.train.data.images import Image, read_alpha, read_rgb
 from streammat.train.evaluation import metrics
 from streammat.train.evaluation.contact_sheet import contact_sheet, on_colour, spread
-from streammat.train.lite.validation import PIXELS, Pair, Predict, list_pairs, network_size, predict_picture, validation_sets
+from streammat.train.lite.validation import PIXELS, Pair, Predict, list_pairs, network_size, predict_image, validation_sets
 from streammat.train.teachers import isnet, rvm, selfie
 
 Matte = Callable[[Image], NDArray[np.float32]]
@@ -64,11 +64,11 @@ def our_matte(opener: Callable[[tuple[int, int]], Predict], pixels: int = PIXELS
     def matte(rgb: Image) -> NDArray[np.float32]:
         height, width = rgb.shape[:2]
         size = network_size(height, width, pixels)
-        alpha = predict_picture(opened(size), rgb, size)
+        alpha = predict_image(opened(size), rgb, size)
         if second is None:
             return alpha
         small = network_size(height, width, second)
-        mirrored = predict_picture(opened(small), np.ascontiguousarray(rgb[:, ::-1]), small)
+        mirrored = predict_image(opened(small), np.ascontiguousarray(rgb[:, ::-1]), small)
         return np.asarray((alpha + mirrored[:, ::-1]) / 2, np.float32)
 
     return matte

@@ -1,6 +1,6 @@
 """What can be evaluated (`streammat.train.evaluation.evaluate.Matting`): networks by test strategy, their ensembles, GFM's trimap with a matter.
 
-Each takes whole pictures and gives one matte for each test strategy, by the strategy's name.
+Each takes whole images and gives one matte for each test strategy, by the strategy's name.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from streammat.train.evaluation.strategies import (
     predict_alphas,
     predict_method,
 )
-from streammat.train.evaluation.trimap_matting import Matter
+from streammat.train.evaluation.trimap_matting import TrimapMethod
 from streammat.train.methods.base import Method
 
 Matting = Callable[[Image], Mapping[str, NDArray[np.float32]]]
 TrimapMatting = Callable[[Image, Image], Mapping[str, NDArray[np.float32]]]
-"""The same from a picture and its trimap, uint8 (H, W), 0, 128 and 255."""
+"""The same from an image and its trimap, uint8 (H, W), 0, 128 and 255."""
 
 
 def network_matting(models: Sequence[GFM], strategies: Sequence[Strategy]) -> Matting:
-    """Networks shown pictures by test strategies.
+    """Networks shown images by test strategies.
 
     Args:
         models: one, or several for their median (EN-median: TT, FT and BT).
@@ -53,19 +53,19 @@ def network_matting(models: Sequence[GFM], strategies: Sequence[Strategy]) -> Ma
 
 
 def method_matting(model: Method, strategies: Sequence[Strategy]) -> Matting:
-    """Another method than GFM, without a trimap, shown pictures in single passes.
+    """Another method than GFM, without a trimap, shown images in single passes.
 
     Raises:
         DataError: a strategy has two sizes, or the method needs a trimap.
     """
     _check_single(model, strategies)
     if model.NEEDS_TRIMAP:
-        raise DataError(f"method {model.NAME} needs a trimap beside each picture; `python -m train evaluate` takes those of the data set")
+        raise DataError(f"method {model.NAME} needs a trimap beside each image; `python -m train evaluate` takes those of the data set")
     return lambda rgb: {str(strategy): predict_method(model, rgb, strategy.glance_ratio) for strategy in strategies}
 
 
 def given_trimap_matting(model: Method, strategies: Sequence[Strategy]) -> TrimapMatting:
-    """A trimap-based method, shown pictures and their trimaps in single passes.
+    """A trimap-based method, shown images and their trimaps in single passes.
 
     Raises:
         DataError: a strategy has two sizes.
@@ -79,12 +79,12 @@ def _check_single(model: Method, strategies: Sequence[Strategy]) -> None:
         raise DataError(f"method {model.NAME} has one pass; expected --strategy single or one ratio, not {hybrid}")
 
 
-def trimap_matting(model: GFM, ratios: Sequence[Fraction], matter: Matter, name: str) -> Matting:
+def trimap_matting(model: GFM, ratios: Sequence[Fraction], matter: TrimapMethod, name: str) -> Matting:
     """The network's glance as the trimap of a trimap-based matter (Table 3).
 
     Args:
         model: a network of RoSTa TT or RIM.
-        ratios: sizes at which the glance sees the picture; each gives a matte.
+        ratios: sizes at which the glance sees the image; each gives a matte.
         matter: of `streammat.train.evaluation.trimap_matting.open_matter`.
         name: of the matter, for the result's.
 
@@ -122,7 +122,7 @@ def exported_matting(path: Path, backend: str, strategies: Sequence[Strategy]) -
         for strategy in strategies:
             size = input_size(rgb.shape[0], rgb.shape[1], strategy.glance_ratio)
             if size not in opened:
-                while len(opened) >= _ENGINES:  # data sets have pictures of many sizes, and an engine is made for one
+                while len(opened) >= _ENGINES:  # data sets have images of many sizes, and an engine is made for one
                     opened.pop(next(iter(opened))).close()
                 opened[size] = open_engine(files, backend, "fp32", size)
             small = np.asarray(cv2.resize(rgb, size[::-1], interpolation=cv2.INTER_AREA), np.uint8)

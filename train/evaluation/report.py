@@ -33,13 +33,13 @@ class Facts:
     """Files."""
     data: str
     """Folder of the data set and split."""
-    pictures: int
+    images: int
     of: int
-    """Pictures of the whole split; more than ``pictures`` where a limit was set."""
+    """Images of the whole split; more than ``images`` where a limit was set."""
     made_trimaps: int
-    """Pictures whose trimap was made from the truth, because the set has none."""
+    """Images whose trimap was made from the truth, because the set has none."""
     seconds: float
-    """Mean time for a picture's mattes."""
+    """Mean time for an image's mattes."""
     device: str
 
 
@@ -72,7 +72,7 @@ def markdown(
 
     Args:
         facts: what was evaluated.
-        averages: means over pictures, by test strategy.
+        averages: means over images, by test strategy.
         videos: by test strategy, the video metrics of each clip; may be empty.
         row: the name that published figures were looked up by; None: nobody asked.
         published: what was found.
@@ -88,18 +88,18 @@ def markdown(
             if compared(label, entry) and (gap := difference(metrics, entry.metrics)):
                 which = f", {label}" if len(averages) > 1 else ""
                 rows[_unused(f"{DIFFERENCE}{which}", rows)] = gap
-    part = "" if facts.pictures == facts.of else f" of {facts.of}: not the whole set"
+    part = "" if facts.images == facts.of else f" of {facts.of}: not the whole set"
     lines = [
         "# Evaluation",
         "",
         f"- model: {', '.join(facts.models)}",
-        f"- data: {facts.data}, {facts.pictures} pictures{part}",
+        f"- data: {facts.data}, {facts.images} images{part}",
         f"- trimaps: {_trimaps(facts)}",
-        f"- time: {facts.seconds:.2f} s for the matte of a picture, on {facts.device}",
+        f"- time: {facts.seconds:.2f} s for the matte of an image, on {facts.device}",
         "",
         table(rows),
         "",
-        "Means over pictures; SAD and its parts, and Conn, in thousands.",
+        "Means over images; SAD and its parts, and Conn, in thousands.",
     ]
     if row is not None and not published:
         lines += ["", f"No published figures for {row} are at hand: there is nothing to compare ours with."]
@@ -116,7 +116,7 @@ def markdown(
 def _trimaps(facts: Facts) -> str:
     if not facts.made_trimaps:
         return "those of the data set"
-    which = "all" if facts.made_trimaps == facts.pictures else f"{facts.made_trimaps} of {facts.pictures}"
+    which = "all" if facts.made_trimaps == facts.images else f"{facts.made_trimaps} of {facts.images}"
     return f"{which} made from the truth (kernel 25), because the data set has none; SAD-TRAN, SAD-FG and SAD-BG depend on them"
 
 

@@ -1,6 +1,6 @@
-"""The paper's test strategies: how a whole picture is shown to a network (Li et al. 2022, sections 5.2.2 and 5.5, Table 6).
+"""The paper's test strategies: how a whole image is shown to a network (Li et al. 2022, sections 5.2.2 and 5.5, Table 6).
 
-The glance sees the picture at one size, the focus at another, both are brought back to the picture's size and fused there
+The glance sees the image at one size, the focus at another, both are brought back to the image's size and fused there
 (hybrid); where the two sizes are equal, one pass gives a fused matte that is brought back (single). Around the network
 nothing is learned, so that every strategy works with every network.
 """
@@ -39,7 +39,7 @@ TRIMAP_VALUES[[0, 255]] = 0.0, 1.0
 
 @dataclass(frozen=True)
 class Strategy:
-    """Sizes of the two passes over that of the picture, each above 0 and at most 1."""
+    """Sizes of the two passes over that of the image, each above 0 and at most 1."""
 
     glance_ratio: Fraction = Fraction(1, 3)
     focus_ratio: Fraction = Fraction(1, 2)
@@ -63,7 +63,7 @@ HYBRID = Strategy()
 SINGLE = Strategy(Fraction(5, 13), Fraction(5, 13))
 """The paper's single pass."""
 WHOLE = Strategy(Fraction(1), Fraction(1))
-"""The picture at its size: how trimap-based methods are shown it."""
+"""The image at its size: how trimap-based methods are shown it."""
 
 
 def parse_strategy(text: str) -> Strategy:
@@ -96,7 +96,7 @@ def input_size(height: int, width: int, ratio: Fraction) -> tuple[int, int]:
     """Size of a network's input: each side times ``ratio``, floored to a multiple of 32, at least 32 and at most 1600.
 
     Args:
-        height: of the picture, in pixels.
+        height: of the image, in pixels.
         width: likewise.
         ratio: above 0.
 
@@ -108,7 +108,7 @@ def input_size(height: int, width: int, ratio: Fraction) -> tuple[int, int]:
 
 
 def predict_alpha(model: GFM, rgb: Image, strategy: Strategy = HYBRID) -> Matte:
-    """Matte of a whole picture.
+    """Matte of a whole image.
 
     Args:
         model: any network, in eval mode, on any device.
@@ -119,7 +119,7 @@ def predict_alpha(model: GFM, rgb: Image, strategy: Strategy = HYBRID) -> Matte:
         float32 (H, W), 0..1.
 
     Raises:
-        ValueError: ``rgb`` is no such picture.
+        ValueError: ``rgb`` is no such image.
     """
     return predict_alphas(model, rgb, [strategy])[strategy]
 
@@ -129,13 +129,13 @@ def predict_alphas(model: GFM, rgb: Image, strategies: Iterable[Strategy]) -> di
     """`predict_alpha` for several strategies, in their order; sizes that they share are computed once.
 
     A hybrid strategy takes the class of each pixel of the glance, resizes the maps of the classes bilinearly and fuses at
-    the picture's size, as the published test does: with TT a pixel is foreground or background where only such pixels are
+    the image's size, as the published test does: with TT a pixel is foreground or background where only such pixels are
     behind it, elsewhere the focus decides; with FT and BT the resized class and the focus are added or subtracted and
     clipped. Networks that fuse by expectation (`GFM.soft`) resize the probabilities. For RIM each of the three pairs is
     fused, then integrated.
     """
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or not rgb.size:
-        raise ValueError(f"picture is {rgb.dtype} {rgb.shape}; expected uint8 (H, W, 3)")
+        raise ValueError(f"image is {rgb.dtype} {rgb.shape}; expected uint8 (H, W, 3)")
     wanted = list(dict.fromkeys(strategies))
     passes: dict[Fraction, Any] = {}
     for ratio in dict.fromkeys(ratio for s in wanted for ratio in (s.glance_ratio, s.focus_ratio)):
@@ -163,27 +163,27 @@ def predict_alphas(model: GFM, rgb: Image, strategies: Iterable[Strategy]) -> di
 
 @torch.no_grad()
 def predict_method(model: Method, rgb: Image, ratio: Fraction, trimap: Image | None = None) -> Matte:
-    """Matte of a whole picture by another method than GFM, in one pass.
+    """Matte of a whole image by another method than GFM, in one pass.
 
     Args:
         model: in eval mode, on any device.
         rgb: uint8 (H, W, 3), RGB, of any size.
-        ratio: size of the pass over that of the picture.
+        ratio: size of the pass over that of the image.
         trimap: uint8 (H, W), 0, 128 and 255, for methods that need one. Where it is certain its value is the result.
 
     Returns:
         float32 (H, W), 0..1.
 
     Raises:
-        ValueError: the picture or the trimap is none, or one is missing.
+        ValueError: the image or the trimap is none, or one is missing.
     """
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or not rgb.size:
-        raise ValueError(f"picture is {rgb.dtype} {rgb.shape}; expected uint8 (H, W, 3)")
+        raise ValueError(f"image is {rgb.dtype} {rgb.shape}; expected uint8 (H, W, 3)")
     size = input_size(rgb.shape[0], rgb.shape[1], ratio)
     small = None
     if trimap is not None:
         if trimap.shape != rgb.shape[:2]:
-            raise ValueError(f"trimap has shape {trimap.shape}, picture {rgb.shape}; expected one height and width")
+            raise ValueError(f"trimap has shape {trimap.shape}, image {rgb.shape}; expected one height and width")
         values = cv2.resize(trimap, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
         small = torch.from_numpy(TRIMAP_VALUES[values])[None, None].to(model.mean.device)
     alpha = enlarge(_array(model(_network_input(model, rgb, ratio), small).alpha), rgb.shape[:2])[:, :, 0].clip(0.0, 1.0)
@@ -191,7 +191,7 @@ def predict_method(model: Method, rgb: Image, ratio: Fraction, trimap: Image | N
 
 
 def fuse_enlarged(weights: Matte, focus: Matte, rosta: str, *, soft: bool) -> Matte:
-    """Fusion at the picture's size; see `predict_alphas`.
+    """Fusion at the image's size; see `predict_alphas`.
 
     Args:
         weights: float32 (H, W, C), 0..1: how much of each class is behind a pixel.
@@ -219,7 +219,7 @@ def glance_trimap(model: GFM, rgb: Image, ratio: Fraction = HYBRID.glance_ratio)
     Args:
         model: a network with RoSTa TT or RIM.
         rgb: uint8 (H, W, 3), RGB.
-        ratio: size of the pass over that of the picture.
+        ratio: size of the pass over that of the image.
 
     Returns:
         uint8 (H, W): 255 foreground, 0 background, 128 everywhere else.
@@ -256,7 +256,7 @@ def median_ensemble(alphas: Sequence[Matte]) -> Matte:
 
 
 def shrink(rgb: Image, size: tuple[int, int]) -> Matte:
-    """A picture at a network's size: Gaussian blur against aliasing, then bilinear, as in the published test.
+    """An image at a network's size: Gaussian blur against aliasing, then bilinear, as in the published test.
 
     Args:
         rgb: uint8 (H, W, 3).
@@ -266,17 +266,17 @@ def shrink(rgb: Image, size: tuple[int, int]) -> Matte:
         float32 (height, width, 3), 0..255.
     """
     deviation = [max(0.0, (old / new - 1.0) / 2.0) for old, new in zip(rgb.shape[:2], size, strict=True)]
-    picture = rgb.astype(np.float32)
+    image = rgb.astype(np.float32)
     if max(deviation) > 0.0:
         # A side that is not made smaller is not blurred: a kernel of one pixel.
         kernel = tuple(2 * int(4.0 * sigma + 0.5) + 1 for sigma in reversed(deviation))
         sigmas = [max(sigma, 1e-6) for sigma in reversed(deviation)]
-        picture = cv2.GaussianBlur(picture, kernel, sigmas[0], sigmaY=sigmas[1])  # type: ignore[assignment]
-    return np.asarray(cv2.resize(picture, size[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
+        image = cv2.GaussianBlur(image, kernel, sigmas[0], sigmaY=sigmas[1])  # type: ignore[assignment]
+    return np.asarray(cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def enlarge(maps: Matte, size: tuple[int, ...]) -> Matte:
-    """Maps of a network, float32 (h, w, C), bilinearly at a picture's height and width: float32 (H, W, C)."""
+    """Maps of a network, float32 (h, w, C), bilinearly at an image's height and width: float32 (H, W, C)."""
     resized = cv2.resize(maps, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
     return np.asarray(resized, np.float32).reshape(size[0], size[1], maps.shape[2])
 

@@ -1,6 +1,6 @@
 """Matters that need a trimap, for GFM's own trimap to be fed to them (Table 3): closed-form, or any network in a file.
 
-Convention for a file, ONNX or TorchScript. float32, one picture at a time, height and width padded to multiples of 32:
+Convention for a file, ONNX or TorchScript. float32, one image at a time, height and width padded to multiples of 32:
 
 - either one input (1, 4, H, W): red, green, blue and trimap;
 - or two inputs: image (1, 3, H, W) and trimap (1, 1, H, W), in this order; ONNX inputs whose channels are fixed in the file
@@ -27,8 +27,8 @@ from streammat.train.errors import DataError
 from streammat.train.evaluation.strategies import TRIMAP_VALUES, WHOLE, predict_method
 
 Matte = NDArray[np.float32]
-Matter = Callable[[Image, Image], Matte]
-"""Picture, uint8 (H, W, 3) RGB, and trimap, uint8 (H, W) of 0, 128 and 255, to alpha, float32 (H, W), 0..1.
+TrimapMethod = Callable[[Image, Image], Matte]
+"""Image, uint8 (H, W, 3) RGB, and trimap, uint8 (H, W) of 0, 128 and 255, to alpha, float32 (H, W), 0..1.
 
 It raises ValueError when the two do not fit, and DataError when a network fails or returns something else.
 """
@@ -41,7 +41,7 @@ _Run = Callable[[Matte, Matte], Any]
 """Image float32 (1, 3, H, W) and trimap float32 (1, 1, H, W), both 0..1, to what the network returns first."""
 
 
-def open_matter(name: str | Path) -> Matter:
+def open_matter(name: str | Path) -> TrimapMethod:
     """Matter by name.
 
     Args:
@@ -66,7 +66,7 @@ def open_matter(name: str | Path) -> Matter:
 
 
 def closed_form(rgb: Image, trimap: Image) -> Matte:
-    """Closed-form matting (Levin et al. 2008), by PyMatting; see `Matter`.
+    """Closed-form matting (Levin et al. 2008), by PyMatting; see `TrimapMethod`.
 
     Where one of foreground and background is not in the trimap, the unknown area becomes the other; where neither is, it
     stays at 0.5, because nothing is known.
@@ -84,7 +84,7 @@ def closed_form(rgb: Image, trimap: Image) -> Matte:
     return alpha
 
 
-def _certain_kept(run: _Run, path: Path) -> Matter:
+def _certain_kept(run: _Run, path: Path) -> TrimapMethod:
     """The convention around a network: padding, ranges, and the trimap's certain values."""
 
     def matter(rgb: Image, trimap: Image) -> Matte:
@@ -100,7 +100,7 @@ def _certain_kept(run: _Run, path: Path) -> Matter:
         try:
             result = np.asarray(run(image, np.asarray(planes[1], np.float32)[None, None]), np.float32)
         except Exception as error:  # onnxruntime's and TorchScript's own errors share no base class
-            raise DataError(f"matter {path} failed on a picture of {width} x {height}: {_line(error)}") from error
+            raise DataError(f"matter {path} failed on an image of {width} x {height}: {_line(error)}") from error
         if result.squeeze().shape != (height + down, width + right):
             raise DataError(
                 f"matter {path} returned shape {result.shape}; expected alpha (1, 1, {height + down}, {width + right})"
@@ -113,7 +113,7 @@ def _certain_kept(run: _Run, path: Path) -> Matter:
     return matter
 
 
-def _open_weights(path: Path) -> Matter:
+def _open_weights(path: Path) -> TrimapMethod:
     from streammat.train.methods.base import Method
     from streammat.train.methods.weights import load_weights
 
@@ -179,7 +179,7 @@ def _trimap_values(trimap: Image) -> Matte:
 
 def _check(rgb: Image, trimap: Image) -> None:
     if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or trimap.shape != rgb.shape[:2]:
-        raise ValueError(f"picture is {rgb.dtype} {rgb.shape}, trimap {trimap.shape}; expected uint8 (H, W, 3) and (H, W)")
+        raise ValueError(f"image is {rgb.dtype} {rgb.shape}, trimap {trimap.shape}; expected uint8 (H, W, 3) and (H, W)")
     if not np.isin(trimap, (0, 128, 255)).all():
         strange = np.setdiff1d(trimap, (0, 128, 255))[:5].tolist()
         raise ValueError(f"trimap has values {strange}; expected 0, 128 and 255 alone")

@@ -1,8 +1,8 @@
-"""Who else is in a picture: the masks of the training sets show the one who is portrayed, or one kind of animal.
+"""Who else is in an image: the masks of the training sets show the one who is portrayed, or one kind of animal.
 
-The shipped network mattes everybody in view. Trained on pictures whose passers-by, riders and friends are labelled background,
-it would learn to leave people out, and learns those very pictures by heart; so a network that has seen people of street photographs
-as cut-outs alone (``--without street``) looks for them, and pictures that have any are only used as cut-outs from then on. Self-training, in the
+The shipped network mattes everybody in view. Trained on images whose passers-by, riders and friends are labelled background,
+it would learn to leave people out, and learns those very images by heart; so a network that has seen people of street photographs
+as cut-outs alone (``--without street``) looks for them, and images that have any are only used as cut-outs from then on. Self-training, in the
 one place where the labels are known to be wrong.
 """
 
@@ -19,26 +19,26 @@ from streammat.train.data.images import Image, read_alpha, read_rgb
 from streammat.train.data.pool import Report, write_whole
 from streammat.train.errors import DataError
 from streammat.train.lite.background_fill import fill_subject
-from streammat.train.lite.validation import Predict, network_size, predict_picture
+from streammat.train.lite.validation import Predict, network_size, predict_image
 
 FILE = "bystanders.json"
-"""In a set's folder of the cache: for each picture the largest thing found besides its subject, as a share of the picture."""
+"""In a set's folder of the cache: for each image the largest thing found besides its subject, as a share of the image."""
 MOST: Mapping[str, float] = {
     "people_fullbody": 0.0006,
     "animals_horses": 0.003,
     "animals_cats": 0.01,
 }
-"""Sets that are looked through, and the share up to which a picture counts as without bystanders. On streets 10 x 12 pixels of 512 x
+"""Sets that are looked through, and the share up to which an image counts as without bystanders. On streets 10 x 12 pixels of 512 x
 384; small finds beside animals are mostly a network's own errors, and so are finds in portraits of any size: seats and shadows. Those
-are the pictures that teach most."""
+are the images that teach most."""
 PIXELS = 416 * 736
-"""Of the network's input, twice as many for the picture without its subject; each also mirrored. Small figures need a large one."""
+"""Of the network's input, twice as many for the image without its subject; each also mirrored. Small figures need a large one."""
 _BELIEF = 0.25
 _NEAR = 0.03
 
 
 def bystander_share(seen: Image, alpha: Image) -> float:
-    """How much of the picture the largest thing takes up that is no part of the labelled subject.
+    """How much of the image the largest thing takes up that is no part of the labelled subject.
 
     Args:
         seen: uint8 (H, W), what a network finds.
@@ -64,11 +64,11 @@ def find_bystanders(
         cache: mattes.
         folder: name of the set.
         report: takes one line at a time.
-        filled: look through the picture without its subject (`streammat.train.lite.background_fill`) as well, where it can be made. A network that was trained
-            on a picture may have learnt to leave out whoever stands beside its subject; a weak one sees much that is not there.
+        filled: look through the image without its subject (`streammat.train.lite.background_fill`) as well, where it can be made. A network that was trained
+            on an image may have learnt to leave out whoever stands beside its subject; a weak one sees much that is not there.
 
     Returns:
-        Pictures, and those with bystanders.
+        Images, and those with bystanders.
 
     Raises:
         DataError: there are no mattes of the set, or one is broken.
@@ -84,8 +84,8 @@ def find_bystanders(
         size = network_size(rgb.shape[0], rgb.shape[1], pixels)
         if size not in networks:
             networks[size] = open_predict(size)
-        mirrored = predict_picture(networks[size], np.ascontiguousarray(rgb[:, ::-1]), size)[:, ::-1]
-        mean: Image = np.rint((predict_picture(networks[size], rgb, size) + mirrored) * 127.5).astype(np.uint8)
+        mirrored = predict_image(networks[size], np.ascontiguousarray(rgb[:, ::-1]), size)[:, ::-1]
+        mean: Image = np.rint((predict_image(networks[size], rgb, size) + mirrored) * 127.5).astype(np.uint8)
         return mean
 
     shares: dict[str, float] = {}
@@ -102,7 +102,7 @@ def find_bystanders(
 
 
 def read_bystanders(base: Path) -> dict[str, bool]:
-    """Whether a picture shows its subject alone, by its stem; empty where nobody looked or is to look.
+    """Whether an image shows its subject alone, by its stem; empty where nobody looked or is to look.
 
     Args:
         base: the set's folder in the cache.

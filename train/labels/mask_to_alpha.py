@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from streammat.train.data.images import Image, read_alpha, read_rgb
 from streammat.train.data.layout_parts import by_stem
-from streammat.train.data.pool import Outcome, Report, run_jobs, write_picture
+from streammat.train.data.pool import Outcome, Report, run_jobs, write_image
 from streammat.train.errors import DataError
 from streammat.train.evaluation.contact_sheet import contact_sheet, on_colour, spread
 
 LONG_SIDE = 512
-"""Cached pictures have at most this many pixels on their long side, unless told otherwise; training crops are smaller."""
+"""Cached images have at most this many pixels on their long side, unless told otherwise; training crops are smaller."""
 SHEET = "sheet.png"
-_WIDEST = 9  # radius of the band at most, in pixels of a picture of LONG_SIDE
+_WIDEST = 9  # radius of the band at most, in pixels of an image of LONG_SIDE
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,11 @@ PLAIN_SET = MatteSet("", 0.020, 0.020)
 
 @dataclass(frozen=True)
 class MatteJob:
-    """One picture and its mask."""
+    """One image and its mask."""
 
     image: Path
     label: Path | None
-    """None: there is none, which is said when it is the picture's turn."""
+    """None: there is none, which is said when it is the image's turn."""
     out: Path
     """Folder of the set in the cache."""
     spec: MatteSet
@@ -87,7 +87,7 @@ def trimap_from_mask(mask: NDArray[np.uint8], inside: float, outside: float) -> 
         radius = int(np.clip(round(fraction * size), 2, widest))
         return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1)).astype(np.uint8)
 
-    # The border is repeated, so that a subject cut by the picture's edge stays certain there.
+    # The border is repeated, so that a subject cut by the image's edge stays certain there.
     binary = np.where(mask > 127, 255, 0).astype(np.uint8)
     padded = cv2.copyMakeBorder(binary, border, border, border, border, cv2.BORDER_REPLICATE)
     core = cv2.erode(padded, kernel(inside))[border:-border, border:-border]
@@ -99,7 +99,7 @@ def trimap_from_mask(mask: NDArray[np.uint8], inside: float, outside: float) -> 
 
 
 def matte_from_mask(rgb: NDArray[np.uint8], mask: NDArray[np.uint8], inside: float, outside: float) -> NDArray[np.uint8]:
-    """Alpha of a picture by closed-form matting in the band around its mask's edge.
+    """Alpha of an image by closed-form matting in the band around its mask's edge.
 
     Args:
         rgb: uint8 (H, W, 3), 0..255.
@@ -132,7 +132,7 @@ def matte_from_mask(rgb: NDArray[np.uint8], mask: NDArray[np.uint8], inside: flo
 
 
 def prepare_one(job: MatteJob) -> int:
-    """Write the alpha, foreground and picture of one pair; the picture comes last, so its presence means done.
+    """Write the alpha, foreground and image of one pair; the image comes last, so its presence means done.
 
     Returns:
         1, the number of pairs.
@@ -144,7 +144,7 @@ def prepare_one(job: MatteJob) -> int:
     from pymatting import estimate_foreground_ml
 
     if job.label is None:
-        raise DataError(f"{job.image} has no mask of the same name beside it; add the mask or remove the picture")
+        raise DataError(f"{job.image} has no mask of the same name beside it; add the mask or remove the image")
     rgb, label = read_rgb(job.image), read_alpha(job.label)
     if rgb.shape[:2] != label.shape:
         raise DataError(
@@ -161,9 +161,9 @@ def prepare_one(job: MatteJob) -> int:
         except DataError as error:
             raise DataError(f"{job.image}: {error}") from error
     foreground = estimate_foreground_ml(rgb / 255.0, label / 255.0)
-    write_picture(job.target("alpha"), label)
-    write_picture(job.target("fg"), np.clip(np.rint(foreground * 255.0), 0, 255).astype(np.uint8))
-    write_picture(job.target("img"), rgb)
+    write_image(job.target("alpha"), label)
+    write_image(job.target("fg"), np.clip(np.rint(foreground * 255.0), 0, 255).astype(np.uint8))
+    write_image(job.target("img"), rgb)
     return 1
 
 
@@ -179,7 +179,7 @@ def make_mattes(
             ``<set>/`` where ``data`` is a single set.
         workers: processes; 0: this one.
         report: takes one line at a time.
-        long_side: larger pictures are reduced to this many pixels on their long side.
+        long_side: larger images are reduced to this many pixels on their long side.
         plain: band for a ``data`` that is a single set.
 
     Returns:
@@ -191,7 +191,7 @@ def make_mattes(
     """
     jobs = _list_jobs(data, cache, long_side, plain)
     if not jobs:
-        raise DataError(f"no training pictures in {data}; expected train/<set>/img and mask, or img and mask, in it")
+        raise DataError(f"no training images in {data}; expected train/<set>/img and mask, or img and mask, in it")
     missing = [job for job in jobs if not job.target("img").exists()]
     # Sets are mixed, so that an early look at the cache shows all of them.
     missing.sort(key=lambda job: job.image.stem[::-1])
@@ -204,12 +204,12 @@ def prepare_mattes(data: Path, cache: Path, workers: int, report: Report) -> int
 
 
 def write_sheet(data: Path, cache: Path, samples: int) -> Path | None:
-    """Write ``sheet.png``, to judge mattes by eye: picture, mask, alpha, and the subject on green and on magenta.
+    """Write ``sheet.png``, to judge mattes by eye: image, mask, alpha, and the subject on green and on magenta.
 
     Args:
         data: as of `make_mattes`.
         cache: what it filled.
-        samples: pictures of each set, spread evenly over it.
+        samples: images of each set, spread evenly over it.
 
     Returns:
         The file; None where there are no mattes.
@@ -223,7 +223,7 @@ def write_sheet(data: Path, cache: Path, samples: int) -> Path | None:
         return None
     rows = [_sheet_row(job) for job in chosen]
     labels = [f"{job.spec.folder}/{job.image.name}".lstrip("/") for job in chosen]
-    write_picture(cache / SHEET, contact_sheet(rows, labels, ("picture", "mask", "alpha", "on green", "on magenta"), cell=384))
+    write_image(cache / SHEET, contact_sheet(rows, labels, ("picture", "mask", "alpha", "on green", "on magenta"), cell=384))
     return cache / SHEET
 
 
@@ -235,7 +235,7 @@ def _sheet_row(job: MatteJob) -> Sequence[Image]:
 
 
 def _list_jobs(data: Path, cache: Path, long_side: int, plain: MatteSet) -> list[MatteJob]:
-    """Every picture of every set that is there, done or not."""
+    """Every image of every set that is there, done or not."""
     sets = [(spec, data / "train" / spec.folder, cache / spec.folder) for spec in MATTE_SETS]
     jobs: list[MatteJob] = []
     for spec, source, out in (*sets, (plain, data, cache)):

@@ -31,7 +31,7 @@ class AblationConfig:
     steps: int = 250
     threads: int = 2
     seed: int = 11
-    pictures: int = 60
+    images: int = 60
     """Of each validation set at most, spread over it."""
 
 
@@ -59,7 +59,7 @@ def run_variant(
 
     Raises:
         RunError: there is no such ingredient, or something cannot be written.
-        DataError: there are no validation pictures, or one is broken.
+        DataError: there are no validation images, or one is broken.
     """
     if name not in variants():
         raise RunError(f"no variant {name!r}; there are {', '.join(variants())}")
@@ -68,7 +68,7 @@ def run_variant(
         return read_scores(result)
     from streammat.engines.network.checkpoint import load_network
 
-    sets = _validation(folders.data, hard, config.pictures)
+    sets = _validation(folders.data, hard, config.images)
     if name == START:
         network = load_network(start).eval()
     else:
@@ -127,5 +127,5 @@ def _empty(title: str) -> bool:
 def _validation(data: Path, hard: Path | None, most: int) -> dict[str, list[Pair]]:
     sets = validation_sets(data) | (hard_sets(hard) if hard is not None else {})
     if not sets:
-        raise DataError("no validation pictures; --data has to hold val/, or --hard what `python -m train hard` made")
+        raise DataError("no validation images; --data has to hold val/, or --hard what `python -m train hard` made")
     return {title: pairs[:: max(1, -(-len(pairs) // most))] for title, pairs in sets.items()}

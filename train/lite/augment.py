@@ -1,4 +1,4 @@
-"""What cameras and codecs do to a picture; each effect is rare, so most pictures stay close to clean."""
+"""What cameras and codecs do to an image; each effect is rare, so most images stay close to clean."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Image = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class FaultConfig:
-    """Probability of each fault of a camera, per picture."""
+    """Probability of each fault of a camera, per image."""
 
     dark: float = 0.14
     """A quarter to seven tenths of the light, and its noise."""
@@ -28,7 +28,7 @@ class FaultConfig:
 
 
 PAIR_NOISE, PAIR_JPEG = 0.6, 0.4
-"""Probabilities of noise and coding where frames are to be told apart: without them two frames of a still scene are one picture."""
+"""Probabilities of noise and coding where frames are to be told apart: without them two frames of a still scene are one image."""
 NO_FAULTS = FaultConfig(0, 0, 0, 0, 0, 0)
 
 

@@ -1,4 +1,4 @@
-"""A picture without its subject: what is beside it, mirrored into its place.
+"""An image without its subject: what is beside it, mirrored into its place.
 
 Rooms and landscapes are not what most people stand before. The photographs of the training sets have streets, parks, crowds of
 things and undergrowth behind their subjects; mirrored into the subject's place they are backgrounds too, and what does not
@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from streammat.train.data.images import Image
 
 WIDEST = 0.62
-"""Of the picture's width that a subject may take up in any row."""
+"""Of the image's width that a subject may take up in any row."""
 LEAST = 0.12
-"""Of the picture's width that one side has to show in every row."""
+"""Of the image's width that one side has to show in every row."""
 _REACH = 0.02
 _CROSSFADE = 0.25
 
 
 def fill_subject(rgb: Image, alpha: Image) -> Image | None:
-    """Take a subject out of its picture.
+    """Take a subject out of its image.
 
     Args:
         rgb: uint8 (H, W, 3).
@@ -41,7 +41,7 @@ def fill_subject(rgb: Image, alpha: Image) -> Image | None:
         return None
     columns = np.arange(width)[None, :]
     left, right = left[:, None], right[:, None]
-    # Each end of the gap is a mirror; where the picture ends before the gap does, it is mirrored there again.
+    # Each end of the gap is a mirror; where the image ends before the gap does, it is mirrored there again.
     from_left = _reflected(2 * left - 1 - columns, left)
     from_right = width - 1 - _reflected(width - 1 - (2 * right - columns), width - right)
     # A side that shows little gives little, and one that shows nothing gives nothing.

@@ -1,4 +1,4 @@
-"""Training pictures of the ``lite`` recipe: crops as taken, scenes put together, and pictures without a subject.
+"""Training images of the ``lite`` recipe: crops as taken, scenes put together, and images without a subject.
 
 Sample ``i`` depends on the seed and ``i`` alone, so a resumed run sees exactly what an unbroken one would have seen.
 """
@@ -56,7 +56,7 @@ class Collection:
 
 
 def collect(data: Path, cache: Path, config: DataConfig) -> tuple[Collection, Collection]:
-    """Find the pictures, and keep every n-th of every kind out of training.
+    """Find the images, and keep every n-th of every kind out of training.
 
     Args:
         data: folder with ``backgrounds/houses`` and ``backgrounds/hd``; either may be missing.
@@ -96,21 +96,21 @@ def collect(data: Path, cache: Path, config: DataConfig) -> tuple[Collection, Co
 
 
 class MattingDataset:
-    """Map from a sample's index to a training picture.
+    """Map from a sample's index to a training image.
 
     Args:
         data: as of `collect`.
-        cache: mattes; the pack of decoded pictures is kept there as well.
+        cache: mattes; the pack of decoded images is kept there as well.
         config: proportions.
         seed: of every random choice.
         heads: RoSTas that need a glance target: ``TT``, ``FT``, ``BT``.
         stride: input pixels per output pixel of the network.
         scene: what composites are made of.
         faults: of the camera.
-        held: make pictures of what is held out instead.
+        held: make images of what is held out instead.
 
     Raises:
-        DataError: the cache is empty, or a picture is broken.
+        DataError: the cache is empty, or an image is broken.
         RunError: the pack cannot be written.
     """
 
@@ -136,7 +136,7 @@ class MattingDataset:
         self.pack = _pack_all(data, cache, config)
         self.props = Props(self.background, [self.pack.cut(subject) for subject in self.collection.things])
         self.filled = [s for s in self.collection.all_subjects() if _is_alone(s) and self.pack.without(s) is not None]
-        """Subjects whose pictures show enough else to be backgrounds without them."""
+        """Subjects whose images show enough else to be backgrounds without them."""
         self.folders = [folder for folder, _ in config.sets if folder in self.collection.subjects]
         if not self.folders:
             raise DataError(f"every matte under {cache} is held out or none is; expected more than {config.holdout} of a set")
@@ -151,7 +151,7 @@ class MattingDataset:
         """
         rng = np.random.Generator(np.random.Philox(key=[self.seed, key.number]))
         scene = self.make_scene(rng, key.height, key.width)
-        # Crops are of any scale, so the kernels go by the crop's size and not by the size of the picture it came from.
+        # Crops are of any scale, so the kernels go by the crop's size and not by the size of the image it came from.
         classes = {rosta: scaled_classes(scene.alpha, rosta, self.stride) for rosta in self.heads}
         if key.frame is None:
             return Sample(expose(rng, scene.rgb, draw_camera(rng, self.faults)), scene.alpha, scene.contrast, classes)
@@ -160,7 +160,7 @@ class MattingDataset:
         return Sample(expose(moment, drift(moment, scene.rgb), camera), scene.alpha, scene.contrast, classes, key.frame)
 
     def make_scene(self, rng: Rng, height: int, width: int) -> Scene:
-        """A picture before the camera's faults."""
+        """An image before the camera's faults."""
         kind = rng.random()
         if kind < self.config.empty:
             return self._empty(rng, height, width)
@@ -180,7 +180,7 @@ class MattingDataset:
         return compose(rng, background, known, cuts, self.props, self.scene)
 
     def background(self, rng: Rng, height: int, width: int) -> Image:
-        """A crop without a subject: of a room, a landscape, a picture without its subject, or what is beside the subject."""
+        """A crop without a subject: of a room, a landscape, an image without its subject, or what is beside the subject."""
         rooms, landscapes = self.collection.rooms, self.collection.landscapes
         picture: Levels
         if self.collection.objects and rng.random() < self.config.objects:
@@ -215,7 +215,7 @@ class MattingDataset:
         return pool[int(rng.integers(len(pool)))]
 
     def _shown(self, rng: Rng) -> Subject:
-        """One whose picture may be seen as it was taken."""
+        """One whose image may be seen as it was taken."""
         for _ in range(8):
             subject = self._subject(rng)
             if subject.alone is not False:
@@ -223,7 +223,7 @@ class MattingDataset:
         return subject
 
     def _originality(self, subject: Subject) -> float:
-        """Factor of the share of pictures as taken; passers-by are labelled background."""
+        """Factor of the share of images as taken; passers-by are labelled background."""
         if subject.alone is False:
             return 0.0
         return 1.2 if _is_alone(subject) or self.config.everybody else 0.6
@@ -236,7 +236,7 @@ class MattingDataset:
             low = max(low, 0.7)  # near enough that few passers-by are in view
         cover = np.exp(rng.uniform(np.log(low), np.log(high)))
         rows, columns = levels[0].shape[:2]
-        # The crop is as large as the cover asks, but never leaves the picture.
+        # The crop is as large as the cover asks, but never leaves the image.
         size = max((y1 - y0) / height, (x1 - x0) / width) / cover
         size = min(size, rows / height, columns / width)
         cx = _place(rng, (x0 + x1) / 2, size * width, x1 - x0, columns)
@@ -253,7 +253,7 @@ class MattingDataset:
         return Scene(*(np.concatenate(planes, axis=1) for planes in zip(*((s.rgb, s.alpha, s.contrast) for s in parts), strict=True)))
 
     def _beside(self, rng: Rng) -> Levels | None:
-        """What a picture shows beside its subject; None where that is too little, or not known to be empty."""
+        """What an image shows beside its subject; None where that is too little, or not known to be empty."""
         subject = self._subject(rng)
         if not _is_alone(subject):
             return None
@@ -302,7 +302,7 @@ def batch_keys(config: TrainConfig, first: int) -> Iterator[list[Key]]:
 
 
 def _section(level: Image, side: float, top: float, tall: float) -> Image:
-    """Colours of the left (``side`` > 0) or right share of a picture, from ``top`` on; all shares of its size."""
+    """Colours of the left (``side`` > 0) or right share of an image, from ``top`` on; all shares of its size."""
     rows, columns = level.shape[:2]
     across = slice(0, max(1, int(side * columns))) if side > 0 else slice(min(columns - 1, columns - int(-side * columns)), columns)
     return level[int(top * rows) : max(int(top * rows) + 1, int((top + tall) * rows)), across, :3]
@@ -325,6 +325,6 @@ def _part(found: Sequence[_T], every: int, *, held: bool) -> list[_T]:
 
 
 def _place(rng: Rng, middle: float, crop: float, extent: float, limit: int) -> float:
-    """Centre of a crop that holds part of the subject and stays within the picture."""
+    """Centre of a crop that holds part of the subject and stays within the image."""
     wanted = middle + rng.uniform(-0.35, 0.35) * max(crop, extent)
     return float(np.clip(wanted, crop / 2, max(crop / 2, limit - crop / 2)))

@@ -13,7 +13,7 @@ from streammat.train.recipes.config import WIDE_SETS, DataConfig
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the training pictures of the ``lite`` recipe are made."""
+    """How the training images of the ``lite`` recipe are made."""
 
     data: DataConfig = field(default_factory=DataConfig)
     scene: SceneConfig = field(default_factory=SceneConfig)
@@ -38,23 +38,23 @@ def _data(**fields: object) -> Callable[[Recipe], Recipe]:
 
 
 INGREDIENTS: Mapping[str, tuple[str, Callable[[Recipe], Recipe]]] = {
-    "composites": ("no composites: pictures as taken and empty ones", _data(original=9.0)),
-    "originals": ("no pictures as taken: composites and empty ones", _data(original=0.0, onto=0.0)),
+    "composites": ("no composites: images as taken and empty ones", _data(original=9.0)),
+    "originals": ("no images as taken: composites and empty ones", _data(original=0.0, onto=0.0)),
     "street": ("people of street photographs as cut-outs alone", _data(street=False)),
     "crowd": ("one subject in each composite", _scene(crowd=(1.0,))),
     "small": ("no small subjects", _scene(small=0.0, height=(SMALL, SceneConfig.height[1]), portrait_height=SMALL)),
-    "onto": ("no subjects put into pictures that have one", _data(onto=0.0)),
-    "filled": ("no pictures without their subjects as backgrounds", _data(filled=0.0)),
+    "onto": ("no subjects put into images that have one", _data(onto=0.0)),
+    "filled": ("no images without their subjects as backgrounds", _data(filled=0.0)),
     "beside": ("no backgrounds from beside a subject", _data(beside=0.0)),
     "photographs": ("rooms and landscapes alone as backgrounds", _data(filled=0.0, beside=0.0, onto=0.0)),
     "clutter": ("nothing but subjects before backgrounds", _scene(clutter=0.0, occluder=0.0, counter=0.0)),
-    "fabric": ("no large fabrics in empty pictures", _scene(fabric=0.0)),
+    "fabric": ("no large fabrics in empty images", _scene(fabric=0.0)),
     "held": ("nothing in hands", _scene(held=0.0)),
     "light": ("no backlight, glare and shadows", _scene(backlight=0.0, glare=0.0, shadow=0.0)),
     "pattern": ("clothes as they are", _scene(pattern=0.0)),
     "coat": ("animals in their own fur", _scene(coat=0.0)),
     "tilt": ("level cameras", _scene(tilt=0.0)),
-    "empty": ("a subject in every picture", _data(empty=0.0)),
+    "empty": ("a subject in every image", _data(empty=0.0)),
     "animals": ("people alone", _data(sets=tuple(entry for entry in DataConfig().sets if not entry[0].startswith("animals_")))),
     "faults": ("perfect cameras", lambda recipe: replace(recipe, faults=NO_FAULTS)),
 }

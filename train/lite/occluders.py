@@ -39,7 +39,7 @@ class Spot:
 
 
 def anywhere(rng: Rng, height: int, width: int) -> Spot:
-    """A place and a size in a picture of ``height`` x ``width`` pixels."""
+    """A place and a size in an image of ``height`` x ``width`` pixels."""
     reach = np.exp(rng.uniform(np.log(0.06), np.log(0.35))) * min(height, width)
     return Spot(rng.uniform(0, width), rng.uniform(0, height), reach)
 
@@ -105,11 +105,11 @@ def make_thing(rng: Rng, height: int, width: int, props: Props, spot: Spot) -> t
     return jitter_colour(rng, props.texture(rng, height, width), 0.7).astype(np.float32), soft
 
 
-def paste_thing(rng: Rng, picture: Plane, props: Props) -> None:
-    """Draw a thing somewhere into a picture, float32 (H, W, 3), in place."""
-    height, width = picture.shape[:2]
+def paste_thing(rng: Rng, image: Plane, props: Props) -> None:
+    """Draw a thing somewhere into an image, float32 (H, W, 3), in place."""
+    height, width = image.shape[:2]
     colour, mask = make_thing(rng, height, width, props, anywhere(rng, height, width))
-    picture += mask[:, :, None] * (colour - picture)
+    image += mask[:, :, None] * (colour - image)
 
 
 def folds(rng: Rng, height: int, width: int) -> Plane:

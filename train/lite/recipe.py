@@ -28,7 +28,7 @@ from streammat.train.lite.validation import Pair, Predict, Scores, evaluate, val
 from streammat.train.recipes.config import DataConfig
 
 CALIBRATION_SIZES = ((288, 512), (448, 320), (288, 384), (256, 256))
-CALIBRATION_PICTURES = 64
+CALIBRATION_IMAGES = 64
 BEST_AREAS = (512 * 512, 288 * 512)
 """Network pixels of the two passes of `--quality best`: `python -m train score --pixels 262144 --second 147456`."""
 _CALIBRATION_SEED = 99
@@ -92,14 +92,14 @@ def export_model(network: GFM, folder: Path, data: Path, cache: Path) -> ModelFi
     files = model_files(folder, network.network)
     assert files.int8 is not None
     export_onnx(network, files.fp32)
-    quantize_onnx(files.fp32, files.int8, calibration_pictures(data, cache))
+    quantize_onnx(files.fp32, files.int8, calibration_images(data, cache))
     return files
 
 
-def calibration_pictures(data: Path, cache: Path) -> Iterator[NDArray[np.uint8]]:
-    """Training pictures of another seed, uint8 (1, H, W, 3): people at all sizes, animals, empty rooms."""
+def calibration_images(data: Path, cache: Path) -> Iterator[NDArray[np.uint8]]:
+    """Training images of another seed, uint8 (1, H, W, 3): people at all sizes, animals, empty rooms."""
     dataset = MattingDataset(data, cache, DataConfig(), _CALIBRATION_SEED)
-    for index in range(CALIBRATION_PICTURES):
+    for index in range(CALIBRATION_IMAGES):
         yield dataset[Key(index, *CALIBRATION_SIZES[index % len(CALIBRATION_SIZES)])].rgb[None]
 
 
@@ -108,20 +108,20 @@ def engine_opener(files: ModelFiles, backend: str, precision: str) -> Callable[[
     return lambda size: open_engine(files, backend, precision, size).infer
 
 
-def parity(network: GFM, files: ModelFiles, pictures: list[NDArray[np.uint8]]) -> dict[str, float]:
+def parity(network: GFM, files: ModelFiles, images: list[NDArray[np.uint8]]) -> dict[str, float]:
     """Largest absolute difference of alpha between torch and each installed backend at fp32.
 
     Args:
         network: the weights that ``files`` were made from.
         files: exported.
-        pictures: uint8 (1, H, W, 3).
+        images: uint8 (1, H, W, 3).
 
     Returns:
         Difference by backend, 0..1.
     """
     network = network.eval()
     worst = dict.fromkeys(installed_backends(), 0.0)
-    for rgb in pictures:
+    for rgb in images:
         with torch.no_grad():
             expected = network.predict(torch.from_numpy(rgb).permute(0, 3, 1, 2).float()).alpha[:, 0].numpy()
         for backend in worst:

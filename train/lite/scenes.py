@@ -1,6 +1,6 @@
 """Scenes put together: subjects, things that are no subjects, and light, on a background.
 
-The shipped network sees few real pictures, so that what it meets later has to come from here: subjects of every size and
+The shipped network sees few real images, so that what it meets later has to come from here: subjects of every size and
 number, cut by the frame and by furniture, before clutter, against the light. What a scene is made of is drawn by the caller's
 generator alone.
 """
@@ -21,7 +21,7 @@ from streammat.train.lite.occluders import Plane, Props, Rng, Spot, at_edge, at_
 from streammat.train.lite.warp import warp
 
 SMALL = 0.4
-"""Height over the picture's up to which a subject counts as small."""
+"""Height over the image's up to which a subject counts as small."""
 
 
 @dataclass(frozen=True)
@@ -31,21 +31,21 @@ class SceneConfig:
     crowd: tuple[float, ...] = (0.52, 0.24, 0.14, 0.10)
     """Of one, two, three … subjects."""
     height: tuple[float, float] = (0.13, 1.25)
-    """Subject's height over the picture's."""
+    """Subject's height over the image's."""
     small: float = 0.3
-    """Subjects of up to `SMALL` of the picture's height, drawn evenly on a log scale; the others evenly from there on."""
+    """Subjects of up to `SMALL` of the image's height, drawn evenly on a log scale; the others evenly from there on."""
     portrait_height: float = 0.22
     """Least height of head and shoulders."""
     clutter: float = 0.35
-    """One to three cut-outs of other pictures behind the subjects, which are background."""
+    """One to three cut-outs of other images behind the subjects, which are background."""
     occluder: float = 0.1
-    """One such before them, that reaches in from an edge of the picture."""
+    """One such before them, that reaches in from an edge of the image."""
     fabric: float = 0.25
-    """Something large and folded, as bedspreads, curtains and coats are; per picture without a subject."""
+    """Something large and folded, as bedspreads, curtains and coats are; per image without a subject."""
     held: float = 0.14
     """A thing at the subject's outline, which belongs to it as what hands hold does; per subject."""
     counter: float = 0.12
-    """A subject that its own picture cut below stands behind something, instead of at the lower edge; per subject."""
+    """A subject that its own image cut below stands behind something, instead of at the lower edge; per subject."""
     pattern: float = 0.2
     """Clothes of another texture, or plain ones, black, white and the background's own colour more often than others; per person."""
     coat: float = 0.25
@@ -57,12 +57,12 @@ class SceneConfig:
     shadow: float = 0.2
     """A soft shadow on what is behind; per subject."""
     tilt: float = 0.15
-    """The whole picture turned by up to 25 degrees."""
+    """The whole image turned by up to 25 degrees."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture and what it is made of; H x W."""
+    """An image and what it is made of; H x W."""
 
     rgb: Image
     """uint8 (H, W, 3), RGB."""
@@ -73,25 +73,25 @@ class Scene:
 
 
 def add_clutter(rng: Rng, background: Image, props: Props, config: SceneConfig) -> Image:
-    """Things that are no subjects, on a background; uint8 (H, W, 3), a new picture."""
+    """Things that are no subjects, on a background; uint8 (H, W, 3), a new image."""
     if rng.random() >= config.clutter:
         return background
-    picture = background.astype(np.float32)
+    image = background.astype(np.float32)
     for _ in range(int(rng.integers(1, 4))):
-        paste_thing(rng, picture, props)
-    return _to_uint8(picture)
+        paste_thing(rng, image, props)
+    return _to_uint8(image)
 
 
 def add_fabric(rng: Rng, background: Image, props: Props, config: SceneConfig) -> Image:
-    """A large folded thing that is no subject, on a background; uint8 (H, W, 3), a new picture."""
+    """A large folded thing that is no subject, on a background; uint8 (H, W, 3), a new image."""
     if rng.random() >= config.fabric:
         return background
     height, width = background.shape[:2]
-    picture = background.astype(np.float32)
+    image = background.astype(np.float32)
     reach = float(np.exp(rng.uniform(np.log(0.3), np.log(0.9)))) * min(height, width)
     colour, mask = make_thing(rng, height, width, props, Spot(rng.uniform(0, width), rng.uniform(0, height), reach))
-    picture += mask[:, :, None] * (colour * folds(rng, height, width)[:, :, None] - picture)
-    return _to_uint8(picture)
+    image += mask[:, :, None] * (colour * folds(rng, height, width)[:, :, None] - image)
+    return _to_uint8(image)
 
 
 def compose(
@@ -116,7 +116,7 @@ def compose(
     elif rng.random() < config.glare:
         dim = rng.uniform(1.3, 2.2)
     mean = behind.mean(axis=(0, 1))
-    picture = behind.copy()
+    image = behind.copy()
     base = np.zeros((height, width), np.float32) if known is None else known.astype(np.float32) / 255.0
     total, pasted = base.copy(), np.zeros((height, width), np.float32)
     layers = sorted(_layout(rng, cuts, config), key=lambda item: item[1])
@@ -131,21 +131,21 @@ def compose(
         lit = _lit(rng, jitter_colour(rng, colour, 0.6), alpha, mean, dim)
         a = alpha.astype(np.float32) / 255.0
         if rng.random() < config.shadow:
-            _cast_shadow(rng, picture, a)
-        picture += a[:, :, None] * (lit - picture)
+            _cast_shadow(rng, image, a)
+        image += a[:, :, None] * (lit - image)
         total, pasted = a + total * (1.0 - a), a + pasted * (1.0 - a)
         if rng.random() < config.held and (spot := at_outline(rng, a)) is not None:
             colour_held, mask = make_thing(rng, height, width, props, spot)
-            picture += mask[:, :, None] * (np.clip(colour_held * dim, 0, 255) - picture)
+            image += mask[:, :, None] * (np.clip(colour_held * dim, 0, 255) - image)
             total, pasted = mask + total * (1.0 - mask), mask + pasted * (1.0 - mask)
         if foot is not None:
-            _hide(picture, (total, pasted), *_counter(rng, foot, height, width, props))
-    contrast = np.abs(picture - behind).mean(axis=2) / np.maximum(pasted, 1e-3)
+            _hide(image, (total, pasted), *_counter(rng, foot, height, width, props))
+    contrast = np.abs(image - behind).mean(axis=2) / np.maximum(pasted, 1e-3)
     if rng.random() < config.occluder:
-        _hide(picture, (total, pasted), *make_thing(rng, height, width, props, at_edge(rng, height, width)))
+        _hide(image, (total, pasted), *make_thing(rng, height, width, props, at_edge(rng, height, width)))
     # What is behind is known where nothing but pasted subjects was added.
     contrast[(pasted < 0.02) | (base > 0.02)] = 0.0
-    scene = Scene(_to_uint8(picture), _to_uint8(total * 255.0), _to_uint8(contrast))
+    scene = Scene(_to_uint8(image), _to_uint8(total * 255.0), _to_uint8(contrast))
     return turned(rng, scene) if rng.random() < config.tilt else scene
 
 
@@ -163,7 +163,7 @@ def turned(rng: Rng, scene: Scene) -> Scene:
 
 
 def _layout(rng: Rng, cuts: Sequence[Cut], config: SceneConfig) -> list[tuple[Cut, float, float]]:
-    """For each subject its height over the picture's and where its middle is across the picture, 0..1."""
+    """For each subject its height over the image's and where its middle is across the image, 0..1."""
     low, high = config.height
     if rng.random() < config.small:
         base = np.log(low) + rng.random() * (np.log(SMALL) - np.log(low))
@@ -191,7 +191,7 @@ def _place(
     size = rows / (share * height)
     foot = None
     if not cut.below:
-        # At least a third of it stays in the picture.
+        # At least a third of it stays in the image.
         bottom = rng.uniform(0.45, 1.0) * height if share < 0.5 else rng.uniform(0.85, 1.0 + 0.66 * share) * height
         bottom = max(bottom, 0.33 * share * height)
     elif share < 0.8 and rng.random() < config.counter:
@@ -199,7 +199,7 @@ def _place(
     else:
         bottom = height + (rng.uniform(0.0, 0.25) * share * height if rng.random() < 0.4 else 0.0)
     cy = rows - (bottom - height / 2) * size
-    # A side that its own picture cut lies on the new one's edge: subjects cut in mid-air teach nothing.
+    # A side that its own image cut lies on the new one's edge: subjects cut in mid-air teach nothing.
     if cut.left != cut.right:
         cx = width / 2 * size if cut.left else columns - width / 2 * size
     else:
@@ -222,7 +222,7 @@ def _lit(rng: Rng, colour: Image, alpha: Image, behind: NDArray[np.float32], dim
 
 
 def _dyed(rng: Rng, colour: Image) -> Image:
-    """Another hue: the channels' means over the picture scaled apart, and now and then exchanged."""
+    """Another hue: the channels' means over the image scaled apart, and now and then exchanged."""
     order = rng.permutation(3) if rng.random() < 0.3 else np.arange(3)
     return _to_uint8(colour[:, :, order].astype(np.float32) * np.exp(rng.normal(0, 0.25, 3)))
 
@@ -266,14 +266,14 @@ def _patterned(
     return _to_uint8(mixed)
 
 
-def _cast_shadow(rng: Rng, picture: Plane, alpha: Plane) -> None:
+def _cast_shadow(rng: Rng, image: Plane, alpha: Plane) -> None:
     height, width = alpha.shape
     small = cv2.resize(alpha, (max(1, width // 4), max(1, height // 4)), interpolation=cv2.INTER_AREA)
     shift = np.array([[1, 0, rng.normal(0, 0.04) * width / 4], [0, 1, rng.uniform(-0.01, 0.06) * height / 4]])
     small = cv2.warpAffine(small, shift, (small.shape[1], small.shape[0]))
     small = cv2.GaussianBlur(small, (0, 0), rng.uniform(0.01, 0.05) * max(height, width) / 4 + 0.3)
     dark = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
-    picture *= (1.0 - np.float32(rng.uniform(0.15, 0.6)) * dark)[:, :, None]
+    image *= (1.0 - np.float32(rng.uniform(0.15, 0.6)) * dark)[:, :, None]
 
 
 def _counter(rng: Rng, foot: float, height: int, width: int, props: Props) -> tuple[Plane, Plane]:
@@ -286,8 +286,8 @@ def _counter(rng: Rng, foot: float, height: int, width: int, props: Props) -> tu
     return jitter_colour(rng, props.texture(rng, height, width), 0.7).astype(np.float32), mask.astype(np.float32)
 
 
-def _hide(picture: Plane, alphas: Sequence[Plane], colour: Plane, mask: Plane) -> None:
-    picture += mask[:, :, None] * (colour - picture)
+def _hide(image: Plane, alphas: Sequence[Plane], colour: Plane, mask: Plane) -> None:
+    image += mask[:, :, None] * (colour - image)
     for alpha in alphas:
         np.multiply(alpha, 1.0 - mask, out=alpha)
 

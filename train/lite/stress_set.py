@@ -1,8 +1,8 @@
 """A validation set for what goes wrong: held-out subjects before held-out rooms, one difficulty at a time.
 
-The official validation pictures show one large subject each. What users complain of is elsewhere: several people, small ones,
-bodies cut by frame and furniture, bad light, bad cameras, and rooms where nobody is. The pictures here are made as training
-pictures are, of subjects and backgrounds that are never trained on; they tell what a change does to one difficulty, not how
+The official validation images show one large subject each. What users complain of is elsewhere: several people, small ones,
+bodies cut by frame and furniture, bad light, bad cameras, and rooms where nobody is. The images here are made as training
+images are, of subjects and backgrounds that are never trained on; they tell what a change does to one difficulty, not how
 good the network is on photographs.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from streammat.train.data.pool import write_picture
+from streammat.train.data.pool import write_image
 from streammat.train.data.samples import Key, Sample
 from streammat.train.lite.augment import NO_FAULTS, FaultConfig
 from streammat.train.lite.dataset import MattingDataset
@@ -71,7 +71,7 @@ def write_hard(data: Path, cache: Path, out: Path, count: int, report: Callable[
         data: folder of the recipe, with ``backgrounds``.
         cache: mattes.
         out: receives ``<difficulty>/img/*.png`` and ``<difficulty>/alpha/*.png``.
-        count: pictures of each difficulty, at least 1; a picture depends on its difficulty and number alone.
+        count: images of each difficulty, at least 1; an image depends on its difficulty and number alone.
         report: takes one line at a time.
 
     Raises:
@@ -81,18 +81,18 @@ def write_hard(data: Path, cache: Path, out: Path, count: int, report: Callable[
     for name, difficulty in DIFFICULTIES.items():
         folder = out / name
         missing = [number for number in range(count) if not (folder / "img" / f"{number:03}.png").exists()]
-        report(f"{name}: {len(missing)} of {count} pictures to do")
+        report(f"{name}: {len(missing)} of {count} images to do")
         if not missing:
             continue
         dataset = MattingDataset(data, cache, difficulty.data, SEED, scene=difficulty.scene, faults=difficulty.faults, held=True)
         for number in missing:
             sample = _with_subject(dataset, number, wanted=difficulty.data.empty == 0)
-            write_picture(folder / "alpha" / f"{number:03}.png", sample.alpha)
-            write_picture(folder / "img" / f"{number:03}.png", sample.rgb)  # last: where it is, its alpha is
+            write_image(folder / "alpha" / f"{number:03}.png", sample.alpha)
+            write_image(folder / "img" / f"{number:03}.png", sample.rgb)  # last: where it is, its alpha is
 
 
 def _with_subject(dataset: MattingDataset, number: int, *, wanted: bool) -> Sample:
-    """Picture ``number``; where a subject is wanted but hidden, one of its substitutes."""
+    """Image ``number``; where a subject is wanted but hidden, one of its substitutes."""
     height, width = SIZES[number % len(SIZES)]
     for attempt in range(8):
         sample = dataset[Key(number + 100_000 * attempt, height, width)]

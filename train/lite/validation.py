@@ -1,4 +1,4 @@
-"""How good the shipped network is: few numbers for many small pictures, whose labels are masks for the most part.
+"""How good the shipped network is: few numbers for many small images, whose labels are masks for the most part.
 
 `streammat.train.evaluation.evaluate` has the paper's metrics.
 """
@@ -24,24 +24,24 @@ Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 PIXELS = 288 * 512
 """Pixels of the network's input: what a 720p webcam gets at the paper's 5/13, floored, within a laptop's budget."""
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.4, 1.0)
-"""Borders of the classes of a subject's size, as a share of the picture."""
+"""Borders of the classes of a subject's size, as a share of the image."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A picture and its label."""
+    """An image and its label."""
 
     image: Path
     label: Path
 
 
 @dataclass(frozen=True)
-class PictureScore:
-    """One picture."""
+class ImageScore:
+    """One image."""
 
     pair: Pair
     share: float
-    """Of the picture that the subjects cover, 0..1."""
+    """Of the image that the subjects cover, 0..1."""
     iou: float
     """At alpha > 0.5; 1 where nothing was wanted and nothing found."""
     mad: float
@@ -51,7 +51,7 @@ class PictureScore:
 
 @dataclass(frozen=True)
 class Scores:
-    """Means over pictures."""
+    """Means over images."""
 
     pictures: int
     iou: float
@@ -60,14 +60,14 @@ class Scores:
     sad: float
 
     @classmethod
-    def of(cls, scores: Sequence[PictureScore]) -> Scores:
+    def of(cls, scores: Sequence[ImageScore]) -> Scores:
         """Means.
 
         Raises:
-            ValueError: there are no pictures.
+            ValueError: there are no images.
         """
         if not scores:
-            raise ValueError("no pictures to evaluate on")
+            raise ValueError("no images to evaluate on")
         means = np.mean([(score.iou, score.mad, score.mse, score.sad) for score in scores], axis=0)
         return cls(len(scores), *(float(value) for value in means))
 
@@ -92,19 +92,19 @@ def hard_sets(folder: Path) -> dict[str, list[Pair]]:
 
 
 def list_pairs(folder: Path) -> list[Pair]:
-    """Pictures of ``folder/img`` with the label of the same stem in ``folder/mask`` or ``folder/alpha``."""
+    """Images of ``folder/img`` with the label of the same stem in ``folder/mask`` or ``folder/alpha``."""
     labels: Mapping[str, Path] = {path.stem: path for kind in ("mask", "alpha") for path in (folder / kind).glob("*")}
     return [Pair(path, labels[path.stem]) for path in sorted((folder / "img").glob("*")) if path.stem in labels]
 
 
 def network_size(height: int, width: int, pixels: int = PIXELS) -> tuple[int, int]:
-    """Input size of the picture's aspect with about ``pixels`` pixels; height and width rounded to multiples of 32."""
+    """Input size of the image's aspect with about ``pixels`` pixels; height and width rounded to multiples of 32."""
     scale = (pixels / (height * width)) ** 0.5
     return max(32, round(height * scale / 32) * 32), max(32, round(width * scale / 32) * 32)
 
 
-def predict_picture(predict: Predict, rgb: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.float32]:
-    """Matte of a whole picture.
+def predict_image(predict: Predict, rgb: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Matte of a whole image.
 
     Args:
         predict: the network.
@@ -120,40 +120,40 @@ def predict_picture(predict: Predict, rgb: NDArray[np.uint8], size: tuple[int, i
     return full
 
 
-def score_pictures(
+def score_images(
     open_predict: Callable[[tuple[int, int]], Predict], pairs: Iterable[Pair], pixels: int = PIXELS
-) -> list[PictureScore]:
-    """Score a network on pictures.
+) -> list[ImageScore]:
+    """Score a network on images.
 
     Args:
         open_predict: gives the network for one input size; called once per size.
-        pairs: pictures.
+        pairs: images.
         pixels: of the network's input, about.
 
     Raises:
-        DataError: a picture cannot be read.
+        DataError: an image cannot be read.
     """
     networks: dict[tuple[int, int], Predict] = {}
-    scores: list[PictureScore] = []
+    scores: list[ImageScore] = []
     for pair in pairs:
         rgb, label = read_rgb(pair.image), read_alpha(pair.label)
         size = network_size(label.shape[0], label.shape[1], pixels)
         if size not in networks:
             networks[size] = open_predict(size)
-        alpha = predict_picture(networks[size], rgb, size)
+        alpha = predict_image(networks[size], rgb, size)
         truth = label.astype(np.float32) / 255.0
         measured = (metrics.iou(alpha, truth), metrics.mad(alpha, truth), metrics.mse(alpha, truth), metrics.sad(alpha, truth))
-        scores.append(PictureScore(pair, float(truth.mean()), *measured))
+        scores.append(ImageScore(pair, float(truth.mean()), *measured))
     return scores
 
 
 def evaluate(open_predict: Callable[[tuple[int, int]], Predict], pairs: Iterable[Pair]) -> Scores:
-    """Means over the pictures; arguments and errors as of `score_pictures` and `Scores.of`."""
-    return Scores.of(score_pictures(open_predict, pairs))
+    """Means over the images; arguments and errors as of `score_images` and `Scores.of`."""
+    return Scores.of(score_images(open_predict, pairs))
 
 
-def by_share(scores: Sequence[PictureScore]) -> dict[str, Scores]:
-    """Means by the size of the subject, classes of `SHARES`; pictures without one, and classes without pictures, are left out."""
+def by_share(scores: Sequence[ImageScore]) -> dict[str, Scores]:
+    """Means by the size of the subject, classes of `SHARES`; images without one, and classes without images, are left out."""
     found: dict[str, Scores] = {}
     for low, high in itertools.pairwise(SHARES):
         part = [score for score in scores if low < score.share <= high]
@@ -163,21 +163,21 @@ def by_share(scores: Sequence[PictureScore]) -> dict[str, Scores]:
 
 
 def worst_sheet(
-    open_predict: Callable[[tuple[int, int]], Predict], scores: Sequence[PictureScore], count: int, pixels: int = PIXELS
+    open_predict: Callable[[tuple[int, int]], Predict], scores: Sequence[ImageScore], count: int, pixels: int = PIXELS
 ) -> Image:
-    """Contact sheet of the pictures with the largest mean error: picture, label, alpha, and the cut-out on green.
+    """Contact sheet of the images with the largest mean error: image, label, alpha, and the cut-out on green.
 
     Args:
-        open_predict: as of `score_pictures`.
+        open_predict: as of `score_images`.
         scores: of it.
-        count: pictures.
-        pixels: as of `score_pictures`.
+        count: images.
+        pixels: as of `score_images`.
     """
     rows, labels = [], []
     for score in sorted(scores, key=lambda score: -score.mad)[:count]:
         rgb = read_rgb(score.pair.image)
         size = network_size(rgb.shape[0], rgb.shape[1], pixels)
-        alpha = np.rint(predict_picture(open_predict(size), rgb, size) * 255.0).astype(np.uint8)
+        alpha = np.rint(predict_image(open_predict(size), rgb, size) * 255.0).astype(np.uint8)
         rows.append((rgb, read_alpha(score.pair.label), alpha, on_colour(rgb, alpha, (0, 200, 0))))
         parts = score.pair.image.parts
         labels.append(f"{'/'.join(parts[-3:-2])}/{parts[-1]}: IoU {score.iou:.3f}, MAD {score.mad:.4f}")

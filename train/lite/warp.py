@@ -1,4 +1,4 @@
-"""Pieces cut out of pictures: moved, scaled, turned and mirrored in one step."""
+"""Pieces cut out of images: moved, scaled, turned and mirrored in one step."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ def warp(
     mirror: bool = False,
     border: int = cv2.BORDER_REFLECT_101,
 ) -> Image:
-    """Cut a piece out of a picture.
+    """Cut a piece out of an image.
 
     Args:
         levels: uint8 (H, W) or (H, W, C) in one or several sizes, each half of the one before.
         cx: middle of the piece in pixels of the largest size, from its left edge.
         cy: likewise from its upper edge.
         size: pixels of the largest size to one of the piece.
-        angle: of the piece within the picture, in degrees.
+        angle: of the piece within the image, in degrees.
         height: of the piece in pixels.
         width: of the piece in pixels.
         mirror: swap left and right of the piece.
-        border: OpenCV's border mode beyond the picture.
+        border: OpenCV's border mode beyond the image.
 
     Returns:
         uint8 (height, width) or (height, width, C).

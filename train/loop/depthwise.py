@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 
 class StridedDepthwise(nn.Conv2d):
-    """A depthwise convolution with a stride that stays in float32 under bfloat16 autocast on a CPU, picture by picture.
+    """A depthwise convolution with a stride that stays in float32 under bfloat16 autocast on a CPU, image by image.
 
-    oneDNN has no fast kernel for its bfloat16 gradient, and single pictures stay in the cache: together a fifth of a
+    oneDNN has no fast kernel for its bfloat16 gradient, and single images stay in the cache: together a fifth of a
     training step of ``lite``. Everything else computes as `torch.nn.Conv2d` does.
     """
 

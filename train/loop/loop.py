@@ -71,7 +71,7 @@ def train(
         watcher: is told how it goes.
         imagenet: weights of the encoder for a fresh start; None starts from random ones.
         start: weights of the whole network for a fresh start, of the same kind as ``config`` asks for; None: see ``imagenet``.
-        held: pictures to score the network on now and then.
+        held: images to score the network on now and then.
 
     Returns:
         The averaged weights, or the weights themselves where nothing is averaged, in eval mode; None in the processes of a
@@ -79,7 +79,7 @@ def train(
 
     Raises:
         RunError: options, device, checkpoint or disk do not allow the run, another one has ``out``, or the loss is not a number.
-        DataError: a picture cannot be used.
+        DataError: an image cannot be used.
         Stopped: Ctrl-C, SIGTERM or a closed terminal; the checkpoint is written and the same call continues.
     """
     torch.set_num_threads(config.threads)
@@ -256,4 +256,4 @@ def _score(state: State, held: Sequence[Pair]) -> str:
     network.eval()
     scores = evaluate(lambda _size: torch_predict(network), held)
     network.train(training)
-    return f"held-out pictures iou {scores.iou:.4f} mad {scores.mad:.4f}"
+    return f"held-out images iou {scores.iou:.4f} mad {scores.mad:.4f}"

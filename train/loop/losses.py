@@ -6,13 +6,13 @@ All tensors are float32, (N, 1, h, w) unless said otherwise, alphas in 0..1. Wha
 RoSTa  glance          focus is compared with   where
 ====== =============== ======================== ==========================
 TT     3 classes       alpha                    transition area (Eq. 3, 4)
-FT     2 classes       alpha - class            whole picture (Eq. 5, 6)
-BT     2 classes       class - alpha            whole picture (Eq. 5, 6)
+FT     2 classes       alpha - class            whole image (Eq. 5, 6)
+BT     2 classes       class - alpha            whole image (Eq. 5, 6)
 ====== =============== ======================== ==========================
 
 `gradient_loss`, `ssim_loss` and `adversarial_loss` are those of other methods (`streammat.train.methods`), which share the rest.
 
-The fused alpha is compared with alpha on the whole picture (Eq. 5 to 7). Equation 8 is the plain sum. RIM has four groups:
+The fused alpha is compared with alpha on the whole image (Eq. 5 to 7). Equation 8 is the plain sum. RIM has four groups:
 one such sum for each of its three heads, and Equations 5 to 7 for the alpha that integrates them.
 """
 
@@ -239,7 +239,7 @@ def gfm_loss(
         classes: glance target by RoSTa of each head, int64 (N, h, w).
         contrast: (N, 1, h, w), as in `composition_loss`.
         config: weights.
-        pairs: each picture with an even number and the next one are frames of one scene.
+        pairs: each image with an even number and the next one are frames of one scene.
 
     Returns:
         The terms; each a scalar.

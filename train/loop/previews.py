@@ -1,4 +1,4 @@
-"""What a network makes of its training samples, as one picture to be judged by eye."""
+"""What a network makes of its training samples, as one image to be judged by eye."""
 
 from __future__ import annotations
 

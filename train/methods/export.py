@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from streammat.engines.base import EngineError
-from streammat.engines.export.onnx import OPSET, drawn_pictures, write_onnx
+from streammat.engines.export.onnx import OPSET, drawn_images, write_onnx
 from streammat.train.methods.base import UNKNOWN, Method
 
 LARGEST_DIFFERENCE = 2e-3
@@ -52,7 +52,7 @@ def export_method(model: Method, path: Path) -> float:
         path: target; replaced atomically.
 
     Returns:
-        The largest difference of alpha between torch and ONNX Runtime on two drawn pictures.
+        The largest difference of alpha between torch and ONNX Runtime on two drawn images.
 
     Raises:
         EngineError: the difference is beyond `LARGEST_DIFFERENCE`.
@@ -93,7 +93,7 @@ def _difference(module: nn.Module, path: Path, *, trimap: bool) -> float:
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     (name,) = [node.name for node in session.get_inputs()]
     largest = 0.0
-    for rgb in drawn_pictures():
+    for rgb in drawn_images():
         given = torch.from_numpy(rgb)
         if trimap:
             image = given.permute(0, 3, 1, 2).float() / 255.0

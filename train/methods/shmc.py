@@ -45,7 +45,7 @@ class Unit(nn.Module):
 class SHMC(Method):
     """Mask prediction, quality unification and matting refinement, one after the other (Fig. 3).
 
-    The paper trains the first on many coarse masks and few fine ones; here, as in the GFM paper, every picture has a fine one. What the
+    The paper trains the first on many coarse masks and few fine ones; here, as in the GFM paper, every image has a fine one. What the
     quality unification network is shown as a coarse mask is the first network's own, and as a fine one the true matte, made small.
     """
 

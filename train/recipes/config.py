@@ -58,7 +58,7 @@ class TrainConfig:
     )
     """Crop height, width in pixels (multiples of 32) and share of the batches."""
     final_shares: tuple[float, ...] = (0.16, 0.08, 0.08, 0.08, 0.20, 0.14, 0.08, 0.09, 0.09)
-    """Shares of ``sizes`` at the last step; those between change evenly. Empty: they stay. A network that never saw pictures
+    """Shares of ``sizes`` at the last step; those between change evenly. Empty: they stay. A network that never saw images
     as large as those it is given loses whom it would find in smaller ones; large ones from the start cost too much."""
     pairs: float = 0.0
     """Share of the batches that are made of pairs: two frames each of still scenes, in other noise, coding and exposure."""
@@ -93,11 +93,11 @@ class TrainConfig:
     log_every: int = 20
     """Steps between rows of the curve."""
     samples_every: int = 500
-    """Steps between pictures of what the network makes of its training samples; 0: none."""
+    """Steps between images of what the network makes of its training samples; 0: none."""
     checkpoint_minutes: float = 3.0
     """Minutes between checkpoints."""
     evaluate_minutes: float = 15.0
-    """Minutes between evaluations on held-out pictures, where there are any."""
+    """Minutes between evaluations on held-out images, where there are any."""
 
     def __post_init__(self) -> None:
         assert len(self.final_shares) in (0, len(self.sizes)), "final_shares has a share for each of sizes, or none at all"
@@ -144,7 +144,7 @@ raised to go on with a finished run; under a cosine they change the rates of wha
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What a training picture of the ``lite`` recipe is made of; probabilities are per picture unless said otherwise."""
+    """What a training image of the ``lite`` recipe is made of; probabilities are per image unless said otherwise."""
 
     sets: tuple[tuple[str, float], ...] = (
         ("people_portraits", 0.38),
@@ -161,7 +161,7 @@ class DataConfig:
     holdout: int = 20
     """Every n-th subject and background is kept out of training to watch it; 0: none."""
     original: float = 0.36
-    """Crops of a picture as it was taken."""
+    """Crops of an image as it was taken."""
     everybody: bool = False
     """Alphas hold everybody in view, as `streammat.train.labels.labelling` writes them: images may be seen whole, and be backgrounds without their subjects."""
     objects: float = 0.15
@@ -172,12 +172,12 @@ class DataConfig:
     """What street photographs show around their subjects is seen. Without it a network never learns that their passers-by are
     background, which is the one to find them with (`streammat.train.labels.bystanders`)."""
     empty: float = 0.12
-    """Pictures without a subject; the rest are composites."""
+    """Images without a subject; the rest are composites."""
     cover: tuple[float, float] = (0.3, 1.6)
     """Subject's size over the crop's, in originals."""
     onto: float = 0.2
-    """A composite's background is a picture with a subject of its own; per composite."""
+    """A composite's background is an image with a subject of its own; per composite."""
     filled: float = 0.3
-    """A background is a picture whose subject was taken out (`streammat.train.lite.background_fill`); per background."""
+    """A background is an image whose subject was taken out (`streammat.train.lite.background_fill`); per background."""
     beside: float = 0.15
-    """A background is what a picture shows beside its subject; per background."""
+    """A background is what an image shows beside its subject; per background."""

@@ -6,7 +6,7 @@ step alone; its row without RSSN is the track ``comp-bg20k``. All of these train
 crops of 320, 500 epochs on ORI and 100 on COMP. Every name also exists with ``-modern`` at its end: the same data and
 network, trained by AdamW with a cosine schedule, averaged weights and bfloat16.
 
-``lite``, ``lite-second``, ``lite-third``, ``lite-fourth``, ``lite-steady``, ``lite-fifth`` and ``lite-sixth`` are the recipe of the shipped network; ``folder`` trains any network on any folder of pictures and mattes.
+``lite``, ``lite-second``, ``lite-third``, ``lite-fourth``, ``lite-steady``, ``lite-fifth`` and ``lite-sixth`` are the recipe of the shipped network; ``folder`` trains any network on any folder of images and mattes.
 Light: imports nothing heavy.
 """
 
@@ -28,12 +28,12 @@ MODERN = "-modern"
 
 @dataclass(frozen=True)
 class Track:
-    """Where the pictures of a run come from."""
+    """Where the images of a run come from."""
 
     title: str
     epochs: int
     backgrounds: str | None = None
-    """What foregrounds are composed with; None: pictures as they were taken."""
+    """What foregrounds are composed with; None: images as they were taken."""
     steps: tuple[str, ...] = ()
     """Steps of RSSN that are taken, each with the probability of `streammat.train.rssn.compose_sample.Rssn`."""
 
@@ -94,7 +94,7 @@ class Preset:
     title: str
     config: TrainConfig
     track: Track | None
-    """None: the pictures of the ``lite`` recipe."""
+    """None: the images of the ``lite`` recipe."""
     epochs: int | None
     """None: `TrainConfig.steps` counts."""
     free: bool = False
@@ -132,7 +132,7 @@ def find_preset(name: str, network: str | None = None, rosta: str | None = None)
     if network in METHODS and rosta is not None:
         raise RunError(f"method {network} has no RoSTa; leave --rosta out")
     if network in METHODS and preset.track is None:
-        raise RunError(f"preset {name} has no pictures for method {network}; take preset folder, or one of the method's own")
+        raise RunError(f"preset {name} has no images for method {network}; take preset folder, or one of the method's own")
     return replace(preset, config=_chosen(preset.config, network or preset.config.network, rosta or preset.config.rosta))
 
 
@@ -152,7 +152,7 @@ def presets() -> Mapping[str, Preset]:
 
 def configure(
     preset: Preset,
-    pictures: int | None = None,
+    images: int | None = None,
     *,
     steps: int | None = None,
     epochs: int | None = None,
@@ -164,9 +164,9 @@ def configure(
 
     Args:
         preset: of `find_preset`.
-        pictures: of an epoch; None where the recipe has no epochs.
+        images: of an epoch; None where the recipe has no epochs.
         steps: optimiser steps, instead of epochs.
-        epochs: passes over the pictures.
+        epochs: passes over the images.
         batch: samples of a step, over all processes, at the preset's first crop size.
         crop: side of the samples in pixels, a multiple of 32; one size then.
         others: fields of `TrainConfig` by name.
@@ -193,9 +193,9 @@ def configure(
         raise RunError("both --steps and --epochs are given; give one of them")
     epochs = epochs if epochs is not None else preset.epochs
     if steps is None and epochs is not None:
-        if pictures is None:
-            raise RunError(f"preset {preset.name} makes its pictures without end and has no epochs; give --steps")
-        steps = max(1, epochs * pictures // per_batch)
+        if images is None:
+            raise RunError(f"preset {preset.name} makes its images without end and has no epochs; give --steps")
+        steps = max(1, epochs * images // per_batch)
     return config if steps is None else replace(config, steps=steps)
 
 
@@ -239,12 +239,12 @@ def _second_lite() -> Preset:
 
 
 def _later_lites() -> list[Preset]:
-    """Larger pictures from the start: the two passes of `--quality best` see as many pixels as the largest of them."""
+    """Larger images from the start: the two passes of `--quality best` see as many pixels as the largest of them."""
     shares = (0.18, 0.08, 0.06, 0.06, 0.20, 0.10, 0.08, 0.12, 0.12)
     steady = _next_stage("lite-steady", "its stage on pairs of frames of one scene, against flicker", shares, 4e-4, 0.02, 9)
     fifth = _next_stage("lite-fifth", "its last stage, like the fourth, with some pairs of frames", shares, 6e-4, 0.02, 13)
     return [
-        _next_stage("lite-third", "its third stage, on larger pictures, from the weights of the second", shares, 6e-4, 0.02, 5),
+        _next_stage("lite-third", "its third stage, on larger images, from the weights of the second", shares, 6e-4, 0.02, 5),
         _next_stage("lite-fourth", "its fourth stage, like the third, from the mean of the second and the third", shares, 6e-4, 0.02, 7),
         _with_pairs(steady, 1.0),
         _with_pairs(fifth, 0.3),
@@ -276,8 +276,8 @@ def _next_stage(name: str, title: str, shares: tuple[float, ...], rate: float, w
 
 def _folder() -> Preset:
     config = replace(_modern(PAPER), preset="folder")
-    track = Track("pictures as they are", 100)
-    title = "any folder of pictures and mattes; choose --network and --rosta"
+    track = Track("images as they are", 100)
+    title = "any folder of images and mattes; choose --network and --rosta"
     return Preset("folder", title, _chosen(config, "lite", "TT"), track, track.epochs, free=True)
 
 

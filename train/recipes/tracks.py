@@ -1,4 +1,4 @@
-"""What a preset trains on: its pictures found, checked and made into samples."""
+"""What a preset trains on: its images found, checked and made into samples."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from streammat.train.data.crops import CropDataset
-from streammat.train.data.layouts import FolderPictures, open_backgrounds, open_layout
+from streammat.train.data.layouts import FolderImages, open_backgrounds, open_layout
 from streammat.train.data.loader import Samples
 from streammat.train.data.samples import Pictures
 from streammat.train.errors import RunError
@@ -18,7 +18,7 @@ from streammat.train.lite.validation import Pair
 from streammat.train.loop.loop import make_network
 from streammat.train.recipes.config import TrainConfig
 from streammat.train.recipes.presets import Preset, Track
-from streammat.train.rssn.compose_sample import ComposedPictures, Rssn
+from streammat.train.rssn.compose_sample import ComposedImages, Rssn
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Folders:
     """Mattes of the ``lite`` recipe."""
 
 
-def open_pictures(preset: Preset, folders: Folders, *, denoise_now: bool = False) -> Pictures | None:
-    """The pictures of a preset's track; None for the ``lite`` recipe, which makes its own without end.
+def open_images(preset: Preset, folders: Folders, *, denoise_now: bool = False) -> Pictures | None:
+    """The images of a preset's track; None for the ``lite`` recipe, which makes its own without end.
 
     Args:
         preset: of `streammat.train.recipes.presets.find_preset`.
@@ -50,20 +50,20 @@ def open_pictures(preset: Preset, folders: Folders, *, denoise_now: bool = False
         return None
     entries = open_layout(folders.data, "train")
     if track.backgrounds is None:
-        return FolderPictures(entries)
+        return FolderImages(entries)
     if folders.backgrounds is None:
         raise RunError(f"preset {preset.name} composes with backgrounds; give --backgrounds, the folder of {track.backgrounds}")
     backgrounds = open_backgrounds(folders.backgrounds)
-    return ComposedPictures(entries, backgrounds, rssn_of(track), denoise_now=denoise_now)
+    return ComposedImages(entries, backgrounds, rssn_of(track), denoise_now=denoise_now)
 
 
-def open_samples(preset: Preset, config: TrainConfig, pictures: Pictures | None, folders: Folders) -> tuple[Samples, list[Pair]]:
-    """Samples to train on, and held-out pictures to watch the training by.
+def open_samples(preset: Preset, config: TrainConfig, images: Pictures | None, folders: Folders) -> tuple[Samples, list[Pair]]:
+    """Samples to train on, and held-out images to watch the training by.
 
     Args:
         preset: of `streammat.train.recipes.presets.find_preset`.
         config: of `streammat.train.recipes.presets.configure`.
-        pictures: of `open_pictures`.
+        images: of `open_images`.
         folders: where data lies.
 
     Raises:
@@ -72,12 +72,12 @@ def open_samples(preset: Preset, config: TrainConfig, pictures: Pictures | None,
     """
     with torch.device("meta"):
         network = make_network(config)  # only to ask what it needs
-    if pictures is not None:
+    if images is not None:
         if config.without:
             raise RunError(f"preset {preset.name} has no ingredients to leave out; --without is for preset lite")
         if config.pairs:
             raise RunError(f"preset {preset.name} has no pairs of frames; their share has to be 0")
-        return CropDataset(pictures, network.heads, network.stride, config.seed), []
+        return CropDataset(images, network.heads, network.stride, config.seed), []
     if folders.cache is None:
         raise RunError(f"preset {preset.name} trains on mattes; give --cache, the folder that `python -m train mattes` filled")
     recipe = recipe_without(config.without, config.recipe)
@@ -87,15 +87,15 @@ def open_samples(preset: Preset, config: TrainConfig, pictures: Pictures | None,
     return samples, [Pair(subject.image, subject.alpha) for subject in samples.held]
 
 
-def remark(pictures: Pictures | None) -> str | None:
-    """What a user should know of the pictures before a long run, in a line."""
-    if not isinstance(pictures, FolderPictures):
+def remark(images: Pictures | None) -> str | None:
+    """What a user should know of the images before a long run, in a line."""
+    if not isinstance(images, FolderImages):
         return None
-    bare = sum(entry.foreground is None or entry.background is None for entry in pictures.entries)
+    bare = sum(entry.foreground is None or entry.background is None for entry in images.entries)
     if not bare:
         return None
     return (
-        f"{bare} pictures have no foreground and background: no composition loss for them (`python -m train layers` makes both)"
+        f"{bare} images have no foreground and background: no composition loss for them (`python -m train layers` makes both)"
     )
 
 

@@ -2,7 +2,7 @@
 
 Kept are photographs whose shorter side has at least 1080 pixels, reduced to 1080; near duplicates go (perceptual hash),
 and so does everything with a salient person or animal in it, which in a composite would be a subject without alpha. The
-detector is this project's own network: a picture of which it takes more than a small share for a subject is rejected.
+detector is this project's own network: an image of which it takes more than a small share for a subject is rejected.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from streammat.engines.model_files import ModelFiles
 from streammat.train.data.images import Image, read_rgb
 from streammat.train.data.layout_parts import picture_files
 from streammat.train.data.manifest import read_manifest, write_manifest
-from streammat.train.data.pool import Report, check_outcomes, run_jobs, write_picture, write_whole
+from streammat.train.data.pool import Report, check_outcomes, run_jobs, write_image, write_whole
 from streammat.train.errors import DataError
 from streammat.train.evaluation.contact_sheet import contact_sheet, grid, spread
 
@@ -31,8 +31,8 @@ MANIFEST, KEPT_SHEET, REJECTED_SHEET = "manifest.csv", "kept.png", "rejected.png
 UNREADABLE, SMALL, SUBJECT, DUPLICATE = "cannot be read", "too small", "subject covers", "duplicate of"
 """How the reasons of rejections begin."""
 _MEASURED = ".measured"
-_SHAPES = ((288, 512), (384, 384), (512, 288))  # network inputs (height, width) for lying, square and standing pictures
-_SHEET_PICTURES = 49
+_SHAPES = ((288, 512), (384, 384), (512, 288))  # network inputs (height, width) for lying, square and standing images
+_SHEET_IMAGES = 49
 
 
 @dataclass(frozen=True)
@@ -40,20 +40,20 @@ class BackgroundOptions:
     """What is kept; the defaults follow BG-20k where the paper gives a number."""
 
     min_side: int = 1080
-    """Pixels of the shorter side: smaller pictures are rejected, larger ones reduced to it."""
+    """Pixels of the shorter side: smaller images are rejected, larger ones reduced to it."""
     distance: int = 6
-    """Pictures whose 64-bit perceptual hashes differ in at most this many bits are near duplicates."""
+    """Images whose 64-bit perceptual hashes differ in at most this many bits are near duplicates."""
     subject: float = 0.02
-    """Share of the picture, 0..1, above which a subject is too much; the network is in doubt about a little everywhere."""
+    """Share of the image, 0..1, above which a subject is too much; the network is in doubt about a little everywhere."""
     validation: float = 0.25
-    """Share of the kept pictures that goes to ``testval``: BG-20k has 15,000 and 5,000."""
+    """Share of the kept images that goes to ``testval``: BG-20k has 15,000 and 5,000."""
     seed: int = 0
     """Of the split."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What is known of one picture; it is kept on disk, since it is slow to find out."""
+    """What is known of one image; it is kept on disk, since it is slow to find out."""
 
     stamp: str
     """Size and time of the file and the model's digest: what the rest was found from."""
@@ -67,7 +67,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class MeasureJob:
-    """One picture to be measured."""
+    """One image to be measured."""
 
     image: Path
     target: Path
@@ -77,7 +77,7 @@ class MeasureJob:
 
 @dataclass(frozen=True)
 class WriteJob:
-    """One picture to be reduced and written."""
+    """One image to be reduced and written."""
 
     image: Path
     target: Path
@@ -107,7 +107,7 @@ def build_backgrounds(
 
     Args:
         sources: folders, searched to any depth.
-        out: receives ``train/*.jpg``, ``testval/*.jpg``, ``manifest.csv``, ``kept.png`` and ``rejected.png``. Pictures
+        out: receives ``train/*.jpg``, ``testval/*.jpg``, ``manifest.csv``, ``kept.png`` and ``rejected.png``. Images
             that the manifest of an earlier call lists and that no longer belong are removed.
         options: what is kept.
         model: ONNX file of the detector, see `streammat.engines.model_files.ModelFiles.fp32`.
@@ -115,10 +115,10 @@ def build_backgrounds(
         report: takes one line at a time.
 
     Returns:
-        A verdict for each picture, ordered by name.
+        A verdict for each image, ordered by name.
 
     Raises:
-        DataError: a folder is missing, there are no pictures, or two would have the same name in the set.
+        DataError: a folder is missing, there are no images, or two would have the same name in the set.
         RunError: a file cannot be written.
         streammat.engines.base.EngineError: the model cannot be used.
     """
@@ -143,11 +143,11 @@ def build_backgrounds(
 
 
 def judge(measured: dict[str, Measured], broken: dict[str, str], options: BackgroundOptions) -> list[Verdict]:
-    """Decide about every picture; the first of several near duplicates, by name, is kept.
+    """Decide about every image; the first of several near duplicates, by name, is kept.
 
     Args:
         measured: by name.
-        broken: why pictures could not be read, by name.
+        broken: why images could not be read, by name.
         options: what is kept.
 
     Returns:
@@ -177,7 +177,7 @@ def judge(measured: dict[str, Measured], broken: dict[str, str], options: Backgr
 
 
 def subject_share(rgb: Image, model: Path) -> float:
-    """How much of a picture the network takes for a subject.
+    """How much of an image the network takes for a subject.
 
     Args:
         rgb: uint8 (H, W, 3).
@@ -196,7 +196,7 @@ def subject_share(rgb: Image, model: Path) -> float:
 
 
 def measure_one(job: MeasureJob) -> int:
-    """Measure a picture and write what was found; returns 1, the number of files.
+    """Measure an image and write what was found; returns 1, the number of files.
 
     Raises:
         DataError: it cannot be read.
@@ -213,15 +213,15 @@ def measure_one(job: MeasureJob) -> int:
 
 
 def write_one(job: WriteJob) -> int:
-    """Reduce a picture and write it; returns 1, the number of files. Errors as of `measure_one`."""
+    """Reduce an image and write it; returns 1, the number of files. Errors as of `measure_one`."""
     rgb = read_rgb(job.image)
     size = _reduced_size(rgb.shape[1], rgb.shape[0], job.min_side)
-    write_picture(job.target, np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8))
+    write_image(job.target, np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8))
     return 1
 
 
 def _find(sources: Sequence[Path]) -> dict[str, Path]:
-    """Pictures by name, ordered by it."""
+    """Images by name, ordered by it."""
     found: dict[str, Path] = {}
     files: dict[str, str] = {}
     for source in sources:
@@ -236,14 +236,14 @@ def _find(sources: Sequence[Path]) -> dict[str, Path]:
                     raise DataError(f"{found[other]} and {path} would both become {_file_name(name)}; rename one of them")
                 found[name] = path
     if not found:
-        raise DataError(f"no pictures in {', '.join(map(str, sources))}; expected photographs as JPEG or PNG")
+        raise DataError(f"no images in {', '.join(map(str, sources))}; expected photographs as JPEG or PNG")
     return dict(sorted(found.items()))
 
 
 def _measure_all(
     pictures: dict[str, Path], folder: Path, model: Path, workers: int, report: Report
 ) -> tuple[dict[str, Measured], dict[str, str]]:
-    """What is known of each picture, and why the others cannot be read."""
+    """What is known of each image, and why the others cannot be read."""
     digest = hashlib.sha256(ModelFiles(model.stem, model).read("fp32")).hexdigest()[:16]
     jobs, measured = {}, {}
     for name, path in pictures.items():
@@ -255,7 +255,7 @@ def _measure_all(
             measured[name] = known
         else:
             jobs[name] = MeasureJob(path, target, model, stamp)
-    report(f"measuring: {len(jobs)} of {len(pictures)} pictures to do")
+    report(f"measuring: {len(jobs)} of {len(pictures)} images to do")
     outcomes = dict(zip(jobs, run_jobs(measure_one, list(jobs.values()), workers, report, "measuring"), strict=True))
     broken = {name: outcome.problem for name, outcome in outcomes.items() if outcome.problem}
     for name in outcomes.keys() - broken.keys():
@@ -274,7 +274,7 @@ def _read_measured(path: Path) -> Measured | None:
 
 @lru_cache(maxsize=len(_SHAPES))
 def _engine(model: Path, size: tuple[int, int]) -> Engine:
-    """A worker's own engine for a size, kept for the next picture."""
+    """A worker's own engine for a size, kept for the next image."""
     return open_engine(ModelFiles(model.stem, model), precision="fp32", size=size, threads=1)
 
 
@@ -288,20 +288,20 @@ def _file_name(name: str) -> str:
 
 
 def _share(name: str, seed: int) -> float:
-    """A number in 0..1 that follows from the name, so that a picture stays in its split when others come and go."""
+    """A number in 0..1 that follows from the name, so that an image stays in its split when others come and go."""
     return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8]) / 2.0**64
 
 
 def _write_sheets(verdicts: Sequence[Verdict], pictures: dict[str, Path], out: Path) -> None:
     """A sheet of what was kept, and one of what was rejected, by reason."""
     kept = [out / verdict.file for verdict in verdicts if verdict.file]
-    shown = [read_rgb(kept[index]) for index in spread(len(kept), _SHEET_PICTURES) if kept[index].exists()]
+    shown = [read_rgb(kept[index]) for index in spread(len(kept), _SHEET_IMAGES) if kept[index].exists()]
     if shown:
-        write_picture(out / KEPT_SHEET, contact_sheet(grid(shown)))
+        write_image(out / KEPT_SHEET, contact_sheet(grid(shown)))
     rejected = [v for start in (SUBJECT, DUPLICATE, SMALL) for v in verdicts if v.reason.startswith(start)]
-    sample = [rejected[index] for index in spread(len(rejected), _SHEET_PICTURES)]
+    sample = [rejected[index] for index in spread(len(rejected), _SHEET_IMAGES)]
     if sample:
         rows = grid([read_rgb(pictures[verdict.picture]) for verdict in sample])
         columns = len(rows[0])
         labels = [" | ".join(v.reason for v in sample[at * columns : (at + 1) * columns]) for at in range(len(rows))]
-        write_picture(out / REJECTED_SHEET, contact_sheet(rows, labels))
+        write_image(out / REJECTED_SHEET, contact_sheet(rows, labels))

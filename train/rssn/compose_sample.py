@@ -1,6 +1,6 @@
 """The composition route RSSN (Section 4, pipeline 1): Reduce resolution, Sharpness and Noise discrepancies.
 
-A subject that is cut out and put on another photograph gives itself away: the two pictures differ in noise, in depth of
+A subject that is cut out and put on another photograph gives itself away: the two images differ in noise, in depth of
 field and in grain, and a network learns that instead of what a subject is. Per composite, each with its own probability:
 
 1. denoise: foreground and background by BM3D (Dabov et al. 2007), so that neither brings its camera's noise;
@@ -88,7 +88,7 @@ def draw_steps(rng: np.random.Generator, rssn: Rssn) -> Steps:
 
 
 def denoise(rgb: Image, sigma: float = BM3D_SIGMA) -> Image:
-    """Remove noise by BM3D (Dabov et al. 2007, in its colour form with opponent colours); minutes for a full-size picture.
+    """Remove noise by BM3D (Dabov et al. 2007, in its colour form with opponent colours); minutes for a full-size image.
 
     Args:
         rgb: uint8 (H, W, 3), RGB.
@@ -100,10 +100,10 @@ def denoise(rgb: Image, sigma: float = BM3D_SIGMA) -> Image:
     import bm3d
 
     height, width = rgb.shape[:2]
-    # Its library crashes on pictures hardly larger than its blocks.
+    # Its library crashes on images hardly larger than its blocks.
     below, right = max(0, _BM3D_SIDE - height), max(0, _BM3D_SIDE - width)
     padded = np.pad(rgb, ((0, below), (0, right), (0, 0)), mode="symmetric")
-    # bm3d_rgb of the package stretches each plane to 0..1 first and so divides by zero where the picture is grey.
+    # bm3d_rgb of the package stretches each plane to 0..1 first and so divides by zero where the image is grey.
     planes = padded / 255.0 @ _OPPONENT.T
     profile = bm3d.BM3DProfile()
     profile.num_threads = 1  # a process per core is what keeps the cores busy; and sums stay in one order
@@ -120,7 +120,7 @@ def blur_background(background: Image, kernel: int) -> Image:
         kernel: side of the square in pixels; below 2 nothing is done.
 
     Returns:
-        uint8 (H, W, 3); beyond the border the picture is mirrored.
+        uint8 (H, W, 3); beyond the border the image is mirrored.
     """
     if kernel < 2:
         return background
@@ -164,13 +164,13 @@ def add_noise(rng: np.random.Generator, rgb: Image, sigma: float) -> Image:
 
 
 def fit_background(rng: np.random.Generator, background: Image, height: int, width: int) -> Image:
-    """Scale a background, its aspect kept, until it covers the foreground's picture, and cut a random part of that size.
+    """Scale a background, its aspect kept, until it covers the foreground's image, and cut a random part of that size.
 
     Args:
         rng: for the place of the cut.
         background: uint8 (H', W', 3) of any size.
-        height: of the foreground's picture.
-        width: of the foreground's picture.
+        height: of the foreground's image.
+        width: of the foreground's image.
 
     Returns:
         uint8 (height, width, 3).
@@ -210,10 +210,10 @@ def compose(
     return Layers(rgb, alpha, foreground, background)
 
 
-class ComposedPictures:
+class ComposedImages:
     """Composites made when they are asked for (the COMP tracks); a `streammat.train.data.samples.Pictures`.
 
-    Picture ``i`` is foreground ``i // per_foreground``. Which backgrounds a foreground stands on follows from the seed
+    Image ``i`` is foreground ``i // per_foreground``. Which backgrounds a foreground stands on follows from the seed
     alone; they differ from each other as long as there are enough.
 
     Args:
@@ -222,7 +222,7 @@ class ComposedPictures:
         rssn: steps; `NO_RSSN` for plain blending.
         per_foreground: backgrounds for each foreground.
         seed: for the choice of backgrounds.
-        denoise_now: denoise pictures that have no denoised file when they are needed; minutes each at full size.
+        denoise_now: denoise images that have no denoised file when they are needed; minutes each at full size.
 
     Raises:
         DataError: a foreground is missing, or a denoised file that may be needed, or there is nothing to compose.

@@ -1,10 +1,10 @@
-"""What RSSN puts together, made once per data set: foreground and background colours, and denoised pictures.
+"""What RSSN puts together, made once per data set: foreground and background colours, and denoised images.
 
 ==================  ===================================================================================================
 ``fg``, ``bg``      colours of subject and background by the closed-form method (Levin et al. 2008, equation 19), given
-                    picture and alpha
+                    image and alpha
 ``fg_denoise``      ``fg`` by BM3D, see `streammat.train.rssn.compose_sample.denoise`
-``original_denoise``  the picture by BM3D
+``original_denoise``  the image by BM3D
 ``<set>_denoise``   of a folder of backgrounds, beside it: each by BM3D
 ==================  ===================================================================================================
 """
@@ -19,7 +19,7 @@ import numpy as np
 
 from streammat.train.data.images import Image, read_rgb
 from streammat.train.data.layouts import BACKGROUND_FOLDERS, Entry, load_pair, open_backgrounds, open_layout
-from streammat.train.data.pool import Outcome, Report, run_jobs, write_picture
+from streammat.train.data.pool import Outcome, Report, run_jobs, write_image
 from streammat.train.errors import DataError
 from streammat.train.rssn.compose_sample import BM3D_SIGMA, denoise
 
@@ -31,18 +31,18 @@ class LayerOptions:
     """What is made, and how."""
 
     denoise: bool = False
-    """Also make the denoised pictures; minutes each at full size."""
+    """Also make the denoised images; minutes each at full size."""
     sigma: float = BM3D_SIGMA
     """For `streammat.train.rssn.compose_sample.denoise`, in grey levels."""
     long_side: int | None = None
-    """Reduce larger pictures to this many pixels on their long side; None: the size they have."""
+    """Reduce larger images to this many pixels on their long side; None: the size they have."""
     out: Path | None = None
-    """Receives a data set of its own in the layout of AM-2k, pictures and mattes included; None: beside the pictures."""
+    """Receives a data set of its own in the layout of AM-2k, images and mattes included; None: beside the images."""
 
 
 @dataclass(frozen=True)
 class LayerJob:
-    """One picture of a data set."""
+    """One image of a data set."""
 
     entry: Entry
     folder: Path
@@ -70,7 +70,7 @@ class DenoiseJob:
 
 
 def estimate_colours(rgb: Image, alpha: Image) -> tuple[Image, Image]:
-    """Foreground and background of a picture: the minimiser of equation 19 in Levin et al. 2008, by PyMatting.
+    """Foreground and background of an image: the minimiser of equation 19 in Levin et al. 2008, by PyMatting.
 
     Args:
         rgb: uint8 (H, W, 3).
@@ -94,7 +94,7 @@ def estimate_colours(rgb: Image, alpha: Image) -> tuple[Image, Image]:
 
 
 def reduce(picture: Image, long_side: int | None) -> Image:
-    """A picture, uint8 (H, W) or (H, W, 3), with at most ``long_side`` pixels on its long side; smaller ones as they are."""
+    """An image, uint8 (H, W) or (H, W, 3), with at most ``long_side`` pixels on its long side; smaller ones as they are."""
     if long_side is None or max(picture.shape[:2]) <= long_side:
         return picture
     scale = long_side / max(picture.shape[:2])
@@ -116,18 +116,18 @@ def make_layers(
         report: takes one line at a time.
 
     Returns:
-        What became of each picture that was not done yet.
+        What became of each image that was not done yet.
 
     Raises:
         DataError: the data set cannot be read, or its layers have no place.
         RunError: a file cannot be written.
     """
     if options.long_side is not None and options.out is None:
-        raise DataError("reduced layers do not fit the pictures they are made from; give a folder for a data set of their own")
+        raise DataError("reduced layers do not fit the images they are made from; give a folder for a data set of their own")
     entries = open_layout(data, split, kind)
     jobs = [_layer_job(entry, split, options) for entry in entries]
     missing = [job for job in jobs if not all(path.exists() for path in job.wanted())]
-    report(f"layers: {len(missing)} of {len(jobs)} pictures to do")
+    report(f"layers: {len(missing)} of {len(jobs)} images to do")
     return run_jobs(make_one, missing, workers, report, "layers")
 
 
@@ -149,7 +149,7 @@ def denoise_backgrounds(
 
 
 def make_one(job: LayerJob) -> int:
-    """Make the missing files of one picture; returns how many were written.
+    """Make the missing files of one image; returns how many were written.
 
     Raises:
         DataError: its files cannot be used.
@@ -172,13 +172,13 @@ def make_one(job: LayerJob) -> int:
     for path in missing:
         kind = path.parent.name
         plane = denoise(planes["fg" if kind == "fg_denoise" else "original"], options.sigma) if kind in DENOISED else planes[kind]
-        write_picture(path, plane)
+        write_image(path, plane)
     return len(missing)
 
 
 def denoise_one(job: DenoiseJob) -> int:
     """Denoise one background; returns 1, the number of files written. Errors as of `make_one`."""
-    write_picture(job.target, denoise(reduce(read_rgb(job.image), job.options.long_side), job.options.sigma))
+    write_image(job.target, denoise(reduce(read_rgb(job.image), job.options.long_side), job.options.sigma))
     return 1
 
 
@@ -189,7 +189,7 @@ def _layer_job(entry: Entry, split: str, options: LayerOptions) -> LayerJob:
         raise DataError(f"{entry.image} is a foreground already; RSSN composes this data set as it is, without layers")
     if entry.image.parent == entry.alpha.parent:
         raise DataError(
-            f"{entry.image.parent} holds pictures and mattes in one folder, which leaves layers no place; "
+            f"{entry.image.parent} holds images and mattes in one folder, which leaves layers no place; "
             "give a folder for a data set of their own"
         )
     return LayerJob(entry, entry.image.parent.parent, entry.image.stem, options)
