@@ -1,7 +1,7 @@
 """What every engine is: a matting network ready to turn RGB images into alpha.
 
 Errors:
-    EngineError (RuntimeError)
+    EngineError (StreammatError, RuntimeError)
     └── EngineUnavailableError    the backend is not installed or cannot run here
 """
 
@@ -12,13 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
+from streammat.engines.errors import StreammatError
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
 
 
-class EngineError(RuntimeError):
+class EngineError(StreammatError, RuntimeError):
     """An engine could not be opened or failed while it ran. The message names the cure."""
 
 

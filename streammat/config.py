@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+from streammat.errors import UsageError
 from streammat.timecode import BEGINNING, Moment
 
 Fit = Literal["cover", "contain", "stretch"]
@@ -14,7 +16,7 @@ Content = Literal["composite", "transparent", "matte", "foreground"]
 """What a sink shows: the image on its background, the image with alpha, alpha as grey, the foreground's colour."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MattingOptions:
     """How alpha is made."""
 
@@ -48,6 +50,14 @@ class CompositeOptions:
     """Estimate the foreground's own colour at soft edges."""
     alpha: AlphaType = "straight"
     """Colour in transparent outputs: as it is, or multiplied by alpha."""
+
+
+@dataclass(frozen=True)
+class StillOptions:
+    """One run of ``streammat image``."""
+
+    matting: MattingOptions = STILLS
+    composite: CompositeOptions = field(default_factory=CompositeOptions)
 
 
 @dataclass(frozen=True)
@@ -164,3 +174,55 @@ class BenchOptions:
     rounds: int = 3
     live_seconds: float = 3.0
     """Of each live run; 0 leaves live video out."""
+
+
+T = TypeVar("T")
+
+
+def choices(options: type[object], name: str) -> tuple[str, ...]:
+    """The values that a field of literal type may have, in their order."""
+    kind = get_type_hints(options)[name]
+    assert get_origin(kind) is Literal, f"{options.__name__}.{name} has no fixed choices"
+    return get_args(kind)
+
+
+def field_names(options: type[object]) -> tuple[str, ...]:
+    """Names of all values in ``options``, those of the option groups within it included."""
+    hints = get_type_hints(options)
+    names: list[str] = []
+    for each in fields(options):  # type: ignore[arg-type]  # every options class is a dataclass
+        kind = hints[each.name]
+        names += field_names(kind) if is_dataclass(kind) and isinstance(kind, type) and kind.__name__.endswith("Options") else [each.name]
+    return tuple(names)
+
+
+def build(options: type[T], values: Mapping[str, Any]) -> T:
+    """Options from a flat mapping, as the command line and the Python API give them.
+
+    Args:
+        options: one of the classes above.
+        values: by field name, also of the groups within ``options``; ``no_<field>`` is the opposite of a field that is True or False.
+
+    Raises:
+        TypeError: a name that ``options`` does not have.
+        UsageError: a value that is none of a field's choices.
+    """
+    opposite = {name.removeprefix("no_"): not value for name, value in values.items() if name.startswith("no_")}
+    given = {name: value for name, value in values.items() if not name.startswith("no_")} | opposite
+    if unknown := sorted(set(given) - set(field_names(options))):
+        raise TypeError(f"unexpected option {unknown[0]!r}; expected one of {', '.join(sorted(field_names(options)))}")
+    return _build(options, given)
+
+
+def _build(options: type[T], given: Mapping[str, Any]) -> T:
+    hints = get_type_hints(options)
+    made: dict[str, Any] = {}
+    for each in fields(options):  # type: ignore[arg-type]
+        kind = hints[each.name]
+        if is_dataclass(kind) and isinstance(kind, type) and kind.__name__.endswith("Options"):
+            made[each.name] = _build(kind, given)
+        elif each.name in given:
+            value = made[each.name] = given[each.name]
+            if get_origin(kind) is Literal and value not in get_args(kind):
+                raise UsageError(f"{each.name} is {value!r}; expected one of {', '.join(get_args(kind))}")
+    return options(**made)

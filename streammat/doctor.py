@@ -20,12 +20,11 @@ from streammat.config import LiveOptions
 from streammat.devices import listing as devices
 from streammat.devices import portaudio
 from streammat.engines import shipped as models
-from streammat.engines.base import EngineError
 from streammat.engines.choice import default_threads, int8_feature
 from streammat.engines.registry import installed_backends
-from streammat.errors import StreammatError
+from streammat.errors import StreammatError, one_line
 from streammat.live.report import LiveReport
-from streammat.live.session import LiveSession
+from streammat.live.session import LiveRun
 
 State = Literal["ok", "warning", "failed"]
 TRIAL_SIZE: Final = (720, 1280)
@@ -61,9 +60,9 @@ def examine(options: LiveOptions, seconds: float = TRIAL_SECONDS) -> Iterator[Fi
 def _guarded(name: str, check: Callable[[], tuple[State, str]]) -> Finding:
     try:
         state, message = check()
-    except (StreammatError, EngineError, OSError) as error:
+    except (StreammatError, OSError) as error:
         # Without sound everything else works.
-        state, message = "warning" if name == "microphones" else "failed", " ".join(str(error).split())
+        state, message = "warning" if name == "microphones" else "failed", one_line(error)
     return Finding(name, state, message)
 
 
@@ -167,6 +166,6 @@ def _run(options: LiveOptions) -> LiveReport:
     def ignore(event: str, **details: Any) -> None:
         """The report says it all."""
 
-    return LiveSession(options, ignore).run()
+    return LiveRun(options, ignore).run()
 
 

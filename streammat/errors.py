@@ -1,20 +1,21 @@
 """The errors that streammat raises on purpose.
 
-StreammatError (Exception)
-├── UsageError          the request cannot be meant: bad option, unknown colour, target equals source
-├── InputError          something to be read is missing, broken or of the wrong kind
+StreammatError              root of all; defined in `streammat.engines.errors`, so that engines and training share it
+├── UsageError              the request cannot be meant: bad option, unknown colour, target equals source
+├── InputError              something to be read is missing, broken or of the wrong kind
 │   └── CameraLostError     a camera that was open gives no more images; it may come back
-└── OutputError         something cannot be written: folder, disk, codec, container
+├── OutputError             something cannot be written: folder, disk, codec, container
+├── EngineError             the network cannot be opened, or failed while it ran (`streammat.engines.base`)
+└── TrainError              training and evaluation (`streammat.train.errors`)
 
-``streammat.engines.base.EngineError`` stands beside this tree, because engines know nothing of streammat.
 Each message is one line that names what was found, what was expected and the cure; ``reason`` puts libraries' errors into it.
 """
 
 from __future__ import annotations
 
+from streammat.engines.errors import StreammatError, one_line
 
-class StreammatError(Exception):
-    """Root of the tree; ``str(error)`` is one line fit to be shown to a user."""
+__all__ = ["CameraLostError", "InputError", "OutputError", "StreammatError", "UsageError", "one_line", "reason"]
 
 
 class UsageError(StreammatError):

@@ -18,7 +18,7 @@ from streammat.config import LiveOptions, MattingOptions
 from streammat.engines.base import EngineError
 from streammat.errors import UsageError
 from streammat.live.control import Command
-from streammat.live.session import LiveSession
+from streammat.live.session import LiveRun
 from streammat.matting.matting import network_sizes
 from streammat.sinks.partial import PartialFile
 
@@ -68,7 +68,7 @@ def test_a_network_that_breaks_is_opened_anew(monkeypatch: pytest.MonkeyPatch, o
     engines, told = Engines(broken, lambda call: None), Told()
     monkeypatch.setattr(streammat.live.session, "open_network", engines)
     monkeypatch.setattr(streammat.live.session, "_REPAIR_SECONDS", 0.3)
-    report = LiveSession(replace(options, duration=3.0), told).run()
+    report = LiveRun(replace(options, duration=3.0), told).run()
     assert len(engines.opened) == 2
     assert all(engine.closed for engine in engines.opened)
     assert report.shown["composite"] > 10
@@ -83,7 +83,7 @@ def test_a_network_that_is_too_slow_is_exchanged_for_a_smaller_one(monkeypatch: 
     engines, told = Engines(slow, lambda call: None), Told()
     monkeypatch.setattr(streammat.live.session, "open_network", engines)
     monkeypatch.setattr(streammat.live.quality, "WINDOW", 0.3)
-    job = LiveSession(replace(options, duration=4.0), told)
+    job = LiveRun(replace(options, duration=4.0), told)
     job.run()
     assert [options.quality for options in engines.asked[:2]] == ["best", "balanced"]
     assert network_sizes(*SIZE, "balanced") != network_sizes(*SIZE, "best")
@@ -98,7 +98,7 @@ def test_fixed_means_fixed(monkeypatch: pytest.MonkeyPatch, options: LiveOptions
     engines, told = Engines(slow), Told()
     monkeypatch.setattr(streammat.live.session, "open_network", engines)
     monkeypatch.setattr(streammat.live.quality, "WINDOW", 0.3)
-    report = LiveSession(replace(options, duration=2.0, fixed=True), told).run()
+    report = LiveRun(replace(options, duration=2.0, fixed=True), told).run()
     assert len(engines.opened) == 1
     assert report.dropped > 0
     assert "level" not in told.names()
@@ -107,7 +107,7 @@ def test_fixed_means_fixed(monkeypatch: pytest.MonkeyPatch, options: LiveOptions
 def test_the_room_takes_a_confirmation(monkeypatch: pytest.MonkeyPatch, options: LiveOptions) -> None:
     monkeypatch.setattr(streammat.live.session, "open_network", Engines(lambda call: None))
     told = Told()
-    job = LiveSession(options, told)
+    job = LiveRun(options, told)
     runner = threading.Thread(target=job.run)
     runner.start()
     try:
@@ -128,7 +128,7 @@ def test_what_was_opened_is_closed_when_something_cannot_be(monkeypatch: pytest.
     monkeypatch.setattr(streammat.live.session, "open_network", engines)
     held = PartialFile(tmp_path / "taken.mkv", overwrite=False)
     with pytest.raises(Exception, match="taken"):
-        LiveSession(replace(options, outputs=(str(tmp_path / "rec.mkv"), str(tmp_path / "taken.mkv"))), Told())
+        LiveRun(replace(options, outputs=(str(tmp_path / "rec.mkv"), str(tmp_path / "taken.mkv"))), Told())
     held.drop()
     assert engines.opened[0].closed
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]

@@ -31,7 +31,7 @@ from streammat.live.control import Command
 from streammat.live.fallback import FallbackCompositor
 from streammat.live.output_worker import OutputWorker
 from streammat.live.pipeline import Live
-from streammat.live.session import LiveSession
+from streammat.live.session import LiveRun
 from streammat.sinks.file import FileSink
 from streammat.sources.shaper import Clock
 
@@ -68,7 +68,7 @@ def options(tmp_path: Path) -> LiveOptions:
 
 @pytest.mark.parametrize(("name", "codec"), [("rec.mkv", "opus"), ("rec.mp4", "aac"), ("rec.mov", "aac"), ("rec.webm", "opus")])
 def test_flash_and_beep_of_a_file_stay_together_in_its_recording(tmp_path: Path, options: LiveOptions, name: str, codec: str) -> None:
-    report = LiveSession(replace(options, outputs=(str(tmp_path / name),)), Told()).run()
+    report = LiveRun(replace(options, outputs=(str(tmp_path / name),)), Told()).run()
     in_step(tmp_path / name, 2)
     with av.open(str(tmp_path / name)) as container:
         assert container.streams.audio[0].codec_context.name == codec
@@ -84,23 +84,23 @@ def test_flash_and_beep_of_a_file_stay_together_in_its_recording(tmp_path: Path,
 def test_sound_that_is_late_in_the_file_stays_late(tmp_path: Path, options: LiveOptions) -> None:
     """The other tests can fail."""
     clip = write_flashes(tmp_path / "late.mkv", seconds=3, size=SIZE[::-1], late=0.2, audio="libopus", layout="mono")
-    LiveSession(replace(options, camera=str(clip), outputs=(str(tmp_path / "rec.mkv"),)), Told()).run()
+    LiveRun(replace(options, camera=str(clip), outputs=(str(tmp_path / "rec.mkv"),)), Told()).run()
     assert np.median(offsets(tmp_path / "rec.mkv")) == pytest.approx(0.2, abs=0.02)
-    LiveSession(replace(options, camera=str(clip), outputs=(str(tmp_path / "moved.mkv"),), sound_delay=-200), Told()).run()
+    LiveRun(replace(options, camera=str(clip), outputs=(str(tmp_path / "moved.mkv"),), sound_delay=-200), Told()).run()
     assert np.median(offsets(tmp_path / "moved.mkv")) == pytest.approx(0.0, abs=0.02)
-    LiveSession(replace(options, camera=str(clip), outputs=(str(tmp_path / "far.mkv"),), sound_delay=-1000), Told()).run()
+    LiveRun(replace(options, camera=str(clip), outputs=(str(tmp_path / "far.mkv"),), sound_delay=-1000), Told()).run()
     assert np.median(offsets(tmp_path / "far.mkv")) == pytest.approx(0.2, abs=0.02)  # a whole second: the beep before
 
 
 @pytest.mark.parametrize(("rate", "layout", "audio", "suffix"), [(44_100, "mono", "aac", ".mp4"), (32_000, "stereo", "pcm_s16le", ".mov"), (48_000, "mono", "flac", ".mkv")])
 def test_sound_of_every_kind(tmp_path: Path, options: LiveOptions, rate: int, layout: str, audio: str, suffix: str) -> None:
     clip = write_flashes(tmp_path / f"kind{suffix}", seconds=3, size=SIZE[::-1], audio=audio, layout=layout, sound_rate=rate)
-    LiveSession(replace(options, camera=str(clip), outputs=(str(tmp_path / "rec.mkv"),)), Told()).run()
+    LiveRun(replace(options, camera=str(clip), outputs=(str(tmp_path / "rec.mkv"),)), Told()).run()
     in_step(tmp_path / "rec.mkv", 2)
 
 
 def test_a_loop_keeps_its_sound(tmp_path: Path, options: LiveOptions) -> None:
-    job = LiveSession(replace(options, loop=True, duration=7, outputs=(str(tmp_path / "rec.mkv"), str(tmp_path / "rec.mp4"))), Told())
+    job = LiveRun(replace(options, loop=True, duration=7, outputs=(str(tmp_path / "rec.mkv"), str(tmp_path / "rec.mp4"))), Told())
     report = job.run()
     for name in ("rec.mkv", "rec.mp4"):
         in_step(tmp_path / name, 5)
@@ -109,14 +109,14 @@ def test_a_loop_keeps_its_sound(tmp_path: Path, options: LiveOptions) -> None:
 
 
 def test_pausing_and_muting_silence_the_sound(tmp_path: Path, options: LiveOptions) -> None:
-    job = LiveSession(replace(options, loop=True, outputs=(str(tmp_path / "rec.mkv"),)), Told())
+    job = LiveRun(replace(options, loop=True, outputs=(str(tmp_path / "rec.mkv"),)), Told())
     runner = threading.Thread(target=job.run)
     runner.start()
     try:
         wait_for(lambda: job.status()["sound_db"] is not None)
         assert job.obey(Command("mute"))["muted"] is True
         with pytest.raises(UsageError, match="no microphone"):
-            LiveSession(replace(options, microphone=None, outputs=("null",)), Told()).obey(Command("mute"))
+            LiveRun(replace(options, microphone=None, outputs=("null",)), Told()).obey(Command("mute"))
         assert job.obey(Command("mute", False))["muted"] is False
         job.obey(Command("pause", True))
         written = job.status()["sound"]["seconds"]

@@ -1,6 +1,6 @@
 """The errors that train raises on purpose.
 
-TrainError (Exception)
+TrainError (StreammatError)
 ├── DataError           a data set, image or matte is missing, broken, of the wrong kind or does not fit its partner
 └── RunError            a training run cannot start, go on or be written: preset, checkpoint, disk, device
 
@@ -9,9 +9,11 @@ Each message is one line that names what was found, what was expected and the cu
 
 from __future__ import annotations
 
+from streammat.engines.errors import StreammatError
 
-class TrainError(Exception):
-    """Root of the tree; ``str(error)`` is one line fit to be shown."""
+
+class TrainError(StreammatError):
+    """Root of what training raises."""
 
 
 class DataError(TrainError):

@@ -27,9 +27,9 @@ from numpy.typing import NDArray
 from streammat.bench.machine import peak_memory
 from streammat.config import CompositeOptions, EncodeOptions, LiveOptions, MattingOptions, VideoOptions
 from streammat.engines.base import Engine, EngineError, EngineSpec
-from streammat.errors import StreammatError
+from streammat.errors import StreammatError, one_line
 from streammat.jobs.video import VideoJob
-from streammat.live.session import LiveSession
+from streammat.live.session import LiveRun
 from streammat.matting.matting import Matting, network_sizes
 from streammat.matting.network import open_network
 from streammat.media.frame import Frame, Matte
@@ -184,7 +184,7 @@ def live(matting: dict[str, Any], clip: str, background: str, seconds: float) ->
         if event == "fault":
             heard.append(str(details["message"]))
 
-    job = LiveSession(options, tell)
+    job = LiveRun(options, tell)
     rate = float(job.info.rate)
     with _measured() as spent:
         report = job.run()
@@ -247,7 +247,7 @@ class _Notes(logging.Handler):
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return one_line(error) or type(error).__name__
 
 
 def main() -> None:
@@ -264,7 +264,7 @@ def main() -> None:
         job["size"] = tuple(job["size"])
     try:
         result = JOBS[job.pop("kind")](**job)
-    except (StreammatError, EngineError) as error:
+    except StreammatError as error:
         result = {"error": _line(error)}
     except MemoryError:
         result = {"error": "out of memory"}

@@ -98,7 +98,7 @@ class Bench:
                 try:
                     with suppress(Stopped):
                         self._measure(size, Path(folder), progress)
-                except (StreammatError, EngineError) as error:
+                except StreammatError as error:
                     if not self._done:
                         raise
                     self._fault = f"{size[1]}x{size[0]}: {error}"

@@ -9,6 +9,7 @@ from streammat.engines.base import EngineError, EngineUnavailableError
 from streammat.engines.choice import choose
 from streammat.engines.model_files import ModelFiles
 from streammat.engines.registry import BACKENDS, Probe, check_device, kind_of, probe
+from streammat.errors import one_line
 
 
 @dataclass(frozen=True)
@@ -134,4 +135,4 @@ def _precisions(model: ModelFiles, name: str, precisions: Sequence[str], device:
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    return one_line(error)

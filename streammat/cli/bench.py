@@ -58,7 +58,7 @@ def bench(
     with one_line_errors(as_json), Interrupt() as interrupt:
         options = BenchOptions(
             clip, tuple(parse_size("--size", size) for size in sizes), engine or ("auto",), precision or (("all",) if "all" in engine else ("auto",)), batches,
-            MattingOptions(model, device=device, quality=quality, threads=threads), background, frames, rounds, float(live_seconds.seconds),
+            MattingOptions(model=model, device=device, quality=quality, threads=threads), background, frames, rounds, float(live_seconds.seconds),
         )
         from streammat.bench.run import Bench
 

@@ -19,10 +19,9 @@ import click
 
 from streammat.cli.command import BACKGROUND, ENGINE, MATTE, MESSAGES, OUTPUT, option
 from streammat.cli.streams import finish
-from streammat.config import CompositeOptions, MattingOptions, Quality
-from streammat.engines.base import EngineError
+from streammat.config import CompositeOptions, MattingOptions, Quality, choices
 from streammat.engines.usage import Whole, shown
-from streammat.errors import StreammatError, UsageError
+from streammat.errors import StreammatError, UsageError, one_line
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -36,18 +35,22 @@ def matting_options(command: F, quality: Quality = _MATTING.quality, *, several:
 
     With ``several`` --engine and --precision take ``all`` too and may be repeated; the command has their defaults then.
     """
-    every = ("all",) if several else ()
+
+    def with_all(name: str) -> tuple[str, ...]:
+        auto, *rest = choices(MattingOptions, name)
+        return (auto, "all", *rest) if several else (auto, *rest)
+
     for add in (
         option("--model", group=MATTE, default=_MATTING.model, show_default=True, metavar="NAME|FILE",
                      help="What mattes: a name that `streammat model list` shows, weights (.pth, .safetensors) or an .onnx file."),
         option("--threads", group=ENGINE, type=Whole(0, 256), default=_MATTING.threads, help="Threads of the network; 0: every core."),
-        option("--quality", group=MATTE, type=click.Choice(["fast", "balanced", "best"]), default=quality, show_default=True,
+        option("--quality", group=MATTE, type=click.Choice(choices(MattingOptions, "quality")), default=quality, show_default=True,
                      help="Size of the network's input; best looks at two sizes."),
-        option("--precision", group=ENGINE, type=click.Choice(["auto", *every, "fp32", "bf16", "fp16", "int8"]), default=None if several else _MATTING.precision,
+        option("--precision", group=ENGINE, type=click.Choice(with_all("precision")), default=None if several else _MATTING.precision,
                      multiple=several, show_default="auto; with --engine all: all" if several else True, help="What the network computes in."),
         option("--device", group=ENGINE, default=_MATTING.device, show_default=True, metavar="WHERE",
                      help="Where: cpu, cuda, cuda:1, or a provider of ONNX Runtime: tensorrt, directml, coreml."),
-        option("--engine", group=ENGINE, type=click.Choice(["auto", *every, "tensorrt", "cuda", "openvino", "onnxruntime"]),
+        option("--engine", group=ENGINE, type=click.Choice(with_all("engine")),
                      default=None if several else _MATTING.engine, multiple=several, show_default="auto" if several else True,
                      help="What runs the network; `streammat engines` shows what this machine has."),
     ):
@@ -59,9 +62,9 @@ def composite_options(command: F) -> F:
     """--bg, --fit, --alpha, --no-decontaminate."""
     for add in (
         option("--no-decontaminate", group=BACKGROUND, is_flag=True, help="Keep the old background's colour in soft edges."),
-        option("--alpha", group=OUTPUT, type=click.Choice(["straight", "premultiplied"]), default=_COMPOSITE.alpha, show_default=True,
+        option("--alpha", group=OUTPUT, type=click.Choice(choices(CompositeOptions, "alpha")), default=_COMPOSITE.alpha, show_default=True,
                      help="Colour in transparent outputs."),
-        option("--fit", group=BACKGROUND, type=click.Choice(["cover", "contain", "stretch"]), default=_COMPOSITE.fit, show_default=True,
+        option("--fit", group=BACKGROUND, type=click.Choice(choices(CompositeOptions, "fit")), default=_COMPOSITE.fit, show_default=True,
                      help="How a background of another shape fills the frame."),
         option("--bg", "background", group=BACKGROUND, metavar="WHAT",
                      help="An image, a clip, blur[:0..100], a colour (green, #00b140, r,g,b) or transparent. "
@@ -108,7 +111,7 @@ class _Notes(logging.Handler):
 def notes(*, quiet: bool) -> Iterator[None]:
     """Show what the packages log: warnings always, the rest unless ``quiet``."""
     handler = _Notes(logging.WARNING if quiet else logging.INFO)
-    loggers = [logging.getLogger(name) for name in ("streammat", "engines")]
+    loggers = [logging.getLogger(name) for name in ("streammat",)]
     before = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(handler.level)
@@ -130,8 +133,8 @@ def one_line_errors(as_json: bool = False, *, quiet: bool = False) -> Iterator[N
     try:
         with notes(quiet=quiet):
             yield
-    except (StreammatError, EngineError) as error:
-        message = " ".join(str(error).split())
+    except StreammatError as error:
+        message = one_line(error)
         if as_json:
             click.echo(json.dumps({"error": message}))
         click.echo(f"streammat: error: {message}", err=True)

@@ -9,13 +9,13 @@ from typing import Any
 import click
 
 from streammat.cli.common import leave, matting_options, one_line_errors
-from streammat.config import LiveOptions, MattingOptions
+from streammat.config import LiveOptions, build
 
 
 @click.command()
 @matting_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
-def doctor(model: str, engine: Any, device: str, precision: Any, quality: Any, threads: int, as_json: bool) -> None:
+def doctor(*, as_json: bool, **values: Any) -> None:
     """Check engine, weights, cameras, virtual camera and microphones, and run everything for 3 seconds.
 
     The exit code is 0 where nothing failed, warnings included, and 1 otherwise.
@@ -24,7 +24,7 @@ def doctor(model: str, engine: Any, device: str, precision: Any, quality: Any, t
     with one_line_errors(as_json):
         from streammat.doctor import examine
 
-        for finding in examine(LiveOptions(matting=MattingOptions(model, engine, device, precision, quality, threads))):
+        for finding in examine(build(LiveOptions, values)):
             found.append(finding)
             if not as_json:
                 click.echo(f"{finding.state:<8} {finding.name}: {finding.message}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from streammat.cli.common import Interrupt, one_line_errors, parse_size
+from streammat.config import MattingOptions, choices
 from streammat.engines.usage import Whole
 from streammat.errors import UsageError
 
@@ -26,7 +27,7 @@ def engine() -> None:
 @click.option("--model", default="lite", show_default=True, metavar="NAME|FILE", help="What to build: as --model of the other commands, with weights.")
 @click.option("--size", "sizes", metavar="WxH", multiple=True, help="Size of upright frames, such as 1920x1080; may be given several times.")
 @click.option("--network-size", "inputs", metavar="WxH", multiple=True, help="The network's input itself, instead of --size and --quality.")
-@click.option("--quality", type=click.Choice(["fast", "balanced", "best"]), default="balanced", show_default=True,
+@click.option("--quality", type=click.Choice(choices(MattingOptions, "quality")), default="balanced", show_default=True,
               help="With --size: size of the network's input, as in the other commands; best may be two.")
 @click.option("--batch", type=Whole(1, 256), default=1, show_default=True, help="Images that it works on together: 1, as files and cameras are run.")
 @click.option("--device", default="cuda:0", show_default=True, metavar="WHERE", help="Which GPU: cuda:0, cuda:1.")

@@ -12,8 +12,8 @@ import click
 
 from streammat.cli.command import Command
 from streammat.cli.common import Interrupt, composite_options, matting_options, one_line_errors, output_options
-from streammat.config import STILLS, CompositeOptions, MattingOptions
-from streammat.errors import UsageError
+from streammat.config import STILLS, StillOptions, build
+from streammat.errors import UsageError, one_line
 
 
 @click.command(cls=Command)
@@ -21,18 +21,14 @@ from streammat.errors import UsageError
 @composite_options
 @partial(matting_options, quality=STILLS.quality)
 @output_options
-def image(
-    paths: tuple[str, ...], *, background: str | None, fit: Any, alpha: Any, no_decontaminate: bool,
-    model: str, engine: Any, device: str, precision: Any, quality: Any, threads: int, overwrite: bool, quiet: bool, as_json: bool,
-) -> None:
+def image(paths: tuple[str, ...], *, overwrite: bool, quiet: bool, as_json: bool, **values: Any) -> None:
     """Cut the subject out of images: OUT is a file, or a folder that gets <stem>.png for each IN.
 
     \b
     streammat image me.jpg me.png                    (transparent)
     streammat image *.jpg cut/ --bg white
     """  # noqa: D301 - click wants the character, not two
-    matting = MattingOptions(model, engine, device, precision, quality, threads)
-    composite = CompositeOptions(background, fit, not no_decontaminate, alpha)
+    options = build(StillOptions, values)
     stopping = False
 
     def stop() -> None:
@@ -48,7 +44,7 @@ def image(
         from streammat.jobs.image import ImageJob
 
         with Interrupt() as interrupt:
-            job = ImageJob(sources, target, matting, composite, overwrite=overwrite)
+            job = ImageJob(sources, target, options.matting, options.composite, overwrite=overwrite)
             interrupt.stops(stop)
             for output, error in job.run():
                 if error is None:
@@ -56,7 +52,7 @@ def image(
                     if not (quiet or as_json):
                         click.echo(f"wrote {output}", err=True)
                 else:
-                    errors.append(" ".join(str(error).split()))
+                    errors.append(one_line(error))
                     click.echo(f"streammat: error: {errors[-1]}", err=True)
                 if stopping:
                     break

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from streammat.cli.common import Interrupt, one_line_errors, output_options, parse_size
-from streammat.config import ExportOptions, MattingOptions
+from streammat.config import ExportOptions, MattingOptions, choices
 from streammat.engines.usage import Whole
 from streammat.errors import UsageError
 
@@ -98,11 +98,11 @@ def remove(name: str) -> None:
 @click.argument("target", metavar="OUT")
 @click.option("--size", metavar="WxH", help="Size of the network's input, multiples of 32.  [default: free]")
 @click.option("--frame", metavar="WxH", help="Take the input's size that frames of this size get, by --quality.")
-@click.option("--quality", type=click.Choice(["fast", "balanced", "best"]), default=_MATTING.quality, show_default=True,
+@click.option("--quality", type=click.Choice(choices(MattingOptions, "quality")), default=_MATTING.quality, show_default=True,
               help="With --frame; best is 5/13 of the frame, uncapped.")
 @click.option("--batch", default=str(_EXPORT.batch), show_default=True, metavar="N|free", help="Images at once.")
 @click.option("--opset", type=Whole(11, 20), help="Of ONNX, 11 to 20.  [default: 17]")
-@click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), default=_EXPORT.precision, show_default=True,
+@click.option("--precision", type=click.Choice(choices(ExportOptions, "precision")), default=_EXPORT.precision, show_default=True,
               help="Inside the file; its input and outputs stay as they are.")
 @click.option("--heads", is_flag=True, help="Give glance and focus beside alpha.")
 @click.option("--normalised-input", "normalised", is_flag=True, help="Take float32 (N, 3, H, W), 0..1, instead of uint8 (N, H, W, 3).")

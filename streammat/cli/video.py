@@ -11,9 +11,8 @@ import click
 from streammat.cli.command import INPUT, MATTE, OUTPUT, Command, option
 from streammat.cli.common import Interrupt, Progress, composite_options, leave, matting_options, one_line_errors, output_options
 from streammat.cli.values import Time
-from streammat.config import CompositeOptions, EncodeOptions, MattingOptions, VideoOptions
+from streammat.config import MattingOptions, VideoOptions, build
 from streammat.engines.usage import Whole
-from streammat.timecode import Moment
 
 if TYPE_CHECKING:
     from streammat.jobs.video import VideoJob
@@ -41,12 +40,7 @@ if TYPE_CHECKING:
 @option("--strict", group=INPUT, is_flag=True, help="Exit with 1 where anything in IN is damaged, though all that can be decoded is written.")
 @matting_options
 @output_options
-def video(
-    source: str, target: str, *, background: str | None, fit: Any, alpha: Any, no_decontaminate: bool, codec: str | None,
-    crf: int | None, preset: str | None, matte: str | None, foreground: str | None, matte_codec: str | None, foreground_codec: str | None, no_audio: bool, start: Moment,
-    duration: Moment | None, stable: bool, deinterlace: bool, strict: bool, model: str, engine: Any, device: str, precision: Any, quality: Any, threads: int, overwrite: bool,
-    quiet: bool, as_json: bool,
-) -> None:
+def video(source: str, target: str, *, strict: bool, quiet: bool, as_json: bool, **values: Any) -> None:
     """Cut the subject out of the video IN and write OUT.
 
     \b
@@ -54,18 +48,7 @@ def video(
     streammat video in.mp4 out.mov                   (transparent, ProRes 4444)
     streammat video in.mp4 out.mp4 --bg blur --matte alpha.mkv
     """  # noqa: D301 - click wants the character, not two
-    options = VideoOptions(
-        matting=MattingOptions(model, engine, device, precision, quality, threads, stable=stable),
-        composite=CompositeOptions(background, fit, not no_decontaminate, alpha),
-        encode=EncodeOptions(codec, crf, preset, not no_audio, overwrite),
-        matte=matte,
-        foreground=foreground,
-        matte_codec=matte_codec,
-        foreground_codec=foreground_codec,
-        start=start,
-        duration=duration,
-        deinterlace=deinterlace,
-    )
+    options = build(VideoOptions, values)
     with one_line_errors(as_json, quiet=quiet):
         from streammat.jobs.video import VideoJob
 

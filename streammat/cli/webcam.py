@@ -15,7 +15,7 @@ from streammat.cli.command import BACKGROUND, INPUT, MATTE, MESSAGES, OUTPUT, Co
 from streammat.cli.common import Interrupt, leave, matting_options, one_line_errors, parse_size
 from streammat.cli.options import config_file
 from streammat.cli.values import Time
-from streammat.config import CompositeOptions, LiveOptions, MattingOptions
+from streammat.config import CompositeOptions, LiveOptions, build, choices
 from streammat.engines.usage import Number, Whole
 from streammat.errors import UsageError, reason
 from streammat.threads.patient_stream import PatientWriter
@@ -23,7 +23,7 @@ from streammat.timecode import Moment
 
 if TYPE_CHECKING:
     from streammat.live.report import LiveReport
-    from streammat.live.session import LiveSession
+    from streammat.live.session import LiveRun
 
 _LIVE = LiveOptions()
 
@@ -47,7 +47,7 @@ _LIVE = LiveOptions()
               help="Move sound back by so much beyond what is measured: what a camera takes before its image arrives.")
 @option("--loop", group=INPUT, is_flag=True, help="Begin a file again at its end.")
 @option("--mirror", group=INPUT, is_flag=True, help="Show the image as a mirror does.")
-@option("--fit", group=BACKGROUND, type=click.Choice(["cover", "contain", "stretch"]), default=_LIVE.composite.fit, show_default=True,
+@option("--fit", group=BACKGROUND, type=click.Choice(choices(CompositeOptions, "fit")), default=_LIVE.composite.fit, show_default=True,
               help="How a background of another shape fills the frame.")
 @option("--no-decontaminate", group=BACKGROUND, is_flag=True, help="Keep the old background's colour in soft edges.")
 @option("--stable/--no-stable", group=MATTE, default=_LIVE.matting.stable, show_default=True, help="Take flicker out of successive mattes.")
@@ -60,12 +60,7 @@ _LIVE = LiveOptions()
 @option("--quiet", "-q", group=MESSAGES, is_flag=True, help="Print errors only.")
 @option("--json", "as_json", group=MESSAGES, is_flag=True, help="Print events as JSON lines on stdout.")
 @option("--log", group=MESSAGES, metavar="FILE", help="Also write the events as JSON lines to a file.")
-def webcam(
-    backgrounds: tuple[str, ...], camera: str, size: str | None, fps: float, outputs: tuple[str, ...], *, microphone: str | None,
-    monitor: str | None, sound_delay: float, loop: bool, mirror: bool, fit: Any, no_decontaminate: bool, stable: bool, fixed: bool,
-    bitrate: int, control: str | None, duration: Moment | None, model: str, engine: Any, device: str, precision: Any, quality: Any,
-    threads: int, overwrite: bool, quiet: bool, as_json: bool, log: str | None,
-) -> None:
+def webcam(*, size: str | None, duration: Moment | None, control: str | None, quiet: bool, as_json: bool, log: str | None, **values: Any) -> None:
     """Put another background behind you, live, and show the result as a camera.
 
     \b
@@ -74,19 +69,15 @@ def webcam(
     streammat webcam --camera talk.mp4 --loop --to rtmp://live.example.com/app/key
     """  # noqa: D301 - click wants the character, not two
     with one_line_errors(as_json):
-        options = LiveOptions(
-            matting=MattingOptions(model, engine, device, precision, quality, threads, stable=stable),
-            composite=CompositeOptions(fit=fit, decontaminate=not no_decontaminate),
-            backgrounds=backgrounds, camera=camera, size=None if size is None else parse_size("--size", size), fps=fps, microphone=microphone, monitor=monitor,
-            sound_delay=sound_delay, loop=loop, outputs=outputs, overwrite=overwrite,
-            mirror=mirror, fixed=fixed, bitrate=bitrate, duration=None if duration is None else float(duration.seconds), control=control,
-        )
+        values["size"] = None if size is None else parse_size("--size", size)
+        values["duration"] = None if duration is None else float(duration.seconds)
+        options = build(LiveOptions, {**values, "control": control})
         with _Teller(as_json=as_json, quiet=quiet, log=log) as teller, Interrupt() as interrupt:
             from streammat.live.control import KEYS_HELP, KeyListener, has_keys
-            from streammat.live.session import LiveSession
+            from streammat.live.session import LiveRun
 
             stdin = sys.stdin.buffer if control == "-" else None
-            job = LiveSession(options, teller.tell, stdin)
+            job = LiveRun(options, teller.tell, stdin)
             interrupt.stops(job.stop)
             if control != "-" and not quiet and has_keys(sys.stdin):
                 keys = KeyListener(sys.stdin.buffer, job.keys)
@@ -194,14 +185,14 @@ class _Teller:
         self._on_line = False
 
 
-def _started(job: LiveSession, teller: _Teller) -> None:
+def _started(job: LiveRun, teller: _Teller) -> None:
     height, width = job.info.size
     rate = float(job.info.rate)
     teller.tell("started", camera=job.camera, size=[width, height], fps=rate, engine=job.engine, outputs=job.outputs)
     teller.say(f"camera {job.camera}: {width}x{height} at {rate:g} fps, to {', '.join(job.outputs)}")
 
 
-def _ended(job: LiveSession, report: LiveReport, teller: _Teller) -> None:
+def _ended(job: LiveRun, report: LiveReport, teller: _Teller) -> None:
     details = asdict(report)
     teller.tell("ended", fps=round(report.fps, 2), engine=job.engine, **details)
     for note in report.notes:

@@ -18,7 +18,7 @@ from functools import cache
 from typing import Any, Final, Literal
 
 from streammat.devices import v4l2
-from streammat.errors import InputError, OutputError, StreammatError
+from streammat.errors import InputError, OutputError, StreammatError, one_line
 
 Kind = Literal["input", "output"]
 _NOUNS: Final = {"input": "microphone", "output": "monitor"}
@@ -270,4 +270,4 @@ def _code(error: Exception) -> int | None:
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return one_line(error) or type(error).__name__

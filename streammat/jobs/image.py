@@ -10,7 +10,7 @@ from pathlib import Path
 from streammat.compositing.backgrounds import open_background, parse_background
 from streammat.compositing.compositor import Compositor
 from streammat.config import CompositeOptions, Content, EncodeOptions, MattingOptions
-from streammat.engines.base import Engine, EngineError
+from streammat.engines.base import Engine
 from streammat.errors import OutputError, StreammatError, UsageError
 from streammat.jobs.outputs import GREEN, check_still, wants_alpha
 from streammat.matting.matting import Matting, network_sizes
@@ -60,7 +60,7 @@ class ImageJob:
         self._background = None if self._spec is None else open_background(self._spec, composite.fit, Fraction(1))
         self._engine: Engine | None = None
 
-    def run(self) -> Iterator[tuple[str, StreammatError | EngineError | None]]:
+    def run(self) -> Iterator[tuple[str, StreammatError | None]]:
         """Work image by image; gives each output with the error that kept it from being made, or None."""
         content: Content = "transparent" if self._transparent else "composite"
         compositor = Compositor(
@@ -74,7 +74,7 @@ class ImageJob:
                 sink = StillsSink(output, content, overwrite=True, alpha=self._composite.alpha, numbered=False, image=notes)
                 sink.write(picture, matte)
                 yield output, None
-            except (StreammatError, EngineError) as error:
+            except StreammatError as error:
                 yield output, error
 
     def close(self) -> None:

@@ -21,7 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Any, Final, Protocol
 
-from streammat.errors import OutputError, StreammatError, UsageError
+from streammat.errors import OutputError, StreammatError, UsageError, one_line
 
 COMMANDS: Final = ("next", "previous", "background", "blur", "mirror", "pause", "mute", "pass-through", "status", "quit")
 KEYS: Final = {
@@ -101,7 +101,7 @@ def answer(target: Target, line: str) -> dict[str, Any]:
 
 def _told(error: Exception) -> str:
     """One line, also for what nobody meant."""
-    said = " ".join(str(error).split())
+    said = one_line(error)
     return said if isinstance(error, StreammatError) else f"{type(error).__name__}: {said}"[:300]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from streammat.config import EncodeOptions, LiveOptions
-from streammat.errors import UsageError
+from streammat.errors import UsageError, one_line
 from streammat.live.output_worker import OutputWorker
 from streammat.live.pipeline import Tell
 from streammat.sinks import Sink, SoundSink
@@ -63,7 +63,7 @@ def open_output(
     """
 
     def failed(name: str, error: Exception) -> None:
-        tell("output-failed", name=name, message=" ".join(str(error).split()))
+        tell("output-failed", name=name, message=one_line(error))
 
     name = public(text) if is_stream(text) else text
     if is_stream(text) or is_file(text):

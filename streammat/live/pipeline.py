@@ -17,7 +17,7 @@ from typing import Any
 
 from streammat.audio.capture import AudioCapture
 from streammat.audio.monitor import Monitor
-from streammat.errors import CameraLostError, StreammatError
+from streammat.errors import CameraLostError, StreammatError, one_line
 from streammat.live.fallback import FallbackCompositor
 from streammat.live.output_worker import OutputWorker
 from streammat.live.report import LiveReport
@@ -204,7 +204,7 @@ class Live:
     def trouble(self, error: Exception) -> None:
         """Count a frame that could not be shown, and say why."""
         self._faults += 1
-        self._tell("fault", message=" ".join(str(error).split()) or type(error).__name__)
+        self._tell("fault", message=one_line(error) or type(error).__name__)
 
     # -- starting, failing, ending ------------------------------------------------------------------------------
 

@@ -40,7 +40,7 @@ _FEW = 10  # frames, before their latency means anything
 _REPAIR_FAULTS, _REPAIR_SECONDS, _LONGEST_PATIENCE = 3, 2.0, 60.0
 
 
-class LiveSession:
+class LiveRun:
     """A live run: everything opened and checked on construction, the work done by ``run``.
 
     Args:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from streammat.engines.base import Engine, TensorEngine
 from streammat.engines.gpu.plan import Blurring, Colouring, Drawn, Plan
-from streammat.matting.matting import FrameMatting, Matting, network_range
+from streammat.matting.matting import FrameMatting, Matting
 from streammat.matting.refine import refining
 from streammat.matting.temporal import AlphaFilter
-from streammat.media.frame import Frame, Matte, Plane, swscale_matrix
+from streammat.media.frame import Frame, Matte, Plane, swscale_matrix, swscale_range
 
 if TYPE_CHECKING:
     from streammat.engines.gpu.stage import Work
@@ -60,7 +60,7 @@ class DeviceMatting:
             stored = alpha if frame.rotation % 2 == 0 else alpha[::-1]
             plan = Plan(
                 frame.size, layout.depth, layout.chroma, layout.rgb, layout.colour_planes, frame.black,
-                swscale_matrix(frame.colour, frame.size[0]), network_range(frame) == 2, frame.rotation, refining(frame.size, stored),
+                swscale_matrix(frame.colour, frame.size[0]), swscale_range(frame) == 2, frame.rotation, refining(frame.size, stored),
             )
             self._plan = key, plan
         return self._plan[1]

@@ -14,7 +14,7 @@ from streammat.config import Quality
 from streammat.engines.base import Engine, EngineError
 from streammat.matting.refine import Refiner
 from streammat.matting.temporal import AlphaFilter
-from streammat.media.frame import Frame, Matte, swscale_matrix
+from streammat.media.frame import Frame, Matte, swscale_matrix, swscale_range
 
 # Single-pass test of the GFM paper (Li et al. 2022, section 5): the network sees the frame scaled by 5/13.
 _SCALE = Fraction(5, 13)
@@ -114,7 +114,7 @@ class Matting:
             small,
             format="rgb24",
             src_colorspace=None if frame.layout.rgb else swscale_matrix(frame.colour, frame.size[0]),
-            src_color_range=network_range(frame),
+            src_color_range=swscale_range(frame),
             dst_color_range=2,
             threads=1,
         )
@@ -126,8 +126,3 @@ class Matting:
         if self._stable is not None:
             alpha = self._stable(alpha, rgb, frame.pts * frame.time_base)
         return np.ascontiguousarray(np.rot90(alpha, -frame.rotation))
-
-
-def network_range(frame: Frame) -> int:
-    """The range that the network's input is converted from, as FFmpeg numbers it: 1 limited, 2 full."""
-    return 2 if frame.layout.rgb or frame.layout.name.startswith("yuvj") else frame.colour.range or 1

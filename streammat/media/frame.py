@@ -188,3 +188,8 @@ class Matte:
     def mirrored(self) -> Matte:
         """Left and right exchanged."""
         return Matte(np.ascontiguousarray(self.alpha[:, ::-1]))
+
+
+def swscale_range(frame: Frame) -> int:
+    """The range of a frame's values as FFmpeg numbers it: 1 limited, 2 full; untagged YUV is limited."""
+    return 2 if frame.layout.rgb or frame.layout.name.startswith("yuvj") else frame.colour.range or 1

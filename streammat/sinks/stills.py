@@ -18,7 +18,7 @@ from streammat.config import AlphaType, Content
 from streammat.engines.tensorrt.cache import write_whole
 from streammat.errors import OutputError, UsageError, reason
 from streammat.media.damage import Damage
-from streammat.media.frame import Frame, Matte, Packet, layout_of, planes_of, swscale_matrix
+from streammat.media.frame import Frame, Matte, Packet, layout_of, planes_of, swscale_matrix, swscale_range
 from streammat.media.image_files import ImageNotes
 from streammat.media.planes import alpha_plane
 
@@ -131,7 +131,7 @@ class StillsSink:
                 image,
                 format=layout.name,
                 src_colorspace=None if frame.layout.rgb else swscale_matrix(frame.colour, frame.size[0]),
-                src_color_range=2 if frame.layout.rgb or frame.layout.name.startswith("yuvj") else frame.colour.range or 1,
+                src_color_range=swscale_range(frame),
                 dst_color_range=2,
                 interpolation="BICUBIC",
                 threads=1,

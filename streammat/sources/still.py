@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from streammat.errors import InputError
-from streammat.media.frame import Colour, Frame, layout_of, planes_of
+from streammat.media.frame import Colour, Frame, Plane, layout_of, planes_of
 from streammat.media.image_files import ImageNotes, read_notes
 from streammat.media.image_kinds import HEAD, why_undecoded
 from streammat.paths import check_readable
@@ -18,7 +18,7 @@ _FULL_RANGE_RGB = Colour(matrix=0, primaries=1, transfer=13, range=2)  # sRGB
 
 
 def read_still(path: str) -> tuple[Frame, ImageNotes]:
-    """Read an image as GBR planes, 8 bit, or 16 bit where the file is deeper, and what it says of itself; its own alpha is not used.
+    """Read an image file; see `decode_still`.
 
     Raises:
         InputError: nothing there, or no image that OpenCV can read, too large a one, or one that moves.
@@ -28,24 +28,46 @@ def read_still(path: str) -> tuple[Frame, ImageNotes]:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    if not data.size:
-        raise InputError(f"{path}: is empty (0 bytes); expected an image")
-    notes = read_notes(data.tobytes(), path)
+    return decode_still(data.tobytes(), path)
+
+
+def decode_still(data: bytes, name: str) -> tuple[Frame, ImageNotes]:
+    """Decode an image file as GBR planes, 8 bit, or 16 bit where the file is deeper, and what it says of itself; its own alpha is not used.
+
+    Args:
+        data: the whole file.
+        name: what messages call it.
+
+    Raises:
+        InputError: it is no image that OpenCV can read, too large a one, or one that moves.
+    """
+    if not data:
+        raise InputError(f"{name}: is empty (0 bytes); expected an image")
+    notes = read_notes(data, name)
     try:
-        pixels = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH)
     except cv2.error:  # it throws for some damaged files and returns None for others
         pixels = None
     if pixels is None:
-        raise InputError(f"{path}: {why_undecoded(data[:HEAD].tobytes(), 'PNG, JPEG, WebP or TIFF')}")
+        raise InputError(f"{name}: {why_undecoded(data[:HEAD], 'PNG, JPEG, WebP or TIFF')}")
     if pixels.dtype == np.float32:
         pixels = np.rint(np.clip(pixels, 0, 1) * 65535).astype(np.uint16)
     elif pixels.dtype not in (np.uint8, np.uint16):
-        raise InputError(f"{path}: has {pixels.dtype} samples; expected 8 or 16 bit, or 32-bit float")
-    layout = layout_of("gbrp" if pixels.dtype == np.uint8 else "gbrp16le")
+        raise InputError(f"{name}: has {pixels.dtype} samples; expected 8 or 16 bit, or 32-bit float")
+    return frame_of(pixels), notes
+
+
+def frame_of(rgb: Plane) -> Frame:
+    """Full-range sRGB pixels as a frame of GBR planes.
+
+    Args:
+        rgb: uint8 or uint16 (H, W, 3).
+    """
+    layout = layout_of("gbrp" if rgb.dtype == np.uint8 else "gbrp16le")
     assert layout is not None
-    height, width = pixels.shape[:2]
+    height, width = rgb.shape[:2]
     image = av.VideoFrame(width, height, layout.name)
     planes = planes_of(image, layout)
-    for plane, channel in zip(planes, (1, 0, 2), strict=True):
-        plane[:] = pixels[:, :, channel]
-    return Frame(image, layout, _FULL_RANGE_RGB, 0, Fraction(1, 25), 0, 0, planes), notes
+    for plane, channel in zip(planes, (1, 2, 0), strict=True):
+        plane[:] = rgb[:, :, channel]
+    return Frame(image, layout, _FULL_RANGE_RGB, 0, Fraction(1, 25), 0, 0, planes)

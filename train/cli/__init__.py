@@ -8,9 +8,8 @@ from typing import Any
 
 import click
 
-from streammat.engines.base import EngineError
+from streammat.engines.errors import StreammatError
 from streammat.engines.usage import OneLine
-from streammat.train.errors import TrainError
 
 COMMANDS = {
     "mattes": "Derive mattes from the masks of the training sets.",
@@ -58,7 +57,7 @@ class _Commands(OneLine):
         """Run a command; errors that are meant become one line and exit code 1, a bug keeps its traceback."""
         try:
             return super().invoke(ctx)
-        except (TrainError, EngineError) as error:
+        except StreammatError as error:
             click.echo(f"train: error: {' '.join(str(error).split())}", err=True)
             sys.exit(1)
         except KeyboardInterrupt:

@@ -1,0 +1,192 @@
+"""The Python API: what `import streammat` offers, typed, lazy, and the same as the command line."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_type_hints
+
+import cv2
+import numpy as np
+import pytest
+from media import write_clip
+
+import streammat
+from streammat import api, config
+
+QUICK_ENGINE = {"quality": "fast", "engine": "onnxruntime"}
+PORTRAIT = Path(streammat.__file__).parent / "models/portrait.jpg"
+NAMES = [
+    "CameraLostError", "EngineError", "InputError", "LiveReport", "LiveSession", "Matting", "OutputError", "Report", "StreammatError", "UsageError",
+    "VideoFrame", "__version__", "cutout", "matte", "mattes", "process_video",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def rgb() -> np.ndarray:
+    """The portrait at a quarter of its size, uint8 (135, 240, 3)."""
+    image = cv2.imread(str(PORTRAIT), cv2.IMREAD_COLOR_RGB)
+    return cv2.resize(image, (240, 135), interpolation=cv2.INTER_AREA)
+
+
+def clip(path: Path, frames: int) -> Path:
+    """A small clip of a person."""
+    write_clip(path, frames=frames)
+    return path
+
+
+@pytest.fixture(scope="module")
+def matting():
+    """One engine for all."""
+    with streammat.Matting(quality="fast", engine="onnxruntime") as matting:
+        yield matting
+
+
+def test_exported_names() -> None:
+    assert sorted(streammat.__all__) == sorted(NAMES)
+    assert all(getattr(streammat, name) is not None for name in NAMES)
+    with pytest.raises(AttributeError, match="public names: "):
+        _ = streammat.nothing
+
+
+def test_importing_loads_no_library() -> None:
+    heavy = ["numpy", "cv2", "av", "onnxruntime", "openvino", "torch", "click"]
+    code = f"import sys, streammat; print([name for name in {heavy} if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("keywords", "options"),
+    [(api.EngineKeywords, config.MattingOptions), (api.VideoKeywords, config.VideoOptions), (api.LiveKeywords, config.LiveOptions)],
+)
+def test_keywords_are_the_options(keywords: type, options: type) -> None:
+    assert set(get_type_hints(keywords)) | {"stable"} == set(config.field_names(options))
+
+
+def test_a_matte_is_alpha_at_the_image_s_size(matting, rgb: np.ndarray) -> None:
+    alpha = matting(rgb)
+    assert alpha.shape == rgb.shape[:2]
+    assert alpha.dtype == np.float32
+    assert alpha.min() >= 0
+    assert alpha.max() <= 1
+    assert alpha[:40, :40].mean() < 0.05  # the wall
+    assert alpha[70:, 90:140].mean() > 0.9  # her
+
+
+def test_arrays_paths_and_files_agree(matting, rgb: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "me.png"
+    cv2.imwrite(str(path), rgb[:, :, ::-1])
+    expected = matting(rgb)
+    np.testing.assert_array_equal(matting(path), expected)
+    np.testing.assert_array_equal(matting(str(path)), expected)
+    with path.open("rb") as file:
+        np.testing.assert_array_equal(matting(file), expected)
+    np.testing.assert_array_equal(matting(io.BytesIO(path.read_bytes())), expected)
+
+
+def test_deep_images_have_deep_mattes(matting, rgb: np.ndarray) -> None:
+    shallow, deep = matting(rgb), matting(rgb.astype(np.uint16) * 257)
+    assert np.abs(shallow - deep).mean() < 2 / 255
+    assert matting.cutout(rgb.astype(np.uint16) * 257).dtype == np.uint16
+
+
+def test_a_cutout_keeps_the_subject_s_colour_and_nothing_of_the_room(matting, rgb: np.ndarray) -> None:
+    rgba = matting.cutout(rgb)
+    assert rgba.shape == (*rgb.shape[:2], 4)
+    assert rgba.dtype == np.uint8
+    solid = rgba[:, :, 3] == 255
+    assert solid.mean() > 0.1
+    np.testing.assert_array_equal(rgba[solid][:, :3], rgb[solid])
+    assert (rgba[:40, :40, :3] == 0).all()
+
+
+def test_functions_are_the_class_with_the_quality_of_stills(rgb: np.ndarray) -> None:
+    with streammat.Matting(quality="best", engine="onnxruntime") as matting:
+        np.testing.assert_array_equal(streammat.matte(rgb, engine="onnxruntime"), matting(rgb))
+        np.testing.assert_array_equal(streammat.cutout(rgb, engine="onnxruntime"), matting.cutout(rgb))
+
+
+def test_a_sequence_remembers_until_it_is_reset(rgb: np.ndarray) -> None:
+    noisy = [np.clip(rgb + np.random.default_rng(seed).normal(0, 4, rgb.shape), 0, 255).astype(np.uint8) for seed in range(4)]
+    with streammat.Matting(quality="fast", engine="onnxruntime", stable=True) as matting:
+        first = [matting(image) for image in noisy]
+        matting.reset()
+        again = [matting(image) for image in noisy]
+        continued = matting(noisy[0])
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(continued - first[0]).max() > 0  # what came before is in it
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        (np.zeros((4, 4), np.uint8), "uint8 (4, 4); expected uint8 or uint16 (H, W, 3), RGB"),
+        (np.zeros((4, 4, 3)), "float64 (4, 4, 3); expected"),
+        (7, "the image is a int; expected an array, a path or an open binary file"),
+        (io.StringIO("x"), "a text file object"),
+    ],
+)
+def test_what_is_no_image_is_said(matting, image: object, said: str) -> None:
+    with pytest.raises(streammat.UsageError) as refused:
+        matting(image)
+    assert said in str(refused.value)
+
+
+def test_files_that_cannot_be_read_are_said(matting, tmp_path: Path) -> None:
+    with pytest.raises(streammat.InputError, match="missing.png"):
+        matting(tmp_path / "missing.png")
+    with pytest.raises(streammat.InputError, match="empty"):
+        matting(io.BytesIO(b""))
+
+
+def test_options_that_do_not_exist_are_said() -> None:
+    with pytest.raises(TypeError, match="unexpected option 'colour'"):
+        streammat.Matting(colour="red")
+    with pytest.raises(streammat.UsageError, match="quality is 'good'; expected one of fast, balanced, best"):
+        streammat.Matting(quality="good")
+    with pytest.raises(streammat.UsageError, match="start is 'soon'"):
+        streammat.process_video("in.mp4", "out.mp4", start="soon")
+
+
+def test_a_closed_matting_says_so(rgb: np.ndarray) -> None:
+    matting = streammat.Matting()
+    matting.close()
+    with pytest.raises(streammat.UsageError, match="closed"):
+        matting(rgb)
+
+
+def test_videos_are_processed_as_on_the_command_line(tmp_path: Path) -> None:
+    source = clip(tmp_path / "in.mp4", frames=6)
+    told: list[int] = []
+    report = streammat.process_video(source, tmp_path / "out.mkv", progress=told.append, background="#102030", duration="0:00.16", codec="ffv1", **QUICK_ENGINE)
+    assert report.frames_out == 4
+    assert (tmp_path / "out.mkv").exists()
+    with pytest.raises(streammat.UsageError, match="is there already"):
+        streammat.process_video(source, tmp_path / "out.mkv")
+
+
+def test_mattes_of_a_video_come_with_their_frames(tmp_path: Path) -> None:
+    source = clip(tmp_path / "in.mp4", frames=5)
+    found = list(streammat.mattes(source, stable=False, **QUICK_ENGINE))
+    assert [frame.index for frame, _ in found] == list(range(5))
+    assert all(alpha.shape == frame.rgb.shape[:2] and alpha.dtype == np.float32 for frame, alpha in found)
+    assert [frame.time for frame, _ in found] == sorted({frame.time for frame, _ in found})
+
+
+def test_a_live_session_starts_tells_obeys_and_stops(tmp_path: Path) -> None:
+    source = clip(tmp_path / "in.mp4", frames=10)
+    session = streammat.LiveSession(camera=str(source), loop=True, outputs=("null",), backgrounds=("red", "blue"), duration=20, **QUICK_ENGINE)
+    session.start()
+    events = session.events()
+    assert next(event for event in events if event["event"] == "status")["captured"] > 0
+    assert session.command("next")["background"] == "blue"
+    with pytest.raises(streammat.UsageError, match="confirm"):
+        session.command("pass-through", True)
+    report = session.stop()
+    assert report.captured > 0
+    assert all("event" in event for event in events)  # ends, now that the run has ended
+    with pytest.raises(streammat.UsageError, match="started before"):
+        session.start()
+
