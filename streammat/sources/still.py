@@ -45,7 +45,7 @@ def decode_still(data: bytes, name: str) -> tuple[Frame, ImageNotes]:
         raise InputError(f"{name}: is empty (0 bytes); expected an image")
     notes = read_notes(data, name)
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH)
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     except cv2.error:  # it throws for some damaged files and returns None for others
         pixels = None
     if pixels is None:
@@ -54,7 +54,7 @@ def decode_still(data: bytes, name: str) -> tuple[Frame, ImageNotes]:
         pixels = np.rint(np.clip(pixels, 0, 1) * 65535).astype(np.uint16)
     elif pixels.dtype not in (np.uint8, np.uint16):
         raise InputError(f"{name}: has {pixels.dtype} samples; expected 8 or 16 bit, or 32-bit float")
-    return frame_of(pixels), notes
+    return frame_of(pixels[:, :, ::-1]), notes  # IMREAD_COLOR_RGB garbles TIFF of 16 bits
 
 
 def frame_of(rgb: Plane) -> Frame:

@@ -143,7 +143,7 @@ def test_near_means_at_most_the_distance() -> None:
 def test_split_is_stable_and_a_quarter() -> None:
     rng = np.random.default_rng(0)
     found = {f"{number:04}": measured(1080, 1080, int(rng.integers(2**63))) for number in range(2000)}
-    splits = {verdict.image: verdict.split for verdict in judge(found, {}, BackgroundOptions(distance=0))}
+    splits = {verdict.picture: verdict.split for verdict in judge(found, {}, BackgroundOptions(distance=0))}
     assert 0.22 < sum(split == "testval" for split in splits.values()) / 2000 < 0.28
     fewer = dict(list(found.items())[::7])
     for verdict in judge(fewer, {}, BackgroundOptions(distance=0)):
