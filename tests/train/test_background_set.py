@@ -147,7 +147,7 @@ def test_split_is_stable_and_a_quarter() -> None:
     assert 0.22 < sum(split == "testval" for split in splits.values()) / 2000 < 0.28
     fewer = dict(list(found.items())[::7])
     for verdict in judge(fewer, {}, BackgroundOptions(distance=0)):
-        assert verdict.split == splits[verdict.image]
+        assert verdict.split == splits[verdict.picture]
     other = judge(found, {}, BackgroundOptions(distance=0, seed=1))
     assert [verdict.split for verdict in other] != list(splits.values())
 
