@@ -34,6 +34,28 @@ STILLS = MattingOptions(quality="best")
 """Of pictures, which nobody waits for thirty times a second."""
 
 
+MOST_GROW = 32
+"""Pixels: beyond, a disc costs more than the network."""
+
+
+@dataclass(frozen=True)
+class MatteControls:
+    """What is done to a finished matte, and to the subject's colour: see ``matte_controls``, which has each function exactly."""
+
+    clip_black: float = 0.0
+    """Alpha, 0..1, that becomes 0."""
+    clip_white: float = 1.0
+    """Alpha, 0..1, that becomes 1; what lies between both is stretched."""
+    grow: float = 0.0
+    """Pixels by which the matte grows; negative ones shrink it."""
+    feather: float = 0.0
+    """Standard deviation, in pixels, of the blur of its edge."""
+    despeckle: int = 0
+    """Pixels that a spot, or a hole, must have to stay."""
+    despill: str | None = None
+    """A colour to take out of the subject, ``auto`` for that of the background, each with ``:0..100`` for how much; None: nothing."""
+
+
 @dataclass(frozen=True)
 class CompositeOptions:
     """What alpha is used for."""
@@ -69,6 +91,7 @@ class VideoOptions:
     matting: MattingOptions = field(default_factory=MattingOptions)
     composite: CompositeOptions = field(default_factory=CompositeOptions)
     encode: EncodeOptions = field(default_factory=EncodeOptions)
+    controls: MatteControls = field(default_factory=MatteControls)
     matte: str | None = None
     """Beside the output: alpha as grey."""
     foreground: str | None = None
@@ -92,6 +115,7 @@ class LiveOptions:
     matting: MattingOptions = field(default_factory=MattingOptions)
     composite: CompositeOptions = field(default_factory=CompositeOptions)
     """Its ``background`` stands aside for ``backgrounds``."""
+    controls: MatteControls = field(default_factory=MatteControls)
     backgrounds: tuple[str, ...] = ("green",)
     """The first is shown; the others are switched to while it runs. Each as ``CompositeOptions.background``, not transparent."""
     camera: str = "0"

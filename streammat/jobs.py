@@ -17,8 +17,9 @@ from engines.several import several_sizes
 from streammat.answer import answer_of
 from streammat.backgrounds import Background, BackgroundSpec, open_background, parse_background
 from streammat.compositing import Compositor
-from streammat.config import AlphaType, CompositeOptions, EncodeOptions, MattingOptions, VideoOptions
+from streammat.config import AlphaType, CompositeOptions, EncodeOptions, MatteControls, MattingOptions, VideoOptions
 from streammat.errors import InputError, OutputError, StreammatError, UsageError
+from streammat.matte_controls import ControlledMatting, check_controls, controlled
 from streammat.matting import Matting, network_sizes
 from streammat.models.library import find_model
 from streammat.paths import check_writable
@@ -54,6 +55,7 @@ class VideoJob:
         self.outputs = [path for path in (target, options.matte, options.foreground) if path is not None]
         behind = options.composite.background
         check_targets([source, *([] if behind is None else [behind])], self.outputs, options.encode)
+        check_controls(options.controls)
         transparent = wants_alpha(target, options.composite, options.encode.codec)
         contents = self._contents(target, options, transparent)
         encodes = [self._encode(path, content, target, options, transparent) for path, content in contents]
@@ -81,10 +83,11 @@ class VideoJob:
                 background,
                 decontaminate=options.composite.decontaminate,
                 alpha=options.composite.alpha,
+                controls=options.controls,
             )
             stable = TemporalFilter() if options.matting.stable else None
             matting = answer_of(lambda: matting_for(self.engine, stable, batch), "streammat-network")
-            self.pipeline = Pipeline(reader, matting, compositor, sinks, matting.ahead)
+            self.pipeline = Pipeline(reader, ControlledMatting(matting, options.controls), compositor, sinks, matting.ahead)
             self._sinks = sinks
             self._background = background
             undo.pop_all()
@@ -147,12 +150,20 @@ class ImageJob:
 
     Args:
         target: a file for a single source, or a folder that gets ``<stem>.png`` for each.
+        matting: how alpha is made.
+        composite: what it is used for.
+        overwrite: replace what is there.
+        controls: what is done to it.
 
     Raises:
         UsageError, InputError, OutputError, EngineError: nothing has been changed then.
     """
 
-    def __init__(self, sources: list[str], target: str, matting: MattingOptions, composite: CompositeOptions, *, overwrite: bool) -> None:
+    def __init__(
+        self, sources: list[str], target: str, matting: MattingOptions, composite: CompositeOptions, *, overwrite: bool,
+        controls: MatteControls = MatteControls(),  # noqa: B008 - frozen
+    ) -> None:
+        check_controls(controls)
         folder = Path(target)
         into_folder = len(sources) > 1 or target.endswith(("/", os.sep)) or os.path.isdir(target)
         if into_folder and folder.suffix.lower() in STILLS and not os.path.isdir(target):
@@ -177,6 +188,7 @@ class ImageJob:
         self._sources = sources
         self._options = matting
         self._composite = composite
+        self._controls = controls
         self._background = None if self._spec is None else open_background(self._spec, composite.fit, Fraction(1))
         self._engine: Engine | None = None
 
@@ -184,12 +196,12 @@ class ImageJob:
         """Work picture by picture; gives each output with the error that kept it from being made, or None."""
         content: Content = "transparent" if self._transparent else "composite"
         compositor = Compositor(
-            [content], self._background, decontaminate=self._composite.decontaminate, alpha=self._composite.alpha
+            [content], self._background, decontaminate=self._composite.decontaminate, alpha=self._composite.alpha, controls=self._controls
         )
         for source, output in zip(self._sources, self.outputs, strict=True):
             try:
                 frame, notes = read_still(source)
-                matte = Matting(self._engine_for(frame.size))(frame)
+                matte = controlled(Matting(self._engine_for(frame.size))(frame), self._controls)
                 (picture,) = compositor(frame, matte)
                 sink = StillsSink(output, content, overwrite=True, alpha=self._composite.alpha, numbered=False, image=notes)
                 sink.write(picture, matte)

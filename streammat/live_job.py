@@ -12,7 +12,7 @@ import cv2
 
 from engines.base import EngineError
 from streammat.answer import answer_of
-from streammat.config import EncodeOptions, LiveOptions, MattingOptions
+from streammat.config import EncodeOptions, LiveOptions, MatteControls, MattingOptions
 from streammat.control import Command, Keys, Listener, SocketListener, StdinListener
 from streammat.errors import UsageError
 from streammat.jobs import check_targets, open_network
@@ -20,6 +20,7 @@ from streammat.latency import LiveReport
 from streammat.live import PATIENCE, Live, Tell
 from streammat.live_matting import LiveMatting
 from streammat.live_sound import Sound
+from streammat.matte_controls import ControlledMatting, check_controls
 from streammat.models.library import find_model
 from streammat.rate import RateHolder, levels
 from streammat.scenes import Scenes
@@ -69,7 +70,8 @@ class LiveJob:
             check_output(text)
         files = [text for text in options.outputs if is_file(text)]
         check_targets([options.camera, *options.backgrounds], files, EncodeOptions(overwrite=options.overwrite))
-        self._scenes = Scenes(options.backgrounds, options.composite)
+        check_controls(options.controls)
+        self._scenes = Scenes(options.backgrounds, options.composite, options.controls)
         self.clock = Clock()
         with ExitStack() as undo:
             undo.callback(self._scenes.close)
@@ -87,6 +89,8 @@ class LiveJob:
             stable = TemporalFilter() if options.matting.stable else None
             self._matting = answer_of(lambda: LiveMatting(engine, stable), "streammat-network")
             undo.callback(self._matting.close)
+            # After the guard: it judges what the network says, and the user wants what the controls make of that.
+            self._controlled = ControlledMatting(self._matting, options.controls)
             self._holder = RateHolder(levels(options, engine.spec, self.info.size, self._model.areas))
             self._matting_at_work = self._holder.level.matting
             self.showing = Showing(self.info, self.clock, self._scenes.current, self._trouble)
@@ -110,7 +114,7 @@ class LiveJob:
                 assert options.control is not None
                 self._listeners.append(SocketListener(options.control, self))
                 undo.callback(self._listeners[-1].close)
-            self.live = Live(source, self._reopen, self._matting, self.showing, outlets, self._heard, self._sound, self._monitor)
+            self.live = Live(source, self._reopen, self._controlled, self.showing, outlets, self._heard, self._sound, self._monitor)
             undo.pop_all()
         self._opening: threading.Thread | None = None
         self._next_status = self._next_reload = 0.0
@@ -155,6 +159,18 @@ class LiveJob:
             if not (self.live.left or (self._opening is not None and self._opening.is_alive())):
                 self._matting.close()
             self._scenes.close()
+
+    def control(self, controls: MatteControls) -> None:
+        """Treat mattes and the subject's colour in another way from the next frame on; any thread may call.
+
+        Raises:
+            UsageError: they mean nothing; what was at work stays.
+        """
+        check_controls(controls)
+        with self._lock:
+            self._controlled.controls = controls
+            self._scenes.control(controls)
+            self.showing.scene = self._scenes.current
 
     def stop(self) -> None:
         """End cleanly, from any thread or a signal handler."""

@@ -12,16 +12,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
+from functools import wraps
 from types import FrameType
-from typing import Any, NoReturn, Self, TypeVar
+from typing import Any, NoReturn, Self, TypeVar, cast
 
 import click
 
 from engines.base import EngineError
-from engines.usage import Whole, shown
+from engines.usage import Number, Whole, shown
 from streammat.cli.command import BACKGROUND, ENGINE, MATTE, MESSAGES, OUTPUT, option
 from streammat.cli.streams import finish
-from streammat.config import CompositeOptions, MattingOptions, Quality
+from streammat.config import MOST_GROW, CompositeOptions, MatteControls, MattingOptions, Quality
 from streammat.errors import StreammatError, UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -29,6 +31,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _LONGEST_SIDE, _MOST_PIXELS = 16384, 8192 * 8192
 _MATTING = MattingOptions()
 _COMPOSITE = CompositeOptions()
+_CONTROLS = MatteControls()
 
 
 def matting_options(command: F, quality: Quality = _MATTING.quality, *, several: bool = False) -> F:
@@ -53,6 +56,31 @@ def matting_options(command: F, quality: Quality = _MATTING.quality, *, several:
     ):
         command = add(command)
     return command
+
+
+def control_options(command: F) -> F:
+    """--clip-black, --clip-white, --grow, --feather, --despeckle, --despill; the command gets them as ``controls``."""
+
+    @wraps(command)
+    def body(*arguments: Any, **options: Any) -> Any:
+        found = {each.name: options.pop(each.name) for each in fields(MatteControls)}
+        return command(*arguments, controls=MatteControls(**found), **options)
+
+    wrapped: Any = body
+    for add in (
+        option("--despill", group=MATTE, metavar="COLOUR[:0..100]",
+               help="Take a colour out of the subject: green, #00b140:50, or auto for the background's."),
+        option("--despeckle", group=MATTE, type=Whole(0, 10**9), default=_CONTROLS.despeckle, metavar="PIXELS",
+               help="Remove spots, and fill holes, of fewer pixels."),
+        option("--feather", group=MATTE, type=Number(0, 100), default=_CONTROLS.feather, metavar="PIXELS", help="Blur the matte by so much (Gaussian sigma)."),
+        option("--grow", group=MATTE, type=Number(-MOST_GROW, MOST_GROW), default=_CONTROLS.grow, metavar="PIXELS",
+               help="Grow the matte, or shrink it where negative."),
+        option("--clip-white", group=MATTE, type=Number(0, 1), default=_CONTROLS.clip_white, metavar="0..1", help="Alpha from here on is 1."),
+        option("--clip-black", group=MATTE, type=Number(0, 1), default=_CONTROLS.clip_black, metavar="0..1",
+               help="Alpha up to here is 0; what lies between is stretched."),
+    ):
+        wrapped = add(wrapped)
+    return cast(F, wrapped)
 
 
 def composite_options(command: F) -> F:

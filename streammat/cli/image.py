@@ -11,19 +11,21 @@ from typing import Any
 import click
 
 from streammat.cli.command import Command
-from streammat.cli.common import Interrupt, composite_options, matting_options, one_line_errors, output_options
-from streammat.config import STILLS, CompositeOptions, MattingOptions
+from streammat.cli.common import Interrupt, composite_options, control_options, matting_options, one_line_errors, output_options
+from streammat.config import STILLS, CompositeOptions, MatteControls, MattingOptions
 from streammat.errors import UsageError
 
 
 @click.command(cls=Command)
 @click.argument("paths", metavar="IN... OUT", nargs=-1, required=True)
 @composite_options
+@control_options
 @partial(matting_options, quality=STILLS.quality)
 @output_options
 def image(
     paths: tuple[str, ...], *, background: str | None, fit: Any, alpha: Any, no_decontaminate: bool,
     model: str, engine: Any, device: str, precision: Any, quality: Any, threads: int, overwrite: bool, quiet: bool, as_json: bool,
+    controls: MatteControls,
 ) -> None:
     """Cut the subject out of pictures: OUT is a file, or a folder that gets <stem>.png for each IN.
 
@@ -48,7 +50,7 @@ def image(
         from streammat.jobs import ImageJob
 
         with Interrupt() as interrupt:
-            job = ImageJob(sources, target, matting, composite, overwrite=overwrite)
+            job = ImageJob(sources, target, matting, composite, overwrite=overwrite, controls=controls)
             interrupt.stops(stop)
             for output, error in job.run():
                 if error is None:

@@ -10,9 +10,18 @@ import click
 
 from engines.usage import Whole
 from streammat.cli.command import INPUT, MATTE, OUTPUT, Command, option
-from streammat.cli.common import Interrupt, Progress, composite_options, leave, matting_options, one_line_errors, output_options
+from streammat.cli.common import (
+    Interrupt,
+    Progress,
+    composite_options,
+    control_options,
+    leave,
+    matting_options,
+    one_line_errors,
+    output_options,
+)
 from streammat.cli.values import Time
-from streammat.config import CompositeOptions, EncodeOptions, MattingOptions, VideoOptions
+from streammat.config import CompositeOptions, EncodeOptions, MatteControls, MattingOptions, VideoOptions
 from streammat.moment import Moment
 
 if TYPE_CHECKING:
@@ -39,13 +48,14 @@ if TYPE_CHECKING:
               help="Average the matte's flicker away where the picture stands still.")
 @option("--deinterlace", group=INPUT, is_flag=True, help="Make whole frames of an interlaced IN.")
 @option("--strict", group=INPUT, is_flag=True, help="Exit with 1 where anything in IN is damaged, though all that can be decoded is written.")
+@control_options
 @matting_options
 @output_options
 def video(
     source: str, target: str, *, background: str | None, fit: Any, alpha: Any, no_decontaminate: bool, codec: str | None,
     crf: int | None, preset: str | None, matte: str | None, foreground: str | None, matte_codec: str | None, foreground_codec: str | None, no_audio: bool, start: Moment,
     duration: Moment | None, stable: bool, deinterlace: bool, strict: bool, model: str, engine: Any, device: str, precision: Any, quality: Any, threads: int, overwrite: bool,
-    quiet: bool, as_json: bool,
+    quiet: bool, as_json: bool, controls: MatteControls,
 ) -> None:
     """Cut the subject out of the video IN and write OUT.
 
@@ -58,6 +68,7 @@ def video(
         matting=MattingOptions(model, engine, device, precision, quality, threads, stable=stable),
         composite=CompositeOptions(background, fit, not no_decontaminate, alpha),
         encode=EncodeOptions(codec, crf, preset, not no_audio, overwrite),
+        controls=controls,
         matte=matte,
         foreground=foreground,
         matte_codec=matte_codec,

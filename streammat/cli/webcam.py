@@ -13,10 +13,10 @@ import click
 
 from engines.usage import Number, Whole
 from streammat.cli.command import BACKGROUND, INPUT, MATTE, MESSAGES, OUTPUT, Command, option
-from streammat.cli.common import Interrupt, leave, matting_options, one_line_errors, parse_size
+from streammat.cli.common import Interrupt, control_options, leave, matting_options, one_line_errors, parse_size
 from streammat.cli.options import config_file
 from streammat.cli.values import Time
-from streammat.config import CompositeOptions, LiveOptions, MattingOptions
+from streammat.config import CompositeOptions, LiveOptions, MatteControls, MattingOptions
 from streammat.errors import UsageError, reason
 from streammat.moment import Moment
 from streammat.patient import PatientWriter
@@ -55,6 +55,7 @@ _LIVE = LiveOptions()
 @option("--bitrate", group=OUTPUT, type=Whole(100, 100_000), default=_LIVE.bitrate, show_default=True, help="Of streams, in kbit/s.")
 @option("--control", group=MESSAGES, metavar="PATH", help="Take JSON commands from a unix socket made at PATH, or from stdin (-).")
 @option("--duration", group=INPUT, type=Time(timecode=False, zero=False), metavar="TIME", help="End after so long: seconds or [h:]m:s.")
+@control_options
 @matting_options
 @option("-y", "--overwrite", group=OUTPUT, is_flag=True, help="Replace recordings that are there already.")
 @option("--quiet", "-q", group=MESSAGES, is_flag=True, help="Print errors only.")
@@ -64,7 +65,7 @@ def webcam(
     backgrounds: tuple[str, ...], camera: str, size: str | None, fps: float, outputs: tuple[str, ...], *, microphone: str | None,
     monitor: str | None, sound_delay: float, loop: bool, mirror: bool, fit: Any, no_decontaminate: bool, stable: bool, fixed: bool,
     bitrate: int, control: str | None, duration: Moment | None, model: str, engine: Any, device: str, precision: Any, quality: Any,
-    threads: int, overwrite: bool, quiet: bool, as_json: bool, log: str | None,
+    threads: int, overwrite: bool, quiet: bool, as_json: bool, log: str | None, controls: MatteControls,
 ) -> None:
     """Put another background behind you, live, and show the result as a camera.
 
@@ -77,7 +78,7 @@ def webcam(
         options = LiveOptions(
             matting=MattingOptions(model, engine, device, precision, quality, threads, stable=stable),
             composite=CompositeOptions(fit=fit, decontaminate=not no_decontaminate),
-            backgrounds=backgrounds, camera=camera, size=None if size is None else parse_size("--size", size), fps=fps, microphone=microphone, monitor=monitor,
+            controls=controls, backgrounds=backgrounds, camera=camera, size=None if size is None else parse_size("--size", size), fps=fps, microphone=microphone, monitor=monitor,
             sound_delay=sound_delay, loop=loop, outputs=outputs, overwrite=overwrite,
             mirror=mirror, fixed=fixed, bitrate=bitrate, duration=None if duration is None else float(duration.seconds), control=control,
         )
