@@ -45,7 +45,18 @@ class EngineKeywords(TypedDict, total=False):
     threads: int
 
 
-class VideoKeywords(EngineKeywords, total=False):
+class ControlKeywords(TypedDict, total=False):
+    """What is done to a finished matte; see `streammat.config.MatteControls` for defaults and meaning."""
+
+    clip_black: float
+    clip_white: float
+    grow: float
+    feather: float
+    despeckle: int
+    despill: str | None
+
+
+class VideoKeywords(EngineKeywords, ControlKeywords, total=False):
     """Options of `process_video`; see `streammat.config.VideoOptions` for defaults and meaning."""
 
     stable: bool
@@ -67,7 +78,7 @@ class VideoKeywords(EngineKeywords, total=False):
     deinterlace: bool
 
 
-class LiveKeywords(EngineKeywords, total=False):
+class LiveKeywords(EngineKeywords, ControlKeywords, total=False):
     """Options of `LiveSession`; see `streammat.config.LiveOptions` for defaults and meaning."""
 
     stable: bool

@@ -38,6 +38,28 @@ STILLS = MattingOptions(quality="best")
 """Of images, which nobody waits for thirty times a second."""
 
 
+MOST_GROW = 32
+"""Pixels: beyond, a disc costs more than the network."""
+
+
+@dataclass(frozen=True)
+class MatteControls:
+    """What is done to a finished matte, and to the subject's colour: see `streammat.compositing.matte_controls`, which has each function exactly."""
+
+    clip_black: float = 0.0
+    """Alpha, 0..1, that becomes 0."""
+    clip_white: float = 1.0
+    """Alpha, 0..1, that becomes 1; what lies between both is stretched."""
+    grow: float = 0.0
+    """Pixels by which the matte grows; negative ones shrink it."""
+    feather: float = 0.0
+    """Standard deviation, in pixels, of the blur of its edge."""
+    despeckle: int = 0
+    """Pixels that a spot, or a hole, must have to stay."""
+    despill: str | None = None
+    """A colour to take out of the subject, ``auto`` for that of the background, each with ``:0..100`` for how much; None: nothing."""
+
+
 @dataclass(frozen=True)
 class CompositeOptions:
     """What alpha is used for."""
@@ -58,6 +80,7 @@ class StillOptions:
 
     matting: MattingOptions = STILLS
     composite: CompositeOptions = field(default_factory=CompositeOptions)
+    controls: MatteControls = field(default_factory=MatteControls)
 
 
 @dataclass(frozen=True)
@@ -81,6 +104,7 @@ class VideoOptions:
     matting: MattingOptions = field(default_factory=MattingOptions)
     composite: CompositeOptions = field(default_factory=CompositeOptions)
     encode: EncodeOptions = field(default_factory=EncodeOptions)
+    controls: MatteControls = field(default_factory=MatteControls)
     matte: str | None = None
     """Beside the output: alpha as grey."""
     foreground: str | None = None
@@ -104,6 +128,7 @@ class LiveOptions:
     matting: MattingOptions = field(default_factory=MattingOptions)
     composite: CompositeOptions = field(default_factory=CompositeOptions)
     """Its ``background`` stands aside for ``backgrounds``."""
+    controls: MatteControls = field(default_factory=MatteControls)
     backgrounds: tuple[str, ...] = ("green",)
     """The first is shown; the others are switched to while it runs. Each as ``CompositeOptions.background``, not transparent."""
     camera: str = "0"
@@ -192,8 +217,13 @@ def field_names(options: type[object]) -> tuple[str, ...]:
     names: list[str] = []
     for each in fields(options):  # type: ignore[arg-type]  # every options class is a dataclass
         kind = hints[each.name]
-        names += field_names(kind) if is_dataclass(kind) and isinstance(kind, type) and kind.__name__.endswith("Options") else [each.name]
+        names += field_names(kind) if _is_group(kind) else [each.name]
     return tuple(names)
+
+
+def _is_group(kind: Any) -> bool:
+    """True for the option classes of this module, whose fields are listed as though they were the outer class's own."""
+    return isinstance(kind, type) and is_dataclass(kind) and kind.__module__ == __name__
 
 
 def build(options: type[T], values: Mapping[str, Any]) -> T:
@@ -219,7 +249,7 @@ def _build(options: type[T], given: Mapping[str, Any]) -> T:
     made: dict[str, Any] = {}
     for each in fields(options):  # type: ignore[arg-type]
         kind = hints[each.name]
-        if is_dataclass(kind) and isinstance(kind, type) and kind.__name__.endswith("Options"):
+        if _is_group(kind):
             made[each.name] = _build(kind, given)
         elif each.name in given:
             value = made[each.name] = given[each.name]

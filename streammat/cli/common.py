@@ -19,8 +19,8 @@ import click
 
 from streammat.cli.command import BACKGROUND, ENGINE, MATTE, MESSAGES, OUTPUT, option
 from streammat.cli.streams import finish
-from streammat.config import CompositeOptions, MattingOptions, Quality, choices
-from streammat.engines.usage import Whole, shown
+from streammat.config import MOST_GROW, CompositeOptions, MatteControls, MattingOptions, Quality, choices
+from streammat.engines.usage import Number, Whole, shown
 from streammat.errors import StreammatError, UsageError, one_line
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -28,6 +28,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _LONGEST_SIDE, _MOST_PIXELS = 16384, 8192 * 8192
 _MATTING = MattingOptions()
 _COMPOSITE = CompositeOptions()
+_CONTROLS = MatteControls()
 
 
 def matting_options(command: F, quality: Quality = _MATTING.quality, *, several: bool = False) -> F:
@@ -53,6 +54,24 @@ def matting_options(command: F, quality: Quality = _MATTING.quality, *, several:
         option("--engine", group=ENGINE, type=click.Choice(with_all("engine")),
                      default=None if several else _MATTING.engine, multiple=several, show_default="auto" if several else True,
                      help="What runs the network; `streammat engines` shows what this machine has."),
+    ):
+        command = add(command)
+    return command
+
+
+def control_options(command: F) -> F:
+    """--clip-black, --clip-white, --grow, --feather, --despeckle, --despill."""
+    for add in (
+        option("--despill", group=MATTE, metavar="COLOUR[:0..100]",
+               help="Take a colour out of the subject: green, #00b140:50, or auto for the background's."),
+        option("--despeckle", group=MATTE, type=Whole(0, 10**9), default=_CONTROLS.despeckle, metavar="PIXELS",
+               help="Remove spots, and fill holes, of fewer pixels."),
+        option("--feather", group=MATTE, type=Number(0, 100), default=_CONTROLS.feather, metavar="PIXELS", help="Blur the matte by so much (Gaussian sigma)."),
+        option("--grow", group=MATTE, type=Number(-MOST_GROW, MOST_GROW), default=_CONTROLS.grow, metavar="PIXELS",
+               help="Grow the matte, or shrink it where negative."),
+        option("--clip-white", group=MATTE, type=Number(0, 1), default=_CONTROLS.clip_white, metavar="0..1", help="Alpha from here on is 1."),
+        option("--clip-black", group=MATTE, type=Number(0, 1), default=_CONTROLS.clip_black, metavar="0..1",
+               help="Alpha up to here is 0; what lies between is stretched."),
     ):
         command = add(command)
     return command

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from streammat.cli.command import Command
-from streammat.cli.common import Interrupt, composite_options, matting_options, one_line_errors, output_options
+from streammat.cli.common import Interrupt, composite_options, control_options, matting_options, one_line_errors, output_options
 from streammat.config import STILLS, StillOptions, build
 from streammat.errors import UsageError, one_line
 
@@ -19,6 +19,7 @@ from streammat.errors import UsageError, one_line
 @click.command(cls=Command)
 @click.argument("paths", metavar="IN... OUT", nargs=-1, required=True)
 @composite_options
+@control_options
 @partial(matting_options, quality=STILLS.quality)
 @output_options
 def image(paths: tuple[str, ...], *, overwrite: bool, quiet: bool, as_json: bool, **values: Any) -> None:
@@ -44,7 +45,7 @@ def image(paths: tuple[str, ...], *, overwrite: bool, quiet: bool, as_json: bool
         from streammat.jobs.image import ImageJob
 
         with Interrupt() as interrupt:
-            job = ImageJob(sources, target, options.matting, options.composite, overwrite=overwrite)
+            job = ImageJob(sources, target, options, overwrite=overwrite)
             interrupt.stops(stop)
             for output, error in job.run():
                 if error is None:

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from streammat.cli.command import INPUT, MATTE, OUTPUT, Command, option
-from streammat.cli.common import Interrupt, Progress, composite_options, leave, matting_options, one_line_errors, output_options
+from streammat.cli.common import (
+    Interrupt,
+    Progress,
+    composite_options,
+    control_options,
+    leave,
+    matting_options,
+    one_line_errors,
+    output_options,
+)
 from streammat.cli.values import Time
 from streammat.config import MattingOptions, VideoOptions, build
 from streammat.engines.usage import Whole
@@ -38,6 +47,7 @@ if TYPE_CHECKING:
               help="Average the matte's flicker away where the image stands still.")
 @option("--deinterlace", group=INPUT, is_flag=True, help="Make whole frames of an interlaced IN.")
 @option("--strict", group=INPUT, is_flag=True, help="Exit with 1 where anything in IN is damaged, though all that can be decoded is written.")
+@control_options
 @matting_options
 @output_options
 def video(source: str, target: str, *, strict: bool, quiet: bool, as_json: bool, **values: Any) -> None:

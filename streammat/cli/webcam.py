@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import click
 
 from streammat.cli.command import BACKGROUND, INPUT, MATTE, MESSAGES, OUTPUT, Command, option
-from streammat.cli.common import Interrupt, leave, matting_options, one_line_errors, parse_size
+from streammat.cli.common import Interrupt, control_options, leave, matting_options, one_line_errors, parse_size
 from streammat.cli.options import config_file
 from streammat.cli.values import Time
 from streammat.config import CompositeOptions, LiveOptions, build, choices
@@ -55,6 +55,7 @@ _LIVE = LiveOptions()
 @option("--bitrate", group=OUTPUT, type=Whole(100, 100_000), default=_LIVE.bitrate, show_default=True, help="Of streams, in kbit/s.")
 @option("--control", group=MESSAGES, metavar="PATH", help="Take JSON commands from a unix socket made at PATH, or from stdin (-).")
 @option("--duration", group=INPUT, type=Time(timecode=False, zero=False), metavar="TIME", help="End after so long: seconds or [h:]m:s.")
+@control_options
 @matting_options
 @option("-y", "--overwrite", group=OUTPUT, is_flag=True, help="Replace recordings that are there already.")
 @option("--quiet", "-q", group=MESSAGES, is_flag=True, help="Print errors only.")

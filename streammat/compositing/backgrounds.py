@@ -87,7 +87,7 @@ def parse_background(text: str) -> BackgroundSpec:
         return BackgroundSpec("transparent")
     if word == "blur" or word.startswith("blur:"):
         return BackgroundSpec("blur", strength=_strength(word, text))
-    colour = _colour(word)
+    colour = parse_colour(word)
     if colour is not None:
         return BackgroundSpec("colour", colour=colour)
     path = Path(text)
@@ -117,7 +117,8 @@ def _strength(word: str, text: str) -> float:
     return percent / 100
 
 
-def _colour(word: str) -> Rgb | None:
+def parse_colour(word: str) -> Rgb | None:
+    """The colour that a lower-case word means; None where it is none."""
     if word in COLOURS:
         return COLOURS[word]
     digits = word.removeprefix("#")

@@ -12,7 +12,8 @@ import numpy as np
 from streammat.compositing.backgrounds import Background
 from streammat.compositing.blur import BlurBackground
 from streammat.compositing.foreground import ForegroundEstimator, colouring
-from streammat.config import AlphaType, Content
+from streammat.compositing.matte_controls import despilled
+from streammat.config import AlphaType, Content, MatteControls
 from streammat.engines.gpu.plan import Drawn
 from streammat.matting.device import DeviceMatte
 from streammat.media.frame import Frame, Matte, Plane, planes_of
@@ -27,10 +28,12 @@ class Compositor:
         background: what stands behind the subject; needed where ``contents`` holds ``composite``.
         decontaminate: take the old background's colour out of soft edges.
         alpha: colour of ``transparent`` images, straight or premultiplied.
+        controls: of the subject's colour; those of alpha are not applied here, but before.
     """
 
     def __init__(
-        self, contents: Sequence[Content], background: Background | None, *, decontaminate: bool, alpha: AlphaType
+        self, contents: Sequence[Content], background: Background | None, *, decontaminate: bool, alpha: AlphaType,
+        controls: MatteControls = MatteControls(),  # noqa: B008 - frozen
     ) -> None:
         if "composite" in contents and background is None:
             raise ValueError("a composite needs a background")
@@ -39,6 +42,7 @@ class Compositor:
         self._premultiplied = alpha == "premultiplied"
         self._estimate = ForegroundEstimator() if decontaminate else None
         self._blender = Blender()
+        self._controls = controls
 
     def __call__(self, frame: Frame, matte: Matte) -> list[Frame]:
         """One image per content, in the frame's own planes; the matte stays what it is.
@@ -46,10 +50,12 @@ class Compositor:
         Raises:
             EngineError: the matte is on a device, and that or the network failed.
         """
-        if isinstance(matte, DeviceMatte):
+        if isinstance(matte, DeviceMatte) and self._controls.despill is None:
             return self._staged(frame, matte)
         needs_colour = any(content != "matte" for content in self._contents)
         colour = self._estimate(frame, matte) if self._estimate and needs_colour else frame.planes
+        if needs_colour:
+            colour = despilled(colour[: frame.layout.colour_planes], frame, matte, self._controls)
         images: dict[Content, Frame] = {}
         for content in self._contents:
             if content not in images:
@@ -84,7 +90,7 @@ class Compositor:
             return frame
         picture = _blank(frame)
         if content == "foreground":
-            for target, plane in zip(picture.planes, colour, strict=True):
+            for target, plane in zip(picture.planes, colour, strict=False):
                 target[:] = plane
         elif content == "composite":
             assert self._background is not None

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from streammat.compositing.backgrounds import open_background, parse_background
 from streammat.compositing.compositor import Compositor
-from streammat.config import CompositeOptions, Content, EncodeOptions, MattingOptions
+from streammat.compositing.matte_controls import check_controls, controlled
+from streammat.config import Content, EncodeOptions, StillOptions
 from streammat.engines.base import Engine
 from streammat.errors import OutputError, StreammatError, UsageError
 from streammat.jobs.outputs import GREEN, check_still, wants_alpha
@@ -32,7 +33,9 @@ class ImageJob:
         UsageError, InputError, OutputError, EngineError: nothing has been changed then.
     """
 
-    def __init__(self, sources: list[str], target: str, matting: MattingOptions, composite: CompositeOptions, *, overwrite: bool) -> None:
+    def __init__(self, sources: list[str], target: str, options: StillOptions, *, overwrite: bool) -> None:
+        check_controls(options.controls)
+        matting, composite = options.matting, options.composite
         folder = Path(target)
         into_folder = len(sources) > 1 or target.endswith(("/", os.sep)) or os.path.isdir(target)
         if into_folder and folder.suffix.lower() in STILLS and not os.path.isdir(target):
@@ -57,6 +60,7 @@ class ImageJob:
         self._sources = sources
         self._options = matting
         self._composite = composite
+        self._controls = options.controls
         self._background = None if self._spec is None else open_background(self._spec, composite.fit, Fraction(1))
         self._engine: Engine | None = None
 
@@ -64,12 +68,12 @@ class ImageJob:
         """Work image by image; gives each output with the error that kept it from being made, or None."""
         content: Content = "transparent" if self._transparent else "composite"
         compositor = Compositor(
-            [content], self._background, decontaminate=self._composite.decontaminate, alpha=self._composite.alpha
+            [content], self._background, decontaminate=self._composite.decontaminate, alpha=self._composite.alpha, controls=self._controls
         )
         for source, output in zip(self._sources, self.outputs, strict=True):
             try:
                 frame, notes = read_still(source)
-                matte = Matting(self._engine_for(frame.size))(frame)
+                matte = controlled(Matting(self._engine_for(frame.size))(frame), self._controls)
                 (picture,) = compositor(frame, matte)
                 sink = StillsSink(output, content, overwrite=True, alpha=self._composite.alpha, numbered=False, image=notes)
                 sink.write(picture, matte)

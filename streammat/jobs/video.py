@@ -9,6 +9,7 @@ import cv2
 
 from streammat.compositing.backgrounds import parse_background
 from streammat.compositing.compositor import Compositor
+from streammat.compositing.matte_controls import ControlledMatting, check_controls
 from streammat.config import Content, EncodeOptions, VideoOptions
 from streammat.engines.base import EngineError
 from streammat.errors import InputError
@@ -42,6 +43,7 @@ class VideoJob:
         self.outputs = [path for path in (target, options.matte, options.foreground) if path is not None]
         behind = options.composite.background
         check_targets([source, *([] if behind is None else [behind])], self.outputs, options.encode)
+        check_controls(options.controls)
         transparent = wants_alpha(target, options.composite, options.encode.codec)
         contents = self._contents(target, options, transparent)
         encodes = [self._encode(path, content, target, options, transparent) for path, content in contents]
@@ -69,10 +71,11 @@ class VideoJob:
                 background,
                 decontaminate=options.composite.decontaminate,
                 alpha=options.composite.alpha,
+                controls=options.controls,
             )
             stable = TemporalFilter() if options.matting.stable else None
             matting = answer_of(lambda: matting_for(self.engine, stable, batch), "streammat-network")
-            self.pipeline = Pipeline(reader, matting, compositor, sinks, matting.ahead)
+            self.pipeline = Pipeline(reader, ControlledMatting(matting, options.controls), compositor, sinks, matting.ahead)
             self._sinks = sinks
             self._background = background
             undo.pop_all()

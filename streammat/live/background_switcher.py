@@ -9,7 +9,7 @@ from fractions import Fraction
 
 from streammat.compositing.backgrounds import Background, BackgroundSpec, open_background, parse_background
 from streammat.compositing.compositor import Compositor
-from streammat.config import CompositeOptions
+from streammat.config import CompositeOptions, MatteControls
 from streammat.errors import InputError, UsageError
 
 _MOST_ADDED = 16
@@ -40,13 +40,18 @@ class BackgroundSwitcher:
     Args:
         texts: backgrounds as ``streammat.compositing.backgrounds.parse_background`` takes them, at least one, none transparent.
         options: how they are fitted, and whether edges lose the old background's colour.
+        controls: of the subject's colour.
 
     Raises:
         UsageError, InputError: one of them cannot be shown; the message names it.
     """
 
-    def __init__(self, texts: tuple[str, ...], options: CompositeOptions) -> None:
+    def __init__(
+        self, texts: tuple[str, ...], options: CompositeOptions,
+        controls: MatteControls = MatteControls(),  # noqa: B008 - frozen
+    ) -> None:
         self._options = options
+        self._controls = controls
         self._lock = threading.RLock()
         self._scenes = [self._open(text) for text in texts]
         self._stamps = [_stamp(scene.spec) for scene in self._scenes]
@@ -121,8 +126,13 @@ class BackgroundSwitcher:
             if wanted == self._options.decontaminate:
                 return
             self._options = replace(self._options, decontaminate=wanted)
-            for index, scene in enumerate(self._scenes):
-                self._put(index, replace(scene, compositor=self._compositor(scene.background)))
+            self._draw_anew()
+
+    def control(self, controls: MatteControls) -> None:
+        """Treat the subject's colour in another way from the next frame on."""
+        with self._lock:
+            self._controls = controls
+            self._draw_anew()
 
     def close(self) -> None:
         """Let go of files; only once nobody draws."""
@@ -136,6 +146,10 @@ class BackgroundSwitcher:
             self._scenes[index] = scene = self._made(scene.text, scene.spec)
         self._index, self.current = index, scene
         return scene
+
+    def _draw_anew(self) -> None:
+        for index, scene in enumerate(self._scenes):
+            self._put(index, replace(scene, compositor=self._compositor(scene.background)))
 
     def _put(self, index: int, scene: Scene) -> Scene:
         self._scenes[index] = scene
@@ -154,7 +168,7 @@ class BackgroundSwitcher:
         return Scene(text, spec, background, self._compositor(background))
 
     def _compositor(self, background: Background) -> Compositor:
-        return Compositor(["composite"], background, decontaminate=self._options.decontaminate, alpha="straight")
+        return Compositor(["composite"], background, decontaminate=self._options.decontaminate, alpha="straight", controls=self._controls)
 
 
 def _stamp(spec: BackgroundSpec) -> tuple[int, int] | None:

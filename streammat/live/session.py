@@ -12,7 +12,8 @@ import cv2
 
 from streammat.audio.capture import AudioCapture
 from streammat.audio.monitor import Monitor
-from streammat.config import EncodeOptions, LiveOptions, MattingOptions
+from streammat.compositing.matte_controls import ControlledMatting, check_controls
+from streammat.config import EncodeOptions, LiveOptions, MatteControls, MattingOptions
 from streammat.engines.base import EngineError
 from streammat.errors import UsageError
 from streammat.live.background_switcher import BackgroundSwitcher
@@ -70,7 +71,8 @@ class LiveRun:
             check_output(text)
         files = [text for text in options.outputs if is_file(text)]
         check_targets([options.camera, *options.backgrounds], files, EncodeOptions(overwrite=options.overwrite))
-        self._scenes = BackgroundSwitcher(options.backgrounds, options.composite)
+        check_controls(options.controls)
+        self._scenes = BackgroundSwitcher(options.backgrounds, options.composite, options.controls)
         self.clock = Clock()
         with ExitStack() as undo:
             undo.callback(self._scenes.close)
@@ -88,6 +90,8 @@ class LiveRun:
             stable = TemporalFilter() if options.matting.stable else None
             self._matting = answer_of(lambda: CheckedMatting(engine, stable), "streammat-network")
             undo.callback(self._matting.close)
+            # After the guard: it judges what the network says, and the user wants what the controls make of that.
+            self._controlled = ControlledMatting(self._matting, options.controls)
             self._holder = QualityController(levels(options, engine.spec, self.info.size, self._model.areas))
             self._matting_at_work = self._holder.level.matting
             self.showing = FallbackCompositor(self.info, self.clock, self._scenes.current, self._trouble)
@@ -111,7 +115,7 @@ class LiveRun:
                 assert options.control is not None
                 self._listeners.append(SocketListener(options.control, self))
                 undo.callback(self._listeners[-1].close)
-            self.live = Live(source, self._reopen, self._matting, self.showing, outlets, self._heard, self._sound, self._monitor)
+            self.live = Live(source, self._reopen, self._controlled, self.showing, outlets, self._heard, self._sound, self._monitor)
             undo.pop_all()
         self._opening: threading.Thread | None = None
         self._next_status = self._next_reload = 0.0
@@ -156,6 +160,18 @@ class LiveRun:
             if not (self.live.left or (self._opening is not None and self._opening.is_alive())):
                 self._matting.close()
             self._scenes.close()
+
+    def control(self, controls: MatteControls) -> None:
+        """Treat mattes and the subject's colour in another way from the next frame on; any thread may call.
+
+        Raises:
+            UsageError: they mean nothing; what was at work stays.
+        """
+        check_controls(controls)
+        with self._lock:
+            self._controlled.controls = controls
+            self._scenes.control(controls)
+            self.showing.scene = self._scenes.current
 
     def stop(self) -> None:
         """End cleanly, from any thread or a signal handler."""
