@@ -85,13 +85,36 @@ class EncodeOptions:
 
 
 @dataclass(frozen=True)
+class SequenceOptions:
+    """How sequences of numbered images are read and written."""
+
+    fps: float | None = None
+    """Frames per second; None: what the files say, else 24."""
+    missing: Literal["error", "skip", "hold"] = "error"
+    """What becomes of numbers without a file: the run is refused, they are left out, or the image before is taken."""
+    layer: str | None = None
+    """Of EXR; None: the colours without a layer's name."""
+    color_space: str = "auto"
+    """Of the input: see ``film.colour``."""
+    ocio: str | None = None
+    """A config of OpenColorIO; None: its built-in studio config."""
+    exposure: float | None = None
+    """Stops by which the network sees linear and log images brighter; None: by the first image."""
+    compression: str = "zip"
+    """Of EXR."""
+    depth: Literal["auto", "half", "float", "8", "10", "12", "16"] = "auto"
+    """Of outputs: see ``film.images.depth_of``."""
+    verify: bool = True
+    """Read each file that was written back, and compare."""
+
+
+@dataclass(frozen=True)
 class VideoOptions:
     """One run of ``streammat video``."""
 
     matting: MattingOptions = field(default_factory=MattingOptions)
     composite: CompositeOptions = field(default_factory=CompositeOptions)
     encode: EncodeOptions = field(default_factory=EncodeOptions)
-    controls: MatteControls = field(default_factory=MatteControls)
     matte: str | None = None
     """Beside the output: alpha as grey."""
     foreground: str | None = None
@@ -106,6 +129,18 @@ class VideoOptions:
     """How much to keep; None: to the end."""
     deinterlace: bool = False
     """Make whole frames of fields: see ``fields.Deinterlacer``."""
+    controls: MatteControls = field(default_factory=MatteControls)
+    frames: str | None = None
+    """Numbers of the frames to work on: see ``film.sequences.parse_frames``; None: all."""
+    start_number: int = 1
+    """Number of a clip's first frame; sequences have their own."""
+    sequence: SequenceOptions = field(default_factory=SequenceOptions)
+    include: str | None = None
+    """An image, or a sequence, of what belongs to the subject in any case."""
+    exclude: str | None = None
+    """The same of what never does."""
+    subject: str = "all"
+    """``all``, ``largest`` or a point ``x,y`` in pixels: see ``film.subject``."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +150,6 @@ class LiveOptions:
     matting: MattingOptions = field(default_factory=MattingOptions)
     composite: CompositeOptions = field(default_factory=CompositeOptions)
     """Its ``background`` stands aside for ``backgrounds``."""
-    controls: MatteControls = field(default_factory=MatteControls)
     backgrounds: tuple[str, ...] = ("green",)
     """The first is shown; the others are switched to while it runs. Each as ``CompositeOptions.background``, not transparent."""
     camera: str = "0"
@@ -145,6 +179,7 @@ class LiveOptions:
     """Seconds until it ends by itself; None: never."""
     control: str | None = None
     """Where commands come from: the path of a unix socket, or ``-`` for stdin; see ``streammat.control``."""
+    controls: MatteControls = field(default_factory=MatteControls)
 
 
 @dataclass(frozen=True)

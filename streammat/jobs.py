@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
@@ -19,16 +19,25 @@ from streammat.backgrounds import Background, BackgroundSpec, open_background, p
 from streammat.compositing import Compositor
 from streammat.config import AlphaType, CompositeOptions, EncodeOptions, MatteControls, MattingOptions, VideoOptions
 from streammat.errors import InputError, OutputError, StreammatError, UsageError
+from streammat.film.chosen_frames import ChosenFrames
+from streammat.film.compositor import PlateCompositor
+from streammat.film.masks import MaskedMatting
+from streammat.film.sequence_sink import SequenceSink
+from streammat.film.sequence_source import SequenceSource
+from streammat.film.sequences import find_sequence, parse_frames
+from streammat.film.subject import SubjectMatting, parse_subject
+from streammat.frame import Frame, Matte
 from streammat.matte_controls import ControlledMatting, check_controls, controlled
 from streammat.matting import Matting, network_sizes
 from streammat.models.library import find_model
+from streammat.moment import BEGINNING
 from streammat.paths import check_writable
 from streammat.pipeline import Pipeline
 from streammat.sinks import Content, TrackSink
-from streammat.sinks.codecs import STILLS, STILLS_WITH_ALPHA, can_carry_alpha, choose_codec, encode_beside, is_still
+from streammat.sinks.codecs import FILM, STILLS, STILLS_WITH_ALPHA, can_carry_alpha, choose_codec, encode_beside, is_still
 from streammat.sinks.file import FileSink
 from streammat.sinks.stills import StillsSink
-from streammat.sources import StreamInfo
+from streammat.sources import Recorded, StreamInfo
 from streammat.sources.file import FileSource
 from streammat.sources.opening import is_url
 from streammat.sources.still import read_still
@@ -44,26 +53,27 @@ class VideoJob:
 
     Args:
         source: a video file or URL.
-        target: the output; its extension picks container and codec.
+        target: the output; its extension picks container and codec; None: a matte or a foreground alone.
         options: everything else.
 
     Raises:
         UsageError, InputError, OutputError, EngineError: nothing has been changed then.
     """
 
-    def __init__(self, source: str, target: str, options: VideoOptions) -> None:
+    def __init__(self, source: str, target: str | None, options: VideoOptions) -> None:
         self.outputs = [path for path in (target, options.matte, options.foreground) if path is not None]
+        if not self.outputs:
+            raise UsageError(f"OUT is missing: {source} alone is given; expected where the result goes, such as out.mp4, or --matte or --foreground; see streammat video --help")
         behind = options.composite.background
         check_targets([source, *([] if behind is None else [behind])], self.outputs, options.encode)
         check_controls(options.controls)
-        transparent = wants_alpha(target, options.composite, options.encode.codec)
+        subject = parse_subject(options.subject)
+        transparent = target is None or wants_alpha(target, options.composite, options.encode.codec)
         contents = self._contents(target, options, transparent)
         encodes = [self._encode(path, content, target, options, transparent) for path, content in contents]
         spec = None if transparent else parse_background(GREEN if behind is None else behind)
         with ExitStack() as undo:
-            reader = FileSource(
-                source, audio=options.encode.audio, start=options.start, duration=options.duration, deinterlace=options.deinterlace
-            )
+            reader = open_recorded(source, options)
             undo.callback(reader.close)
             self.info = reader.info
             background = open_scene(spec, options.composite, reader.info, undo)
@@ -74,20 +84,21 @@ class VideoJob:
             undo.callback(self.engine.close)
             sinks: list[TrackSink] = []
             for (path, content), encode in zip(contents, encodes, strict=True):
+                alpha = options.composite.alpha
+                film = takes_plates(path, reader)
                 sinks.append(
-                    open_sink(path, reader.info, content, encode, tracks=path == target, alpha=options.composite.alpha)
+                    SequenceSink(path, reader.info, content, options.sequence, overwrite=encode.overwrite, alpha=alpha)
+                    if film else open_sink(path, reader.info, content, encode, tracks=path == target, alpha=alpha)
                 )
                 undo.callback(sinks[-1].abort)
-            compositor = Compositor(
-                [sink.content for sink in sinks],
-                background,
-                decontaminate=options.composite.decontaminate,
-                alpha=options.composite.alpha,
-                controls=options.controls,
-            )
+            compositor = compositor_for(reader, sinks, background, options)
             stable = TemporalFilter() if options.matting.stable else None
             matting = answer_of(lambda: matting_for(self.engine, stable, batch), "streammat-network")
-            self.pipeline = Pipeline(reader, ControlledMatting(matting, options.controls), compositor, sinks, matting.ahead)
+            mattes: Callable[[Frame], Matte] = matting if subject == "all" else SubjectMatting(matting, subject)
+            mattes = ControlledMatting(mattes, options.controls)
+            if options.include is not None or options.exclude is not None:
+                mattes = MaskedMatting(mattes, options.include, options.exclude)
+            self.pipeline = Pipeline(reader, mattes, compositor, sinks, matting.ahead)
             self._sinks = sinks
             self._background = background
             undo.pop_all()
@@ -123,7 +134,7 @@ class VideoJob:
         return [path for path, sink in zip(self.outputs, self._sinks, strict=True) if sink.frames]
 
     @staticmethod
-    def _encode(path: str, content: Content, target: str, options: VideoOptions, transparent: bool) -> EncodeOptions:
+    def _encode(path: str, content: Content, target: str | None, options: VideoOptions, transparent: bool) -> EncodeOptions:
         """How one output is written; UsageError where it cannot be."""
         if is_still(path):
             check_still(path, content)
@@ -136,8 +147,8 @@ class VideoJob:
         return encode_beside(path, content, requested, target, options.encode, transparent=transparent)
 
     @staticmethod
-    def _contents(target: str, options: VideoOptions, transparent: bool) -> list[tuple[str, Content]]:
-        contents: list[tuple[str, Content]] = [(target, "transparent" if transparent else "composite")]
+    def _contents(target: str | None, options: VideoOptions, transparent: bool) -> list[tuple[str, Content]]:
+        contents: list[tuple[str, Content]] = [] if target is None else [(target, "transparent" if transparent else "composite")]
         if options.matte is not None:
             contents.append((options.matte, "matte"))
         if options.foreground is not None:
@@ -168,7 +179,7 @@ class ImageJob:
         into_folder = len(sources) > 1 or target.endswith(("/", os.sep)) or os.path.isdir(target)
         if into_folder and folder.suffix.lower() in STILLS and not os.path.isdir(target):
             raise UsageError(f"{target}: is one file for {len(sources)} pictures; expected a folder")
-        if not into_folder and not is_still(target):
+        if not into_folder and Path(target).suffix.lower() not in STILLS:
             raise UsageError(f"{target}: cannot tell the kind of picture; expected one of {' '.join(STILLS)}, or a folder")
         if into_folder and os.path.exists(target) and not os.path.isdir(target):
             raise UsageError(f"{target}: is a file; expected a folder for {len(sources)} pictures")
@@ -230,6 +241,43 @@ class ImageJob:
         return self._engine
 
 
+def open_recorded(source: str, options: VideoOptions) -> Recorded:
+    """The source that ``source`` calls for: a sequence of numbered images, or a clip, of which some frames may be chosen."""
+    name = find_sequence(source)
+    if name is not None:
+        if options.start != BEGINNING or options.duration is not None:
+            raise UsageError(f"{source}: --start and --duration are for clips; choose frames of a sequence with --frames, such as 1001-1100")
+        return SequenceSource(name, options.sequence, options.frames)
+    numbers = None if options.frames is None else parse_frames(options.frames)
+    clip = FileSource(source, audio=options.encode.audio, start=options.start, duration=options.duration, deinterlace=options.deinterlace)
+    if numbers is None and options.start_number == 1:
+        return clip
+    try:
+        return ChosenFrames(clip, options.start_number, numbers, source)
+    except UsageError:
+        clip.close()
+        raise
+
+
+def takes_plates(path: str, source: Recorded) -> bool:
+    """True where ``path`` names files as film tools take them: EXR and DPX always, TIFF and PNG of sequences."""
+    suffix = Path(path).suffix.lower()
+    return suffix in FILM or (isinstance(source, SequenceSource) and suffix in (".tif", ".tiff", ".png"))
+
+
+def compositor_for(
+    source: Recorded, sinks: Sequence[TrackSink], background: Background | None, options: VideoOptions
+) -> Callable[[Frame, Matte], Sequence[Frame]]:
+    """What draws the pictures of ``sinks``, in their order."""
+    decontaminate, alpha = options.composite.decontaminate, options.composite.alpha
+    if isinstance(source, SequenceSource):
+        contents = [(sink.content, isinstance(sink, SequenceSink)) for sink in sinks]
+        return PlateCompositor(contents, background, decontaminate=decontaminate, alpha=alpha, controls=options.controls)
+    if any(isinstance(sink, SequenceSink) for sink in sinks):
+        alpha = "straight"  # the sink multiplies, in light
+    return Compositor([sink.content for sink in sinks], background, decontaminate=decontaminate, alpha=alpha, controls=options.controls)
+
+
 def wants_alpha(target: str, composite: CompositeOptions, codec: str | None) -> bool:
     """True where the output is to be transparent: asked for, or the default of such a file."""
     if composite.background is None:
@@ -279,7 +327,7 @@ def open_sink(
 ) -> TrackSink:
     """The sink that ``path`` calls for."""
     if is_still(path):
-        return StillsSink(path, content, overwrite=encode.overwrite, alpha=alpha)
+        return StillsSink(path, content, overwrite=encode.overwrite, alpha=alpha, numbers=info.numbers)
     return FileSink(path, info, content, encode, tracks=tracks)
 
 
@@ -290,7 +338,7 @@ def check_still(path: str, content: Content) -> None:
         UsageError: alpha is wanted and the format has none.
     """
     suffix = Path(path).suffix.lower()
-    if content == "transparent" and suffix not in STILLS_WITH_ALPHA:
+    if content == "transparent" and suffix not in (*STILLS_WITH_ALPHA, *FILM):
         raise UsageError(f"{path}: {suffix} cannot carry alpha; use {', '.join(STILLS_WITH_ALPHA)}, or give a background with --bg")
 
 

@@ -158,6 +158,23 @@ def despilled(planes: Sequence[Plane], frame: Frame, matte: Matte, controls: Mat
     return tuple(_moved(plane, -move, top) for plane, move in zip(planes, (of_green, of_blue, of_red), strict=True))
 
 
+def despilled_light(light: FloatPlane, matte: Matte, controls: MatteControls) -> FloatPlane:
+    """``despilled`` for an (H, W, 3) RGB image of floating point, with the luma of BT.709; its own array where nothing spills."""
+    if controls.despill is None:
+        return light
+    colour, amount = _spill(controls.despill)
+    red, blue = _LUMA[1]
+    luma = light @ np.array([red, 1 - red - blue, blue], np.float32)
+    chroma = (light[:, :, 2] - luma) / (2 * (1 - blue)), (light[:, :, 0] - luma) / (2 * (1 - red))
+    towards = _chroma(colour, red, blue) if colour is not None else _mean(chroma, matte.alpha == 0, 1)
+    if towards is None:
+        return light
+    spill = amount * _spilt(chroma, towards)
+    of_blue, of_red = 2 * (1 - blue) * spill * towards[0], 2 * (1 - red) * spill * towards[1]
+    of_green = -(blue * of_blue + red * of_red) / (1 - red - blue)
+    return np.asarray(light - np.dstack((of_red, of_green, of_blue)), np.float32)
+
+
 def _spilt(chroma: tuple[FloatPlane, FloatPlane], towards: tuple[float, float]) -> FloatPlane:
     """How much of the colour ``towards``, a unit vector (Cb, Cr), is in each pixel beyond what lies across it; 0 or more."""
     along = chroma[0] * towards[0] + chroma[1] * towards[1]
