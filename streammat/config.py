@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from streammat.moment import BEGINNING, Moment
 
@@ -143,6 +143,10 @@ class VideoOptions:
     """``all``, ``largest`` or a point ``x,y`` in pixels: see ``film.subject``."""
 
 
+WEB_ADDRESS: Final = "127.0.0.1:8137"
+"""Where the control page is served unless another place is named."""
+
+
 @dataclass(frozen=True)
 class LiveOptions:
     """One run of ``streammat webcam``."""
@@ -180,6 +184,10 @@ class LiveOptions:
     control: str | None = None
     """Where commands come from: the path of a unix socket, or ``-`` for stdin; see ``streammat.control``."""
     controls: MatteControls = field(default_factory=MatteControls)
+    web: str | None = None
+    """HOST:PORT that the control page is served at; None: nowhere. See ``streammat.web``."""
+    web_allow: tuple[str, ...] = ()
+    """Names and addresses beyond this machine's own that browsers may call it by; any of them allows to listen on others' networks."""
 
 
 @dataclass(frozen=True)

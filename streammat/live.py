@@ -20,7 +20,7 @@ from streammat.errors import CameraLostError, StreammatError
 from streammat.frame import Frame, Matte
 from streammat.latency import LiveReport
 from streammat.live_sound import Sound
-from streammat.showing import Showing
+from streammat.showing import Showing, Shown
 from streammat.sinks.monitor import Monitor
 from streammat.sinks.outlet import Outlet
 from streammat.sources.capture import LiveSource
@@ -57,11 +57,13 @@ class Live:
         tell: told what happens.
         sound: of a microphone, for the outputs that have a track for it; not yet started.
         monitor: plays it; not yet started.
+        look: called with each image after the outputs; must return at once.
     """
 
     def __init__(
         self, source: LiveSource, reopen: Callable[[], LiveSource], matting: Callable[[Frame], Matte], showing: Showing,
         outlets: Sequence[Outlet], tell: Tell, sound: Sound | None = None, monitor: Monitor | None = None,
+        look: Callable[[Shown], None] | None = None,
     ) -> None:
         self._source = source
         self._reopen = reopen
@@ -71,6 +73,7 @@ class Live:
         self._tell = tell
         self._sound = sound
         self._monitor = monitor
+        self._look = look
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._failure: Exception | None = None
@@ -199,6 +202,8 @@ class Live:
             self._shown[shown.kind] += 1
             for outlet in self._outlets:
                 outlet.put(shown)
+            if self._look is not None:
+                self._look(shown)
             del item, shown
 
     def trouble(self, error: Exception) -> None:

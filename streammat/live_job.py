@@ -5,23 +5,25 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import ExitStack
-from dataclasses import asdict
-from typing import IO, Any
+from dataclasses import asdict, replace
+from typing import IO, TYPE_CHECKING, Any, get_args
 
 import cv2
 
 from engines.base import EngineError
 from streammat.answer import answer_of
-from streammat.config import EncodeOptions, LiveOptions, MatteControls, MattingOptions
+from streammat.config import EncodeOptions, LiveOptions, MatteControls, MattingOptions, Quality
 from streammat.control import Command, Keys, Listener, SocketListener, StdinListener
 from streammat.errors import UsageError
+from streammat.events import Events
 from streammat.jobs import check_targets, open_network
 from streammat.latency import LiveReport
 from streammat.live import PATIENCE, Live, Tell
 from streammat.live_matting import LiveMatting
 from streammat.live_sound import Sound
-from streammat.matte_controls import ControlledMatting, check_controls
+from streammat.matte_controls import ControlledMatting, changed, check_controls
 from streammat.models.library import find_model
+from streammat.paths import data_folder
 from streammat.rate import RateHolder, levels
 from streammat.scenes import Scenes
 from streammat.showing import Showing
@@ -32,9 +34,13 @@ from streammat.sources.capture import Clock, LiveSource
 from streammat.sources.live import open_live_source, open_sound
 from streammat.temporal import TemporalFilter
 
+if TYPE_CHECKING:
+    from streammat.web.server import ControlPage
+
 _STATUS_SECONDS = 1.0
 _RELOAD_SECONDS = 1.0
 _TOLD_SECONDS = 5.0
+_QUALITIES: tuple[Quality, ...] = get_args(Quality)
 _FEW = 10  # pictures, before their latency means anything
 # The network is opened anew after nothing but faults, so many at least, for so many seconds.
 _REPAIR_FAULTS, _REPAIR_SECONDS, _LONGEST_PATIENCE = 3, 2.0, 60.0
@@ -46,7 +52,8 @@ class LiveJob:
     Args:
         options: of the run.
         tell: told events: status (once a second), scene, level, fault, camera-lost, camera-back, output-failed,
-            stream-lost, stream-back, microphone-lost, microphone-back, monitor-lost, monitor-back, reloaded, said. Called from any thread.
+            stream-lost, stream-back, microphone-lost, microphone-back, monitor-lost, monitor-back, reloaded, said; docs/live.md has the list.
+            Called from any thread.
         stdin: where commands come from if ``options.control`` is ``-``.
 
     Raises:
@@ -55,7 +62,8 @@ class LiveJob:
 
     def __init__(self, options: LiveOptions, tell: Tell, stdin: IO[bytes] | None = None) -> None:
         self.options = options
-        self._tell = tell
+        self.tell = Events(tell)
+        """Told what happens; also for whoever runs it, so that all who listen hear that, too."""
         self._lock = threading.Lock()
         self._told: dict[str, float] = {}
         self._muted = False
@@ -75,6 +83,9 @@ class LiveJob:
         self.clock = Clock()
         with ExitStack() as undo:
             undo.callback(self._scenes.close)
+            self.page = None if options.web is None else _open_page(options.web, options.web_allow, self, self.tell)
+            if self.page is not None:
+                undo.callback(self.page.close)
             source = open_live_source(options, self.clock)
             undo.callback(source.close)
             self.info = source.info
@@ -95,7 +106,7 @@ class LiveJob:
             self._matting_at_work = self._holder.level.matting
             self.showing = Showing(self.info, self.clock, self._scenes.current, self._trouble)
             self.showing.mirror = options.mirror
-            self.keys = Keys(self, lambda line: tell("said", message=line))
+            self.keys = Keys(self, lambda line: self.tell("said", message=line))
             outlets: list[Outlet] = []
             for text in options.outputs:
                 channels = 0 if self._sound is None else self._sound.channels
@@ -107,17 +118,20 @@ class LiveJob:
             if options.monitor is not None and self._sound is not None:
                 self._monitor = Monitor(options.monitor, self._sound.tape, self._late, self._silenced, self._heard)
                 undo.callback(self._monitor.stop)
-            self._listeners: list[Listener] = []
+            self._listeners: list[Listener] = [] if self.page is None else [self.page]
             if options.control == "-" and stdin is not None:
                 self._listeners.append(StdinListener(stdin, self, lambda reply: tell("reply", **reply)))
             elif options.control not in (None, "-"):
                 assert options.control is not None
-                self._listeners.append(SocketListener(options.control, self))
+                self._listeners.append(SocketListener(options.control, self, self.tell))
                 undo.callback(self._listeners[-1].close)
-            self.live = Live(source, self._reopen, self._controlled, self.showing, outlets, self._heard, self._sound, self._monitor)
+            look = None if self.page is None else self.page.tap.put
+            self.live = Live(source, self._reopen, self._controlled, self.showing, outlets, self._heard, self._sound, self._monitor, look)
             undo.pop_all()
         self._opening: threading.Thread | None = None
         self._next_status = self._next_reload = 0.0
+        self._asked_anew = False
+        self._cpu, self._cpu_before = 0, time.process_time()
         self._composed_before, self._looked_at, self._fps = 0, 0.0, 0.0
         self._composed_seen = self._faults_then = 0
         self._good_at, self._patience = time.monotonic(), _REPAIR_SECONDS
@@ -178,6 +192,8 @@ class LiveJob:
 
     def obey(self, command: Command) -> dict[str, Any]:
         """See ``control.Target.obey``."""
+        if command.name == "matte":
+            self.control(changed(self._controlled.controls, command.value))
         with self._lock:
             if command.name in ("next", "previous"):
                 self.showing.scene = self._scenes.step(1 if command.name == "next" else -1)
@@ -185,6 +201,8 @@ class LiveJob:
                 self.showing.scene = self._scenes.choose(command.value)
             elif command.name == "blur":
                 self.showing.scene = self._scenes.blur(command.value / 100)
+            elif command.name == "blur-strength":
+                self.showing.scene = self._scenes.set_blur(command.value / 100)
             elif command.name == "mirror":
                 self.showing.mirror = _toggled(self.showing.mirror, command.value)
             elif command.name == "pause":
@@ -194,6 +212,12 @@ class LiveJob:
                 self._mute(command)
             elif command.name == "pass-through":
                 self._pass_through(command)
+            elif command.name == "quality":
+                self._choose_quality(command.value)
+            elif command.name == "hold-rate":
+                self._ask_for(replace(self.options, fixed=not _toggled(not self.options.fixed, command.value)))
+            elif command.name == "events":
+                raise UsageError("events: are sent to programs on a socket and to pages; --json prints them")
             elif command.name == "quit":
                 self.stop()
             elif command.name == "status":
@@ -214,8 +238,18 @@ class LiveJob:
             "outputs_dropped": {outlet.name: outlet.dropped for outlet in self._outlets},
             "engine": self._matting.spec.backend, "precision": self._matting.spec.precision, "network": [width, height],
             "background": self.showing.scene.text, "paused": self.showing.paused, "pass-through": self.showing.pass_through,
+            "mirror": self.showing.mirror, "backgrounds": self.backgrounds(), "quality": self.options.matting.quality,
+            "hold-rate": not self.options.fixed, "lowered": self._holder.index, "cpu_percent": self._cpu,
+            "matte": {field.replace("_", "-"): value for field, value in asdict(self._controlled.controls).items()},
+            "outputs": [
+                {"name": outlet.name, "images": outlet.written, "dropped": outlet.dropped, "error": outlet.error} for outlet in self._outlets
+            ],
             **self._sound_status(),
         }
+
+    def backgrounds(self) -> list[str]:
+        """The list that is switched through, as it was written."""
+        return self._scenes.names
 
     # -- watching over it ---------------------------------------------------------------------------------------
 
@@ -229,15 +263,21 @@ class LiveJob:
             if (name := self._scenes.reload()) is not None:
                 with self._lock:
                     self.showing.scene = self._scenes.current
-                self._tell("reloaded", name=name)
+                self.tell("reloaded", name=name)
         progress = self.live.progress()
         if now >= self._next_status:
             self._fps = round((progress.composed - self._composed_before) / (now - self._looked_at), 1)
-            self._tell("status", **self.status())
+            used = time.process_time()
+            self._cpu, self._cpu_before = round(100 * (used - self._cpu_before) / (now - self._looked_at)), used
+            self.tell("status", **self.status())
             self._next_status = now + _STATUS_SECONDS
             self._composed_before, self._looked_at = progress.composed, now
         self._repair(now, progress.composed, progress.faults)
         opening = self._opening is not None and self._opening.is_alive()
+        if self._asked_anew and not opening:
+            self._asked_anew = False
+            self._work_at_level()
+            return
         if not (self.options.fixed or self.showing.paused or opening):
             busy = max(self.live.busy_ms().values())
             # Frames that failed say nothing about speed.
@@ -247,7 +287,7 @@ class LiveJob:
 
     def _work_at_level(self) -> None:
         level = self._holder.level
-        self._tell("level", message=f"to hold the rate: {level}" if self._holder.index else f"back at full quality: {level}",
+        self.tell("level", message=f"to hold the rate: {level}" if self._holder.index else f"the quality that was asked for: {level}",
                    index=self._holder.index)
         self._scenes.decontaminate(level.decontaminate)
         with self._lock:
@@ -256,6 +296,18 @@ class LiveJob:
             self._holder.restart()
         else:
             self._exchange(level.matting)
+
+    def _choose_quality(self, wanted: str) -> None:
+        known = next((quality for quality in _QUALITIES if quality == wanted), None)
+        if known is None:
+            raise UsageError(f"quality: value is {wanted[:80]!r}; expected {', '.join(_QUALITIES)}")
+        self._ask_for(replace(self.options, matting=replace(self.options.matting, quality=known)))
+
+    def _ask_for(self, options: LiveOptions) -> None:
+        """Work by other options from the next look at the rate on."""
+        self.options = options
+        self._holder = RateHolder(levels(options, self._matting.spec, self.info.size, self._model.areas))
+        self._asked_anew = True
 
     def _exchange(self, matting: MattingOptions) -> None:
         """Open another network beside the one at work, which goes on meanwhile, and put it in its place."""
@@ -281,7 +333,7 @@ class LiveJob:
         elif faults - self._faults_then >= _REPAIR_FAULTS and now - self._good_at > self._patience:
             self._good_at, self._faults_then = now, faults
             self._patience = min(_LONGEST_PATIENCE, 2 * self._patience)
-            self._tell("said", message="the network is opened anew")
+            self.tell("said", message="the network is opened anew")
             self._exchange(self._holder.level.matting)
 
     # -- sound --------------------------------------------------------------------------------------------------
@@ -333,7 +385,19 @@ class LiveJob:
             if len(self._told) > 100:
                 self._told.clear()
             self._told[key] = now
-        self._tell(event, **details)
+        self.tell(event, **details)
+
+
+def _open_page(address: str, allowed: tuple[str, ...], job: LiveJob, events: Events) -> ControlPage:
+    try:
+        from streammat.web.server import ControlPage
+    except ModuleNotFoundError as error:
+        raise UsageError(f'--web: needs {error.name}, which is not installed; run: pip install "streammat[web]"') from error
+    try:
+        key_file = data_folder("XDG_DATA_HOME") / "web.key"
+    except EngineError:
+        key_file = None
+    return ControlPage(address, allowed, job, events, key_file)
 
 
 def _toggled(now: bool, wanted: bool | None) -> bool:

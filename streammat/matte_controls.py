@@ -18,7 +18,8 @@ Alpha is written ``a`` in 0..1 here; planes hold it over the whole range of thei
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
 from functools import cache
 from typing import Any
 
@@ -56,6 +57,22 @@ class ControlledMatting:
     def __call__(self, frame: Frame) -> Matte:
         """The matte of ``frame``; whatever the other raises."""
         return controlled(self._matting(frame), self.controls)
+
+
+def changed(controls: MatteControls, values: Mapping[str, Any]) -> MatteControls:
+    """``controls`` with the values of a command put in, by the names of their options without the dashes in front.
+
+    Raises:
+        UsageError: an unknown name, or a value of the wrong kind.
+    """
+    kinds: dict[str, tuple[type, ...]] = {"despill": (str, type(None)), "despeckle": (int,)}
+    names = {field.name.replace("_", "-"): field.name for field in fields(MatteControls)}
+    for name, value in values.items():
+        if name not in names:
+            raise UsageError(f"matte: unknown control {name[:80]!r}; expected {', '.join(names)}")
+        if isinstance(value, bool) or not isinstance(value, kinds.get(name, (int, float))):
+            raise UsageError(f"matte: {name} is {type(value).__name__}; expected {'text or null' if name == 'despill' else 'a number'}")
+    return replace(controls, **{names[name]: value for name, value in values.items()})
 
 
 def check_controls(controls: MatteControls) -> None:

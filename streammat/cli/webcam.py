@@ -16,7 +16,7 @@ from streammat.cli.command import BACKGROUND, INPUT, MATTE, MESSAGES, OUTPUT, Co
 from streammat.cli.common import Interrupt, control_options, leave, matting_options, one_line_errors, parse_size
 from streammat.cli.options import config_file
 from streammat.cli.values import Time
-from streammat.config import CompositeOptions, LiveOptions, MatteControls, MattingOptions
+from streammat.config import WEB_ADDRESS, CompositeOptions, LiveOptions, MatteControls, MattingOptions
 from streammat.errors import UsageError, reason
 from streammat.moment import Moment
 from streammat.patient import PatientWriter
@@ -54,6 +54,10 @@ _LIVE = LiveOptions()
 @option("--fixed", group=MATTE, is_flag=True, help="Never lower the quality to hold the rate.")
 @option("--bitrate", group=OUTPUT, type=Whole(100, 100_000), default=_LIVE.bitrate, show_default=True, help="Of streams, in kbit/s.")
 @option("--control", group=MESSAGES, metavar="PATH", help="Take JSON commands from a unix socket made at PATH, or from stdin (-).")
+@option("--web", group=MESSAGES, metavar="HOST:PORT", is_flag=False, flag_value=WEB_ADDRESS,
+              help=f"Serve a control page for browsers, phones and OBS docks, and print its link. Without a value: {WEB_ADDRESS}.")
+@option("--web-allow", group=MESSAGES, multiple=True, metavar="NAME",
+              help="Let other machines reach the page, which is not encrypted, by this name or address of this machine; may be repeated.")
 @option("--duration", group=INPUT, type=Time(timecode=False, zero=False), metavar="TIME", help="End after so long: seconds or [h:]m:s.")
 @control_options
 @matting_options
@@ -64,8 +68,8 @@ _LIVE = LiveOptions()
 def webcam(
     backgrounds: tuple[str, ...], camera: str, size: str | None, fps: float, outputs: tuple[str, ...], *, microphone: str | None,
     monitor: str | None, sound_delay: float, loop: bool, mirror: bool, fit: Any, no_decontaminate: bool, stable: bool, fixed: bool,
-    bitrate: int, control: str | None, duration: Moment | None, model: str, engine: Any, device: str, precision: Any, quality: Any,
-    threads: int, overwrite: bool, quiet: bool, as_json: bool, log: str | None, controls: MatteControls,
+    bitrate: int, control: str | None, web: str | None, web_allow: tuple[str, ...], duration: Moment | None, model: str, engine: Any, device: str,
+    precision: Any, quality: Any, threads: int, overwrite: bool, quiet: bool, as_json: bool, log: str | None, controls: MatteControls,
 ) -> None:
     """Put another background behind you, live, and show the result as a camera.
 
@@ -81,6 +85,7 @@ def webcam(
             controls=controls, backgrounds=backgrounds, camera=camera, size=None if size is None else parse_size("--size", size), fps=fps, microphone=microphone, monitor=monitor,
             sound_delay=sound_delay, loop=loop, outputs=outputs, overwrite=overwrite,
             mirror=mirror, fixed=fixed, bitrate=bitrate, duration=None if duration is None else float(duration.seconds), control=control,
+            web=web, web_allow=web_allow,
         )
         with _Teller(as_json=as_json, quiet=quiet, log=log) as teller, Interrupt() as interrupt:
             from streammat.control import KEYS_HELP, KeyListener, has_keys
@@ -95,6 +100,8 @@ def webcam(
                 interrupt.leaves(keys.restore)
                 teller.say(KEYS_HELP)
             _started(job, teller)
+            if job.page is not None:
+                teller.show_link(job.page.link(), shared=bool(web_allow))
             report = job.run()
             _ended(job, report, teller)
     failed = [output.error for output in report.outputs if output.error is not None]
@@ -165,6 +172,16 @@ class _Teller:
             with self._lock:
                 self._print(text)
 
+    def show_link(self, link: str, *, shared: bool) -> None:
+        """Where the control page is. It stands in no log: whoever opens it first is let in."""
+        with self._lock:
+            if self._as_json:
+                click.echo(json.dumps({"event": "page", "time": round(time.time(), 3), "link": link}))
+            else:
+                self._print(f"control page, for the first browser that opens it: {link}")
+                if shared:
+                    self._print("note: the page can be reached from other machines, unencrypted: who listens there can take over your camera's output")
+
     def _show(self, event: str, details: dict[str, Any]) -> None:
         if event == "status":
             self._status(details)
@@ -198,13 +215,13 @@ class _Teller:
 def _started(job: LiveJob, teller: _Teller) -> None:
     height, width = job.info.size
     rate = float(job.info.rate)
-    teller.tell("started", camera=job.camera, size=[width, height], fps=rate, engine=job.engine, outputs=job.outputs)
+    job.tell("started", camera=job.camera, size=[width, height], fps=rate, engine=job.engine, outputs=job.outputs)
     teller.say(f"camera {job.camera}: {width}x{height} at {rate:g} fps, to {', '.join(job.outputs)}")
 
 
 def _ended(job: LiveJob, report: LiveReport, teller: _Teller) -> None:
     details = asdict(report)
-    teller.tell("ended", fps=round(report.fps, 2), engine=job.engine, **details)
+    job.tell("ended", fps=round(report.fps, 2), engine=job.engine, **details)
     for note in report.notes:
         teller.say(f"note: {note}")
     shown = ", ".join(f"{count} {kind}" for kind, count in sorted(report.shown.items())) or "nothing"
