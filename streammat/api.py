@@ -76,6 +76,20 @@ class VideoKeywords(EngineKeywords, ControlKeywords, total=False):
     start: float | str | Moment
     duration: float | str | Moment | None
     deinterlace: bool
+    frames: str | None
+    start_number: int
+    include: str | None
+    exclude: str | None
+    subject: str
+    fps: float | None
+    missing: str
+    layer: str | None
+    color_space: str
+    ocio: str | None
+    exposure: float | None
+    compression: str
+    depth: str
+    verify: bool
 
 
 class LiveKeywords(EngineKeywords, ControlKeywords, total=False):
@@ -101,6 +115,8 @@ class LiveKeywords(EngineKeywords, ControlKeywords, total=False):
     bitrate: int
     duration: float | None
     control: str | None
+    web: str | None
+    web_allow: tuple[str, ...]
 
 
 def matte(image: ImageLike, **options: Unpack[EngineKeywords]) -> NDArray[np.float32]:
@@ -140,13 +156,13 @@ def cutout(image: ImageLike, **options: Unpack[EngineKeywords]) -> Rgb:
         return matting.cutout(image)
 
 
-def process_video(source: str | os.PathLike[str], target: str | os.PathLike[str], *, progress: Callable[[int], None] | None = None,
+def process_video(source: str | os.PathLike[str], target: str | os.PathLike[str] | None, *, progress: Callable[[int], None] | None = None,
                   **options: Unpack[VideoKeywords]) -> Report:
     """Cut the subject out of a video and write it on another background, or transparent; sound and other tracks are kept.
 
     Args:
         source: a video file or URL.
-        target: the output; its extension picks container and codec.
+        target: the output; its extension picks container and codec; None: ``matte`` or ``foreground`` alone.
         progress: called now and then, in this thread, with the number of frames written.
         options: see `VideoKeywords`; times are seconds, text such as ``1:30``, or timecodes.
 
@@ -162,7 +178,7 @@ def process_video(source: str | os.PathLike[str], target: str | os.PathLike[str]
     for name in ("start", "duration"):
         if given.get(name) is not None:
             given[name] = _time(name, given[name])
-    return VideoJob(os.fspath(source), os.fspath(target), build(VideoOptions, given)).run(progress)
+    return VideoJob(os.fspath(source), None if target is None else os.fspath(target), build(VideoOptions, given)).run(progress)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Final, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from streammat.errors import UsageError
 from streammat.timecode import BEGINNING, Moment
@@ -98,13 +98,36 @@ class EncodeOptions:
 
 
 @dataclass(frozen=True)
+class SequenceOptions:
+    """How sequences of numbered images are read and written."""
+
+    fps: float | None = None
+    """Frames per second; None: what the files say, else 24."""
+    missing: Literal["error", "skip", "hold"] = "error"
+    """What becomes of numbers without a file: the run is refused, they are left out, or the image before is taken."""
+    layer: str | None = None
+    """Of EXR; None: the colours without a layer's name."""
+    color_space: str = "auto"
+    """Of the input: see ``film.colour``."""
+    ocio: str | None = None
+    """A config of OpenColorIO; None: its built-in studio config."""
+    exposure: float | None = None
+    """Stops by which the network sees linear and log images brighter; None: by the first image."""
+    compression: Literal["none", "rle", "zip", "zips", "piz", "dwaa", "dwab"] = "zip"
+    """Of EXR."""
+    depth: Literal["auto", "half", "float", "8", "10", "12", "16"] = "auto"
+    """Of outputs: see ``film.images.depth_of``."""
+    verify: bool = True
+    """Read each file that was written back, and compare."""
+
+
+@dataclass(frozen=True)
 class VideoOptions:
     """One run of ``streammat video``."""
 
     matting: MattingOptions = field(default_factory=MattingOptions)
     composite: CompositeOptions = field(default_factory=CompositeOptions)
     encode: EncodeOptions = field(default_factory=EncodeOptions)
-    controls: MatteControls = field(default_factory=MatteControls)
     matte: str | None = None
     """Beside the output: alpha as grey."""
     foreground: str | None = None
@@ -119,6 +142,22 @@ class VideoOptions:
     """How much to keep; None: to the end."""
     deinterlace: bool = False
     """Make whole frames of fields: see ``fields.Deinterlacer``."""
+    controls: MatteControls = field(default_factory=MatteControls)
+    frames: str | None = None
+    """Numbers of the frames to work on: see ``film.sequences.parse_frames``; None: all."""
+    start_number: int = 1
+    """Number of a clip's first frame; sequences have their own."""
+    sequence: SequenceOptions = field(default_factory=SequenceOptions)
+    include: str | None = None
+    """An image, or a sequence, of what belongs to the subject in any case."""
+    exclude: str | None = None
+    """The same of what never does."""
+    subject: str = "all"
+    """``all``, ``largest`` or a point ``x,y`` in pixels: see ``film.subject``."""
+
+
+WEB_ADDRESS: Final = "127.0.0.1:8137"
+"""Where the control page is served unless another place is named."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +167,6 @@ class LiveOptions:
     matting: MattingOptions = field(default_factory=MattingOptions)
     composite: CompositeOptions = field(default_factory=CompositeOptions)
     """Its ``background`` stands aside for ``backgrounds``."""
-    controls: MatteControls = field(default_factory=MatteControls)
     backgrounds: tuple[str, ...] = ("green",)
     """The first is shown; the others are switched to while it runs. Each as ``CompositeOptions.background``, not transparent."""
     camera: str = "0"
@@ -158,6 +196,11 @@ class LiveOptions:
     """Seconds until it ends by itself; None: never."""
     control: str | None = None
     """Where commands come from: the path of a unix socket, or ``-`` for stdin; see ``streammat.live.control``."""
+    controls: MatteControls = field(default_factory=MatteControls)
+    web: str | None = None
+    """HOST:PORT that the control page is served at; None: nowhere. See ``streammat.web``."""
+    web_allow: tuple[str, ...] = ()
+    """Names and addresses beyond this machine's own that browsers may call it by; any of them allows to listen on others' networks."""
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 from pathlib import Path
 
+from streammat.engines.paths import home
 from streammat.errors import InputError, OutputError, UsageError, reason
 
 
@@ -36,6 +38,26 @@ def check_readable(path: str | Path, expected: str) -> None:
         raise InputError(f"{path}: is a folder; expected {expected}")
     if stat.S_ISREG(status.st_mode) and not status.st_size:
         raise InputError(f"{path}: is empty (0 bytes); expected {expected}")
+
+
+def data_folder(setting: str) -> Path:
+    """Where this system keeps the data of a user's programs: our folder in it, which need not be there yet.
+
+    Args:
+        setting: name of the environment variable that makes it needless.
+
+    Raises:
+        EngineError: the user has no home folder.
+    """
+    if sys.platform == "darwin":
+        base = home(setting) / "Library" / "Application Support"
+    elif sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or home(setting) / "AppData" / "Local")
+    else:
+        given = os.environ.get("XDG_DATA_HOME", "")
+        # The XDG specification has relative paths ignored.
+        base = Path(given) if os.path.isabs(given) else home(setting) / ".local" / "share"
+    return base / "streammat"
 
 
 def check_writable(path: str | Path, *, made: bool = False) -> None:

@@ -191,7 +191,7 @@ def test_times_choose_frames(clip: Path, tmp_path: Path) -> None:
     (["video", "{clip}", "{out}", "--model", "{folder}/{long}.onnx"], 1, ["too long"]), (["engines", "--model", "{folder}/{long}.pth"], 1, ["too long"]),
     (["video", "{clip}", "{out}", "--model", "~nouser/m.onnx"], 1, ["~nouser/m.onnx", "no such file"]),
     (["model", "export", "lite", "~nouser/m.onnx"], 1, ["no folder", "~nouser"]),
-    (["video", "{folder}/shot.%04d.exr", "{out}"], 1, ["numbered images", "expected one file", "ffmpeg -i"]),
+    (["video", "{folder}/shot.%04d.exr", "{out}"], 1, ["shot.####.exr", "no such files", "check the name"]),
     (["image", "{still}", "-y"], 2, ["out is missing", "in.png", "such as"]), (["webcam", "--camera", "²"], 1, ["neither a file nor"]),
     # Values that an encoder has, or not.
     (["video", "{clip}", "{out}", "--preset", "nope"], 2, ["--preset nope", "h264", "veryfast"]),

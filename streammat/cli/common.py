@@ -17,9 +17,9 @@ from typing import Any, NoReturn, Self, TypeVar
 
 import click
 
-from streammat.cli.command import BACKGROUND, ENGINE, MATTE, MESSAGES, OUTPUT, option
+from streammat.cli.command import BACKGROUND, ENGINE, INPUT, MATTE, MESSAGES, OUTPUT, option
 from streammat.cli.streams import finish
-from streammat.config import MOST_GROW, CompositeOptions, MatteControls, MattingOptions, Quality, choices
+from streammat.config import MOST_GROW, CompositeOptions, MatteControls, MattingOptions, Quality, SequenceOptions, choices
 from streammat.engines.usage import Number, Whole, shown
 from streammat.errors import StreammatError, UsageError, one_line
 
@@ -29,6 +29,7 @@ _LONGEST_SIDE, _MOST_PIXELS = 16384, 8192 * 8192
 _MATTING = MattingOptions()
 _COMPOSITE = CompositeOptions()
 _CONTROLS = MatteControls()
+_SEQUENCE = SequenceOptions()
 
 
 def matting_options(command: F, quality: Quality = _MATTING.quality, *, several: bool = False) -> F:
@@ -72,6 +73,28 @@ def control_options(command: F) -> F:
         option("--clip-white", group=MATTE, type=Number(0, 1), default=_CONTROLS.clip_white, metavar="0..1", help="Alpha from here on is 1."),
         option("--clip-black", group=MATTE, type=Number(0, 1), default=_CONTROLS.clip_black, metavar="0..1",
                help="Alpha up to here is 0; what lies between is stretched."),
+    ):
+        command = add(command)
+    return command
+
+
+def sequence_options(command: F) -> F:
+    """--fps, --missing, --layer, --color-space, --ocio, --exposure, --compression, --depth, --no-verify."""
+    for add in (
+        option("--no-verify", "verify", group=OUTPUT, is_flag=True, flag_value=False, default=True, help="Do not read written EXR, DPX, TIFF and PNG back."),
+        option("--depth", group=OUTPUT, type=click.Choice(choices(SequenceOptions, "depth")), default=_SEQUENCE.depth,
+               help="Of EXR, DPX, TIFF and PNG.  [default: half in EXR, 10 in DPX, else 16]"),
+        option("--compression", group=OUTPUT, type=click.Choice(choices(SequenceOptions, "compression")),
+               default=_SEQUENCE.compression, show_default=True, help="Of EXR."),
+        option("--exposure", group=INPUT, type=Number(-20, 20), metavar="STOPS",
+               help="Show linear and log images to the network so much brighter.  [default: by the first image]"),
+        option("--ocio", group=INPUT, metavar="FILE", help="A config of OpenColorIO.  [default: its built-in studio config]"),
+        option("--color-space", group=INPUT, default=_SEQUENCE.color_space, show_default=True, metavar="NAME",
+               help="Of a sequence: linear, acescg, acescct, logc3, logc4, slog3, rec709, srgb, a name of the config, or auto."),
+        option("--layer", group=INPUT, metavar="NAME", help="Layer of EXR files.  [default: colours without a layer's name]"),
+        option("--missing", group=INPUT, type=click.Choice(choices(SequenceOptions, "missing")), default=_SEQUENCE.missing, show_default=True,
+               help="Frames of a sequence that are not there: refuse, leave out, or hold the image before."),
+        option("--fps", group=INPUT, type=Number(1, 1000), metavar="RATE", help="Of a sequence.  [default: what the files say, else 24]"),
     ):
         command = add(command)
     return command

@@ -71,7 +71,7 @@ def as_toml(options: list[click.Option], values: dict[str, Any]) -> str:
         name, value = name_of(each), values.get(each.name or "")
         if name in ("config", "help"):
             continue
-        lines.append(f"# {name} =" if value is None else f"{name} = {_text(value)}")
+        lines.append(f"# {name} =" if value in (None, ()) else f"{name} = {_text(value)}")
     return "\n".join(lines)
 
 

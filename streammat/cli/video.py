@@ -18,6 +18,7 @@ from streammat.cli.common import (
     matting_options,
     one_line_errors,
     output_options,
+    sequence_options,
 )
 from streammat.cli.values import Time
 from streammat.config import MattingOptions, VideoOptions, build
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 @click.command(cls=Command)
 @click.argument("source", metavar="IN")
-@click.argument("target", metavar="OUT")
+@click.argument("target", metavar="[OUT]", required=False)
 @composite_options
 @option("--codec", group=OUTPUT, help="h264, hevc, av1, vp9, prores or ffv1.  [default: by the extension of OUT]")
 @option("--crf", group=OUTPUT, type=Whole(0, 63), help="Constant quality in the encoder's own scale; lower is better.")
@@ -43,6 +44,14 @@ if TYPE_CHECKING:
 @option("--start", group=INPUT, type=Time(timecode=True, zero=True), default="0", metavar="TIME",
         help="Skip the beginning: seconds, [h:]m:s or a timecode, from the first frame on, such as 90, 1:30 or 0:01:30:12.")
 @option("--duration", group=INPUT, type=Time(timecode=True, zero=False), metavar="TIME", help="Stop after so long.")
+@option("--frames", group=INPUT, metavar="RANGES", help="Work on these frames alone: 1001-1100, 1-100x2, 1001,1050-1060. Their numbers stay.")
+@option("--start-number", group=INPUT, type=Whole(0, 10**9), default=VideoOptions.start_number, show_default=True, metavar="N",
+        help="Number of a clip's first frame; sequences have their own.")
+@sequence_options
+@option("--include", group=MATTE, metavar="MASK", help="An image, or a sequence, of what belongs to the subject in any case.")
+@option("--exclude", group=MATTE, metavar="MASK", help="The same of what never does.")
+@option("--subject", group=MATTE, metavar="all|largest|X,Y", default=VideoOptions.subject, show_default=True,
+        help="Keep one of several: the largest, or the one at a point of the first frame, in pixels.")
 @option("--stable/--no-stable", group=MATTE, default=MattingOptions.stable, show_default=True,
               help="Average the matte's flicker away where the image stands still.")
 @option("--deinterlace", group=INPUT, is_flag=True, help="Make whole frames of an interlaced IN.")
@@ -50,13 +59,14 @@ if TYPE_CHECKING:
 @control_options
 @matting_options
 @output_options
-def video(source: str, target: str, *, strict: bool, quiet: bool, as_json: bool, **values: Any) -> None:
-    """Cut the subject out of the video IN and write OUT.
+def video(source: str, target: str | None, *, strict: bool, quiet: bool, as_json: bool, **values: Any) -> None:
+    """Cut the subject out of the video IN, a clip or numbered images, and write OUT; without OUT a --matte or a --foreground alone.
 
     \b
     streammat video in.mp4 out.mp4 --bg beach.jpg
     streammat video in.mp4 out.mov                   (transparent, ProRes 4444)
     streammat video in.mp4 out.mp4 --bg blur --matte alpha.mkv
+    streammat video plates.1001-1100#.exr cut.#.exr --color-space acescg
     """  # noqa: D301 - click wants the character, not two
     options = build(VideoOptions, values)
     with one_line_errors(as_json, quiet=quiet):

@@ -15,7 +15,7 @@ from streammat.cli.command import BACKGROUND, INPUT, MATTE, MESSAGES, OUTPUT, Co
 from streammat.cli.common import Interrupt, control_options, leave, matting_options, one_line_errors, parse_size
 from streammat.cli.options import config_file
 from streammat.cli.values import Time
-from streammat.config import CompositeOptions, LiveOptions, build, choices
+from streammat.config import WEB_ADDRESS, CompositeOptions, LiveOptions, build, choices
 from streammat.engines.usage import Number, Whole
 from streammat.errors import UsageError, reason
 from streammat.threads.patient_stream import PatientWriter
@@ -54,6 +54,10 @@ _LIVE = LiveOptions()
 @option("--fixed", group=MATTE, is_flag=True, help="Never lower the quality to hold the rate.")
 @option("--bitrate", group=OUTPUT, type=Whole(100, 100_000), default=_LIVE.bitrate, show_default=True, help="Of streams, in kbit/s.")
 @option("--control", group=MESSAGES, metavar="PATH", help="Take JSON commands from a unix socket made at PATH, or from stdin (-).")
+@option("--web", group=MESSAGES, metavar="HOST:PORT", is_flag=False, flag_value=WEB_ADDRESS,
+              help=f"Serve a control page for browsers, phones and OBS docks, and print its link. Without a value: {WEB_ADDRESS}.")
+@option("--web-allow", group=MESSAGES, multiple=True, metavar="NAME",
+              help="Let other machines reach the page, which is not encrypted, by this name or address of this machine; may be repeated.")
 @option("--duration", group=INPUT, type=Time(timecode=False, zero=False), metavar="TIME", help="End after so long: seconds or [h:]m:s.")
 @control_options
 @matting_options
@@ -86,6 +90,8 @@ def webcam(*, size: str | None, duration: Moment | None, control: str | None, qu
                 interrupt.leaves(keys.restore)
                 teller.say(KEYS_HELP)
             _started(job, teller)
+            if job.page is not None:
+                teller.show_link(job.page.link(), shared=bool(options.web_allow))
             report = job.run()
             _ended(job, report, teller)
     failed = [output.error for output in report.outputs if output.error is not None]
@@ -156,6 +162,16 @@ class _Teller:
             with self._lock:
                 self._print(text)
 
+    def show_link(self, link: str, *, shared: bool) -> None:
+        """Where the control page is. It stands in no log: whoever opens it first is let in."""
+        with self._lock:
+            if self._as_json:
+                click.echo(json.dumps({"event": "page", "time": round(time.time(), 3), "link": link}))
+            else:
+                self._print(f"control page, for the first browser that opens it: {link}")
+                if shared:
+                    self._print("note: the page can be reached from other machines, unencrypted: who listens there can take over your camera's output")
+
     def _show(self, event: str, details: dict[str, Any]) -> None:
         if event == "status":
             self._status(details)
@@ -189,13 +205,13 @@ class _Teller:
 def _started(job: LiveRun, teller: _Teller) -> None:
     height, width = job.info.size
     rate = float(job.info.rate)
-    teller.tell("started", camera=job.camera, size=[width, height], fps=rate, engine=job.engine, outputs=job.outputs)
+    job.tell("started", camera=job.camera, size=[width, height], fps=rate, engine=job.engine, outputs=job.outputs)
     teller.say(f"camera {job.camera}: {width}x{height} at {rate:g} fps, to {', '.join(job.outputs)}")
 
 
 def _ended(job: LiveRun, report: LiveReport, teller: _Teller) -> None:
     details = asdict(report)
-    teller.tell("ended", fps=round(report.fps, 2), engine=job.engine, **details)
+    job.tell("ended", fps=round(report.fps, 2), engine=job.engine, **details)
     for note in report.notes:
         teller.say(f"note: {note}")
     shown = ", ".join(f"{count} {kind}" for kind, count in sorted(report.shown.items())) or "nothing"

@@ -105,6 +105,12 @@ def parse_background(text: str) -> BackgroundSpec:
     )
 
 
+def can_only_be_file(text: str) -> bool:
+    """Whether ``parse_background`` would look for a file of that name, or refuse it."""
+    word = text.strip().lower()
+    return not (word in ("transparent", "blur") or word.startswith("blur:") or parse_colour(word) is not None)
+
+
 def _strength(word: str, text: str) -> float:
     if word == "blur":
         return STRENGTH

@@ -8,6 +8,7 @@ from dataclasses import replace
 import av
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from streammat.compositing.backgrounds import Background
 from streammat.compositing.blur import BlurBackground
@@ -102,14 +103,18 @@ class Compositor:
         return picture
 
 
-def _around(matte: Matte) -> Matte:
-    """All that is within a few pixels of the subject.
+def near_subject(matte: Matte) -> NDArray[np.bool_]:
+    """All that is within a few pixels of the subject: (H, W).
 
     Straight colour is kept as far as a resampler reaches beyond the matte's edge. Farther off there is black: who is
     given a cut-out must not find the room in it.
     """
     reach = np.ones((17, 17), np.uint8)
-    near = cv2.dilate((matte.alpha > 0).astype(np.uint8), reach)
+    return cv2.dilate((matte.alpha > 0).astype(np.uint8), reach) > 0
+
+
+def _around(matte: Matte) -> Matte:
+    near = near_subject(matte)
     return Matte(near.astype(matte.alpha.dtype) * full_scale(matte.alpha))
 
 

@@ -43,8 +43,19 @@ class ForegroundEstimator:
         soft, the planes returned are the frame's own arrays; otherwise they are new memory, which the caller may keep.
         """
         layout = frame.layout
-        planes = frame.planes[: layout.colour_planes]
-        cell = _cell(*frame.size, layout.chroma)
+        return self._estimated(frame.planes[: layout.colour_planes], matte, frame.size, layout.chroma, (1 << layout.depth) - 1)
+
+    def of_light(self, light: FloatArray, matte: Matte) -> FloatArray:
+        """The same for an (H, W, 3) image of floating point, whose values have no upper end; its own array where nothing is soft."""
+        planes = tuple(np.ascontiguousarray(light[:, :, index]) for index in range(3))
+        found = self._estimated(planes, matte, (light.shape[0], light.shape[1]), (0, 0), None)
+        return light if found is planes else np.dstack(found)
+
+    @staticmethod
+    def _estimated(
+        planes: tuple[Plane, ...], matte: Matte, size: tuple[int, int], chroma: tuple[int, int], top: int | None
+    ) -> tuple[Plane, ...]:
+        cell = _cell(*size, chroma)
         weight = shrink(matte.alpha, cell, cell).astype(np.float32)
         weight *= 1.0 / full_scale(matte.alpha)
         band = soft_band(weight)
@@ -56,14 +67,14 @@ class ForegroundEstimator:
         soft: dict[tuple[int, ...], _SoftPixels] = {}
         result = []
         for index, plane in enumerate(planes):
-            sx, sy = layout.chroma if index in (1, 2) else (0, 0)
+            sx, sy = chroma if index in (1, 2) else (0, 0)
             fx, fy = cell >> sx, cell >> sy
             if plane.shape not in soft:
                 alpha = resize_alpha(matte, (plane.shape[0], plane.shape[1]))
                 soft[plane.shape] = _SoftPixels(alpha, (y0 * fy, y1 * fy, x0 * fx, x1 * fx))
             small = shrink(plane, fx, fy)[box].astype(np.float32)
             guesses = [_spread(small, *purity) for purity in purities]
-            result.append(soft[plane.shape].corrected(plane, guesses, (1 << layout.depth) - 1))
+            result.append(soft[plane.shape].corrected(plane, guesses, top))
         return tuple(result)
 
 
@@ -89,8 +100,8 @@ class _SoftPixels:
         self._near = ((y >> 1) * np.int32(self._size[0]) + (x >> 1)).astype(np.intp)
         self._share: FloatArray = alpha.reshape(-1)[self._index] * np.float32(1.0 / full_scale(alpha))
 
-    def corrected(self, plane: Plane, guesses: list[FloatArray], top: int) -> Plane:
-        """A copy of ``plane`` with the foreground's colour in the soft pixels, in code values up to ``top``.
+    def corrected(self, plane: Plane, guesses: list[FloatArray], top: int | None) -> Plane:
+        """A copy of ``plane`` with the foreground's colour in the soft pixels, in code values up to ``top``, or without end.
 
         The guesses, foreground and background on the box's coarse grid, are smooth: every second pixel is enough.
         """
@@ -104,8 +115,10 @@ class _SoftPixels:
         value -= back
         np.multiply(value, self._share, out=value)
         value += front
-        np.clip(value, 0, top, out=value)
-        flat[self._index] = np.rint(value, out=value).astype(plane.dtype)
+        if top is not None:
+            np.clip(value, 0, top, out=value)
+            np.rint(value, out=value)
+        flat[self._index] = value.astype(plane.dtype)
         return out
 
 

@@ -18,7 +18,8 @@ Alpha is written ``a`` in 0..1 here; planes hold it over the whole range of thei
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
 from functools import cache
 from typing import Any
 
@@ -56,6 +57,22 @@ class ControlledMatting:
     def __call__(self, frame: Frame) -> Matte:
         """The matte of ``frame``; whatever the other raises."""
         return controlled(self._matting(frame), self.controls)
+
+
+def changed(controls: MatteControls, values: Mapping[str, Any]) -> MatteControls:
+    """``controls`` with the values of a command put in, by the names of their options without the dashes in front.
+
+    Raises:
+        UsageError: an unknown name, or a value of the wrong kind.
+    """
+    kinds: dict[str, tuple[type, ...]] = {"despill": (str, type(None)), "despeckle": (int,)}
+    names = {field.name.replace("_", "-"): field.name for field in fields(MatteControls)}
+    for name, value in values.items():
+        if name not in names:
+            raise UsageError(f"matte: unknown control {name[:80]!r}; expected {', '.join(names)}")
+        if isinstance(value, bool) or not isinstance(value, kinds.get(name, (int, float))):
+            raise UsageError(f"matte: {name} is {type(value).__name__}; expected {'text or null' if name == 'despill' else 'a number'}")
+    return replace(controls, **{names[name]: value for name, value in values.items()})
 
 
 def check_controls(controls: MatteControls) -> None:
@@ -156,6 +173,23 @@ def despilled(planes: Sequence[Plane], frame: Frame, matte: Matte, controls: Mat
     of_blue, of_red = 2 * (1 - blue) * moves[0], 2 * (1 - red) * moves[1]
     of_green = -(blue * of_blue + red * of_red) / (1 - red - blue)
     return tuple(_moved(plane, -move, top) for plane, move in zip(planes, (of_green, of_blue, of_red), strict=True))
+
+
+def despilled_light(light: FloatPlane, matte: Matte, controls: MatteControls) -> FloatPlane:
+    """``despilled`` for an (H, W, 3) RGB image of floating point, with the luma of BT.709; its own array where nothing spills."""
+    if controls.despill is None:
+        return light
+    colour, amount = _spill(controls.despill)
+    red, blue = _LUMA[1]
+    luma = light @ np.array([red, 1 - red - blue, blue], np.float32)
+    chroma = (light[:, :, 2] - luma) / (2 * (1 - blue)), (light[:, :, 0] - luma) / (2 * (1 - red))
+    towards = _chroma(colour, red, blue) if colour is not None else _mean(chroma, matte.alpha == 0, 1)
+    if towards is None:
+        return light
+    spill = amount * _spilt(chroma, towards)
+    of_blue, of_red = 2 * (1 - blue) * spill * towards[0], 2 * (1 - red) * spill * towards[1]
+    of_green = -(blue * of_blue + red * of_red) / (1 - red - blue)
+    return np.asarray(light - np.dstack((of_red, of_green, of_blue)), np.float32)
 
 
 def _spilt(chroma: tuple[FloatPlane, FloatPlane], towards: tuple[float, float]) -> FloatPlane:

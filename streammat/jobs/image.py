@@ -17,7 +17,7 @@ from streammat.jobs.outputs import GREEN, check_still, wants_alpha
 from streammat.matting.matting import Matting, network_sizes
 from streammat.matting.network import open_network
 from streammat.models.library import find_model
-from streammat.sinks.codecs import STILLS, is_still
+from streammat.sinks.codecs import STILLS
 from streammat.sinks.stills import StillsSink
 from streammat.sinks.targets import check_targets
 from streammat.sources.still import read_still
@@ -40,7 +40,7 @@ class ImageJob:
         into_folder = len(sources) > 1 or target.endswith(("/", os.sep)) or os.path.isdir(target)
         if into_folder and folder.suffix.lower() in STILLS and not os.path.isdir(target):
             raise UsageError(f"{target}: is one file for {len(sources)} images; expected a folder")
-        if not into_folder and not is_still(target):
+        if not into_folder and Path(target).suffix.lower() not in STILLS:
             raise UsageError(f"{target}: cannot tell the kind of image; expected one of {' '.join(STILLS)}, or a folder")
         if into_folder and os.path.exists(target) and not os.path.isdir(target):
             raise UsageError(f"{target}: is a file; expected a folder for {len(sources)} images")

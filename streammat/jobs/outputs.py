@@ -9,7 +9,7 @@ from streammat.compositing.backgrounds import Background, BackgroundSpec, open_b
 from streammat.config import AlphaType, CompositeOptions, Content, EncodeOptions
 from streammat.errors import UsageError
 from streammat.sinks import TrackSink
-from streammat.sinks.codecs import STILLS_WITH_ALPHA, can_carry_alpha, is_still
+from streammat.sinks.codecs import FILM, STILLS_WITH_ALPHA, can_carry_alpha, is_still
 from streammat.sinks.file import FileSink
 from streammat.sinks.stills import StillsSink
 from streammat.sources import StreamInfo
@@ -40,7 +40,7 @@ def open_sink(
 ) -> TrackSink:
     """The sink that ``path`` calls for."""
     if is_still(path):
-        return StillsSink(path, content, overwrite=encode.overwrite, alpha=alpha)
+        return StillsSink(path, content, overwrite=encode.overwrite, alpha=alpha, numbers=info.numbers)
     return FileSink(path, info, content, encode, tracks=tracks)
 
 
@@ -51,5 +51,5 @@ def check_still(path: str, content: Content) -> None:
         UsageError: alpha is wanted and the format has none.
     """
     suffix = Path(path).suffix.lower()
-    if content == "transparent" and suffix not in STILLS_WITH_ALPHA:
+    if content == "transparent" and suffix not in (*STILLS_WITH_ALPHA, *FILM):
         raise UsageError(f"{path}: {suffix} cannot carry alpha; use {', '.join(STILLS_WITH_ALPHA)}, or give a background with --bg")

@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 
 import cv2
 
-from streammat.compositing.backgrounds import parse_background
+from streammat.compositing.backgrounds import Background, parse_background
 from streammat.compositing.compositor import Compositor
 from streammat.compositing.matte_controls import ControlledMatting, check_controls
 from streammat.config import Content, EncodeOptions, VideoOptions
 from streammat.engines.base import EngineError
-from streammat.errors import InputError
+from streammat.errors import InputError, UsageError
+from streammat.film.chosen_frames import ChosenFrames
+from streammat.film.compositor import PlateCompositor
+from streammat.film.masks import MaskedMatting
+from streammat.film.sequence_sink import SequenceSink
+from streammat.film.sequence_source import SequenceSource
+from streammat.film.sequences import find_sequence, parse_frames
+from streammat.film.subject import SubjectMatting, parse_subject
 from streammat.jobs.outputs import GREEN, check_still, open_background_for, open_sink, wants_alpha
 from streammat.matting.device import matting_for
 from streammat.matting.network import frames_at_once, open_network
 from streammat.matting.temporal import TemporalFilter
+from streammat.media.frame import Frame, Matte
 from streammat.models.library import find_model
 from streammat.pipeline import Pipeline
 from streammat.sinks import TrackSink
-from streammat.sinks.codecs import choose_codec, encode_beside, is_still
+from streammat.sinks.codecs import FILM, choose_codec, encode_beside, is_still
 from streammat.sinks.targets import check_targets
+from streammat.sources import Recorded
 from streammat.sources.file import FileSource
 from streammat.stats import Report
 from streammat.threads.interruptible import answer_of
+from streammat.timecode import BEGINNING
 
 
 class VideoJob:
@@ -32,26 +43,27 @@ class VideoJob:
 
     Args:
         source: a video file or URL.
-        target: the output; its extension picks container and codec.
+        target: the output; its extension picks container and codec; None: a matte or a foreground alone.
         options: everything else.
 
     Raises:
         UsageError, InputError, OutputError, EngineError: nothing has been changed then.
     """
 
-    def __init__(self, source: str, target: str, options: VideoOptions) -> None:
+    def __init__(self, source: str, target: str | None, options: VideoOptions) -> None:
         self.outputs = [path for path in (target, options.matte, options.foreground) if path is not None]
+        if not self.outputs:
+            raise UsageError(f"OUT is missing: {source} alone is given; expected where the result goes, such as out.mp4, or --matte or --foreground; see streammat video --help")
         behind = options.composite.background
         check_targets([source, *([] if behind is None else [behind])], self.outputs, options.encode)
         check_controls(options.controls)
-        transparent = wants_alpha(target, options.composite, options.encode.codec)
+        subject = parse_subject(options.subject)
+        transparent = target is None or wants_alpha(target, options.composite, options.encode.codec)
         contents = self._contents(target, options, transparent)
         encodes = [self._encode(path, content, target, options, transparent) for path, content in contents]
         spec = None if transparent else parse_background(GREEN if behind is None else behind)
         with ExitStack() as undo:
-            reader = FileSource(
-                source, audio=options.encode.audio, start=options.start, duration=options.duration, deinterlace=options.deinterlace
-            )
+            reader = open_recorded(source, options)
             undo.callback(reader.close)
             self.info = reader.info
             background = open_background_for(spec, options.composite, reader.info, undo)
@@ -62,20 +74,21 @@ class VideoJob:
             undo.callback(self.engine.close)
             sinks: list[TrackSink] = []
             for (path, content), encode in zip(contents, encodes, strict=True):
+                alpha = options.composite.alpha
+                film = takes_plates(path, reader)
                 sinks.append(
-                    open_sink(path, reader.info, content, encode, tracks=path == target, alpha=options.composite.alpha)
+                    SequenceSink(path, reader.info, content, options.sequence, overwrite=encode.overwrite, alpha=alpha)
+                    if film else open_sink(path, reader.info, content, encode, tracks=path == target, alpha=alpha)
                 )
                 undo.callback(sinks[-1].abort)
-            compositor = Compositor(
-                [sink.content for sink in sinks],
-                background,
-                decontaminate=options.composite.decontaminate,
-                alpha=options.composite.alpha,
-                controls=options.controls,
-            )
+            compositor = compositor_for(reader, sinks, background, options)
             stable = TemporalFilter() if options.matting.stable else None
             matting = answer_of(lambda: matting_for(self.engine, stable, batch), "streammat-network")
-            self.pipeline = Pipeline(reader, ControlledMatting(matting, options.controls), compositor, sinks, matting.ahead)
+            mattes: Callable[[Frame], Matte] = matting if subject == "all" else SubjectMatting(matting, subject)
+            mattes = ControlledMatting(mattes, options.controls)
+            if options.include is not None or options.exclude is not None:
+                mattes = MaskedMatting(mattes, options.include, options.exclude)
+            self.pipeline = Pipeline(reader, mattes, compositor, sinks, matting.ahead)
             self._sinks = sinks
             self._background = background
             undo.pop_all()
@@ -111,7 +124,7 @@ class VideoJob:
         return [path for path, sink in zip(self.outputs, self._sinks, strict=True) if sink.frames]
 
     @staticmethod
-    def _encode(path: str, content: Content, target: str, options: VideoOptions, transparent: bool) -> EncodeOptions:
+    def _encode(path: str, content: Content, target: str | None, options: VideoOptions, transparent: bool) -> EncodeOptions:
         """How one output is written; UsageError where it cannot be."""
         if is_still(path):
             check_still(path, content)
@@ -124,10 +137,47 @@ class VideoJob:
         return encode_beside(path, content, requested, target, options.encode, transparent=transparent)
 
     @staticmethod
-    def _contents(target: str, options: VideoOptions, transparent: bool) -> list[tuple[str, Content]]:
-        contents: list[tuple[str, Content]] = [(target, "transparent" if transparent else "composite")]
+    def _contents(target: str | None, options: VideoOptions, transparent: bool) -> list[tuple[str, Content]]:
+        contents: list[tuple[str, Content]] = [] if target is None else [(target, "transparent" if transparent else "composite")]
         if options.matte is not None:
             contents.append((options.matte, "matte"))
         if options.foreground is not None:
             contents.append((options.foreground, "foreground"))
         return contents
+
+
+def open_recorded(source: str, options: VideoOptions) -> Recorded:
+    """The source that ``source`` calls for: a sequence of numbered images, or a clip, of which some frames may be chosen."""
+    name = find_sequence(source)
+    if name is not None:
+        if options.start != BEGINNING or options.duration is not None:
+            raise UsageError(f"{source}: --start and --duration are for clips; choose frames of a sequence with --frames, such as 1001-1100")
+        return SequenceSource(name, options.sequence, options.frames)
+    numbers = None if options.frames is None else parse_frames(options.frames)
+    clip = FileSource(source, audio=options.encode.audio, start=options.start, duration=options.duration, deinterlace=options.deinterlace)
+    if numbers is None and options.start_number == 1:
+        return clip
+    try:
+        return ChosenFrames(clip, options.start_number, numbers, source)
+    except UsageError:
+        clip.close()
+        raise
+
+
+def takes_plates(path: str, source: Recorded) -> bool:
+    """True where ``path`` names files as film tools take them: EXR and DPX always, TIFF and PNG of sequences."""
+    suffix = Path(path).suffix.lower()
+    return suffix in FILM or (isinstance(source, SequenceSource) and suffix in (".tif", ".tiff", ".png"))
+
+
+def compositor_for(
+    source: Recorded, sinks: Sequence[TrackSink], background: Background | None, options: VideoOptions
+) -> Callable[[Frame, Matte], Sequence[Frame]]:
+    """What draws the images of ``sinks``, in their order."""
+    decontaminate, alpha = options.composite.decontaminate, options.composite.alpha
+    if isinstance(source, SequenceSource):
+        contents = [(sink.content, isinstance(sink, SequenceSink)) for sink in sinks]
+        return PlateCompositor(contents, background, decontaminate=decontaminate, alpha=alpha, controls=options.controls)
+    if any(isinstance(sink, SequenceSink) for sink in sinks):
+        alpha = "straight"  # the sink multiplies, in light
+    return Compositor([sink.content for sink in sinks], background, decontaminate=decontaminate, alpha=alpha, controls=options.controls)

@@ -99,6 +99,16 @@ class BackgroundSwitcher:
             strength = min(1.0, max(0.0, spec.strength + by))
             return self._put(self._index, self._made(f"blur:{round(100 * strength)}", replace(spec, strength=strength)))
 
+    def set_blur(self, strength: float) -> Scene:
+        """Blur so much, 0..1: the blur that is on, or else the list's first, or else a new one."""
+        with self._lock:
+            if self.current.spec.kind != "blur":
+                blurs = [index for index, scene in enumerate(self._scenes) if scene.spec.kind == "blur"]
+                if not blurs:
+                    return self.choose(f"blur:{round(100 * strength)}")
+                self._switch(blurs[0])
+            return self.blur(strength - self.current.spec.strength)
+
     def reload(self) -> str | None:
         """Read images again whose files have changed.
 

@@ -1,8 +1,8 @@
 """Steering a live run: keys, and JSON lines on stdin or a unix socket for scripts and stream decks.
 
-A request is one line, ``{"command": "next"}``; the answer is one line, ``{"ok": true, …}`` or ``{"ok": false, "error": …}``.
-Commands: next, previous, background (value: as --bg), blur (value: percent to add), mirror, pause, mute (value: true or
-false, or left out to toggle), pass-through (value false, or true with confirm true), status, quit.
+A request is one line, ``{"command": "next"}``; the answer is one line, ``{"ok": true, …}`` or ``{"ok": false, "error": …}``, with the request's
+``id`` where it has one. After ``{"command": "events"}`` a socket is sent each event of the run, too. ``docs/live.md`` lists commands and events;
+the control page (``streammat.web``) speaks the same over a WebSocket.
 """
 
 from __future__ import annotations
@@ -17,23 +17,37 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from queue import Empty, Full, Queue
 from typing import IO, Any, Final, Protocol
 
 from streammat.errors import OutputError, StreammatError, UsageError, one_line
+from streammat.live.events import Events
 
-COMMANDS: Final = ("next", "previous", "background", "blur", "mirror", "pause", "mute", "pass-through", "status", "quit")
+_TEXT: Final = (str,)
+_NUMBER: Final = (int, float)
+_SWITCH: Final = (bool, type(None))
+_NOTHING: Final = (type(None),)
+COMMANDS: Final[dict[str, tuple[type, ...]]] = {
+    "next": _NOTHING, "previous": _NOTHING, "background": _TEXT, "blur": _NUMBER, "blur-strength": _NUMBER, "mirror": _SWITCH, "pause": _SWITCH,
+    "mute": _SWITCH, "pass-through": _SWITCH, "quality": _TEXT, "hold-rate": _SWITCH, "matte": (dict,), "events": _NOTHING, "status": _NOTHING, "quit": _NOTHING,
+}
+"""Each command with the types that its value may have; None stands for one that is left out."""
 KEYS: Final = {
     "n": ("next", None), "b": ("previous", None), "+": ("blur", 10), "=": ("blur", 10), "-": ("blur", -10),
     "m": ("mirror", None), "s": ("mute", None), "p": ("pause", None), " ": ("pause", None), "q": ("quit", None), "\x1b": ("quit", None),
 }
 KEYS_HELP: Final = "keys: n/b background, +/- blur, m mirror, s sound off/on, p pause, r show the room (then y), q quit"
 _CONFIRM_SECONDS: Final = 5.0
-_LONGEST_LINE: Final = 65536
+LONGEST_LINE: Final = 65536
+"""Bytes of a request."""
+_WAITING: Final = 256
+"""Events that wait for a program that is slow to read; the oldest go first."""
+_LONGEST_ID: Final = 64
 _MOST_CLIENTS: Final = 32
 _PERCENT: Final = 100
-_TOO_LONG: Final = {"ok": False, "error": f"a line of more than {_LONGEST_LINE} bytes; expected a short JSON object"}
+_TOO_LONG: Final = {"ok": False, "error": f"a line of more than {LONGEST_LINE} bytes; expected a short JSON object"}
 # The system has no more to give just now; those who are connected will go and leave it.
 _FOR_NOW: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ECONNABORTED)
 
@@ -65,21 +79,29 @@ def parse_command(line: str) -> Command:
     Raises:
         UsageError: no JSON object, an unknown command, or a value of the wrong kind.
     """
+    return _command_of(_object_of(line))
+
+
+def _object_of(line: str) -> dict[str, Any]:
     try:
         found = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise UsageError(f'{line.strip()[:80]!r} is no JSON; expected a line such as {{"command": "next"}}') from error
-    name = found.get("command") if isinstance(found, dict) else None
-    if name not in COMMANDS:
+    return found if isinstance(found, dict) else {}
+
+
+def _command_of(found: dict[str, Any]) -> Command:
+    name = found.get("command")
+    if not isinstance(name, str) or name not in COMMANDS:
         raise UsageError(f"unknown command {str(name)[:80]!r}; expected one of {', '.join(COMMANDS)}")
     value, confirm = found.get("value"), found.get("confirm", False)
-    kinds: dict[str, tuple[type, ...]] = {"background": (str,), "blur": (int, float)}
-    wanted = kinds.get(name, (bool, type(None)))
-    if not isinstance(value, wanted) or not isinstance(confirm, bool) or (name == "blur" and isinstance(value, bool)):
+    wanted = COMMANDS[name]
+    if not isinstance(value, wanted) or not isinstance(confirm, bool) or (isinstance(value, bool) and bool not in wanted):
         expected = " or ".join("nothing" if kind is type(None) else kind.__name__ for kind in wanted)
         raise UsageError(f"{name}: value is {_short(value)}; expected {expected}")
-    if isinstance(value, (int, float)) and not -_PERCENT <= value <= _PERCENT:  # nor is NaN
-        raise UsageError(f"blur: value is {_short(value)}; expected {-_PERCENT} to {_PERCENT}")
+    least = -_PERCENT if name == "blur" else 0
+    if isinstance(value, (int, float)) and not least <= value <= _PERCENT:  # nor is NaN
+        raise UsageError(f"{name}: value is {_short(value)}; expected {least} to {_PERCENT}")
     return Command(name, value, confirm)
 
 
@@ -93,10 +115,14 @@ def _short(value: Any) -> str:
 
 def answer(target: Target, line: str) -> dict[str, Any]:
     """Obey one line; whatever is wrong with it, or with us, is the answer."""
+    tag: dict[str, Any] = {}
     try:
-        return {"ok": True, **target.obey(parse_command(line))}
+        found = _object_of(line)
+        if isinstance(found.get("id"), str | int) and len(_short(found["id"])) <= _LONGEST_ID:
+            tag = {"id": found["id"]}
+        return {"ok": True, **tag, **target.obey(_command_of(found))}
     except Exception as error:  # noqa: BLE001 - who asked is answered, and the next line is obeyed
-        return {"ok": False, "error": _told(error)}
+        return {"ok": False, **tag, "error": _told(error)}
 
 
 def _told(error: Exception) -> str:
@@ -165,15 +191,21 @@ class Listener(ABC):
 class SocketListener(Listener):
     """JSON lines on a unix socket that only this user may open; up to 32 programs at once, any number one after the other.
 
+    Args:
+        path: of the socket.
+        target: what is steered.
+        events: told to the programs that ask for them.
+
     Raises:
         UsageError: this system has no unix sockets, or the path is taken by something else.
         OutputError: the socket cannot be made.
     """
 
-    def __init__(self, path: str, target: Target) -> None:
+    def __init__(self, path: str, target: Target, events: Events | None = None) -> None:
         super().__init__("control")
         self._path = path
         self._target = target
+        self._events = events
         if not hasattr(socket, "AF_UNIX"):
             raise UsageError("--control: this system has no unix sockets; use --control - for stdin")
         _make_way(path)
@@ -220,22 +252,82 @@ class SocketListener(Listener):
     def _serve(self, client: socket.socket) -> None:
         client.settimeout(0.2)
         pending = b""
-        with client, suppress(OSError):
-            while not self._stopping.is_set():
+        with client, suppress(OSError), ExitStack() as undo:
+            connection = _Connection(client, self._target, self._events)
+            undo.callback(connection.close)
+            while not self._stopping.is_set() and not connection.broken:
                 try:
                     data = client.recv(4096)
                 except TimeoutError:
                     continue
                 if not data:
                     return
-                if len(pending) > _LONGEST_LINE:
-                    client.sendall(json.dumps(_TOO_LONG).encode() + b"\n")
+                if len(pending) > LONGEST_LINE:
+                    connection.send(_TOO_LONG)
                     return
                 *lines, pending = (pending + data).split(b"\n")
                 for line in lines:
                     if line.strip():
-                        reply = json.dumps(answer(self._target, line.decode("utf-8", "replace")))
-                        client.sendall(reply.encode() + b"\n")
+                        connection.send(answer(connection, line.decode("utf-8", "replace")))
+
+
+class _Connection:
+    """One program on the socket: the target, which it is told of where it asks for that."""
+
+    def __init__(self, client: socket.socket, target: Target, events: Events | None) -> None:
+        self._client = client
+        self._target = target
+        self._events = events
+        self._lock = threading.Lock()
+        self._waiting: Queue[dict[str, Any]] = Queue(_WAITING)
+        self._telling: threading.Thread | None = None
+        self._ended = False
+        self.broken = False
+        """It does not read what it is told."""
+
+    def obey(self, command: Command) -> dict[str, Any]:
+        """As ``Target.obey``, and ``events``, which only a connection can be sent."""
+        if command.name != "events" or self._events is None:
+            return self._target.obey(command)
+        if self._telling is None:
+            self._telling = threading.Thread(target=self._tell, name="streammat-control-events", daemon=True)
+            self._events.subscribe(self._hear)
+            self._telling.start()
+        return {}
+
+    def send(self, message: dict[str, Any]) -> None:
+        """One line, whole, whoever else has one to send."""
+        with self._lock:
+            self._client.sendall(json.dumps(message).encode() + b"\n")
+
+    def close(self) -> None:
+        """Tell nothing more."""
+        self._ended = True
+        if self._telling is not None and self._events is not None:
+            self._events.unsubscribe(self._hear)
+            self._telling.join(1.0)
+
+    def _hear(self, message: dict[str, Any]) -> None:
+        while True:
+            try:
+                self._waiting.put_nowait(message)
+            except Full:
+                with suppress(Empty):
+                    self._waiting.get_nowait()
+            else:
+                return
+
+    def _tell(self) -> None:
+        while not self._ended:
+            try:
+                message = self._waiting.get(timeout=0.1)
+            except Empty:
+                continue
+            try:
+                self.send(message)
+            except OSError:  # a part of a line may have gone out: there is no way on
+                self.broken = True
+                return
 
 
 class StdinListener(Listener):
@@ -254,7 +346,7 @@ class StdinListener(Listener):
             for line in lines:
                 if line.strip():
                     self._reply(answer(self._target, line.decode("utf-8", "replace")))
-            if len(pending) > _LONGEST_LINE:
+            if len(pending) > LONGEST_LINE:
                 self._reply(_TOO_LONG)
                 pending = b""
 

@@ -86,12 +86,19 @@ class OutputWorker:
         """Frames that it was too slow for."""
         return self._pictures.dropped
 
+    @property
+    def written(self) -> int:
+        """Frames that it took."""
+        return self._sink.frames
+
+    @property
+    def error(self) -> str | None:
+        """Why it ended early, in one line."""
+        return None if self.failure is None else " ".join(str(self.failure).split())
+
     def report(self) -> OutputReport:
         """What it got so far."""
-        error = None if self.failure is None else " ".join(str(self.failure).split())
-        return OutputReport(
-            self.name, self._sink.frames, self.dropped, self.latency.total(), error, tuple(self._sink.notes)
-        )
+        return OutputReport(self.name, self.written, self.dropped, self.latency.total(), self.error, tuple(self._sink.notes))
 
     def _work(self) -> None:
         try:

@@ -18,7 +18,7 @@ from typing import Any
 from streammat.audio.capture import AudioCapture
 from streammat.audio.monitor import Monitor
 from streammat.errors import CameraLostError, StreammatError, one_line
-from streammat.live.fallback import FallbackCompositor
+from streammat.live.fallback import FallbackCompositor, OutputFrame
 from streammat.live.output_worker import OutputWorker
 from streammat.live.report import LiveReport
 from streammat.media.frame import Frame, Matte
@@ -57,11 +57,13 @@ class Live:
         tell: told what happens.
         sound: of a microphone, for the outputs that have a track for it; not yet started.
         monitor: plays it; not yet started.
+        look: called with each image after the outputs; must return at once.
     """
 
     def __init__(
         self, source: LiveSource, reopen: Callable[[], LiveSource], matting: Callable[[Frame], Matte], showing: FallbackCompositor,
         outlets: Sequence[OutputWorker], tell: Tell, sound: AudioCapture | None = None, monitor: Monitor | None = None,
+        look: Callable[[OutputFrame], None] | None = None,
     ) -> None:
         self._source = source
         self._reopen = reopen
@@ -71,6 +73,7 @@ class Live:
         self._tell = tell
         self._sound = sound
         self._monitor = monitor
+        self._look = look
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._failure: Exception | None = None
@@ -199,6 +202,8 @@ class Live:
             self._shown[shown.kind] += 1
             for outlet in self._outlets:
                 outlet.put(shown)
+            if self._look is not None:
+                self._look(shown)
             del item, shown
 
     def trouble(self, error: Exception) -> None:

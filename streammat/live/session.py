@@ -5,20 +5,21 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import ExitStack
-from dataclasses import asdict
-from typing import IO, Any
+from dataclasses import asdict, replace
+from typing import IO, TYPE_CHECKING, Any, get_args
 
 import cv2
 
 from streammat.audio.capture import AudioCapture
 from streammat.audio.monitor import Monitor
-from streammat.compositing.matte_controls import ControlledMatting, check_controls
-from streammat.config import EncodeOptions, LiveOptions, MatteControls, MattingOptions
+from streammat.compositing.matte_controls import ControlledMatting, changed, check_controls
+from streammat.config import EncodeOptions, LiveOptions, MatteControls, MattingOptions, Quality
 from streammat.engines.base import EngineError
 from streammat.errors import UsageError
 from streammat.live.background_switcher import BackgroundSwitcher
 from streammat.live.checked_matting import CheckedMatting
 from streammat.live.control import Command, Keys, Listener, SocketListener, StdinListener
+from streammat.live.events import Events
 from streammat.live.fallback import FallbackCompositor
 from streammat.live.open_output import check_output, is_file, open_output, shows_now
 from streammat.live.open_source import open_live_source, open_sound
@@ -29,13 +30,18 @@ from streammat.live.report import LiveReport
 from streammat.matting.network import open_network
 from streammat.matting.temporal import TemporalFilter
 from streammat.models.library import find_model
+from streammat.paths import data_folder
 from streammat.sinks.targets import check_targets
 from streammat.sources.shaper import Clock, LiveSource
 from streammat.threads.interruptible import answer_of
 
+if TYPE_CHECKING:
+    from streammat.web.server import ControlPage
+
 _STATUS_SECONDS = 1.0
 _RELOAD_SECONDS = 1.0
 _TOLD_SECONDS = 5.0
+_QUALITIES: tuple[Quality, ...] = get_args(Quality)
 _FEW = 10  # frames, before their latency means anything
 # The network is opened anew after nothing but faults, so many at least, for so many seconds.
 _REPAIR_FAULTS, _REPAIR_SECONDS, _LONGEST_PATIENCE = 3, 2.0, 60.0
@@ -47,7 +53,8 @@ class LiveRun:
     Args:
         options: of the run.
         tell: told events: status (once a second), scene, level, fault, camera-lost, camera-back, output-failed,
-            stream-lost, stream-back, microphone-lost, microphone-back, monitor-lost, monitor-back, reloaded, said. Called from any thread.
+            stream-lost, stream-back, microphone-lost, microphone-back, monitor-lost, monitor-back, reloaded, said; docs/live.md has the list.
+            Called from any thread.
         stdin: where commands come from if ``options.control`` is ``-``.
 
     Raises:
@@ -56,7 +63,8 @@ class LiveRun:
 
     def __init__(self, options: LiveOptions, tell: Tell, stdin: IO[bytes] | None = None) -> None:
         self.options = options
-        self._tell = tell
+        self.tell = Events(tell)
+        """Told what happens; also for whoever runs it, so that all who listen hear that, too."""
         self._lock = threading.Lock()
         self._told: dict[str, float] = {}
         self._muted = False
@@ -76,6 +84,9 @@ class LiveRun:
         self.clock = Clock()
         with ExitStack() as undo:
             undo.callback(self._scenes.close)
+            self.page = None if options.web is None else _open_page(options.web, options.web_allow, self, self.tell)
+            if self.page is not None:
+                undo.callback(self.page.close)
             source = open_live_source(options, self.clock)
             undo.callback(source.close)
             self.info = source.info
@@ -96,7 +107,7 @@ class LiveRun:
             self._matting_at_work = self._holder.level.matting
             self.showing = FallbackCompositor(self.info, self.clock, self._scenes.current, self._trouble)
             self.showing.mirror = options.mirror
-            self.keys = Keys(self, lambda line: tell("said", message=line))
+            self.keys = Keys(self, lambda line: self.tell("said", message=line))
             outlets: list[OutputWorker] = []
             for text in options.outputs:
                 channels = 0 if self._sound is None else self._sound.channels
@@ -108,17 +119,20 @@ class LiveRun:
             if options.monitor is not None and self._sound is not None:
                 self._monitor = Monitor(options.monitor, self._sound.tape, self._late, self._silenced, self._heard)
                 undo.callback(self._monitor.stop)
-            self._listeners: list[Listener] = []
+            self._listeners: list[Listener] = [] if self.page is None else [self.page]
             if options.control == "-" and stdin is not None:
                 self._listeners.append(StdinListener(stdin, self, lambda reply: tell("reply", **reply)))
             elif options.control not in (None, "-"):
                 assert options.control is not None
-                self._listeners.append(SocketListener(options.control, self))
+                self._listeners.append(SocketListener(options.control, self, self.tell))
                 undo.callback(self._listeners[-1].close)
-            self.live = Live(source, self._reopen, self._controlled, self.showing, outlets, self._heard, self._sound, self._monitor)
+            look = None if self.page is None else self.page.tap.put
+            self.live = Live(source, self._reopen, self._controlled, self.showing, outlets, self._heard, self._sound, self._monitor, look)
             undo.pop_all()
         self._opening: threading.Thread | None = None
         self._next_status = self._next_reload = 0.0
+        self._asked_anew = False
+        self._cpu, self._cpu_before = 0, time.process_time()
         self._composed_before, self._looked_at, self._fps = 0, 0.0, 0.0
         self._composed_seen = self._faults_then = 0
         self._good_at, self._patience = time.monotonic(), _REPAIR_SECONDS
@@ -179,6 +193,8 @@ class LiveRun:
 
     def obey(self, command: Command) -> dict[str, Any]:
         """See ``control.Target.obey``."""
+        if command.name == "matte":
+            self.control(changed(self._controlled.controls, command.value))
         with self._lock:
             if command.name in ("next", "previous"):
                 self.showing.scene = self._scenes.step(1 if command.name == "next" else -1)
@@ -186,6 +202,8 @@ class LiveRun:
                 self.showing.scene = self._scenes.choose(command.value)
             elif command.name == "blur":
                 self.showing.scene = self._scenes.blur(command.value / 100)
+            elif command.name == "blur-strength":
+                self.showing.scene = self._scenes.set_blur(command.value / 100)
             elif command.name == "mirror":
                 self.showing.mirror = _toggled(self.showing.mirror, command.value)
             elif command.name == "pause":
@@ -195,6 +213,12 @@ class LiveRun:
                 self._mute(command)
             elif command.name == "pass-through":
                 self._pass_through(command)
+            elif command.name == "quality":
+                self._choose_quality(command.value)
+            elif command.name == "hold-rate":
+                self._ask_for(replace(self.options, fixed=not _toggled(not self.options.fixed, command.value)))
+            elif command.name == "events":
+                raise UsageError("events: are sent to programs on a socket and to pages; --json prints them")
             elif command.name == "quit":
                 self.stop()
             elif command.name == "status":
@@ -215,8 +239,18 @@ class LiveRun:
             "outputs_dropped": {outlet.name: outlet.dropped for outlet in self._outlets},
             "engine": self._matting.spec.backend, "precision": self._matting.spec.precision, "network": [width, height],
             "background": self.showing.scene.text, "paused": self.showing.paused, "pass-through": self.showing.pass_through,
+            "mirror": self.showing.mirror, "backgrounds": self.backgrounds(), "quality": self.options.matting.quality,
+            "hold-rate": not self.options.fixed, "lowered": self._holder.index, "cpu_percent": self._cpu,
+            "matte": {field.replace("_", "-"): value for field, value in asdict(self._controlled.controls).items()},
+            "outputs": [
+                {"name": outlet.name, "images": outlet.written, "dropped": outlet.dropped, "error": outlet.error} for outlet in self._outlets
+            ],
             **self._sound_status(),
         }
+
+    def backgrounds(self) -> list[str]:
+        """The list that is switched through, as it was written."""
+        return self._scenes.names
 
     # -- watching over it ---------------------------------------------------------------------------------------
 
@@ -230,15 +264,21 @@ class LiveRun:
             if (name := self._scenes.reload()) is not None:
                 with self._lock:
                     self.showing.scene = self._scenes.current
-                self._tell("reloaded", name=name)
+                self.tell("reloaded", name=name)
         progress = self.live.progress()
         if now >= self._next_status:
             self._fps = round((progress.composed - self._composed_before) / (now - self._looked_at), 1)
-            self._tell("status", **self.status())
+            used = time.process_time()
+            self._cpu, self._cpu_before = round(100 * (used - self._cpu_before) / (now - self._looked_at)), used
+            self.tell("status", **self.status())
             self._next_status = now + _STATUS_SECONDS
             self._composed_before, self._looked_at = progress.composed, now
         self._repair(now, progress.composed, progress.faults)
         opening = self._opening is not None and self._opening.is_alive()
+        if self._asked_anew and not opening:
+            self._asked_anew = False
+            self._work_at_level()
+            return
         if not (self.options.fixed or self.showing.paused or opening):
             busy = max(self.live.busy_ms().values())
             # Frames that failed say nothing about speed.
@@ -248,7 +288,7 @@ class LiveRun:
 
     def _work_at_level(self) -> None:
         level = self._holder.level
-        self._tell("level", message=f"to hold the rate: {level}" if self._holder.index else f"back at full quality: {level}",
+        self.tell("level", message=f"to hold the rate: {level}" if self._holder.index else f"the quality that was asked for: {level}",
                    index=self._holder.index)
         self._scenes.decontaminate(level.decontaminate)
         with self._lock:
@@ -257,6 +297,18 @@ class LiveRun:
             self._holder.restart()
         else:
             self._exchange(level.matting)
+
+    def _choose_quality(self, wanted: str) -> None:
+        known = next((quality for quality in _QUALITIES if quality == wanted), None)
+        if known is None:
+            raise UsageError(f"quality: value is {wanted[:80]!r}; expected {', '.join(_QUALITIES)}")
+        self._ask_for(replace(self.options, matting=replace(self.options.matting, quality=known)))
+
+    def _ask_for(self, options: LiveOptions) -> None:
+        """Work by other options from the next look at the rate on."""
+        self.options = options
+        self._holder = QualityController(levels(options, self._matting.spec, self.info.size, self._model.areas))
+        self._asked_anew = True
 
     def _exchange(self, matting: MattingOptions) -> None:
         """Open another network beside the one at work, which goes on meanwhile, and put it in its place."""
@@ -282,7 +334,7 @@ class LiveRun:
         elif faults - self._faults_then >= _REPAIR_FAULTS and now - self._good_at > self._patience:
             self._good_at, self._faults_then = now, faults
             self._patience = min(_LONGEST_PATIENCE, 2 * self._patience)
-            self._tell("said", message="the network is opened anew")
+            self.tell("said", message="the network is opened anew")
             self._exchange(self._holder.level.matting)
 
     # -- sound --------------------------------------------------------------------------------------------------
@@ -334,7 +386,19 @@ class LiveRun:
             if len(self._told) > 100:
                 self._told.clear()
             self._told[key] = now
-        self._tell(event, **details)
+        self.tell(event, **details)
+
+
+def _open_page(address: str, allowed: tuple[str, ...], job: LiveRun, events: Events) -> ControlPage:
+    try:
+        from streammat.web.server import ControlPage
+    except ModuleNotFoundError as error:
+        raise UsageError(f'--web: needs {error.name}, which is not installed; run: pip install "streammat[web]"') from error
+    try:
+        key_file = data_folder("XDG_DATA_HOME") / "web.key"
+    except EngineError:
+        key_file = None
+    return ControlPage(address, allowed, job, events, key_file)
 
 
 def _toggled(now: bool, wanted: bool | None) -> bool:

@@ -10,12 +10,15 @@ import os
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import av
 import numpy as np
 from av.video.frame import PictureType
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from streammat.film.plate import Plate
 
 Packet: TypeAlias = "av.Packet[Any]"
 """A piece of another track, on its way past the image."""
@@ -165,6 +168,10 @@ class Frame:
 
     Frames keep the orientation they are stored in, and files keep their rotation tag; only what must see or draw an
     upright image (the network, backgrounds, stills) turns it."""
+    number: int | None = None
+    """As outputs of numbered files call it; None: they count from 1."""
+    plate: Plate | None = None
+    """Of a sequence: the image as its file holds it, of which this frame is what the network is shown."""
 
     @property
     def size(self) -> tuple[int, int]:

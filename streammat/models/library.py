@@ -9,7 +9,6 @@ import logging
 import os
 import re
 import shutil
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module, metadata
@@ -18,11 +17,11 @@ from typing import Any
 
 from streammat.engines.base import EngineError
 from streammat.engines.model_files import ModelFiles, card_files, file_sha256, read_card
-from streammat.engines.paths import expanded, home
+from streammat.engines.paths import expanded
 from streammat.engines.shipped import card as shipped_card
 from streammat.engines.shipped import shipped, shipped_names
 from streammat.errors import InputError, UsageError
-from streammat.paths import check_readable
+from streammat.paths import check_readable, data_folder
 
 logger = logging.getLogger(__name__)
 
@@ -56,15 +55,7 @@ def library_folder() -> Path:
         if os.path.isfile(folder):
             raise UsageError(f"STREAMMAT_MODELS is {chosen}, a file; expected a folder")
         return folder
-    if sys.platform == "darwin":
-        base = home("STREAMMAT_MODELS") / "Library" / "Application Support"
-    elif sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or home("STREAMMAT_MODELS") / "AppData" / "Local")
-    else:
-        given = os.environ.get("XDG_DATA_HOME", "")
-        # The XDG specification has relative paths ignored.
-        base = Path(given) if os.path.isabs(given) else home("STREAMMAT_MODELS") / ".local" / "share"
-    return base / "streammat" / "models"
+    return data_folder("STREAMMAT_MODELS") / "models"
 
 
 def find_model(model: str) -> ModelFiles:

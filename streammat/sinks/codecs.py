@@ -158,6 +158,8 @@ CONTAINERS: dict[str, Container] = {
 }
 STILLS_WITH_ALPHA = (".png", ".webp", ".tif", ".tiff")
 STILLS = (*STILLS_WITH_ALPHA, ".jpg", ".jpeg")
+FILM = (".exr", ".dpx")
+"""Numbered files that only film tools read."""
 
 
 def container_of(path: str) -> Container:
@@ -179,13 +181,15 @@ def can_carry_alpha(path: str, codec: str | None) -> bool:
     suffix = PurePath(path).suffix.lower()
     if suffix in STILLS:
         return suffix in STILLS_WITH_ALPHA
+    if suffix in FILM:
+        return True
     container = container_of(path)
     return container.transparent_by_default and (codec is None or bool(_codec(codec).alpha_formats))
 
 
 def is_still(path: str) -> bool:
     """True for the name of a frame, or the pattern of numbered ones, such as ``out.%05d.png``."""
-    return PurePath(path).suffix.lower() in STILLS
+    return PurePath(path).suffix.lower() in (*STILLS, *FILM)
 
 
 def choose_codec(path: str, requested: str | None, *, alpha: bool, matte: bool = False) -> VideoCodec:
@@ -210,7 +214,7 @@ def choose_codec(path: str, requested: str | None, *, alpha: bool, matte: bool =
     return codec
 
 
-def encode_beside(path: str, content: Content, requested: str | None, target: str, encode: EncodeOptions, *, transparent: bool) -> EncodeOptions:
+def encode_beside(path: str, content: Content, requested: str | None, target: str | None, encode: EncodeOptions, *, transparent: bool) -> EncodeOptions:
     """How a matte or a foreground is written beside the output ``target``.
 
     A file without a codec of its own takes the one that keeps grey best, for a matte, and else the output's, where its container holds
@@ -220,13 +224,15 @@ def encode_beside(path: str, content: Content, requested: str | None, target: st
         path: of the matte or the foreground.
         content: which of them it is.
         requested: its codec; None leaves the choice.
-        target: the output.
+        target: the output; None: there is none, and ``encode`` is of this file.
         encode: of the output.
         transparent: the output carries alpha.
 
     Raises:
         UsageError: a codec is unknown, or a container does not hold it.
     """
+    if target is None:
+        return replace(encode, codec=choose_codec(path, requested or encode.codec, alpha=False, matte=content == "matte").name)
     main = None if is_still(target) else choose_codec(target, encode.codec, alpha=transparent)
     container = container_of(path)
     if requested is None and not (content == "matte" and container.matte) and main is not None and main.name in container.codecs:

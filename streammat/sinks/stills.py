@@ -32,7 +32,7 @@ _PARAMETERS = {
 
 
 class StillsSink:
-    """Numbered stills, counted from 1, or one still.
+    """Numbered stills, under the frames' numbers or counted from 1, or one still.
 
     Each file appears whole: it is written under a temporary name first.
 
@@ -42,6 +42,7 @@ class StillsSink:
         overwrite: replace files that are there.
         alpha: what the colour of transparent images is, for formats that can say so (TIFF).
         numbered: False: what looks like a counter, as in ``take#2.png``, is a part of the one file's name.
+        numbers: of the images, as far as they are known beforehand: refused where one is there and is not to be replaced.
         image: what the image that the one still is made of says of itself: its colour profile and EXIF are written, but not in TIFF, for which neither of our encoders can.
 
     Raises:
@@ -51,12 +52,13 @@ class StillsSink:
 
     def __init__(
         self, pattern: str, content: Content, *, overwrite: bool, alpha: AlphaType = "straight", numbered: bool = True,
-        image: ImageNotes = ImageNotes(),  # noqa: B008 - frozen
+        numbers: tuple[int, ...] = (1,), image: ImageNotes = ImageNotes(),  # noqa: B008 - frozen
     ) -> None:
         self.content = content
         self.notes: list[str] = []
         self.damage: tuple[Damage, ...] = ()
         self.frames = 0
+        self._next = 1
         self._pattern = pattern
         self._numbered = numbered
         self._suffix = Path(pattern).suffix.lower()
@@ -70,11 +72,12 @@ class StillsSink:
             raise UsageError(f"{pattern}: a video becomes many images; expected a pattern such as {name.stem}.%05d{name.suffix}")
         if not folder.is_dir() or not os.access(folder, os.W_OK):
             raise OutputError(f"{pattern}: cannot be created; check that the folder {folder} exists and may be written")
-        if not overwrite and (there := self.path(1)).exists():
-            raise UsageError(f"{there}: is there already; give -y to replace it")
+        there = [] if overwrite else [path for number in numbers if (path := self.path(number)).exists()]
+        if there:
+            raise UsageError(f"{there[0]}: is there already; give -y to replace it")
 
     def path(self, number: int) -> Path:
-        """The file of image ``number``, counted from 1."""
+        """The file of image ``number``."""
         target = Path(self._pattern)
         if not self._numbered:
             return target
@@ -87,7 +90,8 @@ class StillsSink:
 
     def write(self, frame: Frame, matte: Matte) -> None:
         """Write one image."""
-        path = self.path(self.frames + 1)
+        number = self.frames + 1 if frame.number is None else frame.number
+        path = self.path(number)
         if not self._overwrite and path.exists():
             raise OutputError(f"{path}: is there already; give -y to replace it")
         picture = np.ascontiguousarray(np.rot90(self._pixels(frame, matte), frame.rotation))
@@ -104,13 +108,14 @@ class StillsSink:
         except OSError as error:
             raise OutputError(f"{path}: cannot be written ({reason(error)}); check space and permissions") from error
         self.frames += 1
+        self._next = number + 1
 
     def copy(self, packet: Packet) -> None:
         """Stills have no other tracks."""
 
     def close(self) -> None:
         """Every file is complete already; say where those of a longer run before follow."""
-        after = self.path(self.frames + 1)
+        after = self.path(self._next)
         if self._numbered and self.frames and not self.notes and after.exists():
             self.notes.append(f"{after} and what follows it are not of this run")
 

@@ -35,6 +35,10 @@ class StreamInfo:
     stream_metadata: dict[str, str] = field(default_factory=dict)
     """Tags of the video stream; ``timecode`` among them where there is one."""
     chapters: tuple[Any, ...] = ()
+    numbers: tuple[int, ...] = (1,)
+    """Of the frames, as outputs of numbered files call them, as far as they are known beforehand: all, or the first."""
+    digits: int | None = None
+    """Of the numbers in a sequence's names; None: the input has none."""
     fields: Fields | None = None
     """The field shown first, of interlaced video; None: progressive."""
     passengers: tuple[av.stream.Stream, ...] = ()

@@ -95,7 +95,7 @@ def check_outcomes(outcomes: Sequence[Outcome[Job, Result]], what: str) -> None:
         )
 
 
-def write_image(path: Path, image: Image) -> None:
+def write_picture(path: Path, image: Image) -> None:
     """Write an image so that it is there whole or not at all.
 
     Args:

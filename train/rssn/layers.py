@@ -19,7 +19,7 @@ import numpy as np
 
 from streammat.train.data.images import Image, read_rgb
 from streammat.train.data.layouts import BACKGROUND_FOLDERS, Entry, load_pair, open_backgrounds, open_layout
-from streammat.train.data.pool import Outcome, Report, run_jobs, write_image
+from streammat.train.data.pool import Outcome, Report, run_jobs, write_picture
 from streammat.train.errors import DataError
 from streammat.train.rssn.compose_sample import BM3D_SIGMA, denoise
 
@@ -172,13 +172,13 @@ def make_one(job: LayerJob) -> int:
     for path in missing:
         kind = path.parent.name
         plane = denoise(planes["fg" if kind == "fg_denoise" else "original"], options.sigma) if kind in DENOISED else planes[kind]
-        write_image(path, plane)
+        write_picture(path, plane)
     return len(missing)
 
 
 def denoise_one(job: DenoiseJob) -> int:
     """Denoise one background; returns 1, the number of files written. Errors as of `make_one`."""
-    write_image(job.target, denoise(reduce(read_rgb(job.image), job.options.long_side), job.options.sigma))
+    write_picture(job.target, denoise(reduce(read_rgb(job.image), job.options.long_side), job.options.sigma))
     return 1
 
 

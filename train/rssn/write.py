@@ -10,7 +10,7 @@ import numpy as np
 from streammat.train.data.images import read_rgb
 from streammat.train.data.layouts import BackgroundEntry, Entry
 from streammat.train.data.manifest import read_manifest, write_manifest
-from streammat.train.data.pool import Outcome, Report, run_jobs, write_image
+from streammat.train.data.pool import Outcome, Report, run_jobs, write_picture
 from streammat.train.errors import RunError
 from streammat.train.evaluation.contact_sheet import contact_sheet, spread
 from streammat.train.rssn.compose_sample import ComposedImages, Rssn, draw_steps, make_composite
@@ -105,7 +105,7 @@ def compose_one(job: ComposeJob) -> int:
     layers, _ = make_composite(np.random.default_rng(job.seed), job.entry, job.behind, job.rssn)
     planes = {"original": layers.rgb, "mask": layers.alpha, "fg": layers.foreground, "bg": layers.background}
     for kind in _KINDS:
-        write_image(job.target(kind), planes[kind])
+        write_picture(job.target(kind), planes[kind])
     return len(_KINDS)
 
 
@@ -125,7 +125,7 @@ def _write_sheet(path: Path, jobs: list[ComposeJob], per_foreground: int) -> Non
     rows = [[read_rgb(kept[0].target("fg")), *(read_rgb(job.target("original")) for job in kept)] for kept in shown]
     labels = [f"{kept[0].entry.name}: " + " | ".join(_summary(job.row()) for job in kept) for kept in shown]
     headings = ("foreground", *(f"composite {copy}" for copy in range(min(per_foreground, _SHEET_COLUMNS))))
-    write_image(path, contact_sheet(rows, labels, headings))
+    write_picture(path, contact_sheet(rows, labels, headings))
 
 
 def _summary(row: Row) -> str:

@@ -1,0 +1,217 @@
+"""Colour spaces of sequences: what the network is shown, and the light in which images are blended.
+
+Pixels stay in the space of their file; only what is blended, or shown to the network, is converted:
+
+- **display-referred** (sRGB, Rec.709 and the like): shown and blended as they are, as video is;
+- **scene-linear** and **logarithmic** (ACEScg, ARRI LogC, ...): blended in linear light; shown in sRGB at an exposure that makes the
+  image neither dark nor burnt out, with a shoulder above 0.6 instead of clipping.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from streammat.errors import InputError, UsageError, reason
+from streammat.film.images import Header
+
+Light = NDArray[np.float32]
+"""(H, W, 3) float32, linear light; 1 is diffuse white."""
+
+BUILT_IN = "ocio://studio-config-latest"
+NAMES = {
+    "linear": "Linear Rec.709 (sRGB)",
+    "scene_linear": "Linear Rec.709 (sRGB)",
+    "logc3": "ARRI LogC3 (EI800)",
+    "logc4": "ARRI LogC4",
+    "slog3": "S-Log3 S-Gamut3.Cine",
+    "log3g10": "Log3G10 REDWideGamutRGB",
+    "vlog": "V-Log V-Gamut",
+    "srgb": "sRGB Encoded Rec.709 (sRGB)",
+    "rec709": "Gamma 2.4 Encoded Rec.709",
+    "bt709": "Gamma 2.4 Encoded Rec.709",
+}
+"""Short names of the built-in config's spaces, beside its own names and aliases (acescg, acescct, lin_rec709, ...)."""
+_LINEAR = "lin_rec709"
+_GREY = 0.16
+"""Light, as the geometric mean of an image, that automatic exposure aims at: a little below middle grey."""
+_MOST_STOPS = 10.0
+_KNEE = 0.6
+
+
+@dataclass(frozen=True)
+class ColourSpace:
+    """A space that files are in, and how the network is shown it."""
+
+    name: str
+    kind: Literal["display", "linear", "log"]
+    forth: Any = None
+    """OpenColorIO's processor to linear light of Rec.709 primaries; None: none is needed."""
+    back: Any = None
+    gain: float = 1.0
+    """What linear light is multiplied by for the network."""
+
+    def light(self, pixels: NDArray[Any]) -> Light:
+        """What is blended: pixels of the space as light; of display-referred and linear ones the pixels as they are. New memory."""
+        copied = np.array(pixels, np.float32)
+        return _applied(self.forth, copied) if self.kind == "log" else copied
+
+    def pixels(self, light: Light) -> NDArray[np.float32]:
+        """The way back from ``light``; new memory where there is something to do."""
+        return _applied(self.back, light.copy()) if self.kind == "log" else light
+
+    def shown(self, pixels: NDArray[Any]) -> NDArray[np.uint16]:
+        """The image as a display shows it: (H, W, 3) uint16, sRGB over the whole range."""
+        seen = np.nan_to_num(np.array(pixels, np.float32), copy=False, nan=0.0, posinf=1e6, neginf=0.0)
+        if self.kind != "display":
+            seen = _applied(self.forth, seen)
+            seen *= np.float32(self.gain)
+            seen = _encoded(_shoulder(seen))
+        return np.asarray(np.rint(np.clip(seen, 0, 1) * np.float32(65535)), np.uint16)
+
+    def unshown(self, shown: NDArray[np.uint16]) -> Light:
+        """What ``light`` has to be for a display to show ``shown``: of a background that is put behind."""
+        seen = shown.astype(np.float32) / np.float32(65535)
+        if self.kind == "display":
+            return seen
+        light = _unshoulder(_decoded(seen)) / np.float32(self.gain)
+        # ``light`` of a linear space has its own primaries; that of a logarithmic one is Rec.709's already.
+        return _applied(self.back, light) if self.kind == "linear" else light
+
+
+def open_space(
+    name: str, config: str | None, header: Header, first: NDArray[Any], *, exposure: float | None
+) -> ColourSpace:
+    """The space of a sequence.
+
+    Args:
+        name: of the space, in the config or in ``NAMES``; ``auto``: what the files say, else linear Rec.709 of floating point and
+            display-referred of whole numbers.
+        config: a file of OpenColorIO's; None: its built-in studio config.
+        header: of the first image.
+        first: its pixels, (H, W, 3); automatic exposure is made for it.
+        exposure: in stops; None: automatic.
+
+    Raises:
+        UsageError: the space is unknown, or cannot be told.
+        InputError: the config cannot be read.
+    """
+    if name.lower() == "auto":
+        if header.log_film:
+            raise UsageError(
+                "--color-space auto: the DPX says that it is logarithmic, and not how; give the space, such as --color-space logc3, or rec709 if it is not"
+            )
+        found = _known(header.colour_space, config)
+        if found is None:
+            found = "linear" if header.floating else "display"
+        name = found
+    if name == "display":
+        return ColourSpace("display-referred", "display")
+    table = _config(config)
+    space = table.getColorSpace(name) or table.getColorSpace(NAMES.get(name.lower(), name))
+    if space is None and name.lower() in ("linear", "scene_linear") and table.hasRole("scene_linear"):
+        space = table.getColorSpace("scene_linear")
+    if space is None:
+        short = ", ".join(NAMES)
+        raise UsageError(
+            f"--color-space {name}: is not in {config or 'the built-in config'}; expected auto, {short}, acescg, acescct, or a name of that config"
+        )
+    encoding = space.getEncoding()
+    if space.isData() or encoding == "data":
+        raise UsageError(f"--color-space {name}: holds data and no colours; expected a colour space")
+    if encoding == "sdr-video":
+        return ColourSpace(space.getName(), "display")
+    forth, back = _processors(table, space.getName(), builtin=config is None)
+    kind: Literal["linear", "log"] = "linear" if encoding == "scene-linear" else "log"
+    unexposed = ColourSpace(space.getName(), kind, forth, back)
+    stops = _stops(_applied(forth, np.array(first, np.float32))) if exposure is None else exposure
+    return ColourSpace(unexposed.name, kind, forth, back, 2.0**stops)
+
+
+def _known(name: str | None, config: str | None) -> str | None:
+    """A file's word for its space, where the config knows it."""
+    if name is None:
+        return None
+    word = name.lower()
+    if word in ("srgb", "rec709", "g22_rec709", "g24_rec709", "srgb_rec709_scene", "srgb_rec709_display", "gamma2.2"):
+        return "display"
+    if word in ("linear", "scene_linear"):
+        return "linear"
+    return name if _config(config).getColorSpace(name) is not None else None
+
+
+@cache
+def _config(path: str | None) -> Any:
+    try:
+        import PyOpenColorIO as ocio  # noqa: N813 - the library's own short name
+    except ImportError as error:
+        raise UsageError(f"OpenColorIO cannot be loaded ({error}), which knows colour spaces; run: pip install 'streammat[film]'") from error
+    ocio.SetLoggingLevel(ocio.LOGGING_LEVEL_NONE)
+    try:
+        return ocio.Config.CreateFromFile(BUILT_IN if path is None else path)
+    except ocio.Exception as error:
+        raise InputError(f"--ocio {path}: cannot be read ({reason(error)}); expected a config of OpenColorIO") from error
+
+
+def _processors(config: Any, space: str, *, builtin: bool) -> tuple[Any, Any]:
+    """To linear light of Rec.709 primaries, and back."""
+    import PyOpenColorIO as ocio  # noqa: N813 - the library's own short name
+
+    try:
+        if builtin or config.getColorSpace(_LINEAR) is not None:
+            pair = config.getProcessor(space, _LINEAR), config.getProcessor(_LINEAR, space)
+        else:  # by way of the interchange that both configs name
+            common = _config(None)
+            pair = (
+                ocio.Config.GetProcessorFromConfigs(config, space, common, _LINEAR),
+                ocio.Config.GetProcessorFromConfigs(common, _LINEAR, config, space),
+            )
+    except ocio.Exception as error:
+        raise UsageError(
+            f"--color-space {space}: cannot be converted to linear light ({reason(error)}); the config needs the role aces_interchange, or a space {_LINEAR}"
+        ) from error
+    return pair[0].getDefaultCPUProcessor(), pair[1].getDefaultCPUProcessor()
+
+
+def _applied(processor: Any, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Convert in place."""
+    pixels = np.ascontiguousarray(pixels, np.float32)
+    processor.applyRGB(pixels)
+    return pixels
+
+
+def _stops(light: Light) -> float:
+    """The exposure at which the geometric mean of an image's light is ``_GREY``; whole tenths, so that trifles do not matter."""
+    luma = light @ np.array([0.2126, 0.7152, 0.0722], np.float32)
+    seen = luma[np.isfinite(luma) & (luma > 1e-5)]
+    if not seen.size:
+        return 0.0
+    stops = math.log2(_GREY) - float(np.log2(seen).mean())
+    return round(max(-_MOST_STOPS, min(_MOST_STOPS, stops)), 1)
+
+
+def _shoulder(light: Light) -> Light:
+    """Linear up to ``_KNEE``, then ever slower towards 1."""
+    rest = np.float32(1 - _KNEE)
+    return np.where(light > _KNEE, 1 - rest * np.exp(-(np.maximum(light, _KNEE) - _KNEE) / rest), light).astype(np.float32)
+
+
+def _unshoulder(seen: Light) -> Light:
+    rest = np.float32(1 - _KNEE)
+    return np.where(seen > _KNEE, _KNEE - rest * np.log(np.clip((1 - seen) / rest, 1e-4, 1)), seen).astype(np.float32)
+
+
+def _encoded(light: Light) -> Light:
+    """The sRGB curve (IEC 61966-2-1)."""
+    light = np.maximum(light, 0)
+    return np.where(light <= 0.0031308, 12.92 * light, 1.055 * np.asarray(cv2.pow(light, 1 / 2.4)) - 0.055).astype(np.float32)
+
+
+def _decoded(seen: Light) -> Light:
+    return np.where(seen <= 0.04045, seen / 12.92, np.asarray(cv2.pow((seen + np.float32(0.055)) / np.float32(1.055), 2.4))).astype(np.float32)

@@ -1,0 +1,79 @@
+"""Images of plates: colours are blended as light, in floating point, and stay bit for bit what they are where nothing is blended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streammat.compositing.backgrounds import Background
+from streammat.compositing.compositor import Compositor, near_subject
+from streammat.compositing.foreground import ForegroundEstimator
+from streammat.compositing.matte_controls import despilled_light
+from streammat.config import AlphaType, Content, MatteControls
+from streammat.film.plate import Plate
+from streammat.media.frame import Frame, Matte
+from streammat.media.planes import full_scale
+
+Pixels = NDArray[Any]
+
+
+class PlateCompositor:
+    """Draws frames that carry a plate, as ``compositing.Compositor`` draws frames.
+
+    Args:
+        contents: what each output shows, and whether it takes plates (numbered files of film) or frames (clips, stills).
+        background: what stands behind the subject; needed where an output shows a ``composite``.
+        decontaminate: take the old background's colour out of soft edges.
+        alpha: colour of ``transparent`` images of outputs that take frames.
+        controls: of the subject's colour.
+    """
+
+    def __init__(
+        self, contents: Sequence[tuple[Content, bool]], background: Background | None, *, decontaminate: bool, alpha: AlphaType,
+        controls: MatteControls,
+    ) -> None:
+        self._contents = tuple(contents)
+        self._background = background
+        self._controls = controls
+        self._estimate = ForegroundEstimator() if decontaminate else None
+        shown = [content for content, plates in contents if not plates]
+        self._shown = Compositor(shown, background, decontaminate=decontaminate, alpha=alpha, controls=controls) if shown else None
+
+    def __call__(self, frame: Frame, matte: Matte) -> list[Frame]:
+        """One image per output; those that take plates have colour in ``plate`` alone, straight."""
+        shown = iter(self._shown(frame, matte) if self._shown else ())
+        wanted = {content for content, plates in self._contents if plates}
+        drawn = self._drawn(frame, matte, wanted - {"matte"}) if wanted - {"matte"} else {}
+        return [drawn.get(content, frame) if plates else next(shown) for content, plates in self._contents]
+
+    def _drawn(self, frame: Frame, matte: Matte, wanted: set[Content]) -> dict[Content, Frame]:
+        plate = frame.plate
+        assert plate is not None
+        light = plate.space.light(plate.pixels)
+        front = light if self._estimate is None else self._estimate.of_light(light, matte)
+        front = despilled_light(front, matte, self._controls)
+        colour = plate.pixels if front is light else _where((front != light).any(2), plate.space.pixels(front), plate.pixels)
+        found: dict[Content, Frame] = {}
+        for content in wanted:
+            pixels: Pixels = colour
+            if content == "transparent":
+                pixels = _where(near_subject(matte), colour, np.zeros((), colour.dtype))
+            elif content == "composite":
+                assert self._background is not None
+                green, blue, red = self._background.planes(frame, matte)
+                behind = plate.space.unshown(np.dstack((red, green, blue)))
+                # As half files hold it, so that what is full there is the plate's.
+                share = (matte.alpha.astype(np.float32) / np.float32(full_scale(matte.alpha))).astype(np.float16).astype(np.float32)[:, :, None]
+                blended = plate.space.pixels(front * share + behind * (1 - share))
+                pixels = _where(share[:, :, 0] == 1, colour, blended)
+            found[content] = replace(frame, plate=Plate(pixels, plate.space, plate.header))
+        return found
+
+
+def _where(mask: NDArray[np.bool_], inside: Pixels, outside: Pixels) -> Pixels:
+    """(H, W, 3): ``inside`` where ``mask`` (H, W) holds; float32 where one of them is."""
+    return np.asarray(np.where(mask[:, :, None], inside, outside))

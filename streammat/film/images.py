@@ -1,0 +1,338 @@
+"""One image file of a sequence, through OpenImageIO: its header, its pixels, and a file that is written, read back and compared."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streammat.config import SequenceOptions
+from streammat.errors import InputError, OutputError, StreammatError, UsageError, reason
+from streammat.sinks.partial import PartialFile
+from streammat.timecode import Moment
+
+Pixels = NDArray[Any]
+"""(H, W, C) float16 or float32; files of whole numbers are 0..1."""
+
+_STRUCTURE = {
+    "compression", "DateTime", "Software", "name", "version", "Orientation", "ResolutionUnit", "XResolution", "YResolution",
+    "planarconfig", "ICCProfile", "chunkCount", "Compression",
+}
+"""Attributes that belong to the file rather than to the shot."""
+_STRUCTURES = ("oiio:", "openexr:", "dpx:", "tiff:", "png:", "jpeg:", "ICCProfile:", "Exif:", "IPTC:", "GPS:")
+
+
+@dataclass(frozen=True)
+class Header:
+    """What an image says of itself."""
+
+    window: tuple[int, int, int, int]
+    """Of the pixels that are worked on: x, y, width, height. They lie where the display window lies, and beyond where the plate has overscan."""
+    display: tuple[int, int, int, int]
+    """The display window: x, y, width, height."""
+    attributes: tuple[tuple[str, Any, Any], ...] = ()
+    """Name, OpenImageIO's type and value of what is carried into outputs."""
+    rate: Fraction | None = None
+    """Frames per second."""
+    timecode: str | None = None
+    aspect: Fraction = Fraction(1)
+    """Width of a pixel by its height."""
+    rotation: int = 0
+    """As ``Frame.rotation``."""
+    floating: bool = False
+    """The file holds half or float numbers."""
+    colour_space: str | None = None
+    """What the file calls its colours: a name of OpenColorIO's, of the colour interop forum's, or of OpenImageIO's."""
+    log_film: bool = False
+    """A DPX that says it holds densities or a logarithm."""
+
+
+def openimageio() -> Any:
+    """The module.
+
+    Raises:
+        UsageError: it is not there.
+    """
+    try:
+        import OpenImageIO
+    except ImportError as error:
+        raise UsageError(f"OpenImageIO cannot be loaded ({error}), which reads and writes sequences; run: pip install 'streammat[film]'") from error
+    return OpenImageIO
+
+
+def read_header(path: Path, layer: str | None) -> Header:
+    """The header of an image; its window is the union of display window and data window.
+
+    Raises:
+        InputError: it cannot be read.
+        UsageError: it has no such layer.
+    """
+    with _Opened(path) as file:
+        spec, _ = _channels(file, path, layer)
+        x0, y0 = min(spec.x, spec.full_x), min(spec.y, spec.full_y)
+        x1, y1 = max(spec.x + spec.width, spec.full_x + spec.full_width), max(spec.y + spec.height, spec.full_y + spec.full_height)
+        return _header(spec, (x0, y0, x1 - x0, y1 - y0))
+
+
+def read_image(path: Path, layer: str | None, window: tuple[int, int, int, int]) -> tuple[Pixels, Header]:
+    """The colours of an image on ``window``, black where the file has no pixels: (H, W, 3), float16 of half files, else float32.
+
+    Raises:
+        InputError: it cannot be read, or holds values that are no numbers.
+    """
+    with _Opened(path) as file:
+        spec, channels = _channels(file, path, layer)
+        kind = "half" if str(spec.format) == "half" else "float"
+        first, last = min(channels), max(channels) + 1
+        pixels = file.read_image(file.current_subimage(), 0, first, last, kind)
+        if pixels is None:
+            raise InputError(f"{path}: is damaged ({_said(file)}); get a whole copy of it, or leave it out with --missing hold")
+        found = np.asarray(pixels)[:, :, [channel - first for channel in channels]]
+        x, y, width, height = window
+        if (spec.x, spec.y, spec.width, spec.height) != window:
+            whole = np.zeros((height, width, 3), found.dtype)
+            left, top = max(x, spec.x), max(y, spec.y)
+            right, bottom = min(x + width, spec.x + spec.width), min(y + height, spec.y + spec.height)
+            if right > left and bottom > top:
+                whole[top - y : bottom - y, left - x : right - x] = found[top - spec.y : bottom - spec.y, left - spec.x : right - spec.x]
+            found = whole
+        return np.ascontiguousarray(found), _header(spec, window)
+
+
+def write_image(
+    path: Path, pixels: Pixels, names: tuple[str, ...], header: Header, how: SequenceOptions, *, overwrite: bool, associated: bool
+) -> None:
+    """Write an image under a temporary name, read it back, compare, and give it its name.
+
+    Args:
+        path: its ending says the format.
+        pixels: (H, W, C) float16 or float32, colour straight or multiplied as it is to stand in the file.
+        names: of the channels.
+        header: windows and attributes.
+        how: compression, depth, and whether it is read back.
+        overwrite: replace what is there.
+        associated: colour is multiplied by alpha.
+
+    Raises:
+        OutputError: it cannot be written, is there already, or is not what was written when it is read back.
+    """
+    oiio = openimageio()
+    kind, bits = depth_of(path.suffix.lower(), how.depth)
+    data = _coded(pixels, kind, bits)
+    spec = _spec(oiio, data, names, header, path.suffix.lower(), kind, bits, how.compression)
+    spec["oiio:UnassociatedAlpha"] = int(not associated)
+    try:
+        partial = PartialFile(path, overwrite=overwrite)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be created ({reason(error)}); check that the folder exists and may be written") from error
+    try:
+        file = oiio.ImageOutput.create(str(partial.path))
+        done = file is not None and file.open(str(partial.path), spec) and file.write_image(data)
+        if file is None or not (file.close() and done):
+            raise OutputError(f"{path}: cannot be written ({_said(file)}); check space and permissions")
+        file.geterror()  # warnings, which OpenImageIO prints if nobody asks
+        if how.verify:
+            _verify(path, partial.path, data, names, lossy=how.compression if path.suffix.lower() == ".exr" else "")
+        partial.take_name()
+    except OSError as error:
+        raise OutputError(f"{path}: cannot take its name ({reason(error)})") from error
+    finally:
+        partial.drop()
+
+
+def depth_of(suffix: str, depth: str) -> tuple[str, int]:
+    """OpenImageIO's type, and bits, of ``depth`` in files of ``suffix``; ``auto`` is half in EXR, 10 bits in DPX, 16 in others.
+
+    Raises:
+        UsageError: such files do not hold it.
+    """
+    able = {
+        ".exr": {"half": ("half", 16), "float": ("float", 32)},
+        ".dpx": {"10": ("uint16", 10), "12": ("uint16", 12), "16": ("uint16", 16)},
+        ".png": {"16": ("uint16", 16), "8": ("uint8", 8)},
+    }.get(suffix, {"16": ("uint16", 16), "8": ("uint8", 8), "half": ("half", 16), "float": ("float", 32)})
+    if depth == "auto":
+        return next(iter(able.values()))
+    if depth not in able:
+        raise UsageError(f"--depth {depth}: {suffix} files do not hold it; expected {', '.join(able)}")
+    return able[depth]
+
+
+class _Opened:
+    """A file to read."""
+
+    def __init__(self, path: Path) -> None:
+        oiio = openimageio()
+        hint = oiio.ImageSpec()
+        hint["oiio:UnassociatedAlpha"] = 1
+        self._file = oiio.ImageInput.open(str(path), hint)
+        if self._file is None:
+            raise InputError(f"{path}: cannot be read ({_first(oiio.geterror())}); expected an image that OpenImageIO can read")
+
+    def __enter__(self) -> Any:
+        return self._file
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
+def _channels(file: Any, path: Path, layer: str | None) -> tuple[Any, tuple[int, int, int]]:
+    """The part that holds ``layer``, made current, and the places of red, green and blue in it."""
+    layers: list[str] = []
+    number = 0
+    while file.seek_subimage(number, 0):
+        spec = file.spec()
+        part = spec.get_string_attribute("oiio:subimagename") or spec.get_string_attribute("name")
+        for prefix in dict.fromkeys((layer or "", "") if layer is None or part == layer else (layer,)):
+            places = _places(spec.channelnames, prefix)
+            if places is not None:
+                return spec, places
+        layers += [name.rpartition(".")[0] or part for name in spec.channelnames if name.rpartition(".")[0] or part]
+        number += 1
+    there = ", ".join(dict.fromkeys(layers)) or "none"
+    if layer is not None:
+        raise UsageError(f"{path}: has no layer {layer} of colours; layers there: {there}")
+    raise UsageError(f"{path}: has no channels R, G, B; layers there: {there}; choose one with --layer")
+
+
+def _places(names: tuple[str, ...], layer: str) -> tuple[int, int, int] | None:
+    """Where red, green and blue of a layer are among a part's channels; three times the same for grey."""
+    places = {name.lower(): place for place, name in enumerate(names)}
+    prefix = f"{layer}.".lower() if layer else ""
+    for red, green, blue in (("r", "g", "b"), ("red", "green", "blue"), ("y", "y", "y")):
+        wanted = [prefix + each for each in (red, green, blue)]
+        if all(each in places for each in wanted):
+            return places[wanted[0]], places[wanted[1]], places[wanted[2]]
+    return None
+
+
+def _header(spec: Any, window: tuple[int, int, int, int]) -> Header:
+    kept = [
+        (each.name, each.type, each.value) for each in spec.extra_attribs
+        if each.name not in _STRUCTURE and not each.name.startswith(_STRUCTURES) and each.value is not None
+    ]
+    aspect = spec.get_float_attribute("PixelAspectRatio", 1.0)
+    timecode = spec.get_string_attribute("smpte:TimeCode")
+    transfer = spec.get_string_attribute("dpx:Transfer").lower()
+    return Header(
+        window,
+        (spec.full_x, spec.full_y, spec.full_width, spec.full_height),
+        tuple(kept),
+        _rate(spec),
+        timecode or None,
+        Fraction(aspect).limit_denominator(1000) if 0 < aspect < 100 else Fraction(1),
+        {3: 2, 6: 3, 8: 1}.get(spec.get_int_attribute("Orientation", 1), 0),
+        str(spec.format) in ("half", "float", "double"),
+        spec.get_string_attribute("colorInteropID") or spec.get_string_attribute("oiio:ColorSpace") or None,
+        transfer in ("logarithmic", "printing density", "printingdensity", "kodaklog"),
+    )
+
+
+def _rate(spec: Any) -> Fraction | None:
+    exact = spec.getattribute("framesPerSecond")
+    if isinstance(exact, tuple | list) and len(exact) == 2 and exact[0] > 0 and exact[1] > 0:
+        return Fraction(int(exact[0]), int(exact[1]))
+    for name in ("framesPerSecond", "dpx:FrameRate", "dpx:TemporalFrameRate"):
+        value = spec.get_float_attribute(name, 0.0)
+        if 1 <= value <= 1000 and math.isfinite(value):
+            return rate_of(value)
+    return None
+
+
+def rate_of(value: float) -> Fraction:
+    """The rate that a rounded number means: 23.976 is 24000/1001."""
+    whole = round(value)
+    slowed = Fraction(whole * 1000, 1001)
+    return slowed if abs(float(slowed) - value) < 0.005 and abs(value - whole) > 0.005 else Fraction(value).limit_denominator(1001)
+
+
+def later(header: Header, timecode: Moment | None) -> Header:
+    """The same for another frame, with its ``timecode`` or without any."""
+    kept = tuple(each for each in header.attributes if each[0] != "smpte:TimeCode")
+    if timecode is None:
+        return replace(header, attributes=kept, timecode=None)
+    digits = f"{timecode}".replace(";", ":").split(":")
+    coded = 0
+    for pair in digits:  # SMPTE ST 12-1, four bits a digit: hours, minutes, seconds, frames
+        coded = coded << 8 | int(pair[0]) << 4 | int(pair[1])
+    value = (coded | (0x40 if timecode.drop else 0), 0)
+    kind = openimageio().TypeDesc("timecode")
+    return replace(header, attributes=(*kept, ("smpte:TimeCode", kind, value)), timecode=str(timecode))
+
+
+def _spec(
+    oiio: Any, data: Pixels, names: tuple[str, ...], header: Header, suffix: str, kind: str, bits: int, compression: str
+) -> Any:
+    spec = oiio.ImageSpec(data.shape[1], data.shape[0], data.shape[2], kind)
+    spec.channelnames = names
+    spec.alpha_channel = names.index("A") if "A" in names else -1
+    exr = suffix == ".exr"
+    x, y, _, _ = header.window
+    if exr:
+        spec.x, spec.y = x, y
+        spec.full_x, spec.full_y, spec.full_width, spec.full_height = header.display
+        spec["compression"] = compression
+    else:
+        if suffix in (".tif", ".tiff"):
+            spec["compression"] = "zip"
+        spec["oiio:BitsPerSample"] = bits
+    for name, type_, value in header.attributes:
+        spec.attribute(name, type_, value)
+    if suffix == ".dpx" and header.rate is not None:
+        spec["dpx:FrameRate"] = spec["dpx:TemporalFrameRate"] = float(header.rate)
+    if header.rotation and not exr:
+        spec["Orientation"] = {2: 3, 3: 6, 1: 8}[header.rotation]
+    return spec
+
+
+def _coded(pixels: Pixels, kind: str, bits: int) -> Pixels:
+    """The numbers that go to the file: rounded here, so that no writer's way of rounding matters."""
+    if kind == "half":
+        return np.ascontiguousarray(np.clip(pixels, -65504, 65504) if pixels.dtype != np.float16 else pixels, np.float16)
+    if kind == "float":
+        return np.ascontiguousarray(pixels, np.float32)
+    top = (1 << bits) - 1
+    codes: Pixels = np.rint(np.clip(pixels.astype(np.float32), 0, 1) * np.float32(top)).astype(np.uint8 if bits == 8 else np.uint16)
+    if bits in (8, 16):
+        return codes
+    # Files of 10 and 12 bits take the upper ones of 16.
+    return np.asarray(codes << (16 - bits) | codes >> (2 * bits - 16))
+
+
+def _verify(path: Path, written: Path, data: Pixels, names: tuple[str, ...], lossy: str) -> None:
+    """Read ``written`` back and compare.
+
+    Raises:
+        OutputError: it is another image than ``data``.
+    """
+    try:
+        with _Opened(written) as file:
+            spec = file.spec()
+            found = file.read_image(0, 0, 0, spec.nchannels, str(data.dtype).replace("float16", "half").replace("float32", "float"))
+            order = [spec.channelnames.index(name) for name in names] if path.suffix.lower() == ".exr" else list(range(spec.nchannels))
+    except (StreammatError, ValueError) as error:
+        raise OutputError(f"{path}: was written and cannot be read back ({reason(error)}); check the disk") from error
+    if found is None or found.shape != data.shape:
+        raise OutputError(f"{path}: was written and cannot be read back whole; check the disk")
+    found = found[:, :, order]
+    if lossy.startswith(("dwa", "b44", "pxr24")):
+        # Colours are coded with a loss, which follows their size; alpha is not.
+        wanted, got = data.astype(np.float32), found.astype(np.float32)
+        same = np.abs(got - wanted) <= 0.1 * np.abs(wanted).max() + 0.02
+    else:
+        same = (found == data) | ((found != found) & (data != data))  # noqa: PLR0124 - what is no number stays none
+    if not same.all():
+        raise OutputError(f"{path}: {int((~same).sum())} values differ when it is read back; the disk or the codec is at fault, and the frame is not kept")
+
+
+def _said(file: Any) -> str:
+    return _first(file.geterror() if file is not None else openimageio().geterror())
+
+
+def _first(text: str) -> str:
+    return next(iter(text.strip().splitlines()), "no reason given").rstrip(".")

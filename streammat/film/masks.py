@@ -1,0 +1,110 @@
+"""Garbage mattes and hold-outs: images, or sequences, that say what belongs to the subject and what never does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from streammat.errors import InputError
+from streammat.film.images import openimageio
+from streammat.film.sequences import find_sequence, frames_of
+from streammat.media.frame import Frame, Matte
+from streammat.media.image_kinds import HEAD, why_undecoded
+from streammat.media.planes import full_scale
+from streammat.paths import check_readable
+
+Mask = NDArray[np.float32]
+"""(H, W) 0..1."""
+
+
+class MaskedMatting:
+    """Mattes with what masks add and take: ``max(a, include)``, then ``min(a, 1 - exclude)``.
+
+    Args:
+        matting: frame → matte.
+        include: an image, or a sequence that is read by the frames' numbers; None: nothing.
+        exclude: the same.
+
+    Raises:
+        InputError: there is none, or it cannot be read.
+    """
+
+    def __init__(self, matting: Callable[[Frame], Matte], include: str | None, exclude: str | None) -> None:
+        self._matting = matting
+        self._include = None if include is None else _Masks("--include", include)
+        self._exclude = None if exclude is None else _Masks("--exclude", exclude)
+
+    def __call__(self, frame: Frame) -> Matte:
+        """The matte of ``frame``; whatever the other raises, and InputError where a mask of a sequence is missing."""
+        matte = self._matting(frame)
+        if self._include is not None:
+            alpha = matte.alpha
+            matte = Matte(np.maximum(alpha, _as(self._include.of(frame), alpha)))
+        if self._exclude is not None:
+            alpha = matte.alpha
+            matte = Matte(np.minimum(alpha, full_scale(alpha) - _as(self._exclude.of(frame), alpha)))
+        return matte
+
+
+class _Masks:
+    """One image for all frames, or one for each."""
+
+    def __init__(self, option: str, text: str) -> None:
+        self._option = option
+        name = find_sequence(text)
+        self._files = None if name is None else frames_of(name)
+        self._one = _read(Path(text)) if name is None else None
+        self._name = text
+
+    def of(self, frame: Frame) -> Mask:
+        """The mask of ``frame``, at its size and in its orientation."""
+        mask = self._one
+        if self._files is not None:
+            number = frame.index + 1 if frame.number is None else frame.number
+            if number not in self._files:
+                raise InputError(f"{self._option} {self._name}: has no frame {number}; the numbers of masks and frames must be the same")
+            mask = _read(self._files[number])
+        assert mask is not None
+        mask = np.rot90(mask, -frame.rotation)
+        height, width = frame.size
+        if mask.shape != (height, width):
+            return np.asarray(cv2.resize(np.ascontiguousarray(mask), (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+        return mask
+
+
+def _as(mask: Mask, alpha: NDArray[Any]) -> NDArray[Any]:
+    return np.rint(np.clip(mask, 0, 1) * full_scale(alpha)).astype(alpha.dtype)
+
+
+def _read(path: Path) -> Mask:
+    """Alpha where the image has it and it is not all full, else its brightness."""
+    check_readable(path, "a mask: an image, or numbered ones")
+    if path.suffix.lower() in (".exr", ".dpx"):
+        oiio = openimageio()
+        file = oiio.ImageInput.open(str(path))
+        pixels = None if file is None else file.read_image("float")
+        if pixels is None:
+            raise InputError(f"{path}: cannot be read ({oiio.geterror() or 'damaged'}); expected an image that OpenImageIO can read")
+        names = [name.upper() for name in file.spec().channelnames]
+        file.close()
+        found = np.asarray(pixels, np.float32).reshape(pixels.shape[0], pixels.shape[1], -1)
+        return np.ascontiguousarray(found[:, :, names.index("A") if "A" in names else 0])
+    data = np.fromfile(path, np.uint8)
+    try:
+        pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        pixels = None
+    if pixels is None:
+        raise InputError(f"{path}: {why_undecoded(data[:HEAD].tobytes(), 'a mask as PNG, JPEG, TIFF or EXR')}")
+    scale = {1: 1 / 255, 2: 1 / 65535}.get(pixels.itemsize, 1.0)
+    found = pixels.astype(np.float32) * np.float32(scale)
+    if found.ndim == 2:
+        return found
+    if found.shape[2] == 4 and (found[:, :, 3] < 1).any():
+        return np.ascontiguousarray(found[:, :, 3])
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(found[:, :, :3]), cv2.COLOR_BGR2GRAY), np.float32)

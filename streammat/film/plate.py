@@ -1,0 +1,18 @@
+"""The image of a sequence as its file holds it, on its way beside the frame that the network is shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from streammat.film.colour import ColourSpace
+from streammat.film.images import Header, Pixels
+
+
+@dataclass(frozen=True, slots=True)
+class Plate:
+    """Colours in the file's own space."""
+
+    pixels: Pixels
+    """(H, W, 3) float16 or float32; nothing downstream changes them in place."""
+    space: ColourSpace
+    header: Header

@@ -1,0 +1,153 @@
+"""Numbered files as film tools take them: EXR, DPX, TIFF and PNG through OpenImageIO, each read back and compared."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from av.video.reformatter import VideoReformatter
+
+from streammat.config import AlphaType, Content, SequenceOptions
+from streammat.errors import OutputError, UsageError
+from streammat.film.images import Header, Pixels, depth_of, later, openimageio, write_image
+from streammat.film.sequences import SequenceName, parse_sequence
+from streammat.media.damage import Damage
+from streammat.media.frame import HDR, Frame, Matte, Packet, layout_of, planes_of, swscale_matrix
+from streammat.media.planes import full_scale
+from streammat.sources import StreamInfo
+from streammat.timecode import parse_moment
+
+_BT1886 = 2.4
+"""Exponent of the display that video is made for (ITU-R BT.1886)."""
+
+
+class SequenceSink:
+    """One file a frame, under the frame's own number.
+
+    EXR holds a matte in the channel ``A`` alone, and a cut-out as ``R``, ``G``, ``B`` multiplied by ``A``; other formats hold grey, and
+    straight or multiplied colour. Of sequences the colours are in the space of the input; of clips they are linear Rec.709 in EXR.
+
+    Args:
+        pattern: such as ``out.####.exr``; a lone ``#`` takes as many digits as the input's names have, or four.
+        info: of the source.
+        content: what is shown.
+        options: compression, depth, whether files are read back.
+        overwrite: replace files that are there.
+        alpha: colour of transparent images, but in EXR.
+
+    Raises:
+        UsageError: the pattern has no counter, a file is there, or the format cannot hold what is asked for.
+        OutputError: the folder cannot be written.
+    """
+
+    def __init__(
+        self, pattern: str, info: StreamInfo, content: Content, options: SequenceOptions, *, overwrite: bool, alpha: AlphaType
+    ) -> None:
+        self.content = content
+        self.notes: list[str] = []
+        self.damage: tuple[Damage, ...] = ()
+        self.frames = 0
+        self._options = options
+        self._info = info
+        self._overwrite = overwrite
+        self._name = _named(pattern, info)
+        suffix = Path(pattern).suffix.lower()
+        self._exr = suffix == ".exr"
+        self._multiplied = self._exr or alpha == "premultiplied"
+        self._converter = VideoReformatter()
+        self._half = depth_of(suffix, options.depth)[0] == "half"
+        openimageio()
+        if info.colour.transfer in HDR and self._exr and content != "matte":
+            raise UsageError(f"{pattern}: the input is HDR, and its light cannot be written to EXR yet; write a matte, or another format")
+        folder = self._name.folder
+        if not folder.is_dir() or not os.access(folder, os.W_OK):
+            raise OutputError(f"{pattern}: cannot be created; check that the folder {folder} exists and may be written")
+        there = [] if overwrite else [path for number in info.numbers if (path := self._name.path(number)).exists()]
+        if there:
+            raise UsageError(f"{there[0]}: is there already; give -y to replace it")
+
+    def write(self, frame: Frame, matte: Matte) -> None:
+        """Write one file.
+
+        Raises:
+            OutputError: it cannot be written, or is not what was written when it is read back.
+        """
+        number = self.frames + 1 if frame.number is None else frame.number
+        header = self._header(frame) if frame.plate is None else frame.plate.header
+        alpha = matte.alpha.astype(np.float32)[:, :, None] / np.float32(full_scale(matte.alpha))
+        if self._half:  # colours are multiplied by what the file holds
+            alpha = alpha.astype(np.float16).astype(np.float32)
+        names: tuple[str, ...] = ("R", "G", "B")
+        if self.content == "matte":
+            pixels, names = alpha, ("A",) if self._exr else ("Y",)
+        else:
+            pixels = self._colour(frame)
+            if self.content == "transparent":
+                # Half numbers times one are the same half numbers.
+                colour = pixels * alpha if self._multiplied else pixels.astype(np.float32)
+                pixels, names = np.concatenate((colour, alpha), 2), ("R", "G", "B", "A")
+        path = self._name.path(number)
+        write_image(path, pixels, names, header, self._options, overwrite=self._overwrite, associated=self._multiplied)
+        self.frames += 1
+
+    def copy(self, packet: Packet) -> None:
+        """Numbered files have no other tracks."""
+
+    def close(self) -> None:
+        """Every file is complete already."""
+
+    def abort(self) -> None:
+        """Files written so far stay: each is complete."""
+
+    def _colour(self, frame: Frame) -> Pixels:
+        if frame.plate is not None:
+            return frame.plate.pixels
+        layout = layout_of("gbrp16le")
+        assert layout is not None
+        image = self._converter.reformat(
+            frame.image,
+            format=layout.name,
+            src_colorspace=None if frame.layout.rgb else swscale_matrix(frame.colour, frame.size[0]),
+            src_color_range=2 if frame.layout.rgb or frame.layout.name.startswith("yuvj") else frame.colour.range or 1,
+            dst_color_range=2,
+            interpolation="BICUBIC",
+            threads=1,
+        )
+        green, blue, red = planes_of(image, layout)
+        coded = np.dstack((red, green, blue)).astype(np.float32) / np.float32(65535)
+        return np.power(coded, np.float32(_BT1886)) if self._exr else coded
+
+    def _header(self, frame: Frame) -> Header:
+        """Of a clip's frame."""
+        oiio = openimageio()
+        height, width = self._info.size
+        rate, aspect = self._info.rate.limit_denominator(1001), self._info.sample_aspect_ratio
+        kept: list[tuple[str, Any, Any]] = [("framesPerSecond", oiio.TypeDesc("rational"), (rate.numerator, rate.denominator))]
+        if aspect != 1:
+            kept.append(("PixelAspectRatio", oiio.TypeDesc("float"), float(aspect)))
+        if self._exr and self.content != "matte":
+            kept.append(("colorInteropID", oiio.TypeDesc("string"), "lin_rec709_scene"))
+        window = (0, 0, width, height)
+        header = Header(window, window, tuple(kept), rate, None, aspect, frame.rotation)
+        text = self._info.stream_metadata.get("timecode")
+        if text is None:
+            return header
+        frames = self.frames if frame.number is None else frame.number - self._info.numbers[0]
+        try:
+            return later(header, parse_moment(text).later(frames, Fraction(self._info.rate)))
+        except (ValueError, UsageError):
+            return header
+
+
+def _named(pattern: str, info: StreamInfo) -> SequenceName:
+    name = parse_sequence(pattern)
+    if name is None:
+        path = Path(pattern)
+        raise UsageError(f"{pattern}: a video becomes many files; expected a pattern such as {path.stem}.####{path.suffix}")
+    if name.frames is not None:
+        raise UsageError(f"{pattern}: names its frames; choose them with --frames, and write {name}")
+    return name if name.digits is not None or info.digits is None else replace(name, digits=info.digits)

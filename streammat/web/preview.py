@@ -1,0 +1,120 @@
+"""What the outputs are shown, as small JPEGs for pages that look at it.
+
+The live threads hand an image over only where a page has asked for the next one, which costs them a lock; scaling and
+encoding happen elsewhere. A page asks again when it has drawn what it got, so that a slow one gets fewer and smaller images.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+import cv2
+from av.video.reformatter import Interpolation, VideoReformatter
+
+from streammat.live.fallback import OutputFrame
+from streammat.media.frame import Frame, swscale_matrix
+
+WIDTHS: Final = (320, 480, 640, 960)
+"""Of preview images, in pixels; none is larger than the frame."""
+MOST_PER_SECOND: Final = 15.0
+SLOW: Final = 0.35
+"""Seconds from an image to the next request beyond which a client gets smaller images..."""
+QUICK: Final = 0.12
+"""...and within which, ``_PATIENCE`` times in a row, it gets larger ones again."""
+_PATIENCE: Final = 15
+_QUALITY: Final = 80  # of JPEG, 0..100
+_KEPT: Final = 4
+PASS_THROUGH: Final = 1
+"""The first byte of a message whose image shows the room; 0 otherwise. The JPEG follows."""
+
+Take = Callable[[OutputFrame | None], None]
+
+
+class Tap:
+    """Hands the next image that is shown to everybody who has asked for it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._asked: list[Take] = []
+        self._closed = False
+
+    def put(self, shown: OutputFrame) -> None:
+        """Called by the live run with each image; never waits, and keeps none."""
+        if not self._asked:
+            return
+        with self._lock:
+            asked, self._asked = self._asked, []
+        for take in asked:
+            take(shown)
+
+    def ask(self, take: Take) -> None:
+        """Have ``take`` called once, by the thread that draws, with the next image; with None at the end. It must return at once."""
+        with self._lock:
+            if not self._closed:
+                self._asked.append(take)
+                return
+        take(None)
+
+    def close(self) -> None:
+        """No more images will come."""
+        with self._lock:
+            self._closed = True
+            asked, self._asked = self._asked, []
+        for take in asked:
+            take(None)
+
+
+class Encoder:
+    """Images as messages; clients that get the same image at the same width share its encoding. One thread calls it."""
+
+    def __init__(self) -> None:
+        self._made: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+
+    def __call__(self, shown: OutputFrame, width: int) -> bytes:
+        """The message for ``shown`` at about ``width`` pixels."""
+        key = shown.frame.pts, width
+        if key not in self._made:
+            flag = PASS_THROUGH if shown.kind == "pass-through" else 0
+            self._made[key] = bytes([flag]) + jpeg_of(shown.frame, width)
+            if len(self._made) > _KEPT:
+                self._made.popitem(last=False)
+        return self._made[key]
+
+
+def jpeg_of(frame: Frame, width: int) -> bytes:
+    """``frame`` as a JPEG that is at most ``width`` pixels wide."""
+    height, full = frame.size
+    width = min(width, full)
+    rows = max(1, round(height * width / full))
+    matrix = swscale_matrix(frame.colour, height)
+    bgr = VideoReformatter().reformat(
+        frame.image, width, rows, "bgr24", src_colorspace=matrix or None, interpolation=Interpolation.AREA if width < full else Interpolation.BILINEAR, threads=1,
+    )
+    made, data = cv2.imencode(".jpg", bgr.to_ndarray(), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    assert made
+    return data.tobytes()
+
+
+class Pace:
+    """How large the images of one client are: decided by how soon it asks for the next one; no clock of its own."""
+
+    def __init__(self) -> None:
+        self._limit = WIDTHS[-1]
+        self._quick = 0
+
+    def answered(self, seconds: float) -> None:
+        """An image was sent ``seconds`` before the client asked for the next one."""
+        index = WIDTHS.index(self._limit)
+        self._quick = self._quick + 1 if seconds < QUICK else 0
+        if seconds > SLOW:
+            self._limit = WIDTHS[max(0, index - 1)]
+        elif self._quick >= _PATIENCE:
+            self._limit, self._quick = WIDTHS[min(len(WIDTHS) - 1, index + 1)], 0
+
+    def width(self, wanted: int) -> int:
+        """Pixels for a client that shows the image at ``wanted`` pixels."""
+        enough = next((width for width in WIDTHS if width >= wanted), WIDTHS[-1])
+        return min(enough, self._limit)

@@ -1,0 +1,332 @@
+"""The control page's server: a thread of its own beside the live run, which it never holds up.
+
+=======================  ===============================================================================================
+``GET /enter?token=…``   gives the cookie for a token of ``security.Keys``
+``GET /``                the page; its parts lie under ``/static/``
+``GET /thumbnail``       ``?background=TEXT``: a small image of a background of the list
+``POST /backgrounds``    an image or a clip as the body: it joins the list and is shown
+``POST /link``           a link for another browser
+``WebSocket /control``   commands and events, as ``streammat.live.control`` has them, a JSON object a message
+``WebSocket /preview``   each message of a client, a width in pixels, is answered with one image: see ``streammat.web.preview``
+=======================  ===============================================================================================
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from fractions import Fraction
+from functools import partial
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import av
+import numpy as np
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from streammat.compositing.backgrounds import can_only_be_file, open_background, parse_background
+from streammat.errors import OutputError, StreammatError, UsageError, reason
+from streammat.live.control import LONGEST_LINE, Command, Listener, Target, answer
+from streammat.live.events import Events
+from streammat.live.fallback import OutputFrame
+from streammat.media.frame import Colour, Frame, Matte, layout_of, planes_of
+from streammat.web.preview import MOST_PER_SECOND, Encoder, Pace, Tap, jpeg_of
+from streammat.web.security import Gate, Keys, parse_address
+from streammat.web.uploads import MOST_BYTES, Uploads
+
+_MOST_CLIENTS: Final = 16
+"""Open pages, each with two connections."""
+_UPLOAD_SECONDS: Final = 120.0
+_WAITING: Final = 256
+"""Events that wait for a page that is slow to take them; the oldest go first."""
+_THUMBNAIL: Final = (90, 160)
+_TYPES: Final = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+# A page of our own goes on to the next: a redirect would count as coming from wherever the link was clicked, and take no cookie along.
+_ENTERED: Final = '<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="0;url=/"><title>streammat</title>'
+
+
+class Steered(Target, Protocol):
+    """The live run."""
+
+    def backgrounds(self) -> list[str]:
+        """The list, as it was written."""
+        ...
+
+
+class ControlPage(Listener):
+    """Listens from construction on, so that a port that is taken is told early, and serves from ``start`` on.
+
+    Args:
+        address: as ``--web`` has it; port 0 takes any that is free.
+        allowed: names and addresses beyond this machine's own that browsers may call it by.
+        target: what is steered.
+        events: told to every page.
+        key_file: see ``security.Keys``.
+
+    Raises:
+        UsageError: no address, or one that others could reach without ``allowed``.
+        OutputError: the address cannot be listened on.
+    """
+
+    def __init__(self, address: str, allowed: tuple[str, ...], target: Steered, events: Events, key_file: Path | None) -> None:
+        super().__init__("web")
+        host, port = parse_address(address, allowed)
+        self._socket = _listening(address, host, port)
+        self._host = host
+        self._port: int = self._socket.getsockname()[1]
+        self._target = target
+        self._events = events
+        self.tap = Tap()
+        """To be told of each image that is shown."""
+        self._keys = Keys(key_file, self._port)
+        self._names = allowed
+        self._uploads = Uploads()
+        self._encode = Encoder()
+        self._encoding = ThreadPoolExecutor(1, "streammat-web-encode")
+        self._commands = ThreadPoolExecutor(2, "streammat-web-command")
+        self._clients = {"control": 0, "preview": 0}
+        self._thumbnails: dict[str, bytes] = {}
+        self._files = {
+            each.name: each.read_bytes() for each in resources.files("streammat.web").joinpath("static").iterdir() if Path(each.name).suffix in _TYPES
+        }
+        routes = [
+            Route("/enter", self._enter), Route("/", self._page), Route("/static/{name}", self._file), Route("/thumbnail", self._thumbnail),
+            Route("/backgrounds", self._upload, methods=["POST"]), Route("/link", self._link, methods=["POST"]),
+            WebSocketRoute("/control", self._control), WebSocketRoute("/preview", self._preview),
+        ]
+        gate = Gate(Starlette(routes=routes), self._keys, self._port, allowed)
+        self._server = uvicorn.Server(uvicorn.Config(
+            gate, log_config=None, log_level="critical", access_log=False, lifespan="off", ws="websockets-sansio", ws_max_size=LONGEST_LINE,
+            proxy_headers=False, server_header=False, limit_concurrency=8 * _MOST_CLIENTS, timeout_keep_alive=10, timeout_graceful_shutdown=1,
+        ))
+        self._stopped = threading.Lock()
+
+    def link(self) -> str:
+        """An address that lets one browser in, once."""
+        name = self._names[0] if self._names else "localhost" if self._host == "localhost" else f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{name}:{self._port}/enter?token={self._keys.token()}"
+
+    def close(self) -> None:
+        """Let go of every page; twice is fine."""
+        self._server.should_exit = True
+        self.tap.close()
+        super().close()
+        self._socket.close()
+        for pool in (self._encoding, self._commands):
+            pool.shutdown(wait=False, cancel_futures=True)
+        self._uploads.close()
+
+    def _listen(self) -> None:
+        self._server.run(sockets=[self._socket])
+
+    # -- pages and files ----------------------------------------------------------------------------------------
+
+    async def _enter(self, request: Request) -> Response:
+        if request.method != "GET":  # a look at the link must not use it up
+            return PlainTextResponse("")
+        value = self._keys.enter(request.query_params.get("token", ""))
+        if value is None:
+            return PlainTextResponse("this link was used already, or is not of this run; ask for another on a page that is open, or start anew\n", 401)
+        return HTMLResponse(_ENTERED, headers={"set-cookie": self._keys.set_cookie(value)})
+
+    async def _page(self, request: Request) -> Response:
+        del request
+        return Response(self._files["index.html"], media_type=_TYPES[".html"])
+
+    async def _file(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in self._files:
+            return PlainTextResponse("no such file\n", 404)
+        return Response(self._files[name], media_type=_TYPES[Path(name).suffix])
+
+    async def _link(self, request: Request) -> Response:
+        del request
+        return JSONResponse({"link": self.link()})
+
+    async def _thumbnail(self, request: Request) -> Response:
+        text = request.query_params.get("background", "")
+        if text not in self._target.backgrounds():
+            return PlainTextResponse("no background of the list\n", 404)
+        if text not in self._thumbnails:
+            try:
+                made = await asyncio.get_running_loop().run_in_executor(self._encoding, thumbnail, text)
+            except StreammatError as error:
+                return PlainTextResponse(f"{error}\n", 404)
+            if len(self._thumbnails) >= 4 * _MOST_CLIENTS:
+                self._thumbnails.clear()
+            self._thumbnails[text] = made
+        return Response(self._thumbnails[text], media_type="image/jpeg")
+
+    async def _upload(self, request: Request) -> Response:
+        length = request.headers.get("content-length", "0")
+        try:
+            if length.isdigit() and int(length) > MOST_BYTES:
+                raise UsageError(f"the file is larger than {MOST_BYTES >> 20} MiB; expected a smaller one: give it with --bg")
+            async with asyncio.timeout(_UPLOAD_SECONDS):
+                path = await self._uploads.save(request.stream())
+        except UsageError as error:
+            return JSONResponse({"ok": False, "error": str(error)}, 400, {"connection": "close"})
+        except (TimeoutError, ClientDisconnect):
+            return JSONResponse({"ok": False, "error": f"the file took longer than {_UPLOAD_SECONDS:.0f} s; expected a smaller one"}, 408, {"connection": "close"})
+        except OSError as error:
+            return JSONResponse({"ok": False, "error": f"the file cannot be kept ({reason(error)}); make room in the folder for temporary files"}, 507)
+        show = partial(self._target.obey, Command("background", str(path)))
+        try:
+            shown = await asyncio.get_running_loop().run_in_executor(self._commands, show)
+        except Exception as error:  # noqa: BLE001 - whatever the decoder makes of it, the page is told
+            self._uploads.drop(path)
+            return JSONResponse({"ok": False, "error": str(error).replace(str(path), path.name)}, 400)
+        return JSONResponse({"ok": True, **shown})
+
+    # -- connections that last ----------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _accepted(self, client: WebSocket, kind: str) -> AsyncIterator[bool]:
+        """Take a connection, unless there are too many of its kind."""
+        if self._clients[kind] >= _MOST_CLIENTS:
+            await client.close(1013, "too many pages are open")
+            yield False
+            return
+        self._clients[kind] += 1
+        try:
+            await client.accept()
+            with suppress(WebSocketDisconnect):
+                yield True
+        finally:
+            self._clients[kind] -= 1
+
+    async def _control(self, client: WebSocket) -> None:
+        loop = asyncio.get_running_loop()
+        waiting: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+
+        def wait(message: dict[str, Any]) -> None:
+            if waiting.qsize() >= _WAITING:
+                waiting.get_nowait()
+            waiting.put_nowait(message)
+
+        def hear(message: dict[str, Any]) -> None:
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(wait, message)
+
+        async def send() -> None:
+            while True:
+                await client.send_text(json.dumps(await waiting.get()))
+
+        async with self._accepted(client, "control") as taken:
+            if not taken:
+                return
+            for message in self._events.subscribe(hear):
+                await client.send_text(json.dumps(message))
+            sending = asyncio.create_task(send())
+            try:
+                while not sending.done():
+                    wait(await self._obeyed(await client.receive_text()))
+            finally:
+                self._events.unsubscribe(hear)
+                sending.cancel()
+                with suppress(asyncio.CancelledError, WebSocketDisconnect, RuntimeError):
+                    await sending
+
+    async def _obeyed(self, line: str) -> dict[str, Any]:
+        return await asyncio.get_running_loop().run_in_executor(self._commands, answer, _FromPage(self._target), line)
+
+    async def _preview(self, client: WebSocket) -> None:
+        loop = asyncio.get_running_loop()
+        pace, sent = Pace(), 0.0
+        async with self._accepted(client, "preview") as taken:
+            while taken:
+                wanted = await client.receive_text()
+                now = time.monotonic()
+                if sent:
+                    pace.answered(now - sent)
+                await asyncio.sleep(max(0.0, sent + 1 / MOST_PER_SECOND - now))
+                shown = await self._next(loop)
+                if shown is None:
+                    return
+                width = pace.width(int(wanted) if wanted.isascii() and wanted.isdigit() and len(wanted) < 6 else 0)
+                message = await loop.run_in_executor(self._encoding, self._encode, shown, width)
+                del shown  # not held while the client draws
+                sent = time.monotonic()
+                await client.send_bytes(message)
+
+    async def _next(self, loop: asyncio.AbstractEventLoop) -> OutputFrame | None:
+        """The next image that is shown; None at the end of the run."""
+        coming: asyncio.Future[OutputFrame | None] = loop.create_future()
+
+        def set_it(shown: OutputFrame | None) -> None:
+            if not coming.done():
+                coming.set_result(shown)
+
+        def take(shown: OutputFrame | None) -> None:
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(set_it, shown)
+
+        self.tap.ask(take)
+        return await coming
+
+
+class _FromPage:
+    """The target as pages may use it: they name no files of this machine."""
+
+    def __init__(self, target: Steered) -> None:
+        self._target = target
+
+    def obey(self, command: Command) -> dict[str, Any]:
+        """As the target, unless the background is a file that is not in the list."""
+        if command.name == "events":
+            return {}  # every page is told them anyway
+        if command.name == "background" and command.value not in self._target.backgrounds() and can_only_be_file(command.value):
+            raise UsageError("a page may choose a background of the list, a colour or a blur; drop a file on the page to add it")
+        return self._target.obey(command)
+
+
+def thumbnail(text: str) -> bytes:
+    """A small JPEG of a background that is no blur.
+
+    Raises:
+        StreammatError: it is a blur, or cannot be read any more.
+    """
+    spec = parse_background(text)
+    if spec.kind in ("blur", "transparent"):
+        raise UsageError(f"{text}: there is nothing to show; expected a colour, an image or a clip")
+    layout = layout_of("yuv420p")
+    assert layout is not None
+    height, width = _THUMBNAIL
+    image = av.VideoFrame(width, height, layout.name)
+    frame = Frame(image, layout, Colour(5, 1, 1, 1), 0, Fraction(1, 1000), 0, 0, planes_of(image, layout))
+    background = open_background(spec)
+    try:
+        for target, plane in zip(frame.planes, background.planes(frame, Matte(np.zeros(frame.size, np.uint8))), strict=True):
+            target[:] = plane
+    finally:
+        background.close()
+    return jpeg_of(frame, width)
+
+
+def _listening(address: str, host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        made = socket.socket(family, kind, protocol)
+        try:
+            if hasattr(socket, "SO_REUSEADDR") and not hasattr(socket, "SO_EXCLUSIVEADDRUSE"):
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # on Windows it would let two programs listen
+            made.bind(where)
+            made.listen(64)
+        except OSError:
+            made.close()
+            raise
+    except (OSError, UnicodeError) as error:
+        raise OutputError(f"--web {address}: cannot be listened on ({reason(error)}); give another port, or end what uses it") from error
+    return made

@@ -1,0 +1,276 @@
+// The page: what the run says is shown, what is pressed is sent. The run alone decides what is so.
+
+import { Control, Preview, newLink, upload } from "./connection.js";
+import { Curves } from "./curves.js";
+
+const $ = (id) => document.getElementById(id);
+const LOG_LENGTH = 200;
+const BLUR_PAUSE_MS = 120;
+
+let now = {};
+let listed = "";
+let messageTimer = 0;
+const curves = new Curves($("curves"));
+
+function say(text) {
+  $("message").textContent = text;
+  clearTimeout(messageTimer);
+  messageTimer = setTimeout(() => ($("message").textContent = ""), 8000);
+}
+
+/** Ask before something that cannot be taken back; resolves to true for yes. */
+function confirmed(title, text, yes) {
+  $("dialog-title").textContent = title;
+  $("dialog-text").textContent = text;
+  $("dialog-yes").textContent = yes;
+  $("dialog-yes").hidden = !yes;
+  $("dialog-no").textContent = yes ? "Cancel" : "Close";
+  $("dialog").returnValue = "no";
+  $("dialog").showModal();
+  return new Promise((resolve) => $("dialog").addEventListener("close", () => resolve($("dialog").returnValue === "yes"), { once: true }));
+}
+
+// -- what the run says ------------------------------------------------------------------------------------------------
+
+const isBlur = (text) => /^blur(:|$)/i.test(text);
+const isColour = (text) => !isBlur(text) && (/^#[0-9a-f]{3}([0-9a-f]{3})?$/i.test(text) || /^[a-z]+$/i.test(text) || /^\d+,\d+,\d+$/.test(text));
+const nameOf = (text) => (isBlur(text) ? "Blur" : text.split(/[\\/]/).at(-1));
+
+function image(text) {
+  if (isBlur(text)) {
+    const box = document.createElement("span");
+    box.className = "image blur";
+    return box;
+  }
+  const picture = document.createElement("img");
+  picture.className = "image";
+  picture.alt = "";
+  picture.loading = "lazy";
+  picture.src = `/thumbnail?background=${encodeURIComponent(text)}`;
+  return picture;
+}
+
+function listBackgrounds() {
+  const key = JSON.stringify(now.backgrounds.map((text) => (isBlur(text) ? "blur" : text)));
+  if (key !== listed) {
+    const focused = $("backgrounds").contains(document.activeElement) ? document.activeElement.dataset.text : null;
+    listed = key;
+    $("backgrounds").replaceChildren(...now.backgrounds.map((text, index) => {
+      const item = document.createElement("li");
+      const button = document.createElement("button");
+      const name = document.createElement("span");
+      name.className = "name";
+      name.textContent = nameOf(text);
+      button.type = "button";
+      button.title = isBlur(text) ? "The room, blurred" : text;
+      button.dataset.text = text;
+      button.append(image(text), name);
+      button.onclick = () => send("background", now.backgrounds[index]);
+      item.append(button);
+      return item;
+    }));
+    [...$("backgrounds").querySelectorAll("button")].find((button) => button.dataset.text === focused)?.focus();
+  }
+  $("backgrounds").querySelectorAll("button").forEach((button, index) => {
+    button.setAttribute("aria-pressed", now.backgrounds[index] === now.background);
+  });
+}
+
+const CONTROLS = [
+  { name: "clip-black", label: "Clip black", min: 0, max: 0.45, step: 0.01, off: 0 },
+  { name: "clip-white", label: "Clip white", min: 0.55, max: 1, step: 0.01, off: 1 },
+  { name: "grow", label: "Grow or shrink", min: -8, max: 8, step: 0.5, off: 0, unit: "px" },
+  { name: "feather", label: "Feather", min: 0, max: 10, step: 0.5, off: 0, unit: "px" },
+  { name: "despeckle", label: "Despeckle", min: 0, max: 500, step: 10, off: 0, unit: "px" },
+];
+
+function makeControls() {
+  for (const { name, label, min, max, step, unit } of CONTROLS) {
+    const field = document.createElement("label");
+    const slider = document.createElement("input");
+    const value = document.createElement("output");
+    field.className = "field wide";
+    Object.assign(slider, { type: "range", min, max, step });
+    slider.dataset.name = name;
+    field.append(label, slider, value);
+    const tell = () => (value.textContent = `${slider.value}${unit ? ` ${unit}` : ""}`);
+    slider.oninput = tell;
+    slider.onchange = () => send("matte", { [name]: Number(slider.value) }).then(() => send("status"));
+    slider.tell = tell;
+    $("matte").append(field);
+  }
+}
+
+function showControls() {
+  for (const slider of $("matte").querySelectorAll("input")) {
+    if (slider === document.activeElement) continue;
+    slider.value = now.matte[slider.dataset.name];
+    slider.tell();
+  }
+}
+
+function listOutputs() {
+  $("outputs").replaceChildren(...now.outputs.map((output) => {
+    const item = document.createElement("li");
+    const name = document.createElement("span");
+    const state = document.createElement("span");
+    name.textContent = output.name;
+    state.textContent = output.error ? `ended: ${output.error}` : `on, ${output.images} images, ${output.dropped} dropped`;
+    state.classList.toggle("failed", Boolean(output.error));
+    item.append(name, state);
+    return item;
+  }));
+}
+
+function show() {
+  for (const [id, on] of [["pause", now.paused], ["mirror", now.mirror], ["mute", now.muted], ["room", now["pass-through"]]]) {
+    $(id).setAttribute("aria-pressed", Boolean(on));
+  }
+  $("pause").textContent = now.paused ? "Paused" : "Pause";
+  $("room").textContent = now["pass-through"] ? "Hide the room" : "Show the room…";
+  $("mute").hidden = now.muted === undefined;
+  showRoom(now["pass-through"]);
+  if (now.backgrounds) listBackgrounds();
+  if (now.outputs) listOutputs();
+  if (document.activeElement !== $("blur") || !isBlur(now.background)) showBlur();
+  if (now.quality) $("quality").value = now.quality;
+  if (now.matte) showControls();
+  $("hold-rate").checked = Boolean(now["hold-rate"]);
+  if (now.network) {
+    $("engine").textContent = `${now.engine} ${now.precision}, network ${now.network.join("×")}${now.lowered ? ", lowered to hold the rate" : ""}`;
+    $("numbers").textContent = `${now.fps.toFixed(1)} fps · latency ${now.latency_p50_ms.toFixed(0)} ms · ${now.dropped} dropped · ${now.faults} faults`;
+  }
+}
+
+function showBlur() {
+  const strength = isBlur(now.background ?? "") ? Number(now.background.split(":")[1] ?? 50) : null;
+  if (strength !== null) $("blur").value = strength;
+  $("blur-value").textContent = strength === null ? "off" : `${strength} %`;
+}
+
+function showRoom(room) {
+  document.body.classList.toggle("room", Boolean(room));
+  $("shown").hidden = !room;
+}
+
+function log(event) {
+  const item = document.createElement("li");
+  const time = document.createElement("time");
+  const date = new Date(event.time * 1000);
+  time.dateTime = date.toISOString();
+  time.textContent = date.toLocaleTimeString();
+  const about = event.message ?? event.name ?? (event.camera ? `${event.camera}, ${event.size?.join("×")}` : "");
+  item.append(time, ` ${event.event}${about ? `: ${about}` : ""}`);
+  $("log").prepend(item);
+  while ($("log").childElementCount > LOG_LENGTH) $("log").lastChild.remove();
+}
+
+function hear(event) {
+  if (event.event === "status") {
+    now = event;
+    curves.add(event);
+    show();
+  } else {
+    log(event);
+  }
+}
+
+function connected(state) {
+  document.body.dataset.state = state;
+  $("state").textContent = state === "open" ? "Connected" : "No connection to the run; trying again…";
+  if (state !== "open") return;
+  $("log").replaceChildren(); // the run tells what was
+  send("status");
+}
+
+// -- what is pressed --------------------------------------------------------------------------------------------------
+
+makeControls();
+const control = new Control(hear, connected);
+new Preview($("image"), showRoom);
+
+async function send(command, value, confirm) {
+  try {
+    Object.assign(now, await control.send(command, value, confirm));
+    show();
+  } catch (error) {
+    say(error.message);
+    show(); // back to what is so
+  }
+}
+
+$("pause").onclick = () => send("pause", !now.paused);
+$("mirror").onclick = () => send("mirror", !now.mirror);
+$("mute").onclick = () => send("mute", !now.muted);
+$("quality").onchange = () => send("quality", $("quality").value);
+$("hold-rate").onchange = () => send("hold-rate", $("hold-rate").checked);
+$("matte-off").onclick = async () => {
+  document.activeElement.blur();
+  await send("matte", Object.fromEntries(CONTROLS.map(({ name, off }) => [name, off])));
+  send("status");
+};
+$("colour").onchange = async () => {
+  await send("background", $("colour").value);
+  send("status");
+};
+
+$("room").onclick = async () => {
+  if (now["pass-through"]) send("pass-through", false);
+  else if (await confirmed("Show the room as it is?", "Everybody who watches will see your room, without any background.", "Show the room")) {
+    send("pass-through", true, true);
+  }
+};
+
+let blurTimer = 0;
+$("blur").oninput = () => {
+  $("blur-value").textContent = `${$("blur").value} %`;
+  clearTimeout(blurTimer);
+  blurTimer = setTimeout(async () => {
+    await send("blur-strength", Number($("blur").value));
+    send("status");
+  }, BLUR_PAUSE_MS);
+};
+
+async function add(files) {
+  for (const file of files) {
+    try {
+      say(`Sending ${file.name}…`);
+      Object.assign(now, await upload(file));
+      say(`${file.name} is shown.`);
+    } catch (error) {
+      say(`${file.name}: ${error.message}`);
+    }
+  }
+  send("status");
+}
+
+$("file").onchange = async () => {
+  await add([...$("file").files]);
+  $("file").value = "";
+};
+for (const kind of ["dragenter", "dragover"]) {
+  document.addEventListener(kind, (event) => {
+    event.preventDefault();
+    $("drop").classList.add("over");
+  });
+}
+document.addEventListener("dragleave", (event) => {
+  if (!event.relatedTarget) $("drop").classList.remove("over");
+});
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  $("drop").classList.remove("over");
+  add([...event.dataTransfer.files]);
+});
+
+$("link").onclick = async () => {
+  try {
+    const link = await newLink();
+    await confirmed("Open this in the other browser", link, "");
+  } catch (error) {
+    say(error.message);
+  }
+};
+$("quit").onclick = async () => {
+  if (await confirmed("End the run?", "The camera, recordings and streams end; recordings are kept.", "End the run")) send("quit");
+};

@@ -1,0 +1,104 @@
+"""Masks, one subject of several, and a matte alone."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from conftest import names
+from film.plates import film
+from media import BT709, greys_of, open_frames, probe, write_clip, write_still
+
+from streammat.film.subject import SubjectMatting, parse_subject
+from streammat.media.frame import Colour, Frame, Matte, layout_of, planes_of
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A person, three frames."""
+    return write_clip(tmp_path_factory.mktemp("clip") / "in.mov", size=(192, 108), frames=3, tags=BT709, timecode="01:00:00:00")
+
+
+def test_matte_alone(clip: Path, tmp_path: Path) -> None:
+    """Without OUT there is a matte and nothing else; its codec is ``--codec``."""
+    report = film(clip, "--matte", tmp_path / "m.mov", "--codec", "prores").ok().report
+    assert report["outputs"] == [str(tmp_path / "m.mov")]
+    found = probe(tmp_path / "m.mov")
+    assert found.codec == "prores" and found.frames == 3 and found.timecode == "01:00:00:00"
+    film(clip).refused(2, "out is missing", "--matte")
+    assert names(tmp_path) == ["m.mov"]
+
+
+def test_masks(clip: Path, tmp_path: Path) -> None:
+    """``max(a, include)``, then ``min(a, 1 - exclude)``; a mask of another size is scaled, a sequence goes by numbers."""
+    include, exclude = np.zeros((108, 192), np.uint8), np.zeros((54, 96), np.uint8)
+    include[:40, :60] = 255
+    exclude[40:, :] = 255
+    write_still(tmp_path / "in.png", include)
+    for number in (1, 2, 3):
+        write_still(tmp_path / f"ex.{number:04d}.png", exclude if number == 2 else np.zeros_like(exclude))
+    film(clip, "--matte", tmp_path / "plain.mkv").ok()
+    film(clip, "--matte", tmp_path / "masked.mkv", "--include", tmp_path / "in.png", "--exclude", tmp_path / "ex.####.png").ok()
+    large = cv2.resize(exclude, (192, 108), interpolation=cv2.INTER_LINEAR)
+    for index, (plain, found) in enumerate(zip(greys_of(tmp_path / "plain.mkv"), greys_of(tmp_path / "masked.mkv"), strict=True)):
+        expected = np.maximum(np.rint(plain * 255), include)
+        if index == 1:
+            expected = np.minimum(expected, 255 - large)
+        assert np.abs(np.rint(found * 255) - expected).max() <= 1
+    (tmp_path / "ex.0003.png").unlink()
+    film(clip, "--matte", tmp_path / "m.mkv", "--exclude", tmp_path / "ex.####.png").refused(1, "--exclude", "has no frame 3")
+
+
+def frame_of(index: int, rotation: int = 0) -> Frame:
+    layout = layout_of("gray")
+    assert layout is not None
+    image = av.VideoFrame(80, 40, "gray")
+    return Frame(image, layout, Colour(), index, Fraction(1, 25), 1, index, planes_of(image, layout), rotation)
+
+
+def people(*boxes: tuple[int, int, int, int]) -> Matte:
+    """Soft-edged boxes (x0, y0, x1, y1)."""
+    alpha = np.zeros((40, 80), np.uint8)
+    for x0, y0, x1, y1 in boxes:
+        alpha[y0:y1, x0:x1] = 255
+    return Matte(cv2.blur(alpha, (3, 3)))
+
+
+def test_one_subject_is_followed() -> None:
+    """The largest of the first frame stays the subject where another becomes larger; soft edges go with the nearest."""
+    scenes = [people((5, 5, 25, 35), (50, 10, 60, 30)), people((10, 5, 20, 35), (40, 5, 75, 35)), people((12, 5, 22, 35))]
+    given = iter(scenes)
+    matting = SubjectMatting(lambda _: next(given), parse_subject("largest"))
+    found = [matting(frame_of(index)) for index in range(3)]
+    for matte, scene, end in zip(found, scenes, (37, 30, 80), strict=True):
+        assert (matte.alpha[:, :end] == scene.alpha[:, :end]).all()
+        assert not matte.alpha[:, end + 1 :].any()
+
+
+@pytest.mark.parametrize(("rotation", "point"), [(0, "52,20"), (2, "27,19")])
+def test_subject_at_a_point(rotation: int, point: str) -> None:
+    """The nearest to a point of the upright image."""
+    scene = people((5, 5, 25, 35), (50, 10, 60, 30))
+    matte = SubjectMatting(lambda _: scene, parse_subject(point))(frame_of(0, rotation))
+    assert not matte.alpha[:, :35].any()
+    assert (matte.alpha[:, 45:] == scene.alpha[:, 45:]).all()
+
+
+def test_refused(clip: Path, tmp_path: Path) -> None:
+    """Wrong requests are one line."""
+    film(clip, "--matte", tmp_path / "m.mkv", "--subject", "tall").refused(2, "--subject tall", "640,360")
+    film(clip, "--matte", tmp_path / "m.mkv", "--subject", "500,10").refused(2, "outside", "192x108")
+    film(clip, "--matte", tmp_path / "m.mkv", "--include", tmp_path / "none.png").refused(1, "none.png", "no such file")
+
+
+def test_subject_of_a_video(clip: Path, tmp_path: Path) -> None:
+    """With one person the matte is the same but for spots."""
+    film(clip, "--matte", tmp_path / "a.mkv").ok()
+    film(clip, "--matte", tmp_path / "b.mkv", "--subject", "largest").ok()
+    for plain, found in zip(greys_of(tmp_path / "a.mkv"), greys_of(tmp_path / "b.mkv"), strict=True):
+        assert (found <= plain).all() and found.sum() > 0.8 * plain.sum()
+    assert len(list(open_frames(tmp_path / "b.mkv"))) == 3

@@ -1,0 +1,225 @@
+"""Sequences of numbered images in and out, through ``streammat video``."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import names, run, video
+from film.plates import SIZE, linear, opened, write_plate, write_shot
+from media import BT709, greys_of, open_frames, person, probe, still_of, write_clip
+
+
+@pytest.fixture(scope="module")
+def shot(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Frames 1001 to 1003, half-float EXR."""
+    return write_shot(tmp_path_factory.mktemp("shot") / "plates")
+
+
+def test_exr_to_exr(shot: Path, tmp_path: Path) -> None:
+    """A cut-out multiplied by alpha, a matte in ``A`` alone, straight colour; numbers, timecode, rate carried; in a process of its own."""
+    run("video", shot / "shot.####.exr", tmp_path / "cut.####.exr", "--engine", "onnxruntime", "--quality", "fast",
+        "--matte", tmp_path / "matte.#.exr", "--foreground", tmp_path / "fg.%04d.exr", "--json").ok()
+    assert names(tmp_path) == [f"{kind}.{number}.exr" for kind in ("cut", "fg", "matte") for number in (1001, 1002, 1003)]
+    for index, number in enumerate((1001, 1002, 1003)):
+        plate = linear(index)
+        spec, cut = opened(tmp_path / f"cut.{number}.exr")
+        assert spec.channelnames == ("R", "G", "B", "A") and str(spec.format) == "half" and spec.alpha_channel == 3
+        assert spec.get_string_attribute("smpte:TimeCode") == f"10:20:30:0{index}"
+        assert tuple(spec.getattribute("framesPerSecond")) == (24000, 1001)
+        assert spec.get_string_attribute("compression") == "zip"
+        alpha = cut[:, :, 3]
+        full, empty = alpha == 1, alpha == 0
+        assert full.mean() > 0.1 and empty.mean() > 0.1
+        assert (cut[:, :, :3][full] == plate[full]).all(), "colours where alpha is 1 are the plate's bits"
+        assert not cut[:, :, :3][empty].any(), "premultiplied"
+        spec, matte = opened(tmp_path / f"matte.{number}.exr")
+        assert spec.channelnames == ("A",) and str(spec.format) == "half"
+        assert (matte[:, :, 0] == alpha).all()
+        spec, colour = opened(tmp_path / f"fg.{number}.exr")
+        assert spec.channelnames == ("R", "G", "B")
+        assert (colour[full] == plate[full]).all()
+        soft = ~(full | empty)
+        expected = colour.astype(np.float32)[soft] * alpha.astype(np.float32)[soft][:, None]
+        assert np.abs(cut[:, :, :3][soft] - expected).max() < 0.002
+
+
+@pytest.mark.parametrize("source", ["", "shot.%04d.exr", "shot.1001-1003#.exr", "shot.@@@@.exr"])
+def test_names(shot: Path, tmp_path: Path, source: str) -> None:
+    """A folder and every way of writing a counter."""
+    report = video(shot / source if source else shot, tmp_path / "m.#.exr", "--bg", "transparent").ok().report
+    assert report["frames_out"] == 3
+    assert names(tmp_path) == ["m.1001.exr", "m.1002.exr", "m.1003.exr"]
+
+
+def test_frames(shot: Path, tmp_path: Path) -> None:
+    """Chosen frames keep their numbers; a part equals the whole where no frame looks at others."""
+    video(shot, tmp_path / "a.####.exr", "--no-stable").ok()
+    video(shot, tmp_path / "b.####.exr", "--no-stable", "--frames", "1001-1003x2").ok()
+    assert [name for name in names(tmp_path) if name.startswith("b")] == ["b.1001.exr", "b.1003.exr"]
+    assert (opened(tmp_path / "a.1003.exr")[1] == opened(tmp_path / "b.1003.exr")[1]).all()
+
+
+def test_frames_of_a_clip(tmp_path: Path) -> None:
+    """Frames of a clip are counted from 1, or from ``--start-number``; their times begin at 0 and the timecode moves."""
+    clip = write_clip(tmp_path / "in.mov", size=SIZE, frames=6, tags=BT709, timecode="01:00:00:00")
+    video(clip, tmp_path / "whole.mkv", "--matte", tmp_path / "whole-matte.mkv", "--no-stable").ok()
+    video(clip, tmp_path / "part.mov", "--matte", tmp_path / "part-matte.mkv", "--no-stable", "--frames", "3-5", "--codec", "prores").ok()
+    found = probe(tmp_path / "part.mov")
+    assert found.frames == 3 and found.timecode == "01:00:00:02"
+    assert [frame.pts * frame.time_base for frame in open_frames(tmp_path / "part.mov")] == [Fraction(n, 25) for n in range(3)]
+    for part, whole in zip(greys_of(tmp_path / "part-matte.mkv"), greys_of(tmp_path / "whole-matte.mkv")[2:5], strict=True):
+        assert (part == whole).all()
+    video(clip, tmp_path / "s.####.exr", "--start-number", "1001", "--frames", "1002,1004-1005").ok()
+    video(clip, tmp_path / "s.####.png", "--start-number", "1001", "--frames", "1002,1004-1005").ok()
+    assert [name for name in names(tmp_path) if name.startswith("s.")] == [f"s.{n}.{s}" for n in (1002, 1004, 1005) for s in ("exr", "png")]
+    assert opened(tmp_path / "s.1004.exr")[0].get_string_attribute("smpte:TimeCode") == "01:00:00:03"
+    video(clip, tmp_path / "t.mkv", "--frames", "5-8").refused(1, "1-6 and not 7-8")
+
+
+def test_clip_to_exr_is_linear(tmp_path: Path) -> None:
+    """Colours of a clip are light in EXR."""
+    clip = write_clip(tmp_path / "in.mkv", codec="ffv1", pix_fmt="yuv444p", size=SIZE, frames=1, tags=BT709)
+    video(clip, tmp_path / "c.####.exr").ok()
+    _, cut = opened(tmp_path / "c.0001.exr")
+    full = cut[:, :, 3] == 1
+    assert np.abs(cut[:, :, :3][full] ** (1 / 2.4) * 255 - person(0, *SIZE)[full]).mean() < 3
+
+
+def test_missing_frames(tmp_path: Path) -> None:
+    """They are named; left out or held on demand."""
+    shot = write_shot(tmp_path / "plates", (1001, 1003, 1006))
+    out = tmp_path / "out"
+    out.mkdir()
+    video(shot, out / "m.####.exr").refused(1, "3 of 6 frames are missing (1002,1004-1005)", "--missing")
+    assert not names(out)
+    video(shot, out / "m.####.exr", "--missing", "skip").ok()
+    assert names(out) == ["m.1001.exr", "m.1003.exr", "m.1006.exr"]
+    report = video(shot, out / "h.####.exr", "--missing", "hold", "--no-stable").ok().report
+    assert any("hold" in note for note in report["notes"])
+    held = [opened(out / f"h.{number}.exr") for number in (1003, 1004, 1005)]
+    assert all((pixels == held[0][1]).all() for _, pixels in held)
+    assert [spec.get_string_attribute("smpte:TimeCode") for spec, _ in held] == ["10:20:30:02", "10:20:30:03", "10:20:30:04"]
+
+
+def test_data_window(tmp_path: Path) -> None:
+    """Overscan is kept where the plate has it, and a small data window is filled up with black."""
+    width, height = SIZE
+    display = (0, 0, width - 16, height - 8)
+    (tmp_path / "plates").mkdir()
+    write_plate(tmp_path / "plates/o.1.exr", linear(0), origin=(-8, -4), display=display)
+    write_plate(tmp_path / "plates/o.2.exr", linear(1)[10:50, 20:80], origin=(12, 6), display=display)
+    video(tmp_path / "plates", tmp_path / "o.#.exr", "--foreground", tmp_path / "f.#.exr").ok()
+    spec, first = opened(tmp_path / "f.1.exr")
+    assert (spec.x, spec.y, spec.width, spec.height) == (-8, -4, width, height)
+    assert (spec.full_x, spec.full_y, spec.full_width, spec.full_height) == display
+    full = opened(tmp_path / "o.1.exr")[1][:, :, 3] == 1
+    assert (first[full] == linear(0)[full]).all()
+    _, second = opened(tmp_path / "f.2.exr")
+    assert (second[14:46, 24:76] != 0).any() and not second[:8].any()
+
+
+def test_layers(tmp_path: Path) -> None:
+    """``--layer`` takes another layer; one that is not there is named with those that are."""
+    (tmp_path / "plates").mkdir()
+    both = np.concatenate((np.zeros_like(linear(0)), linear(0)), 2)
+    write_plate(tmp_path / "plates/l.1001.exr", both, names=("R", "G", "B", "beauty.R", "beauty.G", "beauty.B"))
+    video(tmp_path / "plates", tmp_path / "b.####.exr", "--layer", "beauty").ok()
+    _, cut = opened(tmp_path / "b.1001.exr")
+    full = cut[:, :, 3] == 1
+    assert full.any() and (cut[:, :, :3][full] == linear(0)[full]).all()
+    video(tmp_path / "plates", tmp_path / "c.####.exr", "--layer", "depth").refused(2, "no layer depth", "beauty")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "bits"), [("s.{:04d}.dpx", "uint16", 10), ("s.{:04d}.tif", "uint16", None), ("s.{:04d}.tif", "float", None),
+                               ("s.{:04d}.png", "uint8", None), ("s.{:04d}.jpg", "uint8", None)]
+)
+def test_other_formats(tmp_path: Path, name: str, kind: str, bits: int | None) -> None:
+    """DPX, TIFF, PNG and JPEG in; DPX, TIFF and PNG out with the same colours where alpha is 1."""
+    folder = tmp_path / "plates"
+    folder.mkdir()
+    image = person(0, *SIZE)
+    pixels = image.astype(np.float32) / 255 if kind == "float" else image.astype(np.uint16) * 257 if kind == "uint16" else image
+    write_plate(folder / name.format(7), pixels, kind, bits=bits)
+    space = ["--color-space", "srgb"]
+    video(folder, tmp_path / "o.####.tif", "--foreground", tmp_path / "f.####.dpx", "--matte", tmp_path / "m.####.png", *space).ok()
+    spec, cut = opened(tmp_path / "o.0007.tif")
+    assert str(spec.format) == "uint16" and spec.nchannels == 4
+    assert spec.get_int_attribute("oiio:UnassociatedAlpha") == 1
+    alpha = still_of(tmp_path / "m.0007.png")
+    assert alpha.dtype == np.uint16 and (alpha == cut[:, :, 3]).all()
+    full = alpha == 65535
+    assert full.mean() > 0.1
+    difference = np.abs(cut[:, :, :3][full].astype(int) - image[full].astype(int) * 257)
+    assert difference.mean() < 4 * 257 if name.endswith("jpg") else difference.max() <= (64 if bits == 10 else 0)
+    spec, colour = opened(tmp_path / "f.0007.dpx")
+    assert spec.get_int_attribute("oiio:BitsPerSample") == 10
+    assert np.abs(colour[full].astype(int) - cut[:, :, :3][full]).max() <= 65535 / 1023
+
+
+def test_sequence_to_clip(shot: Path, tmp_path: Path) -> None:
+    """A clip of a sequence has its rate and timecode, and looks as a display shows light."""
+    video(shot, tmp_path / "out.mov", "--exposure", "0", "--frames", "1002-1003").ok()
+    found = probe(tmp_path / "out.mov")
+    assert found.frames == 2 and found.rate == Fraction(24000, 1001) and found.timecode == "10:20:30:01"
+
+
+@pytest.mark.parametrize("compression", ["piz", "dwaa", "none"])
+def test_compression(shot: Path, tmp_path: Path, compression: str) -> None:
+    """Of EXR."""
+    video(shot, tmp_path / "c.####.exr", "--compression", compression, "--frames", "1001").ok()
+    assert opened(tmp_path / "c.1001.exr")[0].get_string_attribute("compression").startswith(compression)
+
+
+def test_refused(shot: Path, tmp_path: Path) -> None:
+    """Each wrong request is one line, and nothing is written."""
+    out = tmp_path / "o.####.exr"
+    video(shot, tmp_path / "o.exr").refused(2, "becomes many files", "o.####.exr")
+    video(shot, out, "--frames", "1-").refused(2, "--frames 1-", "1001-1100")
+    video(shot, out, "--frames", "1-5").refused(1, "5 of 5 frames are missing", "those there are 1001-1003")
+    video(shot / "other.####.exr", out).refused(1, "no such files")
+    video(shot, out, "--color-space", "fancy").refused(2, "--color-space fancy", "logc3")
+    video(shot, out, "--depth", "10").refused(2, "--depth 10", "half")
+    video(shot, out, "--start", "1").refused(2, "--frames")
+    assert not names(tmp_path)
+    (tmp_path / "o.1002.exr").write_bytes(b"mine")
+    video(shot, out).refused(2, "o.1002.exr", "is there already")
+    assert names(tmp_path) == ["o.1002.exr"]
+
+
+def test_damaged_frame(tmp_path: Path) -> None:
+    """A frame that is cut ends the run with its name; those before it are there, whole."""
+    shot = write_shot(tmp_path / "plates")
+    cut = shot / "shot.1002.exr"
+    cut.write_bytes(cut.read_bytes()[:-2000])
+    error = video(shot, tmp_path / "o.####.exr").refused(1, "shot.1002.exr", "damaged").error
+    assert "1 frames done" in error
+    assert [name for name in names(tmp_path) if name.startswith("o")] == ["o.1001.exr"]
+
+
+def test_written_frames_are_read_back(shot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that changes a bit between writing and reading is found, unless nobody looks."""
+    from streammat.film import images
+
+    real = images._verify
+
+    def flipped(path: Path, written: Path, *rest: object, **more: object) -> None:
+        data = bytearray(written.read_bytes())
+        data[len(data) // 2] ^= 0x10
+        written.write_bytes(data)
+        real(path, written, *rest, **more)
+
+    monkeypatch.setattr(images, "_verify", flipped)
+    video(shot, tmp_path / "o.####.exr", "--compression", "none").refused(1, "o.1001.exr", "read back")
+    assert not names(tmp_path)
+    video(shot, tmp_path / "o.####.exr", "--compression", "none", "--no-verify").ok()
+
+
+def test_report(shot: Path, tmp_path: Path) -> None:
+    """What colour space was taken is said."""
+    report = run("video", shot, tmp_path / "o.####.exr", "--json").ok().out
+    assert any("Linear Rec.709" in note for note in json.loads(report)["notes"])

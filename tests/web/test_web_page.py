@@ -1,0 +1,201 @@
+"""What the page's parts do apart from a browser: images for slow and quick clients, events, the documented commands."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import pytest
+from conftest import REPOSITORY, wait_for
+from media import write_clip
+from web_parts import page_run
+
+from streammat.live.control import COMMANDS, Command, SocketListener, answer
+from streammat.live.events import Events
+from streammat.live.fallback import OutputFrame
+from streammat.media.frame import Colour, Frame, layout_of, planes_of
+
+pytest.importorskip("starlette", reason="the extra web is not installed")
+sync = pytest.importorskip("websockets.sync.client")
+
+from streammat.web.preview import PASS_THROUGH, WIDTHS, Encoder, Pace, Tap  # noqa: E402
+
+
+def shown(kind: Any = "composite", pts: int = 0, size: tuple[int, int] = (360, 640), luma: int = 120) -> OutputFrame:
+    """A flat image."""
+    layout = layout_of("yuv420p")
+    assert layout is not None
+    image = av.VideoFrame(size[1], size[0], layout.name)
+    planes = planes_of(image, layout)
+    for index, plane in enumerate(planes):
+        plane[:] = luma if index == 0 else 128
+    return OutputFrame(Frame(image, layout, Colour(5, 1, 1, 1), pts, Fraction(1, 1000), 0, 0, planes), kind, pts)
+
+
+def test_an_image_is_handed_over_once_for_each_time_that_it_is_asked_for() -> None:
+    tap, got = Tap(), []
+    tap.put(shown(pts=1))  # nobody looks
+    tap.ask(got.append)
+    tap.ask(got.append)
+    tap.put(shown(pts=2))
+    tap.put(shown(pts=3))
+    assert [image.frame.pts for image in got if image] == [2, 2]
+    tap.ask(got.append)
+    tap.close()
+    tap.ask(got.append)
+    assert got[2:] == [None, None]
+
+
+def test_a_message_is_a_flag_and_a_jpeg() -> None:
+    encode = Encoder()
+    for kind, flag in (("composite", 0), ("card", 0), ("background", 0), ("pass-through", PASS_THROUGH)):
+        message = encode(shown(kind, pts=len(kind)), 320)
+        assert message[0] == flag
+        image = cv2.imdecode(np.frombuffer(message[1:], np.uint8), cv2.IMREAD_COLOR)
+        assert image.shape == (180, 320, 3)
+        assert abs(int(image.mean()) - round((120 - 16) * 255 / 219)) <= 2
+    assert encode(shown("composite", pts=len("composite")), 320) is encode(shown("composite", pts=len("composite")), 320)
+    assert cv2.imdecode(np.frombuffer(encode(shown(pts=9, size=(90, 120)), 960)[1:], np.uint8), cv2.IMREAD_COLOR).shape == (90, 120, 3)
+
+
+def test_a_slow_client_gets_smaller_images_and_a_quick_one_larger_again() -> None:
+    pace = Pace()
+    assert [pace.width(wanted) for wanted in (0, 320, 321, 640, 5000)] == [320, 320, 480, 640, 960]
+    for _ in range(10):
+        pace.answered(1.0)
+    assert pace.width(5000) == WIDTHS[0]
+    for _ in range(14):
+        pace.answered(0.05)
+    assert pace.width(5000) == WIDTHS[0]
+    pace.answered(0.05)
+    assert pace.width(5000) == WIDTHS[1]
+    for _ in range(100):
+        pace.answered(0.05)
+    assert pace.width(5000) == WIDTHS[-1]
+
+
+class Target:
+    def obey(self, command: Command) -> dict[str, Any]:
+        return {"did": command.name}
+
+
+def test_a_script_on_the_socket_is_told_what_happens(tmp_path: Path) -> None:
+    """After it has asked; answers carry the request's id."""
+    path = str(tmp_path / "s")
+    events = Events(lambda event, **details: None)
+    listener = SocketListener(path, Target(), events)
+    listener.start()
+    try:
+        with socket.socket(socket.AF_UNIX) as client, client.makefile("rb") as lines:
+            client.connect(path)
+            events("said", message="before")
+            client.sendall(b'{"command": "events", "id": "a"}\n')
+            assert json.loads(lines.readline()) == {"ok": True, "id": "a"}
+            events("said", message="after")
+            told = json.loads(lines.readline())
+            assert (told["event"], told["message"]) == ("said", "after")
+            client.sendall(b'{"command": "next", "id": 3}\n')
+            assert json.loads(lines.readline()) == {"ok": True, "id": 3, "did": "next"}
+            # One that does not read holds nobody up.
+            for _ in range(3000):
+                events("said", message="x" * 1000)
+    finally:
+        listener.close()
+
+
+def test_ids_of_answers() -> None:
+    assert answer(Target(), '{"command": "next", "id": 1}')["id"] == 1
+    assert answer(Target(), '{"command": "explode", "id": "x"}')["id"] == "x"
+    for strange in ("[]", "null", f'"{"x" * 100}"', "9" * 100):
+        assert "id" not in answer(Target(), f'{{"command": "next", "id": {strange}}}')
+
+
+def test_who_subscribes_later_is_told_what_was() -> None:
+    told: list[str] = []
+    events = Events(lambda event, **details: told.append(event))
+    for number in range(400):
+        events("status", number=number)
+    events("said", message="x")
+    later: list[dict[str, Any]] = []
+    recent = events.subscribe(later.append)
+    assert [event["event"] for event in recent[-2:]] == ["status", "said"]
+    assert len(recent) == 301
+    events("level")
+    events.unsubscribe(later.append)
+    assert len(told) == 402
+
+
+def test_the_documented_commands_are_those_that_there_are() -> None:
+    """And each example in the table is taken."""
+    text = (REPOSITORY / "docs/live.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([a-z-]+)` \|[^|]*\| `(\{[^`]*\})` \|", text, re.MULTILINE)
+    assert [name for name, _ in rows] == list(COMMANDS)
+    for name, example in rows:
+        assert answer(Target(), example) == {"ok": True, "did": name}
+
+
+def test_the_documented_events_are_those_that_are_told() -> None:
+    import inspect
+
+    from streammat.live.session import LiveRun
+
+    table = (REPOSITORY / "docs/live.md").read_text(encoding="utf-8").partition("| event | ")[2].partition("\n\n")[0]
+    named = {name for row in table.splitlines()[2:] for name in re.findall(r"`([a-z-]+)`", row.split("|")[1])}
+    code = "".join(path.read_text(encoding="utf-8") for path in (REPOSITORY / "streammat").rglob("*.py"))
+    told = set(re.findall(r'\b(?:_?tell|_?heard)\(\s*"([a-z-]+)"', code)) - {"reply"}
+    assert told - named == set()
+    assert inspect.getdoc(LiveRun)
+
+
+def test_a_run_is_steered_and_watched_by_two_pages(tmp_path: Path) -> None:
+    """Through the server of a real run: both are told, and the image that each asks for is the output's."""
+    clip = write_clip(tmp_path / "in.mp4", size=(192, 108), frames=12)
+    with page_run(clip, tmp_path, "--bg", "#0000ff", "--bg", "blur") as run:
+        cookies = [run.enter()]
+        cookies.append(run.enter(run.ask("POST", "/link", {"Cookie": cookies[0], "Origin": run.origin}, b"").json["link"]))
+
+        def opened(path: str, cookie: str) -> Any:
+            return sync.connect(f"ws://{run.host}{path}", additional_headers={"Cookie": cookie}, origin=run.origin)
+
+        def image(client: Any) -> tuple[int, np.ndarray]:
+            client.send("320")
+            message = client.recv(timeout=60)
+            return message[0], cv2.imdecode(np.frombuffer(message[1:], np.uint8), cv2.IMREAD_COLOR)
+
+        def until(client: Any, right: Any) -> dict[str, Any]:
+            while not right(message := json.loads(client.recv(timeout=60))):
+                pass
+            return dict(message)
+
+        with opened("/control", cookies[0]) as first, opened("/control", cookies[1]) as second, opened("/preview", cookies[1]) as look:
+            started = until(first, lambda message: message.get("event") == "started")
+            assert started["size"] == [192, 108]
+            wait_for(lambda: image(look)[1][:, :8].mean((0, 1))[0] > 200)  # blue
+            first.send('{"command": "background", "value": "#ff0000", "id": 1}')
+            assert until(first, lambda message: message.get("id") == 1)["background"] == "#ff0000"
+            assert "#ff0000" in until(second, lambda message: message.get("background") == "#ff0000" and "backgrounds" in message)["backgrounds"]
+            wait_for(lambda: image(look)[1][:, :8].mean((0, 1))[2] > 200)
+            second.send('{"command": "blur-strength", "value": 80, "id": 2}')
+            assert until(second, lambda message: message.get("id") == 2)["background"] == "blur:80"
+            assert image(look)[0] == 0
+            second.send('{"command": "pass-through", "value": true, "confirm": true, "id": 3}')
+            assert until(second, lambda message: message.get("id") == 3)["pass-through"] is True
+            wait_for(lambda: image(look)[0] == PASS_THROUGH)
+            first.send('{"command": "pass-through", "value": false, "id": 4}')
+            until(first, lambda message: message.get("id") == 4)
+            wait_for(lambda: image(look)[0] == 0)
+            first.send('{"command": "quality", "value": "balanced", "id": 5}')
+            until(first, lambda message: message.get("id") == 5)
+            assert until(first, lambda message: message.get("event") == "level")["message"].startswith("the quality that was asked for: balanced")
+            first.send('{"command": "hold-rate", "value": false, "id": 6}')
+            assert until(first, lambda message: message.get("id") == 6)["ok"] is True
+            assert until(first, lambda message: message.get("event") == "status" and not message["hold-rate"])["quality"] == "balanced"
+            first.send('{"command": "events", "id": 7}')
+            assert until(first, lambda message: message.get("id") == 7)["ok"] is True
