@@ -96,8 +96,11 @@ class VideoJob:
             matting = answer_of(lambda: matting_for(self.engine, stable, batch), "streammat-network")
             mattes: Callable[[Frame], Matte] = matting if subject == "all" else SubjectMatting(matting, subject)
             mattes = ControlledMatting(mattes, options.controls)
+            read = reader.files if isinstance(reader, SequenceSource) else []
             if options.include is not None or options.exclude is not None:
                 mattes = MaskedMatting(mattes, options.include, options.exclude)
+                read = [*read, *mattes.files]
+            check_numbered(read, sinks, reader.info.numbers)
             self.pipeline = Pipeline(reader, mattes, compositor, sinks, matting.ahead)
             self._sinks = sinks
             self._background = background
@@ -360,6 +363,26 @@ def check_targets(sources: list[str], targets: list[str], encode: EncodeOptions,
             raise UsageError(f"{source}: is source and target at once; give the output another name")
         if os.path.lexists(path) and not encode.overwrite:
             raise UsageError(f"{target}: is there already; give -y to replace it")
+
+
+def check_numbered(sources: Sequence[Path], sinks: Sequence[TrackSink], numbers: Sequence[int]) -> None:
+    """Refuse numbered outputs that would destroy files of a sequence, or each other: their patterns alone do not tell.
+
+    Raises:
+        UsageError: an output is a source, or two outputs have the same names.
+    """
+    read = {_file(path) for path in sources}
+    written: set[object] = set()
+    for sink in sinks:
+        if not isinstance(sink, SequenceSink | StillsSink):
+            continue
+        for number in numbers:
+            path = sink.path(number)
+            if _file(path) in read:
+                raise UsageError(f"{path}: is source and target at once; give the output another name")
+            if (real := Path(os.path.realpath(path))) in written:
+                raise UsageError(f"two outputs have the same name ({path}); give each its own")
+            written.add(real)
 
 
 def _file(path: Path) -> object:
