@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -14,7 +16,7 @@ from engines.auto import choose, open_engine
 from engines.base import Engine, EngineError
 from engines.models import ModelFiles
 from engines.several import several_sizes
-from streammat.answer import answer_of
+from streammat.answer import NoAnswer, answer_of
 from streammat.backgrounds import Background, BackgroundSpec, open_background, parse_background
 from streammat.compositing import Compositor
 from streammat.config import AlphaType, CompositeOptions, EncodeOptions, MatteControls, MattingOptions, VideoOptions
@@ -32,7 +34,7 @@ from streammat.matting import Matting, network_sizes
 from streammat.models.library import find_model
 from streammat.moment import BEGINNING
 from streammat.paths import check_writable
-from streammat.pipeline import Pipeline
+from streammat.pipeline import PATIENCE, Pipeline
 from streammat.sinks import Content, TrackSink
 from streammat.sinks.codecs import FILM, STILLS, STILLS_WITH_ALPHA, can_carry_alpha, choose_codec, encode_beside, is_still
 from streammat.sinks.file import FileSink
@@ -205,27 +207,37 @@ class ImageJob:
         self._controls = controls
         self._background = None if self._spec is None else open_background(self._spec, composite.fit, Fraction(1))
         self._engine: Engine | None = None
+        self._ending: float | None = None
+        self._working = False
+
+    def stop(self) -> None:
+        """End after the picture at work, from any thread or a signal handler; one that stays in the network for seconds from then on is given up."""
+        self._ending = self._ending or time.monotonic()
 
     def run(self) -> Iterator[tuple[str, StreammatError | EngineError | None]]:
-        """Work picture by picture; gives each output with the error that kept it from being made, or None."""
+        """Work picture by picture until the last one or ``stop``; gives each output with the error that kept it from being made, or None."""
         content: Content = "transparent" if self._transparent else "composite"
         compositor = Compositor(
             [content], self._background, decontaminate=self._composite.decontaminate, alpha=self._composite.alpha, controls=self._controls
         )
         for source, output in zip(self._sources, self.outputs, strict=True):
+            if self._ending is not None:
+                return
             try:
                 frame, notes = read_still(source)
-                matte = controlled(Matting(self._engine_for(frame.size))(frame), self._controls)
+                matte = answer_of(partial(self._matte, frame), "streammat-network", self._overdue)
                 (picture,) = compositor(frame, matte)
                 sink = StillsSink(output, content, overwrite=True, alpha=self._composite.alpha, numbered=False, image=notes)
                 sink.write(picture, matte)
                 yield output, None
             except (StreammatError, EngineError) as error:
                 yield output, error
+            except NoAnswer:
+                yield output, EngineError(f"{source}: the network does not answer and was left as it is")
 
     def close(self) -> None:
         """Free the engine and the background."""
-        if self._engine is not None:
+        if self._engine is not None and not self._working:  # closed while it works, a library would crash
             self._engine.close()
         if self._background is not None:
             self._background.close()
@@ -234,6 +246,16 @@ class ImageJob:
     def engine(self) -> Engine | None:
         """The engine of the last picture."""
         return self._engine
+
+    def _matte(self, frame: Frame) -> Matte:
+        self._working = True
+        try:
+            return controlled(Matting(self._engine_for(frame.size))(frame), self._controls)
+        finally:
+            self._working = False
+
+    def _overdue(self) -> bool:
+        return self._ending is not None and time.monotonic() - self._ending > PATIENCE
 
     def _engine_for(self, size: tuple[int, int]) -> Engine:
         wanted = network_sizes(*size, self._options.quality, self._model.areas)[0]

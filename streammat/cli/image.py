@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -11,7 +10,15 @@ from typing import Any
 import click
 
 from streammat.cli.command import Command
-from streammat.cli.common import Interrupt, composite_options, control_options, matting_options, one_line_errors, output_options
+from streammat.cli.common import (
+    Interrupt,
+    composite_options,
+    control_options,
+    leave,
+    matting_options,
+    one_line_errors,
+    output_options,
+)
 from streammat.config import STILLS, CompositeOptions, MatteControls, MattingOptions
 from streammat.errors import UsageError
 
@@ -35,12 +42,6 @@ def image(
     """  # noqa: D301 - click wants the character, not two
     matting = MattingOptions(model, engine, device, precision, quality, threads)
     composite = CompositeOptions(background, fit, not no_decontaminate, alpha)
-    stopping = False
-
-    def stop() -> None:
-        nonlocal stopping
-        stopping = True
-
     *sources, target = paths
     done: list[str] = []
     errors: list[str] = []
@@ -51,7 +52,7 @@ def image(
 
         with Interrupt() as interrupt:
             job = ImageJob(sources, target, matting, composite, overwrite=overwrite, controls=controls)
-            interrupt.stops(stop)
+            interrupt.stops(job.stop)
             for output, error in job.run():
                 if error is None:
                     done.append(output)
@@ -60,11 +61,9 @@ def image(
                 else:
                     errors.append(" ".join(str(error).split()))
                     click.echo(f"streammat: error: {errors[-1]}", err=True)
-                if stopping:
-                    break
         spec = None if job.engine is None else asdict(job.engine.spec)
         job.close()
     if as_json:
         report: dict[str, Any] = {"frames_in": len(sources), "frames_out": len(done), "engine": spec, "outputs": done}
         click.echo(json.dumps(report | ({"error": "; ".join(errors)} if errors else {})))
-    sys.exit(interrupt.exit_code or int(bool(errors)))
+    leave(interrupt.exit_code or int(bool(errors)))
