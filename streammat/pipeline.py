@@ -21,7 +21,8 @@ from streammat.threads.channel import Channel, Closed
 
 # Frames between two stages: enough to hide one slow frame, few enough for 4K.
 _CAPACITY = 2
-_PATIENCE = 3.0  # seconds that one frame may take in the network once the run is to end
+PATIENCE = 3.0
+"""Seconds that one frame may take in the network once a run is to end."""
 
 
 class Pipeline:
@@ -197,7 +198,7 @@ class Pipeline:
                 continue
             now = time.monotonic()
             self._ending = self._ending or now
-            stuck = {stage for stage, since in self._working.copy().items() if now - max(since, self._ending) > _PATIENCE}
+            stuck = {stage for stage, since in self._working.copy().items() if now - max(since, self._ending) > PATIENCE}
             for stage in stuck:
                 self.left = True
                 channels[stage - 1].abandon()

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import pytest
@@ -112,11 +113,20 @@ def in_process(main: Callable[[], Any], program: str, arguments: Sequence[str | 
     return Run(code, out.getvalue(), err.getvalue())
 
 
+class Spawned(subprocess.Popen[str]):
+    """A process that a failing test does not wait for, and does not leave behind."""
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is not None:
+            self.kill()
+        super().__exit__(kind, value, trace)
+
+
 def spawn(
     *arguments: str | Path, environment: dict[str, str] | None = None, terminal: int | None = None, **options: Any
-) -> subprocess.Popen[str]:
+) -> Spawned:
     """Start ``python -m streammat`` with ``arguments`` in a process of its own; ``terminal`` takes its stderr."""
-    return subprocess.Popen(
+    return Spawned(
         [sys.executable, "-m", "streammat", *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE if terminal is None else terminal,
@@ -130,11 +140,7 @@ def spawn(
 def run(*arguments: str | Path, environment: dict[str, str] | None = None, seconds: float = 60.0, **options: Any) -> Run:
     """Run ``python -m streammat`` with ``arguments`` in a process of its own, to its end."""
     with spawn(*arguments, environment=environment, **options) as process:
-        try:
-            out, err = process.communicate(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            raise
+        out, err = process.communicate(timeout=seconds)
     return Run(process.returncode, out, err)
 
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from conftest import REPOSITORY, Run, call, names, python, spawn, wait_for
 from media import probe, write_clip
 
 from streammat.bench.asking import Asker, ChildError, Stopped
+from streammat.bench.child import JOBS
 from streammat.bench.clip import hasten, rate_of
 from streammat.bench.report import PeakResult, size_result, spread
 from streammat.bench.variants import Variant
@@ -42,14 +44,29 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_clip(tmp_path_factory.mktemp("clip") / "in.mp4", size=(128, 96), frames=6)
 
 
+@contextmanager
+def measured_here() -> Iterator[None]:
+    """Figures are measured in this process, for tests of what is told of them: to start one for each takes longer than all that is measured."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Asker, "ask", lambda _, kind, **job: JOBS[kind](**job) | {"notes": []})
+        yield
+
+
+@pytest.fixture
+def here() -> Iterator[None]:
+    with measured_here():
+        yield
+
+
 @pytest.fixture(scope="module")
 def both(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Path]:
     """ONNX Runtime in all its precisions, two sizes of batch, two rounds; the run, and the file that it wrote."""
     target = tmp_path_factory.mktemp("out") / "here.json"
-    done = bench(
-        clip, "--engine", "onnxruntime", "--precision", "all", "--device", "cpu", "--rounds", "2", "--live", "0.4", "--batch", "2", "--batch", "1",
-        "--json", "--quiet", "--out", target,
-    )
+    with measured_here():
+        done = bench(
+            clip, "--engine", "onnxruntime", "--precision", "all", "--device", "cpu", "--rounds", "2", "--live", "0.4", "--batch", "2", "--batch", "1",
+            "--json", "--quiet", "--out", target,
+        )
     return done.ok(), target
 
 
@@ -131,8 +148,8 @@ def test_ratios_are_those_of_the_times_of_each_round(document: Json) -> None:
 def test_every_figure_of_an_engine_is_there(document: Json) -> None:
     for name, entry in engines(document).items():
         assert entry["start_up_s"]["min"] > 0, name
-        assert entry["memory_bytes"]["min"] > 1e6, name
-        assert entry["file"]["memory_bytes"]["min"] > 1e6, name
+        assert entry["memory_bytes"]["min"] >= 0, name  # in processes of their own: see test_ctrl_c_tells_what_was_measured
+        assert entry["file"]["memory_bytes"]["min"] >= 0, name
         assert entry["threads"] == 1
         assert (entry["live"]["camera_fps"], entry["flooded"]["camera_fps"]) == (25.0, 100.0)
         for kind in ("live", "flooded"):
@@ -154,7 +171,7 @@ def test_differences_are_to_float32(document: Json) -> None:
     assert 0 < quantized["difference_mean"] <= quantized["difference_max"] <= 1
 
 
-def test_the_best_quality_is_measured_with_all_its_passes(clip: Path) -> None:
+def test_the_best_quality_is_measured_with_all_its_passes(clip: Path, here: None) -> None:
     few = (clip, "--size", "640x480", "--frames", "2", "--rounds", "1", "--live", "0", "--engine", "onnxruntime", "--precision", "fp32", "--threads", "1")
     report = call("bench", *few, "--quality", "best", "--json", "--quiet").ok().report
     assert len(report["sizes"][0]["network_sizes"]) == 2
@@ -162,7 +179,7 @@ def test_the_best_quality_is_measured_with_all_its_passes(clip: Path) -> None:
     assert report["sizes"][0]["engines"][0]["difference_max"] == 0
 
 
-def test_people_are_told_the_same(clip: Path) -> None:
+def test_people_are_told_the_same(clip: Path, here: None) -> None:
     done = bench(clip, "--engine", "onnxruntime", "--precision", "fp32", "--rounds", "1", "--live", "0.4").ok()
     for word in ("128x96", "onnxruntime fp32 cpu", "network alone", "file to file", "live, 25 fps", "live, 100 fps", "ratio: ", "from fp32: "):
         assert word in done.out, word
@@ -170,9 +187,9 @@ def test_people_are_told_the_same(clip: Path) -> None:
     assert "[1/6]" in done.err
 
 
-def test_all_engines_are_measured_or_listed_with_the_reason(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    here = backends.find_spec
-    monkeypatch.setattr(backends, "find_spec", lambda name: None if name in ("openvino", "torch") else here(name))
+def test_all_engines_are_measured_or_listed_with_the_reason(clip: Path, monkeypatch: pytest.MonkeyPatch, here: None) -> None:
+    found = backends.find_spec
+    monkeypatch.setattr(backends, "find_spec", lambda name: None if name in ("openvino", "torch") else found(name))
     report = bench(clip, "--engine", "all", "--rounds", "1", "--live", "0", "--json", "--quiet", "--device", "cpu").ok().report
     refused = {entry["engine"]: entry for entry in report["not_run"]}
     measured = {entry["engine"] for entry in report["sizes"][0]["engines"]}
@@ -260,7 +277,7 @@ def test_ctrl_c_tells_what_was_measured(clip: Path, tmp_path: Path) -> None:
         assert process.stderr is not None
         line = ""
         for line in process.stderr:
-            if re.search(r"round ([3-9]|\d\d+)/500", line):
+            if re.search(r"round ([2-9]|\d\d+)/500", line):
                 break
         assert "round" in line
         ours = psutil.Process(process.pid)
@@ -274,7 +291,9 @@ def test_ctrl_c_tells_what_was_measured(clip: Path, tmp_path: Path) -> None:
     assert report["stopped"]
     assert json.loads(target.read_text()) == report
     (entry,) = report["sizes"][0]["engines"]
-    assert 2 <= len(entry["file"]["fps"]["rounds"]) <= len(entry["network"][0]["p50_ms"]["rounds"]) < 500
+    assert 1 <= len(entry["file"]["fps"]["rounds"]) <= len(entry["network"][0]["p50_ms"]["rounds"]) < 500
+    assert entry["memory_bytes"]["min"] > 1e6
+    assert entry["file"]["memory_bytes"]["min"] > 1e6
     assert any("stopped early" in warning for warning in report["warnings"])
     assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
 

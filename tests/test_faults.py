@@ -40,7 +40,7 @@ def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clip that takes a while."""
     return write_clip(
         tmp_path_factory.mktemp("long") / "in.mp4",
-        size=(256, 144),
+        size=(128, 96),
         frames=LONG,
         content="pattern",
         audio=[Audio()],
@@ -74,7 +74,7 @@ def bad_inputs() -> dict[str, bytes]:
 def test_no_video(tmp_path: Path, name: str) -> None:
     """Empty, text and noise files are refused in one line that names the file."""
     (tmp_path / name).write_bytes(bad_inputs()[name])
-    done = run("video", tmp_path / name, tmp_path / "out.mp4", *QUICK).refused(1, name)
+    done = call("video", tmp_path / name, tmp_path / "out.mp4", *QUICK).refused(1, name)
     assert len(done.err.splitlines()) == 1, done.err
     assert names(tmp_path) == [name]
 
@@ -82,7 +82,7 @@ def test_no_video(tmp_path: Path, name: str) -> None:
 def test_directory(tmp_path: Path) -> None:
     """A folder is no video."""
     (tmp_path / "folder").mkdir()
-    run("video", tmp_path / "folder", tmp_path / "out.mp4", *QUICK).refused(1, "folder")
+    call("video", tmp_path / "folder", tmp_path / "out.mp4", *QUICK).refused(1, "folder")
     assert names(tmp_path) == ["folder"]
 
 
@@ -92,7 +92,7 @@ def test_directory(tmp_path: Path) -> None:
 def test_audio_only(tmp_path: Path, name: str, codec: str) -> None:
     """Sound without an image is refused, and the message says that there is no video."""
     write_audio_only(tmp_path / name, codec)
-    run("video", tmp_path / name, tmp_path / "out.mp4", *QUICK).refused(1, name, "video")
+    call("video", tmp_path / name, tmp_path / "out.mp4", *QUICK).refused(1, name, "video")
     assert names(tmp_path) == [name]
 
 
@@ -121,7 +121,7 @@ def test_unknown_codec(tmp_path: Path, name: str, old: bytes, new: bytes) -> Non
     data = source.read_bytes()
     assert old in data
     source.write_bytes(data.replace(old, new))
-    run("video", source, tmp_path / "out.mp4", *QUICK).refused(1, name)
+    call("video", source, tmp_path / "out.mp4", *QUICK).refused(1, name)
     assert names(tmp_path) == [name]
 
 
@@ -142,7 +142,7 @@ def test_truncated(tmp_path: Path, name: str, options: dict[str, Any], target: s
     source = write_clip(tmp_path / name, **settings)
     data = source.read_bytes()
     source.write_bytes(data[: len(data) * 6 // 10])
-    done = run("video", source, tmp_path / target, *QUICK)
+    done = call("video", source, tmp_path / target, *QUICK)
     if name == "fragments.mp4" and done.code == 0:
         # Whole fragments are a whole file, by all that the file itself says.
         return
@@ -157,7 +157,7 @@ def test_truncated_before_its_index(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "in.mp4", frames=30)
     data = source.read_bytes()
     source.write_bytes(data[: len(data) // 2])
-    run("video", source, tmp_path / "out.mp4", *QUICK).refused(1, "in.mp4")
+    call("video", source, tmp_path / "out.mp4", *QUICK).refused(1, "in.mp4")
     assert names(tmp_path) == ["in.mp4"]
 
 
@@ -166,7 +166,7 @@ def test_truncated_stream(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "in.ts", frames=60, content="pattern")
     data = source.read_bytes()
     source.write_bytes(data[: len(data) * 6 // 10])
-    done = run("video", source, tmp_path / "out.mp4", *QUICK)
+    done = call("video", source, tmp_path / "out.mp4", *QUICK)
     assert done.code in {0, 1}
     assert "Traceback" not in done.err
     assert probe(tmp_path / "out.mp4").frames > 10
@@ -182,7 +182,7 @@ def test_damaged(tmp_path: Path, name: str, seed: int) -> None:
     for place in rng.integers(len(data) // 4, len(data) * 3 // 4, 30):
         data[place] ^= 0xFF
     source.write_bytes(data)
-    done = run("video", source, tmp_path / "out.mp4", *QUICK)
+    done = call("video", source, tmp_path / "out.mp4", *QUICK)
     assert done.code in {0, 1}, done.err
     assert "Traceback" not in done.err
     if done.code == 1:
@@ -200,20 +200,20 @@ def test_no_such_folder(clip: Path, tmp_path: Path) -> None:
     for options in (["out.mp4"], ["out.%03d.png"], ["a.mp4", "--matte", tmp_path / "no/m.mp4"]):
         target, *rest = options
         folder = tmp_path if rest else tmp_path / "no"
-        run("video", clip, folder / target, *QUICK, *rest).refused(1, str(tmp_path / "no"))
+        call("video", clip, folder / target, *QUICK, *rest).refused(1, str(tmp_path / "no"))
         assert names(tmp_path) == []
 
 
 def test_target_is_a_folder(clip: Path, tmp_path: Path) -> None:
     """An output needs a name."""
     (tmp_path / "out.mp4").mkdir()
-    run("video", clip, tmp_path / "out.mp4", *QUICK, "-y").refused(2, "out.mp4")
+    call("video", clip, tmp_path / "out.mp4", *QUICK, "-y").refused(2, "out.mp4")
 
 
 def test_folder_is_a_file(clip: Path, tmp_path: Path) -> None:
     """A file cannot hold files."""
     (tmp_path / "file").write_text("x")
-    done = run("video", clip, tmp_path / "file" / "out.mp4", *QUICK)
+    done = call("video", clip, tmp_path / "file" / "out.mp4", *QUICK)
     done.refused(1, "out.mp4")
 
 
@@ -225,7 +225,7 @@ def test_unwritable_folder(clip: Path, tmp_path: Path) -> None:
         folder = tmp_path / "locked"
         folder.mkdir(mode=0o555)
     for target in ("out.mp4", "out.mov", "out.%03d.png"):
-        run("video", clip, folder / target, *QUICK).refused(1, "out.")
+        call("video", clip, folder / target, *QUICK).refused(1, "out.")
 
 
 def test_target_is_the_source(clip: Path, tmp_path: Path) -> None:
@@ -235,11 +235,11 @@ def test_target_is_the_source(clip: Path, tmp_path: Path) -> None:
     (tmp_path / "link.mp4").symlink_to(source)
     (tmp_path / "sub").mkdir()
     for target in (source, tmp_path / "link.mp4", tmp_path / "sub/../in.mp4"):
-        run("video", source, target, *QUICK, "-y").refused(2, "source")
-    run("video", tmp_path / "link.mp4", source, *QUICK, "-y").refused(2, "source")
-    run("video", source, tmp_path / "out.mp4", "--matte", source, *QUICK, "-y").refused(2)
+        call("video", source, target, *QUICK, "-y").refused(2, "source")
+    call("video", tmp_path / "link.mp4", source, *QUICK, "-y").refused(2, "source")
+    call("video", source, tmp_path / "out.mp4", "--matte", source, *QUICK, "-y").refused(2)
     (tmp_path / "hard.mp4").hardlink_to(source)  # so In.mp4 and in.mp4 are one where case does not count
-    run("video", source, tmp_path / "hard.mp4", *QUICK, "-y").refused(2, "source")
+    call("video", source, tmp_path / "hard.mp4", *QUICK, "-y").refused(2, "source")
     assert source.read_bytes() == clip.read_bytes()
 
 
@@ -247,7 +247,7 @@ def test_what_a_killed_run_left_is_a_source_like_any_other(clip: Path, tmp_path:
     """An output is never written under the source's name, not even until it is whole."""
     source = tmp_path / "out.partial.mp4"
     source.write_bytes(clip.read_bytes())
-    run("video", source, tmp_path / "out.mp4", *QUICK).ok()
+    call("video", source, tmp_path / "out.mp4", *QUICK).ok()
     assert source.read_bytes() == clip.read_bytes()
     assert names(tmp_path) == ["out.mp4", "out.partial.mp4"]
 
@@ -302,7 +302,7 @@ def test_target_is_the_background(clip: Path, tmp_path: Path) -> None:
         before = wall.read_bytes()
         target = wall if name == "bg.mp4" else tmp_path / "out.mp4"
         beside = [] if name == "bg.mp4" else ["--matte", wall]
-        run("video", clip, target, "--bg", wall, *beside, *QUICK, "-y").refused(2)
+        call("video", clip, target, "--bg", wall, *beside, *QUICK, "-y").refused(2)
         assert wall.read_bytes() == before
 
 
@@ -335,7 +335,7 @@ def test_full_disk(small_disk: Path, tmp_path: Path, target: str, options: list[
     source = write_clip(tmp_path / "in.mp4", size=(640, 360), frames=20, audio=[Audio()])
     noise = np.random.default_rng(3).integers(0, 255, (360, 640, 3), np.uint8)
     wall = [] if target in {"out.mov", "out.webm"} else ["--bg", write_still(tmp_path / "noise.png", noise)]
-    done = run("video", source, small_disk / target, *QUICK, *options, *wall).refused(1, "space")
+    done = call("video", source, small_disk / target, *QUICK, *options, *wall).refused(1, "space")
     assert len([line for line in done.err.splitlines() if "error" in line]) == 1, done.err
     for path in small_disk.iterdir():
         assert ".partial" not in path.name or target.endswith((".mp4", ".mov", ".mkv", ".webm"))
@@ -347,7 +347,7 @@ def test_encoder_refuses_the_size(tmp_path: Path) -> None:
     """A size that an encoder cannot take is one line, and no file is left."""
     source = write_clip(tmp_path / "in.mkv", codec="ffv1", size=(16, 8), frames=2, content="empty")
     for codec in ("hevc", "av1"):
-        done = run("video", source, tmp_path / "out.mp4", "--codec", codec, *QUICK)
+        done = call("video", source, tmp_path / "out.mp4", "--codec", codec, *QUICK)
         if done.code == 0:
             assert probe(tmp_path / "out.mp4").size == (16, 8)
             (tmp_path / "out.mp4").unlink()
@@ -359,7 +359,7 @@ def test_encoder_refuses_the_size(tmp_path: Path) -> None:
 def test_encoder_refuses_a_huge_size(tmp_path: Path) -> None:
     """Wider than H.264 allows."""
     source = write_clip(tmp_path / "in.mkv", codec="ffv1", size=(16900, 64), frames=1, content="empty")
-    done = run("video", source, tmp_path / "out.mp4", *QUICK)
+    done = call("video", source, tmp_path / "out.mp4", *QUICK)
     if done.code:
         done.refused(1, "16900x64")
         assert names(tmp_path) == ["in.mkv"]
@@ -371,25 +371,26 @@ def test_encoder_refuses_a_huge_size(tmp_path: Path) -> None:
 # Signals
 
 
-def interrupt(source: Path, target: Path, number: int, *arguments: str | Path, after: float = 1.0) -> tuple[int, str, str]:
-    """Send ``number`` to a run ``after`` seconds of work; its exit code, stdout and stderr."""
-    partial_file = target.with_name(f"{target.stem}.partial{target.suffix}")
-    first = target.with_name(target.name % 1) if "%" in target.name else partial_file
+def interrupt(source: Path, target: Path, number: int, *arguments: str | Path) -> tuple[int, str, str]:
+    """Send ``number`` to a run once it has written some frames; its exit code, stdout and stderr."""
+    first = target.with_name(target.name % 1) if "%" in target.name else target.with_name(f"{target.stem}.partial{target.suffix}")
+    header = 4096  # bytes that an output has before its first frame, at most
+
     with spawn("video", source, target, *QUICK, "--json", *arguments) as process:
-        wait_for(lambda: first.exists() or process.poll() is not None, 60)
-        time.sleep(after)
+        wait_for(lambda: (first.exists() and ("%" in target.name or first.stat().st_size > header)) or process.poll() is not None, 60)
         assert process.poll() is None, "the run was over before the signal"
         process.send_signal(number)
-        try:
-            out, err = process.communicate(timeout=30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            raise
+        out, err = process.communicate(timeout=30)
     return process.returncode, out, err
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("target", ["out.mp4", "out.mkv", "out.mov", "out.webm"])
+@pytest.mark.parametrize(
+    ("target", "number", "code"),
+    [
+        ("out.mp4", signal.SIGINT, 130), ("out.mp4", signal.SIGTERM, 143), ("out.mkv", signal.SIGINT, 130),
+        ("out.mov", signal.SIGTERM, 143), ("out.webm", signal.SIGINT, 130),
+    ],
+)
 def test_interrupted(long_clip: Path, tmp_path: Path, number: int, code: int, target: str) -> None:
     """The output ends as a playable file of what was done, under its own name."""
     options = ["--bg", "green"] if target == "out.mov" else []
@@ -576,12 +577,12 @@ def test_http(server: tuple[Path, str], tmp_path: Path) -> None:
 def test_http_faults(server: tuple[Path, str], tmp_path: Path) -> None:
     """Not found, no server: one line each."""
     _, url = server
-    run("video", f"{url}/missing.mp4", tmp_path / "out.mp4", *QUICK).refused(1, "missing.mp4")
+    call("video", f"{url}/missing.mp4", tmp_path / "out.mp4", *QUICK).refused(1, "missing.mp4")
     with closing(socket.socket()) as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    run("video", f"http://127.0.0.1:{port}/in.mp4", tmp_path / "out.mp4", *QUICK).refused(1, str(port))
-    run("video", "nosuch://example/in.mp4", tmp_path / "out.mp4", *QUICK).refused(1, "nosuch")
+    call("video", f"http://127.0.0.1:{port}/in.mp4", tmp_path / "out.mp4", *QUICK).refused(1, str(port))
+    call("video", "nosuch://example/in.mp4", tmp_path / "out.mp4", *QUICK).refused(1, "nosuch")
     assert names(tmp_path) == ["www"]
 
 
@@ -788,7 +789,7 @@ def test_the_cpu_path_loads_no_torch(clip: Path, tmp_path: Path, engine: str) ->
 def test_nothing_to_do_shows_usage() -> None:
     """No arguments, one argument, an unknown command: exit code 2 and no traceback."""
     for arguments in (["video"], ["video", "in.mp4"], ["image"], ["nosuch"]):
-        done = run(*arguments)
+        done = call(*arguments)
         assert done.code == 2, arguments
         assert "Traceback" not in done.err
 

@@ -8,10 +8,11 @@ import time
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import onnx
 import pytest
-from conftest import QUICK, spawn, wait_for
+from conftest import QUICK, names, spawn, wait_for
 from media import probe
 from onnx import TensorProto, helper
 
@@ -74,10 +75,7 @@ def ended(process: subprocess.Popen[str], number: int) -> str:
     """What a command says on stderr that is sent a signal; it has to end soon."""
     time.sleep(2.0)  # it hangs by then
     process.send_signal(number)
-    try:
-        return process.communicate(timeout=SOON)[1]
-    finally:
-        process.kill()
+    return process.communicate(timeout=SOON)[1]
 
 
 def test_a_video(tmp_path: Path, clip: Path, hanging: Path) -> None:
@@ -98,3 +96,16 @@ def test_live_video(tmp_path: Path, clip: Path, hanging: Path) -> None:
     assert "the network does not answer" in said
     assert "Traceback" not in said
     assert probe(tmp_path / "rec.mkv").frames > 5
+
+
+def test_images(tmp_path: Path, hanging: Path) -> None:
+    """The one that is finished stays, the one at work is given up, no other is begun."""
+    sources = [tmp_path / name for name in ("dark.png", "bright.png", "after.png")]
+    for source, value in zip(sources, (0, 250, 0), strict=True):
+        cv2.imwrite(str(source), np.full((64, 64, 3), value, np.uint8))
+    with spawn("image", *sources, tmp_path / "out", "--model", hanging, "--json", *QUICK) as process:
+        wait_for((tmp_path / "out" / "dark.png").exists, 60)
+        said = ended(process, signal.SIGTERM)
+    assert process.returncode == 143, said
+    assert said.endswith(f"streammat: error: {sources[1]}: the network does not answer and was left as it is\n")
+    assert names(tmp_path / "out") == ["dark.png"]

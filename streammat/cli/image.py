@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -11,7 +10,15 @@ from typing import Any
 import click
 
 from streammat.cli.command import Command
-from streammat.cli.common import Interrupt, composite_options, control_options, matting_options, one_line_errors, output_options
+from streammat.cli.common import (
+    Interrupt,
+    composite_options,
+    control_options,
+    leave,
+    matting_options,
+    one_line_errors,
+    output_options,
+)
 from streammat.config import STILLS, StillOptions, build
 from streammat.errors import UsageError, one_line
 
@@ -30,12 +37,6 @@ def image(paths: tuple[str, ...], *, overwrite: bool, quiet: bool, as_json: bool
     streammat image *.jpg cut/ --bg white
     """  # noqa: D301 - click wants the character, not two
     options = build(StillOptions, values)
-    stopping = False
-
-    def stop() -> None:
-        nonlocal stopping
-        stopping = True
-
     *sources, target = paths
     done: list[str] = []
     errors: list[str] = []
@@ -46,7 +47,7 @@ def image(paths: tuple[str, ...], *, overwrite: bool, quiet: bool, as_json: bool
 
         with Interrupt() as interrupt:
             job = ImageJob(sources, target, options, overwrite=overwrite)
-            interrupt.stops(stop)
+            interrupt.stops(job.stop)
             for output, error in job.run():
                 if error is None:
                     done.append(output)
@@ -55,11 +56,9 @@ def image(paths: tuple[str, ...], *, overwrite: bool, quiet: bool, as_json: bool
                 else:
                     errors.append(one_line(error))
                     click.echo(f"streammat: error: {errors[-1]}", err=True)
-                if stopping:
-                    break
         spec = None if job.engine is None else asdict(job.engine.spec)
         job.close()
     if as_json:
         report: dict[str, Any] = {"frames_in": len(sources), "frames_out": len(done), "engine": spec, "outputs": done}
         click.echo(json.dumps(report | ({"error": "; ".join(errors)} if errors else {})))
-    sys.exit(interrupt.exit_code or int(bool(errors)))
+    leave(interrupt.exit_code or int(bool(errors)))

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -56,6 +55,8 @@ class ColourSpace:
     back: Any = None
     gain: float = 1.0
     """What linear light is multiplied by for the network."""
+    table: NDArray[np.uint16] | None = None
+    """What a display shows of each half-float number of linear light; None: of a display-referred space."""
 
     def light(self, pixels: NDArray[Any]) -> Light:
         """What is blended: pixels of the space as light; of display-referred and linear ones the pixels as they are. New memory."""
@@ -68,12 +69,14 @@ class ColourSpace:
 
     def shown(self, pixels: NDArray[Any]) -> NDArray[np.uint16]:
         """The image as a display shows it: (H, W, 3) uint16, sRGB over the whole range."""
-        seen = np.nan_to_num(np.array(pixels, np.float32), copy=False, nan=0.0, posinf=1e6, neginf=0.0)
-        if self.kind != "display":
-            seen = _applied(self.forth, seen)
-            seen *= np.float32(self.gain)
-            seen = _encoded(_shoulder(seen))
-        return np.asarray(np.rint(np.clip(seen, 0, 1) * np.float32(65535)), np.uint16)
+        if self.table is not None:
+            light = pixels if self.forth.isNoOp() else _applied(self.forth, np.array(pixels, np.float32))
+            with np.errstate(over="ignore"):  # infinity has its place in the table, too
+                return np.asarray(self.table[np.asarray(light, np.float16).view(np.uint16)])
+        seen = np.nan_to_num(np.array(pixels, np.float32), copy=False, nan=0.0, posinf=1.0, neginf=0.0)
+        np.clip(seen, 0, 1, out=seen)
+        seen *= np.float32(65535)
+        return np.asarray(np.rint(seen, out=seen), np.uint16)
 
     def unshown(self, shown: NDArray[np.uint16]) -> Light:
         """What ``light`` has to be for a display to show ``shown``: of a background that is put behind."""
@@ -129,9 +132,9 @@ def open_space(
         return ColourSpace(space.getName(), "display")
     forth, back = _processors(table, space.getName(), builtin=config is None)
     kind: Literal["linear", "log"] = "linear" if encoding == "scene-linear" else "log"
-    unexposed = ColourSpace(space.getName(), kind, forth, back)
     stops = _stops(_applied(forth, np.array(first, np.float32))) if exposure is None else exposure
-    return ColourSpace(unexposed.name, kind, forth, back, 2.0**stops)
+    gain = 2.0**stops
+    return ColourSpace(space.getName(), kind, forth, back, gain, _table(gain))
 
 
 def _known(name: str | None, config: str | None) -> str | None:
@@ -196,6 +199,13 @@ def _stops(light: Light) -> float:
     return round(max(-_MOST_STOPS, min(_MOST_STOPS, stops)), 1)
 
 
+def _table(gain: float) -> NDArray[np.uint16]:
+    """What a display shows, 0..65535, of each half-float number, by its bits; black of what is no number."""
+    light = np.arange(1 << 16, dtype=np.uint32).astype(np.uint16).view(np.float16).astype(np.float32)
+    light = np.clip(np.nan_to_num(light, nan=0.0, posinf=65504.0, neginf=0.0), 0, None) * np.float32(gain)
+    return np.asarray(np.rint(np.clip(_encoded(_shoulder(light)), 0, 1) * np.float32(65535)), np.uint16)
+
+
 def _shoulder(light: Light) -> Light:
     """Linear up to ``_KNEE``, then ever slower towards 1."""
     rest = np.float32(1 - _KNEE)
@@ -210,8 +220,8 @@ def _unshoulder(seen: Light) -> Light:
 def _encoded(light: Light) -> Light:
     """The sRGB curve (IEC 61966-2-1)."""
     light = np.maximum(light, 0)
-    return np.where(light <= 0.0031308, 12.92 * light, 1.055 * np.asarray(cv2.pow(light, 1 / 2.4)) - 0.055).astype(np.float32)
+    return np.where(light <= 0.0031308, 12.92 * light, 1.055 * np.power(light, np.float32(1 / 2.4)) - 0.055).astype(np.float32)
 
 
 def _decoded(seen: Light) -> Light:
-    return np.where(seen <= 0.04045, seen / 12.92, np.asarray(cv2.pow((seen + np.float32(0.055)) / np.float32(1.055), 2.4))).astype(np.float32)
+    return np.where(seen <= 0.04045, seen / 12.92, np.power((seen + np.float32(0.055)) / np.float32(1.055), np.float32(2.4))).astype(np.float32)

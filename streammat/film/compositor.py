@@ -56,24 +56,24 @@ class PlateCompositor:
         light = plate.space.light(plate.pixels)
         front = light if self._estimate is None else self._estimate.of_light(light, matte)
         front = despilled_light(front, matte, self._controls)
-        colour = plate.pixels if front is light else _where((front != light).any(2), plate.space.pixels(front), plate.pixels)
+        colour: Pixels = plate.pixels if front is light else plate.pixels.astype(np.float32)
+        if front is not light:
+            changed = (front != light).any(2)
+            colour[changed] = plate.space.pixels(front[changed])
         found: dict[Content, Frame] = {}
         for content in wanted:
             pixels: Pixels = colour
             if content == "transparent":
-                pixels = _where(near_subject(matte), colour, np.zeros((), colour.dtype))
+                pixels = colour * near_subject(matte)[:, :, None]
             elif content == "composite":
                 assert self._background is not None
                 green, blue, red = self._background.planes(frame, matte)
                 behind = plate.space.unshown(np.dstack((red, green, blue)))
                 # As half files hold it, so that what is full there is the plate's.
                 share = (matte.alpha.astype(np.float32) / np.float32(full_scale(matte.alpha))).astype(np.float16).astype(np.float32)[:, :, None]
-                blended = plate.space.pixels(front * share + behind * (1 - share))
-                pixels = _where(share[:, :, 0] == 1, colour, blended)
+                mixed = share[:, :, 0] < 1
+                pixels = colour.astype(np.float32)
+                pixels[mixed] = plate.space.pixels((front * share + behind * (1 - share))[mixed])
             found[content] = replace(frame, plate=Plate(pixels, plate.space, plate.header))
         return found
 
-
-def _where(mask: NDArray[np.bool_], inside: Pixels, outside: Pixels) -> Pixels:
-    """(H, W, 3): ``inside`` where ``mask`` (H, W) holds; float32 where one of them is."""
-    return np.asarray(np.where(mask[:, :, None], inside, outside))

@@ -24,6 +24,16 @@ _STRUCTURE = {
     "planarconfig", "ICCProfile", "chunkCount", "Compression",
 }
 """Attributes that belong to the file rather than to the shot."""
+_PRIMARIES = {
+    (0.713, 0.293, 0.165, 0.830, 0.128, 0.044): "ACEScg",
+    (0.7347, 0.2653, 0.0, 1.0, 0.0001, -0.077): "ACES2065-1",
+    (0.64, 0.33, 0.30, 0.60, 0.15, 0.06): "linear",
+    (0.708, 0.292, 0.170, 0.797, 0.131, 0.046): "Linear Rec.2020",
+    (0.680, 0.320, 0.265, 0.690, 0.150, 0.060): "Linear P3-D65",
+    (0.684, 0.313, 0.221, 0.848, 0.0861, -0.102): "Linear ARRI Wide Gamut 3",
+    (0.7347, 0.2653, 0.1424, 0.8576, 0.0991, -0.0308): "Linear ARRI Wide Gamut 4",
+}
+"""Spaces by the x and y of red, green and blue, as EXR's ``chromaticities`` name them."""
 _STRUCTURES = ("oiio:", "openexr:", "dpx:", "tiff:", "png:", "jpeg:", "ICCProfile:", "Exif:", "IPTC:", "GPS:")
 
 
@@ -228,9 +238,16 @@ def _header(spec: Any, window: tuple[int, int, int, int]) -> Header:
         Fraction(aspect).limit_denominator(1000) if 0 < aspect < 100 else Fraction(1),
         {3: 2, 6: 3, 8: 1}.get(spec.get_int_attribute("Orientation", 1), 0),
         str(spec.format) in ("half", "float", "double"),
-        spec.get_string_attribute("colorInteropID") or spec.get_string_attribute("oiio:ColorSpace") or None,
+        spec.get_string_attribute("colorInteropID") or _of_primaries(spec) or spec.get_string_attribute("oiio:ColorSpace") or None,
         transfer in ("logarithmic", "printing density", "printingdensity", "kodaklog"),
     )
+
+
+def _of_primaries(spec: Any) -> str | None:
+    found = spec.getattribute("chromaticities")
+    if not isinstance(found, tuple | list) or len(found) != 8:
+        return None
+    return next((name for wanted, name in _PRIMARIES.items() if max(abs(a - b) for a, b in zip(wanted, found, strict=False)) < 0.002), None)
 
 
 def _rate(spec: Any) -> Fraction | None:
@@ -319,7 +336,9 @@ def _verify(path: Path, written: Path, data: Pixels, names: tuple[str, ...], los
         raise OutputError(f"{path}: was written and cannot be read back ({reason(error)}); check the disk") from error
     if found is None or found.shape != data.shape:
         raise OutputError(f"{path}: was written and cannot be read back whole; check the disk")
-    found = found[:, :, order]
+    found = np.ascontiguousarray(found[:, :, order])
+    if found.tobytes() == data.tobytes():
+        return
     if lossy.startswith(("dwa", "b44", "pxr24")):
         # Colours are coded with a loss, which follows their size; alpha is not.
         wanted, got = data.astype(np.float32), found.astype(np.float32)

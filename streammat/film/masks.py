@@ -36,8 +36,12 @@ class MaskedMatting:
 
     def __init__(self, matting: Callable[[Frame], Matte], include: str | None, exclude: str | None) -> None:
         self._matting = matting
+        self.files: list[Path] = []
+        """Those of the masks."""
         self._include = None if include is None else _Masks("--include", include)
         self._exclude = None if exclude is None else _Masks("--exclude", exclude)
+        for masks in (self._include, self._exclude):
+            self.files += [] if masks is None else masks.files
 
     def __call__(self, frame: Frame) -> Matte:
         """The matte of ``frame``; whatever the other raises, and InputError where a mask of a sequence is missing."""
@@ -60,6 +64,7 @@ class _Masks:
         self._files = None if name is None else frames_of(name)
         self._one = _read(Path(text)) if name is None else None
         self._name = text
+        self.files = [Path(text)] if self._files is None else list(self._files.values())
 
     def of(self, frame: Frame) -> Mask:
         """The mask of ``frame``, at its size and in its orientation."""

@@ -70,6 +70,10 @@ class SequenceSink:
         if there:
             raise UsageError(f"{there[0]}: is there already; give -y to replace it")
 
+    def path(self, number: int) -> Path:
+        """The file of frame ``number``."""
+        return self._name.path(number)
+
     def write(self, frame: Frame, matte: Matte) -> None:
         """Write one file.
 
@@ -90,8 +94,7 @@ class SequenceSink:
                 # Half numbers times one are the same half numbers.
                 colour = pixels * alpha if self._multiplied else pixels.astype(np.float32)
                 pixels, names = np.concatenate((colour, alpha), 2), ("R", "G", "B", "A")
-        path = self._name.path(number)
-        write_image(path, pixels, names, header, self._options, overwrite=self._overwrite, associated=self._multiplied)
+        write_image(self.path(number), pixels, names, header, self._options, overwrite=self._overwrite, associated=self._multiplied)
         self.frames += 1
 
     def copy(self, packet: Packet) -> None:

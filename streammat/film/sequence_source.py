@@ -84,6 +84,11 @@ class SequenceSource:
         for index, (number, path) in enumerate(self._files.items()):
             yield self._frame(index, number, path)
 
+    @property
+    def files(self) -> list[Path]:
+        """Those that are read."""
+        return list(self._files.values())
+
     def close(self) -> None:
         """Nothing stays open between frames."""
 

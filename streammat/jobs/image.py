@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 from streammat.compositing.backgrounds import open_background, parse_background
 from streammat.compositing.compositor import Compositor
 from streammat.compositing.matte_controls import check_controls, controlled
 from streammat.config import Content, EncodeOptions, StillOptions
-from streammat.engines.base import Engine
+from streammat.engines.base import Engine, EngineError
 from streammat.errors import OutputError, StreammatError, UsageError
 from streammat.jobs.outputs import GREEN, check_still, wants_alpha
 from streammat.matting.matting import Matting, network_sizes
 from streammat.matting.network import open_network
+from streammat.media.frame import Frame, Matte
 from streammat.models.library import find_model
+from streammat.pipeline import PATIENCE
 from streammat.sinks.codecs import STILLS
 from streammat.sinks.stills import StillsSink
 from streammat.sinks.targets import check_targets
 from streammat.sources.still import read_still
+from streammat.threads.interruptible import NoAnswer, answer_of
 
 
 class ImageJob:
@@ -63,27 +68,37 @@ class ImageJob:
         self._controls = options.controls
         self._background = None if self._spec is None else open_background(self._spec, composite.fit, Fraction(1))
         self._engine: Engine | None = None
+        self._ending: float | None = None
+        self._working = False
+
+    def stop(self) -> None:
+        """End after the image at work, from any thread or a signal handler; one that stays in the network for seconds from then on is given up."""
+        self._ending = self._ending or time.monotonic()
 
     def run(self) -> Iterator[tuple[str, StreammatError | None]]:
-        """Work image by image; gives each output with the error that kept it from being made, or None."""
+        """Work image by image until the last one or ``stop``; gives each output with the error that kept it from being made, or None."""
         content: Content = "transparent" if self._transparent else "composite"
         compositor = Compositor(
             [content], self._background, decontaminate=self._composite.decontaminate, alpha=self._composite.alpha, controls=self._controls
         )
         for source, output in zip(self._sources, self.outputs, strict=True):
+            if self._ending is not None:
+                return
             try:
                 frame, notes = read_still(source)
-                matte = controlled(Matting(self._engine_for(frame.size))(frame), self._controls)
+                matte = answer_of(partial(self._matte, frame), "streammat-network", self._overdue)
                 (picture,) = compositor(frame, matte)
                 sink = StillsSink(output, content, overwrite=True, alpha=self._composite.alpha, numbered=False, image=notes)
                 sink.write(picture, matte)
                 yield output, None
             except StreammatError as error:
                 yield output, error
+            except NoAnswer:
+                yield output, EngineError(f"{source}: the network does not answer and was left as it is")
 
     def close(self) -> None:
         """Free the engine and the background."""
-        if self._engine is not None:
+        if self._engine is not None and not self._working:  # closed while it works, a library would crash
             self._engine.close()
         if self._background is not None:
             self._background.close()
@@ -92,6 +107,16 @@ class ImageJob:
     def engine(self) -> Engine | None:
         """The engine of the last image."""
         return self._engine
+
+    def _matte(self, frame: Frame) -> Matte:
+        self._working = True
+        try:
+            return controlled(Matting(self._engine_for(frame.size))(frame), self._controls)
+        finally:
+            self._working = False
+
+    def _overdue(self) -> bool:
+        return self._ending is not None and time.monotonic() - self._ending > PATIENCE
 
     def _engine_for(self, size: tuple[int, int]) -> Engine:
         wanted = network_sizes(*size, self._options.quality, self._model.areas)[0]

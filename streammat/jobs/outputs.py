@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from streammat.compositing.backgrounds import Background, BackgroundSpec, open_background
 from streammat.config import AlphaType, CompositeOptions, Content, EncodeOptions
 from streammat.errors import UsageError
+from streammat.film.sequence_sink import SequenceSink
 from streammat.sinks import TrackSink
 from streammat.sinks.codecs import FILM, STILLS_WITH_ALPHA, can_carry_alpha, is_still
 from streammat.sinks.file import FileSink
 from streammat.sinks.stills import StillsSink
+from streammat.sinks.targets import file_identity
 from streammat.sources import StreamInfo
 
 GREEN = "green"
@@ -53,3 +57,23 @@ def check_still(path: str, content: Content) -> None:
     suffix = Path(path).suffix.lower()
     if content == "transparent" and suffix not in (*STILLS_WITH_ALPHA, *FILM):
         raise UsageError(f"{path}: {suffix} cannot carry alpha; use {', '.join(STILLS_WITH_ALPHA)}, or give a background with --bg")
+
+
+def check_numbered(sources: Sequence[Path], sinks: Sequence[TrackSink], numbers: Sequence[int]) -> None:
+    """Refuse numbered outputs that would destroy files of a sequence, or each other: their patterns alone do not tell.
+
+    Raises:
+        UsageError: an output is a source, or two outputs have the same names.
+    """
+    read = {file_identity(path) for path in sources}
+    written: set[object] = set()
+    for sink in sinks:
+        if not isinstance(sink, SequenceSink | StillsSink):
+            continue
+        for number in numbers:
+            path = sink.path(number)
+            if file_identity(path) in read:
+                raise UsageError(f"{path}: is source and target at once; give the output another name")
+            if (real := Path(os.path.realpath(path))) in written:
+                raise UsageError(f"two outputs have the same name ({path}); give each its own")
+            written.add(real)

@@ -21,7 +21,7 @@ from streammat.film.sequence_sink import SequenceSink
 from streammat.film.sequence_source import SequenceSource
 from streammat.film.sequences import find_sequence, parse_frames
 from streammat.film.subject import SubjectMatting, parse_subject
-from streammat.jobs.outputs import GREEN, check_still, open_background_for, open_sink, wants_alpha
+from streammat.jobs.outputs import GREEN, check_numbered, check_still, open_background_for, open_sink, wants_alpha
 from streammat.matting.device import matting_for
 from streammat.matting.network import frames_at_once, open_network
 from streammat.matting.temporal import TemporalFilter
@@ -86,8 +86,11 @@ class VideoJob:
             matting = answer_of(lambda: matting_for(self.engine, stable, batch), "streammat-network")
             mattes: Callable[[Frame], Matte] = matting if subject == "all" else SubjectMatting(matting, subject)
             mattes = ControlledMatting(mattes, options.controls)
+            read = reader.files if isinstance(reader, SequenceSource) else []
             if options.include is not None or options.exclude is not None:
                 mattes = MaskedMatting(mattes, options.include, options.exclude)
+                read = [*read, *mattes.files]
+            check_numbered(read, sinks, reader.info.numbers)
             self.pipeline = Pipeline(reader, mattes, compositor, sinks, matting.ahead)
             self._sinks = sinks
             self._background = background

@@ -17,7 +17,7 @@ def check_targets(sources: list[str], targets: list[str], encode: EncodeOptions,
     Raises:
         UsageError: two outputs are one file, an output is a source, or it is there already and ``overwrite`` is off.
     """
-    read = {_file(Path(source)): source for source in sources if not is_url(source)}
+    read = {file_identity(Path(source)): source for source in sources if not is_url(source)}
     written: set[Path] = set()
     for target in targets:
         check_writable(target, made=made)
@@ -25,13 +25,13 @@ def check_targets(sources: list[str], targets: list[str], encode: EncodeOptions,
         if path in written:
             raise UsageError(f"two outputs have the same name ({target}); give each its own")
         written.add(path)
-        if (source := read.get(_file(path))) is not None:
+        if (source := read.get(file_identity(path))) is not None:
             raise UsageError(f"{source}: is source and target at once; give the output another name")
         if os.path.lexists(path) and not encode.overwrite:
             raise UsageError(f"{target}: is there already; give -y to replace it")
 
 
-def _file(path: Path) -> object:
+def file_identity(path: Path) -> object:
     """What is the same for two names of one file, also where a system takes In.mp4 and in.mp4 for one."""
     try:
         status = path.stat()

@@ -9,7 +9,11 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def answer_of(work: Callable[[], T], name: str) -> T:
+class NoAnswer(Exception):  # noqa: N818 - no fault of the program's
+    """The work was given up; its thread is left behind."""
+
+
+def answer_of(work: Callable[[], T], name: str, given_up: Callable[[], bool] = lambda: False) -> T:
     """What ``work`` gives, or raises, done in a thread of its own.
 
     Python runs signal handlers in the main thread, and only between two of its own instructions: called there, a library that does not
@@ -18,6 +22,10 @@ def answer_of(work: Callable[[], T], name: str) -> T:
     Args:
         work: what to do.
         name: of the thread.
+        given_up: asked now and then while the work goes on; true ends the wait.
+
+    Raises:
+        NoAnswer: it was given up.
     """
     found: list[T] = []
     failed: list[BaseException] = []
@@ -32,6 +40,8 @@ def answer_of(work: Callable[[], T], name: str) -> T:
     thread.start()
     while thread.is_alive():
         thread.join(0.1)
+        if thread.is_alive() and given_up():
+            raise NoAnswer
     if failed:
         raise failed[0]
     return found[0]

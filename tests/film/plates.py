@@ -27,7 +27,7 @@ def linear(index: int, width: int = SIZE[0], height: int = SIZE[1]) -> NDArray[n
 def write_plate(
     path: Path, pixels: NDArray[Any], kind: str = "half", *, names: tuple[str, ...] = ("R", "G", "B"), origin: tuple[int, int] = (0, 0),
     display: tuple[int, int, int, int] | None = None, timecode: tuple[int, int] | None = None, rate: tuple[int, int] | None = None,
-    attributes: dict[str, Any] | None = None, bits: int | None = None,
+    attributes: dict[str, Any] | None = None, primaries: tuple[float, ...] | None = None, bits: int | None = None,
 ) -> Path:
     """One image."""
     spec = oiio.ImageSpec(pixels.shape[1], pixels.shape[0], pixels.shape[2], kind)
@@ -39,6 +39,8 @@ def write_plate(
         spec.attribute("smpte:TimeCode", oiio.TypeDesc("timecode"), timecode)
     if rate is not None:
         spec.attribute("framesPerSecond", oiio.TypeDesc("rational"), rate)
+    if primaries is not None:
+        spec.attribute("chromaticities", oiio.TypeDesc("float[8]"), primaries)
     if bits is not None:
         spec["oiio:BitsPerSample"] = bits
     for name, value in (attributes or {}).items():

@@ -59,6 +59,11 @@ def test_space_from_metadata(tmp_path: Path) -> None:
     report = video(source, tmp_path / "o.####.exr").ok().report
     assert any("ACEScg" in note for note in report["notes"])
     assert opened(tmp_path / "o.1001.exr")[0].get_string_attribute("colorInteropID") == "lin_ap1_scene"
+    primaries = (0.713, 0.293, 0.165, 0.830, 0.128, 0.044, 0.32168, 0.33767)
+    source = shot(tmp_path / "primaries", light, primaries=primaries)
+    report = video(source, tmp_path / "p.####.exr").ok().report
+    assert any("ACEScg" in note for note in report["notes"])
+    assert np.allclose(opened(tmp_path / "p.1001.exr")[0].getattribute("chromaticities"), primaries)
 
 
 @pytest.mark.parametrize("space", ["linear", "logc3"])

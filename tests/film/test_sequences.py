@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import names, run, video
-from film.plates import SIZE, linear, opened, write_plate, write_shot
+from conftest import QUICK, names, run, spawn, video, wait_for
+from film.plates import SIZE, linear, oiio, opened, write_plate, write_shot
 from media import BT709, greys_of, open_frames, person, probe, still_of, write_clip
 
 
@@ -21,8 +21,9 @@ def shot(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_exr_to_exr(shot: Path, tmp_path: Path) -> None:
     """A cut-out multiplied by alpha, a matte in ``A`` alone, straight colour; numbers, timecode, rate carried; in a process of its own."""
-    run("video", shot / "shot.####.exr", tmp_path / "cut.####.exr", "--engine", "onnxruntime", "--quality", "fast",
+    done = run("video", shot / "shot.####.exr", tmp_path / "cut.####.exr", "--engine", "onnxruntime", "--quality", "fast",
         "--matte", tmp_path / "matte.#.exr", "--foreground", tmp_path / "fg.%04d.exr", "--json").ok()
+    assert any("Linear Rec.709" in note for note in done.report["notes"])
     assert names(tmp_path) == [f"{kind}.{number}.exr" for kind in ("cut", "fg", "matte") for number in (1001, 1002, 1003)]
     for index, number in enumerate((1001, 1002, 1003)):
         plate = linear(index)
@@ -134,6 +135,51 @@ def test_layers(tmp_path: Path) -> None:
     video(tmp_path / "plates", tmp_path / "c.####.exr", "--layer", "depth").refused(2, "no layer depth", "beauty")
 
 
+def test_parts(tmp_path: Path) -> None:
+    """A layer may be a part of its own."""
+    (tmp_path / "plates").mkdir()
+    parts = {"rgba": np.zeros_like(linear(0)), "beauty": linear(0)}
+    specs = []
+    for name, pixels in parts.items():
+        spec = oiio.ImageSpec(pixels.shape[1], pixels.shape[0], 3, "half")
+        spec["oiio:subimagename"] = name
+        specs.append(spec)
+    path = str(tmp_path / "plates/p.1001.exr")
+    file = oiio.ImageOutput.create(path)
+    assert file.open(path, specs)
+    for spec, pixels in zip(specs, parts.values(), strict=True):
+        assert spec is specs[0] or file.open(path, spec, "AppendSubimage")
+        assert file.write_image(pixels)
+    assert file.close()
+    video(tmp_path / "plates", tmp_path / "b.####.exr", "--layer", "beauty").ok()
+    _, cut = opened(tmp_path / "b.1001.exr")
+    full = cut[:, :, 3] == 1
+    assert full.any() and (cut[:, :, :3][full] == linear(0)[full]).all()
+
+
+def test_killed(tmp_path: Path) -> None:
+    """After ``kill -9`` each file that has its name is whole; the same command with other frames goes on."""
+    shot = write_shot(tmp_path / "plates", range(1001, 1031))
+    out = tmp_path / "out"
+    out.mkdir()
+    with spawn("video", shot, out / "o.####.exr", *QUICK) as process:
+        wait_for(lambda: len(list(out.glob("o.????.exr"))) > 3, 60)
+        process.kill()
+    done = sorted(out.glob("o.????.exr"))
+    assert 3 < len(done) < 30, "it was killed too late"
+    for path in done:
+        assert opened(path)[1].shape == (SIZE[1], SIZE[0], 4)
+    last = int(done[-1].name[2:6])
+    video(shot, out / "o.####.exr", "--frames", f"{last + 1}-1030").ok()
+    assert len(list(out.glob("o.????.exr"))) == 30
+
+
+def test_without_the_extra(shot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is missing is named with the line that installs it."""
+    monkeypatch.setitem(sys.modules, "OpenImageIO", None)
+    video(shot, tmp_path / "o.####.exr").refused(2, "OpenImageIO", "pip install 'streammat[film]'")
+
+
 @pytest.mark.parametrize(
     ("name", "kind", "bits"), [("s.{:04d}.dpx", "uint16", 10), ("s.{:04d}.tif", "uint16", None), ("s.{:04d}.tif", "float", None),
                                ("s.{:04d}.png", "uint8", None), ("s.{:04d}.jpg", "uint8", None)]
@@ -185,6 +231,10 @@ def test_refused(shot: Path, tmp_path: Path) -> None:
     video(shot, out, "--color-space", "fancy").refused(2, "--color-space fancy", "logc3")
     video(shot, out, "--depth", "10").refused(2, "--depth 10", "half")
     video(shot, out, "--start", "1").refused(2, "--frames")
+    before = [path.read_bytes() for path in sorted(shot.iterdir())]
+    video(shot, shot / "shot.%04d.exr", "-y").refused(2, "shot.1001.exr", "source and target")
+    assert [path.read_bytes() for path in sorted(shot.iterdir())] == before
+    video(shot, out, "--matte", tmp_path / "o.%04d.exr", "-y").refused(2, "two outputs", "o.1001.exr")
     assert not names(tmp_path)
     (tmp_path / "o.1002.exr").write_bytes(b"mine")
     video(shot, out).refused(2, "o.1002.exr", "is there already")
@@ -217,9 +267,3 @@ def test_written_frames_are_read_back(shot: Path, tmp_path: Path, monkeypatch: p
     video(shot, tmp_path / "o.####.exr", "--compression", "none").refused(1, "o.1001.exr", "read back")
     assert not names(tmp_path)
     video(shot, tmp_path / "o.####.exr", "--compression", "none", "--no-verify").ok()
-
-
-def test_report(shot: Path, tmp_path: Path) -> None:
-    """What colour space was taken is said."""
-    report = run("video", shot, tmp_path / "o.####.exr", "--json").ok().out
-    assert any("Linear Rec.709" in note for note in json.loads(report)["notes"])
