@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from engines.base import Engine, TensorEngine
 from engines.plan import Blurring, Colouring, Drawn, Plan
 from streammat.frame import Frame, Matte, Plane, swscale_matrix
-from streammat.matting import Matting, MattingOfFrames, network_range
+from streammat.matting import Look, Matting, MattingOfFrames, network_range
 from streammat.refine import refining
 from streammat.temporal import AlphaFilter
 
@@ -106,12 +106,12 @@ class StagedMatte(Matte):
         return pictures
 
 
-def matting_for(engine: Engine, stable: AlphaFilter | None = None, batch: int = 1) -> MattingOfFrames:
-    """What makes mattes with ``engine``: on its device where it takes tensors, else on the host.
+def matting_for(engine: Engine, stable: AlphaFilter | None = None, batch: int = 1, look: Look | None = None) -> MattingOfFrames:
+    """What makes mattes with ``engine``: on its device where it takes tensors and there is no ``look``, else on the host.
 
     Raises:
         EngineError: the device has too little memory, or failed.
     """
-    if isinstance(engine, TensorEngine):
+    if isinstance(engine, TensorEngine) and look is None:
         return StagedMatting(engine, stable, batch)
-    return Matting(engine, stable)
+    return Matting(engine, stable, look)
