@@ -90,7 +90,7 @@ def sequence_options(command: F) -> F:
                help="Show linear and log images to the network so much brighter.  [default: by the first image]"),
         option("--ocio", group=INPUT, metavar="FILE", help="A config of OpenColorIO.  [default: its built-in studio config]"),
         option("--color-space", group=INPUT, default=_SEQUENCE.color_space, show_default=True, metavar="NAME",
-               help="Of a sequence: linear, acescg, acescct, logc3, logc4, slog3, rec709, srgb, a name of the config, or auto."),
+               help="Of IN: linear, acescg, acescct, logc3, logc4, slog3, rec709, srgb, a name of the config, or auto."),
         option("--layer", group=INPUT, metavar="NAME", help="Layer of EXR files.  [default: colours without a layer's name]"),
         option("--missing", group=INPUT, type=click.Choice(choices(SequenceOptions, "missing")), default=_SEQUENCE.missing, show_default=True,
                help="Frames of a sequence that are not there: refuse, leave out, or hold the image before."),

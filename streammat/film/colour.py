@@ -88,6 +88,31 @@ class ColourSpace:
         return _applied(self.back, light) if self.kind == "linear" else light
 
 
+class ClipLook:
+    """What a display shows of a clip in a space of its own: a ``matting.Look``. The clip's own values go to its outputs.
+
+    Args:
+        name: of the space, as ``open_space`` takes it, but not ``auto``.
+        config: as ``open_space`` takes it.
+        exposure: in stops; None: automatic, for the first frame that comes.
+
+    Raises:
+        UsageError, InputError: as ``open_space`` raises them.
+    """
+
+    def __init__(self, name: str, config: str | None, exposure: float | None) -> None:
+        self._arguments = name, config, Header((0, 0, 1, 1), (0, 0, 1, 1))
+        self._exposed = exposure is not None
+        self.space = open_space(*self._arguments, np.zeros((1, 1, 3), np.float32), exposure=exposure or 0.0)
+
+    def __call__(self, rgb: NDArray[Any]) -> NDArray[np.uint8]:
+        """(H, W, 3) uint16 RGB of the space, to uint8 sRGB."""
+        pixels = rgb.astype(np.float32) / np.float32(65535)
+        if not self._exposed:
+            self.space, self._exposed = open_space(*self._arguments, pixels, exposure=None), True
+        return np.asarray(self.space.shown(pixels) >> 8, np.uint8)
+
+
 def open_space(
     name: str, config: str | None, header: Header, first: NDArray[Any], *, exposure: float | None
 ) -> ColourSpace:

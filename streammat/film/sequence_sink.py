@@ -38,6 +38,7 @@ class SequenceSink:
         options: compression, depth, whether files are read back.
         overwrite: replace files that are there.
         alpha: colour of transparent images, but in EXR.
+        own_space: a clip's colours are in a space of their own, in which EXR gets them, too.
 
     Raises:
         UsageError: the pattern has no counter, a file is there, or the format cannot hold what is asked for.
@@ -45,7 +46,8 @@ class SequenceSink:
     """
 
     def __init__(
-        self, pattern: str, info: StreamInfo, content: Content, options: SequenceOptions, *, overwrite: bool, alpha: AlphaType
+        self, pattern: str, info: StreamInfo, content: Content, options: SequenceOptions, *, overwrite: bool, alpha: AlphaType,
+        own_space: bool = False,
     ) -> None:
         self.content = content
         self.notes: list[str] = []
@@ -57,11 +59,12 @@ class SequenceSink:
         self._name = _named(pattern, info)
         suffix = Path(pattern).suffix.lower()
         self._exr = suffix == ".exr"
+        self._linear = self._exr and not own_space
         self._multiplied = self._exr or alpha == "premultiplied"
         self._converter = VideoReformatter()
         self._half = depth_of(suffix, options.depth)[0] == "half"
         openimageio()
-        if info.colour.transfer in HDR and self._exr and content != "matte":
+        if info.colour.transfer in HDR and self._linear and content != "matte":
             raise UsageError(f"{pattern}: the input is HDR, and its light cannot be written to EXR yet; write a matte, or another format")
         folder = self._name.folder
         if not folder.is_dir() or not os.access(folder, os.W_OK):
@@ -122,7 +125,7 @@ class SequenceSink:
         )
         green, blue, red = planes_of(image, layout)
         coded = np.dstack((red, green, blue)).astype(np.float32) / np.float32(65535)
-        return np.power(coded, np.float32(_BT1886)) if self._exr else coded
+        return np.power(coded, np.float32(_BT1886)) if self._linear else coded
 
     def _header(self, frame: Frame) -> Header:
         """Of a clip's frame."""
@@ -132,7 +135,7 @@ class SequenceSink:
         kept: list[tuple[str, Any, Any]] = [("framesPerSecond", oiio.TypeDesc("rational"), (rate.numerator, rate.denominator))]
         if aspect != 1:
             kept.append(("PixelAspectRatio", oiio.TypeDesc("float"), float(aspect)))
-        if self._exr and self.content != "matte":
+        if self._linear and self.content != "matte":
             kept.append(("colorInteropID", oiio.TypeDesc("string"), "lin_rec709_scene"))
         window = (0, 0, width, height)
         header = Header(window, window, tuple(kept), rate, None, aspect, frame.rotation)

@@ -11,10 +11,11 @@ import cv2
 from streammat.compositing.backgrounds import Background, parse_background
 from streammat.compositing.compositor import Compositor
 from streammat.compositing.matte_controls import ControlledMatting, check_controls
-from streammat.config import Content, EncodeOptions, VideoOptions
+from streammat.config import Content, EncodeOptions, SequenceOptions, VideoOptions
 from streammat.engines.base import EngineError
 from streammat.errors import InputError, UsageError
 from streammat.film.chosen_frames import ChosenFrames
+from streammat.film.colour import ClipLook
 from streammat.film.compositor import PlateCompositor
 from streammat.film.masks import MaskedMatting
 from streammat.film.sequence_sink import SequenceSink
@@ -67,6 +68,7 @@ class VideoJob:
             undo.callback(reader.close)
             self.info = reader.info
             background = open_background_for(spec, options.composite, reader.info, undo)
+            look = look_of(reader, options.sequence)
             model = find_model(options.matting.model)
             shape = model, reader.info.size, reader.info.rotation, options.matting
             batch = frames_at_once(*shape)
@@ -77,13 +79,13 @@ class VideoJob:
                 alpha = options.composite.alpha
                 film = takes_plates(path, reader)
                 sinks.append(
-                    SequenceSink(path, reader.info, content, options.sequence, overwrite=encode.overwrite, alpha=alpha)
+                    SequenceSink(path, reader.info, content, options.sequence, overwrite=encode.overwrite, alpha=alpha, own_space=look is not None)
                     if film else open_sink(path, reader.info, content, encode, tracks=path == target, alpha=alpha)
                 )
                 undo.callback(sinks[-1].abort)
             compositor = compositor_for(reader, sinks, background, options)
             stable = TemporalFilter() if options.matting.stable else None
-            matting = answer_of(lambda: matting_for(self.engine, stable, batch), "streammat-network")
+            matting = answer_of(lambda: matting_for(self.engine, stable, batch, look), "streammat-network")
             mattes: Callable[[Frame], Matte] = matting if subject == "all" else SubjectMatting(matting, subject)
             mattes = ControlledMatting(mattes, options.controls)
             read = reader.files if isinstance(reader, SequenceSource) else []
@@ -165,6 +167,17 @@ def open_recorded(source: str, options: VideoOptions) -> Recorded:
     except UsageError:
         clip.close()
         raise
+
+
+def look_of(source: Recorded, options: SequenceOptions) -> ClipLook | None:
+    """What the network is shown of a clip whose colours are in a space of their own; None: what is there, as of sequences, which have a look already."""
+    if isinstance(source, SequenceSource) or options.color_space.lower() == "auto":
+        return None
+    look = ClipLook(options.color_space, options.ocio, options.exposure)
+    if look.space.kind == "display":
+        return None
+    source.notes.append(f"{look.space.name}: the network sees it in sRGB; outputs keep the clip's own values")
+    return look
 
 
 def takes_plates(path: str, source: Recorded) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from streammat.engines.base import Engine, TensorEngine
 from streammat.engines.gpu.plan import Blurring, Colouring, Drawn, Plan
-from streammat.matting.matting import FrameMatting, Matting
+from streammat.matting.matting import FrameMatting, Look, Matting
 from streammat.matting.refine import refining
 from streammat.matting.temporal import AlphaFilter
 from streammat.media.frame import Frame, Matte, Plane, swscale_matrix, swscale_range
@@ -106,12 +106,12 @@ class DeviceMatte(Matte):
         return images
 
 
-def matting_for(engine: Engine, stable: AlphaFilter | None = None, batch: int = 1) -> FrameMatting:
-    """What makes mattes with ``engine``: on its device where it takes tensors, else on the host.
+def matting_for(engine: Engine, stable: AlphaFilter | None = None, batch: int = 1, look: Look | None = None) -> FrameMatting:
+    """What makes mattes with ``engine``: on its device where it takes tensors and there is no ``look``, else on the host.
 
     Raises:
         EngineError: the device has too little memory, or failed.
     """
-    if isinstance(engine, TensorEngine):
+    if isinstance(engine, TensorEngine) and look is None:
         return DeviceMatting(engine, stable, batch)
-    return Matting(engine, stable)
+    return Matting(engine, stable, look)

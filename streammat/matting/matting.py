@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from av.video.reformatter import VideoReformatter
+from numpy.typing import NDArray
 
 from streammat.config import Quality
 from streammat.engines.base import Engine, EngineError
@@ -77,18 +78,24 @@ class FrameMatting(Protocol):
         ...
 
 
+Look = Callable[[NDArray[Any]], NDArray[np.uint8]]
+"""(H, W, 3) uint16 RGB, as a file has it over the whole range, to uint8 sRGB."""
+
+
 class Matting:
     """Makes the matte of each frame of one stream.
 
     Args:
         engine: its ``spec.size`` is the first of the upright frame's ``network_sizes``.
         stable: filters successive alphas of upright frames, as ``TemporalFilter`` does; None leaves each frame to itself.
+        look: what a display shows of colours that are not for one, such as camera logarithms; None: the frames are as they are to be seen.
     """
 
-    def __init__(self, engine: Engine, stable: AlphaFilter | None = None) -> None:
+    def __init__(self, engine: Engine, stable: AlphaFilter | None = None, look: Look | None = None) -> None:
         self.engine = engine
         self.ahead = 2  # enough to hide one slow frame
         self._stable = stable
+        self._look = look
         self._scaler = VideoReformatter()
         self._converter = VideoReformatter()
         self._refine = Refiner()
@@ -112,13 +119,14 @@ class Matting:
         )
         small = self._converter.reformat(
             small,
-            format="rgb24",
+            format="rgb24" if self._look is None else "rgb48le",
             src_colorspace=None if frame.layout.rgb else swscale_matrix(frame.colour, frame.size[0]),
             src_color_range=swscale_range(frame),
             dst_color_range=2,
             threads=1,
         )
-        rgb = np.ascontiguousarray(np.rot90(small.to_ndarray(), frame.rotation), np.uint8)
+        pixels = small.to_ndarray() if self._look is None else self._look(small.to_ndarray())
+        rgb = np.ascontiguousarray(np.rot90(pixels, frame.rotation), np.uint8)
         alpha = self.engine.infer(rgb[None])[0]
         if not np.isfinite(alpha).all():
             # What is no number would be cut to any alpha, and show the room.

@@ -13,7 +13,7 @@ from media import person
 from numpy.typing import NDArray
 
 oiio = pytest.importorskip("OpenImageIO", reason="needs the extra film")
-pytest.importorskip("PyOpenColorIO", reason="needs the extra film")
+ocio = pytest.importorskip("PyOpenColorIO", reason="needs the extra film")
 
 SIZE = (96, 64)
 """Width and height."""

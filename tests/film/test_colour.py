@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
-import PyOpenColorIO as ocio  # noqa: N813 - the library's own short name
 import pytest
 from conftest import video
-from film.plates import SIZE, film, linear, opened, write_plate
-from media import greys_of, person
+from film.plates import SIZE, film, linear, ocio, opened, write_plate
+from media import BT709, greys_of, person, write_clip
 from numpy.typing import NDArray
 
 LOGC3 = "ARRI LogC3 (EI800)"
@@ -111,6 +111,30 @@ def test_own_config(tmp_path: Path) -> None:
     bad = tmp_path / "bad.ocio"
     bad.write_text("nonsense")
     video(source, tmp_path / "p.####.exr", "--ocio", bad, "--color-space", "Studio Plate").refused(1, "--ocio", "bad.ocio")
+
+
+def test_clip_in_a_space_of_its_own(tmp_path: Path) -> None:
+    """The network sees a logarithmic clip as its scene, and the output has the clip's own values."""
+    dim = np.power(person(0, 192, 108).astype(np.float32) / 255, 2.4) / 16
+    log = np.rint(np.clip(converted(dim, "lin_rec709", LOGC3), 0, 1) * 65535).astype(np.uint16)
+    clip = tmp_path / "log.mkv"
+    with av.open(str(clip), "w") as out:
+        stream = out.add_stream("ffv1", 24)
+        stream.width, stream.height, stream.pix_fmt = 192, 108, "gbrp16le"
+        out.mux([*stream.encode(av.VideoFrame.from_ndarray(log, format="rgb48le").reformat(format="gbrp16le")), *stream.encode(None)])
+    mattes = []
+    for name, options in (("plain", []), ("seen", ["--color-space", "logc3"])):
+        target = tmp_path / f"{name}.mkv"
+        video(clip, target, "--bg", "green", "--codec", "ffv1", "--matte", tmp_path / f"{name}-matte.mkv", *options).ok()
+        mattes.append(greys_of(tmp_path / f"{name}-matte.mkv")[0])
+    scene = write_clip(tmp_path / "scene.mkv", codec="ffv1", pix_fmt="yuv444p", size=(192, 108), frames=1, tags=BT709)
+    film(scene, "--matte", tmp_path / "scene-matte.mkv").ok()
+    wanted = greys_of(tmp_path / "scene-matte.mkv")[0]
+    plain, seen = (np.abs(matte - wanted).mean() for matte in mattes)
+    assert seen < 0.02 and seen < plain
+    with av.open(str(tmp_path / "seen.mkv")) as container:
+        (shown,) = (image.to_ndarray(format="rgb48le") for image in container.decode(video=0))
+    assert (shown[mattes[1] == 1] == log[mattes[1] == 1]).all()
 
 
 def test_log_dpx_is_not_guessed(tmp_path: Path) -> None:

@@ -85,7 +85,8 @@ def page(entered: Any, run: PageRun) -> Iterator[Any]:
         opened.goto(run.origin)
         images(opened, 1)
         yield opened
-        assert said == []
+        # An upload is refused with 400; the other is about this test's own looks at the canvas.
+        assert [text for text in said if not re.search(r"400 \(Bad Request\)|^Canvas2D", text)] == []
         assert all(url.startswith((run.origin, f"ws://{run.host}")) for url in asked)
 
 
@@ -179,13 +180,13 @@ def test_by_keyboard_alone(page: Any) -> None:
     seen: list[str] = []
     for _ in range(60):
         page.keyboard.press("Tab")
-        found = page.evaluate("() => document.activeElement.id || document.activeElement.dataset.text || document.activeElement.tagName")
-        if seen and found in ("BODY", seen[0]):
+        found = page.evaluate("() => document.activeElement.id || `of ${document.activeElement.dataset.text ?? document.activeElement.dataset.name}` || document.activeElement.tagName")
+        if seen and found == seen[0]:
             break
         seen.append(found)
-    order = ["pause", "mirror", "room", "file", "colour", "blur", "quality", "hold-rate", "log", "link", "quit"]
+    order = ["pause", "mirror", "room", "file", "colour", "blur", "quality", "hold-rate", "log-view", "link", "quit"]
     assert [name for name in seen if name in order] == order
-    assert any(name.startswith("#") for name in seen)  # a background
+    assert any(name.startswith("of #") for name in seen)  # a background
     page.locator("#room").focus()
     page.keyboard.press("Enter")
     api.expect(page.get_by_role("dialog")).to_be_visible(timeout=WAIT_MS)
@@ -243,6 +244,7 @@ def test_it_finds_the_run_again_after_a_restart(browser: Any, clip: Path, data: 
         opened = context.new_page()
         with page_run(clip, data) as first:
             opened.goto(first.link)
+            opened.wait_for_url(f"{first.origin}/")
             images(opened, 1)
             host = first.host
             first.process.send_signal(signal.SIGTERM)

@@ -10,6 +10,7 @@ const BLUR_PAUSE_MS = 120;
 let now = {};
 let listed = "";
 let messageTimer = 0;
+let blurTimer = 0;
 const curves = new Curves($("curves"));
 
 function say(text) {
@@ -33,8 +34,13 @@ function confirmed(title, text, yes) {
 // -- what the run says ------------------------------------------------------------------------------------------------
 
 const isBlur = (text) => /^blur(:|$)/i.test(text);
-const isColour = (text) => !isBlur(text) && (/^#[0-9a-f]{3}([0-9a-f]{3})?$/i.test(text) || /^[a-z]+$/i.test(text) || /^\d+,\d+,\d+$/.test(text));
-const nameOf = (text) => (isBlur(text) ? "Blur" : text.split(/[\\/]/).at(-1));
+const isAdded = (text) => /[\\/]streammat-web-[^\\/]+[\\/][^\\/]+$/.test(text);
+
+function nameOf(text) {
+  if (isBlur(text)) return "Blur";
+  if (isAdded(text)) return `Added ${now.backgrounds.filter(isAdded).indexOf(text) + 1}`;
+  return text.split(/[\\/]/).at(-1);
+}
 
 function image(text) {
   if (isBlur(text)) {
@@ -132,7 +138,7 @@ function show() {
   showRoom(now["pass-through"]);
   if (now.backgrounds) listBackgrounds();
   if (now.outputs) listOutputs();
-  if (document.activeElement !== $("blur") || !isBlur(now.background)) showBlur();
+  if (!blurTimer) showBlur(); // what is being chosen stays
   if (now.quality) $("quality").value = now.quality;
   if (now.matte) showControls();
   $("hold-rate").checked = Boolean(now["hold-rate"]);
@@ -221,11 +227,11 @@ $("room").onclick = async () => {
   }
 };
 
-let blurTimer = 0;
 $("blur").oninput = () => {
   $("blur-value").textContent = `${$("blur").value} %`;
   clearTimeout(blurTimer);
   blurTimer = setTimeout(async () => {
+    blurTimer = 0;
     await send("blur-strength", Number($("blur").value));
     send("status");
   }, BLUR_PAUSE_MS);
