@@ -19,8 +19,8 @@ from typing import Any
 import av
 import psutil
 import pytest
-from conftest import REPOSITORY, Run, call, names, python, spawn, wait_for
 from media import probe, write_clip
+from running import REPOSITORY, Run, call, names, python, spawn, wait_for
 
 from streammat.bench.asking import Asker, ChildError, Stopped
 from streammat.bench.child import JOBS

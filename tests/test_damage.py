@@ -10,8 +10,8 @@ from typing import Any
 
 import av
 import pytest
-from conftest import QUICK, Run, names, run, video, wait_for
 from media import Audio, probe, write_clip
+from running import QUICK, Run, names, run, video, wait_for
 
 from streammat.audio.source import FileSound
 from streammat.sources.playback import PlaybackSchedule

@@ -8,7 +8,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from conftest import call
+from running import call
 
 from streammat import doctor
 from streammat.devices import v4l2

@@ -22,8 +22,8 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from conftest import QUICK, call, names, python, run, spawn, video, wait_for
 from media import Audio, alpha_of, probe, write_audio_only, write_clip, write_still
+from running import QUICK, call, names, python, run, spawn, video, wait_for
 
 LONG = 900
 """Frames of the clip that signals interrupt."""

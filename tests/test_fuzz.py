@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from conftest import call
+from running import call
 
 SEEDS = range(24)
 

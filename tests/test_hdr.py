@@ -10,8 +10,8 @@ import av
 import cv2
 import numpy as np
 import pytest
-from conftest import video
 from media import BT709, BT2020_HLG, BT2020_PQ, Tags, probe, write_clip
+from running import video
 from scenes import blank, matte_of, rgb_at
 
 from streammat.compositing.backgrounds import Background, ColourBackground, ImageBackground, VideoBackground

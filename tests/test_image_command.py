@@ -10,10 +10,10 @@ from typing import Literal
 import cv2
 import numpy as np
 import pytest
-from conftest import QUICK, Run, call, names, run
 from media import Rgb, example_frames, still_of, write_still
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
+from running import QUICK, Run, call, names, run
 
 ORIENTATIONS = {
     1: lambda p: p,

@@ -17,8 +17,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from conftest import QUICK, call, spawn, wait_for
 from media import frames_of, person, write_clip
+from running import QUICK, call, spawn, wait_for
 
 import streammat.sources.camera
 from streammat.sources.camera import CameraSource

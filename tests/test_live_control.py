@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import wait_for
+from running import wait_for
 
 from streammat.config import CompositeOptions
 from streammat.errors import OutputError, UsageError

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import wait_for
 from live_parts import ScriptedEngine
 from media import write_clip
+from running import wait_for
 
 import streammat.live.quality
 import streammat.live.session

@@ -15,9 +15,9 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from conftest import QUICK, call, spawn, wait_for
 from live_parts import SIZE, ScriptedCamera, ScriptedEngine, Step
 from media import write_clip
+from running import QUICK, call, spawn, wait_for
 from sound_parts import LiveCard, beep, beeps_in, in_step, offsets, sound_of, write_flashes
 
 import streammat.live.session

@@ -18,8 +18,8 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from conftest import QUICK, REPOSITORY, spawn, wait_for
 from media import Audio, frames_of, write_clip
+from running import QUICK, REPOSITORY, spawn, wait_for
 
 from streammat.sinks.stream import KEYFRAME_SECONDS
 

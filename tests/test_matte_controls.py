@@ -11,9 +11,9 @@ import av
 import cv2
 import numpy as np
 import pytest
-from conftest import QUICK, call, run, video
 from media import BT709, greys_of, person, still_of, write_clip, write_still
 from numpy.typing import NDArray
+from running import QUICK, call, run, video
 
 from streammat.compositing.matte_controls import controlled, despilled
 from streammat.config import MatteControls

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import QUICK, call, wait_for
 from media import write_clip
+from running import QUICK, call, wait_for
 from sound_parts import beep, beeps_in, sound_of
 
 from streammat import doctor

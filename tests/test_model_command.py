@@ -16,9 +16,9 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from conftest import QUICK, REPOSITORY, Run, call, names, python, run, spawn, wait_for
 from media import frames_of, probe, write_clip, write_still
 from onnx import TensorProto, helper
+from running import QUICK, REPOSITORY, Run, call, names, python, run, spawn, wait_for
 
 from streammat.engines.model_files import read_card
 from streammat.engines.network.checkpoint import save_network

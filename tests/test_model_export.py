@@ -18,8 +18,8 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from conftest import QUICK, REPOSITORY, Run, call, names, python, run, spawn, wait_for
 from onnx import numpy_helper
+from running import QUICK, REPOSITORY, Run, call, names, python, run, spawn, wait_for
 
 from streammat.engines.export.parity import draw
 from streammat.engines.network.checkpoint import save_network

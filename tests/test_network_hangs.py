@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 import onnx
 import pytest
-from conftest import QUICK, names, spawn, wait_for
 from media import probe
 from onnx import TensorProto, helper
+from running import QUICK, names, spawn, wait_for
 
 DARK = 10
 """Frames before the one that hangs."""

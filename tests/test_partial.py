@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import QUICK, call, names, video
 from media import Audio, frames_of, probe, write_clip
+from running import QUICK, call, names, video
 from test_faults import pipeline_parts, whole
 
 from streammat.errors import UsageError

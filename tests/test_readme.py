@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import QUICK, REPOSITORY, call, names
 from media import probe, write_clip
+from running import QUICK, REPOSITORY, call, names
 
 from streammat.sinks.partial import Claim
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import QUICK, REPOSITORY, names, spawn, wait_for
 from media import probe, write_clip
+from running import QUICK, REPOSITORY, names, spawn, wait_for
 
 from streammat.threads.patient_stream import PatientWriter
 

@@ -9,9 +9,9 @@ import av
 import cv2
 import numpy as np
 import pytest
-from conftest import call, video
 from media import EXAMPLES, frames_of, greys_of
 from numpy.typing import NDArray
+from running import call, video
 from scenes import frame_of
 
 from streammat.engines.base import EngineSpec

@@ -15,8 +15,8 @@ from pathlib import Path
 import click
 import numpy as np
 import pytest
-from conftest import QUICK, REPOSITORY, Run, call, in_process, names, run, video
 from media import frames_of, matched, write_clip, write_still
+from running import QUICK, REPOSITORY, Run, call, in_process, names, run, video
 
 from streammat.cli import main
 from streammat.cli.values import Time
@@ -242,7 +242,7 @@ def as_anybody(*commands: Sequence[str], environment: dict[str, str]) -> list[Ru
         pytest.skip("nothing is forbidden to whoever runs this")
     wrap = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--"] if os.geteuid() == 0 else []
     code = (
-        f"import dataclasses, json, sys; sys.path.insert(0, {str(REPOSITORY / 'tests')!r}); from conftest import call\n"
+        f"import dataclasses, json, sys; sys.path.insert(0, {str(REPOSITORY / 'tests')!r}); from running import call\n"
         "print(json.dumps([dataclasses.asdict(call(*words)) for words in json.loads(sys.stdin.read())]))"
     )
     done = subprocess.run(

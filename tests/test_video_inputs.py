@@ -10,8 +10,8 @@ import av
 import cv2
 import numpy as np
 import pytest
-from conftest import video
 from media import BT601, BT709, BT2020_HLG, BT2020_PQ, FULL_709, Audio, Tags, frames_of, matched, probe, write_clip
+from running import video
 
 INPUTS: dict[str, tuple[str, dict[str, Any]]] = {
     "h264-mp4": (".mp4", {}),

@@ -11,7 +11,6 @@ import av
 import numpy as np
 import pytest
 from av.stream import Disposition
-from conftest import video
 from media import (
     BT709,
     Audio,
@@ -25,6 +24,7 @@ from media import (
     still_of,
     write_clip,
 )
+from running import video
 
 from streammat.audio.source import FileSound
 from streammat.media.frame import Frame

@@ -17,7 +17,6 @@ import av
 import cv2
 import numpy as np
 import pytest
-from conftest import QUICK, call, names, run, spawn, video
 from media import (
     BT601,
     BT709,
@@ -39,6 +38,7 @@ from media import (
     write_still,
 )
 from numpy.typing import NDArray
+from running import QUICK, call, names, run, spawn, video
 
 GREEN = np.array((0, 177, 64), np.float32)
 SIZE = (192, 108)

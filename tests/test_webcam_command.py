@@ -16,8 +16,8 @@ import av
 import cv2
 import numpy as np
 import pytest
-from conftest import QUICK, REPOSITORY, Run, call, names, run, spawn, wait_for
 from media import frames_of, probe, write_clip
+from running import QUICK, REPOSITORY, Run, call, names, run, spawn, wait_for
 
 SIZE = (192, 108)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from conftest import QUICK, spawn, wait_for
+from running import QUICK, spawn, wait_for
 
 
 @dataclass

@@ -25,8 +25,8 @@ from typing import Any, Self
 import cv2
 import numpy as np
 import pytest
-from conftest import QUICK, REPOSITORY, Run, run, spawn, wait_for
 from media import Rgb, frames_of
+from running import QUICK, REPOSITORY, Run, run, spawn, wait_for
 
 pytestmark = [pytest.mark.devices, pytest.mark.timeout(1800)]
 

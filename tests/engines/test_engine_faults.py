@@ -19,7 +19,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from conftest import QUICK, REPOSITORY, call
+from running import QUICK, REPOSITORY, call
 from safetensors.torch import save_file
 
 from streammat.engines import choice as auto

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import QUICK, Run, call
 from media import person
 from numpy.typing import NDArray
+from running import QUICK, Run, call
 
 oiio = pytest.importorskip("OpenImageIO", reason="needs the extra film")
 ocio = pytest.importorskip("PyOpenColorIO", reason="needs the extra film")

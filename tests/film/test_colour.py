@@ -8,10 +8,10 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from conftest import video
 from film.plates import SIZE, film, linear, ocio, opened, write_plate
 from media import BT709, greys_of, person, write_clip
 from numpy.typing import NDArray
+from running import video
 
 LOGC3 = "ARRI LogC3 (EI800)"
 

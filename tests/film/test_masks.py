@@ -9,9 +9,9 @@ import av
 import cv2
 import numpy as np
 import pytest
-from conftest import names
 from film.plates import film
 from media import BT709, greys_of, open_frames, probe, write_clip, write_still
+from running import names
 
 from streammat.film.subject import SubjectMatting, parse_subject
 from streammat.media.frame import Colour, Frame, Matte, layout_of, planes_of

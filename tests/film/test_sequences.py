@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import QUICK, names, run, spawn, video, wait_for
 from film.plates import SIZE, linear, oiio, opened, write_plate, write_shot
 from media import BT709, greys_of, open_frames, person, probe, still_of, write_clip
+from running import QUICK, names, run, spawn, video, wait_for
 
 
 @pytest.fixture(scope="module")

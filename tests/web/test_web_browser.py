@@ -17,8 +17,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from conftest import wait_for
 from media import write_clip
+from running import wait_for
 from web_parts import PageRun, page_run
 
 pytest.importorskip("starlette", reason="the extra web is not installed")

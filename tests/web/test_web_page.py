@@ -13,8 +13,8 @@ import av
 import cv2
 import numpy as np
 import pytest
-from conftest import REPOSITORY, wait_for
 from media import write_clip
+from running import REPOSITORY, wait_for
 from web_parts import page_run
 
 from streammat.live.control import COMMANDS, Command, SocketListener, answer

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import call, names, wait_for
 from media import write_clip
+from running import call, names, wait_for
 from web_parts import PageRun, in_browser_of, page_run
 
 pytest.importorskip("starlette", reason="the extra web is not installed")
