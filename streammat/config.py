@@ -132,6 +132,8 @@ class VideoOptions:
     """Beside the output: alpha as grey."""
     foreground: str | None = None
     """Beside the output: straight foreground colour."""
+    report: str | None = None
+    """Beside the output: a page of frames to check, see ``report``."""
     matte_codec: str | None = None
     """As ``EncodeOptions.codec``, of the matte; None: what keeps grey best in such a file, else the output's own."""
     foreground_codec: str | None = None
@@ -142,6 +144,8 @@ class VideoOptions:
     """How much to keep; None: to the end."""
     deinterlace: bool = False
     """Make whole frames of fields: see ``fields.Deinterlacer``."""
+    warm_up: int = 0
+    """Frames before the first that are matted and not written, so that what remembers frames has seen them."""
     controls: MatteControls = field(default_factory=MatteControls)
     frames: str | None = None
     """Numbers of the frames to work on: see ``film.sequences.parse_frames``; None: all."""
@@ -158,6 +162,24 @@ class VideoOptions:
 
 WEB_ADDRESS: Final = "127.0.0.1:8137"
 """Where the control page is served unless another place is named."""
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """One run of ``streammat batch``, beside the options of ``VideoOptions`` that each shot has."""
+
+    workers: int = 0
+    """Processes that work at once; 0: by cores and memory."""
+    shard_frames: int = 1000
+    """Most frames that one process works on at a time; 0: a shot is never cut."""
+    warm_up: float = 2.0
+    """Seconds before a shard that are looked at first: see ``temporal``, which remembers half a second by halves."""
+    overwrite: bool = False
+    """Replace outputs that no batch has made."""
+    redo: bool = False
+    """Make shots again whose options or inputs have changed."""
+    verify: bool = False
+    """Read every output that is there already, not only those whose size or time has changed."""
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,11 @@ class Pipeline:
         damage = tuple(self._source.damage) + tuple(each for sink in self._sinks for each in sink.damage)
         return Report(self._frames_in, self._frames_out, seconds, stages, notes, self._stopping.is_set(), damage)
 
+    @property
+    def stopping(self) -> bool:
+        """True where ``stop`` was called."""
+        return self._stopping.is_set()
+
     def stop(self) -> None:
         """End early, from any thread or a signal handler: frames already read are finished, no more are read.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import subprocess
@@ -10,10 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from media import probe, write_clip
-from running import QUICK, REPOSITORY, call, names
-
-from streammat.sinks.partial import Claim
+from media import probe
+from running import QUICK, REPOSITORY, call
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
@@ -53,30 +50,9 @@ def test_the_first_command_s_own_words_work(tmp_path: Path, monkeypatch: pytest.
     assert probe(target).size == (960, 540)
 
 
-def test_the_loop_over_many_clips(tmp_path: Path) -> None:
-    """What is there is kept, what another run writes is left to it, what cannot be done whole leaves nothing, the others are done."""
-    (loop,) = (block for block in BLOCKS if block.startswith("for clip in"))
-    for name in ("in", "out"):
-        (tmp_path / name).mkdir()
-    for name in ("a", "b", "c", "d"):
-        write_clip(tmp_path / f"in/{name}.mov", frames=40, content="pattern", container_options={"movflags": "faststart"})
-    (tmp_path / "beach.jpg").write_bytes((REPOSITORY / "examples/beach.jpg").read_bytes())
-    (tmp_path / "out/b.mp4").write_text("there already")
-    os.truncate(tmp_path / "in/c.mov", (tmp_path / "in/c.mov").stat().st_size * 7 // 10)
-    claim = Claim(tmp_path / "out/d.mp4")
-    words = shlex.join([sys.executable, "-m", "streammat"])
-    shell = f'streammat() {{ local command=$1; shift; {words} "$command" {shlex.join(QUICK)} "$@"; }}\n{loop}'
-    done = subprocess.run(["bash", "-c", shell], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True, check=False)
-    claim.release()
-    assert [line.split(":")[2].strip() for line in done.stderr.splitlines()] == ["out/b.mp4", "in/c.mov", "out/d.mp4"], done.stderr
-    assert names(tmp_path / "out") == ["a.mp4", "b.mp4"]
-    assert probe(tmp_path / "out/a.mp4").frames == 40
-    assert (tmp_path / "out/b.mp4").read_text() == "there already"
-
-
 def test_options_are_real() -> None:
     """Every option that the README names is in the help of a command."""
-    commands = ([], ["video"], ["image"], ["bench"], ["webcam"], ["devices"], ["doctor"], ["model", "import"], ["model", "list"], ["model", "export"],
+    commands = ([], ["video"], ["batch"], ["image"], ["bench"], ["webcam"], ["devices"], ["doctor"], ["model", "import"], ["model", "list"], ["model", "export"],
                 ["engine", "build"])
     told = "".join(call(*words, "--help").ok().out for words in commands)
     text = README + "".join((REPOSITORY / name).read_text() for name in ("examples/README.md", "docs/engines.md"))

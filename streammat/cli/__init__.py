@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import click
 
+from streammat.cli.batch import batch
 from streammat.cli.bench import bench
 from streammat.cli.command import Program
 from streammat.cli.config import config
@@ -26,5 +27,5 @@ def main() -> None:
     """Cut people and animals out of video and put them on another background."""
 
 
-for command in (video, webcam, image, bench, model, engine, engines, devices, doctor, config):
+for command in (video, batch, webcam, image, bench, model, engine, engines, devices, doctor, config):
     main.add_command(command)

@@ -50,7 +50,7 @@ class Command(click.Command):
                     formatter.write_dl(records)
 
 
-_WORKERS = ("video", "webcam", "image")
+_WORKERS = ("video", "batch", "webcam", "image")
 """Commands whose work is not what they print."""
 
 

@@ -274,13 +274,14 @@ class Interrupt:
 
 
 class Progress:
-    """A bar on a terminal, a plain line now and then elsewhere, nothing when ``quiet``."""
+    """A bar on a terminal, a plain line now and then elsewhere, nothing when ``quiet``; with ``events`` JSON lines on stdout."""
 
     _EVERY_SECONDS = 5.0
 
-    def __init__(self, total: int, *, quiet: bool) -> None:
+    def __init__(self, total: int, *, quiet: bool, events: bool = False) -> None:
         self._total = total
         self._quiet = quiet
+        self._events = events
         self._begin = self._told = time.monotonic()
         self._bar: Any = None
         if not quiet and sys.stderr.isatty():
@@ -294,6 +295,9 @@ class Progress:
             self._bar.update(done - self._bar.n)
             return
         now = time.monotonic()
+        if self._events and now - self._told >= 1.0:
+            self._told = now
+            click.echo(json.dumps({"event": "progress", "frames": done, "expected": self._total}))
         if self._quiet or now - self._told < self._EVERY_SECONDS:
             return
         self._told = now

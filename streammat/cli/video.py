@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from streammat.cli.command import INPUT, MATTE, OUTPUT, Command, option
+from streammat.cli.command import INPUT, MATTE, MESSAGES, OUTPUT, Command, option
 from streammat.cli.common import (
     Interrupt,
     Progress,
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 @option("--preset", group=OUTPUT, help="Speed against size in the encoder's own words.  [default: veryfast or its equal]")
 @option("--matte", group=OUTPUT, metavar="FILE", help="Also write the alpha as grey.")
 @option("--foreground", group=OUTPUT, metavar="FILE", help="Also write the straight foreground colour.")
+@option("--report", group=OUTPUT, metavar="FILE.html", help="Also write a page of frames to check, with CSV and JSON beside it.")
 @option("--matte-codec", group=OUTPUT, help="As --codec, of the matte.  [default: ffv1 in .mkv, prores in .mov, else that of OUT]")
 @option("--foreground-codec", group=OUTPUT, help="As --codec, of the foreground.  [default: that of OUT where FILE can hold it]")
 @option("--no-audio", group=OUTPUT, is_flag=True, help="Leave the audio out.")
@@ -52,14 +53,17 @@ if TYPE_CHECKING:
 @option("--exclude", group=MATTE, metavar="MASK", help="The same of what never does.")
 @option("--subject", group=MATTE, metavar="all|largest|X,Y", default=VideoOptions.subject, show_default=True,
         help="Keep one of several: the largest, or the one at a point of the first frame, in pixels.")
+@option("--warm-up", group=INPUT, type=Whole(0, 10_000), default=VideoOptions.warm_up, metavar="N",
+        help="Frames before the first one that are looked at and not written, so that --stable is as it would be had they been.")
 @option("--stable/--no-stable", group=MATTE, default=MattingOptions.stable, show_default=True,
               help="Average the matte's flicker away where the image stands still.")
 @option("--deinterlace", group=INPUT, is_flag=True, help="Make whole frames of an interlaced IN.")
 @option("--strict", group=INPUT, is_flag=True, help="Exit with 1 where anything in IN is damaged, though all that can be decoded is written.")
+@option("--events", group=MESSAGES, is_flag=True, help="As --json, with a line for each second's progress before the report.")
 @control_options
 @matting_options
 @output_options
-def video(source: str, target: str | None, *, strict: bool, quiet: bool, as_json: bool, **values: Any) -> None:
+def video(source: str, target: str | None, *, strict: bool, quiet: bool, as_json: bool, events: bool, **values: Any) -> None:
     """Cut the subject out of the video IN, a clip or numbered images, and write OUT; without OUT a --matte or a --foreground alone.
 
     \b
@@ -69,13 +73,14 @@ def video(source: str, target: str | None, *, strict: bool, quiet: bool, as_json
     streammat video plates.1001-1100#.exr cut.#.exr --color-space acescg
     """  # noqa: D301 - click wants the character, not two
     options = build(VideoOptions, values)
+    as_json = as_json or events
     with one_line_errors(as_json, quiet=quiet):
         from streammat.jobs.video import VideoJob
 
         with Interrupt() as interrupt:
             job = VideoJob(source, target, options)
             interrupt.stops(job.pipeline.stop)
-            progress = Progress(job.info.frames, quiet=quiet or as_json)
+            progress = Progress(job.info.frames, quiet=quiet or as_json, events=events)
             try:
                 report = job.run(progress)
             finally:

@@ -29,7 +29,7 @@ class ChosenFrames:
     """
 
     def __init__(self, source: Recorded, start: int, numbers: Sequence[int] | None, name: str) -> None:
-        self._source = source
+        self.source = source
         self._start = start
         self._numbers = numbers
         self._name = name
@@ -49,7 +49,7 @@ class ChosenFrames:
     @property
     def damage(self) -> Sequence[Damage]:
         """As the source has it."""
-        return self._source.damage
+        return self.source.damage
 
     def __iter__(self) -> Iterator[Frame | Packet]:
         wanted = None if self._numbers is None else set(self._numbers)
@@ -57,7 +57,7 @@ class ChosenFrames:
         begin: int | None = None
         index = 0
         number = self._start
-        for item in self._source:
+        for item in self.source:
             if not isinstance(item, Frame):
                 if wanted is None:
                     yield item
@@ -78,4 +78,4 @@ class ChosenFrames:
 
     def close(self) -> None:
         """As the source does."""
-        self._source.close()
+        self.source.close()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -23,12 +24,15 @@ from streammat.film.sequence_source import SequenceSource
 from streammat.film.sequences import find_sequence, parse_frames
 from streammat.film.subject import SubjectMatting, parse_subject
 from streammat.jobs.outputs import GREEN, check_numbered, check_still, open_background_for, open_sink, wants_alpha
+from streammat.jobs.warm_up import WarmedUp, frames_before, images_before
 from streammat.matting.device import matting_for
 from streammat.matting.network import frames_at_once, open_network
 from streammat.matting.temporal import TemporalFilter
 from streammat.media.frame import Frame, Matte
 from streammat.models.library import find_model
 from streammat.pipeline import Pipeline
+from streammat.report.collect import ReportSink
+from streammat.report.page import check_report
 from streammat.sinks import TrackSink
 from streammat.sinks.codecs import FILM, choose_codec, encode_beside, is_still
 from streammat.sinks.targets import check_targets
@@ -52,12 +56,14 @@ class VideoJob:
     """
 
     def __init__(self, source: str, target: str | None, options: VideoOptions) -> None:
-        self.outputs = [path for path in (target, options.matte, options.foreground) if path is not None]
+        self.outputs = [path for path in (target, options.matte, options.foreground, options.report) if path is not None]
         if not self.outputs:
             raise UsageError(f"OUT is missing: {source} alone is given; expected where the result goes, such as out.mp4, or --matte or --foreground; see streammat video --help")
         behind = options.composite.background
         check_targets([source, *([] if behind is None else [behind])], self.outputs, options.encode)
         check_controls(options.controls)
+        if options.report is not None:
+            check_report(options.report, overwrite=options.encode.overwrite)
         subject = parse_subject(options.subject)
         transparent = target is None or wants_alpha(target, options.composite, options.encode.codec)
         contents = self._contents(target, options, transparent)
@@ -76,6 +82,9 @@ class VideoJob:
             undo.callback(self.engine.close)
             sinks: list[TrackSink] = []
             for (path, content), encode in zip(contents, encodes, strict=True):
+                if path == options.report:
+                    sinks.append(ReportSink(path, Path(source).stem, reader.info, overwrite=encode.overwrite))
+                    continue
                 alpha = options.composite.alpha
                 film = takes_plates(path, reader)
                 sinks.append(
@@ -93,6 +102,8 @@ class VideoJob:
                 mattes = MaskedMatting(mattes, options.include, options.exclude)
                 read = [*read, *mattes.files]
             check_numbered(read, sinks, reader.info.numbers)
+            if options.warm_up:
+                mattes = WarmedUp(mattes, partial(self._earlier, source, reader, options), lambda: not self.pipeline.stopping)
             self.pipeline = Pipeline(reader, mattes, compositor, sinks, matting.ahead)
             self._sinks = sinks
             self._background = background
@@ -124,6 +135,17 @@ class VideoJob:
             if self._background is not None:
                 self._background.close()
 
+    @staticmethod
+    def _earlier(source: str, reader: Recorded, options: VideoOptions) -> Iterator[Frame]:
+        """The frames before the first, where it is not the first of its source."""
+        if isinstance(reader, SequenceSource):
+            return images_before(source, reader, options.sequence, options.warm_up)
+        if isinstance(reader, ChosenFrames):
+            reader = reader.source
+        if isinstance(reader, FileSource) and reader.start and options.frames is None:
+            return frames_before(source, reader, options.warm_up, deinterlace=options.deinterlace)
+        return iter(())
+
     def written(self) -> list[str]:
         """Those outputs that hold something."""
         return [path for path, sink in zip(self.outputs, self._sinks, strict=True) if sink.frames]
@@ -131,6 +153,8 @@ class VideoJob:
     @staticmethod
     def _encode(path: str, content: Content, target: str | None, options: VideoOptions, transparent: bool) -> EncodeOptions:
         """How one output is written; UsageError where it cannot be."""
+        if path == options.report:
+            return options.encode
         if is_still(path):
             check_still(path, content)
             return options.encode
@@ -148,6 +172,8 @@ class VideoJob:
             contents.append((options.matte, "matte"))
         if options.foreground is not None:
             contents.append((options.foreground, "foreground"))
+        if options.report is not None:
+            contents.append((options.report, "matte"))
         return contents
 
 

@@ -41,12 +41,12 @@ _READABLE_SECONDS = 0.5
 # ISO/IEC 23091-2 code of each RGB matrix: no YUV matrix at all.
 _RGB_MATRIX = 0
 _UNSPECIFIED = 2
-# Tags that describe the file they were in rather than the film.
-_OWN_TAGS = {
+OWN_TAGS = {
     "encoder", "major_brand", "minor_version", "compatible_brands", "duration", "handler_name", "vendor_id", "alpha_mode",
     "bps", "number_of_frames", "number_of_bytes", "_statistics_tags", "_statistics_writing_app",
     "_statistics_writing_date_utc",
 }
+"""Tags that describe the file they were in rather than the film."""
 
 
 class FileSink:
@@ -277,8 +277,8 @@ class FileSink:
         return 2 if info.layout.name.startswith("yuvj") else info.colour.range or 1
 
     def _tag(self, info: StreamInfo) -> None:
-        self._container.metadata.update({key: value for key, value in info.metadata.items() if key.lower() not in _OWN_TAGS})
-        kept = {key: value for key, value in info.stream_metadata.items() if key.lower() not in _OWN_TAGS}
+        self._container.metadata.update({key: value for key, value in info.metadata.items() if key.lower() not in OWN_TAGS})
+        kept = {key: value for key, value in info.stream_metadata.items() if key.lower() not in OWN_TAGS}
         self._stream.metadata.update(kept)
         if info.chapters:
             self._container.set_chapters(list(info.chapters))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Iterator
 from fractions import Fraction
+from itertools import chain
 
 import av
 
@@ -67,6 +68,7 @@ class FileSource:
                 self._stream, self._rate, self._zero if self._start else None,
                 matroska=self._container.format.name.startswith("matroska"), broadcast=self._seams is not None,
             )
+            self._skimming = False
             self._last_pts: int | None = None
             self._index = 0
             self._extent = Extent(self._container, self._stream, self._origin, self._rate)
@@ -92,10 +94,31 @@ class FileSource:
         yield from self._items
         self._check_whole()
 
+    def passing(self) -> Iterator[Packet]:
+        """The packets of the other tracks alone, to the end: no more frames are decoded."""
+        self._skimming = True
+        for item in chain(self._pending, self._items):
+            if not isinstance(item, Frame):
+                yield item
+
     def close(self) -> None:
         """Close the file; safe to call twice."""
         self._items.close()
         self._container.close()
+
+    def skipped(self, time_base: Fraction) -> int:
+        """By how much times were moved because of ``start``, in units of ``time_base``."""
+        return math.floor(self._zero / time_base) if self._start else 0
+
+    def shift_of(self, start: Moment) -> Fraction:
+        """By how many seconds times would be moved if it started there."""
+        base = self.info.time_base
+        return math.floor((self._origin + time) / base) * base if (time := self._at(start)) else Fraction(0)
+
+    @property
+    def start(self) -> Fraction:
+        """Where in the input it starts, in seconds."""
+        return self._start
 
     # -- opening ------------------------------------------------------------------------------------------------
 
@@ -239,6 +262,8 @@ class FileSource:
                     continue
                 if index in open_ends:
                     self._watch.passes(packet, self._parts)
+                if index == self._stream.index and self._skimming:
+                    continue
                 if index == self._stream.index and index in open_ends:
                     for image in self._decode_packet(packet):
                         frame = self._frame(image)
@@ -298,11 +323,10 @@ class FileSource:
             self._repaired += 1
             pts = self._last_pts + 1
         self._last_pts = pts
-        if self._start:
-            shift = math.floor(self._zero / time_base)
-            if pts < shift:
-                return None
-            pts -= shift
+        shift = self.skipped(time_base)
+        if self._start and pts < shift:
+            return None
+        pts -= shift
         self._rotation = round(image.rotation / 90) % 4
         image, _ = self._planar(image)
         image.pts, image.time_base = pts, time_base

@@ -1,0 +1,1 @@
+"""Many shots in one command: planned, cut into shards, worked on by processes, remembered in a manifest."""

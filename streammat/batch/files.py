@@ -1,0 +1,61 @@
+"""Files of a batch on their way from a shard's folder to their own names."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Final
+
+from streammat.errors import OutputError, reason
+
+_COUNTER: Final = re.compile(r"%0?\d*d|\$F\d*|#+|@+")
+
+
+def counter_of(path: str | Path) -> re.Match[str] | None:
+    """Where the name of a pattern of numbered files has its number; None: it names one file."""
+    *_, last = [None, *_COUNTER.finditer(Path(path).name)]  # the last, so that take#2.%04d.exr works
+    return last
+
+
+def is_pattern(path: str | Path) -> bool:
+    """True where ``path`` names numbered files."""
+    return counter_of(path) is not None
+
+
+def there(path: str | Path) -> list[Path]:
+    """The file of that name, or the files that a pattern names, that exist."""
+    path = Path(path)
+    match = counter_of(path)
+    if match is None:
+        return [path] if os.path.lexists(path) else []
+    name = re.compile(f"{re.escape(path.name[: match.start()])}-?[0-9]+{re.escape(path.name[match.end() :])}")
+    try:
+        return sorted(each for each in path.parent.iterdir() if name.fullmatch(each.name))
+    except OSError:
+        return []
+
+
+def put(part: Path, target: Path) -> None:
+    """Give a finished file its own name, in place of what has that name.
+
+    Raises:
+        OutputError: that cannot be.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.replace(part, target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            beside = target.with_name(f"{target.stem}.partial{target.suffix}")
+            shutil.copyfile(part, beside)
+            with beside.open("r+b") as file:
+                os.fsync(file.fileno())
+            os.replace(beside, target)
+            part.unlink()
+    except OSError as error:
+        raise OutputError(f"{target}: cannot be written ({reason(error)}); check space and permissions of its folder") from error

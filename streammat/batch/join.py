@@ -1,0 +1,118 @@
+"""Video files that were encoded piece by piece, put together without encoding anything again."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Final
+
+import av
+
+from streammat.errors import OutputError, reason
+from streammat.media.frame import Packet
+from streammat.sinks.codecs import container_of
+from streammat.sinks.file import OWN_TAGS
+from streammat.sinks.partial import PartialFile
+from streammat.sinks.tracks import Tracks
+from streammat.sources.file import FileSource
+from streammat.timecode import Moment
+
+JOINED: Final = ("prores", "ffv1", "h264", "hevc")
+"""Codecs whose pieces can be put together: each frame stands alone, or each piece begins with a picture that nothing before it is needed for,
+and the headers of all pieces are the same. VP9's alpha is a second stream in each packet, and AV1's headers are not looked at: they are
+encoded in one piece."""
+
+
+def join(parts: Sequence[Path], starts: Sequence[Moment], source: str, target: Path, *, tracks: bool, audio: bool) -> int:
+    """Make one file of the pieces of one output.
+
+    Args:
+        parts: files that ``streammat video`` wrote of ``source`` from each of ``starts`` on, in order.
+        starts: the first is the beginning.
+        source: whose times, tags and chapters the file gets.
+        target: the file; replaced where it is there.
+        tracks: it gets the source's other tracks, too.
+        audio: sound is among them.
+
+    Returns:
+        How many frames it holds.
+
+    Raises:
+        OutputError: it cannot be written, or the pieces do not fit together.
+    """
+    reader = FileSource(source, audio=audio)
+    try:
+        shifts = [reader.shift_of(start) for start in starts]
+        partial = PartialFile(target, overwrite=True)
+        try:
+            frames = _write(partial.path, target, parts, shifts, reader, tracks=tracks)
+            partial.take_name()
+        except BaseException:
+            partial.drop()
+            raise
+        partial.release()
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise OutputError(f"{target}: its {len(parts)} pieces cannot be put together ({reason(error)}); check space and permissions") from error
+    finally:
+        reader.close()
+    return frames
+
+
+def _write(path: Path, target: Path, parts: Sequence[Path], shifts: Sequence[Fraction], reader: FileSource, *, tracks: bool) -> int:
+    info, kind = reader.info, container_of(str(target))
+    # Bit-exact: Matroska gives files a random number otherwise, and what is made again could not be told from what is damaged.
+    options = {"avoid_negative_ts": "disabled", "fflags": "+bitexact"}
+    if kind.muxer in ("mp4", "mov"):
+        options["movflags"] = "hybrid_fragmented+delay_moov"
+    frames = 0
+    with av.open(str(path.absolute()), "w", format=kind.muxer, options=options) as output:
+        with av.open(str(parts[0])) as first:
+            template = first.streams.video[0]
+            header = template.codec_context.extradata
+            stream = output.add_stream_from_template(template)
+            stream.time_base = template.time_base
+            stream.codec_context.framerate = info.rate  # without it a timecode's track has one of its own
+            if kind.muxer in ("mp4", "mov"):
+                stream.codec_context.codec_tag = template.codec_context.codec_tag
+            if info.rotation:
+                stream.set_display_rotation(info.rotation * 90)
+        others = Tracks(output, info.passengers if tracks else (), kind, target.name)
+        output.metadata.update({key: value for key, value in info.metadata.items() if key.lower() not in OWN_TAGS})
+        stream.metadata.update({key: value for key, value in info.stream_metadata.items() if key.lower() not in OWN_TAGS})
+        if info.chapters:
+            output.set_chapters(list(info.chapters))
+        output.start_encoding()
+        images = _images(parts, shifts, stream, header)
+        passing = ((packet, False) for packet in reader.passing()) if tracks else iter(())
+        for packet, is_image in heapq.merge(images, passing, key=_time):
+            if is_image:
+                output.mux_one(packet)
+                frames += 1
+            else:
+                others.carry(packet)
+        others.finish()
+    return frames
+
+
+def _images(parts: Sequence[Path], shifts: Sequence[Fraction], stream: Any, header: bytes | None) -> Iterator[tuple[Packet, bool]]:
+    for path, shift in zip(parts, shifts, strict=True):
+        with av.open(str(path)) as part:
+            (video,) = part.streams.video
+            if video.codec_context.extradata != header:
+                raise ValueError(f"{path.name} has another header than the first piece")
+            for packet in part.demux(video):
+                if packet.dts is None or packet.pts is None:
+                    continue  # the end of the file
+                ticks = math.floor(shift / packet.time_base)
+                packet.pts += ticks
+                packet.dts += ticks
+                packet.stream = stream
+                yield packet, True
+
+
+def _time(item: tuple[Packet, bool]) -> Fraction:
+    packet, _ = item
+    return Fraction(packet.dts or 0) * packet.time_base

@@ -1,0 +1,199 @@
+"""What a shot will take: its frames, and the shards that they are worked on in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Final
+
+import av
+import numpy as np
+from av.video.reformatter import VideoReformatter
+
+from streammat.batch.files import is_pattern
+from streammat.batch.join import JOINED
+from streammat.batch.manifest import Shard
+from streammat.batch.shots import Shot
+from streammat.config import BatchOptions, SequenceOptions
+from streammat.film.sequence_source import SequenceSource
+from streammat.film.sequences import find_sequence, frames_text
+from streammat.media.containers import open_video
+from streammat.media.frame import Frame
+from streammat.sinks.codecs import choose_codec
+from streammat.sources.file import FileSource
+from streammat.timecode import Moment
+
+_UNSHARDED: Final = ("--start", "--duration", "--deinterlace", "--subject")
+"""Options that a shard has itself, or that follow what the first frame shows."""
+_JITTER: Final = Fraction(1, 4)
+"""Frames by which a time may be off the regular one: containers round to their unit."""
+_WIDTH: Final = 256
+"""Pixels in a row of the image in which cuts are looked for."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One shot before it is begun."""
+
+    shot: Shot
+    size: tuple[int, int]
+    """(height, width) of its frames, in pixels."""
+    rate: Fraction
+    """Frames per second."""
+    shards: tuple[Shard, ...]
+
+    @property
+    def frames(self) -> int:
+        """Expected number of frames; 0 where nobody can know."""
+        return sum(shard.frames for shard in self.shards)
+
+
+def plan_of(shot: Shot, options: BatchOptions, *, cuts: bool = True) -> Plan:
+    """Look into a shot's input.
+
+    Args:
+        shot: whose.
+        options: how long shards may be.
+        cuts: shards end at scene cuts, for which the whole input is decoded.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    sequence = find_sequence(shot.source)
+    if sequence is not None:
+        images = SequenceSource(sequence, _sequence_options(shot), _given(shot).get("--frames"))
+        longest = options.shard_frames if options.shard_frames and may_shard(shot) else images.info.frames
+        return Plan(shot, images.info.size, images.info.rate, shards_of(images.info.frames, (), longest))
+    source = FileSource(shot.source, audio=False)
+    info = source.info
+    try:
+        frames = info.frames
+        shards: tuple[Shard, ...] = (Shard(1, 0, frames),)
+        if options.shard_frames and frames > options.shard_frames and may_shard(shot) and (counted := _regular_frames(shot.source, info.rate)):
+            shards = shards_of(counted, _cuts(source) if cuts else (), options.shard_frames)
+    finally:
+        source.close()
+    return Plan(shot, info.size, info.rate, shards)
+
+
+def _given(shot: Shot) -> dict[str, str]:
+    """The shot's options that have a value."""
+    return dict(word.split("=", 1) for word in shot.options if "=" in word)
+
+
+def _sequence_options(shot: Shot) -> SequenceOptions:
+    """Those of a sequence that say which frames it has."""
+    given = _given(shot)
+    missing: Any = given.get("--missing", "error")
+    return SequenceOptions(missing=missing, layer=given.get("--layer"), fps=float(given["--fps"]) if "--fps" in given else None)
+
+
+def may_shard(shot: Shot) -> bool:
+    """True where the outputs can be made in pieces: see `JOINED`; stills always can."""
+    if any(word.split("=")[0] in _UNSHARDED for word in shot.options):
+        return False
+    given = _given(shot)
+    if "--frames" in given and find_sequence(shot.source) is None:
+        return False
+    for kind, path in shot.outputs:
+        if is_pattern(path):
+            continue
+        requested = given.get("--codec" if kind == "output" else f"--{kind}-codec", given.get("--codec") if kind == "foreground" else None)
+        alpha = kind == "output" and given.get("--bg", "transparent") == "transparent" and Path(path).suffix.lower() in (".mov", ".webm", ".mkv")
+        if choose_codec(path, requested, alpha=alpha, matte=kind == "matte").name not in JOINED:
+            return False
+    return True
+
+
+def shards_of(frames: int, cuts: Sequence[int], longest: int) -> tuple[Shard, ...]:
+    """``frames`` in shards of at most ``longest``: each ends at the last cut in its second half, else where it is full.
+
+    Args:
+        frames: how many there are.
+        cuts: first frames of scenes, from 0 on, in order.
+        longest: in frames.
+    """
+    shards: list[Shard] = []
+    first = 0
+    while first < frames:
+        end = min(first + longest, frames)
+        if end < frames:
+            end = max((cut for cut in cuts if first + longest // 2 < cut <= end), default=end)
+        shards.append(Shard(len(shards) + 1, first, end - first))
+        first = end
+    return tuple(shards)
+
+
+def moment_of(frame: int, rate: Fraction) -> Moment:
+    """The timecode of a frame, counted from 0, in a video that starts at 0."""
+    seconds, rest = divmod(frame, max(1, round(rate)))
+    return Moment(Fraction(seconds), rest)
+
+
+def arguments_of(shot: Shot, shard: Shard, of: Sequence[Shard], rate: Fraction, warm_up: float) -> tuple[str, ...]:
+    """The options of ``streammat video`` that choose a shard; none where there is one only.
+
+    A clip's are times, which can be gone to; ``--frames`` decodes it from its beginning.
+
+    Args:
+        shot: whose.
+        shard: which.
+        of: all of the shot's.
+        rate: frames per second.
+        warm_up: seconds that are looked at before it.
+    """
+    if len(of) == 1:
+        return ()
+    sequence = find_sequence(shot.source)
+    if sequence is not None:
+        numbers = SequenceSource(sequence, _sequence_options(shot), _given(shot).get("--frames")).info.numbers
+        return f"--frames={frames_text(numbers[shard.first : shard.first + shard.frames])}", f"--warm-up={round(warm_up * rate)}"
+    words = ["--no-audio"]
+    if shard.first:
+        words += [f"--start={moment_of(shard.first, rate)}", f"--warm-up={round(warm_up * rate)}"]
+    if shard.number < len(of):
+        # Half a frame short: whichever way a container rounds the next frame's time, it is not in.
+        words.append(f"--duration={float((shard.frames - Fraction(1, 2)) / rate):.9f}")
+    return tuple(words)
+
+
+def _regular_frames(path: str, rate: Fraction) -> int:
+    """How many frames the file has, if frame n is shown n / ``rate`` seconds after its beginning; else 0."""
+    container = open_video(path)
+    try:
+        stream = next(each for each in container.streams.video if not each.disposition & av.stream.Disposition.attached_pic)
+        base = stream.time_base or Fraction(1, 90_000)
+        times = np.sort(np.array([packet.pts for packet in container.demux(stream) if packet.pts is not None and not packet.is_discard], np.int64))
+        origin = Fraction(container.start_time or 0, 1_000_000)
+    except av.FFmpegError:
+        return 0  # whoever decodes it will say why
+    finally:
+        container.close()
+    regular = np.arange(len(times)) * float(1 / rate)
+    off = np.abs(times * float(base) - float(origin) - regular)
+    return len(times) if len(times) and float(off.max()) <= float(_JITTER / rate) else 0
+
+
+def _cuts(source: FileSource) -> list[int]:
+    """First frames of scenes, by PySceneDetect; none where that is not installed."""
+    try:
+        from scenedetect import ContentDetector, FrameTimecode
+    except ModuleNotFoundError:
+        return []
+    detector, rate = ContentDetector(), float(source.info.rate)
+    found: list[int] = []
+    for index, image in enumerate(_small(source)):
+        found += [cut.frame_num for cut in detector.process_frame(FrameTimecode(index, rate), image)]
+    return sorted(set(found))
+
+
+def _small(source: FileSource) -> Iterator[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]:
+    """BGR images (h, w, 3) of a source's frames, small."""
+    scaler = VideoReformatter()
+    for item in source:
+        if isinstance(item, Frame):
+            height, width = item.size
+            small = scaler.reformat(item.image, _WIDTH, max(1, round(_WIDTH * height / width)), format="bgr24", interpolation="AREA", threads=1)
+            yield np.asarray(small.to_ndarray(), np.uint8)

@@ -1,0 +1,307 @@
+"""A batch at work: what is missing is planned, given to workers, put together and remembered."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Self
+
+from streammat.batch.files import counter_of, is_pattern, put, there
+from streammat.batch.join import join
+from streammat.batch.manifest import FOLDER, Manifest, Shard
+from streammat.batch.plan import arguments_of, moment_of, plan_of
+from streammat.batch.shots import Shot
+from streammat.batch.workers import Event, Task, Workers
+from streammat.config import BatchOptions
+from streammat.engines.base import EngineError
+from streammat.engines.model_files import file_sha256
+from streammat.errors import OutputError, StreammatError, UsageError, reason
+from streammat.film.sequences import find_sequence, frames_of
+from streammat.models.library import find_model
+from streammat.paths import check_readable
+from streammat.sinks.partial import Claim
+
+Tell = Callable[[dict[str, Any]], None]
+"""Takes what happens: ``event`` names it, ``shot`` says to whom."""
+
+
+@dataclass
+class _Work:
+    """A shot that is not done."""
+
+    shot: Shot
+    rate: Fraction
+    """Frames per second."""
+    shards: list[Shard]
+    """All of them, in order."""
+    open: set[int]
+    """Numbers of those that are not done."""
+    attempts: dict[int, Path]
+    """Folders of those that are being worked on, by number."""
+
+
+class Batch:
+    """One run of a batch; a context manager that keeps other runs from the same folder of outputs.
+
+    Args:
+        shots: what is to be made.
+        out: the folder that has the manifest; made where it is missing.
+        options: how.
+
+    Raises:
+        UsageError: another batch is at work there, a shot was begun with other options or of another input, or outputs are there that are
+            not the batch's.
+        OutputError: the folder or its manifest cannot be used.
+    """
+
+    def __init__(self, shots: Sequence[Shot], out: Path, options: BatchOptions) -> None:
+        self.failures: dict[str, str] = {}
+        """Why shots were not made, by name."""
+        self._shots = shots
+        self._options = options
+        self._folder = out / FOLDER
+        self._work: dict[str, _Work] = {}
+        self._finished: set[str] = set()
+        self._stopping = False
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{out}: cannot be used for outputs ({reason(error)}); check the path and its permissions") from error
+        self._claim = Claim(self._folder / "batch")
+        try:
+            self._manifest = Manifest(out)
+            self._prints = self._identified()
+            self._refuse()
+        except BaseException:
+            self._claim.release()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._manifest.close()
+        self._claim.release()
+
+    @property
+    def left(self) -> list[str]:
+        """Shots that are neither done nor failed."""
+        return [shot.name for shot in self._shots if shot.name not in self.failures and shot.name not in self._finished]
+
+    def stop(self) -> None:
+        """Begin nothing more and leave what is not done, from any thread or a signal handler."""
+        self._stopping = True
+
+    def run(self, workers: Workers, tell: Tell) -> None:
+        """Work until every shot is done or has failed, or until ``stop``; ``failures`` says what was not made.
+
+        Raises:
+            OutputError: the manifest cannot be written; what it holds is done.
+        """
+        for name, why in self.failures.items():
+            tell({"event": "failed", "shot": name, "reason": why})
+        for shot in self._shots:
+            if shot.name in self.failures or self._stopping:
+                continue
+            try:
+                work = self._planned(shot, tell)
+                if work is None:
+                    continue
+                self._work[shot.name] = work
+                workers.begin([self._task(work, shard) for shard in work.shards if shard.number in work.open])
+                if not work.open:
+                    self._finish(work, tell)
+            except (StreammatError, EngineError) as error:
+                self._failed(shot.name, str(error), tell)
+        self._drop_leftovers()
+        while self._work and not self._stopping:
+            if (event := workers.wait(0.2)) is not None and event.task.shot in self._work:
+                self._take(event, workers, tell)
+
+    # -- what is missing ----------------------------------------------------------------------------------------
+
+    def _identified(self) -> dict[str, dict[str, Any]]:
+        """What each shot's outputs depend on, by name; shots whose input cannot be read have failed."""
+        prints = {}
+        for shot in self._shots:
+            try:
+                prints[shot.name] = _fingerprint(shot, self._options)
+            except (StreammatError, EngineError) as error:
+                self.failures[shot.name] = str(error)
+        return prints
+
+    def _refuse(self) -> None:
+        """Refuse to mix what was made with other options, and to write over what is not the batch's."""
+        for shot in self._shots:
+            if shot.name not in self._prints:
+                continue
+            before = self._manifest.fingerprint(shot.name)
+            if before is None:
+                if not self._options.overwrite and (found := [str(each) for _, path in shot.outputs for each in there(path)]):
+                    raise UsageError(f"{found[0]}: is there already and no batch made it; give -y to replace it, or another folder")
+            elif before != self._prints[shot.name] and not self._options.redo:
+                raise UsageError(f"shot {shot.name}: was begun with {_difference(before, self._prints[shot.name])}; give --redo to make it again, or another folder")
+
+    def _planned(self, shot: Shot, tell: Tell) -> _Work | None:
+        """What is to be done for a shot; None where all of it is there."""
+        known = self._manifest.fingerprint(shot.name) == self._prints[shot.name]
+        if known and (lost := self._manifest.damaged(shot.name, thoroughly=self._options.verify)):
+            tell({"event": "damaged", "shot": shot.name, "files": lost})
+        if known and self._manifest.is_done(shot.name):
+            self._finished.add(shot.name)
+            tell({"event": "kept", "shot": shot.name, "frames": sum(shard.frames for shard, _ in self._manifest.shards(shot.name))})
+            return None
+        if not known:
+            plan = plan_of(shot, self._options)
+            self._manifest.plan(shot.name, self._prints[shot.name], plan.rate, plan.shards)
+        shards = self._manifest.shards(shot.name)
+        tell({"event": "planned", "shot": shot.name, "frames": sum(shard.frames for shard, _ in shards), "shards": len(shards),
+              "done": sum(shard.frames for shard, done in shards if done)})
+        return _Work(shot, self._manifest.rate(shot.name), [shard for shard, _ in shards], {shard.number for shard, done in shards if not done}, {})
+
+    def _drop_leftovers(self) -> None:
+        """Remove what killed runs left of shards that they did not finish."""
+        kept = self._manifest.part_folders() | {folder for work in self._work.values() for folder in work.attempts.values()}
+        for folder in (self._folder / "parts").glob("*/*"):
+            if folder not in kept:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    # -- at work ------------------------------------------------------------------------------------------------
+
+    def _task(self, work: _Work, shard: Shard) -> Task:
+        """A shard for a worker, in a folder of its own: what a killed run of it still writes is in nobody's way."""
+        folder = self._folder / "parts" / work.shot.name / f"{shard.number:04d}-{uuid.uuid4().hex[:8]}"
+        try:
+            folder.mkdir(parents=True)
+        except OSError as error:
+            raise OutputError(f"{folder}: cannot be made ({reason(error)}); check space and permissions") from error
+        work.attempts[shard.number] = folder
+        outputs = {kind: str(folder / _part_name(kind, path)) for kind, path in work.shot.outputs}
+        part = arguments_of(work.shot, shard, work.shards, work.rate, self._options.warm_up)
+        return Task(work.shot.name, shard.number, tuple(work.shot.command(outputs, *part)))
+
+    def _take(self, event: Event, workers: Workers, tell: Tell) -> None:
+        """Go on from what a worker says."""
+        name = event.task.shot
+        work = self._work[name]
+        message: dict[str, Any] = {"event": "shard", "shot": name, "shard": event.task.shard, "state": event.kind, "worker": event.worker}
+        if event.kind in ("progress", "done"):
+            message["frames"] = event.frames
+        if event.reason:
+            message["reason"] = event.reason
+        tell(message)
+        if event.kind == "failed":
+            workers.drop(name)
+            self._failed(name, event.reason, tell)
+        elif event.kind == "done":
+            folder = work.attempts.pop(event.task.shard)
+            try:
+                planned = next(shard.frames for shard in work.shards if shard.number == event.task.shard)
+                if len(work.shards) > 1 and event.frames != planned:
+                    raise OutputError(f"shard {event.task.shard} has {event.frames} frames; expected {planned}; is the input changing, or damaged? --shard-frames 0 makes it in one piece")
+                self._manifest.shard_done(name, event.task.shard, event.frames, sorted(each for each in folder.iterdir() if not each.name.startswith(".")))
+                work.open.discard(event.task.shard)
+                if not work.open:
+                    self._finish(work, tell)
+            except StreammatError as error:
+                workers.drop(name)
+                self._failed(name, str(error), tell)
+
+    def _finish(self, work: _Work, tell: Tell) -> None:
+        """Make a shot's outputs of its shards."""
+        name, parts = work.shot.name, self._folder / "parts" / work.shot.name
+        files = {shard.number: self._manifest.files(name, shard.number) for shard in work.shards}
+        # Of numbered files each is made of its shard alone.
+        apart = all(is_pattern(path) for _, path in work.shot.outputs)
+        outputs = [(number, file) for number, each in files.items() for file in each if parts not in file.parents]
+        counts = find_sequence(work.shot.source) is None  # pieces of a clip count from its first frame, each
+        for kind, path in work.shot.outputs:
+            made = [(shard, file) for shard in work.shards for file in files[shard.number] if parts in file.parents and file.name.startswith(f"{kind}.")]
+            if is_pattern(path):
+                for shard, file in made:
+                    outputs.append((shard.number if apart else 0, _numbered(path, file, shard.first if counts else 0)))
+                    put(file, outputs[-1][1])
+                continue
+            outputs.append((0, Path(path)))
+            pieces = [file for _, file in made]
+            if len(pieces) > 1:
+                starts = [moment_of(shard.first, work.rate) for shard in work.shards]
+                joined = parts / f"{kind}{Path(path).suffix}"
+                join(pieces, starts, work.shot.source, joined, tracks=kind == "output", audio="--no-audio" not in work.shot.options)
+                pieces = [joined]
+            put(pieces[0], Path(path))
+        frames = sum(each.frames for each, _ in self._manifest.shards(work.shot.name))
+        self._manifest.shot_done(name, frames, outputs)
+        del self._work[work.shot.name]
+        self._finished.add(work.shot.name)
+        shutil.rmtree(self._folder / "parts" / work.shot.name, ignore_errors=True)
+        tell({"event": "done", "shot": work.shot.name, "frames": frames, "outputs": [path for _, path in work.shot.outputs]})
+
+    def _failed(self, name: str, why: str, tell: Tell) -> None:
+        self.failures[name] = why
+        self._work.pop(name, None)
+        with suppress(OutputError):  # the first reason is the one to tell
+            self._manifest.failed(name, why)
+        tell({"event": "failed", "shot": name, "reason": why})
+
+
+def _fingerprint(shot: Shot, options: BatchOptions) -> dict[str, Any]:
+    """All that a shot's outputs depend on."""
+    inputs: dict[str, Any]
+    sequence = find_sequence(shot.source)
+    if sequence is None:
+        check_readable(shot.source, "a video file")
+    model = find_model(shot.model)
+    inputs = {os.path.basename(path): _state(path) for path in (shot.source, *(word.split("=", 1)[-1] for word in shot.options)) if os.path.isfile(path)}
+    if sequence is not None:
+        states = {path.name: _state(str(path)) for path in frames_of(sequence).values()}
+        inputs[sequence.head] = hashlib.blake2b(json.dumps(states).encode(), digest_size=16).hexdigest()
+    return {
+        "inputs": inputs,
+        "options": list(shot.options),
+        "outputs": [[kind, os.path.basename(path)] for kind, path in shot.outputs],
+        "model": dict(model.sha256) or {"fp32": file_sha256(model.fp32)},
+        "shards": [options.shard_frames, options.warm_up],
+        "version": version("streammat"),
+    }
+
+
+def _state(path: str) -> list[int]:
+    status = os.stat(path)
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """What of a fingerprint has changed, in words."""
+    names = {"inputs": "another input", "model": "another model", "version": "another version of this program"}
+    changed = [key for key in now if before.get(key) != now[key]]
+    words = [names.get(key) or f"other {key.replace('_', ' ')} ({_short(before.get(key))}; now {_short(now[key])})" for key in changed]
+    return " and ".join(words)
+
+
+def _short(value: Any) -> str:
+    return " ".join(str(each) for each in value) or "none" if isinstance(value, list) and all(isinstance(each, str) for each in value) else str(value)
+
+
+def _part_name(kind: str, path: str) -> str:
+    """The name of an output within a shard's folder."""
+    match = counter_of(path)
+    return f"{kind}{'' if match is None else '.' + match[0]}{Path(path).suffix}"
+
+
+def _numbered(pattern: str, part: Path, first: int) -> Path:
+    """The name that ``pattern`` has for the number in the name of ``part``, which has begun to count ``first`` too low."""
+    path, match = Path(pattern), counter_of(pattern)
+    assert match is not None
+    digits = part.name.split(".")[1]
+    number = str(int(digits) + first).zfill(len(digits))
+    return path.with_name(f"{path.name[: match.start()]}{number}{path.name[match.end() :]}")

@@ -1,0 +1,187 @@
+"""Processes that work on shards: each shard is one run of the public command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, Protocol
+
+ATTEMPTS: Final = 2
+"""How often a shard is begun whose process was killed; what ends with a message of its own is not tried again."""
+MEMORY: Final = 1 << 30
+"""Bytes that a process is counted with: 4K frames in four stages, the network and the codecs."""
+CORES: Final = 4
+"""Cores that one process keeps busy: the network, and reading, compositing and writing beside it."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One shard for a worker."""
+
+    shot: str
+    shard: int
+    arguments: tuple[str, ...]
+    """Of ``streammat``."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """What became of a task."""
+
+    kind: Literal["started", "progress", "done", "failed", "lost"]
+    """``lost``: its worker went away, and it is begun again."""
+    task: Task
+    worker: str
+    frames: int = 0
+    """Written so far."""
+    reason: str = ""
+    report: dict[str, Any] = field(default_factory=dict)
+    """What ``--json`` says, where it is done."""
+
+
+class Workers(Protocol):
+    """Whoever works on tasks, here or elsewhere."""
+
+    count: int
+
+    def begin(self, tasks: Sequence[Task]) -> None:
+        """Take tasks, beside those that were given before, to be worked on in this order."""
+        ...
+
+    def drop(self, shot: str) -> None:
+        """Begin no more of the shot's tasks."""
+        ...
+
+    def wait(self, seconds: float) -> Event | None:
+        """The next event, or None where there is none within ``seconds``."""
+        ...
+
+    def end(self) -> None:
+        """Leave what is not done, and return when nothing works on; twice is fine."""
+        ...
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def local_count() -> int:
+    """Processes for this machine: one for every `CORES` cores, as far as the memory allows; one for each GPU where there are any."""
+    from streammat.engines.backends.nvidia import find_gpus
+
+    cores = usable_cores()
+    if gpus := len(find_gpus().names):
+        return gpus
+    with suppress(ValueError, OSError, AttributeError):
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return max(1, min(cores // CORES, memory // 2 // MEMORY))
+    return max(1, cores // CORES)
+
+
+class LocalWorkers:
+    """Processes of this machine, each with a thread that talks to it.
+
+    Args:
+        count: of processes that work at once.
+        options: added to each task's arguments; its own count more.
+    """
+
+    def __init__(self, count: int, options: Sequence[str] = ()) -> None:
+        self._options = options
+        self.count = count
+        self._tasks: deque[tuple[Task, int]] = deque()
+        self._ready = threading.Condition()
+        self._ending = False
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._children: dict[str, subprocess.Popen[str]] = {}
+        self._threads = [threading.Thread(target=self._work, args=(str(number),), name=f"streammat-worker-{number}", daemon=True) for number in range(1, count + 1)]
+        for thread in self._threads:
+            thread.start()
+
+    def begin(self, tasks: Sequence[Task]) -> None:
+        """See `Workers.begin`."""
+        with self._ready:
+            self._tasks.extend((task, 1) for task in tasks)
+            self._ready.notify_all()
+
+    def drop(self, shot: str) -> None:
+        """See `Workers.drop`."""
+        with self._ready:
+            self._tasks = deque(each for each in self._tasks if each[0].shot != shot)
+
+    def wait(self, seconds: float) -> Event | None:
+        """See `Workers.wait`."""
+        with suppress(queue.Empty):
+            return self._events.get(timeout=seconds)
+        return None
+
+    def end(self) -> None:
+        """See `Workers.end`."""
+        with self._ready:
+            self._ending = True
+            self._tasks.clear()
+            for child in self._children.values():
+                child.terminate()
+            self._ready.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self, worker: str) -> None:
+        while True:
+            with self._ready:
+                self._ready.wait_for(lambda: self._ending or bool(self._tasks))
+                if self._ending:
+                    return
+                task, attempt = self._tasks.popleft()
+                try:
+                    child = self._children[worker] = start(task, self._options)
+                except OSError as error:
+                    self._events.put(Event("failed", task, worker, reason=f"no process can be started ({error.strerror})"))
+                    continue
+            event = follow(child, task, worker, self._events)
+            with self._ready:
+                del self._children[worker]
+                if event.kind == "lost" and attempt < ATTEMPTS and not self._ending:
+                    self._tasks.appendleft((task, attempt + 1))
+                elif event.kind == "lost":
+                    event = Event("failed", task, worker, reason=event.reason)
+            self._events.put(event)
+
+
+def start(task: Task, options: Sequence[str] = ()) -> subprocess.Popen[str]:
+    """A process at work on ``task``: the command line with progress on stdout, in a session of its own, so that a terminal's Ctrl-C is ours alone."""
+    command = [sys.executable, "-m", "streammat.batch.child", str(os.getpid()), task.arguments[0], *options, *task.arguments[1:], "--events"]
+    return subprocess.Popen(  # noqa: S603 - our own command line
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, encoding="utf-8", start_new_session=True
+    )
+
+
+def follow(child: subprocess.Popen[str], task: Task, worker: str, events: queue.SimpleQueue[Event]) -> Event:
+    """Put what a process says into ``events``, and give what became of it."""
+    events.put(Event("started", task, worker))
+    said: dict[str, Any] = {}
+    assert child.stdout is not None
+    with child:
+        for line in child.stdout:
+            with suppress(ValueError):
+                said = json.loads(line)
+                if said.get("event") == "progress":
+                    events.put(Event("progress", task, worker, int(said["frames"])))
+    if child.returncode == 0 and "frames_out" in said:
+        return Event("done", task, worker, int(said["frames_out"]), report=said)
+    if "error" in said:
+        return Event("failed", task, worker, reason=str(said["error"]))
+    if child.returncode < 0:
+        with suppress(ValueError):
+            return Event("lost", task, worker, reason=f"its process was ended by {signal.Signals(-child.returncode).name}; is there enough memory?")
+    return Event("lost", task, worker, reason=f"its process ended with code {child.returncode} and no word")

@@ -1,0 +1,164 @@
+"""``streammat batch``: many shots, each as ``streammat video`` makes it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from streammat.cli.command import INPUT, MESSAGES, OUTPUT, Command, option
+from streammat.cli.common import Interrupt, leave, one_line_errors
+from streammat.cli.options import name_of, options_of
+from streammat.cli.video import video
+from streammat.config import BatchOptions
+from streammat.engines.usage import Whole, shown
+from streammat.errors import UsageError
+
+if TYPE_CHECKING:
+    from streammat.batch.plan import Plan
+    from streammat.batch.run import Tell
+
+_OWN = ("matte", "foreground", "start", "duration", "warm-up", "overwrite", "quiet", "json", "events", "help")
+"""Options of ``video`` that a batch has itself, or that have no meaning for many shots."""
+_ALLOWED = ("start", "duration")
+"""Those of them that a shot of a job file may have."""
+_DEFAULTS = BatchOptions()
+
+
+def _passed(command: click.Command) -> click.Command:
+    """``command`` with the options of ``video`` that are the same for every shot."""
+    command.params += [each for each in options_of(video) if name_of(each) not in _OWN]
+    return command
+
+
+@_passed
+@click.command(cls=Command)
+@click.argument("paths", metavar="SHOTS... OUT", nargs=-1, required=True)
+@option("--output", group=OUTPUT, metavar="TEMPLATE", help="The name of each output.  [default: {out}/{shot}.mov of a clip]")
+@option("--matte", group=OUTPUT, metavar="TEMPLATE", help="Also write the alpha as grey.  [default: {out}/{shot}/{shot}_matte.{frame}.exr of a sequence, alone]")
+@option("--foreground", group=OUTPUT, metavar="TEMPLATE", help="Also write the straight foreground colour.")
+@option("--workers", group=OUTPUT, type=Whole(0, 1024), default=_DEFAULTS.workers, help="Processes that work at once.  [default: by cores and memory]")
+@option("--shard-frames", group=OUTPUT, type=Whole(0, 10**9), default=_DEFAULTS.shard_frames, show_default=True,
+        help="Most frames that one process works on at a time; long clips are cut there, at scene cuts where there are any.  0: never.")
+@option("--dry-run", group=MESSAGES, is_flag=True, help="Show what would be done, and how long it would take; do nothing.")
+@option("--redo", group=OUTPUT, is_flag=True, help="Make shots again whose options or inputs have changed since.")
+@option("--verify", group=INPUT, is_flag=True, help="Read every output that is there already; by default those whose size or time has changed.")
+@option("--json", "as_json", group=MESSAGES, is_flag=True, help="Print events as JSON lines on stdout.")
+@option("--quiet", "-q", group=MESSAGES, is_flag=True, help="Print errors only.")
+@option("-y", "--overwrite", group=OUTPUT, is_flag=True, help="Replace outputs that are there already and that no batch made.")
+@click.pass_context
+def batch(
+    context: click.Context, /, paths: tuple[str, ...], *, output: str | None, matte: str | None, foreground: str | None, workers: int, shard_frames: int, dry_run: bool,
+    redo: bool, verify: bool, as_json: bool, quiet: bool, overwrite: bool, **_: Any,
+) -> None:
+    """Cut the subject out of many shots: SHOTS are clips, sequences, patterns, folders and job files (TOML, CSV), OUT is a folder.
+
+    The same command goes on where it was ended, and does only what is missing.
+
+    \b
+    streammat batch plates/ mattes/                                  (clips: ProRes 4444; sequences: EXR mattes)
+    streammat batch 'plates/*.mov' mattes/ --matte '{out}/{shot}_matte.mov' --quality best
+    streammat batch shots.toml mattes/ --dry-run
+    """  # noqa: D301 - click wants the character, not two
+    options = BatchOptions(workers, shard_frames, overwrite=overwrite, redo=redo, verify=verify)
+    *sources, out = paths
+    with one_line_errors(as_json, quiet=quiet):
+        if not sources:
+            raise UsageError(f"OUT is missing: {out} alone is given; expected shots and the folder for what is made of them, such as plates/ mattes/")
+        from streammat.batch.plan import plan_of
+        from streammat.batch.run import Batch
+        from streammat.batch.shots import KINDS, rows_of, shots_of
+        from streammat.batch.workers import LocalWorkers, local_count, usable_cores
+
+        given = {name_of(each): context.params[each.name] for each in options_of(video)
+                 if each.name in context.params and context.get_parameter_source(each.name) not in (ParameterSource.DEFAULT, None)
+                 and name_of(each) not in _OWN}  # fmt: skip
+        templates = {kind: value for kind, value in zip(KINDS, (output, matte, foreground), strict=True) if value}
+        shots = shots_of(rows_of(sources), out, templates, partial(_arguments, given))
+        if dry_run:
+            _show([plan_of(shot, options, cuts=False) for shot in shots], as_json=as_json)
+            return
+        with Interrupt() as interrupt, Batch(shots, Path(out), options) as work:
+            interrupt.stops(work.stop)
+            count = workers or local_count()
+            pool = LocalWorkers(count, ("--threads", str(max(1, usable_cores() // count))) if count > 1 else ())
+            try:
+                work.run(pool, _teller(as_json=as_json, quiet=quiet))
+            finally:
+                pool.end()
+    for name, why in work.failures.items():
+        click.echo(f"streammat: error: shot {name}: {why}", err=True)
+    if not quiet:
+        done = len(shots) - len(work.failures) - len(work.left)
+        left = f", {len(work.left)} left for the next run" if work.left else ""
+        click.echo(f"{done} of {len(shots)} shots done, {len(work.failures)} failed{left}", err=True)
+    leave(interrupt.exit_code or int(bool(work.failures)))
+
+
+def _arguments(given: Mapping[str, Any], own: Mapping[str, Any]) -> tuple[Sequence[str], str]:
+    """Options of ``video`` as its arguments, checked, and the model among them.
+
+    Args:
+        given: for every shot, by long name.
+        own: a shot's, which count more.
+    """
+    known = {name_of(each): each for each in options_of(video) if name_of(each) not in _OWN or name_of(each) in _ALLOWED}
+    words: list[str] = []
+    for name, value in {**given, **own}.items():
+        if name not in known:
+            raise UsageError(f"unknown option {shown(repr(name))}; expected source, name, output, matte, foreground, or one of {', '.join(sorted(known))}")
+        words += _words(known[name], name, value)
+    try:
+        parsed = video.make_context("video", ["in.mov", "out.mov", *words])
+    except click.UsageError as error:
+        raise UsageError(error.format_message()) from error
+    return words, str(parsed.params["model"])
+
+
+def _words(known: click.Option, name: str, value: Any) -> list[str]:
+    """One option as it stands on a command line."""
+    if known.is_flag:
+        if isinstance(value, str) and value.lower() in ("true", "false", "yes", "no"):  # a CSV file's
+            value = value.lower() in ("true", "yes")
+        if not isinstance(value, bool):
+            raise UsageError(f"{name} is {shown(repr(value))}; expected true or false")
+        if value:
+            return [f"--{name}"]
+        return [known.secondary_opts[0]] if known.secondary_opts else []
+    values = value if known.multiple and isinstance(value, list | tuple) else [value]
+    if not all(isinstance(each, str | int | float) and not isinstance(each, bool) for each in values):
+        raise UsageError(f"{name} is {shown(repr(value))}; expected text or a number")
+    return [f"--{name}={each}" for each in values]
+
+
+def _show(plans: Sequence[Plan], *, as_json: bool) -> None:
+    """Print what would be done."""
+    for plan in plans:
+        height, width = plan.size
+        outputs = dict(plan.shot.outputs)
+        if as_json:
+            click.echo(json.dumps({"event": "plan", "shot": plan.shot.name, "source": plan.shot.source, "frames": plan.frames, "width": width, "height": height,
+                                   "fps": float(plan.rate), "shards": len(plan.shards), "outputs": outputs, "options": plan.shot.options}))
+        else:
+            click.echo(f"{plan.shot.name}: {plan.frames} frames, {width}x{height}, {float(plan.rate):.6g} fps → {', '.join(outputs.values())}")
+
+
+def _teller(*, as_json: bool, quiet: bool) -> Tell:
+    """How events are shown: JSON lines on stdout, or a line each on stderr."""
+    begin = time.monotonic()
+
+    def tell(event: dict[str, Any]) -> None:
+        if as_json:
+            click.echo(json.dumps({**event, "seconds": round(time.monotonic() - begin, 3)}))
+        elif not quiet and event["event"] in ("kept", "damaged", "done"):
+            what = {"kept": "was done before", "damaged": f"not as it was written, made again: {', '.join(event.get('files', []))}",
+                    "done": f"{event.get('frames')} frames done: {', '.join(event.get('outputs', []))}"}  # fmt: skip
+            click.echo(f"{event['shot']}: {what[event['event']]}", err=True)
+
+    return tell

@@ -1,0 +1,202 @@
+"""The output that a report is made of: measures of every frame, images of a few."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import asdict, dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+from av.video.reformatter import VideoReformatter
+from numpy.typing import NDArray
+
+from streammat.config import Content
+from streammat.media.damage import Damage
+from streammat.media.frame import Frame, Matte, Packet, swscale_matrix
+from streammat.media.planes import full_scale
+from streammat.report.measures import COLUMNS, Measures, Measuring
+from streammat.sources import StreamInfo
+from streammat.timecode import parse_moment
+
+CHECKS: Final = 12
+"""Most frames to check of a shot."""
+STRIP: Final = 12
+"""Images in the strip of a shot, at most."""
+_APART: Final = Fraction(1, 2)
+"""Seconds between two frames to check for the same reason; of what is nearer, the worst is taken."""
+_SMALL: Final = 256
+"""Pixels in the longer side of what is measured."""
+_SHOWN: Final = 320
+"""Pixels in the longer side of images in a report."""
+_SQUARE: Final = 12
+"""Pixels in the side of a square of the checkerboard."""
+
+
+@dataclass
+class Check:
+    """A frame to look at."""
+
+    frame: int
+    """Its number, from 0 on."""
+    seconds: float
+    timecode: str
+    """Empty where the input has none."""
+    severity: float
+    """0..1."""
+    reasons: dict[str, float]
+    images: dict[str, str]
+    """JPEG in base64: ``before``, ``matte`` and ``checkerboard``."""
+
+
+@dataclass
+class ShotReport:
+    """What is known of a shot."""
+
+    name: str
+    rate: float
+    """Frames per second."""
+    seconds: list[float] = field(default_factory=list)
+    """Time of each frame."""
+    values: dict[str, list[float]] = field(default_factory=lambda: {column: [] for column in COLUMNS})
+    """By `COLUMNS`, one for each frame."""
+    cuts: list[int] = field(default_factory=list)
+    """Frames that begin another scene."""
+    checks: list[Check] = field(default_factory=list)
+    """The worst first."""
+    strip: list[tuple[int, str]] = field(default_factory=list)
+    """(frame, JPEG in base64) of the subject over a checkerboard."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, found: dict[str, Any]) -> ShotReport:
+        """What ``as_dict`` gave."""
+        checks = [Check(**check) for check in found["checks"]]
+        return cls(**{**found, "checks": checks, "strip": [(frame, image) for frame, image in found["strip"]]})
+
+
+class ReportSink:
+    """Collects what ``streammat.report.page`` shows of one stream; a sink of mattes beside the others.
+
+    Args:
+        path: of the page.
+        name: of the shot.
+        info: of the source.
+        overwrite: the page may replace one that is there.
+    """
+
+    content: Content = "matte"
+
+    def __init__(self, path: str, name: str, info: StreamInfo, *, overwrite: bool) -> None:
+        self.notes: list[str] = []
+        self.damage: tuple[Damage, ...] = ()
+        self.frames = 0
+        self._path = Path(path)
+        self._overwrite = overwrite
+        self._info = info
+        self._measuring = Measuring()
+        self._report = ShotReport(name, float(info.rate))
+        self._waiting: dict[str, Check] = {}  # the worst so far of each reason, until half a second has passed
+        self._stride = 1
+        self._scaler = VideoReformatter()
+
+    def write(self, frame: Frame, matte: Matte) -> None:
+        """Measure a frame."""
+        rgb, alpha = self._small(frame, matte, _SMALL)
+        measured = self._measuring(alpha, rgb)
+        time = frame.pts * frame.time_base
+        report, index = self._report, self.frames
+        report.seconds.append(round(float(time), 6))
+        for column in COLUMNS:
+            report.values[column].append(round(getattr(measured, column), 5))
+        if measured.cut:
+            report.cuts.append(index)
+        if measured.reasons:
+            self._consider(frame, matte, measured)
+        if index % self._stride == 0:
+            report.strip.append((index, _jpeg(over_checkerboard(*self._small(frame, matte, _SHOWN // 2)))))
+            if len(report.strip) > 2 * STRIP:
+                report.strip = report.strip[::2]
+                self._stride *= 2
+        self.frames += 1
+
+    def copy(self, packet: Packet) -> None:
+        """A report has no other tracks."""
+
+    def close(self) -> None:
+        """Write the page, and CSV and JSON beside it."""
+        from streammat.report.page import write_report
+
+        report = self._report
+        report.checks += self._waiting.values()
+        self._waiting = {}
+        report.checks = worst(report.checks)
+        report.strip = report.strip[:: max(1, -(-len(report.strip) // STRIP))]
+        if self.frames:
+            write_report(self._path, [report], overwrite=self._overwrite)
+
+    def abort(self) -> None:
+        """Nothing has been written."""
+
+    def _consider(self, frame: Frame, matte: Matte, measured: Measures) -> None:
+        """Keep a frame to check, unless a worse one is near."""
+        time = float(frame.pts * frame.time_base)
+        severity = max(measured.reasons.values())
+        reason = max(measured.reasons, key=lambda each: measured.reasons[each])
+        near = self._waiting.get(reason)
+        if near is not None and time - near.seconds < _APART:
+            if near.severity >= severity:
+                return
+        elif near is not None:
+            self._report.checks = worst([*self._report.checks, near])
+        rgb, alpha = self._small(frame, matte, _SHOWN)
+        images = {
+            "before": _jpeg(rgb), "matte": _jpeg(np.repeat(np.rint(alpha * 255).astype(np.uint8)[:, :, None], 3, 2)),
+            "checkerboard": _jpeg(over_checkerboard(rgb, alpha)),
+        }  # fmt: skip
+        reasons = {each: round(value, 3) for each, value in measured.reasons.items()}
+        self._waiting[reason] = Check(self.frames, time, self._timecode(), round(severity, 3), reasons, images)
+
+    def _timecode(self) -> str:
+        tags = {**self._info.metadata, **self._info.stream_metadata}
+        try:
+            return str(parse_moment(tags["timecode"]).later(self.frames, self._info.rate))
+        except (KeyError, ValueError):
+            return ""
+
+    def _small(self, frame: Frame, matte: Matte, longest: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """The upright frame as RGB (h, w, 3) and its alpha (h, w), 0..1, ``longest`` pixels at most."""
+        height, width = frame.size
+        scale = min(1.0, longest / max(height, width))
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        image = self._scaler.reformat(
+            frame.image, *size, format="rgb24", src_colorspace=None if frame.layout.rgb else swscale_matrix(frame.colour, height),
+            src_color_range=2 if frame.layout.rgb or frame.layout.name.startswith("yuvj") else frame.colour.range or 1,
+            dst_color_range=2, interpolation="AREA", threads=1,
+        )  # fmt: skip
+        alpha = cv2.resize(matte.alpha, size, interpolation=cv2.INTER_AREA).astype(np.float32) / np.float32(full_scale(matte.alpha))
+        turned = np.rot90(image.to_ndarray(), frame.rotation), np.rot90(alpha, frame.rotation)
+        return np.ascontiguousarray(turned[0], np.uint8), np.ascontiguousarray(turned[1], np.float32)
+
+
+def worst(checks: list[Check]) -> list[Check]:
+    """The frames to check that matter most, the worst first."""
+    return sorted(checks, key=lambda check: (-check.severity, check.frame))[:CHECKS]
+
+
+def over_checkerboard(rgb: NDArray[np.uint8], alpha: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The image where alpha is 1, a checkerboard where it is 0; uint8 (h, w, 3)."""
+    rows, columns = np.indices(alpha.shape) // _SQUARE
+    board = np.where((rows + columns) % 2, np.float32(150), np.float32(105))[:, :, None]
+    return np.asarray(np.rint(board + alpha[:, :, None] * (rgb - board)), np.uint8)
+
+
+def _jpeg(rgb: NDArray[np.uint8]) -> str:
+    done, data = cv2.imencode(".jpg", np.ascontiguousarray(rgb[:, :, ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 80])
+    assert done
+    return base64.b64encode(data.tobytes()).decode("ascii")

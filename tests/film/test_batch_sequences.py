@@ -1,0 +1,38 @@
+"""``streammat batch`` on numbered images: shards by number, frames under their own names, one that is damaged made again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from plates import linear, oiio, write_plate
+from running import QUICK, call, names
+
+ONE = (*QUICK[:-1], "1", "--workers", "1")
+
+
+def pixels(path: Path) -> NDArray[np.float32]:
+    """Of an EXR file, whose header holds the time at which it was written."""
+    return np.asarray(oiio.ImageBuf(str(path)).get_pixels(oiio.FLOAT))
+
+
+def test_sequences_are_cut_into_shards_and_keep_their_numbers(tmp_path: Path) -> None:
+    (tmp_path / "plates/sh010").mkdir(parents=True)
+    for number in range(1001, 1007):
+        write_plate(tmp_path / f"plates/sh010/plate.{number}.exr", linear(number))
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    call("video", tmp_path / "plates/sh010", "--matte", whole / "m.#.exr", *QUICK[:-1], "1").ok()
+    command = ("batch", tmp_path / "plates", tmp_path / "out", *ONE, "--shard-frames", "3", "--json")
+    call(*command).ok()
+    made = tmp_path / "out/sh010"
+    assert names(made) == [f"sh010_matte.{number}.exr" for number in range(1001, 1007)]
+    for number in range(1001, 1007):
+        assert np.array_equal(pixels(made / f"sh010_matte.{number}.exr"), pixels(whole / f"m.{number}.exr"))
+    (made / "sh010_matte.1005.exr").write_bytes((made / "sh010_matte.1005.exr").read_bytes()[:-100])
+    again = [json.loads(line) for line in call(*command).ok().out.splitlines()]
+    assert [event["files"] for event in again if event["event"] == "damaged"] == [["sh010/sh010_matte.1005.exr"]]
+    assert {event["shard"] for event in again if event["event"] == "shard"} == {2}
+    assert np.array_equal(pixels(made / "sh010_matte.1005.exr"), pixels(whole / "m.1005.exr"))

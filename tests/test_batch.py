@@ -1,0 +1,209 @@
+"""``streammat batch``: shots by every name, failures that stop nobody, a manifest that survives, and batches that keep apart."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import time
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from media import Audio, alpha_of, frames_of, probe, still_of, write_clip
+from running import QUICK, Run, call, names, run, spawn
+
+ONE = (*QUICK[:-1], "1", "--workers", "1")
+"""Options that make a batch quick on a busy machine."""
+
+
+@pytest.fixture(scope="module")
+def plates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("plates")
+    write_clip(folder / "a.mp4", size=(64, 64), frames=6, audio=[Audio()])
+    write_clip(folder / "b.mov", size=(64, 64), frames=4, codec="prores_ks", pix_fmt="yuv422p10le", timecode="01:00:00:00")
+    (folder / "notes.txt").write_text("no clip")
+    return folder
+
+
+def made(out: Path) -> dict[str, bytes]:
+    """The bytes of each output by name, without the manifest's folder."""
+    return {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file() and ".streammat-batch" not in path.parts}
+
+
+def events(run: Run, kind: str) -> list[dict[str, Any]]:
+    return [event for event in map(json.loads, run.out.splitlines()) if event["event"] == kind]
+
+
+def test_a_folder_becomes_prores_and_what_fails_stops_nobody(plates: Path, tmp_path: Path) -> None:
+    """A broken shot is told of in the end, with exit code 1; done again, only what is missing is tried."""
+    (tmp_path / "in").mkdir()
+    for clip in plates.iterdir():
+        (tmp_path / "in" / clip.name).write_bytes(clip.read_bytes())
+    (tmp_path / "in/broken.mp4").write_bytes(b"no video at all")
+    first = call("batch", tmp_path / "in", tmp_path / "out", *ONE, "--json")
+    assert first.code == 1, first.err
+    assert "shot broken: " in first.err
+    assert "Traceback" not in first.err
+    assert {event["shot"] for event in events(first, "done")} == {"a", "b"}
+    assert [event["shot"] for event in events(first, "failed")] == ["broken"]
+    assert sorted(made(tmp_path / "out")) == ["a.mov", "b.mov"]
+    assert probe(tmp_path / "out/a.mov").frames == 6
+    assert len(probe(tmp_path / "out/a.mov").audio) == 1
+    assert len(alpha_of(tmp_path / "out/b.mov")) == 4
+    before = made(tmp_path / "out")
+    again = call("batch", tmp_path / "in", tmp_path / "out", *ONE, "--json")
+    assert again.code == 1
+    assert {event["shot"] for event in events(again, "kept")} == {"a", "b"}
+    assert not events(again, "shard")
+    assert made(tmp_path / "out") == before
+
+
+def test_a_job_file_has_options_and_outputs_for_each_shot(plates: Path, tmp_path: Path) -> None:
+    """In TOML and in CSV; what a shot says counts more than the command line."""
+    (plates / "job.toml").write_text(
+        '[defaults]\nquality = "fast"\nno-audio = true\n\n[[shot]]\nsource = "a.mp4"\nname = "sc010"\noutput = "{out}/{shot}/{shot}.mp4"\nbg = "#00b140"\n\n'
+        '[[shot]]\nsource = "b.mov"\nmatte = "{out}/{shot}_matte.{frame:04d}.png"\nstable = false\n'
+    )
+    planned = call("batch", plates / "job.toml", tmp_path / "out", *ONE, "--quality", "best", "--dry-run", "--json").ok()
+    plans = {event["shot"]: event for event in events(planned, "plan")}
+    assert plans["sc010"]["frames"] == 6
+    assert "--quality=fast" in plans["b"]["options"]
+    assert "--no-stable" in plans["b"]["options"]
+    assert not (tmp_path / "out").exists()
+    call("batch", plates / "job.toml", tmp_path / "out", *ONE).ok()
+    assert sorted(made(tmp_path / "out")) == ["b.mov", *(f"b_matte.{number:04d}.png" for number in range(1, 5)), "sc010/sc010.mp4"]
+    assert not probe(tmp_path / "out/sc010/sc010.mp4").audio
+    (plates / "job.csv").write_text("source,name,bg,crf\na.mp4,,#00b140,\nb.mov,second,,\n")
+    rows = [event["shot"] for event in events(call("batch", plates / "job.csv", tmp_path / "csv", *ONE, "--dry-run", "--json").ok(), "plan")]
+    assert rows == ["a", "second"]
+
+
+@pytest.mark.parametrize(
+    ("job", "words"),
+    [
+        ("[[shot]]\nname = 'x'\n", ("shot 1", "source")),
+        ("[[shot]]\nsource = 'a.mp4'\ncolour = 'red'\n", ("shot a", "colour")),
+        ("[[shot]]\nsource = 'a.mp4'\nquality = 'superb'\n", ("shot a", "superb")),
+        ("[[shot]]\nsource = 'a.mp4'\noutput = '{out}/{scene}.mov'\n", ("scene", "{shot}")),
+        ("[[shot]]\nsource = 'a.mp4'\n[[shot]]\nsource = 'sub/a.mov'\n", ("two shots", "named a")),
+        ("[[shot]]\nsource = 'a.mp4'\noutput = '{out}/x.mov'\nmatte = '{out}/x.mov'\n", ("x.mov", "{shot}")),
+    ],
+)
+def test_job_files_that_cannot_be_meant_are_refused_before_anything_is_made(plates: Path, tmp_path: Path, job: str, words: tuple[str, ...]) -> None:
+    (tmp_path / "job.toml").write_text(job)
+    call("batch", tmp_path / "job.toml", tmp_path / "out").refused(2, *words)
+    assert names(tmp_path) == ["job.toml"]
+
+
+def test_what_was_made_otherwise_is_not_mixed_and_what_is_not_ours_is_not_replaced(plates: Path, tmp_path: Path) -> None:
+    """Other options and inputs are refused until --redo, foreign files until -y; a damaged output is found and made again."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/b.mov").write_text("mine")
+    clip = plates / "b.mov"
+    call("batch", clip, tmp_path / "out", *ONE).refused(2, "b.mov", "-y")
+    call("batch", clip, tmp_path / "out", *ONE, "-y").ok()
+    whole = made(tmp_path / "out")
+    call("batch", clip, tmp_path / "out", *ONE, "--feather", "2").refused(2, "--feather=2", "--redo")
+    assert made(tmp_path / "out") == whole
+    call("batch", clip, tmp_path / "out", *ONE, "--feather", "2", "--redo").ok()
+    other = made(tmp_path / "out")
+    assert other != whole
+    content = bytearray(other["b.mov"])
+    content[len(content) // 2] ^= 255
+    (tmp_path / "out/b.mov").write_bytes(content)
+    again = call("batch", clip, tmp_path / "out", *ONE, "--feather", "2", "--json").ok()
+    assert [event["files"] for event in events(again, "damaged")] == [["b.mov"]]
+    assert made(tmp_path / "out") == other
+
+
+# -- shards --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 frames with sound, a timecode and a chapter, at a rate that no container stores exactly; two scenes."""
+    return write_clip(
+        tmp_path_factory.mktemp("long") / "in.mov", size=(64, 64), frames=24, rate=Fraction(30000, 1001), audio=[Audio()], timecode="10:00:00:00",
+        chapters=[(0.0, 0.4, "one")], metadata={"title": "take 4"},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("template", "options"), [("{out}/{shot}.mov", ()), ("{out}/{shot}.mp4", ("--bg", "#00b140"))])
+def test_pieces_join_to_what_one_process_makes(long: Path, tmp_path: Path, template: str, options: tuple[str, ...]) -> None:
+    """ProRes with alpha, and H.264 with B-frames: every frame once, at its time; sound, tags, timecode and chapters; alpha as in one piece."""
+    both = tmp_path / "whole", tmp_path / "joined"
+    both[0].mkdir()
+    whole, joined = (Path(template.format(out=folder, shot="in")) for folder in both)
+    call("video", long, whole, *QUICK[:-1], "1", "--matte", both[0] / "m.%03d.png", *options).ok()
+    done = call("batch", long, both[1], *ONE, "--output", template, "--matte", "{out}/m.{frame:03d}.png", "--shard-frames", "13", *options, "--json").ok()
+    assert [event["shards"] for event in events(done, "planned")] == [2]
+    expected, found = probe(whole), probe(joined)
+    assert found.times == expected.times
+    assert (found.audio, found.metadata, found.chapters) == (expected.audio, expected.metadata, expected.chapters)
+    assert len(frames_of(joined)) == 24
+    assert [path.name for path in sorted(both[1].glob("m.*.png"))] == [f"m.{number:03d}.png" for number in range(1, 25)]
+    for path in both[0].glob("m.*.png"):
+        difference = np.abs(still_of(path).astype(int) - still_of(both[1] / path.name).astype(int))
+        assert difference.max() <= 1, path.name
+    if not options:
+        for one, other in zip(alpha_of(whole), alpha_of(joined), strict=True):
+            assert np.abs(one - other).max() <= 1 / 255
+
+
+def test_killed_at_random_it_goes_on_to_the_bytes_of_an_unbroken_run(long: Path, tmp_path: Path) -> None:
+    """Nothing is left of what was killed, and no shard that was done is made again."""
+    command = ("batch", long, tmp_path / "killed", *ONE, "--shard-frames", "9", "--json")
+    chance = random.Random(17)
+    finished: list[int] = []
+    for _ in range(2):
+        with spawn(*command) as process:
+            assert process.stdout is not None
+            for _ in range(chance.randrange(2, 6)):
+                line = process.stdout.readline()
+                if line and (event := json.loads(line))["event"] == "shard" and event["state"] == "done":
+                    finished.append(event["shard"])
+            time.sleep(chance.random())
+            process.send_signal(signal.SIGKILL)
+            finished += [event["shard"] for event in map(json.loads, process.stdout.read().splitlines()) if event.get("state") == "done"]
+    last = call(*command).ok()
+    finished += [event["shard"] for event in events(last, "shard") if event["state"] == "done"]
+    assert sorted(set(finished)) == [1, 2, 3]
+    assert len(finished) <= 3 + 2  # one may be lost with each kill, between its end and its being remembered
+    call("batch", long, tmp_path / "whole", *ONE, "--shard-frames", "9").ok()
+    assert made(tmp_path / "killed") == made(tmp_path / "whole")
+    assert not list((tmp_path / "killed/.streammat-batch/parts").rglob("*.*"))
+
+
+def test_two_batches_do_not_work_on_one_folder_and_ctrl_c_keeps_what_is_done(long: Path, tmp_path: Path) -> None:
+    command = ("batch", long, tmp_path / "out", *ONE, "--shard-frames", "9", "--json")
+    with spawn(*command) as first:
+        assert first.stdout is not None
+        while '"started"' not in first.stdout.readline():
+            pass
+        call(*command).refused(2, "another run")
+        while '"done"' not in first.stdout.readline():
+            pass
+        first.send_signal(signal.SIGINT)
+        first.communicate()
+    assert first.returncode == 130
+    assert made(tmp_path / "out") == {}
+    again = call(*command).ok()
+    assert events(again, "planned")[0]["done"] == 9
+
+
+def test_a_full_disk_fails_with_its_reason_and_the_same_command_goes_on(long: Path, tmp_path: Path) -> None:
+    """Stood in for by a limit on the size of files."""
+    import resource
+
+    def small() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
+
+    full = run("batch", long, tmp_path / "out", *ONE, preexec_fn=small)
+    assert full.code == 1
+    assert "Traceback" not in full.err, full.err
+    assert "shot in:" in full.err or "manifest" in full.err
+    call("batch", long, tmp_path / "out", *ONE).ok()
+    assert probe(tmp_path / "out/in.mov").frames == 24
