@@ -62,6 +62,8 @@ class Audio:
     seconds: float | None = None
     """Length; None: as long as the video."""
     start: float = 0.0
+    silent: float = 0.0
+    """Seconds of silence before the tone."""
 
 
 @dataclass(frozen=True)
@@ -284,7 +286,7 @@ def _sound(stream: av.AudioStream, track: Audio, seconds: float, start: float) -
     resampler = av.AudioResampler(context.format.name, track.layout, track.rate, context.frame_size or 1024)
     total = round(seconds * track.rate)
     t = np.arange(total) / track.rate
-    wave = (0.2 * np.sin(2 * np.pi * track.pitch * t)).astype(np.float32)
+    wave = (0.2 * np.sin(2 * np.pi * track.pitch * t) * (t >= track.silent)).astype(np.float32)
     channels = {"mono": 1, "stereo": 2, "5.1": 6}[track.layout]
     frame = av.AudioFrame.from_ndarray(np.stack([wave] * channels), format="fltp", layout=track.layout)
     frame.sample_rate, frame.time_base = track.rate, Fraction(1, track.rate)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 import pytest
 from media import Audio, probe, write_clip
 from running import QUICK, Run, names, run, video, wait_for
@@ -136,6 +137,37 @@ def test_a_damaged_packet_of_sound_costs_only_itself(tmp_path: Path, name: str, 
             last = [packet for packet in written.demux(audio=0) if packet.size][-1]
         assert last.pts is not None
         assert abs(float(last.pts * last.time_base) - float(after.times[-1])) < 0.1
+
+
+def tone(path: Path) -> tuple[float, float]:
+    """When the tone of the first track begins after the first image, by the file's times and by counting samples; seconds."""
+    counted = 0.0
+    with av.open(str(path)) as given:
+        for frame in given.decode(audio=0):
+            loud = np.flatnonzero(np.abs(frame.to_ndarray()[0]) > 0.05)
+            if loud.size:
+                inside = int(loud[0]) / frame.sample_rate
+                return float(frame.pts * frame.time_base) + inside - float(probe(path).times[0]), counted + inside
+            counted += frame.samples / frame.sample_rate
+    raise AssertionError(f"{path} is silent")
+
+
+@pytest.mark.parametrize(("name", "codec"), [("in.mp4", "aac"), ("in.mp4", "ac3"), ("in.mp4", "libmp3lame"), ("in.ts", "aac")])
+def test_sound_after_damage_is_not_early(tmp_path: Path, name: str, codec: str) -> None:
+    """What follows six lost packets is heard within one packet of its time, copied or transcoded; transcoded, for players that count samples as well."""
+    source = clip(tmp_path / name, size=(64, 64), frames=25, content="empty", audio=[Audio(codec, silent=0.7)])
+    given, counted = tone(source)
+    lost = packets(source, "audio")[10:16]
+    for packet in lost:
+        assert packet.pos is not None
+        spoil(source, packet.pos, packet.size)
+    for target in ("out.mp4", "out.mkv", "out.mov", "out.webm"):
+        done = video(source, tmp_path / target, *PLAIN)
+        assert {track for track, _, _ in damage_of(done)} == {"audio track 1"}
+        at, after = tone(tmp_path / target)
+        assert abs(at - given) <= 1024 / 48000, target
+        if any("becomes" in note for note in done.report["notes"]):
+            assert abs(after - counted) <= 1024 / 48000, target
 
 
 @pytest.mark.parametrize(("name", "properties"), [

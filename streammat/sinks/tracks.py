@@ -25,6 +25,8 @@ _QUICKTIME_LANGUAGES = {"deu": "ger", "nld": "dut", "fre": "fra", "ell": "gre", 
 _CHECKED = ("aac", "ac3", "alac", "dts", "eac3", "flac", "mp2", "mp3", "opus", "vorbis")
 _LONGEST = 2**31 - 1
 """Ticks between two packets of a track in MP4 and MOV; FFmpeg ends the process where there are more."""
+_LONGEST_SILENCE = 10
+"""Seconds of sound that a damaged input may lack in one place before its track has a gap there."""
 _TEXT_SUBTITLES = ("subrip", "srt", "text", "webvtt", "mov_text", "ass", "ssa")
 
 
@@ -80,7 +82,7 @@ class _Unpacked:
 
 
 class _TranscodedAudio:
-    """Decoded, resampled to what the encoder takes, and encoded; times are kept by the sample."""
+    """Decoded, resampled to what the encoder takes, and encoded; times are kept by the sample, also for players that only count samples."""
 
     def __init__(self, output: av.AudioStream, source: av.AudioStream) -> None:
         self._output = output
@@ -88,6 +90,8 @@ class _TranscodedAudio:
         self._shape: tuple[str, str, int] | None = None
         self._converter: av.AudioResampler | None = None
         self._divider: av.AudioResampler | None = None
+        self._end: Fraction | None = None
+        """When the last decoded frame ends, in seconds."""
 
     def carry(self, packet: Packet) -> Iterator[Packet]:
         context = self._source.codec_context
@@ -101,8 +105,19 @@ class _TranscodedAudio:
         for frame in decoded:
             if frame.time_base is None:
                 frame.time_base = packet.time_base
-            for ready in self._divide(self._convert(frame)):
-                yield from self._output.encode(ready)
+            for part in self._filled(frame):
+                for ready in self._divide(self._convert(part)):
+                    yield from self._output.encode(ready)
+
+    def _filled(self, frame: av.AudioFrame) -> Iterator[av.AudioFrame]:
+        """``frame``, after silence where sound before it is missing; a gap longer than ``_LONGEST_SILENCE`` is a break that the input has, and stays."""
+        if frame.pts is not None and frame.time_base is not None:
+            begin, length = frame.pts * frame.time_base, Fraction(frame.samples, frame.sample_rate)
+            # Times in milliseconds, as Matroska has them, are no gaps.
+            if self._end is not None and length / 2 < begin - self._end <= _LONGEST_SILENCE:
+                yield _silence(frame, self._end, begin - self._end)
+            self._end = begin + length
+        yield frame
 
     def finish(self) -> Iterator[Packet]:
         for ready in self._divide([*self._rest(), None]):
@@ -130,6 +145,16 @@ class _TranscodedAudio:
             self._divider = av.AudioResampler(context.format, context.layout, context.sample_rate, context.frame_size or None)
         for frame in frames:
             yield from self._divider.resample(frame)
+
+
+def _silence(like: av.AudioFrame, begin: Fraction, seconds: Fraction) -> av.AudioFrame:
+    """Silence from ``begin`` on, otherwise as ``like``."""
+    assert like.time_base is not None
+    silent = av.AudioFrame(like.format, like.layout, round(seconds * like.sample_rate))
+    silent.pts, silent.time_base, silent.sample_rate = round(begin / like.time_base), like.time_base, like.sample_rate
+    for plane in silent.planes:
+        plane.update((b"\x80" if like.format.name.startswith("u8") else b"\0") * plane.buffer_size)
+    return silent
 
 
 class _RewrittenText:
