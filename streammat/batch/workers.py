@@ -160,7 +160,7 @@ class LocalWorkers:
 
 def start(task: Task, options: Sequence[str] = ()) -> subprocess.Popen[str]:
     """A process at work on ``task``: the command line with progress on stdout, in a session of its own, so that a terminal's Ctrl-C is ours alone."""
-    command = [sys.executable, "-m", "streammat.batch.child", str(os.getpid()), task.arguments[0], *options, *task.arguments[1:], "--events"]
+    command = [sys.executable, "-m", "streammat.cli.child", str(os.getpid()), task.arguments[0], *options, *task.arguments[1:], "--events"]
     return subprocess.Popen(  # noqa: S603 - our own command line
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, encoding="utf-8", start_new_session=True
     )

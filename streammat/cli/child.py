@@ -1,6 +1,6 @@
 """A worker's process: the public command line, ended with whoever started it.
 
-``python -m streammat.batch.child PARENT video IN OUT …``: a batch that is killed must not leave processes behind that take the
+``python -m streammat.cli.child PARENT video IN OUT …``: a batch that is killed must not leave processes behind that take the
 machine from the batch that goes on in its place. PARENT is the number of the process that has to live.
 """
 
