@@ -371,8 +371,8 @@ def test_in_a_process_without_noise(mine: Path, weights: Path, still: Path, tmp_
     assert (done.out, done.err) == ("", "")
 
 
-def test_the_readme_s_words_are_real() -> None:
-    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+def test_the_page_s_words_are_real() -> None:
+    text = (REPOSITORY / "docs/models.md").read_text(encoding="utf-8")
     lines = re.findall(r"^streammat (model \w+)([^#\n]*)", text, re.MULTILINE)
     assert len(lines) >= 2
     for command, rest in lines:
