@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 from typing import Literal
@@ -125,6 +127,31 @@ def test_sizes(tmp_path: Path, portrait: Rgb, size: tuple[int, int]) -> None:
     source = write_still(tmp_path / "in.png", np.asarray(cv2.resize(portrait, size), np.uint8))
     image(source, tmp_path / "out.png").ok()
     assert still_of(tmp_path / "out.png").shape == (size[1], size[0], 4)
+
+
+def test_standard_input_and_output(tmp_path: Path, portrait: Rgb) -> None:
+    """``-`` is standard input, or a PNG on standard output: the same image as with files."""
+    source = write_still(tmp_path / "me.png", portrait)
+    image(source, tmp_path / "out.png").ok()
+    command = [sys.executable, "-m", "streammat", "image", "-", "-", *QUICK, "--bg", "blur"]
+    done = subprocess.run(command, input=source.read_bytes(), capture_output=True, timeout=60, check=True)
+    image(source, tmp_path / "blur.png", "--bg", "blur").ok()
+    shown = cv2.imdecode(np.frombuffer(done.stdout, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert np.array_equal(shown, cv2.imread(str(tmp_path / "blur.png"), cv2.IMREAD_UNCHANGED))
+    call("image", "-", source, tmp_path / "cut", *QUICK).refused(2, "standard input and output take one image")
+    call("image", source, "-", "--json", *QUICK).refused(2, "both want standard output")
+
+
+def test_a_folder_into_a_folder(tmp_path: Path, portrait: Rgb) -> None:
+    """Each image of a folder; what is none is passed over."""
+    (tmp_path / "in").mkdir()
+    for name in ("b.png", "a.png"):
+        write_still(tmp_path / "in" / name, portrait)
+    (tmp_path / "in/notes.txt").write_text("none")
+    image(tmp_path / "in", tmp_path / "out").ok()
+    assert names(tmp_path / "out") == ["a.png", "b.png"]
+    (tmp_path / "empty").mkdir()
+    image(tmp_path / "empty", tmp_path / "out").refused(1, "holds no images")
 
 
 def test_several_into_a_folder(tmp_path: Path, portrait: Rgb) -> None:

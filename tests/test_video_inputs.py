@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from media import BT601, BT709, BT2020_HLG, BT2020_PQ, FULL_709, Audio, Tags, frames_of, matched, probe, write_clip
-from running import video
+from running import names, video
 
 INPUTS: dict[str, tuple[str, dict[str, Any]]] = {
     "h264-mp4": (".mp4", {}),
@@ -101,6 +102,21 @@ def test_odd_sizes_are_kept(tmp_path: Path, target: str, size: tuple[int, int], 
     video(source, tmp_path / name, *(options if "--bg" in options else [*options, "--bg", "blur"])).ok()
     assert probe(tmp_path / name).size == size
     assert probe(tmp_path / name).frames == 3
+
+
+def test_a_folder_of_clips_into_a_folder(tmp_path: Path) -> None:
+    """Each clip under its own name; one that is broken is told of, and the others are done."""
+    (tmp_path / "in").mkdir()
+    for name in ("b.mkv", "a.mp4"):
+        write_clip(tmp_path / "in" / name, frames=3)
+    (tmp_path / "in/broken.mp4").write_bytes(b"no video" * 100)
+    done = video(tmp_path / "in", tmp_path / "out")
+    assert done.code == 1
+    assert "broken.mp4" in done.error
+    assert names(tmp_path / "out") == ["a.mp4", "b.mkv"]
+    reports = [json.loads(line) for line in done.out.splitlines()]
+    assert [report.get("frames_out", report.get("source")) for report in reports] == [3, 3, str(tmp_path / "in/broken.mp4")]
+    video(tmp_path / "in", tmp_path / "out.mp4", "--matte", tmp_path / "m.mkv").refused(2, "one file for 3 clips")
 
 
 def test_half_a_dozen_pixels_of_height_are_refused_or_done(tmp_path: Path) -> None:

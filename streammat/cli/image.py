@@ -30,11 +30,12 @@ from streammat.errors import UsageError, one_line
 @partial(matting_options, quality=STILLS.quality)
 @output_options
 def image(paths: tuple[str, ...], *, overwrite: bool, quiet: bool, as_json: bool, **values: Any) -> None:
-    """Cut the subject out of images: OUT is a file, or a folder that gets <stem>.png for each IN.
+    """Cut the subject out of images: OUT is a file, or a folder that gets <stem>.png for each IN; folders and - (standard input and output) will do.
 
     \b
     streammat image me.jpg me.png                    (transparent)
-    streammat image *.jpg cut/ --bg white
+    streammat image photos/ cut/ --bg white
+    curl -s https://example.com/me.jpg | streammat image - - > me.png
     """  # noqa: D301 - click wants the character, not two
     options = build(StillOptions, values)
     *sources, target = paths
@@ -43,6 +44,8 @@ def image(paths: tuple[str, ...], *, overwrite: bool, quiet: bool, as_json: bool
     with one_line_errors(as_json, quiet=quiet):
         if not sources:
             raise UsageError(f"OUT is missing: {target} alone is given; expected images and where the result goes, such as me.jpg me.png")
+        if as_json and target == "-":
+            raise UsageError("--json and OUT - both want standard output; give OUT a file")
         from streammat.jobs.image import ImageJob
 
         with Interrupt() as interrupt:
@@ -59,6 +62,6 @@ def image(paths: tuple[str, ...], *, overwrite: bool, quiet: bool, as_json: bool
         spec = None if job.engine is None else asdict(job.engine.spec)
         job.close()
     if as_json:
-        report: dict[str, Any] = {"frames_in": len(sources), "frames_out": len(done), "engine": spec, "outputs": done}
+        report: dict[str, Any] = {"frames_in": len(job.outputs), "frames_out": len(done), "engine": spec, "outputs": done}
         click.echo(json.dumps(report | ({"error": "; ".join(errors)} if errors else {})))
     leave(interrupt.exit_code or int(bool(errors)))

@@ -23,6 +23,7 @@ from streammat.cli.common import (
 from streammat.cli.values import Time
 from streammat.config import MattingOptions, VideoOptions, build
 from streammat.engines.usage import Whole
+from streammat.errors import StreammatError, one_line
 
 if TYPE_CHECKING:
     from streammat.jobs.video import VideoJob
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
 @output_options
 def video(source: str, target: str | None, *, strict: bool, quiet: bool, as_json: bool, events: bool, **values: Any) -> None:
     """Cut the subject out of the video IN, a clip or numbered images, and write OUT; without OUT a --matte or a --foreground alone.
+    Where IN is a folder of clips, OUT is a folder that gets each of them under its own name.
 
     \b
     streammat video in.mp4 out.mp4 --bg beach.jpg
@@ -74,24 +76,46 @@ def video(source: str, target: str | None, *, strict: bool, quiet: bool, as_json
     """  # noqa: D301 - click wants the character, not two
     options = build(VideoOptions, values)
     as_json = as_json or events
-    with one_line_errors(as_json, quiet=quiet):
-        from streammat.jobs.video import VideoJob
+    with one_line_errors(as_json, quiet=quiet), Interrupt() as interrupt:
+        from streammat.jobs.folder import clips_of
 
-        with Interrupt() as interrupt:
-            job = VideoJob(source, target, options)
-            interrupt.stops(job.pipeline.stop)
-            progress = Progress(job.info.frames, quiet=quiet or as_json, events=events)
+        clips = clips_of(source, target, options)
+        worst = 0
+        for clip, output in clips or [(source, target)]:
             try:
-                report = job.run(progress)
-            finally:
-                progress.close()
+                damaged = _one(clip, output, options, interrupt, quiet=quiet, as_json=as_json, events=events)
+            except StreammatError as error:
+                if not clips:
+                    raise
+                click.echo(f"streammat: error: {one_line(error)}", err=True)
+                if as_json:
+                    click.echo(json.dumps({"source": clip, "error": one_line(error)}))
+                worst = 1
+                continue
+            if strict and damaged:
+                click.echo(f"streammat: error: {clip}: is damaged, and --strict was given; the output holds all that can be decoded; get a whole copy", err=True)
+                worst = 1
+            if interrupt.exit_code:
+                break
+    leave(interrupt.exit_code or worst)
+
+
+def _one(source: str, target: str | None, options: VideoOptions, interrupt: Interrupt, *, quiet: bool, as_json: bool, events: bool) -> bool:
+    """Work on one clip and tell of it; True where it is damaged."""
+    from streammat.jobs.video import VideoJob
+
+    job = VideoJob(source, target, options)
+    interrupt.stops(job.pipeline.stop)
+    progress = Progress(job.info.frames, quiet=quiet or as_json, events=events)
+    try:
+        report = job.run(progress)
+    finally:
+        progress.close()
     if as_json:
         click.echo(json.dumps(_as_dict(job, report)))
     else:
         _tell(job, report, quiet=quiet)
-    if strict and report.damage:
-        click.echo(f"streammat: error: {source}: is damaged, and --strict was given; the output holds all that can be decoded; get a whole copy", err=True)
-    leave(interrupt.exit_code or int(strict and bool(report.damage)))
+    return bool(report.damage)
 
 
 def _as_dict(job: VideoJob, report: Report) -> dict[str, Any]:

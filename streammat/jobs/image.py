@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterator
 from fractions import Fraction
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from streammat.compositing.backgrounds import open_background, parse_background
@@ -14,17 +16,18 @@ from streammat.compositing.compositor import Compositor
 from streammat.compositing.matte_controls import check_controls, controlled
 from streammat.config import Content, EncodeOptions, StillOptions
 from streammat.engines.base import Engine, EngineError
-from streammat.errors import OutputError, StreammatError, UsageError
+from streammat.errors import InputError, OutputError, StreammatError, UsageError
 from streammat.jobs.outputs import GREEN, check_still, wants_alpha
 from streammat.matting.matting import Matting, network_sizes
 from streammat.matting.network import open_network
 from streammat.media.frame import Frame, Matte
+from streammat.media.image_files import ImageNotes
 from streammat.models.library import find_model
 from streammat.pipeline import PATIENCE
 from streammat.sinks.codecs import STILLS
-from streammat.sinks.stills import StillsSink
+from streammat.sinks.stills import STANDARD_STREAM, StillsSink
 from streammat.sinks.targets import check_targets
-from streammat.sources.still import read_still
+from streammat.sources.still import decode_still, read_still
 from streammat.threads.interruptible import NoAnswer, answer_of
 
 
@@ -32,7 +35,10 @@ class ImageJob:
     """``streammat image``: stills, one after the other, with one engine for all of one size.
 
     Args:
-        target: a file for a single source, or a folder that gets ``<stem>.png`` for each.
+        sources: image files, folders of them, or ``-``: standard input.
+        target: a file for a single source, a folder that gets ``<stem>.png`` for each, or ``-``: a PNG on standard output.
+        options: how alpha is made, and what is done with it.
+        overwrite: replace what is there.
 
     Raises:
         UsageError, InputError, OutputError, EngineError: nothing has been changed then.
@@ -42,18 +48,22 @@ class ImageJob:
         check_controls(options.controls)
         matting, composite = options.matting, options.composite
         folder = Path(target)
-        into_folder = len(sources) > 1 or target.endswith(("/", os.sep)) or os.path.isdir(target)
+        into_folder = len(sources) > 1 or target.endswith(("/", os.sep)) or os.path.isdir(target) or any(map(os.path.isdir, sources))
+        sources = list(chain.from_iterable(map(_files_of, sources)))
+        if into_folder and STANDARD_STREAM in (*sources, target):
+            raise UsageError(f"{STANDARD_STREAM}: standard input and output take one image; give it alone, with one file or {STANDARD_STREAM}")
         if into_folder and folder.suffix.lower() in STILLS and not os.path.isdir(target):
             raise UsageError(f"{target}: is one file for {len(sources)} images; expected a folder")
-        if not into_folder and Path(target).suffix.lower() not in STILLS:
-            raise UsageError(f"{target}: cannot tell the kind of image; expected one of {' '.join(STILLS)}, or a folder")
+        if not into_folder and target != STANDARD_STREAM and Path(target).suffix.lower() not in STILLS:
+            raise UsageError(f"{target}: cannot tell the kind of image; expected one of {' '.join(STILLS)}, a folder, or {STANDARD_STREAM}")
         if into_folder and os.path.exists(target) and not os.path.isdir(target):
             raise UsageError(f"{target}: is a file; expected a folder for {len(sources)} images")
         self.outputs = [str(folder / f"{Path(source).stem}.png") for source in sources] if into_folder else [target]
         behind = [] if composite.background is None else [composite.background]
-        check_targets([*sources, *behind], self.outputs, EncodeOptions(overwrite=overwrite), made=into_folder)
-        self._transparent = wants_alpha(self.outputs[0], composite, None)
-        for output in self.outputs:
+        files = [output for output in self.outputs if output != STANDARD_STREAM]
+        check_targets([*sources, *behind], files, EncodeOptions(overwrite=overwrite), made=into_folder)
+        self._transparent = wants_alpha(files[0] if files else ".png", composite, None)
+        for output in files:
             check_still(output, "transparent" if self._transparent else "composite")
         self._spec = None if self._transparent else parse_background(GREEN if composite.background is None else composite.background)
         self._model = find_model(matting.model)
@@ -85,7 +95,7 @@ class ImageJob:
             if self._ending is not None:
                 return
             try:
-                frame, notes = read_still(source)
+                frame, notes = self._read(source)
                 matte = answer_of(partial(self._matte, frame), "streammat-network", self._overdue)
                 (picture,) = compositor(frame, matte)
                 sink = StillsSink(output, content, overwrite=True, alpha=self._composite.alpha, numbered=False, image=notes)
@@ -108,6 +118,11 @@ class ImageJob:
         """The engine of the last image."""
         return self._engine
 
+    def _read(self, source: str) -> tuple[Frame, ImageNotes]:
+        if source != STANDARD_STREAM:
+            return read_still(source)
+        return decode_still(answer_of(sys.stdin.buffer.read, "streammat-input", lambda: self._ending is not None), "standard input")
+
     def _matte(self, frame: Frame) -> Matte:
         self._working = True
         try:
@@ -125,3 +140,13 @@ class ImageJob:
                 self._engine.close()
             self._engine = open_network(self._model, size, 0, self._options)
         return self._engine
+
+
+def _files_of(source: str) -> list[str]:
+    """The images in a folder, in the order of their names; a name that is no folder's alone."""
+    if source == STANDARD_STREAM or not os.path.isdir(source):
+        return [source]
+    found = sorted(str(path) for path in Path(source).iterdir() if path.suffix.lower() in (*STILLS, ".jpg", ".jpeg") and not path.name.startswith("."))
+    if not found:
+        raise InputError(f"{source}: holds no images; expected files that end in .jpg, .jpeg, {', '.join(STILLS)}")
+    return found

@@ -22,6 +22,8 @@ from streammat.media.frame import Frame, Matte, Packet, layout_of, planes_of, sw
 from streammat.media.image_files import ImageNotes
 from streammat.media.planes import alpha_plane
 
+STANDARD_STREAM = "-"
+"""The name of standard input and output."""
 _COUNTER = re.compile(r"%0?(\d*)d|#+")
 _TIFF = (".tif", ".tiff")
 _PARAMETERS = {
@@ -37,7 +39,7 @@ class StillsSink:
     Each file appears whole: it is written under a temporary name first.
 
     Args:
-        pattern: ``out.%05d.png`` or ``out.####.webp``; one file's name where they are not ``numbered``.
+        pattern: ``out.%05d.png`` or ``out.####.webp``; one file's name where they are not ``numbered``, or ``-``: one PNG on standard output.
         content: what is shown.
         overwrite: replace files that are there.
         alpha: what the colour of transparent images is, for formats that can say so (TIFF).
@@ -61,12 +63,14 @@ class StillsSink:
         self._next = 1
         self._pattern = pattern
         self._numbered = numbered
-        self._suffix = Path(pattern).suffix.lower()
+        self._suffix = ".png" if pattern == STANDARD_STREAM else Path(pattern).suffix.lower()
         found = ((cv2.IMAGE_METADATA_ICCP, image.icc), (cv2.IMAGE_METADATA_EXIF, image.exif)) if self._suffix not in _TIFF else ()
         self._metadata = {kind: np.frombuffer(block, np.uint8) for kind, block in found if block}
         self._overwrite = overwrite
         self._associated = alpha == "premultiplied"
         self._converter = VideoReformatter()
+        if pattern == STANDARD_STREAM:
+            return
         folder, name = Path(pattern).parent, Path(pattern)
         if numbered and not _COUNTER.search(name.name):
             raise UsageError(f"{pattern}: a video becomes many images; expected a pattern such as {name.stem}.%05d{name.suffix}")
@@ -92,7 +96,7 @@ class StillsSink:
         """Write one image."""
         number = self.frames + 1 if frame.number is None else frame.number
         path = self.path(number)
-        if not self._overwrite and path.exists():
+        if not self._overwrite and self._pattern != STANDARD_STREAM and path.exists():
             raise OutputError(f"{path}: is there already; give -y to replace it")
         picture = np.ascontiguousarray(np.rot90(self._pixels(frame, matte), frame.rotation))
         if self._suffix in _TIFF and self.content == "transparent":
@@ -104,7 +108,10 @@ class StillsSink:
                 raise OutputError(f"{path}: OpenCV cannot write {picture.shape[1]}x{picture.shape[0]} as {self._suffix}")
             data = encoded.tobytes()
         try:
-            write_whole(path, data)
+            if self._pattern == STANDARD_STREAM:
+                _to_standard_output(data)
+            else:
+                write_whole(path, data)
         except OSError as error:
             raise OutputError(f"{path}: cannot be written ({reason(error)}); check space and permissions") from error
         self.frames += 1
@@ -145,6 +152,12 @@ class StillsSink:
         if self.content != "transparent":
             return np.dstack((blue, green, red))
         return np.dstack((blue, green, red, alpha_plane(matte, depth)))
+
+
+def _to_standard_output(data: bytes) -> None:
+    """Write to the process's own standard output, whatever ``sys.stdout`` is: the image is the work, which its reader may keep waiting."""
+    with open(os.dup(1), "wb") as file:
+        file.write(data)
 
 
 def _tiff_with_alpha(picture: NDArray[Any], *, associated: bool) -> bytes:

@@ -1,0 +1,48 @@
+"""A folder of clips to a folder of clips."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from streammat.config import VideoOptions
+from streammat.errors import OutputError, UsageError, reason
+from streammat.sinks.codecs import CONTAINERS
+
+CLIPS = frozenset({*CONTAINERS, ".m4v", ".avi", ".mts", ".m2ts", ".ts", ".mxf", ".mpg", ".mpeg", ".3gp", ".flv", ".wmv"})
+"""Extensions of files in a folder that are taken for clips."""
+
+
+def clips_of(source: str, target: str | None, options: VideoOptions) -> list[tuple[str, str | None]]:
+    """The clips of a folder, each with its output.
+
+    Args:
+        source: a folder; anything else, and a folder of numbered images, has no clips in this sense.
+        target: the folder of outputs, which is made; each keeps its clip's name, with ``.mp4`` where nothing of its kind can be written.
+        options: of the run.
+
+    Returns:
+        (clip, output) in the order of names; empty where ``source`` is no folder of clips.
+
+    Raises:
+        UsageError: the target is missing or a file, an option names one file for all, or two clips have one output.
+        OutputError: the folder of outputs cannot be made.
+    """
+    if not os.path.isdir(source):
+        return []
+    clips = sorted(path for path in Path(source).iterdir() if path.suffix.lower() in CLIPS and not path.name.startswith("."))
+    if not clips:
+        return []  # numbered images, or nothing
+    if target is None or (os.path.exists(target) and not os.path.isdir(target)):
+        raise UsageError(f"{source}: is a folder of {len(clips)} clips; expected a folder as OUT")
+    for name in ("matte", "foreground"):
+        if getattr(options, name) is not None:
+            raise UsageError(f"--{name}: is one file for {len(clips)} clips; take them one by one, or with streammat batch")
+    try:
+        os.makedirs(target, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{target}: cannot be made ({reason(error)}); check the path and its permissions") from error
+    outputs = [Path(target) / (clip.name if clip.suffix.lower() in CONTAINERS else f"{clip.stem}.mp4") for clip in clips]
+    if twice := {output for output in outputs if outputs.count(output) > 1}:
+        raise UsageError(f"{source}: two clips would become {min(twice)}; rename one of them")
+    return [(str(clip), str(output)) for clip, output in zip(clips, outputs, strict=True)]
