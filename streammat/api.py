@@ -90,6 +90,8 @@ class VideoKeywords(EngineKeywords, ControlKeywords, total=False):
     compression: str
     depth: str
     verify: bool
+    warm_up: int
+    report: str | None
 
 
 class LiveKeywords(EngineKeywords, ControlKeywords, total=False):

@@ -35,7 +35,7 @@ def clips_of(source: str, target: str | None, options: VideoOptions) -> list[tup
         return []  # numbered images, or nothing
     if target is None or (os.path.exists(target) and not os.path.isdir(target)):
         raise UsageError(f"{source}: is a folder of {len(clips)} clips; expected a folder as OUT")
-    for name in ("matte", "foreground"):
+    for name in ("matte", "foreground", "report"):
         if getattr(options, name) is not None:
             raise UsageError(f"--{name}: is one file for {len(clips)} clips; take them one by one, or with streammat batch")
     try:
