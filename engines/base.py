@@ -1,4 +1,4 @@
-"""What every engine is: a matting network ready to turn RGB images into alpha.
+"""The protocol of all engines: a matting network ready to turn RGB images into alpha.
 
 Errors:
     EngineError (StreammatError, RuntimeError)
@@ -30,14 +30,14 @@ class EngineUnavailableError(EngineError):
 
 @dataclass(frozen=True)
 class EngineSpec:
-    """What is running, for people and for reports."""
+    """Which engine is running, for people and for reports."""
 
     model: str
     """Model id, such as ``lite``; the file's name for a plain ONNX file."""
     backend: str
     """A name of `streammat.engines.registry.BACKENDS`."""
     precision: str
-    """What it computes in: ``fp32``, ``bf16``, ``fp16`` or ``int8``; a plain ONNX file counts as ``fp32``."""
+    """Precision of the computation: ``fp32``, ``bf16``, ``fp16`` or ``int8``; a plain ONNX file counts as ``fp32``."""
     device: str
     """``cpu``, or what `streammat.engines.registry.DEVICES` has, with its number where there may be several: ``cuda:0``."""
     threads: int
@@ -58,7 +58,7 @@ class Engine(Protocol):
 
     @property
     def spec(self) -> EngineSpec:
-        """What is running."""
+        """The engine's name, precision, device and input size."""
         ...
 
     def infer(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -22,7 +22,7 @@ DEFAULT_SIZE = (288, 512)
 
 @dataclass(frozen=True)
 class Choice:
-    """What is to run, and why."""
+    """The chosen backend, precision and device, with the reason."""
 
     backend: str
     precision: str
@@ -87,7 +87,7 @@ def open_engine(
 def choose(
     model: ModelFiles, backend: str, precision: str, device: str, size: tuple[int, int] = DEFAULT_SIZE, batch: int = 1
 ) -> Choice:
-    """What `open_engine` opens for these arguments; loads a backend only to see whether it can use a GPU that is here.
+    """The engine that `open_engine` opens for these arguments; loads a backend only to see whether it can use a GPU that is here.
 
     Raises:
         EngineUnavailableError, EngineError: as `open_engine`.
@@ -209,7 +209,7 @@ def _choose_precision(model: ModelFiles, known: tuple[str, ...], device: str) ->
 
 
 def _others(precision: str) -> str:
-    """Where else a precision is to be had."""
+    """Other backends that offer a precision."""
     places = [f"{entry.name} on {kind}" for entry in BACKENDS.values() for kind, kinds in entry.precisions.items() if precision in kinds]
     return f"; {precision} is to be had from {', '.join(places)}" if places else ""
 

@@ -27,7 +27,7 @@ class ModelFiles:
     sha256: Mapping[str, str] = field(default_factory=dict)
     """Hex digest by kind (``fp32``, ``int8``, ``weights``); a file without one is not verified."""
     cure: str = "reinstall the package"
-    """What to do about a missing or damaged file."""
+    """The hint for a missing or damaged file."""
     areas: tuple[int, ...] = ()
     """Areas of the network's input, in pixels, largest first, whose mean is the best matte it gives; (): not known."""
 

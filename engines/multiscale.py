@@ -41,7 +41,7 @@ class SeveralSizes:
 
     @property
     def spec(self) -> EngineSpec:
-        """Of the first, with a reason that names the others."""
+        """Spec of the first engine, with a reason that names the others."""
         return self._spec
 
     def infer(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -59,7 +59,7 @@ class SeveralSizes:
 
 
 class SeveralSizesOnDevice(SeveralSizes):
-    """The same of torch engines, which also does without the host: see `streammat.engines.base.TensorEngine`.
+    """The mean over several torch engines, without the host: see `streammat.engines.base.TensorEngine`.
 
     Args:
         engines: of one model and device, the largest input first; closed with this one.

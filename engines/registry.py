@@ -31,7 +31,7 @@ class Backend:
     needs: tuple[str, ...]
     """Modules that must be importable."""
     cure: str
-    """How they are installed."""
+    """The command that installs them."""
     precisions: Mapping[str, tuple[str, ...]]
     """By kind of device; the first is what ``auto`` takes where nothing speaks for another."""
     home: str
@@ -45,13 +45,13 @@ class Backend:
 
 @dataclass(frozen=True)
 class Probe:
-    """What a backend found on this machine."""
+    """Findings of a backend on this machine."""
 
     version: str
     devices: Mapping[str, str]
     """Device, as ``--device`` takes it, and its name, such as ``NVIDIA H100``."""
     notes: tuple[str, ...] = ()
-    """What stands in the way of more."""
+    """Why further devices or precisions cannot be used."""
 
 
 BACKENDS: Mapping[str, Backend] = {
@@ -73,7 +73,7 @@ BACKENDS: Mapping[str, Backend] = {
 
 
 def probe(name: str) -> Probe:
-    """What a backend finds on this machine; imports it.
+    """Probe a backend on this machine; imports it.
 
     Args:
         name: key of `BACKENDS`.

@@ -1,4 +1,4 @@
-"""What the command lines of both programs share: numbers within bounds, and wrong usage as one line."""
+"""Shared by the command lines of both programs: numbers within bounds, and wrong usage as one line."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class OneLine(click.Group):
     """A program whose wrong usage is one line on stderr (with ``--json`` an object on stdout, too) and exit code 2."""
 
     program: ClassVar[str]
-    """What is in front of errors."""
+    """The program's name in front of errors."""
 
     def main(  # type: ignore[override]  # click has two overloads for what standalone_mode makes of the result
         self, args: Sequence[str] | None = None, prog_name: str | None = None, standalone_mode: bool = True, **settings: Any

@@ -18,7 +18,7 @@ Content = Literal["composite", "transparent", "matte", "foreground"]
 
 @dataclass(frozen=True, kw_only=True)
 class MattingOptions:
-    """How alpha is made."""
+    """Options of matting: model, engine, quality."""
 
     model: str = "lite"
     """A shipped or imported model's name, an ``.onnx`` file, or weights: see ``streammat.models.library.find_model``."""
@@ -35,7 +35,7 @@ class MattingOptions:
 
 
 STILLS = MattingOptions(quality="best")
-"""Of images, which nobody waits for thirty times a second."""
+"""Defaults for stills, where quality counts more than speed."""
 
 
 MOST_GROW = 32
@@ -44,7 +44,7 @@ MOST_GROW = 32
 
 @dataclass(frozen=True)
 class MatteControls:
-    """What is done to a finished matte, and to the subject's colour: see `streammat.compositing.matte_controls`, which has each function exactly."""
+    """Adjustments of a finished matte, and of the subject's colour: see `streammat.compositing.matte_controls`, which has each function exactly."""
 
     clip_black: float = 0.0
     """Alpha, 0..1, that becomes 0."""
@@ -62,7 +62,7 @@ class MatteControls:
 
 @dataclass(frozen=True)
 class CompositeOptions:
-    """What alpha is used for."""
+    """Options of compositing: background, edges, alpha."""
 
     background: str | None = None
     """An image, a clip, ``blur[:STRENGTH]``, a colour, ``transparent``; None: transparent where the output can carry it, else green."""
@@ -213,7 +213,7 @@ class LiveOptions:
     fixed: bool = False
     """Never lower the quality to hold the rate."""
     bitrate: int = 3000
-    """Of streams, kbit/s."""
+    """Bit rate of streams, kbit/s."""
     duration: float | None = None
     """Seconds until it ends by itself; None: never."""
     control: str | None = None
@@ -260,10 +260,10 @@ class BenchOptions:
     matting: MattingOptions = field(default_factory=MattingOptions)
     background: str = "green"
     frames: int = 100
-    """Of the clip, of each job, and images of the network alone, in each round."""
+    """Frames of the clip in each job, and images of the network alone, in each round."""
     rounds: int = 3
     live_seconds: float = 3.0
-    """Of each live run; 0 leaves live video out."""
+    """Seconds of each live run; 0 leaves live video out."""
 
 
 T = TypeVar("T")

@@ -40,7 +40,7 @@ class Finding:
     name: str
     state: State
     message: str
-    """What was found, and what to do about it."""
+    """One finding of the check-up, and what to do about it."""
 
 
 def examine(options: LiveOptions, seconds: float = TRIAL_SECONDS) -> Iterator[Finding]:

@@ -35,6 +35,6 @@ class OutputError(StreammatError):
 
 
 def reason(error: Exception) -> str:
-    """What a library says, in one line: the system's word for it, or the first line of its message."""
+    """A library's error in one line: the system's word for it, or the first line of its message."""
     said = (getattr(error, "strerror", None) or str(error)).strip().splitlines()
     return said[0].strip() if said else type(error).__name__

@@ -1,4 +1,4 @@
-"""Where the time of a run went, stage by stage."""
+"""Time of a run, stage by stage."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class StageClock:
 
 @dataclass(frozen=True)
 class Report:
-    """What a finished run did."""
+    """Summary of a finished run."""
 
     frames_in: int
     frames_out: int
@@ -56,11 +56,11 @@ class Report:
     stages: dict[str, dict[str, float]]
     """Per stage: ``p50_ms``, ``p99_ms``, ``total_s``."""
     notes: tuple[str, ...]
-    """What a user should know: tracks left out or transcoded, repaired timestamps."""
+    """Notes for the user: tracks left out or transcoded, repaired timestamps."""
     stopped: bool
     """True where ``stop`` ended the run early."""
     damage: tuple[Damage, ...] = ()
-    """What of the input was left out or patched, because it is damaged."""
+    """Parts of the input that were left out or patched because they are damaged."""
 
     @property
     def fps(self) -> float:

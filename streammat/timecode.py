@@ -19,9 +19,9 @@ class Moment:
     """A place in a video, or a length of it, counted from its beginning."""
 
     seconds: Fraction = Fraction(0)
-    """Of a timecode: hours, minutes and seconds as they stand there."""
+    """Seconds; of a timecode: hours, minutes and seconds as written."""
     frame: int | None = None
-    """Of a timecode: the frame within that second; None: seconds alone."""
+    """Frame within that second, of a timecode; None: seconds alone."""
     drop: bool = False
     """The timecode leaves numbers out to keep up with the clock, as those with ``;`` do at 29.97 and 59.94 frames per second."""
 
@@ -74,7 +74,7 @@ BEGINNING = Moment()
 
 
 def parse_moment(text: str) -> Moment:
-    """What ``text`` means: ``90``, ``1:30``, ``0:01:30.5``, or the timecode ``00:01:30:12``.
+    """Parse a time: ``90``, ``1:30``, ``0:01:30.5``, or the timecode ``00:01:30:12``.
 
     Raises:
         ValueError: it is none of these, or longer than ``LONGEST``.

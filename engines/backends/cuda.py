@@ -84,7 +84,7 @@ class CudaEngine:
         self._stream: Any = None
         self._captured: dict[int, _Captured] = {}
         self._memory: Any = None
-        """Of the graphs; torch's handle of it."""
+        """Memory pool of the CUDA graphs; torch's handle of it."""
         try:
             self._network = self._network.to(self._device, memory_format=torch.channels_last).eval()
             if self._device.type == "cuda":
@@ -97,7 +97,7 @@ class CudaEngine:
 
     @property
     def spec(self) -> EngineSpec:
-        """What is running."""
+        """The engine's name, precision, device and input size."""
         return self._spec
 
     def infer(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -110,7 +110,7 @@ class CudaEngine:
         return alpha
 
     def matte(self, rgb: Tensor) -> Tensor:
-        """The same on tensors, for work that stays on the device.
+        """Predict the alpha of a batch of tensors, for work that stays on the device.
 
         Args:
             rgb: uint8 (N, H, W, 3), N at most ``batch``, on the host or the device.

@@ -15,7 +15,7 @@ _MAJOR, _MINOR = 75, 76  # attributes of a device
 
 @dataclass(frozen=True)
 class Gpus:
-    """What the driver says."""
+    """GPUs and driver version, as the driver tells them."""
 
     names: tuple[str, ...]
     """By number."""

@@ -94,7 +94,7 @@ class OnnxRuntimeEngine:
 
     @property
     def spec(self) -> EngineSpec:
-        """What is running."""
+        """The engine's name, precision, device and input size."""
         return self._spec
 
     def infer(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -41,7 +41,7 @@ def equalize(model: onnx.ModelProto, images: Iterable[NDArray[np.uint8]]) -> Non
 
 
 class _Graph:
-    """Who writes and reads what."""
+    """Which nodes write and read each tensor."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self.nodes = list(model.graph.node)

@@ -27,7 +27,7 @@ from streammat.engines.network.folded import FoldedMatte
 from streammat.engines.network.gfm import GFM, Prediction
 
 METADATA = "streammat.json"
-"""What a torch program calls the file with its metadata."""
+"""Name of the metadata file inside a torch program."""
 BOUNDS: Mapping[str, tuple[float, float]] = {"fp32": (1e-3, 5e-3), "fp16": (2e-3, 0.02), "int8": (0.02, 0.25)}
 """By precision: largest mean difference from torch in float32, and largest share of pixels that differ by more than `NOTICEABLE`."""
 _LEAST_FREE = 6
@@ -38,7 +38,7 @@ _CLASSES = {"TT": "background, transition, foreground", "FT": "everything else, 
 
 @dataclass(frozen=True)
 class Form:
-    """What a file takes and gives."""
+    """Input and outputs of an exported file."""
 
     size: tuple[int, int] | None
     """Network input (height, width) in pixels, multiples of 32; None: free."""
@@ -47,7 +47,7 @@ class Form:
     precision: str
     """``fp32``, ``fp16`` (inside; what goes in and out is the same), or ``int8``, for ONNX, where the model has it."""
     opset: int | None = None
-    """Of ONNX; None: `streammat.engines.export.onnx.OPSET`, or the int8 file's own."""
+    """Opset of ONNX; None: `streammat.engines.export.onnx.OPSET`, or the int8 file's own."""
     heads: bool = False
     """Give glance and focus beside alpha."""
     normalised: bool = False
@@ -123,7 +123,7 @@ def _arranged(model: GFM, prediction: Prediction, form: Form) -> tuple[Tensor, .
 
 
 def describe(model: GFM, form: Form, about: Mapping[str, str]) -> dict[str, str]:
-    """What the file says of itself.
+    """The metadata that is written into the file.
 
     Args:
         model: the network.

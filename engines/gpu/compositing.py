@@ -1,4 +1,4 @@
-"""What becomes of planes and alpha on the device: matte, foreground colour, blurred room, blending.
+"""Drawing on the device: matte, foreground colour, blurred background, blending.
 
 The arithmetic of ``streammat``'s ``refine``, ``foreground``, ``blur`` and ``composite``, where its reasons are written, on whole
 images: a GPU gains nothing from skipping what is flat. Planes and mattes are float32 (N, h, w) of whole code values.

@@ -1,4 +1,4 @@
-"""What the GPU stage is told of frames and of how to work on them: plain numbers, no torch, no library of images.
+"""Parameters of the GPU stage: how frames lie in memory and how to work on them. Plain numbers, no torch, no library of images.
 
 Whoever calls the stage has the constants and the rules; the stage has the arithmetic. So nothing is written down twice.
 """
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Drawn = Literal["composite", "transparent", "foreground"]
-"""What can be drawn of a frame and its matte."""
+"""Contents that can be drawn from a frame and its matte."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Blurring:
     cell: int
     """Pixels per cell, a power of two."""
     sigma: float
-    """Of the blur, in cells."""
+    """Radius of the blur, in cells."""
     reaches: tuple[int, ...]
     """Cells on each side of the neighbourhoods from which the room is continued, widest first."""
     trust: float
@@ -77,7 +77,7 @@ class Plan:
     black: int
     """Code value of black in luma or RGB."""
     matrix: int
-    """Of YUV, as ISO/IEC 23091-2 numbers it: 1, 4, 5, 6, 7 or 9."""
+    """YUV matrix as ISO/IEC 23091-2 numbers it: 1, 4, 5, 6, 7 or 9."""
     full: bool
     """The network is to see YUV as full range."""
     turns: int

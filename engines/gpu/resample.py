@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 Edge = Literal["mirror", "repeat", "zero"]
-"""What lies beyond the image: it without its last row mirrored, its last row again, nothing."""
+"""Padding beyond the image: mirrored without repeating the last row, the last row repeated, or zeros."""
 Size = tuple[int, int]
 Weights = NDArray[Any]
 _CUBIC = -0.75  # OpenCV's and most players' constant

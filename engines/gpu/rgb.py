@@ -66,7 +66,7 @@ def _paired(planes: list[Tensor], size: Size, filters: Filters) -> list[Tensor]:
 
 
 def _coefficients(plan: Plan) -> tuple[float, float, float, float, float]:
-    """Of luma; of V in red, U in green, V in green, U in blue."""
+    """Factors of luma, of V in red, U in green, V in green, and U in blue."""
     red, blue = _WEIGHTS[plan.matrix]
     green = 1 - red - blue
     gain, colour = (1.0, 2.0) if plan.full else (255 / 219, 2 * 255 / 224)

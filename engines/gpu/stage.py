@@ -88,7 +88,7 @@ class Stage:
     # -- what Work calls ----------------------------------------------------------------------------------------
 
     def ensure(self, work: Work) -> _Matted:
-        """What became of a frame in the network; begins it where it still waits.
+        """The results of a frame; runs the network first where the frame still waits.
 
         Raises:
             EngineError: the device or the network failed on it.
@@ -258,7 +258,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class _Matted:
-    """What the network and the refinement made of one frame."""
+    """Results of network and refinement for one frame."""
 
     codes: Tensor
     """(H, W) uint8, or int16 that stands for uint16."""
@@ -309,7 +309,7 @@ class Work:
         return self._stage.draw(self, contents, behind, colouring, premultiplied=premultiplied, matte=matte)
 
     def mirrored(self) -> Work:
-        """The same, left and right exchanged in planes, matte and all that is drawn; what is behind is not mirrored.
+        """This frame mirrored: planes, matte and everything drawn; the background is not mirrored.
 
         Raises:
             EngineError: as `alpha`, if it is known by now.

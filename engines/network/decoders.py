@@ -21,7 +21,7 @@ Heads = Mapping[str, int]
 
 @dataclass(frozen=True)
 class Parts:
-    """What leads and feeds a decoder; Table 4 of the paper takes these away one by one."""
+    """Optional parts of a decoder; Table 4 of the paper removes them one by one."""
 
     pooling: bool = False
     """Pyramid pooling (PPM) at the coarsest map."""

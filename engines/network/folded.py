@@ -51,7 +51,7 @@ class FoldedMatte(nn.Module):
         return self.matte(rgb.permute(0, 3, 1, 2).float())
 
     def matte(self, image: Tensor) -> Tensor:
-        """The same from float32 (N, 3, H, W), 0..255."""
+        """Predict alpha from float32 (N, 3, H, W), 0..255."""
         return self.predict(image).alpha[:, 0]
 
     def predict(self, image: Tensor) -> Prediction:

@@ -34,7 +34,7 @@ ROSTAS = (*CLASSES, "RIM")
 
 
 class GFMOutput(NamedTuple):
-    """What the network says of an image, at its size."""
+    """Outputs of the network for an image, at the image's size."""
 
     glance: Tensor
     """float32 (N, C, H, W), 0..1: for each class, how much the glance believes in it; the largest one is the class."""
@@ -56,7 +56,7 @@ class Head(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """What is trained: every head, and the matte that they make together."""
+    """Outputs that the losses see: every head, and the matte that they make together."""
 
     heads: dict[str, Head]
     """By RoSTa: one, or all three for RIM."""
@@ -66,7 +66,7 @@ class Prediction(NamedTuple):
 
 @dataclass(frozen=True)
 class Ablation:
-    """What Table 4 of the paper takes away from the network."""
+    """Parts that Table 4 of the paper removes from the network."""
 
     single_decoder: bool = False
     """One decoder with both outputs, fed by all that feeds the two."""
@@ -206,7 +206,7 @@ class GFM(nn.Module):
         return GFMOutput(*maps)
 
     def predict(self, image: Tensor) -> Prediction:
-        """What is trained, from float32 (N, 3, H, W), RGB, 0..255; raises ValueError as `forward` does."""
+        """The outputs that the losses see, from float32 (N, 3, H, W), RGB, 0..255; raises ValueError as `forward` does."""
         if image.ndim != 4 or image.shape[1] != 3 or image.shape[2] % 32 or image.shape[3] % 32:
             raise ValueError(f"image has shape {tuple(image.shape)}; expected (N, 3, H, W), H and W multiples of 32")
         return self.decode(self._run(self.encoder, (image - self.mean) / self.std))

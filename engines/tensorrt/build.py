@@ -52,7 +52,7 @@ class Built:
     """From torch in float32, over the images."""
     layers: Layers
     seconds: float
-    """What building took, without the comparison."""
+    """Seconds that the build took, without the comparison."""
 
 
 def build_plan(
@@ -199,7 +199,7 @@ def check_parity(model: str, parity: Parity, mean: float | None = None, off: flo
 
 
 def estimate(cache: EngineCache, gpu: str) -> str:
-    """What is known before about how long a build takes here, one clause."""
+    """An estimate of how long a build takes here, one clause."""
     known = sorted(float(entry.details["seconds"]) for entry in cache.entries() if entry.key.gpu == gpu and "seconds" in entry.details)
     if not known:
         return "building the engine; how long this GPU takes is not known before its first one: a network of hundreds of layers is timed kernel by kernel, expect minutes"

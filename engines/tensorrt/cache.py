@@ -27,7 +27,7 @@ from streammat.engines.paths import expanded, home
 logger = logging.getLogger(__name__)
 
 REVISION = 1
-"""Of the network as it is built and of the note's form; engines of another one are stale."""
+"""Version of the network as it is built and of the note's form; engines of another version are stale."""
 _ANY_GPU = "any of compute capability 8.0 or later"
 _WAITING_SECONDS = 0.2
 _DAY, _HOUR, _MINUTE = 86400, 3600, 60
@@ -47,7 +47,7 @@ class BuildOptions:
 
 @dataclass(frozen=True)
 class EngineKey:
-    """What an engine depends on."""
+    """Everything that an engine depends on."""
 
     weights: str
     """sha256 of the weights' file."""
@@ -104,13 +104,13 @@ class Cached:
     plan: Path
     key: EngineKey
     sha256: str
-    """Of the plan."""
+    """Sha256 of the plan."""
     size: int
     """Bytes of the plan."""
     created: float
     """Seconds since 1970."""
     details: Mapping[str, Any]
-    """What its build measured."""
+    """Parity and time that its build measured."""
 
 
 class EngineCache:

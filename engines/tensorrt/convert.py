@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Progress = Callable[[str, float], None]
 """Told of each phase by its name, with what is done of it, 0..1; from another thread."""
 LESS = "take a smaller --batch, --quality or --workspace"
-"""What helps a build that lacks memory."""
+"""Hints for a build that lacks memory."""
 _POLL_SECONDS = 0.2
 
 

@@ -72,7 +72,7 @@ class TensorRtEngine:
 
     @property
     def spec(self) -> EngineSpec:
-        """What is running."""
+        """The engine's name, precision, device and input size."""
         return self._spec
 
     def infer(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -83,7 +83,7 @@ class TensorRtEngine:
         return run_on_host(self.matte, rgb, self.batch, self._spec.device)
 
     def matte(self, rgb: Tensor) -> Tensor:
-        """The same on tensors, for work that stays on the device.
+        """Predict the alpha of a batch of tensors, for work that stays on the device.
 
         Args:
             rgb: uint8 (N, H, W, 3), N at most ``batch``, on the host or the device.
@@ -170,7 +170,7 @@ class Plan:
             raise device_error(self._name, error, f"a batch of {count}") from error
 
     def describe(self) -> str:
-        """What TensorRT's inspector says of the layers: JSON."""
+        """The report of TensorRT's inspector on the layers, as JSON."""
         trt = load()
         told: str = self._engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
         return told

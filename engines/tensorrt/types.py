@@ -1,4 +1,4 @@
-"""What the layers of a TensorRT network compute in: asked of its definition before it is built, and of the built engine.
+"""Precisions of the layers of a TensorRT network, read from its definition before the build and from the built engine.
 
 TensorRT's networks are strongly typed, so a decoder in float is the exported program's fault. It would run all the same, at half the speed.
 """
@@ -18,7 +18,7 @@ _RIM = re.compile(r"folded\.model\.rim\b")
 
 @dataclass(frozen=True)
 class Layers:
-    """What the layers of a built engine compute in."""
+    """Precisions of the layers of a built engine."""
 
     half: int
     """Layers with a half-precision input or output."""
@@ -52,7 +52,7 @@ def check_network(trt: Any, network: Any, model: str) -> None:
 
 
 def count_layers(described: str, model: str) -> Layers:
-    """What the layers compute in, of the JSON of TensorRT's inspector.
+    """Precisions of the layers, read from the JSON of TensorRT's inspector.
 
     Args:
         described: of an engine that was built with detailed profiling.

@@ -24,13 +24,13 @@ _LONGEST_SEARCH = 5.0  # seconds between two looks for a device that is gone
 
 @dataclass(frozen=True)
 class SoundReport:
-    """What was heard."""
+    """Summary of the sound of a run."""
 
     name: str
     seconds: float
-    """Of the tracks that were written."""
+    """Seconds of the tracks that were written."""
     silent_seconds: float
-    """Of these, filled with silence because there was no sound."""
+    """Seconds of these that are silence because no sound came."""
     breaks: int
     """Times that sound was missing in between, or lost by the sound system."""
     ppm: float
@@ -97,7 +97,7 @@ class AudioCapture:
         return round(20 * math.log10(self.peak), 1) if self.peak > 1e-5 else None
 
     def report(self) -> SoundReport:
-        """What was heard so far."""
+        """The summary so far."""
         cutter = self._cutter
         written, silent = (0, 0) if cutter is None else (cutter.written - self._begun, cutter.silent)
         return SoundReport(self.name, round(written / RATE, 2), round(silent / RATE, 2), self.tape.breaks, round(self.tape.ppm, 1))

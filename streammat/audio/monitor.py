@@ -85,7 +85,7 @@ class Follower:
 
 @dataclass(frozen=True)
 class MonitorReport:
-    """What a device was played."""
+    """Summary of what was played on a device."""
 
     name: str
     delay_ms: float
@@ -142,7 +142,7 @@ class Monitor:
             self._thread.join(seconds)
 
     def report(self) -> MonitorReport:
-        """What was played so far."""
+        """The summary so far."""
         return MonitorReport(self.name, round(1000 * (self._follower.delay or 0.0), 1), round(1000 * self._behind, 1), self._missed)
 
     def _open(self) -> None:

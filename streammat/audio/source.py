@@ -22,7 +22,7 @@ class SoundSource(Protocol):
     """Hands blocks of sound over as they are captured."""
 
     name: str
-    """What people call it."""
+    """Name for people."""
     channels: int
 
     def start(self, take: Take) -> None:

@@ -57,7 +57,7 @@ class Chunk:
     """``CHUNK`` samples of a track that has no holes."""
 
     start: int
-    """Of the first sample, in samples of ``RATE`` since the run's clock began."""
+    """Time of the first sample, in samples of ``RATE`` since the run's clock began."""
     samples: Samples
 
 
@@ -81,9 +81,9 @@ class SampleClock:
     def __init__(self, rate: int, time: float, *, period: float | None = None, exact: bool = False) -> None:
         self.period = period or 1.0 / rate
         self.index = 0
-        """Of the first sample that is still to come."""
+        """Index of the first sample that is still to come."""
         self.time = time
-        """Of that sample."""
+        """Time of that sample."""
         self._nominal = 1.0 / rate
         self._exact = exact
         self._age = 0.0
@@ -223,7 +223,7 @@ class AudioBuffer:
                 self._takes.popleft()
 
     def cut(self, *, forget: bool = False) -> None:
-        """What comes next does not go on from what was there; ``forget``: it comes from another clock, too."""
+        """Begin a new segment: the next samples do not continue the last ones. With ``forget`` they come from another clock, too."""
         with self._lock:
             if (take := self._current) is not None:
                 take.open = False
@@ -319,7 +319,7 @@ class ChunkReader:
         self.silent = 0
         """Samples that had to be silence because there was no sound."""
         self.peak = 0.0
-        """Of the last chunk, 0..1, before muting."""
+        """Peak of the last chunk, 0..1, before muting."""
         self._tape = tape
         self._origin = origin
         self._wait = wait

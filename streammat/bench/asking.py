@@ -11,7 +11,7 @@ from typing import Any
 
 
 class ChildError(Exception):
-    """What was asked for cannot be measured; one line says why."""
+    """The figure cannot be measured; the message says why in one line."""
 
 
 class Stopped(Exception):  # noqa: N818 - no error

@@ -203,7 +203,7 @@ def live(matting: dict[str, Any], clip: str, background: str, seconds: float) ->
 
 
 def peaks(device: str) -> dict[str, Any]:
-    """What a GPU can do at best: see `streammat.engines.gpu.peaks`."""
+    """Measure the peaks of a GPU: see `streammat.engines.gpu.peaks`."""
     return dict(asdict(import_module("streammat.engines.gpu.peaks").measure(device)))
 
 

@@ -20,7 +20,7 @@ _LIBRARIES = ("av", "numpy", "opencv-python", "onnxruntime", "onnxruntime-gpu", 
 
 @dataclass(frozen=True)
 class Hardware:
-    """What figures belong to."""
+    """The machine that figures belong to."""
 
     cpu: str
     cores: int
@@ -53,7 +53,7 @@ def cores() -> int:
 
 
 class Watch:
-    """How busy others keep the machine from now on.
+    """Watches how busy other processes keep the machine from now on.
 
     The system's count of CPU time less that of this process and of those of its children that have ended. Linux only: elsewhere
     the standard library has no such count, and the load average, where there is one, has to do.

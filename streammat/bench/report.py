@@ -134,7 +134,7 @@ class SizeResult:
 
 @dataclass(frozen=True)
 class PeakResult:
-    """What a GPU can do at best."""
+    """Peaks of a GPU."""
 
     device: str
     matrix_flops: Spread
@@ -145,7 +145,7 @@ class PeakResult:
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Of at least one value."""
+    """Median and spread of at least one value."""
     return Spread(statistics.median(values), min(values), max(values), tuple(values))
 
 

@@ -125,7 +125,7 @@ class Bench:
 
     @property
     def results(self) -> list[SizeResult]:
-        """Of the sizes done so far."""
+        """Results of the sizes done so far."""
         return list(self._done)
 
     def faults(self) -> list[str]:
@@ -134,7 +134,7 @@ class Bench:
         return entries if self._fault is None else [*entries, self._fault]
 
     def warnings(self) -> list[str]:
-        """What speaks against the figures."""
+        """Reasons to doubt the figures, such as a busy machine."""
         found = []
         others = self._watch.others()
         if others is not None and others > _BUSY * cores():

@@ -51,7 +51,7 @@ class NotRun:
 
 
 def plan(model: ModelFiles, engines: Sequence[str], precisions: Sequence[str], device: str) -> tuple[list[Variant], list[NotRun]]:
-    """What to measure.
+    """One engine, precision and device to measure.
 
     Args:
         model: files.

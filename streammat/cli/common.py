@@ -1,4 +1,4 @@
-"""What every command shares: options, errors as one line, signals, progress, reports."""
+"""Shared by all commands: options, errors as one line, signals, progress, reports."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def parse_size(option: str, text: str) -> tuple[int, int]:
 
 
 class _Notes(logging.Handler):
-    """What libraries log becomes a line on stderr."""
+    """Prints log records of libraries as lines on stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
         click.echo(f"note: {' '.join(record.getMessage().split())}", err=True)
@@ -265,7 +265,7 @@ class Interrupt:
         self._stop()
 
     def _turn_from_terminal(self) -> None:
-        """What is told from now on goes nowhere: each write to a terminal that is gone would fail."""
+        """Send further output to the null device: each write to a terminal that is gone would fail."""
         nowhere = os.open(os.devnull, os.O_WRONLY)
         for number in self._terminals:
             os.dup2(nowhere, number)

@@ -1,4 +1,4 @@
-"""What is put behind the subject: a colour, an image, a clip, or the frame's own room, blurred.
+"""Backgrounds: a colour, an image, a clip, or the frame itself, blurred.
 
 A background gives planes in the layout, size, colour matrix, range and orientation of the frame it is asked for, so that
 blending needs no conversion. Images are composed upright and turned into the orientation in which the frame is stored.
@@ -48,14 +48,14 @@ COLOURS: Final[dict[str, Rgb]] = {
 
 @dataclass(frozen=True)
 class BackgroundSpec:
-    """What a user asked for; ``open_background`` makes it."""
+    """A background as a user asked for it; ``open_background`` opens it."""
 
     kind: Literal["transparent", "blur", "colour", "image", "video"]
     path: Path | None = None
-    """Of an image or a video."""
+    """File name of an image or a video."""
     colour: Rgb | None = None
     strength: float = STRENGTH
-    """Of a blur, 0..1."""
+    """Strength of a blur, 0..1."""
 
 
 class Background(Protocol):
@@ -73,7 +73,7 @@ class Background(Protocol):
 
 
 def parse_background(text: str) -> BackgroundSpec:
-    """What ``text`` names: ``transparent``, ``blur``, ``blur:STRENGTH`` (0 to 100), a colour (a name of ``COLOURS``,
+    """Parse the name of a background: ``transparent``, ``blur``, ``blur:STRENGTH`` (0 to 100), a colour (a name of ``COLOURS``,
     ``#rgb``, ``#rrggbb`` or ``r,g,b`` with 0..255 each), else the path of an image or a clip, told apart by content.
 
     Raises:
@@ -233,7 +233,7 @@ class ColourBackground:
         self._cache = _LastOne()
 
     def planes(self, frame: Frame, matte: Matte) -> tuple[Plane, ...]:
-        """The same arrays for every frame of one geometry."""
+        """The background's planes; the same arrays for every frame of one geometry."""
         del matte
         return self._cache.get(frame) or self._cache.put(frame, self._fill(frame))
 
@@ -258,7 +258,7 @@ class ImageBackground:
         self._cache = _LastOne()
 
     def planes(self, frame: Frame, matte: Matte) -> tuple[Plane, ...]:
-        """The same arrays for every frame of one geometry."""
+        """The background's planes; the same arrays for every frame of one geometry."""
         del matte
         shown = self._cache.get(frame)
         if shown is None:

@@ -15,7 +15,7 @@ from streammat.media.planes import full_scale, shrink
 FloatPlane = NDArray[np.float32]
 
 STRENGTH: Final = 0.5
-"""Of 0..1."""
+"""Default strength, 0..1."""
 REACHES: Final = (0.5, 0.12, 0.04)
 """Neighbourhoods from which the room is continued behind the subject, as shares of the image's height, widest first."""
 TRUST: Final = 0.05
@@ -53,7 +53,7 @@ class BlurBackground:
         return tuple(planes)
 
     def blurring(self, frame: Frame) -> Blurring:
-        """What ``planes`` does for frames such as this, in numbers."""
+        """Parameters of ``planes`` for frames such as this."""
         sigma = self._share * min(frame.size)
         cell = _cell(sigma, frame.layout.chroma)
         rows = -(-frame.size[0] // cell)
@@ -80,7 +80,7 @@ def _cell(sigma: float, chroma: tuple[int, int]) -> int:
 
 
 def _room(matte: Matte, cell: int) -> FloatPlane:
-    """How much of each cell is room that no subject touches, 0..1, never quite 0."""
+    """Share of each cell that no subject touches, 0..1, never quite 0."""
     alpha = cv2.dilate(shrink(matte.alpha, cell, cell), np.ones((3, 3), np.uint8))
     room: FloatPlane = 1.0 - alpha.astype(np.float32) * np.float32(1.0 / full_scale(matte.alpha))
     room *= room

@@ -64,7 +64,7 @@ class Compositor:
         return [images[content] for content in self._contents]
 
     def _staged(self, frame: Frame, matte: DeviceMatte) -> list[Frame]:
-        """The same, drawn on the matte's device, all at once."""
+        """Draw all contents at once on the matte's device."""
         wanted: list[Drawn] = [content for content in dict.fromkeys(self._contents) if content != "matte"]
         behind = None
         if "composite" in wanted:

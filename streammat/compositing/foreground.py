@@ -123,7 +123,7 @@ class _SoftPixels:
 
 
 def colouring(frame: Frame) -> Colouring:
-    """What ``ForegroundEstimator`` does for frames such as this, in numbers."""
+    """Parameters of ``ForegroundEstimator`` for frames such as this."""
     return Colouring(_cell(*frame.size, frame.layout.chroma), NEAR, FAR, TRUST, FAINT)
 
 

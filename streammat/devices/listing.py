@@ -1,4 +1,4 @@
-"""What is plugged in: cameras with their modes, virtual cameras, microphones and what sound is played on."""
+"""Lists devices: cameras with their modes, virtual cameras, microphones and sound outputs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Camera:
     """A camera that ``--camera`` takes."""
 
     id: str
-    """What to give: a device file or a number."""
+    """The name for options: a device file or a number."""
     name: str
     modes: tuple[str, ...]
     """Such as ``1280x720 MJPG at 30/15 fps``; empty where the system does not say."""
@@ -44,7 +44,7 @@ class Devices:
     virtual_cameras: tuple[VirtualCamera, ...]
     microphones: tuple[SoundDevice, ...]
     monitors: tuple[SoundDevice, ...]
-    """What ``--monitor`` takes."""
+    """Sound outputs for ``--monitor``."""
     problems: tuple[str, ...]
     """What could not be looked at, each with the cure."""
 

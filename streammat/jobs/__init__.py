@@ -1,1 +1,1 @@
-"""What the commands do, for programs: options in, a finished file and a report out."""
+"""The jobs behind the commands: options in, a finished file and a report out."""

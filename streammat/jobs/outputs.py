@@ -1,4 +1,4 @@
-"""What both jobs do with outputs: which content each shows, its background and its sink."""
+"""Outputs of a job: which content each shows, its background and its sink."""
 
 from __future__ import annotations
 

@@ -152,7 +152,7 @@ class VideoJob:
 
     @staticmethod
     def _encode(path: str, content: Content, target: str | None, options: VideoOptions, transparent: bool) -> EncodeOptions:
-        """How one output is written; UsageError where it cannot be."""
+        """Encoding options of one output; UsageError where it cannot be written."""
         if path == options.report:
             return options.encode
         if is_still(path):
@@ -215,7 +215,7 @@ def takes_plates(path: str, source: Recorded) -> bool:
 def compositor_for(
     source: Recorded, sinks: Sequence[TrackSink], background: Background | None, options: VideoOptions
 ) -> Callable[[Frame, Matte], Sequence[Frame]]:
-    """What draws the images of ``sinks``, in their order."""
+    """The compositor that draws the images of ``sinks``, in their order."""
     decontaminate, alpha = options.composite.decontaminate, options.composite.alpha
     if isinstance(source, SequenceSource):
         contents = [(sink.content, isinstance(sink, SequenceSink)) for sink in sinks]

@@ -21,7 +21,7 @@ class Scene:
     """A background, and what draws the subject in front of it."""
 
     text: str
-    """As the user wrote it."""
+    """The background as the user wrote it."""
     spec: BackgroundSpec
     background: Background
     compositor: Compositor

@@ -38,7 +38,7 @@ class CheckedMatting:
         self._matting = self._made(engine)
         self._next: Engine | None = None
         self.spec = engine.spec
-        """Of the engine at work."""
+        """Spec of the engine at work."""
 
     def __call__(self, frame: Frame) -> Matte:
         """The matte of ``frame``, fit to be shown.

@@ -62,7 +62,7 @@ class Command:
 
 
 class Target(Protocol):
-    """What is steered."""
+    """The live run, as commands see it."""
 
     def obey(self, command: Command) -> dict[str, Any]:
         """Do it and say what is so now; from any thread.
@@ -401,7 +401,7 @@ def has_keys(stream: IO[Any]) -> bool:
 
 
 def _bytes(stream: IO[bytes], stopping: threading.Event) -> Iterator[bytes]:
-    """What comes, as it comes, until the end of the stream or of the run."""
+    """Chunks as they come, until the end of the stream or of the run."""
     if sys.platform == "win32":
         # select takes no pipes there: a line at a time, in a thread that nobody waits for.
         yield from stream

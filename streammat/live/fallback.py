@@ -1,4 +1,4 @@
-"""What a live output is shown, and what instead when something fails: the room never.
+"""Frames for live outputs: the composite, and a safe replacement when something fails; never the real background.
 
 Frames for outputs are made here and nowhere else, each of its own memory. With a frame and its matte that is the
 composite. Without one (nothing yet, the network failing, the camera gone) it is the last good composite for ``HOLD``

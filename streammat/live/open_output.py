@@ -1,4 +1,4 @@
-"""What ``--to`` means: text in, an outlet out."""
+"""Opens the outputs that ``--to`` names."""
 
 from __future__ import annotations
 

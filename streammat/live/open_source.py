@@ -1,4 +1,4 @@
-"""What ``--camera`` and ``--microphone`` mean: text in, a live source out."""
+"""Opens the sources that ``--camera`` and ``--microphone`` name."""
 
 from __future__ import annotations
 

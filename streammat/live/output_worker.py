@@ -18,7 +18,7 @@ from streammat.sources.shaper import Clock
 from streammat.threads.channel import Channel, Closed
 
 _SOUND_SECONDS = 30
-"""Of sound that wait for an output that stands still; what it misses then becomes silence."""
+"""Chunks of sound that may wait for an output that stands still; what it misses then becomes silence."""
 
 
 class OutputWorker:
@@ -97,7 +97,7 @@ class OutputWorker:
         return None if self.failure is None else " ".join(str(self.failure).split())
 
     def report(self) -> OutputReport:
-        """What it got so far."""
+        """The output's summary so far."""
         return OutputReport(self.name, self.written, self.dropped, self.latency.total(), self.error, tuple(self._sink.notes))
 
     def _work(self) -> None:

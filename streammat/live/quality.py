@@ -33,7 +33,7 @@ class Level:
     matting: MattingOptions
     decontaminate: bool
     cost: float
-    """Of the network and refinement, in arbitrary units; only their ratio counts."""
+    """Cost of network and refinement, in arbitrary units; only the ratio between levels counts."""
 
     def __str__(self) -> str:
         edges = "" if self.decontaminate else ", plain edges"
@@ -41,7 +41,7 @@ class Level:
 
 
 def levels(options: LiveOptions, spec: EngineSpec, size: tuple[int, int], areas: Sequence[int] = ()) -> tuple[Level, ...]:
-    """What can be stepped through: network size, then refinement.
+    """Levels of quality from best to cheapest: network size first, then refinement.
 
     Precision is no step: where the CPU and the model allow int8 it is taken from the start, unless fp32 was asked for.
 

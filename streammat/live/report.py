@@ -1,4 +1,4 @@
-"""How late frames come and how many go missing: what a live run is judged by."""
+"""Latency and losses of a live run."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class LatencyMeter:
         return len(self._all)
 
     def recent(self) -> Latency:
-        """Of the last ten seconds or so."""
+        """Latency of about the last ten seconds."""
         return _summary(np.array(list(self._recent)))
 
     def total(self) -> Latency:
-        """Of the whole run."""
+        """Latency of the whole run."""
         return _summary(np.array(self._all[:]))
 
 
@@ -61,7 +61,7 @@ def _summary(values: Any) -> Latency:
 
 @dataclass(frozen=True)
 class OutputReport:
-    """What one output got."""
+    """Summary of one output."""
 
     name: str
     written: int
@@ -76,7 +76,7 @@ class OutputReport:
 
 @dataclass(frozen=True)
 class LiveReport:
-    """What a live run did."""
+    """Summary of a live run."""
 
     seconds: float
     captured: int

@@ -1,4 +1,4 @@
-"""What the room looks like, as far as it has been seen behind the subject: the colour of each part of the image while it was background."""
+"""Memory of the real background: the colour of each part of the image while it was seen behind the subject."""
 
 from __future__ import annotations
 

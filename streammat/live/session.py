@@ -1,4 +1,4 @@
-"""What ``streammat webcam`` does, for programs: opens the parts, watches over the rate, obeys commands."""
+"""A live run: opens the parts, holds the rate, obeys commands."""
 
 from __future__ import annotations
 
@@ -229,7 +229,7 @@ class LiveRun:
             }
 
     def status(self) -> dict[str, Any]:
-        """What is going on right now."""
+        """The state of the run right now."""
         progress = self.live.progress()
         latency = self._outlets[0].latency.recent()
         height, width = self._matting.spec.size
@@ -352,7 +352,7 @@ class LiveRun:
         self._silence()
 
     def _silence(self) -> None:
-        """Who pauses the frame is not there to be heard."""
+        """Mute the sound where it is muted or the run is paused: nobody who pauses the image wants to be heard."""
         if self._sound is not None:
             self._sound.muted = self._silenced()
 
@@ -360,7 +360,7 @@ class LiveRun:
         return self._muted or self.showing.paused
 
     def _late(self) -> float | None:
-        """How late frames come to whom they are shown, in seconds, as soon as there have been some."""
+        """Median latency of the first output that shows frames at once, in seconds; None before enough frames."""
         meter = self._seen.latency
         return meter.recent().p50_ms / 1000 if meter.count >= _FEW else None
 

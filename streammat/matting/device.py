@@ -53,7 +53,7 @@ class DeviceMatting:
         return DeviceMatte(self._stage.submit(planes, self._plan_of(frame), frame.pts * frame.time_base))
 
     def _plan_of(self, frame: Frame) -> Plan:
-        """The same object for all frames of a stream."""
+        """Parameters of the stage; the same object for all frames of a stream."""
         key = frame.size, frame.layout, frame.colour, frame.rotation
         if self._plan is None or self._plan[0] != key:
             layout, alpha = frame.layout, self._stage.alpha_size
@@ -90,7 +90,7 @@ class DeviceMatte(Matte):
         return self._alpha
 
     def mirrored(self) -> DeviceMatte:
-        """Of the mirrored frame."""
+        """The matte of the mirrored frame."""
         return DeviceMatte(self._work.mirrored())
 
     def draw(
@@ -107,7 +107,7 @@ class DeviceMatte(Matte):
 
 
 def matting_for(engine: Engine, stable: AlphaFilter | None = None, batch: int = 1, look: Look | None = None) -> FrameMatting:
-    """What makes mattes with ``engine``: on its device where it takes tensors and there is no ``look``, else on the host.
+    """The matting for ``engine``: on its device where it takes tensors and there is no ``look``, else on the host.
 
     Raises:
         EngineError: the device has too little memory, or failed.

@@ -20,7 +20,7 @@ def open_network(model: ModelFiles, size: tuple[int, int], rotation: int, option
 
 
 def _open_network(model: ModelFiles, size: tuple[int, int], options: MattingOptions, batch: int) -> Engine:
-    """The same for upright frames, in the thread that calls."""
+    """Open the engine for upright frames, in the thread that calls."""
     engines: list[Engine] = []
     with ExitStack() as undo:
         for wanted in network_sizes(*size, options.quality, model.areas):
@@ -31,7 +31,7 @@ def _open_network(model: ModelFiles, size: tuple[int, int], options: MattingOpti
 
 
 def frames_at_once(model: ModelFiles, size: tuple[int, int], rotation: int, options: MattingOptions) -> int:
-    """How many frames of a file ``open_network``'s engine had best work on together.
+    """Number of frames of a file that ``open_network``'s engine should work on together.
 
     Torch takes any number up to one; a TensorRT engine is built for one number, by default one; a CPU gains nothing.
     """

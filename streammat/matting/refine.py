@@ -126,7 +126,7 @@ class Refiner:
 
 
 def refining(size: tuple[int, int], alpha: tuple[int, int]) -> Refining:
-    """What ``Refiner`` does for frames of ``size`` and alpha of size ``alpha``, (height, width) each, in numbers."""
+    """Parameters of ``Refiner`` for frames of ``size`` and alpha of size ``alpha``, (height, width) each, in numbers."""
     return Refining(_step(*size, alpha), _sigma(*size, alpha), RESIDUE, RADIUS, EPSILON, EPSILON_ALPHA)
 
 

@@ -65,7 +65,7 @@ def images_of(container: av.container.InputContainer, stream: av.VideoStream) ->
 
 
 def open_url(url: str, timeout: tuple[float, float], options: dict[str, str] | None = None) -> av.container.InputContainer:
-    """What FFmpeg finds at ``url``, which is waited for so that a signal handler of this thread runs at once.
+    """Open ``url`` with FFmpeg in a thread of its own, so that a signal handler of this thread runs at once.
 
     Args:
         url: of any protocol that it knows.

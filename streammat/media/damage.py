@@ -1,4 +1,4 @@
-"""What of an input was damaged: how much, and where."""
+"""Damage of an input: how much, and where."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Damage:
         return f"{self.track}: {self.count} {self._one if self.count == 1 else self._many}, at {', '.join(places)}{more}"
 
     def as_dict(self) -> dict[str, Any]:
-        """The same for machines: seconds of the input, the first 20 places."""
+        """The damage as JSON values: seconds of the input, the first 20 places."""
         places = [{"from": round(float(begin), 3), "to": round(float(end), 3), "frame": frame} for begin, end, frame in self._places]
         return {"track": self.track, "what": self._many, "count": self.count, "places": places}
 

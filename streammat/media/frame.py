@@ -29,7 +29,7 @@ Plane = NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a planar pixel format lies in memory."""
+    """Memory layout of a planar pixel format."""
 
     name: str
     """FFmpeg's name, such as ``yuv420p10le``."""
@@ -95,7 +95,7 @@ HDR: Final = (PQ, HLG)
 
 @dataclass(frozen=True, slots=True)
 class Colour:
-    """How numbers mean colours: FFmpeg's integer codes, as ISO/IEC 23091-2 has them; 2 and 0 mean unspecified."""
+    """Colour tags of a frame: FFmpeg's integer codes, as ISO/IEC 23091-2 has them; 2 and 0 mean unspecified."""
 
     matrix: int = 2
     primaries: int = 2

@@ -37,7 +37,7 @@ def must_convert(source: Colour, target: Colour) -> bool:
 
 
 def convert_light(rgb: NDArray[Any], white: int, source: Colour, target: Colour, target_white: int) -> NDArray[np.uint16]:
-    """The same light with another transfer and other primaries.
+    """Convert pixels to another transfer and other primaries; the light stays the same.
 
     Args:
         rgb: (h, w, 3) uint8 or uint16, full range.

@@ -1,4 +1,4 @@
-"""What an image file says of itself: its size before anything is decoded, its colour profile, and what its camera noted."""
+"""Metadata of an image file: its size before anything is decoded, its colour profile and its EXIF."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LOCK: Final = threading.Lock()
 
 @dataclass(frozen=True)
 class ImageNotes:
-    """What goes on from an image to what is made of it."""
+    """Metadata that an output takes over from its image."""
 
     icc: bytes | None = None
     """Its colour profile; None: sRGB, as images without one are taken."""

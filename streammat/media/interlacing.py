@@ -32,7 +32,7 @@ class FieldMarker:
         self._chain: _Chain | None = None
 
     def __call__(self, image: av.VideoFrame) -> av.VideoFrame:
-        """The same image, time included; its planes may be copies."""
+        """Mark a frame with its fields; its planes may be copies."""
         if self._chain is None:
             self._chain = _Chain(image, ("setfield", self._mode))
         marked = self._chain(image)
@@ -85,7 +85,7 @@ class _Chain:
         self._graph.configure()
 
     def __call__(self, image: av.VideoFrame | None) -> av.VideoFrame | None:
-        """What comes out when an image, or None for the end, goes in; None where nothing does."""
+        """Push an image, or None for the end; gives the next result, or None."""
         self._graph.push(image)
         try:
             out = self._graph.pull()

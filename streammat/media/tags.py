@@ -1,4 +1,4 @@
-"""What a file says in words: titles, languages, the timecode."""
+"""Tags of a file: titles, languages, the timecode."""
 
 from __future__ import annotations
 

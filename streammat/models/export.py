@@ -24,7 +24,7 @@ SUFFIXES = (".onnx", ".pt2", ".engine")
 """ONNX, a program of ``torch.export``, a plan of TensorRT."""
 _GPU = "cuda:0"
 OPSETS = range(11, 21)
-"""Of ONNX: from the first with the resizing that the network needs to the last that the exporter knows."""
+"""Opsets of ONNX: from the first with the resizing that the network needs to the last that the exporter knows."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Exported:
     """A file that was written."""
 
     metadata: Mapping[str, str]
-    """What it says of itself; a plan of TensorRT has no place for that."""
+    """The metadata in the file; a plan of TensorRT has no place for it."""
     parity: Mapping[str, Parity]
     """By output: how far it is from torch in float32."""
     bytes: int

@@ -41,7 +41,7 @@ class Entry:
     imported: bool
     """False: it came with the package."""
     fault: str = ""
-    """What is wrong with the card."""
+    """The fault of the card."""
 
 
 def library_folder() -> Path:

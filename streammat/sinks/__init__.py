@@ -1,4 +1,4 @@
-"""Where frames go: a small protocol, with each implementation in a file beside it."""
+"""Sinks, which take frames: a small protocol, with each implementation in a file beside it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Sink(Protocol):
 
     content: Content
     notes: list[str]
-    """What a user should know of the output: tracks transcoded or left out."""
+    """Notes for the user: tracks transcoded or left out."""
     frames: int
     """Frames written so far."""
 
@@ -50,7 +50,7 @@ class TrackSink(Sink, Protocol):
 
     @property
     def damage(self) -> Sequence[Damage]:
-        """What of those tracks could not be carried; complete once the sink is closed."""
+        """Parts of those tracks that could not be carried; complete once the sink is closed."""
         ...
 
 

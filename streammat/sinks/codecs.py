@@ -26,7 +26,7 @@ class VideoCodec:
     preset: tuple[str, str] | None = None
     """The option that trades speed against size, and its default."""
     presets: tuple[str, ...] = ()
-    """What that option takes."""
+    """Values that the option takes."""
     most_crf: int = 63
     """The encoder's scale of ``crf`` begins at 0 and ends here."""
     field_options: dict[str, str] | None = None
@@ -35,7 +35,7 @@ class VideoCodec:
     """Further options where alpha is written."""
 
     def encoder_options(self, encode: EncodeOptions, *, alpha: bool) -> dict[str, str]:
-        """What the encoder is opened with.
+        """Options that the encoder is opened with.
 
         Raises:
             UsageError: ``crf`` or ``preset`` is given and this codec has none, or not that one.
@@ -215,7 +215,7 @@ def choose_codec(path: str, requested: str | None, *, alpha: bool, matte: bool =
 
 
 def encode_beside(path: str, content: Content, requested: str | None, target: str | None, encode: EncodeOptions, *, transparent: bool) -> EncodeOptions:
-    """How a matte or a foreground is written beside the output ``target``.
+    """Encoding options of a matte or a foreground beside the output ``target``.
 
     A file without a codec of its own takes the one that keeps grey best, for a matte, and else the output's, where its container holds
     that. Quality and speed are numbers of the output's encoder, so they are kept for the same codec alone.

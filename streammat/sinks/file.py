@@ -135,7 +135,7 @@ class FileSink:
 
     @property
     def damage(self) -> list[Damage]:
-        """What of the source's tracks was left out; see ``sinks.TrackSink``."""
+        """Parts of the source's tracks that were left out; see ``sinks.TrackSink``."""
         return self._tracks.damage
 
     def write(self, frame: Frame, matte: Matte) -> None:

@@ -9,7 +9,7 @@ from streammat.sources import StreamInfo
 
 
 class NullSink:
-    """For measuring and for trying out.
+    """Counts frames and shows nothing; for measuring and for trying out.
 
     Args:
         info: of the source; every frame must have its size and layout.

@@ -22,7 +22,7 @@ from streammat.sinks.tracks import SoundTrack
 from streammat.sources import StreamInfo
 
 KEYFRAME_SECONDS: Final = 2
-"""What streaming services ask for: a viewer who joins waits no longer."""
+"""Seconds between keyframes, as streaming services ask for: a viewer who joins waits no longer."""
 _PAUSES: Final = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 _FORMATS: Final = {"rtmp": "flv", "rtmps": "flv", "rtsp": "rtsp", "rtsps": "rtsp"}
 

@@ -32,7 +32,7 @@ def check_targets(sources: list[str], targets: list[str], encode: EncodeOptions,
 
 
 def file_identity(path: Path) -> object:
-    """What is the same for two names of one file, also where a system takes In.mp4 and in.mp4 for one."""
+    """A value that two names of one file share, also where a system takes In.mp4 and in.mp4 for one."""
     try:
         status = path.stat()
     except OSError:  # nothing there

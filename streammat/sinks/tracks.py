@@ -139,7 +139,7 @@ class _TranscodedAudio:
         return [] if self._converter is None else list(self._converter.resample(None))
 
     def _divide(self, frames: list[av.AudioFrame | None]) -> Iterator[av.AudioFrame]:
-        """The same in pieces of the encoder's length; None: what is left."""
+        """Cut frames to the encoder's length; None: give what is left."""
         context = self._output.codec_context
         if self._divider is None:
             self._divider = av.AudioResampler(context.format, context.layout, context.sample_rate, context.frame_size or None)
@@ -226,7 +226,7 @@ class Tracks:
 
     @property
     def damage(self) -> list[Damage]:
-        """What was left out because nothing could be made of it."""
+        """Packets that were left out because they could not be decoded."""
         return [each for each in self._left_out.values() if each]
 
     def carry(self, packet: Packet) -> None:
@@ -303,7 +303,7 @@ class SoundTrack:
         yield from self._encode(samples)
 
     def finish(self) -> Iterator[Packet]:
-        """What the encoder still holds."""
+        """Flush the encoder."""
         if self._resampler is not None:
             for ready in self._resampler.resample(None):
                 yield from self._output.encode(ready)

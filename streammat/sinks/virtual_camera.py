@@ -144,7 +144,7 @@ def _pyvirtualcam() -> OpenCamera:
 
 
 def _cure(line: str, device: str | None) -> str:
-    """What to do about pyvirtualcam's error."""
+    """The hint for an error of pyvirtualcam."""
     if platform.system() == "Linux":
         return f"cannot be opened ({line}); {_holders(device)}"
     return f"cannot be opened ({line}); install OBS Studio, start its virtual camera once, then stop it and try again"

@@ -1,4 +1,4 @@
-"""Where frames come from: a small protocol, with each implementation in a file beside it."""
+"""Sources, which give frames: a small protocol, with each implementation in a file beside it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from streammat.media.interlacing import Fields
 
 @dataclass(frozen=True)
 class StreamInfo:
-    """What a source says of its video before the first frame is taken."""
+    """Properties of a source's video, known before the first frame."""
 
     size: tuple[int, int]
     """(height, width) as stored, before rotation."""
@@ -55,7 +55,7 @@ class Source(Protocol):
 
     @property
     def notes(self) -> list[str]:
-        """What a user should know of the input; complete once iteration has ended."""
+        """Notes for the user; complete once iteration has ended."""
         ...
 
     def __iter__(self) -> Iterator[Frame | Packet]:
@@ -76,5 +76,5 @@ class Recorded(Source, Protocol):
 
     @property
     def damage(self) -> Sequence[Damage]:
-        """What could not be decoded as it was meant, and was left out or patched; complete once iteration has ended."""
+        """Parts that could not be decoded and were left out or patched; complete once iteration has ended."""
         ...

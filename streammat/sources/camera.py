@@ -165,7 +165,7 @@ class CameraSource:
         return f"camera {self.name}: cannot be opened; {self._cure()}"
 
     def _cure(self) -> str:
-        """What may be done about a device that gives nothing."""
+        """The hint for a device that gives nothing."""
         device = v4l2.query(self.name) if self.name.startswith("/dev/") else None
         if device is not None and device.loopback and not device.modes:
             return "it is a virtual camera that no program sends images into, start that first"

@@ -1,4 +1,4 @@
-"""How long a file says that it is, and how far it goes."""
+"""The length that a file states, and how far it really goes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Extent:
         self._origin, self._rate = origin, rate
         self._avi = container.format.name == "avi"
         self.packets = 0
-        """Of the video."""
+        """Seconds of video."""
         self.reached = Fraction(0)
         """Where the last packet ends, in seconds."""
         self.cut = 0

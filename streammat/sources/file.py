@@ -85,7 +85,7 @@ class FileSource:
 
     @property
     def damage(self) -> list[Damage]:
-        """What was lost or patched so far; see ``sources.Recorded``."""
+        """Frames lost or patched so far; see ``sources.Recorded``."""
         return self._watch.damage
 
     def __iter__(self) -> Iterator[Frame | Packet]:
@@ -236,7 +236,7 @@ class FileSource:
         )
 
     def _move_timecode(self, tags: dict[str, str], first: Frame) -> None:
-        """Of the frame that the output begins with; it names the one that the input begins with."""
+        """Timecode of the frame that the output begins with; the input's names its own first frame."""
         begin = self._origin if self._stream.start_time is None else self._stream.start_time * first.time_base
         zero = math.floor(self._zero / first.time_base)
         skipped = round(((first.pts + zero) * first.time_base - begin) * self._rate)
@@ -334,7 +334,7 @@ class FileSource:
         return None if whole is None else self._wrap(whole)
 
     def _learn_fields(self, image: av.VideoFrame) -> None:
-        """Of the first image, whether it is interlaced, and what is done about it."""
+        """Note whether the first frame is interlaced, and what is done about it."""
         self._fields = fields_of(image, self._stream.codec_context.field_order)
         if self._wanted_whole:
             self._deinterlacer = Deinterlacer(self._fields or "top")

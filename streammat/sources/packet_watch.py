@@ -1,4 +1,4 @@
-"""What becomes of a file's packets: frames that are lost or patched on the way to the decoder and out of it are counted, with their places."""
+"""Follows a file's packets: frames that are lost or patched on the way to the decoder and out of it are counted, with their places."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class PacketWatch:
 
     @property
     def damage(self) -> list[Damage]:
-        """What there was; complete once ``finish`` has been called."""
+        """The damage found; complete once ``finish`` has been called."""
         return [each for each in (self._headless, self._lost, self._patched, *self._silent.values(), *self._misplaced.values()) if each]
 
     def passes(self, packet: Packet, seams: int) -> None:

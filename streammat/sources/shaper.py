@@ -1,4 +1,4 @@
-"""What every live source shares: its clock, and frames of any kind made into frames that every live output can take.
+"""Shared by all live sources: the clock, and the conversion of any image into frames that every live output can take.
 
 Live frames are 8-bit 4:2:0 in limited range, upright, with square pixels and even sides: what virtual cameras, H.264 and
 live streams all take without another conversion.
@@ -20,7 +20,7 @@ from streammat.media.frame import Colour, Frame, Layout, Plane, layout_of, plane
 from streammat.sources import Source, StreamInfo
 
 TIME_BASE = Fraction(1, 90_000)
-"""Of every live frame: fine enough for 11 microseconds, and the clock of MPEG's own streams."""
+"""Time base of every live frame: fine enough for 11 microseconds, and the clock of MPEG's own streams."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class LiveSource(Source, Protocol):
     """A source whose frames are live frames; it can be ended while another thread waits for its next one."""
 
     name: str
-    """What people call it."""
+    """Name for people."""
 
     def __iter__(self) -> Iterator[Frame]:
         """Live frames, in the order of their capture.
@@ -66,7 +66,7 @@ def live_layout() -> Layout:
 
 
 def live_info(size: tuple[int, int], rate: Fraction, colour: Colour) -> StreamInfo:
-    """What a live source says of itself: ``size`` (height, width), frames per second, colour."""
+    """The properties of a live source: ``size`` (height, width), frames per second, colour."""
     return StreamInfo(
         size=size,
         layout=live_layout(),

@@ -14,7 +14,7 @@ class NoAnswer(Exception):  # noqa: N818 - no fault of the program's
 
 
 def answer_of(work: Callable[[], T], name: str, given_up: Callable[[], bool] = lambda: False) -> T:
-    """What ``work`` gives, or raises, done in a thread of its own.
+    """Run ``work`` in a thread of its own and give its result, or raise its error.
 
     Python runs signal handlers in the main thread, and only between two of its own instructions: called there, a library that does not
     return would keep Ctrl-C from it. A handler that raises leaves ``work`` behind.

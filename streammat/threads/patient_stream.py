@@ -82,11 +82,11 @@ class PatientWriter(io.RawIOBase):
         return True
 
     def isatty(self) -> bool:
-        """As the stream that it writes to."""
+        """The answer of the stream that it writes to."""
         return bool(self._stream.isatty())
 
     def fileno(self) -> int:
-        """As the stream that it writes to."""
+        """The answer of the stream that it writes to."""
         return int(self._stream.fileno())
 
     def _work(self) -> None:
