@@ -6,6 +6,7 @@ import av
 import numpy as np
 import pytest
 
+from streammat.compositing.compositor import Compositor, near_subject
 from streammat.media.frame import Layout, Matte, Plane, layout_of, planes_of
 from streammat.media.planes import Blender, alpha_plane, bounds, resize_alpha, runs, shrink
 
@@ -151,3 +152,19 @@ def test_runs_tile_the_map_and_hold_the_band():
             seen[y0:y1, x0:x1] += 1
             assert inside or not band[y0:y1, x0:x1].any()
         assert (seen == 1).all()
+
+
+@pytest.mark.parametrize("top", [255, 65535])
+def test_straight_colour_reaches_eight_pixels_beyond_the_subject(top: int) -> None:
+    """However faint it is there."""
+    matte = Matte(np.zeros((40, 50), np.uint8 if top == 255 else np.uint16))
+    matte.alpha[20, 25] = 1
+    near = np.zeros((40, 50), bool)
+    near[12:29, 17:34] = True
+    assert np.array_equal(near_subject(matte), near)
+
+
+def test_a_composite_needs_a_background() -> None:
+    with pytest.raises(ValueError, match="^a composite needs a background"):
+        Compositor(["matte", "composite"], None, decontaminate=False, alpha="straight")
+    Compositor(["matte", "transparent", "foreground"], None, decontaminate=False, alpha="straight")

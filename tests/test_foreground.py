@@ -72,3 +72,17 @@ def test_kept_memory_leaves_earlier_results_alone():
     other = frame_of(image[::-1], "yuv420p")
     estimate(other, matte_of(alpha[::-1], other))
     assert all((a == b).all() for a, b in zip(first, copies, strict=True))
+
+
+def test_texture_of_a_half_transparent_subject_is_kept():
+    """By what a pixel differs from its neighbours stays in the estimate, weaker as the method has it."""
+    rng = np.random.default_rng(4)
+    alpha = np.zeros((96, 128))
+    alpha[:, 64:] = 1.0
+    alpha[:, 40:64] = 0.8
+    texture = np.where(alpha[..., None] > 0, rng.choice([60.0, 180.0], (96, 128, 1)), 0) * np.ones(3)
+    frame = frame_of(np.where(alpha[..., None] > 0, texture * alpha[..., None] + 120 * (1 - alpha[..., None]), 120), "yuv444p")
+    luma = ForegroundEstimator()(frame, matte_of(alpha, frame))[0]
+    true = frame_of(texture, "yuv444p").planes[0]
+    soft = np.s_[16:80, 44:60]
+    assert np.corrcoef(luma[soft].ravel(), true[soft].ravel())[0, 1] > 0.95
