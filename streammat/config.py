@@ -88,7 +88,7 @@ class EncodeOptions:
     """How video is written."""
 
     codec: str | None = None
-    """h264, hevc, av1, vp9, prores, ffv1; None: by the file's extension."""
+    """h264, hevc, av1, vp9, prores, dnxhr, ffv1; None: by the file's extension."""
     crf: int | None = None
     """Constant quality, in the encoder's own scale; None: the encoder's usual one."""
     preset: str | None = None

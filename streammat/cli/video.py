@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 @click.argument("source", metavar="IN")
 @click.argument("target", metavar="[OUT]", required=False)
 @composite_options
-@option("--codec", group=OUTPUT, help="h264, hevc, av1, vp9, prores or ffv1.  [default: by the extension of OUT]")
+@option("--codec", group=OUTPUT, help="h264, hevc, av1, vp9, prores, dnxhr or ffv1.  [default: by the extension of OUT]")
 @option("--crf", group=OUTPUT, type=Whole(0, 63), help="Constant quality in the encoder's own scale; lower is better.")
 @option("--preset", group=OUTPUT, help="Speed against size in the encoder's own words.  [default: veryfast or its equal]")
 @option("--matte", group=OUTPUT, metavar="FILE", help="Also write the alpha as grey.")

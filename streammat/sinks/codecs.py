@@ -106,6 +106,8 @@ CODECS: dict[str, VideoCodec] = {
             field_options={"flags": "+ildct"},
             alpha_options={"profile": "4444", "alpha_bits": "16"},
         ),
+        # Of 10 bits and 4:2:2, as editing takes it; FFmpeg's encoder refuses sizes below 256x120.
+        VideoCodec("dnxhr", "dnxhd", ("yuv422p10le",), (), {"profile": "dnxhr_hqx"}),
         VideoCodec(
             "ffv1",
             "ffv1",
@@ -146,7 +148,7 @@ CONTAINERS: dict[str, Container] = {
     ".m4v": Container("mp4", ("h264", "hevc"), None, text="mov_text", transcodes=_PCM),
     ".mov": Container(
         "mov",
-        ("h264", "hevc", "prores"),
+        ("h264", "hevc", "prores", "dnxhr"),
         "prores",
         transparent_by_default=True,
         matte="prores",

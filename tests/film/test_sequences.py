@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from film.plates import SIZE, linear, oiio, opened, write_plate, write_shot
-from media import BT709, greys_of, open_frames, person, probe, still_of, write_clip
+from media import BT709, Audio, greys_of, open_frames, person, probe, still_of, write_clip
 from running import QUICK, names, run, spawn, video, wait_for
 
 
@@ -205,6 +205,17 @@ def test_other_formats(tmp_path: Path, name: str, kind: str, bits: int | None) -
     spec, colour = opened(tmp_path / "f.0007.dpx")
     assert spec.get_int_attribute("oiio:BitsPerSample") == 10
     assert np.abs(colour[full].astype(int) - cut[:, :, :3][full]).max() <= 65535 / 1023
+
+
+def test_dnxhr(tmp_path: Path) -> None:
+    """For editing: 10 bits in MOV with times, timecode and sound; smaller sizes than its encoder takes are refused in one line."""
+    clip = write_clip(tmp_path / "in.mov", size=(256, 144), frames=4, tags=BT709, audio=[Audio()], timecode="01:00:00:00", rate=Fraction(24000, 1001))
+    video(clip, tmp_path / "o.mov", "--codec", "dnxhr", "--bg", "green").ok()
+    found, before = probe(tmp_path / "o.mov"), probe(clip)
+    assert (found.codec, found.pix_fmt) == ("dnxhd", "yuv422p10le")
+    assert (found.times, found.timecode, found.tags, found.audio) == (before.times, before.timecode, before.tags, before.audio)
+    small = write_clip(tmp_path / "small.mov", size=SIZE, frames=1)
+    video(small, tmp_path / "p.mov", "--codec", "dnxhr", "--bg", "green").refused(1, "dnxhr", "96x64")
 
 
 def test_sequence_to_clip(shot: Path, tmp_path: Path) -> None:
