@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +13,14 @@ from streammat.compositing.compositor import Compositor, near_subject
 from streammat.compositing.foreground import ForegroundEstimator
 from streammat.compositing.matte_controls import despilled_light
 from streammat.config import AlphaType, Content, MatteControls
+from streammat.film.colour import ColourSpace, Light
+from streammat.film.images import Pixels
 from streammat.film.plate import Plate
 from streammat.media.frame import Frame, Matte
 from streammat.media.planes import full_scale
 
-Pixels = NDArray[Any]
+_LARGEST = 65504.0
+"""The largest half-float number."""
 
 
 class PlateCompositor:
@@ -53,27 +55,30 @@ class PlateCompositor:
     def _drawn(self, frame: Frame, matte: Matte, wanted: set[Content]) -> dict[Content, Frame]:
         plate = frame.plate
         assert plate is not None
-        light = plate.space.light(plate.pixels)
+        # What is no number or no end, which renderers leave in places, would spread; it stays in the plate's own pixels alone.
+        light = np.nan_to_num(plate.space.light(plate.pixels), copy=False, nan=0.0, posinf=1.0, neginf=0.0)
         front = light if self._estimate is None else self._estimate.of_light(light, matte)
         front = despilled_light(front, matte, self._controls)
-        colour: Pixels = plate.pixels if front is light else plate.pixels.astype(np.float32)
-        if front is not light:
-            changed = (front != light).any(2)
-            colour[changed] = plate.space.pixels(front[changed])
+        colour = plate.pixels if front is light else _with(plate.pixels, (front != light).any(2), front, plate.space)
         found: dict[Content, Frame] = {}
         for content in wanted:
             pixels: Pixels = colour
             if content == "transparent":
-                pixels = colour * near_subject(matte)[:, :, None]
+                pixels = np.where(near_subject(matte)[:, :, None], colour, colour.dtype.type(0))
             elif content == "composite":
                 assert self._background is not None
                 green, blue, red = self._background.planes(frame, matte)
                 behind = plate.space.unshown(np.dstack((red, green, blue)))
                 # As half files hold it, so that what is full there is the plate's.
                 share = (matte.alpha.astype(np.float32) / np.float32(full_scale(matte.alpha))).astype(np.float16).astype(np.float32)[:, :, None]
-                mixed = share[:, :, 0] < 1
-                pixels = colour.astype(np.float32)
-                pixels[mixed] = plate.space.pixels((front * share + behind * (1 - share))[mixed])
+                pixels = _with(colour, share[:, :, 0] < 1, front * share + behind * (1 - share), plate.space)
             found[content] = replace(frame, plate=Plate(pixels, plate.space, plate.header))
         return found
+
+
+def _with(pixels: Pixels, mask: NDArray[np.bool_], light: Light, space: ColourSpace) -> Pixels:
+    """A copy of ``pixels`` (H, W, 3) with ``light`` where ``mask`` (H, W) holds, in ``space``."""
+    found = pixels.copy()
+    found[mask] = np.clip(space.pixels(light[mask]), -_LARGEST, _LARGEST)
+    return found
 

@@ -94,9 +94,7 @@ class SequenceSink:
         else:
             pixels = self._colour(frame)
             if self.content == "transparent":
-                # Half numbers times one are the same half numbers.
-                colour = pixels * alpha if self._multiplied else pixels.astype(np.float32)
-                pixels, names = np.concatenate((colour, alpha), 2), ("R", "G", "B", "A")
+                pixels, names = self._with_alpha(pixels, alpha), ("R", "G", "B", "A")
         write_image(self.path(number), pixels, names, header, self._options, overwrite=self._overwrite, associated=self._multiplied)
         self.frames += 1
 
@@ -108,6 +106,18 @@ class SequenceSink:
 
     def abort(self) -> None:
         """Files written so far stay: each is complete."""
+
+    def _with_alpha(self, colour: Pixels, alpha: Pixels) -> Pixels:
+        """(H, W, 4), multiplied where the file wants that; half where ``colour`` and the file are."""
+        cut = np.empty((*colour.shape[:2], 4), colour.dtype if self._half else np.float32)
+        if self._multiplied:
+            # Half numbers times one are the same half numbers; and where alpha is 0 there is nothing, not even what is no number.
+            np.multiply(colour, alpha, out=cut[:, :, :3], casting="same_kind", where=alpha > 0)
+            cut[:, :, :3][alpha[:, :, 0] == 0] = 0
+        else:
+            cut[:, :, :3] = colour
+        cut[:, :, 3:] = alpha
+        return cut
 
     def _colour(self, frame: Frame) -> Pixels:
         if frame.plate is not None:

@@ -123,6 +123,21 @@ def test_data_window(tmp_path: Path) -> None:
     assert (second[14:46, 24:76] != 0).any() and not second[:8].any()
 
 
+def test_what_is_no_number(tmp_path: Path) -> None:
+    """NaN and infinity, which renderers leave in places, spread nowhere; where alpha is 0 there is 0."""
+    clean, dirty = linear(0), linear(0)
+    dirty[2, 2:6] = np.nan
+    dirty[3, 2:6] = np.inf
+    for name, pixels in (("clean", clean), ("dirty", dirty)):
+        (tmp_path / name).mkdir()
+        write_plate(tmp_path / name / "n.1.exr", pixels)
+        video(tmp_path / name, tmp_path / f"{name}.#.exr", "--exposure", "0").ok()
+    first, second = (opened(tmp_path / f"{name}.1.exr")[1] for name in ("clean", "dirty"))
+    assert not second[2:4, 2:6].any(), "in the background"
+    assert np.isfinite(second).all()
+    assert np.abs(first.astype(np.float32) - second.astype(np.float32))[8:].max() < 0.1, "the network sees black and white there"
+
+
 def test_layers(tmp_path: Path) -> None:
     """``--layer`` takes another layer; one that is not there is named with those that are."""
     (tmp_path / "plates").mkdir()
