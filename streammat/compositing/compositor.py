@@ -54,12 +54,22 @@ class Compositor:
         if isinstance(matte, DeviceMatte) and self._controls.despill is None:
             return self._staged(frame, matte)
         needs_colour = any(content != "matte" for content in self._contents)
-        colour = self._estimate(frame, matte) if self._estimate and needs_colour else frame.planes
-        if needs_colour:
+        foreground = self._estimate.estimate(frame, matte) if self._estimate and needs_colour else None
+        # Whole planes only for those who ask for them: a composite without despill needs soft pixels alone.
+        sparse = foreground is not None and self._controls.despill is None
+        colour = frame.planes
+        if needs_colour and not (sparse and set(self._contents) <= {"composite", "matte"}):
+            colour = foreground.planes() if foreground is not None else colour
             colour = despilled(colour[: frame.layout.colour_planes], frame, matte, self._controls)
         images: dict[Content, Frame] = {}
         for content in self._contents:
-            if content not in images:
+            if content in images:
+                continue
+            if content == "composite" and foreground is not None and sparse:
+                assert self._background is not None
+                images[content] = _blank(frame)
+                foreground.over(self._background.planes(frame, matte), images[content].planes)
+            else:
                 images[content] = self._draw(content, frame, matte, colour)
         return [images[content] for content in self._contents]
 

@@ -11,12 +11,14 @@ correction is made at full size, and only for soft pixels, gathered by index: th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from streammat.compositing.soft_pixels import SoftPixels
 from streammat.engines.gpu.plan import Colouring
 from streammat.media.frame import Frame, Matte, Plane
 from streammat.media.planes import around, full_scale, resize_alpha, shrink, soft_band
@@ -31,95 +33,155 @@ FAINT: Final = 64
 """Alpha nearer to 0 or full than one such part of the scale is left alone: what there is to correct cannot be seen."""
 TRUST: Final = 0.02
 """Share of pure cells at which near and far neighbourhood weigh the same."""
+_ROW: Final = 4096
+"""Soft pixels in one row of a map: OpenCV's have less than 32768 columns."""
+
+
+class Foreground:
+    """The subject's colour in one frame: the frame's own planes, and estimates for soft pixels.
+
+    Attributes:
+        own: the frame's colour planes (no alpha plane).
+        soft: of each plane, its soft pixels; planes of one size share them.
+        values: of each plane, their colour, (n,) float32 in code values, not rounded.
+    """
+
+    def __init__(self, own: tuple[Plane, ...], soft: tuple[SoftPixels, ...], values: tuple[FloatArray, ...]) -> None:
+        self.own = own
+        self.soft = soft
+        self.values = values
+
+    def planes(self) -> tuple[Plane, ...]:
+        """All pixels, rounded: the frame's own arrays where nothing is soft, otherwise new memory, which the caller may keep."""
+        if not any(map(len, self.soft)):
+            return self.own
+        planes = tuple(plane.copy() for plane in self.own)
+        for plane, soft, values in zip(planes, self.soft, self.values, strict=True):
+            soft.put(plane, values)
+        return planes
+
+    def over(self, background: Sequence[Plane], out: Sequence[Plane]) -> None:
+        """Blend with ``background`` into ``out``, which may be the same; both hold planes such as the frame's, whose rows may be strided.
+
+        The result is the background's bit for bit where alpha at the plane's size is 0, the frame's where it is full, and else within half a code value
+        of the exact one.
+        """
+        for own, soft, values, behind, target in zip(self.own, self.soft, self.values, background, out, strict=False):
+            back = soft.of(behind).astype(np.float32)
+            if target is not behind:
+                np.copyto(target, behind)
+            soft.copy_subject(own, target)
+            mixed = values - back
+            mixed *= soft.share
+            mixed += back
+            soft.put(target, mixed)
 
 
 class ForegroundEstimator:
     """Takes the background's colour out of soft edges. Holds nothing between frames."""
 
     def __call__(self, frame: Frame, matte: Matte) -> tuple[Plane, ...]:
-        """Colour planes (no alpha plane) of the foreground, in the frame's layout.
+        """``estimate``, as whole planes in the frame's layout.
 
         Pixels of soft alpha carry the estimate; all others are the frame's own, bit for bit. Where nothing is
         soft, the planes returned are the frame's own arrays; otherwise they are new memory, which the caller may keep.
         """
+        return self.estimate(frame, matte).planes()
+
+    def estimate(self, frame: Frame, matte: Matte) -> Foreground:
+        """The foreground of one frame."""
         layout = frame.layout
-        return self._estimated(frame.planes[: layout.colour_planes], matte, frame.size, layout.chroma, (1 << layout.depth) - 1)
+        return _estimated(frame.planes[: layout.colour_planes], matte, layout.chroma, (1 << layout.depth) - 1)
 
     def of_light(self, light: FloatArray, matte: Matte) -> FloatArray:
         """The same for an (H, W, 3) image of floating point, whose values have no upper end; its own array where nothing is soft."""
         planes = tuple(np.ascontiguousarray(light[:, :, index]) for index in range(3))
-        found = self._estimated(planes, matte, (light.shape[0], light.shape[1]), (0, 0), None)
+        found = _estimated(planes, matte, (0, 0), None).planes()
         return light if found is planes else np.dstack(found)
 
-    @staticmethod
-    def _estimated(
-        planes: tuple[Plane, ...], matte: Matte, size: tuple[int, int], chroma: tuple[int, int], top: int | None
-    ) -> tuple[Plane, ...]:
-        cell = _cell(*size, chroma)
-        weight = shrink(matte.alpha, cell, cell).astype(np.float32)
-        weight *= 1.0 / full_scale(matte.alpha)
-        band = soft_band(weight)
-        if not band.any():
-            return planes
-        y0, y1, x0, x1 = around(band, FAR + 1)
-        box = slice(y0, y1), slice(x0, x1)
-        purities = _purity(weight[box])
-        soft: dict[tuple[int, ...], _SoftPixels] = {}
-        result = []
-        for index, plane in enumerate(planes):
-            sx, sy = chroma if index in (1, 2) else (0, 0)
-            fx, fy = cell >> sx, cell >> sy
-            if plane.shape not in soft:
-                alpha = resize_alpha(matte, (plane.shape[0], plane.shape[1]))
-                soft[plane.shape] = _SoftPixels(alpha, (y0 * fy, y1 * fy, x0 * fx, x1 * fx))
-            small = shrink(plane, fx, fy)[box].astype(np.float32)
-            guesses = [_spread(small, *purity) for purity in purities]
-            result.append(soft[plane.shape].corrected(plane, guesses, top))
-        return tuple(result)
+
+def _estimated(planes: tuple[Plane, ...], matte: Matte, chroma: tuple[int, int], top: int | None) -> Foreground:
+    """The foreground of ``planes``, in values up to ``top``, or without end."""
+    soft: dict[tuple[int, ...], SoftPixels] = {}
+    for plane in planes:
+        if plane.shape not in soft:
+            soft[plane.shape] = SoftPixels(resize_alpha(matte, (plane.shape[0], plane.shape[1])))
+    pixels = tuple(soft[plane.shape] for plane in planes)
+    values = tuple(each.of(plane).astype(np.float32) for each, plane in zip(pixels, planes, strict=True))
+    if any(map(len, pixels)):
+        _decontaminate(planes, matte, chroma, pixels, values, top)
+    return Foreground(planes, pixels, values)
 
 
-class _SoftPixels:
-    """The soft pixels of one plane size within a box (y0, y1, x0, x1), by their flat indices.
+def _decontaminate(
+    planes: Sequence[Plane], matte: Matte, chroma: tuple[int, int], pixels: Sequence[SoftPixels], values: Sequence[FloatArray], top: int | None
+) -> None:
+    """Make ``values``, per plane those of its soft pixels, the foreground's, in place."""
+    height, width = planes[0].shape
+    cell = _cell(height, width, chroma)
+    weight = shrink(matte.alpha, cell, cell).astype(np.float32)
+    weight *= 1.0 / full_scale(matte.alpha)
+    band = soft_band(weight)
+    if not band.any():
+        return
+    box = around(band, FAR + 1)
+    cells = slice(box[0], box[1]), slice(box[2], box[3])
+    scales = [(cell >> sx, cell >> sy) for sx, sy in (chroma if index in (1, 2) else (0, 0) for index in range(len(values)))]
+    small = [
+        shrink(plane[box[0] * fy : box[1] * fy, box[2] * fx : box[3] * fx], fx, fy)
+        for plane, (fx, fy) in zip(planes, scales, strict=True)
+    ]
+    guesses = _guesses(small, weight[cells])
+    places: dict[int, _Places] = {}
+    for index, (soft, value) in enumerate(zip(pixels, values, strict=True)):
+        if id(soft) not in places:
+            places[id(soft)] = _Places(soft, box, scales[index])
+        places[id(soft)].correct(value, *guesses[index], top)
 
-    Outside the box lie none that matter: at most a few so faint that they vanish in the mean of a cell.
+
+class _Places:
+    """Where the soft pixels of one size of plane lie on the coarse grid.
+
+    Args:
+        soft: the pixels.
+        box: (y0, y1, x0, x1) of the grid, in cells. Outside it lie none that matter: at most a few so faint that they vanish in the mean of a
+            cell. They are left alone.
+        scale: pixels per cell, (horizontal, vertical).
     """
 
-    def __init__(self, alpha: Plane, box: tuple[int, int, int, int]) -> None:
+    def __init__(self, soft: SoftPixels, box: tuple[int, int, int, int], scale: tuple[int, int]) -> None:
         y0, y1, x0, x1 = box
-        inner = alpha[y0:y1, x0:x1]
-        least = full_scale(alpha) // FAINT
-        # Unsigned: what is below wraps round to the largest values.
-        soft = inner - inner.dtype.type(least) < full_scale(alpha) + 1 - 2 * least
-        found = np.flatnonzero(soft)
-        flat = found.astype(np.int32)  # half the memory to walk through
-        y = flat // np.int32(soft.shape[1])
-        x = flat - y * np.int32(soft.shape[1])
-        self._index = found + y * np.int32(alpha.shape[1] - soft.shape[1])
-        self._index += y0 * alpha.shape[1] + x0
-        self._size = (x1 - x0) // 2, (y1 - y0) // 2
-        self._near = ((y >> 1) * np.int32(self._size[0]) + (x >> 1)).astype(np.intp)
-        self._share: FloatArray = alpha.reshape(-1)[self._index] * np.float32(1.0 / full_scale(alpha))
+        self._share = soft.share
+        shape = -(-len(soft) // _ROW), _ROW
+        self._map_x, self._map_y = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        x, y = (target.reshape(-1)[: len(soft)] for target in (self._map_x, self._map_y))
+        for line, at, pixels, first in ((x, soft.x, scale[0], x0), (y, soft.y, scale[1], y0)):
+            # Smooth: what it is in the middle of each two pixels is enough.
+            np.subtract((at | 1).astype(np.float32) * np.float32(1 / pixels), np.float32(0.5 + first), out=line)
+        top = full_scale(soft.alpha)
+        left = (soft.alpha < top // FAINT) | (soft.alpha > top - top // FAINT)
+        left |= (y < -0.5) | (y > y1 - y0 - 0.5)
+        left |= (x < -0.5) | (x > x1 - x0 - 0.5)
+        self._left = np.flatnonzero(left)
 
-    def corrected(self, plane: Plane, guesses: list[FloatArray], top: int | None) -> Plane:
-        """A copy of ``plane`` with the foreground's colour in the soft pixels, in code values up to ``top``, or without end.
-
-        The guesses, foreground and background on the box's coarse grid, are smooth: every second pixel is enough.
-        """
-        out = plane.copy()
-        flat = out.reshape(-1)
-        front, back = (cv2.resize(grid, self._size, interpolation=cv2.INTER_LINEAR).reshape(-1)[self._near] for grid in guesses)
-        value: FloatArray = flat[self._index].astype(np.float32)
-        value -= back
-        np.subtract(front, back, out=back)
-        np.multiply(back, self._share, out=back)
-        value -= back
-        np.multiply(value, self._share, out=value)
-        value += front
+    def correct(self, value: FloatArray, front: FloatArray, back: FloatArray, top: int | None) -> None:
+        """Take the background out of ``value``, (n,) values up to ``top``, or without end, by guesses of both on the box's grid, in place."""
+        kept = value[self._left]
+        f, b = self._at(front), self._at(back)
+        value -= b
+        np.subtract(f, b, out=b)
+        b *= self._share
+        value -= b
+        value *= self._share
+        value += f
         if top is not None:
             np.clip(value, 0, top, out=value)
-            np.rint(value, out=value)
-        flat[self._index] = value.astype(plane.dtype)
-        return out
+        value[self._left] = kept
+
+    def _at(self, grid: FloatArray) -> FloatArray:
+        """(n,) values of a grid between its cells."""
+        found = cv2.remap(grid, self._map_x, self._map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return np.asarray(found.reshape(-1)[: self._share.size], np.float32)
 
 
 def colouring(frame: Frame) -> Colouring:
@@ -127,31 +189,31 @@ def colouring(frame: Frame) -> Colouring:
     return Colouring(_cell(*frame.size, frame.layout.chroma), NEAR, FAR, TRUST, FAINT)
 
 
-def _purity(alpha: FloatArray) -> list[tuple[FloatArray, FloatArray, FloatArray]]:
-    """For foreground and background: weight of each cell, and its sums over the far and the near neighbourhood."""
-    result = []
+def _guesses(small: Sequence[Plane], alpha: FloatArray) -> list[tuple[FloatArray, FloatArray]]:
+    """Smooth foreground and background of each plane: weighted means around each cell, over the near neighbourhood, and over the
+    far one in the measure that the near one is empty.
+
+    Args:
+        small: planes on the coarse grid, all (h, w): one to three.
+        alpha: float32 (h, w) 0..1 there.
+
+    Returns:
+        Per plane float32 (h, w) of the foreground and of the background.
+    """
+    # Planes and their weight side by side: blurring four channels takes hardly longer than one.
+    values = cv2.merge([*(plane.astype(np.float32) for plane in small), *[np.ones_like(alpha)] * (4 - len(small))])
+    sides = []
     for share in (alpha, 1.0 - alpha):
         square = share * share
         fourth = square * square
         weight = fourth * fourth  # mixed cells hardly count
         weight += np.float32(1e-6)
-        result.append((weight, *_neighbourhoods(weight)))
-    return result
-
-
-def _spread(small: FloatArray, weight: FloatArray, far_weight: FloatArray, near_weight: FloatArray) -> FloatArray:
-    """Weighted mean around each cell: the near neighbourhood, and the far one in the measure that the near one is empty."""
-    far, near = _neighbourhoods(small * weight)
-    far /= far_weight
-    far *= np.float32(TRUST)
-    far += near
-    far /= near_weight + np.float32(TRUST)
-    return far
-
-
-def _neighbourhoods(values: FloatArray) -> tuple[FloatArray, FloatArray]:
-    far, near = (cv2.blur(values, (2 * r + 1, 2 * r + 1), borderType=cv2.BORDER_CONSTANT) for r in (FAR, NEAR))
-    return far.astype(np.float32, copy=False), near.astype(np.float32, copy=False)
+        weighted = cv2.multiply(values, cv2.merge([weight] * 4))
+        far, near = (cv2.split(cv2.blur(weighted, (2 * r + 1, 2 * r + 1), borderType=cv2.BORDER_CONSTANT)) for r in (FAR, NEAR))
+        from_far = np.float32(TRUST) / far[3]
+        whole = near[3] + np.float32(TRUST)
+        sides.append([(far[index] * from_far + near[index]) / whole for index in range(len(small))])
+    return list(zip(*sides, strict=True))
 
 
 def _cell(height: int, width: int, chroma: tuple[int, int]) -> int:
