@@ -178,6 +178,8 @@ class BatchOptions:
     """Replace outputs that no batch has made."""
     redo: bool = False
     """Make shots again whose options or inputs have changed."""
+    report: str | None = None
+    """A page of frames to check of all shots: see ``report``."""
     verify: bool = False
     """Read every output that is there already, not only those whose size or time has changed."""
 

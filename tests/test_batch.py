@@ -178,7 +178,7 @@ def test_killed_at_random_it_goes_on_to_the_bytes_of_an_unbroken_run(long: Path,
 
 
 def test_two_batches_do_not_work_on_one_folder_and_ctrl_c_keeps_what_is_done(long: Path, tmp_path: Path) -> None:
-    command = ("batch", long, tmp_path / "out", *ONE, "--shard-frames", "9", "--json")
+    command = ("batch", long, tmp_path / "out", *ONE, "--shard-frames", "9", "--report", tmp_path / "r.html", "--json")
     with spawn(*command) as first:
         assert first.stdout is not None
         while '"started"' not in first.stdout.readline():
@@ -192,6 +192,10 @@ def test_two_batches_do_not_work_on_one_folder_and_ctrl_c_keeps_what_is_done(lon
     assert made(tmp_path / "out") == {}
     again = call(*command).ok()
     assert events(again, "planned")[0]["done"] == 9
+    (shot,) = json.loads((tmp_path / "r.json").read_text())["shots"]
+    assert shot["name"] == "in"
+    assert shot["seconds"] == [pytest.approx(index * 1001 / 30000, abs=2e-6) for index in range(24)]
+    assert len(shot["values"]["area"]) == 24
 
 
 def test_a_full_disk_fails_with_its_reason_and_the_same_command_goes_on(long: Path, tmp_path: Path) -> None:

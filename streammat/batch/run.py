@@ -24,10 +24,13 @@ from streammat.batch.workers import Event, Task, Workers
 from streammat.config import BatchOptions
 from streammat.engines.base import EngineError
 from streammat.engines.model_files import file_sha256
+from streammat.engines.tensorrt.cache import write_whole
 from streammat.errors import OutputError, StreammatError, UsageError, reason
 from streammat.film.sequences import find_sequence, frames_of
 from streammat.models.library import find_model
 from streammat.paths import check_readable
+from streammat.report.collect import ShotReport, merged
+from streammat.report.page import check_report, read_reports, write_report
 from streammat.sinks.partial import Claim
 
 Tell = Callable[[dict[str, Any]], None]
@@ -69,11 +72,16 @@ class Batch:
         self._shots = shots
         self._options = options
         self._folder = out / FOLDER
+        self._reports = self._folder / "reports"
+        if options.report is not None:
+            check_report(options.report, overwrite=options.overwrite or self._reports.is_dir())
         self._work: dict[str, _Work] = {}
         self._finished: set[str] = set()
         self._stopping = False
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
+            if options.report is not None:
+                self._reports.mkdir(exist_ok=True)
         except OSError as error:
             raise OutputError(f"{out}: cannot be used for outputs ({reason(error)}); check the path and its permissions") from error
         self._claim = Claim(self._folder / "batch")
@@ -126,6 +134,8 @@ class Batch:
         while self._work and not self._stopping:
             if (event := workers.wait(0.2)) is not None and event.task.shot in self._work:
                 self._take(event, workers, tell)
+        if self._options.report is not None:
+            self._write_report(self._options.report)
 
     # -- what is missing ----------------------------------------------------------------------------------------
 
@@ -187,7 +197,8 @@ class Batch:
         work.attempts[shard.number] = folder
         outputs = {kind: str(folder / _part_name(kind, path)) for kind, path in work.shot.outputs}
         part = arguments_of(work.shot, shard, work.shards, work.rate, self._options.warm_up)
-        return Task(work.shot.name, shard.number, tuple(work.shot.command(outputs, *part)))
+        report = [] if self._options.report is None else [f"--report={folder / 'report.html'}"]
+        return Task(work.shot.name, shard.number, tuple(work.shot.command(outputs, *part, *report)))
 
     def _take(self, event: Event, workers: Workers, tell: Tell) -> None:
         """Go on from what a worker says."""
@@ -239,12 +250,34 @@ class Batch:
                 join(pieces, starts, work.shot.source, joined, tracks=kind == "output", audio="--no-audio" not in work.shot.options)
                 pieces = [joined]
             put(pieces[0], Path(path))
+        self._keep_report(work, files)
         frames = sum(each.frames for each, _ in self._manifest.shards(work.shot.name))
         self._manifest.shot_done(name, frames, outputs)
         del self._work[work.shot.name]
         self._finished.add(work.shot.name)
         shutil.rmtree(self._folder / "parts" / work.shot.name, ignore_errors=True)
         tell({"event": "done", "shot": work.shot.name, "frames": frames, "outputs": [path for _, path in work.shot.outputs]})
+
+    def _keep_report(self, work: _Work, files: dict[int, list[Path]]) -> None:
+        """Put the measures of a shot's shards together, where they have been measured."""
+        measured = [(shard, file) for shard in work.shards for file in files[shard.number] if file.name == "report.json"]
+        if len(measured) < len(work.shards):
+            return
+        parts = [(shard.first, float(shard.first / work.rate), read_reports(file)[0]) for shard, file in measured]
+        try:
+            write_whole(self._reports / f"{work.shot.name}.json", json.dumps(merged(work.shot.name, parts).as_dict()).encode())
+        except OSError as error:
+            raise OutputError(f"{self._reports}: cannot be written ({reason(error)}); check space and permissions") from error
+
+    def _write_report(self, path: str) -> None:
+        """The page of all shots that were measured, by this run or by one before."""
+        found, missing = [], []
+        for shot in self._shots:
+            try:
+                found.append(ShotReport.of(json.loads((self._reports / f"{shot.name}.json").read_bytes())))
+            except (OSError, ValueError):
+                missing.append(shot.name)
+        write_report(Path(path), found, overwrite=True, missing=missing)
 
     def _failed(self, name: str, why: str, tell: Tell) -> None:
         self.failures[name] = why

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from streammat.batch.plan import Plan
     from streammat.batch.run import Tell
 
-_OWN = ("matte", "foreground", "start", "duration", "warm-up", "overwrite", "quiet", "json", "events", "help")
+_OWN = ("matte", "foreground", "start", "duration", "warm-up", "overwrite", "quiet", "json", "events", "report", "help")
 """Options of ``video`` that a batch has itself, or that have no meaning for many shots."""
 _ALLOWED = ("start", "duration")
 """Those of them that a shot of a job file may have."""
@@ -43,10 +44,12 @@ def _passed(command: click.Command) -> click.Command:
 @option("--output", group=OUTPUT, metavar="TEMPLATE", help="The name of each output.  [default: {out}/{shot}.mov of a clip]")
 @option("--matte", group=OUTPUT, metavar="TEMPLATE", help="Also write the alpha as grey.  [default: {out}/{shot}/{shot}_matte.{frame}.exr of a sequence, alone]")
 @option("--foreground", group=OUTPUT, metavar="TEMPLATE", help="Also write the straight foreground colour.")
+@option("--report", group=OUTPUT, metavar="FILE.html", help="Also write a page of frames to check of all shots, with CSV and JSON beside it.")
 @option("--workers", group=OUTPUT, type=Whole(0, 1024), default=_DEFAULTS.workers, help="Processes that work at once.  [default: by cores and memory]")
 @option("--shard-frames", group=OUTPUT, type=Whole(0, 10**9), default=_DEFAULTS.shard_frames, show_default=True,
         help="Most frames that one process works on at a time; long clips are cut there, at scene cuts where there are any.  0: never.")
 @option("--dry-run", group=MESSAGES, is_flag=True, help="Show what would be done, and how long it would take; do nothing.")
+@option("--emit", group=MESSAGES, type=click.Choice(["openjd"]), help="Print a job for a render farm (Open Job Description, JSON) and do nothing else.")
 @option("--redo", group=OUTPUT, is_flag=True, help="Make shots again whose options or inputs have changed since.")
 @option("--verify", group=INPUT, is_flag=True, help="Read every output that is there already; by default those whose size or time has changed.")
 @option("--json", "as_json", group=MESSAGES, is_flag=True, help="Print events as JSON lines on stdout.")
@@ -54,7 +57,7 @@ def _passed(command: click.Command) -> click.Command:
 @option("-y", "--overwrite", group=OUTPUT, is_flag=True, help="Replace outputs that are there already and that no batch made.")
 @click.pass_context
 def batch(
-    context: click.Context, /, paths: tuple[str, ...], *, output: str | None, matte: str | None, foreground: str | None, workers: int, shard_frames: int, dry_run: bool,
+    context: click.Context, /, paths: tuple[str, ...], *, output: str | None, matte: str | None, foreground: str | None, report: str | None, workers: int, shard_frames: int, dry_run: bool, emit: str | None,
     redo: bool, verify: bool, as_json: bool, quiet: bool, overwrite: bool, **_: Any,
 ) -> None:
     """Cut the subject out of many shots: SHOTS are clips, sequences, patterns, folders and job files (TOML, CSV), OUT is a folder.
@@ -66,21 +69,28 @@ def batch(
     streammat batch 'plates/*.mov' mattes/ --matte '{out}/{shot}_matte.mov' --quality best
     streammat batch shots.toml mattes/ --dry-run
     """  # noqa: D301 - click wants the character, not two
-    options = BatchOptions(workers, shard_frames, overwrite=overwrite, redo=redo, verify=verify)
+    options = BatchOptions(workers, shard_frames, overwrite=overwrite, redo=redo, verify=verify, report=report)
     *sources, out = paths
     with one_line_errors(as_json, quiet=quiet):
         if not sources:
             raise UsageError(f"OUT is missing: {out} alone is given; expected shots and the folder for what is made of them, such as plates/ mattes/")
+        from streammat.batch.emit import make_folders, openjd_template
         from streammat.batch.plan import plan_of
         from streammat.batch.run import Batch
         from streammat.batch.shots import KINDS, rows_of, shots_of
         from streammat.batch.workers import LocalWorkers, local_count, usable_cores
+        from streammat.film.sequences import find_sequence
 
         given = {name_of(each): context.params[each.name] for each in options_of(video)
                  if each.name in context.params and context.get_parameter_source(each.name) not in (ParameterSource.DEFAULT, None)
                  and name_of(each) not in _OWN}  # fmt: skip
         templates = {kind: value for kind, value in zip(KINDS, (output, matte, foreground), strict=True) if value}
         shots = shots_of(rows_of(sources), out, templates, partial(_arguments, given))
+        if emit is not None:
+            plans = [plan_of(shot, options if find_sequence(shot.source) else replace(options, shard_frames=0)) for shot in shots]
+            make_folders(plans)
+            click.echo(json.dumps(openjd_template(f"streammat {out}", plans, options.warm_up), indent=1))
+            return
         if dry_run:
             _show([plan_of(shot, options, cuts=False) for shot in shots], as_json=as_json)
             return

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
@@ -182,6 +183,24 @@ class ReportSink:
         alpha = cv2.resize(matte.alpha, size, interpolation=cv2.INTER_AREA).astype(np.float32) / np.float32(full_scale(matte.alpha))
         turned = np.rot90(image.to_ndarray(), frame.rotation), np.rot90(alpha, frame.rotation)
         return np.ascontiguousarray(turned[0], np.uint8), np.ascontiguousarray(turned[1], np.float32)
+
+
+def merged(name: str, parts: Sequence[tuple[int, float, ShotReport]]) -> ShotReport:
+    """One report of a shot that was measured in pieces: (first frame, its seconds, report) each, in order.
+
+    What differs between the last frame of a piece and the first of the next has not been looked at.
+    """
+    whole = ShotReport(name, parts[0][2].rate)
+    for first, seconds, part in parts:
+        whole.seconds += [round(seconds + each, 6) for each in part.seconds]
+        for column in COLUMNS:
+            whole.values[column] += part.values[column]
+        whole.cuts += [first + cut for cut in part.cuts]
+        whole.checks += [replace(check, frame=first + check.frame, seconds=seconds + check.seconds) for check in part.checks]
+        whole.strip += [(first + frame, image) for frame, image in part.strip]
+    whole.checks = worst(whole.checks)
+    whole.strip = whole.strip[:: max(1, -(-len(whole.strip) // STRIP))]
+    return whole
 
 
 def worst(checks: list[Check]) -> list[Check]:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 from plates import linear, oiio, write_plate
 from running import QUICK, call, names
@@ -36,3 +37,19 @@ def test_sequences_are_cut_into_shards_and_keep_their_numbers(tmp_path: Path) ->
     assert [event["files"] for event in again if event["event"] == "damaged"] == [["sh010/sh010_matte.1005.exr"]]
     assert {event["shard"] for event in again if event["event"] == "shard"} == {2}
     assert np.array_equal(pixels(made / "sh010_matte.1005.exr"), pixels(whole / "m.1005.exr"))
+
+
+def test_a_farm_runs_the_tasks_of_the_template(tmp_path: Path) -> None:
+    """The template is valid; its tasks' commands make every frame once, in any order, and can be run again."""
+    openjd = pytest.importorskip("openjd.model", reason="needs openjd-model")
+    (tmp_path / "sh020").mkdir()
+    for number in range(1001, 1004):
+        write_plate(tmp_path / f"sh020/plate.{number}.exr", linear(number))
+    template = json.loads(call("batch", tmp_path / "sh020", tmp_path / "out", *ONE, "--shard-frames", "2", "--emit", "openjd").ok().out)
+    job = openjd.create_job(job_template=openjd.decode_job_template(template=template), job_parameter_values={})
+    (step,) = job.steps
+    tasks = [each["Frames"].value for each in openjd.StepParameterSpaceIterator(space=step.parameterSpace)]
+    assert tasks == ["1001-1002", "1003"]
+    for frames in (tasks[1], tasks[0], tasks[1]):
+        call(*(word.replace("{{Task.Param.Frames}}", frames) for word in template["steps"][0]["script"]["actions"]["onRun"]["args"])).ok()
+    assert names(tmp_path / "out/sh020") == [f"sh020_matte.{number}.exr" for number in range(1001, 1004)]

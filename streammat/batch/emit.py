@@ -1,0 +1,55 @@
+"""A batch for a farm: an Open Job Description template whose tasks are commands of ``streammat video``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, Final
+
+from streammat.batch.plan import Plan, arguments_of
+from streammat.errors import OutputError, reason
+
+VERSION: Final = "jobtemplate-2023-09"
+"""Of Open Job Description."""
+_LONGEST_NAME: Final = 64
+
+
+def openjd_template(name: str, plans: Sequence[Plan], warm_up: float) -> dict[str, Any]:
+    """The template: a step for each shot, a task for each shard of a sequence and for each clip.
+
+    Every task can be run again. Clips are not cut, because their pieces would have to be joined by a step that waits for them.
+
+    Args:
+        name: of the job.
+        plans: of its shots; those of clips in one shard.
+        warm_up: seconds that are looked at before a shard.
+    """
+    return {"specificationVersion": VERSION, "name": name[-128:], "steps": [_step(plan, warm_up) for plan in plans]}
+
+
+def make_folders(plans: Sequence[Plan]) -> None:
+    """Make the folders of the outputs, which ``streammat video`` expects.
+
+    Raises:
+        OutputError: one cannot be made.
+    """
+    for folder in sorted({os.path.dirname(os.path.abspath(path)) for plan in plans for _, path in plan.shot.outputs}):
+        try:
+            os.makedirs(folder, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{folder}: cannot be made ({reason(error)}); check the path and its permissions") from error
+
+
+def _step(plan: Plan, warm_up: float) -> dict[str, Any]:
+    shot = plan.shot
+    outputs = {kind: os.path.abspath(path) for kind, path in shot.outputs}
+    words = shot.command(outputs, "-y")
+    words[1] = os.path.abspath(shot.source)
+    step: dict[str, Any] = {"name": shot.name[:_LONGEST_NAME]}
+    if len(plan.shards) > 1:
+        parts = [arguments_of(shot, shard, plan.shards, plan.rate, warm_up) for shard in plan.shards]
+        frames = [part[0].removeprefix("--frames=") for part in parts]
+        step["parameterSpace"] = {"taskParameterDefinitions": [{"name": "Frames", "type": "STRING", "range": frames}]}
+        words += ["--frames={{Task.Param.Frames}}", *parts[0][1:]]
+    step["script"] = {"actions": {"onRun": {"command": "streammat", "args": words}}}
+    return step
