@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import secrets
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from streammat.engines.export.parity import NOTICEABLE, Parity, compare, draw
 from streammat.engines.model_files import ModelFiles
 from streammat.engines.network.folded import FoldedMatte
 from streammat.engines.network.gfm import GFM, Prediction
+from streammat.engines.whole_files import whole_file
 
 METADATA = "streammat.json"
 """Name of the metadata file inside a torch program."""
@@ -73,14 +73,13 @@ def export_model(files: ModelFiles, target: Path, form: Form, about: Mapping[str
     """
     model = load_weights(files)
     metadata = describe(model, form, about)
-    partial = target.with_name(f".{target.stem}.{secrets.token_hex(4)}.partial{target.suffix}")  # nobody uses or foresees it
     try:
-        if form.precision == "int8":
-            write_quantised(files.read("int8"), partial, form, metadata, model.stride)
-        else:
-            (write_program if target.suffix == ".pt2" else write_graph)(model, partial, form, metadata)
-        parity = measure(model, partial, form)
-        partial.replace(target)
+        with whole_file(target) as partial:
+            if form.precision == "int8":
+                write_quantised(files.read("int8"), partial, form, metadata, model.stride)
+            else:
+                (write_program if target.suffix == ".pt2" else write_graph)(model, partial, form, metadata)
+            parity = measure(model, partial, form)
     except OSError as error:
         raise EngineError(f"cannot write {target}: {error.strerror or error}") from error
     except RuntimeError as error:
@@ -88,8 +87,6 @@ def export_model(files: ModelFiles, target: Path, form: Form, about: Mapping[str
             raise
         # Torch's own writers say by no class of their own that a disk is full.
         raise EngineError(f"cannot write {target}: {(str(error).splitlines() or [type(error).__name__])[0]}") from error
-    finally:
-        partial.unlink(missing_ok=True)
     return metadata, parity
 
 

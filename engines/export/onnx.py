@@ -24,6 +24,7 @@ from streammat.engines.export.parity import NOTICEABLE, Parity, compare, draw
 from streammat.engines.model_files import ModelFiles
 from streammat.engines.network.folded import FoldedMatte
 from streammat.engines.network.gfm import GFM
+from streammat.engines.whole_files import whole_file
 
 OPSET = 17
 """Old enough for every ONNX Runtime and OpenVINO that the package accepts."""
@@ -46,12 +47,8 @@ def export_onnx(model: GFM, path: Path) -> None:
     check_weights(model)
     height, width = ("height", "width") if model.stride == 1 else ("half_height", "half_width")
     axes = {"rgb": {0: "batch", 1: "height", 2: "width"}, "alpha": {0: "batch", 1: height, 2: width}}
-    partial = path.with_name(path.name + ".partial")
-    try:
+    with whole_file(path) as partial:
         write_onnx(FoldedMatte(model).eval(), torch.zeros(1, 64, 96, 3, dtype=torch.uint8), partial, axes, OPSET)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def check_weights(model: GFM) -> None:

@@ -12,17 +12,17 @@ import json
 import logging
 import os
 import re
-import secrets
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from streammat.engines.base import EngineError
 from streammat.engines.paths import expanded, home
+from streammat.engines.whole_files import write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -284,21 +284,6 @@ def cache_folder() -> Path:
         # The XDG specification has relative paths ignored.
         base = Path(given) if os.path.isabs(given) else home("STREAMMAT_CACHE") / ".cache"
     return base / "streammat" / "engines"
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that appears whole or not at all, under a name that nobody uses or foresees until then; raises OSError."""
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    try:
-        with partial.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            partial.unlink()
-        raise
 
 
 def age(seconds: float) -> str:

@@ -15,9 +15,10 @@ from unittest import mock
 
 from streammat.engines.backends.cuda import device_error
 from streammat.engines.base import EngineError, EngineUnavailableError, first_line, lack_of_memory
-from streammat.engines.tensorrt.cache import BuildOptions, write_whole
+from streammat.engines.tensorrt.cache import BuildOptions
 from streammat.engines.tensorrt.engine import CURE, load
 from streammat.engines.tensorrt.types import check_network
+from streammat.engines.whole_files import write_whole
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram

@@ -12,7 +12,7 @@ from streammat.engines.base import EngineError, check_size
 from streammat.engines.export.parity import Parity
 from streammat.engines.model_files import ModelFiles
 from streammat.engines.paths import expanded
-from streammat.engines.tensorrt.cache import write_whole
+from streammat.engines.whole_files import write_whole
 from streammat.errors import OutputError, UsageError
 from streammat.models.library import find_model, load_late, program, show_model
 from streammat.models.photographs import photographs

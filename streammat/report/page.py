@@ -11,7 +11,7 @@ from html import escape
 from pathlib import Path
 from typing import Final
 
-from streammat.engines.tensorrt.cache import write_whole
+from streammat.engines.whole_files import write_whole
 from streammat.errors import OutputError, UsageError, reason
 from streammat.report.collect import Check, ShotReport
 from streammat.report.measures import COLUMNS

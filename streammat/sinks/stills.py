@@ -15,7 +15,7 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from streammat.config import AlphaType, Content
-from streammat.engines.tensorrt.cache import write_whole
+from streammat.engines.whole_files import write_whole
 from streammat.errors import OutputError, UsageError, reason
 from streammat.media.damage import Damage
 from streammat.media.frame import Frame, Matte, Packet, layout_of, planes_of, swscale_matrix, swscale_range

@@ -20,6 +20,7 @@ from typing import BinaryIO, TypeVar
 import cv2
 import numpy as np
 
+from streammat.engines.whole_files import whole_file, write_whole
 from streammat.train.data.images import Image, Levels, read_alpha, read_rgb
 from streammat.train.errors import RunError
 from streammat.train.lite.background_fill import fill_subject
@@ -128,9 +129,7 @@ def open_pack(
         report(f"packing {len(subjects)} subjects and {len(backgrounds)} backgrounds into {file}")
     try:
         table, size = _write(file, subjects, backgrounds, longest)
-        partial = index.with_name(f"{index.name}.{os.getpid()}.partial")
-        partial.write_text(json.dumps({"digest": digest, "bytes": size, "table": table}), encoding="utf-8")
-        os.replace(partial, index)
+        write_whole(index, json.dumps({"digest": digest, "bytes": size, "table": table}).encode())
     except OSError as error:
         raise RunError(f"cannot write pack {file}: {error.strerror or error}; free space and give the same command") from error
     return Pack(file, table)
@@ -141,22 +140,16 @@ def _write(
 ) -> tuple[dict[str, list[list[int]]], int]:
     table: dict[str, list[list[int]]] = {}
     size = 0
-    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")  # of several processes each writes its own; the last one stays
-    # Decoding and shrinking let other threads run; a few ahead keep every core busy and memory small.
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        try:
-            with partial.open("wb") as out:
-                for entries in _ahead(pool, _subject_entries, subjects):
-                    for key, levels in entries.items():
-                        if isinstance(levels, tuple):
-                            table[key] = [list(levels)]
-                            continue
-                        size = _add(out, table, key, levels, size)
-                for key, levels in _ahead(pool, lambda path: (str(path), _levels(_read_at_most(path, longest))), backgrounds):
-                    size = _add(out, table, key, levels, size)
-            os.replace(partial, file)
-        finally:
-            partial.unlink(missing_ok=True)
+    # Decoding and shrinking let other threads run; a few ahead keep every core busy and memory small. Of several processes each writes its own file.
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool, whole_file(file) as partial, partial.open("xb") as out:
+        for entries in _ahead(pool, _subject_entries, subjects):
+            for key, levels in entries.items():
+                if isinstance(levels, tuple):
+                    table[key] = [list(levels)]
+                    continue
+                size = _add(out, table, key, levels, size)
+        for key, levels in _ahead(pool, lambda path: (str(path), _levels(_read_at_most(path, longest))), backgrounds):
+            size = _add(out, table, key, levels, size)
     return table, size
 
 

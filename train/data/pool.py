@@ -20,6 +20,7 @@ from typing import Generic, TypeVar
 
 import cv2
 
+from streammat.engines import whole_files
 from streammat.train.data.images import Image
 from streammat.train.errors import DataError, RunError
 from streammat.train.loop.interrupt import held_signals
@@ -113,16 +114,10 @@ def write_picture(path: Path, image: Image) -> None:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all; otherwise as `write_picture`."""
-    partial = path.with_name(f".{path.name}.partial")
+    """Write a file so that it is there whole or not at all; otherwise as `write_image`."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            partial.write_bytes(content)
-            os.replace(partial, path)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+        whole_files.write_whole(path, content)
     except OSError as error:
         raise RunError(
             f"cannot write {path}: {error.strerror}; free or grant the place, then the same command continues"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from streammat.engines.whole_files import whole_file
 from streammat.train.errors import RunError
 
 HEAD = ("step", "seconds", "rate", "total")
@@ -34,10 +34,8 @@ class Curve:
                     found = list(csv.reader(file))
                 # A row that a crash cut short is one of those that come again.
                 rows = [row for row in found[1:] if len(row) == len(header) and row[0].isdigit() and int(row[0]) <= step]
-            partial = path.with_suffix(".partial.csv")
-            with partial.open("w", newline="") as file:
+            with whole_file(path) as partial, partial.open("x", newline="") as file:
                 csv.writer(file).writerows([header, *rows])
-            os.replace(partial, path)
         except OSError as error:
             raise RunError(f"cannot write the curve {path}: {error.strerror}; free space, or give another --out") from error
 
