@@ -24,7 +24,7 @@ from streammat.batch.workers import Event, Task, Workers
 from streammat.config import BatchOptions
 from streammat.engines.base import EngineError
 from streammat.engines.model_files import file_sha256
-from streammat.engines.tensorrt.cache import write_whole
+from streammat.engines.whole_files import write_whole
 from streammat.errors import OutputError, StreammatError, UsageError, reason
 from streammat.film.sequences import find_sequence, frames_of
 from streammat.models.library import find_model
