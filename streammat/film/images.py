@@ -165,7 +165,7 @@ def depth_of(suffix: str, depth: str) -> tuple[str, int]:
         ".exr": {"half": ("half", 16), "float": ("float", 32)},
         ".dpx": {"10": ("uint16", 10), "12": ("uint16", 12), "16": ("uint16", 16)},
         ".png": {"16": ("uint16", 16), "8": ("uint8", 8)},
-    }.get(suffix, {"16": ("uint16", 16), "8": ("uint8", 8), "half": ("half", 16), "float": ("float", 32)})
+    }.get(suffix, {"16": ("uint16", 16), "8": ("uint8", 8), "float": ("float", 32)})
     if depth == "auto":
         return next(iter(able.values()))
     if depth not in able:
@@ -340,7 +340,7 @@ def _verify(path: Path, written: Path, data: Pixels, names: tuple[str, ...], los
     bits = f"u{data.dtype.itemsize}"
     if all(np.array_equal(found[row : row + 64].view(bits), data[row : row + 64].view(bits)) for row in range(0, len(data), 64)):
         return
-    if lossy.startswith(("dwa", "b44", "pxr24")):
+    if lossy.startswith("dwa"):
         # Colours are coded with a loss, which follows their size; alpha is not.
         wanted, got = data.astype(np.float32), found.astype(np.float32)
         same = np.abs(got - wanted) <= 0.1 * np.abs(wanted).max() + 0.02

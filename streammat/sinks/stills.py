@@ -131,7 +131,7 @@ class StillsSink:
 
     def _pixels(self, frame: Frame, matte: Matte) -> NDArray[Any]:
         """BGR, BGRA or grey, (H, W[, C]), uint8, or uint16 over its full range for deeper frames."""
-        deep = frame.layout.depth > 8 and self._suffix != ".webp"
+        deep = frame.layout.depth > 8 and self._suffix not in (".webp", ".jpg", ".jpeg")
         depth = 16 if deep else 8
         if self.content == "matte":
             return alpha_plane(matte, depth)

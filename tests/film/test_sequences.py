@@ -247,6 +247,21 @@ def test_compression(shot: Path, tmp_path: Path, compression: str) -> None:
     assert opened(tmp_path / "c.1001.exr")[0].get_string_attribute("compression").startswith(compression)
 
 
+@pytest.mark.parametrize(("name", "depth", "kind", "bits"), [("d.#.tif", "float", "float", 32), ("d.#.png", "8", "uint8", 0), ("d.#.dpx", "12", "uint16", 12)])
+def test_depth(shot: Path, tmp_path: Path, name: str, depth: str, kind: str, bits: int) -> None:
+    """Each format in the depths that it holds."""
+    video(shot, tmp_path / name, "--depth", depth, "--frames", "1001").ok()
+    spec, _ = opened(tmp_path / name.replace("#", "1001"))
+    assert (str(spec.format), spec.get_int_attribute("oiio:BitsPerSample")) == (kind, bits)
+
+
+def test_jpeg_of_deep_frames(shot: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """JPEG has 8 bits, and OpenCV has nothing to say about it."""
+    video(shot, tmp_path / "j.####.jpg", "--bg", "green", "--frames", "1001").ok()
+    assert still_of(tmp_path / "j.1001.jpg").dtype == np.uint8
+    assert "WARN" not in capfd.readouterr().err
+
+
 def test_refused(shot: Path, tmp_path: Path) -> None:
     """Each wrong request is one line, and nothing is written."""
     out = tmp_path / "o.####.exr"
@@ -256,6 +271,7 @@ def test_refused(shot: Path, tmp_path: Path) -> None:
     video(shot / "other.####.exr", out).refused(1, "no such files")
     video(shot, out, "--color-space", "fancy").refused(2, "--color-space fancy", "logc3")
     video(shot, out, "--depth", "10").refused(2, "--depth 10", "half")
+    video(shot, tmp_path / "o.####.tif", "--depth", "half").refused(2, "--depth half", ".tif", "float")
     video(shot, out, "--start", "1").refused(2, "--frames")
     before = [path.read_bytes() for path in sorted(shot.iterdir())]
     video(shot, shot / "shot.%04d.exr", "-y").refused(2, "shot.1001.exr", "source and target")
