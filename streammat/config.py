@@ -218,6 +218,8 @@ class LiveOptions:
     """Bit rate of streams, kbit/s."""
     duration: float | None = None
     """Seconds until it ends by itself; None: never."""
+    rest: bool = True
+    """Keep the matte, for 0.4 s at most, while nothing moves in what the network sees: see ``streammat.matting.rest``."""
     control: str | None = None
     """Where commands come from: the path of a unix socket, or ``-`` for stdin; see ``streammat.live.control``."""
     controls: MatteControls = field(default_factory=MatteControls)

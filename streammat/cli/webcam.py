@@ -51,6 +51,7 @@ _LIVE = LiveOptions()
               help="How a background of another shape fills the frame.")
 @option("--no-decontaminate", group=BACKGROUND, is_flag=True, help="Keep the old background's colour in soft edges.")
 @option("--stable/--no-stable", group=MATTE, default=_LIVE.matting.stable, show_default=True, help="Take flicker out of successive mattes.")
+@option("--rest/--no-rest", group=MATTE, default=_LIVE.rest, show_default=True, help="Let the network rest while nothing moves, for 0.4 s at most.")
 @option("--fixed", group=MATTE, is_flag=True, help="Never lower the quality to hold the rate.")
 @option("--bitrate", group=OUTPUT, type=Whole(100, 100_000), default=_LIVE.bitrate, show_default=True, help="Of streams, in kbit/s.")
 @option("--control", group=MESSAGES, metavar="PATH", help="Take JSON commands from a unix socket made at PATH, or from stdin (-).")
@@ -189,6 +190,7 @@ class _Teller:
         text = (
             f"{now['fps']:5.1f} fps  latency {now['latency_p50_ms']:.0f}/{now['latency_p99_ms']:.0f} ms (p50/p99)  "
             f"dropped {now['dropped']}+{lost}  {now['engine']} {now['precision']} {width}x{height}  bg {now['background']}"
+            f"{'  rests ' + str(now['rested_percent']) + ' %' if now['rested_percent'] else ''}"
             f"{_sound(now)}{'  PAUSED' if now['paused'] else ''}{'  THE ROOM IS SHOWN' if now['pass-through'] else ''}"
         )
         if self._terminal:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -12,9 +13,11 @@ from streammat.engines.base import Engine, EngineError
 from streammat.live.guard import Guard
 from streammat.matting.device import matting_for
 from streammat.matting.matting import FrameMatting
+from streammat.matting.rest import Rest
 from streammat.matting.temporal import AlphaFilter, TemporalFilter
 from streammat.media.frame import Frame, Matte
 from streammat.media.planes import full_scale
+from streammat.stats import StageClock
 
 REFINED = 0.1
 """How much more opaque the matte of a frame may be than the alpha that passed: cleaning and resampling change its mean by a hundredth."""
@@ -29,12 +32,17 @@ class CheckedMatting:
         engine: as ``Matting`` takes it.
         stable: averages flicker away; None shows each matte as it is.
         make: how an engine, and what its alphas have to pass, become what makes mattes.
+        rest: lets the network rest where nothing moves, if ``make`` is not given; None has it work on each frame.
     """
 
-    def __init__(self, engine: Engine, stable: TemporalFilter | None = None, make: MakeMatting = matting_for) -> None:
+    def __init__(
+        self, engine: Engine, stable: TemporalFilter | None = None, make: MakeMatting | None = None, rest: Rest | None = None,
+    ) -> None:
         # It outlives the engines: what it knows of the room is true for the next one, too.
         self._guard = Guard(stable)
-        self._make = make
+        self._make = make or partial(matting_for, rest=rest)
+        self._rest = rest
+        self._work = StageClock("work")
         self._matting = self._made(engine)
         self._next: Engine | None = None
         self.spec = engine.spec
@@ -51,9 +59,22 @@ class CheckedMatting:
             self._matting.engine.close()
             self._matting = self._made(fresh)
             self.spec = fresh.spec
+        rested = self.rested
+        begin = time.perf_counter()
         matte = self._matting(frame)
+        if self.rested == rested:
+            self._work.add(time.perf_counter() - begin)
         check(matte, frame, lambda: self._guard.opacity + REFINED)
         return matte
+
+    @property
+    def rested(self) -> int:
+        """Frames so far on which the network rested."""
+        return 0 if self._rest is None else self._rest.frames
+
+    def work_ms(self) -> float:
+        """Median time of the last mattes that the network worked for, in milliseconds; 0 where there is none yet."""
+        return self._work.recent()
 
     def exchange(self, engine: Engine) -> None:
         """Work with another engine from the next frame on; the one before is closed then."""

@@ -28,6 +28,7 @@ from streammat.live.pipeline import PATIENCE, Live, Tell
 from streammat.live.quality import QualityController, levels
 from streammat.live.report import LiveReport
 from streammat.matting.network import open_network
+from streammat.matting.rest import Rest
 from streammat.matting.temporal import TemporalFilter
 from streammat.models.library import find_model
 from streammat.paths import data_folder
@@ -99,7 +100,8 @@ class LiveRun:
             self._model = find_model(options.matting.model)
             engine = open_network(self._model, self.info.size, 0, options.matting)
             stable = TemporalFilter() if options.matting.stable else None
-            self._matting = answer_of(lambda: CheckedMatting(engine, stable), "streammat-network")
+            rest = Rest() if options.rest else None
+            self._matting = answer_of(lambda: CheckedMatting(engine, stable, rest=rest), "streammat-network")
             undo.callback(self._matting.close)
             # After the guard: it judges what the network says, and the user wants what the controls make of that.
             self._controlled = ControlledMatting(self._matting, options.controls)
@@ -133,6 +135,7 @@ class LiveRun:
         self._next_status = self._next_reload = 0.0
         self._asked_anew = False
         self._cpu, self._cpu_before = 0, time.process_time()
+        self._rested = self._rested_before = 0
         self._composed_before, self._looked_at, self._fps = 0, 0.0, 0.0
         self._composed_seen = self._faults_then = 0
         self._good_at, self._patience = time.monotonic(), _REPAIR_SECONDS
@@ -240,7 +243,7 @@ class LiveRun:
             "engine": self._matting.spec.backend, "precision": self._matting.spec.precision, "network": [width, height],
             "background": self.showing.scene.text, "paused": self.showing.paused, "pass-through": self.showing.pass_through,
             "mirror": self.showing.mirror, "backgrounds": self.backgrounds(), "quality": self.options.matting.quality,
-            "hold-rate": not self.options.fixed, "lowered": self._holder.index, "cpu_percent": self._cpu,
+            "hold-rate": not self.options.fixed, "lowered": self._holder.index, "cpu_percent": self._cpu, "rested_percent": self._rested,
             "matte": {field.replace("_", "-"): value for field, value in asdict(self._controlled.controls).items()},
             "outputs": [
                 {"name": outlet.name, "images": outlet.written, "dropped": outlet.dropped, "error": outlet.error} for outlet in self._outlets
@@ -270,6 +273,8 @@ class LiveRun:
             self._fps = round((progress.composed - self._composed_before) / (now - self._looked_at), 1)
             used = time.process_time()
             self._cpu, self._cpu_before = round(100 * (used - self._cpu_before) / (now - self._looked_at)), used
+            rested, composed = self._matting.rested, max(1, progress.composed - self._composed_before)
+            self._rested, self._rested_before = min(100, round(100 * (rested - self._rested_before) / composed)), rested
             self.tell("status", **self.status())
             self._next_status = now + _STATUS_SECONDS
             self._composed_before, self._looked_at = progress.composed, now
@@ -280,7 +285,8 @@ class LiveRun:
             self._work_at_level()
             return
         if not (self.options.fixed or self.showing.paused or opening):
-            busy = max(self.live.busy_ms().values())
+            # What it would take if everything moved: rests say nothing about speed.
+            busy = max(*self.live.busy_ms().values(), self._matting.work_ms())
             # Frames that failed say nothing about speed.
             worked_on = progress.captured - progress.faults
             if self._holder.update(now, worked_on, progress.composed, busy, float(self.info.rate)):

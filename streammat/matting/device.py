@@ -13,6 +13,7 @@ from streammat.engines.base import Engine, TensorEngine
 from streammat.engines.gpu.plan import Blurring, Colouring, Drawn, Plan
 from streammat.matting.matting import FrameMatting, Look, Matting
 from streammat.matting.refine import refining
+from streammat.matting.rest import Rest
 from streammat.matting.temporal import AlphaFilter
 from streammat.media.frame import Frame, Matte, Plane, swscale_matrix, swscale_range
 
@@ -106,12 +107,12 @@ class DeviceMatte(Matte):
         return images
 
 
-def matting_for(engine: Engine, stable: AlphaFilter | None = None, batch: int = 1, look: Look | None = None) -> FrameMatting:
-    """The matting for ``engine``: on its device where it takes tensors and there is no ``look``, else on the host.
+def matting_for(engine: Engine, stable: AlphaFilter | None = None, batch: int = 1, look: Look | None = None, rest: Rest | None = None) -> FrameMatting:
+    """The matting for ``engine``: on its device where it takes tensors and there is no ``look``, else on the host, where alone the network may rest.
 
     Raises:
         EngineError: the device has too little memory, or failed.
     """
     if isinstance(engine, TensorEngine) and look is None:
         return DeviceMatting(engine, stable, batch)
-    return Matting(engine, stable, look)
+    return Matting(engine, stable, look, rest)

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from streammat.config import Quality
 from streammat.engines.base import Engine, EngineError
 from streammat.matting.refine import Refiner
-from streammat.matting.temporal import AlphaFilter
+from streammat.matting.rest import Rest
+from streammat.matting.temporal import AlphaFilter, FloatPlane
 from streammat.media.frame import Frame, Matte, swscale_matrix, swscale_range
 
 # Single-pass test of the GFM paper (Li et al. 2022, section 5): the network sees the frame scaled by 5/13.
@@ -89,10 +90,12 @@ class Matting:
         engine: its ``spec.size`` is the first of the upright frame's ``network_sizes``.
         stable: filters successive alphas of upright frames, as ``TemporalFilter`` does; None leaves each frame to itself.
         look: what a display shows of colours that are not for one, such as camera logarithms; None: the frames are as they are to be seen.
+        rest: lets the network rest where nothing moves; None has it work on each frame.
     """
 
-    def __init__(self, engine: Engine, stable: AlphaFilter | None = None, look: Look | None = None) -> None:
+    def __init__(self, engine: Engine, stable: AlphaFilter | None = None, look: Look | None = None, rest: Rest | None = None) -> None:
         self.engine = engine
+        self._rest = rest
         self.ahead = 2  # enough to hide one slow frame
         self._stable = stable
         self._look = look
@@ -127,10 +130,21 @@ class Matting:
         )
         pixels = small.to_ndarray() if self._look is None else self._look(small.to_ndarray())
         rgb = np.ascontiguousarray(np.rot90(pixels, frame.rotation), np.uint8)
-        alpha = self.engine.infer(rgb[None])[0]
+        at = frame.pts * frame.time_base
+        alpha = None if self._rest is None else self._rest(rgb, at)
+        if alpha is None:
+            alpha = self._work(rgb, at)
+        return np.ascontiguousarray(np.rot90(alpha, -frame.rotation))
+
+    def _work(self, rgb: NDArray[np.uint8], at: Fraction) -> FloatPlane:
+        if self._rest is not None:
+            self._rest.forget()  # until this one has passed
+        alpha: FloatPlane = self.engine.infer(rgb[None])[0]
         if not np.isfinite(alpha).all():
             # What is no number would be cut to any alpha, and show the room.
             raise EngineError("the network's alpha holds values that are no numbers; try --engine onnxruntime --precision fp32")
         if self._stable is not None:
-            alpha = self._stable(alpha, rgb, frame.pts * frame.time_base)
-        return np.ascontiguousarray(np.rot90(alpha, -frame.rotation))
+            alpha = self._stable(alpha, rgb, at)
+        if self._rest is not None:
+            self._rest.keep(alpha, rgb, at)
+        return alpha

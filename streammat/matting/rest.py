@@ -1,0 +1,102 @@
+"""When nothing moves, the last alpha is kept and the network rests.
+
+What is compared is the network's own input: that of the frame now with that of the frame whose alpha is kept, never with the frame before, so
+that slow movement adds up until it is seen. Both are looked at in cells of 8x8 pixels, after a change of the light (one gain per colour) is
+taken out. A frame is still where no cell differs by more than noise, told in two ways:
+
+* the mean of the absolute differences in each cell: movement of texture and edges;
+* their signed mean, of which noise leaves an eighth: somebody who enters slowly in front of a wall of nearly the same colour.
+
+Noise is what the middle cell of all shows; where it is more than `CEILING`, nothing can be told, and the network works on every frame. After
+`LONGEST` seconds it works in any case.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from streammat.matting.temporal import GAP, FloatPlane
+
+CELL: Final = 8
+"""Pixels of the network's input on each side of a cell; the input's sides are multiples of 32."""
+LONGEST: Final = Fraction(2, 5)
+"""Seconds for which an alpha is kept at most; below `streammat.matting.temporal.GAP`, so that the filter over time goes on."""
+FLOOR: Final = 6.0
+"""Mean absolute difference of a cell, in values of 0..255, that is nothing..."""
+TIMES: Final = 1.8
+"""...or so many times the noise, whichever is more."""
+SIGNED_FLOOR: Final = 4.5
+"""The same for the signed mean..."""
+SIGNED_TIMES: Final = 1.25
+"""...in which noise of the pixels is an eighth; noise that neighbours share is more."""
+CONTRAST: Final = 40.0
+"""Standard deviation of the cells, in values of 0..255, from which the floors hold; with less they are lower in proportion..."""
+LEAST_SCALE: Final = 0.5
+"""...down to this."""
+CEILING: Final = 3.0
+"""Most noise, as mean absolute difference, in which stillness can be told."""
+_BLACK: Final = 8.0  # keeps ratios of dark values calm
+
+assert LONGEST < GAP
+
+
+def still(now: NDArray[np.uint8], then: NDArray[np.uint8]) -> bool:
+    """Whether two inputs of the network show the same but for noise and a change of the light.
+
+    Args:
+        now: uint8 (h, w, 3), RGB, 0..255, sides multiples of ``CELL``.
+        then: the same of an earlier frame.
+    """
+    if now.shape != then.shape:
+        return False
+    height, width = now.shape[0] // CELL, now.shape[1] // CELL
+    new, old = now.astype(np.float32), then.astype(np.float32)
+    cells = [cv2.resize(each, (width, height), interpolation=cv2.INTER_AREA).reshape(-1, 3) for each in (new, old)]
+    # In a dim picture of little contrast less is much.
+    scale = min(1.0, max(LEAST_SCALE, float(cells[1].std()) / CONTRAST))
+    gain = np.median((cells[0] + _BLACK) / (cells[1] + _BLACK), axis=0).astype(np.float32)
+    signed = np.abs((cells[0] - gain * cells[1]).mean(axis=1))
+    np.multiply(old, gain, out=old)
+    cv2.absdiff(new, old, new)
+    differences = cv2.resize(new, (width, height), interpolation=cv2.INTER_AREA).mean(axis=2)
+    noise = float(np.median(differences))
+    if noise > CEILING:
+        return False
+    return float(differences.max()) <= max(scale * FLOOR, TIMES * noise) and float(signed.max()) <= max(scale * SIGNED_FLOOR, SIGNED_TIMES * noise)
+
+
+class Rest:
+    """Keeps the last alpha of one live stream; one thread calls it."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[FloatPlane, NDArray[np.uint8], Fraction] | None = None
+        self.frames = 0
+        """For which an alpha was kept."""
+
+    def __call__(self, rgb: NDArray[np.uint8], at: Fraction) -> FloatPlane | None:
+        """The alpha to keep for this frame, or None where the network has to work.
+
+        Args:
+            rgb: as ``still`` takes it.
+            at: the frame's time in seconds, exact.
+        """
+        if self._kept is None:
+            return None
+        alpha, then, since = self._kept
+        if not (0 <= at - since < LONGEST and still(rgb, then)):
+            return None
+        self.frames += 1
+        return alpha
+
+    def keep(self, alpha: FloatPlane, rgb: NDArray[np.uint8], at: Fraction) -> None:
+        """Remember what the network made of a frame; neither array may be changed any more."""
+        self._kept = alpha, rgb, at
+
+    def forget(self) -> None:
+        """Nothing may be kept: the last alpha was refused."""
+        self._kept = None
