@@ -55,6 +55,8 @@ class ColourSpace:
     back: Any = None
     gain: float = 1.0
     """What linear light is multiplied by for the network."""
+    interop: str = ""
+    """The space's name by the Color Interop Forum, which EXR files carry."""
     table: NDArray[np.uint16] | None = None
     """What a display shows of each half-float number of linear light; None: of a display-referred space."""
 
@@ -154,12 +156,12 @@ def open_space(
     if space.isData() or encoding == "data":
         raise UsageError(f"--color-space {name}: holds data and no colours; expected a colour space")
     if encoding == "sdr-video":
-        return ColourSpace(space.getName(), "display")
+        return ColourSpace(space.getName(), "display", interop=space.getInteropID())
     forth, back = _processors(table, space.getName(), builtin=config is None)
     kind: Literal["linear", "log"] = "linear" if encoding == "scene-linear" else "log"
     stops = _stops(_applied(forth, np.array(first, np.float32))) if exposure is None else exposure
     gain = 2.0**stops
-    return ColourSpace(space.getName(), kind, forth, back, gain, _table(gain))
+    return ColourSpace(space.getName(), kind, forth, back, gain, space.getInteropID(), _table(gain))
 
 
 def _known(name: str | None, config: str | None) -> str | None:

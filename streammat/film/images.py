@@ -282,6 +282,12 @@ def later(header: Header, timecode: Moment | None) -> Header:
     return replace(header, attributes=(*kept, ("smpte:TimeCode", kind, value)), timecode=str(timecode))
 
 
+def named(header: Header, interop: str) -> Header:
+    """The same for a file whose colours are in the space ``interop``, whatever it said before."""
+    kept = tuple(each for each in header.attributes if each[0] not in ("colorInteropID", "chromaticities"))
+    return replace(header, attributes=(*kept, ("colorInteropID", openimageio().TypeDesc("string"), interop)))
+
+
 def _spec(
     oiio: Any, data: Pixels, names: tuple[str, ...], header: Header, suffix: str, kind: str, bits: int, compression: str
 ) -> Any:
@@ -302,8 +308,6 @@ def _spec(
         spec.attribute(name, type_, value)
     if suffix == ".dpx" and header.rate is not None:
         spec["dpx:FrameRate"] = spec["dpx:TemporalFrameRate"] = float(header.rate)
-    if header.rotation and not exr:
-        spec["Orientation"] = {2: 3, 3: 6, 1: 8}[header.rotation]
     return spec
 
 

@@ -95,6 +95,10 @@ class SequenceSink:
             pixels = self._colour(frame)
             if self.content == "transparent":
                 pixels, names = self._with_alpha(pixels, alpha), ("R", "G", "B", "A")
+        if frame.rotation:  # EXR and DPX cannot say it: all are upright, as other stills are
+            pixels = np.ascontiguousarray(np.rot90(pixels, frame.rotation))
+            window = (0, 0, pixels.shape[1], pixels.shape[0])
+            header = replace(header, window=window, display=window)
         write_image(self.path(number), pixels, names, header, self._options, overwrite=self._overwrite, associated=self._multiplied)
         self.frames += 1
 

@@ -12,7 +12,7 @@ import av
 from streammat.config import SequenceOptions
 from streammat.errors import InputError, UsageError
 from streammat.film.colour import open_space
-from streammat.film.images import later, rate_of, read_header, read_image
+from streammat.film.images import later, named, rate_of, read_header, read_image
 from streammat.film.plate import Plate
 from streammat.film.sequences import SequenceName, frames_of, frames_text, parse_frames
 from streammat.media.damage import Damage
@@ -116,6 +116,8 @@ class SequenceSource:
             raise InputError(f"{path}: is {sizes[0]}; expected {sizes[1]} as the first of the sequence")
         if number in self._held:
             header = later(header, self._timecode and self._timecode.later(number - self._first_number, self._rate))
+        if self._options.color_space.lower() != "auto" and self.space.interop:
+            header = named(header, self.space.interop)
         plate = Plate(pixels, self.space, replace(header, rate=self._rate))
         height, width = self.info.size
         assert self._layout is not None

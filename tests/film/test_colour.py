@@ -59,6 +59,8 @@ def test_space_from_metadata(tmp_path: Path) -> None:
     report = video(source, tmp_path / "o.####.exr").ok().report
     assert any("ACEScg" in note for note in report["notes"])
     assert opened(tmp_path / "o.1001.exr")[0].get_string_attribute("colorInteropID") == "lin_ap1_scene"
+    video(source, tmp_path / "n.####.exr", "--color-space", "lin_rec709").ok()
+    assert opened(tmp_path / "n.1001.exr")[0].get_string_attribute("colorInteropID") == "lin_rec709_scene", "as it is asked for"
     primaries = (0.713, 0.293, 0.165, 0.830, 0.128, 0.044, 0.32168, 0.33767)
     source = shot(tmp_path / "primaries", light, primaries=primaries)
     report = video(source, tmp_path / "p.####.exr").ok().report

@@ -90,6 +90,25 @@ def test_clip_to_exr_is_linear(tmp_path: Path) -> None:
     assert np.abs(cut[:, :, :3][full] ** (1 / 2.4) * 255 - person(0, *SIZE)[full]).mean() < 3
 
 
+@pytest.mark.parametrize("rotation", [90, 180])
+def test_turned_upright(tmp_path: Path, rotation: int) -> None:
+    """What is stored turned is upright in numbered files: clips by their matrix, images by their tag."""
+    clip = write_clip(tmp_path / "in.mov", size=(64, 96), frames=1, rotation=rotation, tags=BT709)
+    video(clip, tmp_path / "c.####.exr").ok()
+    video(clip, tmp_path / "c.####.png").ok()
+    _, cut = opened(tmp_path / "c.0001.exr")
+    expected = still_of(tmp_path / "c.0001.png")[:, :, 3]
+    assert (np.rint(cut[:, :, 3].astype(np.float32) * 255) == expected).all()
+    (tmp_path / "plates").mkdir()
+    stored = np.rot90(person(0, *SIZE), -rotation // 90)
+    write_plate(tmp_path / "plates/t.0001.tif", stored, "uint8", attributes={"Orientation": {90: 8, 180: 3}[rotation]})
+    video(tmp_path / "plates", tmp_path / "t.####.tif", "--foreground", tmp_path / "f.####.exr").ok()
+    spec, turned = opened(tmp_path / "t.0001.tif")
+    assert turned.shape == (SIZE[1], SIZE[0], 4) and spec.get_int_attribute("Orientation", 1) == 1
+    full = turned[:, :, 3] == 65535
+    assert full.mean() > 0.1 and (turned[:, :, :3][full] == person(0, *SIZE)[full].astype(np.uint16) * 257).all()
+
+
 def test_missing_frames(tmp_path: Path) -> None:
     """They are named; left out or held on demand."""
     shot = write_shot(tmp_path / "plates", (1001, 1003, 1006))
