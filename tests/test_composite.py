@@ -96,6 +96,8 @@ def test_premultiply_goes_to_black(name, black):
         alpha = resize_alpha(matte, plane.shape)
         assert np.abs(plane - reference(fg[index], alpha, np.full_like(plane, target))).max() <= 1
         assert (plane[alpha == 0] == target).all()
+    kept = [np.empty_like(plane) for plane in fg]
+    assert all(given is found for given, found in zip(kept, Blender().premultiply(fg, matte, kind, black, kept), strict=True))
 
 
 def test_premultiply_with_kept_memory_follows_a_change_of_size():

@@ -40,7 +40,8 @@ def flat(luma: int, pts: int = 0) -> Frame:
 class Drawing:
     """A background of luma 60 and a compositor whose composites have luma 200; ``fails`` names the one that breaks."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: StoppedClock) -> None:
+        self.clock = clock
         self.fails = ""
         self.drawn: list[tuple[Frame, Matte]] = []
 
@@ -53,7 +54,8 @@ class Drawing:
     def planes(self, frame: Frame, matte: Matte) -> Any:
         if self.fails == "background":
             raise ValueError("gone")
-        assert (frame.size, matte.alpha.shape, int(matte.alpha.max())) == (SIZE, SIZE, 0)
+        assert (frame.size, frame.pts, frame.time_base) == (SIZE, 90_000 * self.clock.now, TIME_BASE)
+        assert (matte.alpha.shape, matte.alpha.dtype, int(matte.alpha.max())) == (SIZE, np.uint8, 0)
         return flat(60).planes
 
 
@@ -61,7 +63,8 @@ class Shown:
     """A compositor with all that belongs to it."""
 
     def __init__(self, background: str = "green") -> None:
-        self.clock, self.drawing, self.troubles = StoppedClock(), Drawing(), []
+        self.clock, self.troubles = StoppedClock(), []
+        self.drawing = Drawing(self.clock)
         scene = Scene(background, parse_background(background), self.drawing, self.drawing)  # type: ignore[arg-type]
         self.compositor = FallbackCompositor(INFO, self.clock, scene, self.troubles.append)  # type: ignore[arg-type]
 
@@ -95,6 +98,8 @@ def test_the_last_composite_for_half_a_second_and_then_the_background() -> None:
     held = shown(None, 1.25 + HOLD)
     assert (held.kind, held.captured, held.live, luma(held)) == ("held", shown.clock.ticks(), False, 200)
     assert not np.shares_memory(held.frame.planes[0], good.frame.planes[0])
+    assert (held.frame.layout, held.frame.colour, held.frame.time_base) == (INFO.layout, INFO.colour, TIME_BASE)
+    assert (held.frame.duration, held.frame.index, held.frame.rotation) == (0, 0, 0)
     after = shown(None, 1.26 + HOLD)
     assert (after.kind, after.captured, after.live, luma(after)) == ("background", shown.clock.ticks(), False, 60)
     assert shown(None, 1.25).kind == "background"  # it is not kept
@@ -151,6 +156,7 @@ def test_mirrored() -> None:
     assert (given.planes[0][:, -10:] == 33).all()
     assert (alpha.alpha[:, -10:] == 33).all()
     assert (given.planes[0][:, :-10] == 90).all()
+    assert np.array_equal(given.image.to_ndarray()[: SIZE[0]], given.planes[0])
     assert (given.image.width, given.image.height, given.image.format.name) == (128, 96, "yuv420p")
 
 

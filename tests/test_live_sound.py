@@ -66,16 +66,17 @@ def options(tmp_path: Path) -> LiveOptions:
 # A file that plays as the camera
 
 
-@pytest.mark.parametrize(("name", "codec"), [("rec.mkv", "opus"), ("rec.mp4", "aac"), ("rec.mov", "aac"), ("rec.webm", "opus")])
-def test_flash_and_beep_of_a_file_stay_together_in_its_recording(tmp_path: Path, options: LiveOptions, name: str, codec: str) -> None:
-    report = LiveRun(replace(options, outputs=(str(tmp_path / name),)), Told()).run()
-    in_step(tmp_path / name, 2)
-    with av.open(str(tmp_path / name)) as container:
-        assert container.streams.audio[0].codec_context.name == codec
-        assert container.streams.audio[0].channels == 2
-    samples, rate, begin = sound_of(tmp_path / name)
-    assert rate == RATE
-    assert begin + len(samples) / rate > 2.7  # up to the end, but for what was on its way
+def test_flash_and_beep_of_a_file_stay_together_in_its_recordings(tmp_path: Path, options: LiveOptions) -> None:
+    codecs = {"rec.mkv": "opus", "rec.mp4": "aac", "rec.mov": "aac", "rec.webm": "opus"}
+    report = LiveRun(replace(options, outputs=tuple(str(tmp_path / name) for name in codecs)), Told()).run()
+    for name, codec in codecs.items():
+        in_step(tmp_path / name, 2)
+        with av.open(str(tmp_path / name)) as container:
+            assert container.streams.audio[0].codec_context.name == codec
+            assert container.streams.audio[0].channels == 2
+        samples, rate, begin = sound_of(tmp_path / name)
+        assert rate == RATE
+        assert begin + len(samples) / rate > 2.7  # up to the end, but for what was on its way
     assert report.sound is not None
     assert report.sound.breaks == 0
 
@@ -100,12 +101,12 @@ def test_sound_of_every_kind(tmp_path: Path, options: LiveOptions, rate: int, la
 
 
 def test_a_loop_keeps_its_sound(tmp_path: Path, options: LiveOptions) -> None:
-    job = LiveRun(replace(options, loop=True, duration=7, outputs=(str(tmp_path / "rec.mkv"), str(tmp_path / "rec.mp4"))), Told())
+    job = LiveRun(replace(options, loop=True, duration=5, outputs=(str(tmp_path / "rec.mkv"), str(tmp_path / "rec.mp4"))), Told())
     report = job.run()
     for name in ("rec.mkv", "rec.mp4"):
-        in_step(tmp_path / name, 5)
+        in_step(tmp_path / name, 3)
     assert report.sound is not None
-    assert report.sound.breaks <= 2  # one for each time that it began again
+    assert report.sound.breaks <= 1  # one for each time that it began again
 
 
 def test_pausing_and_muting_silence_the_sound(tmp_path: Path, options: LiveOptions) -> None:

@@ -134,3 +134,24 @@ def test_it_can_be_read_after_a_moment(tmp_path: Path, name: str, codec: str | N
     after = probe(tmp_path / name)
     assert after.frames == 100
     assert after.times == probe(source).times
+
+
+def test_a_file_system_without_second_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A finished file takes its name by renaming there, and never the name of another."""
+
+    def link(source: Path, target: Path) -> None:
+        raise PermissionError("no links here")
+
+    monkeypatch.setattr(os, "link", link)
+    for found in (False, True):
+        mine = PartialFile(tmp_path / "out.mp4", overwrite=False) if not found else PartialFile(tmp_path / "other.mp4", overwrite=False)
+        mine.path.write_bytes(b"mine")
+        if found:
+            (tmp_path / "other.mp4").write_bytes(b"theirs")
+            with pytest.raises(FileExistsError, match="^other.mp4 is there already"):
+                mine.take_name()
+            mine.drop()
+        else:
+            mine.take_name()
+            mine.release()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if not path.name.startswith(".")} == {"out.mp4": b"mine", "other.mp4": b"theirs"}
