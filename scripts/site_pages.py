@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ from mkdocs.structure.pages import Page
 
 import streammat
 
+log = logging.getLogger("mkdocs.hooks.site_pages")
 ROOT = Path(__file__).resolve().parents[1]
 HOMES = {
     "index.md": "README.md",
@@ -75,8 +78,16 @@ def _lists(markdown: str) -> str:
 
 
 def _drawings(markdown: str) -> str:
-    """Mermaid's drawings as the images that `scripts/drawings` made of them, since Mermaid itself would be loaded from elsewhere."""
-    return markdown
+    """Mermaid's drawings as the images that `scripts/drawings.py` made of them, since Mermaid itself would be loaded from elsewhere."""
+
+    def image(block: re.Match[str]) -> str:
+        name = block[1].splitlines()[0].removeprefix("%% ")
+        path = ROOT / f"docs/drawings/{name}.svg"
+        if not path.is_file() or hashlib.sha256(block[1].encode()).hexdigest() not in path.read_text(encoding="utf-8"):
+            log.warning("%s: is not what the block in ARCHITECTURE.md draws; run scripts/drawings.py", path)
+        return f"![{name.replace('_', ' ')}](docs/drawings/{name}.svg){{ .drawing }}"
+
+    return re.sub(r"```mermaid\n(.*?)```", image, markdown, flags=re.DOTALL)
 
 
 def _reference() -> str:
