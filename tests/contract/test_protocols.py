@@ -1,4 +1,4 @@
-"""One contract per protocol, run over every implementation: sources, sinks and backgrounds (engines have theirs beside them)."""
+"""One contract per protocol, run over every implementation: sources, sinks and backgrounds of files (live ones, and engines, have theirs beside them)."""
 
 from __future__ import annotations
 
