@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from streammat.errors import InputError, UsageError, reason
 from streammat.film.images import Header
+from streammat.media.containers import images_of, open_video
 
 Light = NDArray[np.float32]
 """(H, W, 3) float32, linear light; 1 is diffuse white."""
@@ -94,25 +95,36 @@ class ClipLook:
     """What a display shows of a clip in a space of its own: a ``matting.Look``. The clip's own values go to its outputs.
 
     Args:
+        clip: its file.
         name: of the space, as ``open_space`` takes it, but not ``auto``.
         config: as ``open_space`` takes it.
-        exposure: in stops; None: automatic, for the first frame that comes.
+        exposure: in stops; None: automatic, for the clip's first frame, whichever are worked on.
 
     Raises:
-        UsageError, InputError: as ``open_space`` raises them.
+        UsageError, InputError: as ``open_space`` raises them, or the clip cannot be read.
     """
 
-    def __init__(self, name: str, config: str | None, exposure: float | None) -> None:
-        self._arguments = name, config, Header((0, 0, 1, 1), (0, 0, 1, 1))
-        self._exposed = exposure is not None
-        self.space = open_space(*self._arguments, np.zeros((1, 1, 3), np.float32), exposure=exposure or 0.0)
+    def __init__(self, clip: str, name: str, config: str | None, exposure: float | None) -> None:
+        first = np.zeros((1, 1, 3), np.float32) if exposure is not None else _first_image(clip)
+        self.space = open_space(name, config, Header((0, 0, 1, 1), (0, 0, 1, 1)), first, exposure=exposure)
 
     def __call__(self, rgb: NDArray[Any]) -> NDArray[np.uint8]:
         """(H, W, 3) uint16 RGB of the space, to uint8 sRGB."""
-        pixels = rgb.astype(np.float32) / np.float32(65535)
-        if not self._exposed:
-            self.space, self._exposed = open_space(*self._arguments, pixels, exposure=None), True
-        return np.asarray(self.space.shown(pixels) >> 8, np.uint8)
+        return np.asarray(self.space.shown(rgb.astype(np.float32) / np.float32(65535)) >> 8, np.uint8)
+
+
+def _first_image(clip: str) -> Light:
+    """A clip's first image, small, in its own values: (h, w, 3) 0..1."""
+    container = open_video(clip)
+    try:
+        image = next(images_of(container, container.streams.video[0]), None)
+        if image is None:
+            raise InputError(f"{clip}: not one frame could be decoded; the file is empty or damaged")
+        scale = min(1.0, 480 / max(image.width, image.height))
+        small = image.reformat(max(2, round(image.width * scale)), max(2, round(image.height * scale)), "rgb48le", interpolation="AREA")
+        return small.to_ndarray().astype(np.float32) / np.float32(65535)
+    finally:
+        container.close()
 
 
 def open_space(

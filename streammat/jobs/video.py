@@ -74,7 +74,7 @@ class VideoJob:
             undo.callback(reader.close)
             self.info = reader.info
             background = open_background_for(spec, options.composite, reader.info, undo)
-            look = look_of(reader, options.sequence)
+            look = look_of(source, reader, options.sequence)
             model = find_model(options.matting.model)
             shape = model, reader.info.size, reader.info.rotation, options.matting
             batch = frames_at_once(*shape)
@@ -195,11 +195,11 @@ def open_recorded(source: str, options: VideoOptions) -> Recorded:
         raise
 
 
-def look_of(source: Recorded, options: SequenceOptions) -> ClipLook | None:
+def look_of(clip: str, source: Recorded, options: SequenceOptions) -> ClipLook | None:
     """What the network is shown of a clip whose colours are in a space of their own; None: what is there, as of sequences, which have a look already."""
     if isinstance(source, SequenceSource) or options.color_space.lower() == "auto":
         return None
-    look = ClipLook(options.color_space, options.ocio, options.exposure)
+    look = ClipLook(clip, options.color_space, options.ocio, options.exposure)
     if look.space.kind == "display":
         return None
     source.notes.append(f"{look.space.name}: the network sees it in sRGB; outputs keep the clip's own values")

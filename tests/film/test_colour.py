@@ -123,7 +123,10 @@ def test_clip_in_a_space_of_its_own(tmp_path: Path) -> None:
     with av.open(str(clip), "w") as out:
         stream = out.add_stream("ffv1", 24)
         stream.width, stream.height, stream.pix_fmt = 192, 108, "gbrp16le"
-        out.mux([*stream.encode(av.VideoFrame.from_ndarray(log, format="rgb48le").reformat(format="gbrp16le")), *stream.encode(None)])
+        later = np.rint(np.clip(converted(dim * 8, "lin_rec709", LOGC3), 0, 1) * 65535).astype(np.uint16)
+        for each in (log, later):
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(each, format="rgb48le").reformat(format="gbrp16le")))
+        out.mux(stream.encode(None))
     mattes = []
     for name, options in (("plain", []), ("seen", ["--color-space", "logc3"])):
         target = tmp_path / f"{name}.mkv"
@@ -135,8 +138,12 @@ def test_clip_in_a_space_of_its_own(tmp_path: Path) -> None:
     plain, seen = (np.abs(matte - wanted).mean() for matte in mattes)
     assert seen < 0.02 and seen < plain
     with av.open(str(tmp_path / "seen.mkv")) as container:
-        (shown,) = (image.to_ndarray(format="rgb48le") for image in container.decode(video=0))
+        shown, _ = (image.to_ndarray(format="rgb48le") for image in container.decode(video=0))
     assert (shown[mattes[1] == 1] == log[mattes[1] == 1]).all()
+    # The exposure is the clip's, whichever frames are worked on.
+    for name, options in (("whole", []), ("part", ["--frames", "2"])):
+        film(clip, "--matte", tmp_path / f"{name}.mkv", "--no-stable", "--color-space", "logc3", *options).ok()
+    assert (greys_of(tmp_path / "whole.mkv")[1] == greys_of(tmp_path / "part.mkv")[0]).all()
 
 
 def test_log_dpx_is_not_guessed(tmp_path: Path) -> None:
