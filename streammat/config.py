@@ -170,10 +170,10 @@ class BatchOptions:
 
     workers: int = 0
     """Processes that work at once; 0: by cores and memory."""
-    shard_frames: int = 1000
+    shard_frames: int = 1500
     """Most frames that one process works on at a time; 0: a shot is never cut."""
-    warm_up: float = 2.0
-    """Seconds before a shard that are looked at first: see ``temporal``, which remembers half a second by halves."""
+    warm_up: float = 6.0
+    """Seconds before a shard that are looked at first: so long may the filter over time remember what it saw, by more than 1/255 of alpha."""
     overwrite: bool = False
     """Replace outputs that no batch has made."""
     redo: bool = False

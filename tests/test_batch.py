@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from media import Audio, alpha_of, frames_of, probe, still_of, write_clip
 from running import QUICK, Run, call, names, run, spawn
@@ -196,6 +197,22 @@ def test_two_batches_do_not_work_on_one_folder_and_ctrl_c_keeps_what_is_done(lon
     assert shot["name"] == "in"
     assert shot["seconds"] == [pytest.approx(index * 1001 / 30000, abs=2e-6) for index in range(24)]
     assert len(shot["values"]["area"]) == 24
+
+
+def test_a_worker_that_is_killed_is_replaced_once(plates: Path, tmp_path: Path) -> None:
+    for name, kills, code in (("once", 1, 0), ("twice", 2, 1)):
+        with spawn("batch", plates / "b.mov", tmp_path / name, *ONE, "--json") as process:
+            assert process.stdout is not None
+            states = []
+            for line in process.stdout:
+                states.append(json.loads(line).get("state"))
+                if states[-1] == "started" and states.count("started") <= kills:
+                    for child in psutil.Process(process.pid).children():
+                        child.kill()
+            _, told = process.communicate()
+        assert process.returncode == code, told
+        assert states.count("lost") == kills
+        assert ("SIGKILL" in told) == bool(code)
 
 
 def test_a_full_disk_fails_with_its_reason_and_the_same_command_goes_on(long: Path, tmp_path: Path) -> None:

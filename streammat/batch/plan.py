@@ -146,13 +146,14 @@ def arguments_of(shot: Shot, shard: Shard, of: Sequence[Shard], rate: Fraction, 
     """
     if len(of) == 1:
         return ()
+    frames = 0 if "--no-stable" in shot.options else round(warm_up * rate)
     sequence = find_sequence(shot.source)
     if sequence is not None:
         numbers = SequenceSource(sequence, _sequence_options(shot), _given(shot).get("--frames")).info.numbers
-        return f"--frames={frames_text(numbers[shard.first : shard.first + shard.frames])}", f"--warm-up={round(warm_up * rate)}"
+        return f"--frames={frames_text(numbers[shard.first : shard.first + shard.frames])}", f"--warm-up={frames}"
     words = ["--no-audio"]
     if shard.first:
-        words += [f"--start={moment_of(shard.first, rate)}", f"--warm-up={round(warm_up * rate)}"]
+        words += [f"--start={moment_of(shard.first, rate)}", f"--warm-up={frames}"]
     if shard.number < len(of):
         # Half a frame short: whichever way a container rounds the next frame's time, it is not in.
         words.append(f"--duration={float((shard.frames - Fraction(1, 2)) / rate):.9f}")

@@ -7,13 +7,14 @@ import json
 import os
 import shutil
 import uuid
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from streammat.batch.files import counter_of, is_pattern, put, there
 from streammat.batch.join import join
@@ -33,6 +34,8 @@ from streammat.report.collect import ShotReport, merged
 from streammat.report.page import check_report, read_reports, write_report
 from streammat.sinks.partial import Claim
 
+ATTEMPTS: Final = 2
+"""How often a shard is begun whose worker went away; what ends with a message of its own is not tried again."""
 Tell = Callable[[dict[str, Any]], None]
 """Takes what happens: ``event`` names it, ``shot`` says to whom."""
 
@@ -50,6 +53,8 @@ class _Work:
     """Numbers of those that are not done."""
     attempts: dict[int, Path]
     """Folders of those that are being worked on, by number."""
+    lost: Counter[int] = field(default_factory=Counter)
+    """How often each lost its worker."""
 
 
 class Batch:
@@ -188,7 +193,7 @@ class Batch:
     # -- at work ------------------------------------------------------------------------------------------------
 
     def _task(self, work: _Work, shard: Shard) -> Task:
-        """A shard for a worker, in a folder of its own: what a killed run of it still writes is in nobody's way."""
+        """A shard for a worker, in a new folder: what a lost worker still writes is in nobody's way."""
         folder = self._folder / "parts" / work.shot.name / f"{shard.number:04d}-{uuid.uuid4().hex[:8]}"
         try:
             folder.mkdir(parents=True)
@@ -210,7 +215,11 @@ class Batch:
         if event.reason:
             message["reason"] = event.reason
         tell(message)
-        if event.kind == "failed":
+        work.lost[event.task.shard] += event.kind == "lost"
+        if event.kind == "lost" and work.lost[event.task.shard] < ATTEMPTS:
+            (shard,) = (each for each in work.shards if each.number == event.task.shard)
+            workers.begin([self._task(work, shard)])
+        elif event.kind in ("failed", "lost"):
             workers.drop(name)
             self._failed(name, event.reason, tell)
         elif event.kind == "done":

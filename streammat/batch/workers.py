@@ -10,13 +10,11 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol
 
-ATTEMPTS: Final = 2
-"""How often a shard is begun whose process was killed; what ends with a message of its own is not tried again."""
 MEMORY: Final = 1 << 30
 """Bytes that a process is counted with: 4K frames in four stages, the network and the codecs."""
 CORES: Final = 4
@@ -38,7 +36,7 @@ class Event:
     """What became of a task."""
 
     kind: Literal["started", "progress", "done", "failed", "lost"]
-    """``lost``: its worker went away, and it is begun again."""
+    """``lost``: its worker went away."""
     task: Task
     worker: str
     frames: int = 0
@@ -88,36 +86,33 @@ def local_count() -> int:
     return max(1, cores // CORES)
 
 
-class LocalWorkers:
-    """Processes of this machine, each with a thread that talks to it.
+class ThreadedWorkers:
+    """Workers that have a thread here each, which takes one task after the other.
 
     Args:
-        count: of processes that work at once.
-        options: added to each task's arguments; its own count more.
+        names: of the workers.
     """
 
-    def __init__(self, count: int, options: Sequence[str] = ()) -> None:
-        self._options = options
-        self.count = count
-        self._tasks: deque[tuple[Task, int]] = deque()
+    def __init__(self, names: Sequence[str]) -> None:
+        self.count = len(names)
+        self._tasks: deque[Task] = deque()
         self._ready = threading.Condition()
         self._ending = False
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self._children: dict[str, subprocess.Popen[str]] = {}
-        self._threads = [threading.Thread(target=self._work, args=(str(number),), name=f"streammat-worker-{number}", daemon=True) for number in range(1, count + 1)]
+        self._threads = [threading.Thread(target=self._work, args=(name,), name=f"streammat-worker-{name}", daemon=True) for name in names]
         for thread in self._threads:
             thread.start()
 
     def begin(self, tasks: Sequence[Task]) -> None:
         """See `Workers.begin`."""
         with self._ready:
-            self._tasks.extend((task, 1) for task in tasks)
+            self._tasks.extend(tasks)
             self._ready.notify_all()
 
     def drop(self, shot: str) -> None:
         """See `Workers.drop`."""
         with self._ready:
-            self._tasks = deque(each for each in self._tasks if each[0].shot != shot)
+            self._tasks = deque(task for task in self._tasks if task.shot != shot)
 
     def wait(self, seconds: float) -> Event | None:
         """See `Workers.wait`."""
@@ -130,11 +125,23 @@ class LocalWorkers:
         with self._ready:
             self._ending = True
             self._tasks.clear()
-            for child in self._children.values():
-                child.terminate()
+            self._halt()
             self._ready.notify_all()
         for thread in self._threads:
             thread.join()
+
+    def _is_there(self, worker: str) -> bool:
+        """Whether the worker can take a task; asked again until it can."""
+        del worker
+        return True
+
+    def _perform(self, task: Task, worker: str) -> Iterator[Event]:
+        """Have the worker work on a task: what it says, and in the end what became of it."""
+        raise NotImplementedError
+
+    def _halt(self) -> None:
+        """End what is being worked on; called with the lock held."""
+        raise NotImplementedError
 
     def _work(self, worker: str) -> None:
         while True:
@@ -142,20 +149,50 @@ class LocalWorkers:
                 self._ready.wait_for(lambda: self._ending or bool(self._tasks))
                 if self._ending:
                     return
-                task, attempt = self._tasks.popleft()
-                try:
-                    child = self._children[worker] = start(task, self._options)
-                except OSError as error:
-                    self._events.put(Event("failed", task, worker, reason=f"no process can be started ({error.strerror})"))
-                    continue
-            event = follow(child, task, worker, self._events)
+            if not self._is_there(worker):
+                continue
             with self._ready:
-                del self._children[worker]
-                if event.kind == "lost" and attempt < ATTEMPTS and not self._ending:
-                    self._tasks.appendleft((task, attempt + 1))
-                elif event.kind == "lost":
-                    event = Event("failed", task, worker, reason=event.reason)
-            self._events.put(event)
+                if self._ending or not self._tasks:
+                    continue
+                task = self._tasks.popleft()
+            last = Event("lost", task, worker, reason="its worker said nothing")
+            for event in self._perform(task, worker):
+                if event.kind in ("started", "progress"):
+                    self._events.put(event)
+                else:
+                    last = event
+            self._events.put(last)
+
+
+class LocalWorkers(ThreadedWorkers):
+    """Processes of this machine.
+
+    Args:
+        count: of processes that work at once.
+        options: added to each task's arguments; its own count more.
+    """
+
+    def __init__(self, count: int, options: Sequence[str] = ()) -> None:
+        self._options = options
+        self._children: dict[str, subprocess.Popen[str]] = {}
+        super().__init__([str(number) for number in range(1, count + 1)])
+
+    def _perform(self, task: Task, worker: str) -> Iterator[Event]:
+        with self._ready:
+            if self._ending:
+                return
+            try:
+                child = self._children[worker] = start(task, self._options)
+            except OSError as error:
+                yield Event("failed", task, worker, reason=f"no process can be started ({error.strerror})")
+                return
+        yield from told_by(child, task, worker)
+        with self._ready:
+            del self._children[worker]
+
+    def _halt(self) -> None:
+        for child in self._children.values():
+            child.terminate()
 
 
 def start(task: Task, options: Sequence[str] = ()) -> subprocess.Popen[str]:
@@ -166,9 +203,9 @@ def start(task: Task, options: Sequence[str] = ()) -> subprocess.Popen[str]:
     )
 
 
-def follow(child: subprocess.Popen[str], task: Task, worker: str, events: queue.SimpleQueue[Event]) -> Event:
-    """Put what a process says into ``events``, and give what became of it."""
-    events.put(Event("started", task, worker))
+def told_by(child: subprocess.Popen[str], task: Task, worker: str) -> Iterator[Event]:
+    """What a process says, and in the end what became of it: ``done``, ``failed`` or ``lost``."""
+    yield Event("started", task, worker)
     said: dict[str, Any] = {}
     assert child.stdout is not None
     with child:
@@ -176,12 +213,12 @@ def follow(child: subprocess.Popen[str], task: Task, worker: str, events: queue.
             with suppress(ValueError):
                 said = json.loads(line)
                 if said.get("event") == "progress":
-                    events.put(Event("progress", task, worker, int(said["frames"])))
+                    yield Event("progress", task, worker, int(said["frames"]))
     if child.returncode == 0 and "frames_out" in said:
-        return Event("done", task, worker, int(said["frames_out"]), report=said)
-    if "error" in said:
-        return Event("failed", task, worker, reason=str(said["error"]))
-    if child.returncode < 0:
-        with suppress(ValueError):
-            return Event("lost", task, worker, reason=f"its process was ended by {signal.Signals(-child.returncode).name}; is there enough memory?")
-    return Event("lost", task, worker, reason=f"its process ended with code {child.returncode} and no word")
+        yield Event("done", task, worker, int(said["frames_out"]), report=said)
+    elif "error" in said:
+        yield Event("failed", task, worker, reason=str(said["error"]))
+    elif child.returncode < 0:
+        yield Event("lost", task, worker, reason=f"its process was ended by {signal.Signals(-child.returncode).name}; is there enough memory?")
+    else:
+        yield Event("lost", task, worker, reason=f"its process ended with code {child.returncode} and no word")

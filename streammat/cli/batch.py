@@ -46,6 +46,7 @@ def _passed(command: click.Command) -> click.Command:
 @option("--foreground", group=OUTPUT, metavar="TEMPLATE", help="Also write the straight foreground colour.")
 @option("--report", group=OUTPUT, metavar="FILE.html", help="Also write a page of frames to check of all shots, with CSV and JSON beside it.")
 @option("--workers", group=OUTPUT, type=Whole(0, 1024), default=_DEFAULTS.workers, help="Processes that work at once.  [default: by cores and memory]")
+@option("--ray", is_flag=False, flag_value="local", group=OUTPUT, metavar="[ADDRESS]", help="Work on a Ray cluster whose nodes share the folders; without ADDRESS on one of this machine.")
 @option("--shard-frames", group=OUTPUT, type=Whole(0, 10**9), default=_DEFAULTS.shard_frames, show_default=True,
         help="Most frames that one process works on at a time; long clips are cut there, at scene cuts where there are any.  0: never.")
 @option("--dry-run", group=MESSAGES, is_flag=True, help="Show what would be done, and how long it would take; do nothing.")
@@ -57,7 +58,7 @@ def _passed(command: click.Command) -> click.Command:
 @option("-y", "--overwrite", group=OUTPUT, is_flag=True, help="Replace outputs that are there already and that no batch made.")
 @click.pass_context
 def batch(
-    context: click.Context, /, paths: tuple[str, ...], *, output: str | None, matte: str | None, foreground: str | None, report: str | None, workers: int, shard_frames: int, dry_run: bool, emit: str | None,
+    context: click.Context, /, paths: tuple[str, ...], *, output: str | None, matte: str | None, foreground: str | None, report: str | None, workers: int, ray: str | None, shard_frames: int, dry_run: bool, emit: str | None,
     redo: bool, verify: bool, as_json: bool, quiet: bool, overwrite: bool, **_: Any,
 ) -> None:
     """Cut the subject out of many shots: SHOTS are clips, sequences, patterns, folders and job files (TOML, CSV), OUT is a folder.
@@ -76,9 +77,10 @@ def batch(
             raise UsageError(f"OUT is missing: {out} alone is given; expected shots and the folder for what is made of them, such as plates/ mattes/")
         from streammat.batch.emit import make_folders, openjd_template
         from streammat.batch.plan import plan_of
+        from streammat.batch.ray_workers import RayWorkers
         from streammat.batch.run import Batch
         from streammat.batch.shots import KINDS, rows_of, shots_of
-        from streammat.batch.workers import LocalWorkers, local_count, usable_cores
+        from streammat.batch.workers import LocalWorkers, Workers, local_count, usable_cores
         from streammat.film.sequences import find_sequence
 
         given = {name_of(each): context.params[each.name] for each in options_of(video)
@@ -97,7 +99,7 @@ def batch(
         with Interrupt() as interrupt, Batch(shots, Path(out), options) as work:
             interrupt.stops(work.stop)
             count = workers or local_count()
-            pool = LocalWorkers(count, ("--threads", str(max(1, usable_cores() // count))) if count > 1 else ())
+            pool: Workers = RayWorkers(ray) if ray else LocalWorkers(count, ("--threads", str(max(1, usable_cores() // count))) if count > 1 else ())
             try:
                 work.run(pool, _teller(as_json=as_json, quiet=quiet))
             finally:
