@@ -25,8 +25,12 @@ RECIPES: Mapping[str, Recipe] = {
     "everybody": Recipe(
         DataConfig(sets=WIDE_SETS, everybody=True, original=0.55, empty=0.10, mosaic=0.35, cover=(0.2, 1.5)), faults=FaultConfig(grey=0.12)
     ),
+    "everybody-objects": Recipe(
+        DataConfig(sets=WIDE_SETS, everybody=True, original=0.55, empty=0.13, objects=0.35, mosaic=0.35, cover=(0.2, 1.5)), faults=FaultConfig(grey=0.12)
+    ),
 }
-"""Few sets whose masks show one subject each, or many in which everybody is labelled (`streammat.train.labels.labelling`), seen as they were taken more often."""
+"""Few sets whose masks show one subject each; many in which everybody is labelled (`streammat.train.labels.labelling`), seen as they were taken more often; and
+these with more objects that are nobody."""
 
 
 def _scene(**fields: object) -> Callable[[Recipe], Recipe]:

@@ -6,7 +6,7 @@ step alone; its row without RSSN is the track ``comp-bg20k``. All of these train
 crops of 320, 500 epochs on ORI and 100 on COMP. Every name also exists with ``-modern`` at its end: the same data and
 network, trained by AdamW with a cosine schedule, averaged weights and bfloat16.
 
-``lite``, ``lite-second``, ``lite-third``, ``lite-fourth``, ``lite-steady``, ``lite-fifth`` and ``lite-sixth`` are the recipe of the shipped network; ``folder`` trains any network on any folder of images and mattes.
+``lite``, ``lite-second``, ``lite-third``, ``lite-fourth``, ``lite-steady``, ``lite-fifth``, ``lite-sixth`` and ``lite-seventh`` are the recipe of the shipped network; ``folder`` trains any network on any folder of images and mattes.
 Light: imports nothing heavy.
 """
 
@@ -248,7 +248,10 @@ def _later_lites() -> list[Preset]:
         _next_stage("lite-fourth", "its fourth stage, like the third, from the mean of the second and the third", shares, 6e-4, 0.02, 7),
         _with_pairs(steady, 1.0),
         _with_pairs(fifth, 0.3),
-        _with_everybody(_with_pairs(_next_stage("lite-sixth", "its stage on labels of teachers that hold everybody in view", shares, 6e-4, 0.02, 17), 0.25)),
+        _with_recipe(_with_pairs(_next_stage("lite-sixth", "its stage on labels of teachers that hold everybody in view", shares, 6e-4, 0.02, 17), 0.25), "everybody"),
+        _with_recipe(
+            _with_pairs(_next_stage("lite-seventh", "its stage on all labelled sets, with more objects that are nobody", shares, 6e-4, 0.02, 23), 0.3), "everybody-objects"
+        ),
     ]
 
 
@@ -257,8 +260,8 @@ def _with_pairs(preset: Preset, share: float) -> Preset:
     return replace(preset, config=replace(config, pairs=share, loss=replace(config.loss, steady=2.0)))
 
 
-def _with_everybody(preset: Preset) -> Preset:
-    return replace(preset, config=replace(preset.config, recipe="everybody"))
+def _with_recipe(preset: Preset, recipe: str) -> Preset:
+    return replace(preset, config=replace(preset.config, recipe=recipe))
 
 
 def _next_stage(name: str, title: str, shares: tuple[float, ...], rate: float, warmup: float, seed: int) -> Preset:
