@@ -117,7 +117,7 @@ def _tried(measure: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str,
 
 
 def _opened(model: ModelFiles, precision: str, size: tuple[int, int], device: str, batch: int, mode: Any) -> CudaEngine:
-    engine = CudaEngine(model, precision, size, "it is measured", device, batch, mode)
+    engine = CudaEngine(model, precision=precision, size=size, reason="it is measured", device=device, batch=batch, mode=mode)
     if engine.batch != batch:
         engine.close()
         raise EngineError("too little memory")

@@ -7,6 +7,7 @@ Errors:
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -239,3 +240,14 @@ def check_alpha(model: str, shape: tuple[int, ...], size: tuple[int, int]) -> No
 def first_line(error: BaseException) -> str:
     """First line of a message; the error's name where it has none."""
     return (str(error).splitlines() or [""])[0] or type(error).__name__
+
+
+def usable_cores() -> int:
+    """Cores that this process may use; ``os.process_cpu_count`` of Python 3.13."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def default_threads() -> int:
+    """One thread per core that this process may use, up to 8; hardware threads beyond four count as half."""
+    usable = usable_cores()
+    return max(1, min(8, usable if usable <= 4 else max(4, usable // 2)))

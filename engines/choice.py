@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 import platform
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 from streammat.engines.backends.nvidia import find_gpus
-from streammat.engines.base import Engine, EngineError, EngineUnavailableError, check_size
+from streammat.engines.base import Engine, EngineError, EngineUnavailableError, check_size, default_threads
 from streammat.engines.model_files import ModelFiles
 from streammat.engines.registry import BACKENDS, PRECISIONS, check_device, installed_backends, kind_of, numbered, probe
 
@@ -66,22 +66,11 @@ def open_engine(
     if batch < 1:
         raise EngineError(f"batch is {batch}; expected 1 or more")
     choice = choose(model, backend, precision, device, size, batch)
-    count = threads or default_threads()
-    if choice.backend == "openvino":
-        from streammat.engines.backends.openvino import OpenVinoEngine
-
-        return OpenVinoEngine(model, choice.precision, size, count, choice.reason, cache)
-    if choice.backend == "cuda":
-        from streammat.engines.backends.cuda import CudaEngine
-
-        return CudaEngine(model, choice.precision, size, choice.reason, choice.device, batch)
-    if choice.backend == "tensorrt":
-        from streammat.engines.tensorrt.engine import TensorRtEngine
-
-        return TensorRtEngine(model, size, choice.reason, choice.device, batch)
-    from streammat.engines.backends.onnxruntime import OnnxRuntimeEngine
-
-    return OnnxRuntimeEngine(model, choice.precision, size, count, choice.reason, choice.device)
+    taken = BACKENDS[choice.backend]
+    opened: Engine = getattr(import_module(taken.home), taken.engine)(
+        model, precision=choice.precision, size=size, reason=choice.reason, device=choice.device, threads=threads or default_threads(), batch=batch, cache=cache
+    )
+    return opened
 
 
 def choose(
@@ -109,11 +98,6 @@ def choose(
         raise EngineError(f"{taken} on {where} has no {precision}; it knows {', '.join(known)}{_others(precision)}")
     return Choice(taken, kind, where, f"{why}; {because}")
 
-
-def default_threads() -> int:
-    """One thread per core that this process may use, up to 8; hardware threads beyond four count as half."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(8, usable if usable <= 4 else max(4, usable // 2)))
 
 
 def _choose_backend(

@@ -35,7 +35,9 @@ class Backend:
     precisions: Mapping[str, tuple[str, ...]]
     """By kind of device; the first is what ``auto`` takes where nothing speaks for another."""
     home: str
-    """Our module, which has ``probe() -> Probe``."""
+    """Our module, which has ``probe() -> Probe`` and the engine."""
+    engine: str
+    """Class in ``home``: an `Engine` made by ``(model, *, precision, size, reason, device, threads, batch, cache)``."""
 
     @property
     def installed(self) -> bool:
@@ -57,15 +59,16 @@ class Probe:
 BACKENDS: Mapping[str, Backend] = {
     backend.name: backend
     for backend in (
-        Backend("tensorrt", ("tensorrt", "torch"), "pip install 'streammat[tensorrt]'", {"cuda": ("fp16",)}, "streammat.engines.tensorrt.engine"),
-        Backend("cuda", ("torch", "safetensors"), "pip install 'streammat[cuda]'", {"cuda": ("fp16", "bf16", "fp32")}, "streammat.engines.backends.cuda"),
-        Backend("openvino", ("openvino",), "pip install 'streammat[openvino]'", {"cpu": ("fp32", "bf16", "int8")}, "streammat.engines.backends.openvino"),
+        Backend("tensorrt", ("tensorrt", "torch"), "pip install 'streammat[tensorrt]'", {"cuda": ("fp16",)}, "streammat.engines.tensorrt.engine", "TensorRtEngine"),
+        Backend("cuda", ("torch", "safetensors"), "pip install 'streammat[cuda]'", {"cuda": ("fp16", "bf16", "fp32")}, "streammat.engines.backends.cuda", "CudaEngine"),
+        Backend("openvino", ("openvino",), "pip install 'streammat[openvino]'", {"cpu": ("fp32", "bf16", "int8")}, "streammat.engines.backends.openvino", "OpenVinoEngine"),
         Backend(
             "onnxruntime",
             ("onnxruntime",),
             "pip install onnxruntime",
             {"cpu": ("fp32", "int8"), "cuda": ("fp32",), "tensorrt": ("fp32",), "directml": ("fp32",), "coreml": ("fp32",)},
             "streammat.engines.backends.onnxruntime",
+            "OnnxRuntimeEngine",
         ),
     )
 }

@@ -20,7 +20,8 @@ from streammat.config import LiveOptions
 from streammat.devices import listing as devices
 from streammat.devices import portaudio
 from streammat.engines import shipped as models
-from streammat.engines.choice import default_threads, int8_feature
+from streammat.engines.base import default_threads
+from streammat.engines.choice import int8_feature
 from streammat.engines.registry import installed_backends
 from streammat.errors import StreammatError, one_line
 from streammat.live.report import LiveReport

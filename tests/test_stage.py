@@ -198,7 +198,7 @@ def assert_near_from_end_to_end(frame: Frame, engine: TensorEngine, behind: Back
 
 @pytest.mark.parametrize("name", ["yuv420p", "yuv420p10le", "gbrp"])
 def test_with_the_shipped_network(name, backgrounds) -> None:
-    engine = CudaEngine(shipped(), "fp32", network_size(540, 960, "balanced"), "a test", "cpu")
+    engine = CudaEngine(shipped(), precision="fp32", size=network_size(540, 960, "balanced"), reason="a test", device="cpu")
     assert isinstance(engine, TensorEngine)
     for index in (0, 13):
         assert_near_from_end_to_end(frame_of(person(index, 960, 540).astype(float), name), engine, backgrounds("blur"))
@@ -208,7 +208,7 @@ def test_with_the_shipped_network(name, backgrounds) -> None:
 def test_several_sizes_stay_on_the_device(backgrounds) -> None:
     """``--quality best`` is the mean of two."""
     frame = frame_of(person(0, 640, 360).astype(float), "yuv420p")
-    engine = several_sizes([CudaEngine(shipped(), "fp32", size, "a test", "cpu", batch=2) for size in ((256, 448), (192, 320))])
+    engine = several_sizes([CudaEngine(shipped(), precision="fp32", size=size, reason="a test", device="cpu", batch=2) for size in ((256, 448), (192, 320))])
     assert isinstance(engine, TensorEngine)
     assert not isinstance(several_sizes([engine, ScriptedEngine()]), TensorEngine)
     images = np.stack([cv2.resize(person(index, 640, 360), (448, 256), interpolation=cv2.INTER_AREA) for index in (0, 13)])
@@ -550,7 +550,7 @@ def test_live_an_engine_that_cannot_begin_is_closed() -> None:
 def gpu() -> Iterator[CudaEngine]:
     if reason := cuda_or_reason():
         skip_or_fail(reason)
-    engine = CudaEngine(shipped(), "fp32", network_size(540, 960, "balanced"), "a test", "cuda:0", batch=4)
+    engine = CudaEngine(shipped(), precision="fp32", size=network_size(540, 960, "balanced"), reason="a test", device="cuda:0", batch=4)
     yield engine
     engine.close()
 

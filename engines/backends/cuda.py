@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -70,9 +71,10 @@ class CudaEngine:
     """
 
     def __init__(
-        self, model: ModelFiles, precision: str, size: tuple[int, int], reason: str, device: str = "cuda:0", batch: int = 1,
-        mode: Mode = "graph",
+        self, model: ModelFiles, *, precision: str, size: tuple[int, int], reason: str, device: str = "cuda:0", threads: int = 0, batch: int = 1,
+        cache: Path | None = None, mode: Mode = "graph",
     ) -> None:
+        del threads, cache  # of engines on the CPU
         check_size(size)
         torch = _load()
         if kind_of(device) == "cuda":

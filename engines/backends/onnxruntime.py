@@ -7,6 +7,7 @@ import io
 import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import redirect_stdout
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from streammat.engines.base import (
     check_contract,
     check_rgb,
     check_size,
+    default_threads,
     first_line,
     memory_error,
 )
@@ -57,8 +59,11 @@ class OnnxRuntimeEngine:
     """
 
     def __init__(
-        self, model: ModelFiles, precision: str, size: tuple[int, int], threads: int, reason: str, device: str = "cpu"
+        self, model: ModelFiles, *, precision: str, size: tuple[int, int], reason: str, device: str = "cpu", threads: int = 0, batch: int = 1,
+        cache: Path | None = None,
     ) -> None:
+        del batch, cache  # any batch will do, and nothing is kept
+        threads = threads or default_threads()
         check_size(size)
         onnxruntime = _load()
         provider = _provider(onnxruntime, device)

@@ -18,6 +18,7 @@ from streammat.engines.base import (
     check_contract,
     check_rgb,
     check_size,
+    default_threads,
     memory_error,
 )
 from streammat.engines.model_files import ModelFiles
@@ -41,14 +42,11 @@ class OpenVinoEngine:
     """
 
     def __init__(
-        self,
-        model: ModelFiles,
-        precision: str,
-        size: tuple[int, int],
-        threads: int,
-        reason: str,
+        self, model: ModelFiles, *, precision: str, size: tuple[int, int], reason: str, device: str = "cpu", threads: int = 0, batch: int = 1,
         cache: Path | None = None,
     ) -> None:
+        del device, batch  # the CPU, and any batch
+        threads = threads or default_threads()
         check_size(size)
         content = model.read("int8" if precision == "int8" else "fp32")
         openvino = _load()

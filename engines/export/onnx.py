@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from streammat.engines.backends.onnxruntime import OnnxRuntimeEngine
-from streammat.engines.base import EngineError
-from streammat.engines.choice import default_threads
+from streammat.engines.base import EngineError, default_threads
 from streammat.engines.export.parity import NOTICEABLE, Parity, compare, draw
 from streammat.engines.model_files import ModelFiles
 from streammat.engines.network.folded import FoldedMatte
@@ -126,7 +125,7 @@ def measure_parity(model: GFM, files: ModelFiles, images: Iterable[NDArray[np.ui
     for rgb in drawn_images() if images is None else images:
         with torch.no_grad():
             expected = model.predict(torch.from_numpy(rgb).permute(0, 3, 1, 2).float()).alpha[:, 0].clamp(0.0, 1.0).numpy()
-        engine = OnnxRuntimeEngine(files, "fp32", (rgb.shape[1], rgb.shape[2]), default_threads(), "to compare")
+        engine = OnnxRuntimeEngine(files, precision="fp32", size=(rgb.shape[1], rgb.shape[2]), threads=default_threads(), reason="to compare")
         pairs.append((engine.infer(rgb), expected))
         engine.close()
     parity = compare(pairs)

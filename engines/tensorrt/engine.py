@@ -11,6 +11,7 @@ import shlex
 from contextlib import suppress
 from functools import cache
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,22 +54,24 @@ class TensorRtEngine:
     """
 
     def __init__(
-        self, model: ModelFiles, size: tuple[int, int], reason: str, device: str = "cuda:0", batch: int = 1, cache: EngineCache | None = None
+        self, model: ModelFiles, *, precision: str, size: tuple[int, int], reason: str, device: str = "cuda:0", threads: int = 0, batch: int = 1,
+        cache: Path | None = None, built: EngineCache | None = None,
     ) -> None:
+        del precision, threads, cache  # built engines have their own
         check_size(size)
         found = probe()
         check_present(device, found)
-        cache = EngineCache() if cache is None else cache
+        built = EngineCache() if built is None else built
         here = key_here(model, size, batch, device)
-        cached = cache.find(here)
+        cached = built.find(here)
         if cached is None:
             raise EngineUnavailableError(
-                f"no TensorRT engine fits {model.name!r} at {size[1]}x{size[0]}, batch {batch}: {cache.why_none(here)}; "
+                f"no TensorRT engine fits {model.name!r} at {size[1]}x{size[0]}, batch {batch}: {built.why_none(here)}; "
                 f"build it with `{build_line(model, size, batch)}`, or take --engine cuda"
             )
         self.batch = batch
         self._spec = EngineSpec(model.name, "tensorrt", PRECISION, device, 0, size, found.version, f"{reason}; {cached.name} is built")
-        self._plan: Plan | None = Plan(cache.read(cached), model.name, size, batch, device)
+        self._plan: Plan | None = Plan(built.read(cached), model.name, size, batch, device)
 
     @property
     def spec(self) -> EngineSpec:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from streammat.engines.backends.nvidia import find_gpus
+from streammat.engines.base import usable_cores
 
 _LIBRARIES = ("av", "numpy", "opencv-python", "onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "openvino", "torch", "torch-tensorrt", "tensorrt")
 
@@ -49,7 +50,7 @@ def describe() -> Hardware:
 
 def cores() -> int:
     """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return usable_cores()
 
 
 class Watch:

@@ -6,7 +6,6 @@ only (YUV of any subsampling, RGB as GBR planes, grey; 8 to 16 bits); sources co
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
@@ -16,6 +15,8 @@ import av
 import numpy as np
 from av.video.frame import PictureType
 from numpy.typing import NDArray
+
+from streammat.engines.base import usable_cores
 
 if TYPE_CHECKING:
     from streammat.film.plate import Plate
@@ -109,7 +110,7 @@ def codec_threads() -> int:
 
     Left alone they take half as many again, each with frames of its own: more memory, and less speed beside the network.
     """
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    usable = usable_cores()
     return min(16, usable)
 
 

@@ -126,7 +126,7 @@ def run(folder: Path) -> None:
     cache, model = EngineCache(folder), shipped()
 
     def opened() -> TensorRtEngine:
-        return TensorRtEngine(model, size, "it was asked for", DEVICE, batch, cache)
+        return TensorRtEngine(model, precision="fp16", size=size, reason="it was asked for", device=DEVICE, batch=batch, built=cache)
 
     assert find_built(model, size, batch, DEVICE, cache) is None
     refused(opened, "none has been built", "streammat engine build --model lite --network-size 96x64 --batch 2")
@@ -284,7 +284,7 @@ def build(folder: Path) -> None:
     repaired, fresh = built()
     assert fresh
     assert cache.timings(entry.key).read_bytes() == b"timed timed "
-    engine = TensorRtEngine(model, size, "it was asked for", DEVICE, 1, cache)
+    engine = TensorRtEngine(model, precision="fp16", size=size, reason="it was asked for", device=DEVICE, batch=1, built=cache)
     alpha = engine.infer(image)
     assert alpha.shape == (1, 32, 48)
     engine.close()

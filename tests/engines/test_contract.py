@@ -36,7 +36,7 @@ ON_GPU = [
 
 def opener(backend: str, precision: str, device: str) -> Engine:
     if device == "torch-cpu":
-        return CudaEngine(shipped(), precision, SIZE, "it was asked for", "cpu", batch=2)
+        return CudaEngine(shipped(), precision=precision, size=SIZE, reason="it was asked for", device="cpu", batch=2)
     if device == "two-sizes":
         return SeveralSizes([open_engine(shipped(), backend, precision, size, threads=2) for size in (SIZE, (64, 128))])
     if device == "cuda:0" and (reason := cuda_or_reason()):

@@ -36,7 +36,7 @@ def rgb() -> np.ndarray:
 
 
 def opened(precision: str = "fp16", size: tuple[int, int] = SIZE, batch: int = 4, mode: Mode = "graph") -> CudaEngine:
-    return CudaEngine(shipped(), precision, size, "a test", "cuda:0", batch, mode)
+    return CudaEngine(shipped(), precision=precision, size=size, reason="a test", device="cuda:0", batch=batch, mode=mode)
 
 
 @pytest.mark.parametrize("precision", MOST)

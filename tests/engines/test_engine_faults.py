@@ -56,7 +56,7 @@ def one_line(action: Callable[[], object], *words: str, kind: type[EngineError] 
 
 def on_torch(weights: Path | None, sha256: dict[str, str] | None = None) -> CudaEngine:
     files = ModelFiles("mine", shipped().fp32, weights=weights, sha256=sha256 or {})
-    return CudaEngine(files, "fp32", SIZE, "to test", "cpu")
+    return CudaEngine(files, precision="fp32", size=SIZE, reason="to test", device="cpu")
 
 
 def test_weights_that_engines_of_torch_cannot_use(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_weights_that_engines_of_torch_cannot_use(tmp_path: Path) -> None:
     one_line(lambda: on_torch(path), "no network named 'late'")
     one_line(lambda: on_torch(tmp_path / "missing.safetensors"), "cannot read model file")
     one_line(lambda: on_torch(None), "has no weights beside its ONNX file", "import it again")
-    one_line(lambda: CudaEngine(shipped(), "fp32", (90, 160), "to test", "cpu"), "multiples of 32")
+    one_line(lambda: CudaEngine(shipped(), precision="fp32", size=(90, 160), reason="to test", device="cpu"), "multiples of 32")
 
 
 @pytest.mark.parametrize("backend", installed_backends())
@@ -174,9 +174,9 @@ def test_gpus_that_torch_was_not_built_for(monkeypatch: pytest.MonkeyPatch) -> N
     found = cuda_engine.probe()
     assert [found.devices[f"cuda:{3 + index}"] for index in range(len(new))] == [name for name, _ in new]
     assert (len(found.devices), len(found.notes)) == (len(new), 3)
-    engine = partial(CudaEngine, shipped(), "fp16", SIZE, "to test")
-    one_line(lambda: engine("cuda:0"), "there is no cuda:0 that can be used", "found are cuda:3", "GTX 1080 has", kind=EngineUnavailableError)
-    one_line(lambda: engine("cuda:9"), "there is no cuda:9 that can be used", "found are cuda:3", kind=EngineUnavailableError)
+    engine = partial(CudaEngine, shipped(), precision="fp16", size=SIZE, reason="to test")
+    one_line(lambda: engine(device="cuda:0"), "there is no cuda:0 that can be used", "found are cuda:3", "GTX 1080 has", kind=EngineUnavailableError)
+    one_line(lambda: engine(device="cuda:9"), "there is no cuda:9 that can be used", "found are cuda:3", kind=EngineUnavailableError)
     taken = choose(shipped(), "auto", "auto", "auto", SIZE)
     assert (taken.backend, taken.device, taken.precision) == ("cuda", "cuda:3", "fp16")
     assert "Turing is here" in taken.reason
@@ -343,20 +343,20 @@ def test_too_little_memory_for_a_batch_on_a_device(lack: Exception, monkeypatch:
 
     monkeypatch.setattr(FoldedMatte, "forward", forward)
     with caplog.at_level(logging.WARNING):
-        engine = CudaEngine(shipped(), "fp32", SIZE, "to test", "cpu", batch=8)
+        engine = CudaEngine(shipped(), precision="fp32", size=SIZE, reason="to test", device="cpu", batch=8)
     assert engine.batch == 2
     assert [record.args for record in caplog.records] == [("cpu", 8, 4), ("cpu", 4, 2)]
     assert engine.infer(np.zeros((5, *SIZE, 3), np.uint8)).shape[0] == 5
     most[0] = 0
     words = ("cpu has too little memory for", "1 of 96x64 at once", "--quality fast", "--device cpu")
     one_line(lambda: engine.infer(np.zeros((1, *SIZE, 3), np.uint8)), *words)
-    one_line(lambda: CudaEngine(shipped(), "fp32", SIZE, "to test", "cpu", batch=8), *words)
+    one_line(lambda: CudaEngine(shipped(), precision="fp32", size=SIZE, reason="to test", device="cpu", batch=8), *words)
 
     def no_room(*_: Any, **__: Any) -> Any:
         raise lack
 
     monkeypatch.setattr(FoldedMatte, "to", no_room)
-    one_line(lambda: CudaEngine(shipped(), "fp32", SIZE, "to test", "cpu"), "cpu has too little memory for the weights of 'lite'")
+    one_line(lambda: CudaEngine(shipped(), precision="fp32", size=SIZE, reason="to test", device="cpu"), "cpu has too little memory for the weights of 'lite'")
 
 
 def test_a_device_that_fails_is_no_lack_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -364,7 +364,7 @@ def test_a_device_that_fails_is_no_lack_of_memory(monkeypatch: pytest.MonkeyPatc
         raise RuntimeError("CUDA error: no kernel image is available for execution on the device\nmore lines")
 
     monkeypatch.setattr(FoldedMatte, "forward", forward)
-    one_line(lambda: CudaEngine(shipped(), "fp32", SIZE, "to test", "cpu", batch=8), "cpu failed: CUDA error: no kernel image is available")
+    one_line(lambda: CudaEngine(shipped(), precision="fp32", size=SIZE, reason="to test", device="cpu", batch=8), "cpu failed: CUDA error: no kernel image is available")
 
 
 def test_what_a_device_tells_only_when_it_is_waited_for() -> None:

@@ -16,8 +16,8 @@ from onnx import TensorProto, helper
 from streammat.engines import choice as auto
 from streammat.engines import registry as backends
 from streammat.engines.backends.nvidia import Gpus
-from streammat.engines.base import EngineError, EngineUnavailableError
-from streammat.engines.choice import choose, default_threads, open_engine
+from streammat.engines.base import EngineError, EngineUnavailableError, default_threads
+from streammat.engines.choice import choose, open_engine
 from streammat.engines.model_files import ModelFiles
 from streammat.engines.registry import BACKENDS, installed_backends
 from streammat.engines.shipped import card, shipped

@@ -364,7 +364,7 @@ def test_on_a_gpu(batch: int, on_gpu: None, tmp_path: Path) -> None:
     assert fresh
     assert entry.details["layers"]["half"] > entry.details["layers"]["single"]
     assert tensorrt_build.build_engine(shipped(), size, batch, cache=cache) == (entry, False)
-    engine = TensorRtEngine(shipped(), size, "it was asked for", "cuda:0", batch, cache)
+    engine = TensorRtEngine(shipped(), precision="fp16", size=size, reason="it was asked for", device="cuda:0", batch=batch, built=cache)
     rgb = np.concatenate([portrait()] * 5)
     rgb[1:] = np.random.default_rng(0).permutation(rgb[1:], axis=1)
     expected = FoldedMatte(load_weights(shipped()))(torch.from_numpy(rgb)).numpy()
@@ -380,7 +380,7 @@ def test_on_a_gpu(batch: int, on_gpu: None, tmp_path: Path) -> None:
         engine.infer(rgb)
     entry.plan.write_bytes(entry.plan.read_bytes()[:-100])
     with pytest.raises(EngineError, match="damaged"):
-        TensorRtEngine(shipped(), size, "it was asked for", "cuda:0", batch, cache)
+        TensorRtEngine(shipped(), precision="fp16", size=size, reason="it was asked for", device="cuda:0", batch=batch, built=cache)
 
 
 @pytest.mark.gpu
