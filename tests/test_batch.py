@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import random
 import signal
 import time
@@ -74,6 +76,10 @@ def test_a_job_file_has_options_and_outputs_for_each_shot(plates: Path, tmp_path
     assert "--quality=fast" in plans["b"]["options"]
     assert "--no-stable" in plans["b"]["options"]
     assert not (tmp_path / "out").exists()
+    (total,) = events(planned, "total")
+    assert (total["shots"], total["frames"]) == (2, 10)
+    assert 0 < plans["b"]["bytes"] < total["bytes"] < total["free"]
+    assert total["seconds"] > 0
     call("batch", plates / "job.toml", tmp_path / "out", *ONE).ok()
     assert sorted(made(tmp_path / "out")) == ["b.mov", *(f"b_matte.{number:04d}.png" for number in range(1, 5)), "sc010/sc010.mp4"]
     assert not probe(tmp_path / "out/sc010/sc010.mp4").audio
@@ -197,6 +203,23 @@ def test_two_batches_do_not_work_on_one_folder_and_ctrl_c_keeps_what_is_done(lon
     assert shot["name"] == "in"
     assert shot["seconds"] == [pytest.approx(index * 1001 / 30000, abs=2e-6) for index in range(24)]
     assert len(shot["values"]["area"]) == 24
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a pseudo-terminal")
+def test_a_terminal_gets_a_table(plates: Path, tmp_path: Path) -> None:
+    pytest.importorskip("rich", reason="needs the extra film")
+    master, slave = os.openpty()
+    with spawn("batch", plates / "b.mov", tmp_path / "out", *ONE, terminal=slave, environment={"COLUMNS": "120", "TERM": "xterm"}) as process:
+        os.close(slave)
+        told = b""
+        with contextlib.suppress(OSError):  # the other end is closed
+            while part := os.read(master, 4096):
+                told += part
+    os.close(master)
+    assert process.returncode == 0
+    assert "at work" in told.decode()
+    assert "1 of 1 shots done, 0 failed" in told.decode()
+    assert "4/4" in told.decode()
 
 
 def test_a_worker_that_is_killed_is_replaced_once(plates: Path, tmp_path: Path) -> None:

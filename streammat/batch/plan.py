@@ -45,6 +45,11 @@ class Plan:
     shards: tuple[Shard, ...]
 
     @property
+    def sequence_options(self) -> SequenceOptions:
+        """Those that say which frames a sequence has."""
+        return _sequence_options(self.shot)
+
+    @property
     def frames(self) -> int:
         """Expected number of frames; 0 where nobody can know."""
         return sum(shard.frames for shard in self.shards)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from streammat.cli.batch_table import Board
 from streammat.cli.command import INPUT, MESSAGES, OUTPUT, Command, option
 from streammat.cli.common import Interrupt, leave, one_line_errors
 from streammat.cli.options import name_of, options_of
@@ -22,8 +22,8 @@ from streammat.engines.usage import Whole, shown
 from streammat.errors import UsageError
 
 if TYPE_CHECKING:
+    from streammat.batch.estimate import Estimate
     from streammat.batch.plan import Plan
-    from streammat.batch.run import Tell
 
 _OWN = ("matte", "foreground", "start", "duration", "warm-up", "overwrite", "quiet", "json", "events", "report", "help")
 """Options of ``video`` that a batch has itself, or that have no meaning for many shots."""
@@ -76,6 +76,7 @@ def batch(
         if not sources:
             raise UsageError(f"OUT is missing: {out} alone is given; expected shots and the folder for what is made of them, such as plates/ mattes/")
         from streammat.batch.emit import make_folders, openjd_template
+        from streammat.batch.estimate import estimates, free_space
         from streammat.batch.plan import plan_of
         from streammat.batch.ray_workers import RayWorkers
         from streammat.batch.run import Batch
@@ -94,14 +95,16 @@ def batch(
             click.echo(json.dumps(openjd_template(f"streammat {out}", plans, options.warm_up), indent=1))
             return
         if dry_run:
-            _show([plan_of(shot, options, cuts=False) for shot in shots], as_json=as_json)
+            plans = [plan_of(shot, options, cuts=False) for shot in shots]
+            _show(plans, estimates(plans), workers or local_count(), free_space(out), as_json=as_json)
             return
         with Interrupt() as interrupt, Batch(shots, Path(out), options) as work:
             interrupt.stops(work.stop)
             count = workers or local_count()
             pool: Workers = RayWorkers(ray) if ray else LocalWorkers(count, ("--threads", str(max(1, usable_cores() // count))) if count > 1 else ())
             try:
-                work.run(pool, _teller(as_json=as_json, quiet=quiet))
+                with Board([shot.name for shot in shots], as_json=as_json, quiet=quiet) as board:
+                    work.run(pool, board)
             finally:
                 pool.end()
     for name, why in work.failures.items():
@@ -149,28 +152,28 @@ def _words(known: click.Option, name: str, value: Any) -> list[str]:
     return [f"--{name}={each}" for each in values]
 
 
-def _show(plans: Sequence[Plan], *, as_json: bool) -> None:
+def _show(plans: Sequence[Plan], costs: Sequence[Estimate], workers: int, free: int, *, as_json: bool) -> None:
     """Print what would be done."""
-    for plan in plans:
+    frames, size = sum(plan.frames for plan in plans), sum(cost.bytes for cost in costs)
+    # No shot ends before its longest shard.
+    most = max((cost.seconds / len(plan.shards) for plan, cost in zip(plans, costs, strict=True)), default=0.0)
+    seconds = max(sum(cost.seconds for cost in costs) / workers, most)
+    for plan, cost in zip(plans, costs, strict=True):
         height, width = plan.size
         outputs = dict(plan.shot.outputs)
         if as_json:
             click.echo(json.dumps({"event": "plan", "shot": plan.shot.name, "source": plan.shot.source, "frames": plan.frames, "width": width, "height": height,
-                                   "fps": float(plan.rate), "shards": len(plan.shards), "outputs": outputs, "options": plan.shot.options}))
+                                   "fps": float(plan.rate), "shards": len(plan.shards), "outputs": outputs, "options": plan.shot.options,
+                                   "bytes": cost.bytes, "seconds": round(cost.seconds, 1)}))
         else:
-            click.echo(f"{plan.shot.name}: {plan.frames} frames, {width}x{height}, {float(plan.rate):.6g} fps → {', '.join(outputs.values())}")
+            click.echo(f"{plan.shot.name}: {plan.frames} frames, {width}x{height}, {float(plan.rate):.6g} fps, {_megabytes(cost.bytes)} → {', '.join(outputs.values())}")
+    if as_json:
+        click.echo(json.dumps({"event": "total", "shots": len(plans), "frames": frames, "bytes": size, "free": free, "workers": workers, "seconds": round(seconds)}))
+    else:
+        click.echo(f"{len(plans)} shots, {frames} frames, about {_megabytes(size)} ({_megabytes(free)} are free), about {seconds / 60:.1f} minutes with {workers} workers")
+    if size > free:
+        click.echo(f"warning: {_megabytes(size)} will not fit: {_megabytes(free)} are free", err=True)
 
 
-def _teller(*, as_json: bool, quiet: bool) -> Tell:
-    """How events are shown: JSON lines on stdout, or a line each on stderr."""
-    begin = time.monotonic()
-
-    def tell(event: dict[str, Any]) -> None:
-        if as_json:
-            click.echo(json.dumps({**event, "seconds": round(time.monotonic() - begin, 3)}))
-        elif not quiet and event["event"] in ("kept", "damaged", "done"):
-            what = {"kept": "was done before", "damaged": f"not as it was written, made again: {', '.join(event.get('files', []))}",
-                    "done": f"{event.get('frames')} frames done: {', '.join(event.get('outputs', []))}"}  # fmt: skip
-            click.echo(f"{event['shot']}: {what[event['event']]}", err=True)
-
-    return tell
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:.0f} MB" if count < 1e10 else f"{count / 1e9:.0f} GB"

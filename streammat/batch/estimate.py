@@ -1,0 +1,88 @@
+"""What a batch will take, by a short measurement: time and space."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from streammat.batch.files import counter_of
+from streammat.batch.plan import Plan
+from streammat.batch.workers import Task, start, told_by
+from streammat.errors import InputError, OutputError, reason
+from streammat.film.sequence_source import SequenceSource
+from streammat.film.sequences import find_sequence, frames_text
+
+_FRAMES: Final = 8
+"""Frames that are made to measure."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Of one shot, made by one process."""
+
+    seconds: float
+    bytes: int
+    """Of all of its outputs."""
+
+
+def estimates(plans: Sequence[Plan]) -> list[Estimate]:
+    """One for each plan. Of shots with the same options and kinds of outputs one is measured, and the others are taken to cost as much a pixel.
+
+    Raises:
+        InputError: the frames that were to be measured cannot be made.
+        OutputError: there is no space for them.
+    """
+    known: dict[object, tuple[float, float, float]] = {}
+    found = []
+    for plan in plans:
+        kind = plan.shot.options, tuple((name, Path(path).suffix.lower()) for name, path in plan.shot.outputs)
+        height, width = plan.size
+        if kind not in known:
+            begin, each, size = _measured(plan)
+            known[kind] = begin, each / (height * width), size / (height * width)
+        begin, each, size = known[kind]
+        pixels = plan.frames * height * width
+        found.append(Estimate(len(plan.shards) * begin + pixels * each, round(pixels * size)))
+    return found
+
+
+def free_space(out: str) -> int:
+    """Bytes that are free where the folder is, or would be."""
+    folder = Path(out).absolute()
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def _measured(plan: Plan) -> tuple[float, float, float]:
+    """(seconds that a process takes to begin, seconds for each frame, bytes for each frame)."""
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            outputs = {}
+            for kind, path in plan.shot.outputs:
+                match = counter_of(path)
+                outputs[kind] = os.path.join(folder, f"{kind}{'' if match is None else '.' + match[0]}{Path(path).suffix}")
+            frames = min(plan.frames, _FRAMES) or _FRAMES
+            sequence = find_sequence(plan.shot.source)
+            if sequence is None:
+                part = f"--duration={float((frames - 0.5) / plan.rate):.6f}"
+            else:
+                numbers = SequenceSource(sequence, plan.sequence_options, None).info.numbers
+                part = f"--frames={frames_text(numbers[:frames])}"
+            task = Task(plan.shot.name, 1, tuple(plan.shot.command(outputs, part)))
+            begin = time.monotonic()
+            *_, last = told_by(start(task), task, "")
+            took = time.monotonic() - begin
+            if last.kind != "done":
+                raise InputError(f"shot {plan.shot.name}: {last.reason}")
+            size = sum(file.stat().st_size for file in Path(folder).iterdir())
+            working = float(last.report["seconds"])
+            return max(0.0, took - working), working / last.frames, size / last.frames
+    except OSError as error:
+        raise OutputError(f"{tempfile.gettempdir()}: the first frames of shot {plan.shot.name} cannot be made there to measure ({reason(error)}); check its space") from error
