@@ -114,7 +114,7 @@ def write_picture(path: Path, image: Image) -> None:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all; otherwise as `write_image`."""
+    """Write a file so that it is there whole or not at all; otherwise as `write_picture`."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         whole_files.write_whole(path, content)
