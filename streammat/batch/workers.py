@@ -15,6 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol
 
+from streammat.engines.base import usable_cores
+
 MEMORY: Final = 1 << 30
 """Bytes that a process is counted with: 4K frames in four stages, the network and the codecs."""
 CORES: Final = 4
@@ -70,7 +72,7 @@ class Workers(Protocol):
 
 def usable_cores() -> int:
     """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return usable_cores()
 
 
 def local_count() -> int:
