@@ -70,11 +70,6 @@ class Workers(Protocol):
         ...
 
 
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return usable_cores()
-
-
 def local_count() -> int:
     """Processes for this machine: one for every `CORES` cores, as far as the memory allows; one for each GPU where there are any."""
     from streammat.engines.backends.nvidia import find_gpus

@@ -81,7 +81,8 @@ def batch(
         from streammat.batch.ray_workers import RayWorkers
         from streammat.batch.run import Batch
         from streammat.batch.shots import KINDS, rows_of, shots_of
-        from streammat.batch.workers import LocalWorkers, Workers, local_count, usable_cores
+        from streammat.batch.workers import LocalWorkers, Workers, local_count
+        from streammat.engines.base import usable_cores
         from streammat.film.sequences import find_sequence
 
         given = {name_of(each): context.params[each.name] for each in options_of(video)
