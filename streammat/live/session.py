@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from contextlib import ExitStack
@@ -226,6 +227,8 @@ class LiveRun:
                 self.stop()
             elif command.name == "status":
                 return self.status()
+            elif command.name == "settings":
+                return {"toml": self.settings()}
             return {
                 "background": self.showing.scene.text, "mirror": self.showing.mirror, "paused": self.showing.paused,
                 "pass-through": self.showing.pass_through, **({} if self._sound is None else {"muted": self._muted}),
@@ -250,6 +253,17 @@ class LiveRun:
             ],
             **self._sound_status(),
         }
+
+    def settings(self) -> str:
+        """What can be changed in mid-run, as it is now, for ``--config``; the background that is on comes first."""
+        names = self.backgrounds()
+        shown = self.showing.scene.text
+        values = {
+            "bg": [shown, *(name for name in names if name != shown)], "mirror": self.showing.mirror, "quality": self.options.matting.quality,
+            "fixed": self.options.fixed, **{name.replace("_", "-"): value for name, value in asdict(self._controlled.controls).items()},
+        }
+        # JSON's text, numbers and lists of text are TOML's.
+        return "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in values.items() if value is not None)
 
     def backgrounds(self) -> list[str]:
         """The list that is switched through, as it was written."""

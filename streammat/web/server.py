@@ -4,6 +4,7 @@
 ``GET /enter?token=…``   gives the cookie for a token of ``security.Keys``
 ``GET /``                the page; its parts lie under ``/static/``
 ``GET /thumbnail``       ``?background=TEXT``: a small image of a background of the list
+``GET /settings.toml``   what is set now, for ``--config``
 ``POST /backgrounds``    an image or a clip as the body: it joins the list and is shown
 ``POST /link``           a link for another browser
 ``WebSocket /control``   commands and events, as ``streammat.live.control`` has them, a JSON object a message
@@ -103,7 +104,7 @@ class ControlPage(Listener):
         }
         routes = [
             Route("/enter", self._enter), Route("/", self._page), Route("/static/{name}", self._file), Route("/thumbnail", self._thumbnail),
-            Route("/backgrounds", self._upload, methods=["POST"]), Route("/link", self._link, methods=["POST"]),
+            Route("/settings.toml", self._settings), Route("/backgrounds", self._upload, methods=["POST"]), Route("/link", self._link, methods=["POST"]),
             WebSocketRoute("/control", self._control), WebSocketRoute("/preview", self._preview),
         ]
         gate = Gate(Starlette(routes=routes), self._keys, self._port, allowed)
@@ -154,6 +155,11 @@ class ControlPage(Listener):
     async def _link(self, request: Request) -> Response:
         del request
         return JSONResponse({"link": self.link()})
+
+    async def _settings(self, request: Request) -> Response:
+        del request
+        found = await asyncio.get_running_loop().run_in_executor(self._commands, self._target.obey, Command("settings"))
+        return PlainTextResponse(found["toml"], headers={"content-disposition": 'attachment; filename="streammat.toml"'})
 
     async def _thumbnail(self, request: Request) -> Response:
         text = request.query_params.get("background", "")

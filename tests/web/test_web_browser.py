@@ -184,7 +184,7 @@ def test_by_keyboard_alone(page: Any) -> None:
         if seen and found == seen[0]:
             break
         seen.append(found)
-    order = ["pause", "mirror", "room", "file", "colour", "blur", "quality", "hold-rate", "log-view", "link", "quit"]
+    order = ["pause", "mirror", "room", "file", "colour", "blur", "quality", "hold-rate", "log-view", "link", "settings", "quit"]
     assert [name for name in seen if name in order] == order
     assert any(name.startswith("of #") for name in seen)  # a background
     page.locator("#room").focus()

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 from media import write_clip
-from running import REPOSITORY, wait_for
+from running import REPOSITORY, call, wait_for
 from web_parts import page_run
 
 from streammat.live.control import COMMANDS, Command, SocketListener, answer
@@ -197,5 +197,34 @@ def test_a_run_is_steered_and_watched_by_two_pages(tmp_path: Path) -> None:
             first.send('{"command": "hold-rate", "value": false, "id": 6}')
             assert until(first, lambda message: message.get("id") == 6)["ok"] is True
             assert until(first, lambda message: message.get("event") == "status" and not message["hold-rate"])["quality"] == "balanced"
+            first.send('{"command": "matte", "value": {"grow": -1.5, "despill": "auto"}, "id": 8}')
+            until(first, lambda message: message.get("id") == 8)
+            saved = run.ask("GET", "/settings.toml", {"Cookie": cookies[0]})
+            (tmp_path / "me.toml").write_bytes(saved.body)
             first.send('{"command": "events", "id": 7}')
             assert until(first, lambda message: message.get("id") == 7)["ok"] is True
+            # What was saved is what --config reads.
+            printed = call("config", "--config", tmp_path / "me.toml").ok().out
+            for line in ('bg = ["blur:80", "#0000ff", "#ff0000"]', 'quality = "balanced"', "fixed = true", "grow = -1.5", 'despill = "auto"'):
+                assert line in printed
+
+
+def test_a_page_that_stops_to_read_holds_nobody_up(tmp_path: Path) -> None:
+    """It asks for images and takes none; the run, and the images of another page, go on."""
+    clip = write_clip(tmp_path / "in.mp4", size=(640, 360), frames=12)
+    with page_run(clip, tmp_path) as run:
+        headers = {"Cookie": run.enter()}
+
+        def opened(path: str, **options: Any) -> Any:
+            return sync.connect(f"ws://{run.host}{path}", additional_headers=headers, origin=run.origin, **options)
+
+        with opened("/preview", max_queue=1) as stuck, opened("/control", max_queue=1) as deaf, opened("/preview") as look:
+            for _ in range(300):
+                stuck.send("960")
+            for number in range(300):
+                deaf.send(json.dumps({"command": "status", "id": number}))
+            seen = run.event("status")["composed"]
+            for _ in range(10):
+                look.send("320")
+                assert look.recv(timeout=60)[0] == 0
+            wait_for(lambda: [event for event in run.events if event["event"] == "status"][-1]["composed"] > seen + 10, 60)
