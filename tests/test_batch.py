@@ -9,14 +9,21 @@ import random
 import signal
 import time
 from fractions import Fraction
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import psutil
 import pytest
-from media import Audio, alpha_of, frames_of, probe, still_of, write_clip
+from media import Audio, alpha_of, frames_of, pattern, probe, still_of, write_clip
 from running import QUICK, Run, call, names, run, spawn
+
+from streammat.batch.plan import plan_of, shards_of
+from streammat.batch.shots import Shot
+from streammat.batch.workers import gpu_of
+from streammat.config import BatchOptions
 
 ONE = (*QUICK[:-1], "1", "--workers", "1")
 """Options that make a batch quick on a busy machine."""
@@ -138,6 +145,25 @@ def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
 
 
+@pytest.mark.skipif(find_spec("scenedetect") is None, reason="needs the extra film")
+def test_shards_end_at_scene_cuts_in_their_second_half(tmp_path: Path) -> None:
+    assert [(shard.first, shard.frames) for shard in shards_of(100, [10, 35, 60, 95], 40)] == [(0, 35), (35, 25), (60, 40)]
+    assert [(shard.first, shard.frames) for shard in shards_of(100, [], 40)] == [(0, 40), (40, 40), (80, 20)]
+    assert [(shard.first, shard.frames) for shard in shards_of(3, [1], 40)] == [(0, 3)]
+    with av.open(str(tmp_path / "two.mp4"), "w") as out:
+        stream = out.add_stream("libx264", 25, options={"preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        for index in range(44):
+            picture = pattern(index, 64, 64)
+            image = av.VideoFrame.from_ndarray(picture if index < 21 else 255 - picture[::-1], format="rgb24")
+            image.pts = index
+            out.mux(stream.encode(image))
+        out.mux(stream.encode(None))
+    shot = Shot("two", str(tmp_path / "two.mp4"), (("output", str(tmp_path / "two.mov")),))
+    found = plan_of(shot, BatchOptions(shard_frames=24)).shards
+    assert [(shard.first, shard.frames) for shard in found] == [(0, 21), (21, 23)]
+
+
 @pytest.mark.parametrize(("template", "options"), [("{out}/{shot}.mov", ()), ("{out}/{shot}.mp4", ("--bg", "#00b140"))])
 def test_pieces_join_to_what_one_process_makes(long: Path, tmp_path: Path, template: str, options: tuple[str, ...]) -> None:
     """ProRes with alpha, and H.264 with B-frames: every frame once, at its time; sound, tags, timecode and chapters; alpha as in one piece."""
@@ -236,6 +262,11 @@ def test_a_worker_that_is_killed_is_replaced_once(plates: Path, tmp_path: Path) 
         assert process.returncode == code, told
         assert states.count("lost") == kills
         assert ("SIGKILL" in told) == bool(code)
+
+
+def test_each_worker_has_a_gpu_of_its_own() -> None:
+    assert [gpu_of(worker, {"CUDA_VISIBLE_DEVICES": "2,5"}) for worker in range(3)] == ["2", "5", "2"]
+    assert gpu_of(0, {"CUDA_VISIBLE_DEVICES": "3"}) is gpu_of(0, {"CUDA_VISIBLE_DEVICES": ""}) is None
 
 
 def test_a_full_disk_fails_with_its_reason_and_the_same_command_goes_on(long: Path, tmp_path: Path) -> None:

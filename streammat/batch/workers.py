@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol
@@ -179,7 +179,7 @@ class LocalWorkers(ThreadedWorkers):
             if self._ending:
                 return
             try:
-                child = self._children[worker] = start(task, self._options)
+                child = self._children[worker] = start(task, self._options, gpu=gpu_of(int(worker) - 1, os.environ))
             except OSError as error:
                 yield Event("failed", task, worker, reason=f"no process can be started ({error.strerror})")
                 return
@@ -192,11 +192,23 @@ class LocalWorkers(ThreadedWorkers):
             child.terminate()
 
 
-def start(task: Task, options: Sequence[str] = ()) -> subprocess.Popen[str]:
-    """A process at work on ``task``: the command line with progress on stdout, in a session of its own, so that a terminal's Ctrl-C is ours alone."""
+def gpu_of(worker: int, environment: Mapping[str, str]) -> str | None:
+    """The GPU of a worker, counted from 0, as ``CUDA_VISIBLE_DEVICES`` names it; None where there are fewer than two to choose from."""
+    from streammat.engines.backends.nvidia import find_gpus
+
+    names = environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if "CUDA_VISIBLE_DEVICES" in environment else list(map(str, range(len(find_gpus().names))))
+    return names[worker % len(names)] if len(names) > 1 else None
+
+
+def start(task: Task, options: Sequence[str] = (), *, gpu: str | None = None) -> subprocess.Popen[str]:
+    """A process at work on ``task``, on one GPU where it is named: the command line with progress on stdout.
+
+    It has a session of its own, so that a terminal's Ctrl-C is ours alone.
+    """
+    environment = None if gpu is None else {**os.environ, "CUDA_VISIBLE_DEVICES": gpu}
     command = [sys.executable, "-m", "streammat.cli.child", str(os.getpid()), task.arguments[0], *options, *task.arguments[1:], "--events"]
     return subprocess.Popen(  # noqa: S603 - our own command line
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, encoding="utf-8", start_new_session=True
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, encoding="utf-8", start_new_session=True, env=environment
     )
 
 
