@@ -19,6 +19,7 @@ from streammat.timecode import Moment
 Pixels = NDArray[Any]
 """(H, W, C) float16 or float32; files of whole numbers are 0..1."""
 
+_MOST_PIXELS = 16384 * 16384
 _STRUCTURE = {
     "compression", "DateTime", "Software", "name", "version", "Orientation", "ResolutionUnit", "XResolution", "YResolution",
     "planarconfig", "ICCProfile", "chunkCount", "Compression",
@@ -86,6 +87,8 @@ def read_header(path: Path, layer: str | None) -> Header:
         spec, _ = _channels(file, path, layer)
         x0, y0 = min(spec.x, spec.full_x), min(spec.y, spec.full_y)
         x1, y1 = max(spec.x + spec.width, spec.full_x + spec.full_width), max(spec.y + spec.height, spec.full_y + spec.full_height)
+        if (x1 - x0) * (y1 - y0) > _MOST_PIXELS:
+            raise InputError(f"{path}: is {x1 - x0}x{y1 - y0} pixels by its own account; expected at most 16384x16384; get a whole copy of it")
         return _header(spec, (x0, y0, x1 - x0, y1 - y0))
 
 
@@ -178,17 +181,20 @@ class _Opened:
 
     def __init__(self, path: Path) -> None:
         oiio = openimageio()
+        self._path = path
         hint = oiio.ImageSpec()
         hint["oiio:UnassociatedAlpha"] = 1
         self._file = oiio.ImageInput.open(str(path), hint)
         if self._file is None:
-            raise InputError(f"{path}: cannot be read ({_first(oiio.geterror())}); expected an image that OpenImageIO can read")
+            raise InputError(f"{path}: cannot be read ({_said(None)}); expected an image that OpenImageIO can read")
 
     def __enter__(self) -> Any:
         return self._file
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         self._file.close()
+        if isinstance(error, UnicodeDecodeError):
+            raise InputError(f"{self._path}: is damaged (a name in it is not UTF-8); get a whole copy of it") from error
 
 
 def _channels(file: Any, path: Path, layer: str | None) -> tuple[Any, tuple[int, int, int]]:
@@ -223,12 +229,12 @@ def _places(names: tuple[str, ...], layer: str) -> tuple[int, int, int] | None:
 
 def _header(spec: Any, window: tuple[int, int, int, int]) -> Header:
     kept = [
-        (each.name, each.type, each.value) for each in spec.extra_attribs
-        if each.name not in _STRUCTURE and not each.name.startswith(_STRUCTURES) and each.value is not None
+        (each.name, each.type, value) for each in spec.extra_attribs
+        if each.name not in _STRUCTURE and not each.name.startswith(_STRUCTURES) and (value := _value(each)) is not None
     ]
     aspect = spec.get_float_attribute("PixelAspectRatio", 1.0)
-    timecode = spec.get_string_attribute("smpte:TimeCode")
-    transfer = spec.get_string_attribute("dpx:Transfer").lower()
+    timecode = _text(spec, "smpte:TimeCode")
+    transfer = _text(spec, "dpx:Transfer").lower()
     return Header(
         window,
         (spec.full_x, spec.full_y, spec.full_width, spec.full_height),
@@ -238,9 +244,24 @@ def _header(spec: Any, window: tuple[int, int, int, int]) -> Header:
         Fraction(aspect).limit_denominator(1000) if 0 < aspect < 100 else Fraction(1),
         {3: 2, 6: 3, 8: 1}.get(spec.get_int_attribute("Orientation", 1), 0),
         str(spec.format) in ("half", "float", "double"),
-        spec.get_string_attribute("colorInteropID") or _of_primaries(spec) or spec.get_string_attribute("oiio:ColorSpace") or None,
+        _text(spec, "colorInteropID") or _of_primaries(spec) or _text(spec, "oiio:ColorSpace") or None,
         transfer in ("logarithmic", "printing density", "printingdensity", "kodaklog"),
     )
+
+
+def _value(attribute: Any) -> Any:
+    """What an attribute holds; text that is not UTF-8 is taken for Latin-1."""
+    value = attribute.value
+    if isinstance(value, str) and any("\udc80" <= letter <= "\udcff" for letter in value):
+        return value.encode("utf-8", "surrogateescape").decode("latin-1")
+    return value
+
+
+def _text(spec: Any, name: str) -> str:
+    try:
+        return str(spec.get_string_attribute(name))
+    except UnicodeDecodeError:
+        return ""
 
 
 def _of_primaries(spec: Any) -> str | None:
@@ -355,7 +376,10 @@ def _verify(path: Path, written: Path, data: Pixels, names: tuple[str, ...], los
 
 
 def _said(file: Any) -> str:
-    return _first(file.geterror() if file is not None else openimageio().geterror())
+    try:
+        return _first(file.geterror() if file is not None else openimageio().geterror())
+    except UnicodeDecodeError:  # it cites what is in a damaged file
+        return "it is damaged"
 
 
 def _first(text: str) -> str:

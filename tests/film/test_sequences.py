@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -310,6 +311,20 @@ def test_damaged_frame(tmp_path: Path) -> None:
     error = video(shot, tmp_path / "o.####.exr").refused(1, "shot.1002.exr", "damaged").error
     assert "1 frames done" in error
     assert [name for name in names(tmp_path) if name.startswith("o")] == ["o.1001.exr"]
+
+
+def test_strange_headers(tmp_path: Path) -> None:
+    """Text that is not UTF-8 is taken for Latin-1; a size that cannot be is one line."""
+    folder = tmp_path / "plates"
+    folder.mkdir()
+    path = write_plate(folder / "s.0001.exr", linear(0), attributes={"owner": "abcd", "comments": "kept"})
+    path.write_bytes(path.read_bytes().replace(b"abcd", b"ab\xff\xfe"))
+    video(folder, tmp_path / "o.####.exr").ok()
+    spec, _ = opened(tmp_path / "o.0001.exr")
+    assert (spec.get_string_attribute("ImageDescription"), spec.get_string_attribute("Copyright")) == ("kept", "abÿþ")
+    window = struct.pack("<4i", 0, 0, SIZE[0] - 1, SIZE[1] - 1)
+    path.write_bytes(path.read_bytes().replace(b"displayWindow\0box2i\0\x10\0\0\0" + window, b"displayWindow\0box2i\0\x10\0\0\0" + struct.pack("<4i", 0, 0, 39999, 39999)))
+    video(folder, tmp_path / "p.####.exr").refused(1, "s.0001.exr", "40000x40000")
 
 
 def test_written_frames_are_read_back(shot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
