@@ -28,6 +28,8 @@ HOMES = {
     "examples.md": "examples/README.md",
 }
 """Pages, and the files of the repository that they are."""
+_OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+_WHOLE = r'<span class="option">\g<0></span>'
 OPTIONS = ("MattingOptions", "MatteControls", "VideoOptions", "LiveOptions")
 """Classes of `streammat.config` that say what keyword arguments mean."""
 TRAINING = "# Training commands\n\n`streammat-train COMMAND` (`pip install '.[train]'`); [models.md](models.md#train-it-again) has them in their order.\n\n"
@@ -53,6 +55,12 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return _lists(re.sub(r"(!?)\[([^\]]*)\]\(([^)\s#:]+)(#[^)\s]*)?\)", lambda link: _link(link, home, name, files), _drawings(markdown)))
 
 
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Options are not broken after their dashes."""
+    del page, config, files
+    return re.sub(r"<code>([^<]*--[^<]*)</code>", lambda code: f"<code>{_OPTION.sub(_WHOLE, code[1])}</code>", html)
+
+
 def _link(link: re.Match[str], home: str, name: str, files: Files) -> str:
     """A link of the repository's file ``home`` as it is on the site's page ``name``; its words alone where the site has no such page."""
     mark, words, target, anchor = link.groups()
@@ -61,7 +69,9 @@ def _link(link: re.Match[str], home: str, name: str, files: Files) -> str:
     if files.get_file_from_path(place) is None:
         if not (ROOT / path).exists():
             return link[0]  # mkdocs warns of it
-        return words
+        return words  # in the repository alone
+    if words.endswith(".md"):  # a file's name in the repository, a page's on the site
+        words = words.rpartition("/")[2].removesuffix(".md").replace("_", " ")
     return f"{mark}[{words}]({os.path.relpath(place, os.path.dirname(name) or '.')}{anchor or ''})"
 
 
@@ -99,7 +109,7 @@ def _reference() -> str:
             kinds["Functions"].append(f"streammat.{name}")
         elif inspect.isclass(value):
             kinds["Errors" if issubclass(value, Exception) else "Classes"].append(f"streammat.{name}")
-    whole = "\n    options:\n      inherited_members: true\n      show_if_no_docstring: true"
+    whole = "\n    options:\n      filters: ['!^_']\n      inherited_members: true\n      show_if_no_docstring: true"
     kinds["Options"] = [f"streammat.config.{name}{whole}" for name in OPTIONS]
     return "\n\n".join(f"## {kind}\n\n" + "\n\n".join(f"::: {path}" for path in paths) for kind, paths in kinds.items())
 

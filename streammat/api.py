@@ -169,7 +169,7 @@ def process_video(source: str | os.PathLike[str], target: str | os.PathLike[str]
         options: see `VideoKeywords`; times are seconds, text such as ``1:30``, or timecodes.
 
     Returns:
-        What was done: frames, times, notes, and what of the input was damaged.
+        What was done, in frames, times, notes, and what of the input was damaged.
 
     Raises:
         StreammatError: see the module; an output that was begun is kept under a name that says it is partial.
