@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import cv2
 import numpy as np
 import pytest
 from live_parts import Run, ScriptedEngine
+from media import write_clip
 from numpy.typing import NDArray
+from running import QUICK, call
 from scenes import frame_of
 
 from streammat.live.checked_matting import CheckedMatting
@@ -124,3 +127,12 @@ def test_a_live_run_that_moves_never_rests(tmp_path: Path) -> None:
     run = Run(tmp_path, [("frames", 20)], engine, matting=matting)
     assert rest.frames <= run.report.dropped
     assert engine.calls + rest.frames >= run.report.shown["composite"]
+
+
+def test_the_command_says_for_how_much_of_the_time_it_rested(tmp_path: Path) -> None:
+    """An image that stands still, as a camera; and that it can be turned off."""
+    still_clip = write_clip(tmp_path / "in.mp4", size=(192, 108), frames=1)
+    for words, expected in (((), True), (("--no-rest",), False)):
+        done = call("webcam", "--camera", still_clip, "--loop", "--to", "null", "--duration", "2.5", "--json", *QUICK, *words).ok()
+        told = [json.loads(line) for line in done.out.splitlines()]
+        assert any(event["rested_percent"] > 20 for event in told if event["event"] == "status") is expected
