@@ -220,28 +220,30 @@ def test_a_microphone_that_gives_nothing_is_told_of(tmp_path: Path) -> None:
 # As processes
 
 
-@pytest.mark.parametrize("name", ["rec.mkv", "rec.mp4"])
-def test_a_killed_recording_has_its_sound(tmp_path: Path, name: str) -> None:
+def test_killed_recordings_have_their_sound(tmp_path: Path) -> None:
     clip = write_flashes(tmp_path / "talk.mp4", seconds=3, size=(192, 108))
-    partial = tmp_path / name.replace("rec.", "rec.partial.")
+    recordings = ("rec.mkv", "rec.mp4")
+    partials = [tmp_path / name.replace("rec.", "rec.partial.") for name in recordings]
 
-    def long_enough() -> bool:
+    def long_enough(partial: Path) -> bool:
         try:
             with av.open(str(partial)) as container:
                 return sum(1 for _ in container.demux(video=0)) > 100
         except (av.FFmpegError, OSError):
             return False
 
-    with spawn("webcam", "--camera", clip, "--loop", *QUICK, "--json", "--microphone", "file", "--to", tmp_path / name) as process:
-        wait_for(long_enough, 40)
+    outputs = [word for name in recordings for word in ("--to", tmp_path / name)]
+    with spawn("webcam", "--camera", clip, "--loop", *QUICK, "--json", "--microphone", "file", *outputs) as process:
+        wait_for(lambda: all(map(long_enough, partials)), 40)
         process.kill()
         process.communicate(timeout=30)
-    with av.open(str(partial)) as container:
-        images = [float(frame.pts * frame.time_base) for frame in container.decode(video=0)]
-    samples, rate, begin = sound_of(partial)
-    assert len(images) > 80
-    assert len(beeps_in(samples, rate, begin)) >= 2
-    assert abs(begin + len(samples) / rate - images[-1]) < 2.5  # the last fragment may lack either
+    for partial in partials:
+        with av.open(str(partial)) as container:
+            images = [float(frame.pts * frame.time_base) for frame in container.decode(video=0)]
+        samples, rate, begin = sound_of(partial)
+        assert len(images) > 80
+        assert len(beeps_in(samples, rate, begin)) >= 2
+        assert abs(begin + len(samples) / rate - images[-1]) < 2.5  # the last fragment may lack either
 
 
 LISTEN = {"rtmp": {"listen": "1", "timeout": "1"}, "rtsp": {"rtsp_flags": "listen", "listen_timeout": "1"}}
