@@ -539,11 +539,9 @@ def test_words_at_the_end(clip: Path, tmp_path: Path) -> None:
 
 def test_quiet(clip: Path, tmp_path: Path) -> None:
     """Nothing is said when nothing went wrong, not even by the encoders."""
-    for codec in ("h264", "hevc", "av1"):
-        done = run("video", clip, tmp_path / f"{codec}.mp4", *QUICK, "--quiet", "--codec", codec).ok()
+    for start, name, codec in ((call, "h264.mp4", "h264"), (call, "hevc.mp4", "hevc"), (run, "av1.mp4", "av1"), (call, "out.webm", "vp9")):
+        done = start("video", clip, tmp_path / name, *QUICK, "--quiet", "--codec", codec).ok()
         assert (done.out, done.err) == ("", ""), codec
-    done = run("video", clip, tmp_path / "out.webm", *QUICK, "--quiet").ok()
-    assert (done.out, done.err) == ("", "")
 
 
 def test_a_bar_on_a_terminal(clip: Path, tmp_path: Path) -> None:
@@ -643,11 +641,12 @@ def test_bad_presets_are_refused(clip: Path, tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
-def test_relative_paths_and_strange_names(tmp_path: Path) -> None:
+def test_relative_paths_and_strange_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Spaces, umlauts, percent signs, a leading dash, commas and colons in names."""
+    monkeypatch.chdir(tmp_path)
     for name in ("my clip.mp4", "grün.mp4", "100%.mp4", "a,b;c.mp4", "-dash.mp4", "10:20:30.mp4"):
         source = write_clip(tmp_path / "in.mp4", frames=2, size=(64, 64)).rename(tmp_path / name)
-        done = run("video", *QUICK, "--quiet", "--", name, f"9:{name}", cwd=tmp_path)
+        done = (run if name == "grün.mp4" else call)("video", *QUICK, "--quiet", "--", name, f"9:{name}")
         assert done.code == 0, (name, done.err)
         assert probe(tmp_path / f"9:{name}").frames == 2
         source.unlink()

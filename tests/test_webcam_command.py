@@ -147,16 +147,16 @@ def test_a_network_that_does_not_answer_is_left_behind(tmp_path: Path) -> None:
     assert "the network does not answer and was left as it is" in events(done.stdout)[-1]["notes"]
 
 
-@pytest.mark.parametrize("name", ["rec.mkv", "rec.mp4"])
-def test_a_killed_recording_plays(tmp_path: Path, clip: Path, name: str) -> None:
-    partial = tmp_path / name.replace("rec.", "rec.partial.")
-    with start(clip, "--to", tmp_path / name) as process:
-        wait_for(lambda: recorded(partial, 30))
+def test_killed_recordings_play(tmp_path: Path, clip: Path) -> None:
+    partials = [tmp_path / "rec.partial.mp4", tmp_path / "rec.partial.mkv"]
+    with start(clip, "--to", tmp_path / "rec.mp4", "--to", tmp_path / "rec.mkv") as process:
+        wait_for(lambda: all(recorded(partial, 30) for partial in partials))
         process.kill()
         process.communicate(timeout=30)
-    assert not (tmp_path / name).exists()
-    assert len(frames_of(partial)) > 20
-    assert min(greens(partial)) > 0.99
+    assert not any((tmp_path / name).exists() for name in ("rec.mp4", "rec.mkv"))
+    for partial in partials:
+        assert len(frames_of(partial)) > 20
+        assert min(greens(partial)) > 0.99
 
 
 def test_a_full_disk_ends_that_output_only(tmp_path: Path, clip: Path) -> None:
