@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from scenes import LAYOUTS, frame_of, matte_of, scene
 
+from streammat.compositing.backgrounds import ColourBackground
+from streammat.compositing.compositor import Compositor
 from streammat.compositing.foreground import ForegroundEstimator
 from streammat.compositing.soft_pixels import SoftPixels
 from streammat.media.frame import planes_of
@@ -82,3 +84,17 @@ def test_specks_too_faint_for_the_grid_keep_the_colour_of_the_frame():
     for y, x in ((0, 0), (359, 639)):
         assert foreground.planes()[0][y, x] == frame.planes[0][y, x]
         assert abs(out[0][y, x] - (frame.planes[0][y, x] * share + behind[0][y, x] * (1 - share))) <= 0.51
+
+
+@pytest.mark.parametrize("name", ["yuv420p", "yuv422p10le", "gbrp", "gray"])
+@pytest.mark.parametrize("size", [(96, 128), (97, 131), (1, 1)])
+def test_one_colour_by_its_codes_is_the_same_as_by_its_planes(name, size):
+    _, _, drawn, picture = scene(*size)
+    frame, green = frame_of(picture, name), ColourBackground((0, 177, 64))
+    for alpha in (drawn, np.zeros(size), np.ones(size)):
+        matte = matte_of(alpha, frame)
+        foreground = ForegroundEstimator().estimate(frame, matte)
+        expected = [np.empty_like(plane) for plane in foreground.own]
+        foreground.over(green.planes(frame, matte), expected)
+        (got,) = Compositor(["composite"], green, decontaminate=True, alpha="straight")(frame, matte)
+        assert all((a == b).all() for a, b in zip(got.planes, expected, strict=True))

@@ -237,6 +237,10 @@ class ColourBackground:
         del matte
         return self._cache.get(frame) or self._cache.put(frame, self._fill(frame))
 
+    def codes(self, frame: Frame) -> tuple[int, ...]:
+        """The code value of each plane."""
+        return tuple(int(plane[0, 0]) for plane in self._cache.get(frame) or self._cache.put(frame, self._fill(frame)))
+
     def _fill(self, frame: Frame) -> tuple[Plane, ...]:
         pixel = np.full((16, 16, 3), self._colour, np.uint8)
         codes = [int(np.median(plane)) for plane in convert(image_of(pixel, frame.layout), frame, (16, 16))]

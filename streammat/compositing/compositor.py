@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from streammat.compositing.backgrounds import Background
+from streammat.compositing.backgrounds import Background, ColourBackground
 from streammat.compositing.blur import BlurBackground
 from streammat.compositing.foreground import ForegroundEstimator, colouring
 from streammat.compositing.matte_controls import despilled
@@ -68,7 +68,8 @@ class Compositor:
             if content == "composite" and foreground is not None and sparse:
                 assert self._background is not None
                 images[content] = _blank(frame)
-                foreground.over(self._background.planes(frame, matte), images[content].planes)
+                behind = self._background
+                foreground.over(behind.codes(frame) if isinstance(behind, ColourBackground) else behind.planes(frame, matte), images[content].planes)
             else:
                 images[content] = self._draw(content, frame, matte, colour)
         return [images[content] for content in self._contents]

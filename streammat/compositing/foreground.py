@@ -60,14 +60,16 @@ class Foreground:
             soft.put(plane, values)
         return planes
 
-    def over(self, background: Sequence[Plane], out: Sequence[Plane]) -> None:
+    def over(self, background: Sequence[Plane | int], out: Sequence[Plane]) -> None:
         """Blend with ``background`` into ``out``, which may be the same; both hold planes such as the frame's, whose rows may be strided.
+
+        A background of one colour may be given as one code value for each plane: then nothing has to be read of it.
 
         The result is the background's bit for bit where alpha at the plane's size is 0, the frame's where it is full, and else within half a code value
         of the exact one.
         """
         for own, soft, values, behind, target in zip(self.own, self.soft, self.values, background, out, strict=False):
-            back = soft.of(behind).astype(np.float32)
+            back = np.float32(behind) if isinstance(behind, int) else soft.of(behind).astype(np.float32)
             if target is not behind:
                 np.copyto(target, behind)
             soft.copy_subject(own, target)
