@@ -61,6 +61,14 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
     return re.sub(r"<code>([^<]*--[^<]*)</code>", lambda code: f"<code>{_OPTION.sub(_WHOLE, code[1])}</code>", html)
 
 
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """Nothing that a browser loads by itself comes from elsewhere."""
+    del config
+    for tag in re.findall(r"<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)=[\"']?(?:https?:)?//[^>]*>", output):
+        log.warning("%s: %s is loaded from elsewhere; expected files of the site alone", page.file.src_uri, tag)
+    return output
+
+
 def _link(link: re.Match[str], home: str, name: str, files: Files) -> str:
     """A link of the repository's file ``home`` as it is on the site's page ``name``; its words alone where the site has no such page."""
     mark, words, target, anchor = link.groups()
