@@ -164,7 +164,7 @@ def test_shards_end_at_scene_cuts_in_their_second_half(tmp_path: Path) -> None:
     assert [(shard.first, shard.frames) for shard in found] == [(0, 21), (21, 23)]
 
 
-@pytest.mark.parametrize(("template", "options"), [("{out}/{shot}.mov", ()), ("{out}/{shot}.mp4", ("--bg", "#00b140"))])
+@pytest.mark.parametrize(("template", "options"), [("{out}/{shot}.mov", ()), ("{out}/{shot}.mp4", ("--bg", "#00b140")), ("{out}/{shot}.mp4", ("--bg", "#00b140", "--codec", "hevc"))])
 def test_pieces_join_to_what_one_process_makes(long: Path, tmp_path: Path, template: str, options: tuple[str, ...]) -> None:
     """ProRes with alpha, and H.264 with B-frames: every frame once, at its time; sound, tags, timecode and chapters.
 

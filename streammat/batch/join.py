@@ -20,10 +20,11 @@ from streammat.sinks.tracks import Tracks
 from streammat.sources.file import FileSource
 from streammat.timecode import Moment
 
-JOINED: Final = ("prores", "ffv1", "h264", "hevc")
-"""Codecs whose pieces can be put together: each frame stands alone, or each piece begins with a picture that nothing before it is needed for,
-and the headers of all pieces are the same. VP9's alpha is a second stream in each packet, and AV1's headers are not looked at: they are
-encoded in one piece."""
+JOINED: Final = ("prores", "h264", "hevc")
+"""Codecs whose pieces can be put together: each frame stands alone, or each piece begins with an image that nothing before it is needed for,
+and the headers of all pieces are the same. AV1's headers are not looked at: it is encoded in one piece."""
+CONTAINERS: Final = (".mov", ".mp4", ".m4v")
+"""Files whose times are exact; the milliseconds of Matroska and WebM would be rounded twice."""
 
 
 def join(parts: Sequence[Path], starts: Sequence[Moment], source: str, target: Path, *, tracks: bool, audio: bool) -> int:
@@ -63,10 +64,7 @@ def join(parts: Sequence[Path], starts: Sequence[Moment], source: str, target: P
 
 def _write(path: Path, target: Path, parts: Sequence[Path], shifts: Sequence[Fraction], reader: FileSource, *, tracks: bool) -> int:
     info, kind = reader.info, container_of(str(target))
-    # Bit-exact: Matroska gives files a random number otherwise, and what is made again could not be told from what is damaged.
-    options = {"avoid_negative_ts": "disabled", "fflags": "+bitexact"}
-    if kind.muxer in ("mp4", "mov"):
-        options["movflags"] = "hybrid_fragmented+delay_moov"
+    options = {"avoid_negative_ts": "disabled", "movflags": "hybrid_fragmented+delay_moov"}
     frames = 0
     with av.open(str(path.absolute()), "w", format=kind.muxer, options=options) as output:
         with av.open(str(parts[0])) as first:
@@ -75,8 +73,7 @@ def _write(path: Path, target: Path, parts: Sequence[Path], shifts: Sequence[Fra
             stream = output.add_stream_from_template(template)
             stream.time_base = template.time_base
             stream.codec_context.framerate = info.rate  # without it a timecode's track has one of its own
-            if kind.muxer in ("mp4", "mov"):
-                stream.codec_context.codec_tag = template.codec_context.codec_tag
+            stream.codec_context.codec_tag = template.codec_context.codec_tag
             if info.rotation:
                 stream.set_display_rotation(info.rotation * 90)
         others = Tracks(output, info.passengers if tracks else (), kind, target.name)

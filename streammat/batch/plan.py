@@ -13,7 +13,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from streammat.batch.files import is_pattern
-from streammat.batch.join import JOINED
+from streammat.batch.join import CONTAINERS, JOINED
 from streammat.batch.manifest import Shard
 from streammat.batch.shots import Shot
 from streammat.config import BatchOptions, SequenceOptions
@@ -96,17 +96,20 @@ def _sequence_options(shot: Shot) -> SequenceOptions:
 
 
 def may_shard(shot: Shot) -> bool:
-    """True where the outputs can be made in pieces: see `JOINED`; stills always can."""
+    """True where the outputs can be made in pieces: numbered files always, clips of clips as `JOINED` and `CONTAINERS` say."""
     if any(word.split("=")[0] in _UNSHARDED for word in shot.options):
         return False
     given = _given(shot)
-    if "--frames" in given and find_sequence(shot.source) is None:
+    sequence = find_sequence(shot.source)
+    if "--frames" in given and sequence is None:
         return False
     for kind, path in shot.outputs:
         if is_pattern(path):
             continue
+        if sequence is not None or Path(path).suffix.lower() not in CONTAINERS:
+            return False
         requested = given.get("--codec" if kind == "output" else f"--{kind}-codec", given.get("--codec") if kind == "foreground" else None)
-        alpha = kind == "output" and given.get("--bg", "transparent") == "transparent" and Path(path).suffix.lower() in (".mov", ".webm", ".mkv")
+        alpha = kind == "output" and given.get("--bg", "transparent") == "transparent" and Path(path).suffix.lower() == ".mov"
         if choose_codec(path, requested, alpha=alpha, matte=kind == "matte").name not in JOINED:
             return False
     return True
