@@ -96,6 +96,19 @@ def test_the_readme_links_every_document() -> None:
     assert sorted(page.name for page in pages - linked) == []
 
 
+def test_the_map_is_that_of_the_tree() -> None:
+    """Each folder and each module beside folders has its place in ARCHITECTURE.md, and nothing else has."""
+    text = (REPOSITORY / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    for top in ("streammat", "engines", "train"):
+        table = text.partition(f"| `{top}/` |")[2].partition("\n\n")[0]
+        named = {name for row in table.splitlines()[2:] for name in re.findall(r"`([\w/.]+)`", row.split("|")[1])}
+        folders = {f"{path.parent.name}/" for path in (REPOSITORY / top).glob("*/__init__.py") if not path.parent.is_symlink()}
+        modules = {path.name for path in (REPOSITORY / top).glob("*.py") if not path.name.startswith("__")}
+        assert folders - named == set(), top
+        assert named - folders - modules == set(), top
+        assert modules - named <= {"errors.py"}, top
+
+
 def test_the_readme_s_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Word for word, on a photograph and a clip of the names that it uses."""
     (program,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
