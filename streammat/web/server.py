@@ -110,6 +110,7 @@ class ControlPage(Listener):
         gate = Gate(Starlette(routes=routes), self._keys, self._port, allowed)
         self._server = uvicorn.Server(uvicorn.Config(
             gate, log_config=None, log_level="critical", access_log=False, lifespan="off", ws="websockets-sansio", ws_max_size=LONGEST_LINE,
+            ws_per_message_deflate=False,  # JPEGs get no smaller
             proxy_headers=False, server_header=False, limit_concurrency=8 * _MOST_CLIENTS, timeout_keep_alive=10, timeout_graceful_shutdown=1,
         ))
         self._stopped = threading.Lock()
