@@ -118,6 +118,7 @@ class LiveKeywords(EngineKeywords, ControlKeywords, total=False):
     duration: float | None
     control: str | None
     web: str | None
+    rest: bool
     web_allow: tuple[str, ...]
 
 
