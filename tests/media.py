@@ -23,6 +23,8 @@ from av.filter import Graph
 from av.subtitles.subtitle import SubtitleSet
 from numpy.typing import NDArray
 
+from streammat.threads.scheduling import kept_scheduling
+
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
 Rgb = NDArray[np.uint8]
@@ -219,7 +221,8 @@ def write_clip(  # noqa: PLR0913 - each is one property of a media file
             )
         if fields:
             context.field_order = {"tff": 2, "bff": 3}[fields]
-        out.start_encoding()
+        with kept_scheduling():
+            out.start_encoding()
         packets: list[av.Packet] = []
         marks: Graph | None = None
         for index, time in enumerate(times):

@@ -7,8 +7,9 @@ import json
 import os
 import re
 import struct
+import sys
 import termios
-from contextlib import closing
+from contextlib import closing, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,8 @@ from media import (
 )
 from numpy.typing import NDArray
 from running import QUICK, call, names, run, spawn, video
+
+from streammat.api import process_video
 
 GREEN = np.array((0, 177, 64), np.float32)
 SIZE = (192, 108)
@@ -710,3 +713,19 @@ def test_how_long_each_frame_is_shown_is_kept(tmp_path: Path, codec: str) -> Non
             packets = [(packet.pts * packet.time_base, packet.duration * packet.time_base) for packet in found.demux(stream) if packet.size]
         shown[name] = sorted((round(float(at), 3), round(float(long), 3)) for at, long in packets)
     assert shown["out.mkv"] == shown["in.mkv"]
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root's threads can become real-time ones")
+def test_no_thread_becomes_a_real_time_one(tmp_path: Path) -> None:
+    """SVT-AV1 takes the highest real-time priority for itself and for who opens it, and keeps a core from the system that way."""
+    source = write_clip(tmp_path / "in.mp4", frames=3)
+    policies: set[int] = set()
+
+    def look(_done: int) -> None:
+        for thread in os.listdir("/proc/self/task"):
+            with suppress(ProcessLookupError):
+                policies.add(os.sched_getscheduler(int(thread)))
+
+    process_video(source, tmp_path / "out.mkv", codec="av1", background="green", quality="fast", progress=look)
+    look(3)
+    assert policies == {os.SCHED_OTHER}

@@ -35,6 +35,7 @@ from streammat.sinks.codecs import Container, VideoCodec, choose_codec, choose_f
 from streammat.sinks.partial import PartialFile
 from streammat.sinks.tracks import SoundTrack, Tracks
 from streammat.sources import StreamInfo
+from streammat.threads.scheduling import kept_scheduling
 
 # So much of a file that grows is not on the disk yet, beside what the encoder holds.
 _READABLE_SECONDS = 0.5
@@ -121,7 +122,8 @@ class FileSink:
             self.notes += self._tracks.notes
             self._sound = SoundTrack(self._container, kind.audio, channels) if channels else None
             self._tag(info)
-            self._container.start_encoding()
+            with kept_scheduling():
+                self._container.start_encoding()
         except (av.FFmpegError, OSError, ValueError) as error:
             self._drop()
             height, width = info.size
