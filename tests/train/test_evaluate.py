@@ -176,7 +176,7 @@ def test_mattes_that_are_none(am2k: Path) -> None:
 
 def test_results_that_cannot_be_written(am2k: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(RunError, match=r"cannot write .*images\.csv"):
+    with pytest.raises(RunError, match=r"cannot write .*pictures\.csv"):
         evaluate_set(open_layout(am2k, "validation"), grey, tmp_path / "file")
 
 
@@ -222,7 +222,7 @@ def test_scores_of_the_recipe(clips: Path, tmp_path: Path) -> None:
     assert {name: len(pairs) for name, pairs in sets.items()} == {"video/cows": 2, "video/dog": 3}
     scores = evaluate(lambda size: lambda rgb: np.ones((1, size[0] // 2, size[1] // 2), np.float32), sets["video/dog"])
     truth = [cv2.imread(str(pair.label), cv2.IMREAD_GRAYSCALE) / 255.0 for pair in sets["video/dog"]]
-    assert scores.images == 3
+    assert scores.pictures == 3
     assert scores.mad == pytest.approx(np.mean([1 - label.mean() for label in truth]))
     with pytest.raises(ValueError, match="no images"):
         evaluate(lambda _size: lambda rgb: rgb, [])

@@ -79,4 +79,4 @@ def test_scores_by_size(tmp_path: Path) -> None:
     classes = by_share([*scores, ImageScore(pairs[0], 0.0, 1.0, 0.0, 0.0, 0.0)])
     assert list(classes) == ["10% to 20%", "40% to 100%"]
     assert classes["10% to 20%"].mad == pytest.approx(56 / 64)
-    assert Scores.of(scores).images == 2
+    assert Scores.of(scores).pictures == 2

@@ -242,7 +242,7 @@ def _check_partners(images: Mapping[str, Path], alphas: Mapping[str, Path], imag
         raise DataError(f"{image_folder} has no images; expected {', '.join(SUFFIXES)}: unpack the set again")
     for some, others, what, folder in (
         (images, alphas, "matte", alpha_folder),
-        (alphas, images, "picture", image_folder),
+        (alphas, images, "image", image_folder),
     ):
         alone = [path for stem, path in some.items() if stem not in others]
         if alone:
