@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,9 @@ import numpy as np
 import pytest
 from media import BT601, BT709, BT2020_HLG, BT2020_PQ, FULL_709, Audio, Tags, frames_of, matched, probe, write_clip
 from running import names, video
+
+from streammat.media.frame import Frame
+from streammat.sources.file import FileSource
 
 INPUTS: dict[str, tuple[str, dict[str, Any]]] = {
     "h264-mp4": (".mp4", {}),
@@ -284,3 +289,19 @@ def test_4k(tmp_path: Path) -> None:
     video(source, tmp_path / "out.mp4", "--bg", "blur").ok()
     assert probe(tmp_path / "out.mp4").size == (3840, 2160)
     assert probe(tmp_path / "out.mp4").frames == 4
+
+
+def test_a_closed_source_is_gone_at_once(tmp_path: Path) -> None:
+    """Without Python looking for circles: a file that plays as a camera is opened again and again, and each time there were some more frames in memory."""
+    source = write_clip(tmp_path / "in.mp4", frames=4)
+    gc.collect()
+    gc.disable()
+    try:
+        opened = FileSource(str(source), audio=True)
+        assert sum(isinstance(item, Frame) for item in opened) == 4
+        opened.close()
+        gone = weakref.ref(opened)
+        del opened
+        assert gone() is None
+    finally:
+        gc.enable()

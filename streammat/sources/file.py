@@ -50,7 +50,9 @@ class FileSource:
         try:
             self._stream = self._pick_video()
             self._passengers = self._pick_passengers(audio)
-            self._planar = Planar(self._note_once)
+            notes = self.notes
+            # Not a method of ours: the circle would keep a closed file's decoder, and all its frames, until Python looks for circles.
+            self._planar = Planar(lambda note: None if note in notes else notes.append(note))
             self._fields: Fields | None = None
             self._wanted_whole = deinterlace
             self._deinterlacer: Deinterlacer | None = None
