@@ -254,7 +254,7 @@ def test_an_unknown_engine_is_refused_with_those_that_are_known() -> None:
 
 
 def test_an_engine_by_name_that_is_not_installed_is_an_error_with_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
-    missing = Backend("openvino", ("no_such_module",), "pip install 'streammat[openvino]'", {"cpu": ("fp32",)}, "streammat.engines.backends.openvino")
+    missing = Backend("openvino", ("no_such_module",), "pip install 'streammat[openvino]'", {"cpu": ("fp32",)}, "streammat.engines.backends.openvino", "OpenVinoEngine")
     monkeypatch.setitem(backends.BACKENDS, "openvino", missing)  # type: ignore[arg-type]
     bench("--engine", "onnxruntime", "--engine", "openvino").refused(1, "openvino", "pip install")
 
