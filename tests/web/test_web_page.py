@@ -218,7 +218,7 @@ def test_a_page_that_stops_to_read_holds_nobody_up(tmp_path: Path) -> None:
         def opened(path: str, **options: Any) -> Any:
             return sync.connect(f"ws://{run.host}{path}", additional_headers=headers, origin=run.origin, **options)
 
-        with opened("/preview", max_queue=1) as stuck, opened("/control", max_queue=1) as deaf, opened("/preview") as look:
+        with opened("/preview", max_queue=1, close_timeout=0.2) as stuck, opened("/control", max_queue=1, close_timeout=0.2) as deaf, opened("/preview") as look:
             for _ in range(300):
                 stuck.send("960")
             for number in range(300):
