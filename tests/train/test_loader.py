@@ -47,4 +47,5 @@ def test_an_error_ends_the_process(state: str, tmp_path: Path) -> None:
     result = subprocess.run([sys.executable, script, state], check=False, capture_output=True, text=True, timeout=120)
     assert result.stdout == "(2, 64, 64, 3)\n"
     assert result.returncode == 1
-    assert result.stderr.endswith("RuntimeError: left by an error\n")
+    # A worker that is stopped early may abort within torch's own threads, and torch tells of that instead; the process ends all the same.
+    assert result.stderr.endswith(("RuntimeError: left by an error\n", "is killed by signal: Aborted. \n"))
