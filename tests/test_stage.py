@@ -492,7 +492,7 @@ def test_a_file_comes_out_as_on_the_host(target, background, rotation, tmp_path:
     for one, other in pairs:
         top = 255 if one.dtype == np.uint8 else 1.0
         difference = np.abs(one.astype(np.float64) - other) * (255 / top)
-        assert difference.mean() <= 0.6  # the host rounds a soft pixel once, the stage each of its products
+        assert difference.mean() <= 0.3
         assert np.percentile(difference, 99.9) <= 8.0  # the engine's slope, the codecs, and RGB made of YUV
 
 

@@ -72,7 +72,7 @@ class Mattes:
 
 
 def foreground(planes: Sequence[Tensor], mattes: Mattes, plan: Plan, how: Colouring, filters: Filters) -> list[Tensor]:
-    """The planes with the foreground's own colour where the matte is soft."""
+    """The planes with the foreground's own colour where the matte is soft, not rounded there."""
     cell, top = how.cell, float(plan.top)
     weight = shrink(mattes.of(0), cell, cell, plan.depth) * (1.0 / top)
     near_soft = boxed(soft_band(weight), how.far + 1)
@@ -96,7 +96,7 @@ def foreground(planes: Sequence[Tensor], mattes: Mattes, plan: Plan, how: Colour
         alpha = mattes.of(index)
         share = alpha * (1.0 / top)
         value = (plane - back - (front - back) * share) * share + front
-        value = value.clamp(0, (1 << plan.depth) - 1).round()
+        value = value.clamp(0, (1 << plan.depth) - 1)
         soft = (alpha >= least) & (alpha <= plan.top - least) & repeat(near_soft, fy, fx)[:, :height, :width]
         result.append(torch.where(soft, value, plane))
     return result
@@ -129,6 +129,15 @@ def blend(front: Sequence[Tensor], mattes: Mattes, back: Sequence[Tensor | float
     for index, (fore, behind) in enumerate(zip(front, back, strict=True)):
         alpha = mattes.of(index)
         result.append((fore * alpha * (1.0 / top)).round() + ((top - alpha) * behind * (1.0 / top)).round())
+    return result
+
+
+def over(front: Sequence[Tensor], mattes: Mattes, back: Sequence[Tensor | float], plan: Plan) -> list[Tensor]:
+    """``front``, as `foreground` gives it, over ``back``, rounded once, as the host does it."""
+    result = []
+    for index, (fore, behind) in enumerate(zip(front, back, strict=True)):
+        share = mattes.of(index) * (1.0 / plan.top)
+        result.append(((fore - behind) * share + behind).round())
     return result
 
 

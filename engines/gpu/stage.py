@@ -122,7 +122,8 @@ class Stage:
             planes = [work.turned(plane) for plane in _numbers(work.arrived(), plan)]
             codes = work.turned(_numbers([matted.codes], plan)[0])
             mattes = drawing.Mattes(codes, plan)
-            colour = planes if colouring is None else drawing.foreground(planes, mattes, plan, colouring, self._filters)
+            exact = None if colouring is None else drawing.foreground(planes, mattes, plan, colouring, self._filters)
+            colour = planes if exact is None else [plane.round() for plane in exact]
             parts = [matted.sound.to(torch.uint8).reshape(1)]
             for content in contents:
                 if content == "foreground":
@@ -137,7 +138,7 @@ class Stage:
                         if isinstance(behind, Blurring)
                         else self._brought(tuple(behind), plan)
                     )
-                    drawn = drawing.blend(colour, mattes, back, plan)
+                    drawn = drawing.blend(planes, mattes, back, plan) if exact is None else drawing.over(exact, mattes, back, plan)
                 parts.extend(_stored(plane, plan).flatten().view(torch.uint8) for plane in drawn)
             if matte:
                 parts.append(_stored(codes, plan).flatten().view(torch.uint8))

@@ -6,6 +6,7 @@ import atexit
 import multiprocessing
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import resource_tracker
@@ -106,7 +107,9 @@ def load_batches(samples: Samples, config: TrainConfig, first: int, group: Group
             yield batch
     finally:
         if isinstance(batches, _MultiProcessingDataLoaderIter):
-            batches._shutdown_workers()  # noqa: SLF001 (there is no public name)
+            # A worker that aborts on its way out is told of by torch's handler of SIGCHLD in the midst of this, and nobody wants it any more.
+            with suppress(RuntimeError):
+                batches._shutdown_workers()  # noqa: SLF001 (there is no public name)
         kill()
         atexit.unregister(kill)
 
