@@ -95,6 +95,18 @@ def test_a_job_file_has_options_and_outputs_for_each_shot(plates: Path, tmp_path
     assert rows == ["a", "second"]
 
 
+def test_a_job_file_in_yaml_says_what_one_in_toml_says(plates: Path, tmp_path: Path) -> None:
+    pytest.importorskip("yaml", reason="needs the extra film")
+    (plates / "job.toml").write_text('[defaults]\nclip-black = 0.1\n[[shot]]\nsource = "b.mov"\nname = "sc"\nstable = false\n')
+    (plates / "job.yaml").write_text("defaults: {clip-black: 0.1}\nshot:\n- source: b.mov\n  name: sc\n  stable: false\n")
+    plans = [events(call("batch", plates / f"job.{kind}", tmp_path / "out", *ONE, "--dry-run", "--json").ok(), "plan")[0] for kind in ("toml", "yaml")]
+    assert {key: plans[0][key] for key in ("shot", "source", "options", "outputs")} == {key: plans[1][key] for key in ("shot", "source", "options", "outputs")}
+    assert "--clip-black=0.1" in plans[1]["options"]
+    for text, words in (("shot: [", ("job.yaml", "yaml")), ("- b.mov\n", ("job.yaml", "no table")), ("shots: []\n", ("shots", "unknown"))):
+        (plates / "job.yaml").write_text(text)
+        call("batch", plates / "job.yaml", tmp_path / "out").refused(1 if "unknown" not in words else 2, *words)
+
+
 @pytest.mark.parametrize(
     ("job", "words"),
     [
@@ -176,6 +188,7 @@ def test_pieces_join_to_what_one_process_makes(long: Path, tmp_path: Path, templ
     call("video", long, whole, *QUICK[:-1], "1", "--matte", both[0] / "m.%03d.png", *options).ok()
     done = call("batch", long, both[1], *ONE, "--output", template, "--matte", "{out}/m.{frame:03d}.png", "--shard-frames", "13", *options, "--json").ok()
     assert [event["shards"] for event in events(done, "planned")] == [2]
+    assert [event["networks"] for event in events(done, "shard") if event["state"] == "done"] == [1, 1]  # one, kept from shard to shard
     expected, found = probe(whole), probe(joined)
     assert found.times == expected.times
     assert (found.audio, found.metadata, found.chapters) == (expected.audio, expected.metadata, expected.chapters)
@@ -212,6 +225,7 @@ def test_killed_at_random_it_goes_on_to_the_bytes_of_an_unbroken_run(long: Path,
     assert not list((tmp_path / "killed/.streammat-batch/parts").rglob("*.*"))
 
 
+@pytest.mark.skipif(find_spec("matplotlib") is None, reason="needs the extra film")
 def test_two_batches_do_not_work_on_one_folder_and_ctrl_c_keeps_what_is_done(long: Path, tmp_path: Path) -> None:
     command = ("batch", long, tmp_path / "out", *ONE, "--shard-frames", "9", "--report", tmp_path / "r.html", "--json")
     with spawn(*command) as first:

@@ -41,3 +41,4 @@ def test_a_lost_node_loses_no_frame(cluster: Any, tmp_path: Path) -> None:
     assert len(frames_of(tmp_path / "out/in.mov")) == 60
     assert [event["state"] for event in events if event["event"] == "shard"].count("done") == 3
     assert any(event.get("state") == "lost" for event in events)
+    assert [event["networks"] for event in events if event.get("state") == "done"] == [1, 1, 1]  # an actor keeps its own

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
-from media import Audio, write_clip
+from media import Audio, person, write_clip
 from running import QUICK, call
 
 from streammat.report.measures import Measuring
 
 ONE = (*QUICK[:-1], "1")
+curves = pytest.mark.skipif(find_spec("matplotlib") is None, reason="needs the extra film")
 
 
 def disc(radius: float, across: float = 64.0, soft: float = 2.0) -> Any:
@@ -68,6 +72,7 @@ def test_numbers_are_what_they_say() -> None:
     assert abs(measuring(holed(), np.full((96, 128, 3), 200, np.uint8)).holes - 12**2 / (30**2 - 12**2)) < 0.03
 
 
+@curves
 def test_the_page_needs_no_network_and_has_every_frame_beside_it(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "a <b>.mov", size=(96, 64), frames=8, audio=[Audio()], timecode="01:00:00:00")
     call("video", clip, tmp_path / "out.mov", *ONE, "--report", tmp_path / "r.html").ok()
@@ -76,11 +81,46 @@ def test_the_page_needs_no_network_and_has_every_frame_beside_it(tmp_path: Path)
     assert "a &lt;b&gt;" in page
     assert "<b>" not in page.split("<h2")[1].split("</h2>")[0]
     rows = list(csv.DictReader((tmp_path / "r.csv").read_text().splitlines()))
-    assert [int(row["frame"]) for row in rows] == list(range(8))
+    assert [int(row["frame"]) for row in rows] == list(range(1, 9))
     (shot,) = json.loads((tmp_path / "r.json").read_text())["shots"]
     assert len(shot["values"]["area"]) == 8
     assert len(shot["strip"]) == 8
+    drawn = base64.b64decode(page.split("data:image/svg+xml;base64,")[1].split('"')[0]).decode()
+    assert drawn.count("share of the frame") == 1
+    assert not re.search(r'href="(?!#)', drawn)
     assert all(0 < float(row["area"]) < 1 for row in rows)
     call("video", clip, tmp_path / "again.mov", *ONE, "--report", tmp_path / "r.html").refused(2, "r.html", "-y")
     call("video", clip, tmp_path / "again.mov", *ONE, "--report", tmp_path / "r.txt").refused(2, ".html")
     assert not (tmp_path / "again.mov").exists()
+
+
+def write_jump(path: Path) -> Path:
+    """24 frames with a timecode: a person, from frame 13 on only the room."""
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", 25, options={"preset": "ultrafast", "qp": "0"})
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+        stream.metadata["timecode"] = "01:00:00:00"
+        for index in range(24):
+            shown = person(0, 128, 96) // 2  # so dark that no other scene seems to begin
+            image = av.VideoFrame.from_ndarray(shown if index < 12 else np.full_like(shown, shown.mean((0, 1))), format="rgb24")
+            image.pts = index
+            out.mux(stream.encode(image))
+        out.mux(stream.encode(None))
+    return path
+
+
+@curves
+@pytest.mark.parametrize("shard", ["0", "12", "13"])
+def test_a_frame_to_check_has_its_number_and_timecode_however_the_clip_was_cut(tmp_path: Path, shard: str) -> None:
+    """At a seam (12) as within a shard (13); numbers are those that --frames takes."""
+    clip = write_jump(tmp_path / "in.mov")
+    options = ("--no-stable", "--workers", "1", "--report", tmp_path / "r.html", "--shard-frames", shard)
+    call("batch", clip, tmp_path / "out", *ONE, *options).ok()
+    (shot,) = json.loads((tmp_path / "r.json").read_text())["shots"]
+    assert shot["frames"] == list(range(1, 25))
+    (check,) = shot["checks"]
+    assert (check["frame"], check["timecode"]) == (13, "01:00:00:12")
+    assert set(check["reasons"]) & {"the area jumps", "the subject vanishes"}
+    assert all(check["images"].values())
+    rows = list(csv.DictReader((tmp_path / "r.csv").read_text().splitlines()))
+    assert [row["frame"] for row in rows if row["check"]] == ["13"]

@@ -13,7 +13,7 @@ from typing import Final
 
 from streammat.batch.files import counter_of
 from streammat.batch.plan import Plan
-from streammat.batch.workers import Task, start, told_by
+from streammat.batch.workers import Child, Task
 from streammat.errors import InputError, OutputError, reason
 from streammat.film.sequence_source import SequenceSource
 from streammat.film.sequences import find_sequence, frames_text
@@ -76,8 +76,12 @@ def _measured(plan: Plan) -> tuple[float, float, float]:
                 numbers = SequenceSource(sequence, plan.sequence_options, None).info.numbers
                 part = f"--frames={frames_text(numbers[:frames])}"
             task = Task(plan.shot.name, 1, tuple(plan.shot.command(outputs, part)))
-            begin = time.monotonic()
-            *_, last = told_by(start(task), task, "")
+            child, begin = Child(), time.monotonic()
+            try:
+                *_, last = child.perform(task, "")
+            finally:
+                child.end()
+                child.wait()
             took = time.monotonic() - begin
             if last.kind != "done":
                 raise InputError(f"shot {plan.shot.name}: {last.reason}")

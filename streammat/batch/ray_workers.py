@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
-from streammat.batch.workers import CORES, Event, Task, ThreadedWorkers, start, told_by
+from streammat.batch.workers import CORES, Child, Event, Task, ThreadedWorkers
 from streammat.errors import InputError, UsageError, reason
 
 _PATIENCE = 5.0
@@ -15,7 +15,8 @@ _PATIENCE = 5.0
 
 
 class RayWorkers(ThreadedWorkers):
-    """An actor for every ``cores`` of the cluster, or for every GPU where there are any; those of a lost node are started again elsewhere.
+    """An actor for every ``cores`` of the cluster, or for every GPU where there are any, which keeps its network from shard to shard; those
+    of a lost node are started again elsewhere.
 
     Args:
         address: of the cluster, as ``ray.init`` takes it; ``local``: one is started here.
@@ -26,6 +27,8 @@ class RayWorkers(ThreadedWorkers):
         UsageError: Ray is not installed.
         InputError: there is no such cluster.
     """
+
+    attempts = 4  # nodes are lost for reasons of their own
 
     def __init__(self, address: str, cores: int = 0, options: Sequence[str] = ()) -> None:
         try:
@@ -77,12 +80,12 @@ class _Actor:
 
     def __init__(self, folder: str, options: tuple[str, ...]) -> None:
         os.chdir(folder)
-        self._options = options
+        self._child = Child(options)
 
     def answers(self) -> bool:
         """True, from wherever it is now."""
         return True
 
     def work(self, task: Task, worker: str) -> Iterator[Event]:
-        """As `told_by`, with the node's name."""
-        yield from told_by(start(task, self._options), task, f"{worker} on {os.uname().nodename}")
+        """As `Child.perform`, with the node's name."""
+        yield from self._child.perform(task, f"{worker} on {os.uname().nodename}")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Self
 
 from streammat.batch.files import counter_of, is_pattern, put, there
 from streammat.batch.join import join
@@ -34,8 +34,6 @@ from streammat.report.collect import ShotReport, merged
 from streammat.report.page import check_report, read_reports, write_report
 from streammat.sinks.partial import Claim
 
-ATTEMPTS: Final = 2
-"""How often a shard is begun whose worker went away; what ends with a message of its own is not tried again."""
 Tell = Callable[[dict[str, Any]], None]
 """Takes what happens: ``event`` names it, ``shot`` says to whom."""
 
@@ -212,11 +210,13 @@ class Batch:
         message: dict[str, Any] = {"event": "shard", "shot": name, "shard": event.task.shard, "state": event.kind, "worker": event.worker}
         if event.kind in ("progress", "done"):
             message["frames"] = event.frames
+        if event.kind == "done":
+            message["networks"] = event.report["networks"]
         if event.reason:
             message["reason"] = event.reason
         tell(message)
         work.lost[event.task.shard] += event.kind == "lost"
-        if event.kind == "lost" and work.lost[event.task.shard] < ATTEMPTS:
+        if event.kind == "lost" and work.lost[event.task.shard] < workers.attempts:
             (shard,) = (each for each in work.shards if each.number == event.task.shard)
             workers.begin([self._task(work, shard)])
         elif event.kind in ("failed", "lost"):
@@ -272,9 +272,13 @@ class Batch:
         measured = [(shard, file) for shard in work.shards for file in files[shard.number] if file.name == "report.json"]
         if len(measured) < len(work.shards):
             return
-        parts = [(shard.first, float(shard.first / work.rate), read_reports(file)[0]) for shard, file in measured]
+        # Pieces of a clip count from its first frame, each, and pieces of a sequence have its numbers.
+        counts = find_sequence(work.shot.source) is None
+        parts = [(shard.first, shard.first if counts else 0, read_reports(file)[0]) for shard, file in measured]
+        begin = parts[0][2].frames[0]
+        timed = [(first, lack, float(Fraction(lack + report.frames[0] - begin) / work.rate), report) for first, lack, report in parts]
         try:
-            write_whole(self._reports / f"{work.shot.name}.json", json.dumps(merged(work.shot.name, parts).as_dict()).encode())
+            write_whole(self._reports / f"{work.shot.name}.json", json.dumps(merged(work.shot.name, timed).as_dict()).encode())
         except OSError as error:
             raise OutputError(f"{self._reports}: cannot be written ({reason(error)}); check space and permissions") from error
 

@@ -21,7 +21,7 @@ TEMPLATE: Final = "{out}/{shot}.mov"
 """Where a clip's output goes by default: ProRes 4444 with alpha."""
 SEQUENCE: Final = "{out}/{shot}/{shot}_matte.{frame}.exr"
 """Where a sequence's matte goes by default."""
-JOB_FILES: Final = (".toml", ".csv")
+JOB_FILES: Final = (".toml", ".yaml", ".yml", ".csv")
 CLIPS: Final = (".avi", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".mts", ".mxf", ".ts", ".webm")
 """Endings of the files that are taken out of a folder."""
 
@@ -156,29 +156,52 @@ def _refuse_the_same(shots: Iterable[Shot]) -> None:
 
 
 def _job_file(path: Path) -> list[Row]:
-    """Rows of a TOML file (``[[shot]]`` tables, ``[defaults]`` for all of them) or of a CSV file with a line of names."""
+    """Rows of a TOML or YAML file (``shot``, a list of tables, and ``defaults`` for all of them) or of a CSV file with a line of names."""
     try:
         if path.suffix.lower() == ".csv":
             with path.open(encoding="utf-8-sig", newline="") as file:
                 rows: list[dict[str, Any]] = [{key: value for key, value in row.items() if value} for row in csv.DictReader(file)]
         else:
-            with path.open("rb") as file:
-                document = tomllib.load(file)
+            document = _document(path)
             if unknown := sorted(set(document) - {"shot", "defaults"}):
-                raise UsageError(f"{path}: {unknown[0]!r} is unknown; expected [defaults] and [[shot]] tables")
+                raise UsageError(f"{path}: {unknown[0]!r} is unknown; expected defaults, a table, and shot, a list of tables")
             shots, defaults = document.get("shot", []), document.get("defaults", {})
             if not isinstance(shots, list) or not isinstance(defaults, dict) or not all(isinstance(shot, dict) for shot in shots):
-                raise UsageError(f"{path}: expected [defaults] and [[shot]] tables")
+                raise UsageError(f"{path}: expected defaults, a table, and shot, a list of tables")
             rows = [{**defaults, **shot} for shot in shots]
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({reason(error)}); expected a job file in TOML or CSV") from error
+        raise InputError(f"{path}: cannot be read ({reason(error)}); expected a job file in TOML, YAML or CSV") from error
     except (ValueError, RecursionError, csv.Error) as error:
         raise InputError(f"{path}: is no {path.suffix[1:].upper()} ({reason(error)}); expected a job file") from error
     if not rows:
-        raise InputError(f"{path}: has no shot; expected [[shot]] tables, or CSV lines below a line of names")
+        raise InputError(f"{path}: has no shot; expected a list of them, or CSV lines below a line of names")
     for number, row in enumerate(rows, 1):
         if None in row or not isinstance(row.get("source"), str):
             raise UsageError(f"{path}: shot {number} has no source, or more columns than the first line; give source, and options by their long names")
         # Beside the job file, so that it can be moved with its clips.
         row["source"] = str(path.parent / row["source"])
     return list(rows)
+
+
+def _document(path: Path) -> dict[str, Any]:
+    """What a TOML or YAML file holds.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is none.
+        UsageError: the reader of YAML is not installed.
+    """
+    if path.suffix.lower() == ".toml":
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    try:
+        import yaml
+    except ModuleNotFoundError as error:
+        raise UsageError(f"{path}: YAML cannot be read; pip install 'streammat[film]' adds what reads it, or write the job as TOML or CSV") from error
+    try:
+        found = yaml.safe_load(path.read_bytes())
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from error
+    if not isinstance(found, dict):
+        raise ValueError("it holds no table")  # noqa: TRY004 - as of a file that is no YAML
+    return {str(key): value for key, value in found.items()}

@@ -52,6 +52,8 @@ class Workers(Protocol):
     """Whoever works on tasks, here or elsewhere."""
 
     count: int
+    attempts: int
+    """How often a shard may be begun whose worker goes away."""
 
     def begin(self, tasks: Sequence[Task]) -> None:
         """Take tasks, beside those that were given before, to be worked on in this order."""
@@ -89,6 +91,8 @@ class ThreadedWorkers:
     Args:
         names: of the workers.
     """
+
+    attempts = 2
 
     def __init__(self, names: Sequence[str]) -> None:
         self.count = len(names)
@@ -170,26 +174,22 @@ class LocalWorkers(ThreadedWorkers):
     """
 
     def __init__(self, count: int, options: Sequence[str] = ()) -> None:
-        self._options = options
-        self._children: dict[str, subprocess.Popen[str]] = {}
-        super().__init__([str(number) for number in range(1, count + 1)])
+        names = [str(number) for number in range(1, count + 1)]
+        self._children = {name: Child(options, gpu=gpu_of(int(name) - 1, os.environ)) for name in names}
+        super().__init__(names)
 
     def _perform(self, task: Task, worker: str) -> Iterator[Event]:
-        with self._ready:
-            if self._ending:
-                return
-            try:
-                child = self._children[worker] = start(task, self._options, gpu=gpu_of(int(worker) - 1, os.environ))
-            except OSError as error:
-                yield Event("failed", task, worker, reason=f"no process can be started ({error.strerror})")
-                return
-        yield from told_by(child, task, worker)
-        with self._ready:
-            del self._children[worker]
+        return self._children[worker].perform(task, worker)
+
+    def end(self) -> None:
+        """See `Workers.end`."""
+        super().end()
+        for child in self._children.values():
+            child.wait()
 
     def _halt(self) -> None:
         for child in self._children.values():
-            child.terminate()
+            child.end()
 
 
 def gpu_of(worker: int, environment: Mapping[str, str]) -> str | None:
@@ -200,34 +200,88 @@ def gpu_of(worker: int, environment: Mapping[str, str]) -> str | None:
     return names[worker % len(names)] if len(names) > 1 else None
 
 
-def start(task: Task, options: Sequence[str] = (), *, gpu: str | None = None) -> subprocess.Popen[str]:
-    """A process at work on ``task``, on one GPU where it is named: the command line with progress on stdout.
+class Child:
+    """A process that works on one task after the other and keeps its network open between them: see `streammat.cli.child`.
 
-    It has a session of its own, so that a terminal's Ctrl-C is ours alone.
+    It is started with the first task, and again after one that did not end well. It has a session of its own, so that a terminal's
+    Ctrl-C is ours alone.
+
+    Args:
+        options: added to each task's arguments; its own count more.
+        gpu: the only one that it sees, as ``CUDA_VISIBLE_DEVICES`` names it; None: all of them.
     """
-    environment = None if gpu is None else {**os.environ, "CUDA_VISIBLE_DEVICES": gpu}
-    command = [sys.executable, "-m", "streammat.cli.child", str(os.getpid()), task.arguments[0], *options, *task.arguments[1:], "--events"]
-    return subprocess.Popen(  # noqa: S603 - our own command line
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, encoding="utf-8", start_new_session=True, env=environment
-    )
 
+    def __init__(self, options: Sequence[str] = (), *, gpu: str | None = None) -> None:
+        self._options = tuple(options)
+        # What libraries print goes nowhere as it is: the command has no descriptor to move it to.
+        self._environment = {**os.environ, "STREAMMAT_LIBRARIES": "1", **({} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu})}
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[str] | None = None
+        self._ended = False
 
-def told_by(child: subprocess.Popen[str], task: Task, worker: str) -> Iterator[Event]:
-    """What a process says, and in the end what became of it: ``done``, ``failed`` or ``lost``."""
-    yield Event("started", task, worker)
-    said: dict[str, Any] = {}
-    assert child.stdout is not None
-    with child:
-        for line in child.stdout:
+    def perform(self, task: Task, worker: str) -> Iterator[Event]:
+        """Have a task worked on: what the process says, and in the end what became of it, ``done``, ``failed`` or ``lost``."""
+        try:
+            process = self._started()
+        except OSError as error:
+            yield Event("failed", task, worker, reason=f"no process can be started ({error.strerror})")
+            return
+        if process is None:
+            return
+        yield Event("started", task, worker)
+        said: dict[str, Any] = {}
+        code: int | None = None
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with suppress(OSError):  # it has ended already
+            process.stdin.write(json.dumps([task.arguments[0], *self._options, *task.arguments[1:], "--events"]) + "\n")
+            process.stdin.flush()
+        for line in process.stdout:
             with suppress(ValueError):
-                said = json.loads(line)
-                if said.get("event") == "progress":
-                    yield Event("progress", task, worker, int(said["frames"]))
-    if child.returncode == 0 and "frames_out" in said:
-        yield Event("done", task, worker, int(said["frames_out"]), report=said)
-    elif "error" in said:
-        yield Event("failed", task, worker, reason=str(said["error"]))
-    elif child.returncode < 0:
-        yield Event("lost", task, worker, reason=f"its process was ended by {signal.Signals(-child.returncode).name}; is there enough memory?")
-    else:
-        yield Event("lost", task, worker, reason=f"its process ended with code {child.returncode} and no word")
+                found = json.loads(line)
+                if found.get("event") == "ended":
+                    code = int(found["code"])
+                    said["networks"] = found["networks"]
+                    break
+                if found.get("event") == "progress":
+                    yield Event("progress", task, worker, int(found["frames"]))
+                else:
+                    said = found
+        if code == 0 and "frames_out" in said:
+            yield Event("done", task, worker, int(said["frames_out"]), report=said)
+            return
+        if (left := self.wait()) < 0 and code is None and "error" not in said:
+            yield Event("lost", task, worker, reason=f"its process was ended by {signal.Signals(-left).name}; is there enough memory?")
+        elif "error" in said:
+            yield Event("failed", task, worker, reason=str(said["error"]))
+        else:
+            yield Event("lost", task, worker, reason=f"its process ended with code {left if code is None else code} and no word")
+
+    def end(self) -> None:
+        """End what is being worked on, and start nothing more; twice is fine."""
+        with self._lock:
+            self._ended = True
+            if self._process is not None:
+                self._process.terminate()
+
+    def _started(self) -> subprocess.Popen[str] | None:
+        """The process, started where there is none; None after ``end``."""
+        with self._lock:
+            if self._ended:
+                return None
+            if self._process is None or self._process.poll() is not None:
+                self._process = subprocess.Popen(  # noqa: S603 - our own command line
+                    [sys.executable, "-m", "streammat.cli.child", str(os.getpid())], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                    text=True, encoding="utf-8", start_new_session=True, env=self._environment,
+                )  # fmt: skip
+            return self._process
+
+    def wait(self) -> int:
+        """Wait for the end of the process, which gets no further task; its exit code, 0 where there is none."""
+        with self._lock:
+            process, self._process = self._process, None
+        if process is None:
+            return 0
+        with suppress(OSError):
+            process.communicate()
+        return process.wait()

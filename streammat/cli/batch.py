@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from streammat.cli.command import INPUT, MESSAGES, OUTPUT, Command, option
 from streammat.cli.common import Interrupt, leave, one_line_errors
 from streammat.cli.options import name_of, options_of
 from streammat.cli.video import video
-from streammat.config import BatchOptions
+from streammat.config import WEB_ADDRESS, BatchOptions
 from streammat.engines.usage import Whole, shown
 from streammat.errors import UsageError
 
@@ -54,14 +55,18 @@ def _passed(command: click.Command) -> click.Command:
 @option("--redo", group=OUTPUT, is_flag=True, help="Make shots again whose options or inputs have changed since.")
 @option("--verify", group=INPUT, is_flag=True, help="Read every output that is there already; by default those whose size or time has changed.")
 @option("--json", "as_json", group=MESSAGES, is_flag=True, help="Print events as JSON lines on stdout.")
+@option("--web", group=MESSAGES, metavar="HOST:PORT", is_flag=False, flag_value=WEB_ADDRESS,
+        help=f"Serve a page that shows the batch at work, and print its link. Without a value: {WEB_ADDRESS}.")
+@option("--web-allow", group=MESSAGES, multiple=True, metavar="NAME",
+        help="Let other machines reach the page, which is not encrypted, by this name or address of this machine; may be repeated.")
 @option("--quiet", "-q", group=MESSAGES, is_flag=True, help="Print errors only.")
 @option("-y", "--overwrite", group=OUTPUT, is_flag=True, help="Replace outputs that are there already and that no batch made.")
 @click.pass_context
 def batch(
     context: click.Context, /, paths: tuple[str, ...], *, output: str | None, matte: str | None, foreground: str | None, report: str | None, workers: int, ray: str | None, shard_frames: int, dry_run: bool, emit: str | None,
-    redo: bool, verify: bool, as_json: bool, quiet: bool, overwrite: bool, **_: Any,
+    redo: bool, verify: bool, as_json: bool, web: str | None, web_allow: tuple[str, ...], quiet: bool, overwrite: bool, **_: Any,
 ) -> None:
-    """Cut the subject out of many shots: SHOTS are clips, sequences, patterns, folders and job files (TOML, CSV), OUT is a folder.
+    """Cut the subject out of many shots: SHOTS are clips, sequences, patterns, folders and job files (TOML, YAML, CSV), OUT is a folder.
 
     The same command goes on where it was ended, and does only what is missing.
 
@@ -99,12 +104,15 @@ def batch(
             plans = [plan_of(shot, options, cuts=False) for shot in shots]
             _show(plans, estimates(plans), workers or local_count(), free_space(out), as_json=as_json)
             return
-        with Interrupt() as interrupt, Batch(shots, Path(out), options) as work:
+        with ExitStack() as stack, Interrupt() as interrupt, Batch(shots, Path(out), options) as work:
             interrupt.stops(work.stop)
+            board = Board([shot.name for shot in shots], as_json=as_json, quiet=quiet)
+            if web is not None:
+                stack.enter_context(_page(web, web_allow, board, as_json=as_json))
             count = workers or local_count()
             pool: Workers = RayWorkers(ray) if ray else LocalWorkers(count, ("--threads", str(max(1, usable_cores() // count))) if count > 1 else ())
             try:
-                with Board([shot.name for shot in shots], as_json=as_json, quiet=quiet) as board:
+                with board:
                     work.run(pool, board)
             finally:
                 pool.end()
@@ -115,6 +123,25 @@ def batch(
         left = f", {len(work.left)} left for the next run" if work.left else ""
         click.echo(f"{done} of {len(shots)} shots done, {len(work.failures)} failed{left}", err=True)
     leave(interrupt.exit_code or int(bool(work.failures)))
+
+
+@contextmanager
+def _page(address: str, allowed: tuple[str, ...], board: Board, *, as_json: bool) -> Iterator[None]:
+    """Serve ``board`` to browsers, and print the link."""
+    try:
+        from streammat.web.batch_page import BatchPage
+    except ModuleNotFoundError as error:
+        raise UsageError(f"--web: {error.name} is not installed; install it with pip install 'streammat[web]'") from error
+    page = BatchPage(address, allowed, board.state)
+    page.start()
+    try:
+        if as_json:
+            click.echo(json.dumps({"event": "page", "link": page.link()}))
+        else:
+            click.echo(f"the batch, for the first browser that opens it: {page.link()}", err=True)
+        yield
+    finally:
+        page.close()
 
 
 def _arguments(given: Mapping[str, Any], own: Mapping[str, Any]) -> tuple[Sequence[str], str]:

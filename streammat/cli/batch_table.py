@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -29,6 +30,8 @@ class _Row:
     """Frames of this run by shard."""
     workers: dict[int, str] = field(default_factory=dict)
     """Who is at work, by shard."""
+    reason: str = ""
+    """Why it has failed."""
 
     @property
     def made(self) -> int:
@@ -50,6 +53,7 @@ class Board(AbstractContextManager["Board"]):
         self._as_json = as_json
         self._quiet = quiet
         self._begin = time.monotonic()
+        self._lock = threading.Lock()
         self._live: Any = None
         if not (as_json or quiet) and sys.stderr.isatty():
             try:
@@ -70,7 +74,8 @@ class Board(AbstractContextManager["Board"]):
 
     def __call__(self, event: dict[str, Any]) -> None:
         """Take an event."""
-        self._note(event)
+        with self._lock:
+            self._note(event)
         if self._as_json:
             click.echo(json.dumps({**event, "seconds": round(time.monotonic() - self._begin, 3)}))
         elif not self._quiet and self._live is None and (line := _line(event)):
@@ -79,8 +84,9 @@ class Board(AbstractContextManager["Board"]):
     def _note(self, event: dict[str, Any]) -> None:
         row = self._rows[event["shot"]]
         if event["event"] in ("kept", "done", "failed"):
-            row.state = {"kept": "was done", "done": "done", "failed": "FAILED"}[event["event"]]
+            row.state = {"kept": "was done", "done": "done", "failed": "failed"}[event["event"]]
             row.frames = event.get("frames", row.frames)
+            row.reason = event.get("reason", "")
             row.workers.clear()
         elif event["event"] == "planned":
             row.state, row.frames, row.before = "waiting", event["frames"], event["done"]
@@ -93,25 +99,39 @@ class Board(AbstractContextManager["Board"]):
             else:
                 row.workers.pop(shard, None)
 
-    def _table(self) -> Any:
-        from rich.table import Table
+    def state(self) -> dict[str, Any]:
+        """All that is shown, ready for JSON: ``summary``, and ``shots`` with those at work first; from any thread."""
+        with self._lock:
+            order = sorted(self._rows.items(), key=lambda item: ("at work", "failed", "waiting", "done", "was done").index(item[1].state))
+            shots = [
+                {"name": name, "state": row.state, "frames": row.frames, "done": row.frames if row.state in ("done", "was done") else row.before + row.made,
+                 "workers": sorted(set(row.workers.values())), "reason": row.reason}
+                for name, row in order
+            ]  # fmt: skip
+            return {"summary": self._summary(list(self._rows.values())), "shots": shots}
 
-        rows = list(self._rows.values())
+    def _summary(self, rows: list[_Row]) -> str:
         made = sum(row.made for row in rows)
         rate = made / max(1e-3, time.monotonic() - self._begin)
         left = sum(max(0, row.frames - row.before - row.made) for row in rows if row.state in ("waiting", "at work"))
         rest = f", {left / rate / 60:.1f} minutes left" if rate > 0 and left else ""
-        failed = sum(row.state == "FAILED" for row in rows)
+        failed = sum(row.state == "failed" for row in rows)
         ready = sum(row.state in ("done", "was done") for row in rows)
-        table = Table(title=f"{ready} of {len(rows)} shots done, {failed} failed; {rate:.1f} frames per second{rest}", title_justify="left")
+        workers = len({worker for row in rows for worker in row.workers.values()})
+        return f"{ready} of {len(rows)} shots done, {failed} failed; {rate:.1f} frames per second by {workers} workers{rest}"
+
+    def _table(self) -> Any:
+        from rich.table import Table
+
+        state = self.state()
+        shots = state["shots"]
+        table = Table(title=state["summary"], title_justify="left")
         for column in ("shot", "state", "frames", "workers"):
             table.add_column(column, justify="right" if column == "frames" else "left")
-        order = sorted(self._rows.items(), key=lambda item: ("at work", "FAILED", "waiting", "done", "was done").index(item[1].state))
-        for name, row in order[:_MOST]:
-            done = row.frames if row.state in ("done", "was done") else row.before + row.made
-            table.add_row(name, row.state, f"{done}/{row.frames or '?'}", ", ".join(sorted(set(row.workers.values()))))
-        if len(order) > _MOST:
-            table.add_row(f"… {len(order) - _MOST} more", "", "", "")
+        for shot in shots[:_MOST]:
+            table.add_row(shot["name"], shot["state"], f"{shot['done']}/{shot['frames'] or '?'}", ", ".join(shot["workers"]))
+        if len(shots) > _MOST:
+            table.add_row(f"… {len(shots) - _MOST} more", "", "", "")
         return table
 
 

@@ -1,11 +1,14 @@
-"""A worker's process: the public command line, ended with whoever started it.
+"""A worker's process: the public command line, one command after the other, whose network stays open between them.
 
-``python -m streammat.cli.child PARENT video IN OUT …``: a batch that is killed must not leave processes behind that take the
-machine from the batch that goes on in its place. PARENT is the number of the process that has to live.
+``python -m streammat.cli.child PARENT`` takes a JSON list of arguments of ``streammat`` in each line of stdin and prints what that
+command prints, and then ``{"event": "ended", "code": its exit code, "networks": how many have been opened so far}``. It ends with
+stdin or with PARENT, the number of the process that has started it: a batch that is killed must not leave processes behind that
+take the machine from the batch that goes on in its place.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import threading
@@ -18,10 +21,23 @@ def _follow(parent: int) -> None:
     os._exit(1)
 
 
+def _serve() -> None:
+    from streammat.cli import main
+    from streammat.matting.network import Networks
+
+    networks = Networks(keep=True)
+    for line in sys.stdin:
+        try:
+            main(json.loads(line), obj=networks)
+            code = 0
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        print(json.dumps({"event": "ended", "code": code, "networks": networks.opened}), flush=True)
+        if code > 128:
+            sys.exit(code)  # a signal ends the process, too
+
+
 if __name__ == "__main__":
     if sys.platform != "win32":  # where a process keeps the number of a parent that has gone
         threading.Thread(target=_follow, args=(int(sys.argv[1]),), daemon=True).start()
-    sys.argv = ["streammat", *sys.argv[2:]]
-    from streammat.cli import main
-
-    main()
+    _serve()

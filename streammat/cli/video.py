@@ -27,6 +27,7 @@ from streammat.errors import StreammatError, one_line
 
 if TYPE_CHECKING:
     from streammat.jobs.video import VideoJob
+    from streammat.matting.network import Networks
     from streammat.stats import Report
 
 
@@ -64,7 +65,8 @@ if TYPE_CHECKING:
 @control_options
 @matting_options
 @output_options
-def video(source: str, target: str | None, *, strict: bool, quiet: bool, as_json: bool, events: bool, **values: Any) -> None:
+@click.pass_context
+def video(context: click.Context, /, source: str, target: str | None, *, strict: bool, quiet: bool, as_json: bool, events: bool, **values: Any) -> None:
     """Cut the subject out of the video IN, a clip or numbered images, and write OUT; without OUT a --matte or a --foreground alone.
     Where IN is a folder of clips, OUT is a folder that gets each of them under its own name.
 
@@ -83,7 +85,7 @@ def video(source: str, target: str | None, *, strict: bool, quiet: bool, as_json
         worst = 0
         for clip, output in clips or [(source, target)]:
             try:
-                damaged = _one(clip, output, options, interrupt, quiet=quiet, as_json=as_json, events=events)
+                damaged = _one(clip, output, options, interrupt, context.obj, quiet=quiet, as_json=as_json, events=events)
             except StreammatError as error:
                 if not clips:
                     raise
@@ -100,11 +102,13 @@ def video(source: str, target: str | None, *, strict: bool, quiet: bool, as_json
     leave(interrupt.exit_code or worst)
 
 
-def _one(source: str, target: str | None, options: VideoOptions, interrupt: Interrupt, *, quiet: bool, as_json: bool, events: bool) -> bool:
-    """Work on one clip and tell of it; True where it is damaged."""
+def _one(
+    source: str, target: str | None, options: VideoOptions, interrupt: Interrupt, networks: Networks | None, *, quiet: bool, as_json: bool, events: bool
+) -> bool:
+    """Work on one clip, with a network of ``networks`` where they are kept, and tell of it; True where it is damaged."""
     from streammat.jobs.video import VideoJob
 
-    job = VideoJob(source, target, options)
+    job = VideoJob(source, target, options, networks)
     interrupt.stops(job.pipeline.stop)
     progress = Progress(job.info.frames, quiet=quiet or as_json, events=events)
     try:

@@ -26,7 +26,7 @@ from streammat.film.subject import SubjectMatting, parse_subject
 from streammat.jobs.outputs import GREEN, check_numbered, check_still, open_background_for, open_sink, wants_alpha
 from streammat.jobs.warm_up import WarmedUp, frames_before, images_before
 from streammat.matting.device import matting_for
-from streammat.matting.network import frames_at_once, open_network
+from streammat.matting.network import Networks, frames_at_once
 from streammat.matting.temporal import TemporalFilter
 from streammat.media.frame import Frame, Matte
 from streammat.models.library import find_model
@@ -50,12 +50,13 @@ class VideoJob:
         source: a video file or URL.
         target: the output; its extension picks container and codec; None: a matte or a foreground alone.
         options: everything else.
+        networks: opens the network; by default one that is closed at the end of the run.
 
     Raises:
         UsageError, InputError, OutputError, EngineError: nothing has been changed then.
     """
 
-    def __init__(self, source: str, target: str | None, options: VideoOptions) -> None:
+    def __init__(self, source: str, target: str | None, options: VideoOptions, networks: Networks | None = None) -> None:
         self.outputs = [path for path in (target, options.matte, options.foreground, options.report) if path is not None]
         if not self.outputs:
             raise UsageError(f"OUT is missing: {source} alone is given; expected where the result goes, such as out.mp4, or --matte or --foreground; see streammat video --help")
@@ -78,8 +79,9 @@ class VideoJob:
             model = find_model(options.matting.model)
             shape = model, reader.info.size, reader.info.rotation, options.matting
             batch = frames_at_once(*shape)
-            self.engine = open_network(*shape, batch=batch)
-            undo.callback(self.engine.close)
+            self._networks = Networks() if networks is None else networks
+            self.engine = self._networks.open(*shape, batch=batch)
+            undo.callback(self._networks.give_back, self.engine)
             sinks: list[TrackSink] = []
             for (path, content), encode in zip(contents, encodes, strict=True):
                 if path == options.report:
@@ -131,7 +133,7 @@ class VideoJob:
         finally:
             cv2.setNumThreads(threads)
             if not self.pipeline.left:  # closed while it works, a library would crash
-                self.engine.close()
+                self._networks.give_back(self.engine)
             if self._background is not None:
                 self._background.close()
 

@@ -14,6 +14,43 @@ from streammat.matting.matting import network_sizes
 from streammat.threads.interruptible import answer_of
 
 
+class Networks:
+    """Opens networks for runs that come one after the other.
+
+    Args:
+        keep: the last one stays open, so that a run that wants the same begins at once.
+    """
+
+    def __init__(self, *, keep: bool = False) -> None:
+        self._keep = keep
+        self._kept: tuple[object, Engine] | None = None
+        self.opened = 0
+        """How many have been opened so far."""
+
+    def open(self, model: ModelFiles, size: tuple[int, int], rotation: int, options: MattingOptions, *, batch: int = 1) -> Engine:
+        """As ``open_network``; to be given back."""
+        wanted = model, size if rotation % 2 == 0 else size[::-1], options, batch
+        if self._kept is not None and self._kept[0] == wanted:
+            return self._kept[1]
+        self.close()
+        engine = open_network(model, size, rotation, options, batch=batch)
+        self.opened += 1
+        if self._keep:
+            self._kept = wanted, engine
+        return engine
+
+    def give_back(self, engine: Engine) -> None:
+        """The run that has opened it is over; twice is fine."""
+        if self._kept is None or self._kept[1] is not engine:
+            engine.close()
+
+    def close(self) -> None:
+        """Close the one that was kept."""
+        if self._kept is not None:
+            self._kept[1].close()
+            self._kept = None
+
+
 def open_network(model: ModelFiles, size: tuple[int, int], rotation: int, options: MattingOptions, *, batch: int = 1) -> Engine:
     """The engine that runs ``model`` for frames of ``size`` (height, width), stored ``rotation`` quarter turns from upright, up to ``batch`` at once."""
     return answer_of(lambda: _open_network(model, size if rotation % 2 == 0 else size[::-1], options, batch), "streammat-network")

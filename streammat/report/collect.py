@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -36,20 +36,25 @@ _SQUARE: Final = 12
 """Pixels in the side of a square of the checkerboard."""
 
 
+Images = dict[str, str]
+"""JPEG in base64: ``before``, ``matte`` and ``checkerboard``."""
+
+
 @dataclass
 class Check:
     """A frame to look at."""
 
+    index: int
+    """From 0 on."""
     frame: int
-    """Its number, from 0 on."""
+    """Its number, as ``--frames`` takes it."""
     seconds: float
     timecode: str
     """Empty where the input has none."""
     severity: float
     """0..1."""
     reasons: dict[str, float]
-    images: dict[str, str]
-    """JPEG in base64: ``before``, ``matte`` and ``checkerboard``."""
+    images: Images
 
 
 @dataclass
@@ -59,16 +64,22 @@ class ShotReport:
     name: str
     rate: float
     """Frames per second."""
+    frames: list[int] = field(default_factory=list)
+    """Number of each frame, as ``--frames`` takes it."""
     seconds: list[float] = field(default_factory=list)
     """Time of each frame."""
     values: dict[str, list[float]] = field(default_factory=lambda: {column: [] for column in COLUMNS})
     """By `COLUMNS`, one for each frame."""
     cuts: list[int] = field(default_factory=list)
-    """Frames that begin another scene."""
+    """Indices of frames that begin another scene."""
     checks: list[Check] = field(default_factory=list)
     """The worst first."""
     strip: list[tuple[int, str]] = field(default_factory=list)
-    """(frame, JPEG in base64) of the subject over a checkerboard."""
+    """(index, JPEG in base64) of the subject over a checkerboard."""
+    first_timecode: str = ""
+    """Of the first frame; empty where the input has none."""
+    ends: list[Images] = field(default_factory=list)
+    """Of the first and of the last frame: what differs across a seam is measured with them."""
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -78,7 +89,7 @@ class ShotReport:
     def of(cls, found: dict[str, Any]) -> ShotReport:
         """What ``as_dict`` gave."""
         checks = [Check(**check) for check in found["checks"]]
-        return cls(**{**found, "checks": checks, "strip": [(frame, image) for frame, image in found["strip"]]})
+        return cls(**{**found, "checks": checks, "strip": [(index, image) for index, image in found["strip"]]})
 
 
 class ReportSink:
@@ -103,6 +114,7 @@ class ReportSink:
         self._measuring = Measuring()
         self._report = ShotReport(name, float(info.rate))
         self._waiting: dict[str, Check] = {}  # the worst so far of each reason, until half a second has passed
+        self._last: tuple[Frame, Matte] | None = None
         self._stride = 1
         self._scaler = VideoReformatter()
 
@@ -112,6 +124,11 @@ class ReportSink:
         measured = self._measuring(alpha, rgb)
         time = frame.pts * frame.time_base
         report, index = self._report, self.frames
+        if not index:
+            report.ends.append(self._images(frame, matte))
+            report.first_timecode = self._timecode(self._number(frame))
+        self._last = frame, matte
+        report.frames.append(self._number(frame))
         report.seconds.append(round(float(time), 6))
         for column in COLUMNS:
             report.values[column].append(round(getattr(measured, column), 5))
@@ -134,6 +151,9 @@ class ReportSink:
         from streammat.report.page import write_report
 
         report = self._report
+        if self._last is not None:
+            report.ends.append(self._images(*self._last))
+            self._last = None
         report.checks += self._waiting.values()
         self._waiting = {}
         report.checks = worst(report.checks)
@@ -155,20 +175,23 @@ class ReportSink:
                 return
         elif near is not None:
             self._report.checks = worst([*self._report.checks, near])
-        rgb, alpha = self._small(frame, matte, _SHOWN)
-        images = {
-            "before": _jpeg(rgb), "matte": _jpeg(np.repeat(np.rint(alpha * 255).astype(np.uint8)[:, :, None], 3, 2)),
-            "checkerboard": _jpeg(over_checkerboard(rgb, alpha)),
-        }  # fmt: skip
-        reasons = {each: round(value, 3) for each, value in measured.reasons.items()}
-        self._waiting[reason] = Check(self.frames, time, self._timecode(), round(severity, 3), reasons, images)
+        number = self._number(frame)
+        self._waiting[reason] = _check(self.frames, number, time, self._timecode(number), measured.reasons, self._images(frame, matte))
 
-    def _timecode(self) -> str:
+    def _number(self, frame: Frame) -> int:
+        return self._info.numbers[0] + self.frames if frame.number is None else frame.number
+
+    def _timecode(self, number: int) -> str:
         tags = {**self._info.metadata, **self._info.stream_metadata}
         try:
-            return str(parse_moment(tags["timecode"]).later(self.frames, self._info.rate))
+            return str(parse_moment(tags["timecode"]).later(number - self._info.numbers[0], self._info.rate))
         except (KeyError, ValueError):
             return ""
+
+    def _images(self, frame: Frame, matte: Matte) -> Images:
+        rgb, alpha = self._small(frame, matte, _SHOWN)
+        grey = np.repeat(np.rint(alpha * 255).astype(np.uint8)[:, :, None], 3, 2)
+        return {"before": _jpeg(rgb), "matte": _jpeg(grey), "checkerboard": _jpeg(over_checkerboard(rgb, alpha))}
 
     def _small(self, frame: Frame, matte: Matte, longest: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """The upright frame as RGB (h, w, 3) and its alpha (h, w), 0..1, ``longest`` pixels at most."""
@@ -185,27 +208,46 @@ class ReportSink:
         return np.ascontiguousarray(turned[0], np.uint8), np.ascontiguousarray(turned[1], np.float32)
 
 
-def merged(name: str, parts: Sequence[tuple[int, float, ShotReport]]) -> ShotReport:
-    """One report of a shot that was measured in pieces: (first frame, its seconds, report) each, in order.
-
-    What differs between the last frame of a piece and the first of the next has not been looked at.
-    """
-    whole = ShotReport(name, parts[0][2].rate)
-    for first, seconds, part in parts:
+def merged(name: str, parts: Sequence[tuple[int, int, float, ShotReport]]) -> ShotReport:
+    """One report of a shot that was measured in pieces, in order: (index of its first frame, what its numbers lack, its seconds, report) each."""
+    whole = ShotReport(name, parts[0][3].rate)
+    before: ShotReport | None = None
+    for first, lack, seconds, part in parts:
+        whole.frames += [lack + each for each in part.frames]
         whole.seconds += [round(seconds + each, 6) for each in part.seconds]
         for column in COLUMNS:
             whole.values[column] += part.values[column]
         whole.cuts += [first + cut for cut in part.cuts]
-        whole.checks += [replace(check, frame=first + check.frame, seconds=seconds + check.seconds) for check in part.checks]
-        whole.strip += [(first + frame, image) for frame, image in part.strip]
+        checks = [*part.checks, *([] if before is None else _across(before, part))]
+        whole.checks += [replace(check, index=first + check.index, frame=lack + check.frame, seconds=seconds + check.seconds) for check in checks]
+        whole.strip += [(first + index, image) for index, image in part.strip]
+        before = part
     whole.checks = worst(whole.checks)
     whole.strip = whole.strip[:: max(1, -(-len(whole.strip) // STRIP))]
     return whole
 
 
+def _across(before: ShotReport, after: ShotReport) -> list[Check]:
+    """The first frame of a piece, where it stands out beside the last one of the piece before."""
+    measuring = Measuring()
+    for images in (before.ends[-1], after.ends[0]):
+        rgb, alpha = (np.asarray(cv2.imdecode(np.frombuffer(base64.b64decode(images[kind]), np.uint8), cv2.IMREAD_COLOR_RGB)) for kind in ("before", "matte"))
+        scale = min(1.0, _SMALL / max(rgb.shape))
+        rgb, alpha = (cv2.resize(each, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) for each in (rgb, alpha))
+        measured = measuring(alpha[:, :, 0].astype(np.float32) / np.float32(255), np.asarray(rgb, np.uint8))
+    known = next((check for check in after.checks if check.index == 0), None)  # for what needs no frame before it
+    if not measured.reasons or (known is not None and measured.reasons.keys() <= known.reasons.keys()):
+        return []
+    return [_check(0, after.frames[0], after.seconds[0], after.first_timecode, measured.reasons, after.ends[0])]
+
+
+def _check(index: int, number: int, seconds: float, timecode: str, reasons: Mapping[str, float], images: Images) -> Check:
+    return Check(index, number, seconds, timecode, round(max(reasons.values()), 3), {each: round(value, 3) for each, value in reasons.items()}, images)
+
+
 def worst(checks: list[Check]) -> list[Check]:
     """The frames to check that matter most, the worst first."""
-    return sorted(checks, key=lambda check: (-check.severity, check.frame))[:CHECKS]
+    return sorted(checks, key=lambda check: (-check.severity, check.index))[:CHECKS]
 
 
 def over_checkerboard(rgb: NDArray[np.uint8], alpha: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
@@ -14,24 +15,16 @@ from typing import Final
 from streammat.engines.whole_files import write_whole
 from streammat.errors import OutputError, UsageError, reason
 from streammat.report.collect import Check, ShotReport
+from streammat.report.curves import CURVES, check_plots, curves_of
 from streammat.report.measures import COLUMNS
 
-_CURVES: Final = {
-    "area": "area: share of the frame",
-    "confidence": "confidence: how decided alpha is inside the subject",
-    "flicker": "flicker: change of alpha where the image stands still",
-    "edge": "edge: length of the outline over that of a disc",
-}
-_WIDTH, _HEIGHT = 900, 90
-"""Of a curve, in pixels."""
 _STYLE: Final = """
 :root { color-scheme: dark; }
 body { margin: 0 auto; max-width: 1000px; padding: 1.5rem; background: #16181c; color: #d8dbe0; font: 14px/1.45 system-ui, sans-serif; }
 h1 { font-size: 1.4rem; } h2 { font-size: 1.15rem; margin: 2.5rem 0 .4rem; border-top: 1px solid #333842; padding-top: 1.2rem; }
 p { margin: .3rem 0; color: #9aa1ad; } a { color: #8ab4f8; }
 .strip { display: flex; gap: 2px; margin: .6rem 0; } .strip img { flex: 1 1 0; min-width: 0; object-fit: cover; }
-.curve { margin: .5rem 0; } .curve svg { width: 100%; height: 90px; background: #1f2228; display: block; }
-.curve b { font-weight: 500; font-size: 12px; color: #9aa1ad; }
+.curves { width: 100%; display: block; margin: .6rem 0; }
 .checks { display: grid; grid-template-columns: repeat(auto-fill, minmax(480px, 1fr)); gap: 14px; }
 figure { margin: 0; background: #1f2228; padding: 8px; border-radius: 4px; } figure div { display: flex; gap: 2px; }
 figure img { flex: 1 1 0; min-width: 0; } figcaption { margin-top: 6px; } figcaption b { color: #f0b86e; }
@@ -48,8 +41,9 @@ def check_report(path: str, *, overwrite: bool) -> None:
     """Refuse a page's name.
 
     Raises:
-        UsageError: it does not end in .html, or a file of it is there and is not to be replaced.
+        UsageError: it does not end in .html, a file of it is there and is not to be replaced, or what draws its curves is not installed.
     """
+    check_plots()
     page = Path(path)
     if page.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"--report {path}: is a page; expected a name that ends in .html")
@@ -104,13 +98,15 @@ def page_of(shots: Sequence[ShotReport], missing: Sequence[str] = ()) -> str:
 
 
 def _shot(shot: ShotReport) -> str:
-    strip = "".join(f'<img src="data:image/jpeg;base64,{image}" title="frame {frame}" alt="frame {frame}">' for frame, image in shot.strip)
-    curves = "".join(_curve(shot, column, title) for column, title in _CURVES.items())
+    strip = "".join(
+        f'<img src="data:image/jpeg;base64,{image}" title="frame {shot.frames[index]}" alt="frame {shot.frames[index]}">' for index, image in shot.strip
+    )
     checks = "".join(map(_check, shot.checks)) or "<p>Nothing stands out.</p>"
     length = f"{len(shot.seconds)} frames, {shot.rate:.6g} fps"
     return (
         f'<h2 id="{escape(shot.name, quote=True)}">{escape(shot.name)}</h2><p>{length}</p><div class="strip">{strip}</div>'
-        f'{curves}<div class="checks">{checks}</div>'
+        f'<img class="curves" src="data:image/svg+xml;base64,{base64.b64encode(curves_of(shot)).decode()}" alt="{escape(", ".join(CURVES.values()))}">'
+        f'<div class="checks">{checks}</div>'
     )
 
 
@@ -121,35 +117,13 @@ def _check(check: Check) -> str:
     return f"<figure><div>{images}</div><figcaption><b>frame {check.frame}</b> ({where}): {reasons}</figcaption></figure>"
 
 
-def _curve(shot: ShotReport, column: str, title: str) -> str:
-    """One measure over time: a point for each pixel at most, the highest and the lowest of what falls on it; frames to check are marked."""
-    values = shot.values[column]
-    most = max([*values, 1e-6])
-    across, down = _WIDTH / max(1, len(values) - 1), (_HEIGHT - 8) / most
-
-    def point(index: int) -> str:
-        return f"{index * across:.1f},{_HEIGHT - 4 - values[index] * down:.1f}"
-
-    step = max(1, len(values) // _WIDTH)
-    points = []
-    for begin in range(0, len(values), step):
-        part = range(begin, min(begin + step, len(values)))
-        points += sorted({min(part, key=values.__getitem__), max(part, key=values.__getitem__)})
-    marks = "".join(f'<line x1="{check.frame * across:.1f}" x2="{check.frame * across:.1f}" y2="{_HEIGHT}" stroke="#f0b86e" stroke-opacity=".5"/>' for check in shot.checks)
-    line = f'<polyline points="{" ".join(map(point, points))}" fill="none" stroke="#8ab4f8" stroke-width="1.2"/>'
-    return (
-        f'<div class="curve"><b>{escape(title)}; up to {most:.3g}</b>'
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio="none">{marks}{line}</svg></div>'
-    )
-
-
 def _csv(shots: Sequence[ShotReport]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["shot", "frame", "seconds", *COLUMNS, "cut", "check"])
     for shot in shots:
-        checks = {check.frame: "; ".join(check.reasons) for check in shot.checks}
+        checks = {check.index: "; ".join(check.reasons) for check in shot.checks}
         cuts = set(shot.cuts)
         for index, seconds in enumerate(shot.seconds):
-            writer.writerow([shot.name, index, seconds, *(shot.values[column][index] for column in COLUMNS), int(index in cuts), checks.get(index, "")])
+            writer.writerow([shot.name, shot.frames[index], seconds, *(shot.values[column][index] for column in COLUMNS), int(index in cuts), checks.get(index, "")])
     return text.getvalue()

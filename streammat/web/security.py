@@ -192,5 +192,5 @@ class Gate:
         if scope["path"] == "/enter" and reads:
             return None
         if not self._keys.known(headers.get("cookie", "")):
-            return 401, "open the link that streammat webcam --web has printed, or ask for another on a page that is open already"
+            return 401, "open the link that --web has printed, or ask for another on a page that is open already"
         return None

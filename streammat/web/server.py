@@ -84,7 +84,7 @@ class ControlPage(Listener):
     def __init__(self, address: str, allowed: tuple[str, ...], target: Steered, events: Events, key_file: Path | None) -> None:
         super().__init__("web")
         host, port = parse_address(address, allowed)
-        self._socket = _listening(address, host, port)
+        self._socket = listening(address, host, port)
         self._host = host
         self._port: int = self._socket.getsockname()[1]
         self._target = target
@@ -136,12 +136,7 @@ class ControlPage(Listener):
     # -- pages and files ----------------------------------------------------------------------------------------
 
     async def _enter(self, request: Request) -> Response:
-        if request.method != "GET":  # a look at the link must not use it up
-            return PlainTextResponse("")
-        value = self._keys.enter(request.query_params.get("token", ""))
-        if value is None:
-            return PlainTextResponse("this link was used already, or is not of this run; ask for another on a page that is open, or start anew\n", 401)
-        return HTMLResponse(_ENTERED, headers={"set-cookie": self._keys.set_cookie(value)})
+        return entered(request, self._keys)
 
     async def _page(self, request: Request) -> Response:
         del request
@@ -322,7 +317,22 @@ def thumbnail(text: str) -> bytes:
     return jpeg_of(frame, width)
 
 
-def _listening(address: str, host: str, port: int) -> socket.socket:
+def entered(request: Request, keys: Keys) -> Response:
+    """The answer to a link: a cookie, where its token is good."""
+    if request.method != "GET":  # a look at the link must not use it up
+        return PlainTextResponse("")
+    value = keys.enter(request.query_params.get("token", ""))
+    if value is None:
+        return PlainTextResponse("this link was used already, or is not of this run; ask for another on a page that is open, or start anew\n", 401)
+    return HTMLResponse(_ENTERED, headers={"set-cookie": keys.set_cookie(value)})
+
+
+def listening(address: str, host: str, port: int) -> socket.socket:
+    """A socket that listens on what ``--web`` says.
+
+    Raises:
+        OutputError: that cannot be.
+    """
     try:
         family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         made = socket.socket(family, kind, protocol)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from media import person
 from numpy.typing import NDArray
 from plates import linear, oiio, write_plate
 from running import QUICK, call, names
@@ -53,3 +54,17 @@ def test_a_farm_runs_the_tasks_of_the_template(tmp_path: Path) -> None:
     for frames in (tasks[1], tasks[0], tasks[1]):
         call(*(word.replace("{{Task.Param.Frames}}", frames) for word in template["steps"][0]["script"]["actions"]["onRun"]["args"])).ok()
     assert names(tmp_path / "out/sh020") == [f"sh020_matte.{number}.exr" for number in range(1001, 1004)]
+
+
+def test_frames_to_check_have_the_plates_numbers_and_timecodes(tmp_path: Path) -> None:
+    """Frames 1001 to 1004 are empty, then somebody is there."""
+    (tmp_path / "sh030").mkdir()
+    somebody = (person(0, 128, 96) / np.float32(510)) ** np.float32(2.2)  # so dark that no other scene seems to begin
+    for number in range(1001, 1009):
+        plate = somebody if number > 1004 else np.full_like(somebody, somebody.mean((0, 1)))
+        write_plate(tmp_path / f"sh030/plate.{number}.exr", plate, timecode=(0x01000000 + number - 1001, 0))
+    options = ("--report", tmp_path / "r.html", "--exposure", "0", "--no-stable", "--shard-frames", "3")
+    call("batch", tmp_path / "sh030", tmp_path / "out", *ONE, *options).ok()
+    (shot,) = json.loads((tmp_path / "r.json").read_text())["shots"]
+    assert shot["frames"] == list(range(1001, 1009))
+    assert [(check["frame"], check["timecode"]) for check in shot["checks"]] == [(1005, "01:00:00:04")]
