@@ -111,12 +111,14 @@ class LiveKeywords(EngineKeywords, ControlKeywords, total=False):
     sound_delay: float
     loop: bool
     outputs: tuple[str, ...]
+    recordings: str
     overwrite: bool
     mirror: bool
     fixed: bool
     bitrate: int
     duration: float | None
     control: str | None
+    config: str | None
     web: str | None
     rest: bool
     web_allow: tuple[str, ...]

@@ -209,6 +209,8 @@ class LiveOptions:
     """A file given as the camera starts again at its end."""
     outputs: tuple[str, ...] = ("camera",)
     """``camera[:DEVICE]``, ``/dev/videoN``, a video file, ``rtmp://`` or ``rtsp://``, ``preview``, ``null``."""
+    recordings: str = "."
+    """The folder in which the command ``record`` makes recordings."""
     overwrite: bool = False
     mirror: bool = False
     """Show the image as a mirror does; backgrounds stay as they are."""
@@ -222,6 +224,8 @@ class LiveOptions:
     """Keep the matte, for 0.4 s at most, while nothing moves in what the network sees: see ``streammat.matting.rest``."""
     control: str | None = None
     """Where commands come from: the path of a unix socket, or ``-`` for stdin; see ``streammat.live.control``."""
+    config: str | None = None
+    """The file that the command ``save`` writes changed settings into; it was read already."""
     controls: MatteControls = field(default_factory=MatteControls)
     web: str | None = None
     """HOST:PORT that the control page is served at; None: nowhere. See ``streammat.web``."""

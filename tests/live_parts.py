@@ -25,6 +25,7 @@ from streammat.live.background_switcher import BackgroundSwitcher
 from streammat.live.checked_matting import CheckedMatting
 from streammat.live.fallback import FallbackCompositor, OutputFrame
 from streammat.live.output_worker import OutputWorker
+from streammat.live.outputs import Outputs
 from streammat.live.pipeline import Live
 from streammat.live.report import LiveReport
 from streammat.matting.temporal import TemporalFilter
@@ -201,7 +202,7 @@ class Run:
             for number, keeper in enumerate(self.keepers)
         ]
         matting = matting or CheckedMatting(self.engine, TemporalFilter() if stable else None)
-        self.live = Live(self.camera, self.camera.reopen, matting, self._show(), outlets, self._tell)
+        self.live = Live(self.camera, self.camera.reopen, matting, self._show(), Outputs(outlets), self._tell)
         prepare(self)
         self._limit = time.monotonic() + seconds
         self.report: LiveReport = self.live.run(self._supervise, 0.02)

@@ -282,3 +282,6 @@ def test_what_is_a_file() -> None:
 def test_keys_of_streams_are_not_shown() -> None:
     assert public("rtmp://live.example.com/app/abcd-1234") == "rtmp://live.example.com/app/…"
     assert public("rtsp://host/stream") == "rtsp://host/stream"
+    assert public("rtsp://me:word@host/stream") == "rtsp://host/stream"
+    assert public("rtmp://me:word@host:1935/app/key@1?x=2") == "rtmp://host:1935/app/…"
+    assert public("rtmp://host/key") == "rtmp://host/…"

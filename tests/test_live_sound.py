@@ -30,6 +30,7 @@ from streammat.live.checked_matting import CheckedMatting
 from streammat.live.control import Command
 from streammat.live.fallback import FallbackCompositor
 from streammat.live.output_worker import OutputWorker
+from streammat.live.outputs import Outputs
 from streammat.live.pipeline import Live
 from streammat.live.session import LiveRun
 from streammat.sinks.file import FileSink
@@ -149,7 +150,7 @@ class Show:
         sink = FileSink(str(path), camera.info, "composite", EncodeOptions(), tracks=False, live=True, channels=1)
         outlet = OutputWorker("rec", sink, self.clock, capacity=30, failed=lambda name, error: self.told("output-failed"), hear=sink.hear)
         self.sound = AudioCapture(self.open(), self.reopen, self.clock, self.told, later=later)
-        self.live = Live(camera, camera.reopen, CheckedMatting(ScriptedEngine()), showing, [outlet], self.told, self.sound)
+        self.live = Live(camera, camera.reopen, CheckedMatting(ScriptedEngine()), showing, Outputs([outlet]), self.told, self.sound)
 
     def open(self) -> LiveCard:
         self.cards.append(LiveCard(lambda times: beep(times, 0.5), origin=self.clock.origin, **self._card))

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from media import Audio, frames_of, write_clip
 from running import QUICK, REPOSITORY, spawn, wait_for
+from test_live_outputs import steered
 
 from streammat.sinks.stream import KEYFRAME_SECONDS
 
@@ -102,6 +103,31 @@ def test_a_stream_goes_on_after_its_server_went_away(tmp_path: Path, clip: Path,
     assert stream["error"] is None
     assert null["written"] > stream["written"] > 40
     assert any("left out while the server was away" in note for note in stream["notes"])
+
+
+def test_a_stream_is_started_and_ended_while_the_run_goes_on(clip: Path, server: Server) -> None:
+    """Its key stands nowhere; nobody at an address costs nothing but an event."""
+    with steered(clip, "--to", "null", "--bitrate", "500") as run:
+        assert "no address is known" in run.ask("stream", True)["error"]
+        assert "expected rtmp" in run.ask("stream", "file:///etc/passwd")["error"]
+        run.ask("stream", server.url)
+        wait_for(lambda: server.frames > 20, 40)
+        assert run.ask("status")["streaming"] is True
+        run.ask("stream", False)
+        wait_for(lambda: len(run.told("output-ended")) == 1, 30)
+        assert run.ask("status")["stream"] == "://".join((server.url.partition("://")[0], f"127.0.0.1:{server.port}/live/…"))
+        seen = server.frames
+        run.ask("stream", True)  # the same again
+        wait_for(lambda: server.frames > seen + 20, 40)
+        run.ask("stream")
+        wait_for(lambda: len(run.told("output-ended")) == 2, 30)
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))  # nobody listens
+            run.ask("stream", f"rtmp://127.0.0.1:{taken.getsockname()[1]}/live/secret")
+            wait_for(lambda: len(run.told("output-failed")) == 1, 30)
+        assert run.ask("status")["streaming"] is False
+    assert run.process.returncode == 143
+    assert "secret" not in json.dumps(run.events)
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -13,6 +13,8 @@ from streammat.cli.command import INPUT, option
 from streammat.engines.usage import shown
 from streammat.errors import reason
 
+CONFIG = "streammat.config"
+"""Where the context of a command keeps the path that ``--config`` has named."""
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -51,6 +53,7 @@ def _load(context: click.Context, parameter: click.Parameter, path: str | None) 
             raise click.BadParameter(f"{path}: {name} is {shown(repr(value))}; expected {expected}, text or a number")
         assert chosen.name is not None
         values[chosen.name] = given if chosen.multiple else value
+    context.meta[CONFIG] = path
     context.default_map = {**(context.default_map or {}), **values}
 
 

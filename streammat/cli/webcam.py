@@ -13,7 +13,7 @@ import click
 
 from streammat.cli.command import BACKGROUND, INPUT, MATTE, MESSAGES, OUTPUT, Command, option
 from streammat.cli.common import Interrupt, control_options, leave, matting_options, one_line_errors, parse_size
-from streammat.cli.options import config_file
+from streammat.cli.options import CONFIG, config_file
 from streammat.cli.values import Time
 from streammat.config import WEB_ADDRESS, CompositeOptions, LiveOptions, build, choices
 from streammat.engines.usage import Number, Whole
@@ -38,6 +38,8 @@ _LIVE = LiveOptions()
 @option("--fps", group=INPUT, type=Number(1, 240), default=_LIVE.fps, show_default=True, help="Frames per second to ask the camera for.")
 @option("--to", "outputs", group=OUTPUT, multiple=True, metavar="WHERE", default=_LIVE.outputs, show_default=True,
               help="camera[:DEVICE], /dev/videoN, a file such as rec.mkv, rtmp:// or rtsp://, preview, null; may be repeated.")
+@option("--recordings", group=OUTPUT, metavar="FOLDER", default=_LIVE.recordings, show_default=True,
+              help="Where recordings are made that are started during the run, by the page or the command record.")
 @option("--microphone", group=INPUT, metavar="WHAT", is_flag=False, flag_value="default",
               help="Sound for recordings and streams: default, a number or a part of a name (see streammat devices), or file: the sound of a file "
               "given as the camera. Without a value: default.")
@@ -77,7 +79,8 @@ def webcam(*, size: str | None, duration: Moment | None, control: str | None, qu
     with one_line_errors(as_json):
         values["size"] = None if size is None else parse_size("--size", size)
         values["duration"] = None if duration is None else float(duration.seconds)
-        options = build(LiveOptions, {**values, "control": control})
+        config = click.get_current_context().meta.get(CONFIG)
+        options = build(LiveOptions, {**values, "control": control, "config": config})
         with _Teller(as_json=as_json, quiet=quiet, log=log) as teller, Interrupt() as interrupt:
             from streammat.live.control import KEYS_HELP, KeyListener, has_keys
             from streammat.live.session import LiveRun

@@ -31,7 +31,8 @@ _SWITCH: Final = (bool, type(None))
 _NOTHING: Final = (type(None),)
 COMMANDS: Final[dict[str, tuple[type, ...]]] = {
     "next": _NOTHING, "previous": _NOTHING, "background": _TEXT, "blur": _NUMBER, "blur-strength": _NUMBER, "mirror": _SWITCH, "pause": _SWITCH,
-    "mute": _SWITCH, "pass-through": _SWITCH, "quality": _TEXT, "hold-rate": _SWITCH, "matte": (dict,), "events": _NOTHING, "status": _NOTHING, "settings": _NOTHING, "quit": _NOTHING,
+    "mute": _SWITCH, "pass-through": _SWITCH, "quality": _TEXT, "hold-rate": _SWITCH, "matte": (dict,), "record": _SWITCH, "stream": (str, *_SWITCH),
+    "events": _NOTHING, "status": _NOTHING, "settings": _NOTHING, "save": _NOTHING, "quit": _NOTHING,
 }
 """Each command with the types that its value may have; None stands for one that is left out."""
 KEYS: Final = {

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from streammat.config import EncodeOptions, LiveOptions
 from streammat.errors import UsageError, one_line
 from streammat.live.output_worker import OutputWorker
-from streammat.live.pipeline import Tell
+from streammat.live.report import OutputKind
 from streammat.sinks import Sink, SoundSink
 from streammat.sinks.codecs import container_of, is_still
 from streammat.sinks.file import FileSink
@@ -16,6 +16,7 @@ from streammat.sinks.stream import StreamSink, is_stream, public
 from streammat.sources import StreamInfo
 from streammat.sources.shaper import Clock
 
+Tell = Callable[..., None]
 _PATIENT = 30
 """Frames that wait for a disk or a network: about a second, 40 MB at 720p."""
 
@@ -44,7 +45,7 @@ def check_output(text: str) -> None:
 
 def open_output(
     text: str, info: StreamInfo, clock: Clock, options: LiveOptions, key: Callable[[str], None], tell: Tell, camera: str,
-    channels: int = 0,
+    channels: int = 0, *, later: bool = False,
 ) -> OutputWorker:
     """The output that ``text`` names, opened.
 
@@ -57,6 +58,7 @@ def open_output(
         tell: told of outputs that fail, and of servers that go away and come back.
         camera: the source's name.
         channels: of the run's sound, 1 or 2; 0 where there is none.
+        later: the run goes on already; a recording begins at 0 all the same.
 
     Raises:
         UsageError, OutputError: it cannot be opened.
@@ -67,10 +69,11 @@ def open_output(
 
     name = public(text) if is_stream(text) else text
     if is_stream(text) or is_file(text):
-        sink = _open_with_sound(text, info, options, tell, channels)
+        sink = _open_with_sound(text, info, options, tell, channels, later=later)
         hurry = sink.hurry if isinstance(sink, StreamSink) else None
-        return OutputWorker(name, sink, clock, capacity=_PATIENT, failed=failed, hear=sink.hear if channels else None, hurry=hurry)
-    return OutputWorker(name, _open(text, info, key, camera), clock, capacity=1, failed=failed)
+        kind: OutputKind = "stream" if is_stream(text) else "recording"
+        return OutputWorker(name, sink, clock, capacity=_PATIENT, failed=failed, hear=sink.hear if channels else None, hurry=hurry, kind=kind)
+    return OutputWorker(name, _open(text, info, key, camera), clock, capacity=1, failed=failed, kind="null" if text.lower() == "null" else "shown")
 
 
 def shows_now(text: str) -> bool:
@@ -78,11 +81,11 @@ def shows_now(text: str) -> bool:
     return not (is_file(text) or is_stream(text) or text.lower() == "null")
 
 
-def _open_with_sound(text: str, info: StreamInfo, options: LiveOptions, tell: Tell, channels: int) -> SoundSink:
+def _open_with_sound(text: str, info: StreamInfo, options: LiveOptions, tell: Tell, channels: int, *, later: bool) -> SoundSink:
     if is_stream(text):
         return StreamSink(text, info, options.bitrate, tell, channels=channels)
     encode = EncodeOptions(overwrite=options.overwrite, audio=False)
-    return FileSink(text, info, "composite", encode, tracks=False, live=True, channels=channels)
+    return FileSink(text, info, "composite", encode, tracks=False, live=True, from_zero=later, channels=channels)
 
 
 def _open(text: str, info: StreamInfo, key: Callable[[str], None], camera: str) -> Sink:

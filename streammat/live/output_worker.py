@@ -11,7 +11,7 @@ import numpy as np
 
 from streammat.audio.track import CHUNK, RATE, Chunk
 from streammat.live.fallback import OutputFrame
-from streammat.live.report import LatencyMeter, OutputReport
+from streammat.live.report import LatencyMeter, OutputKind, OutputReport
 from streammat.media.frame import Matte
 from streammat.sinks import Sink
 from streammat.sources.shaper import Clock
@@ -32,13 +32,15 @@ class OutputWorker:
         failed: told once, by the outlet's thread, where the sink fails.
         hear: the sink's, where it has a track for sound.
         hurry: the sink's, where it may have to wait for somebody: told, from any thread, that the run ends.
+        kind: what it is for.
     """
 
     def __init__(
         self, name: str, sink: Sink, clock: Clock, *, capacity: int, failed: Callable[[str, Exception], None],
-        hear: Callable[[Chunk], None] | None = None, hurry: Callable[[], None] | None = None,
+        hear: Callable[[Chunk], None] | None = None, hurry: Callable[[], None] | None = None, kind: OutputKind = "shown",
     ) -> None:
         self.name = name
+        self.kind = kind
         self.latency = LatencyMeter()
         self.failure: Exception | None = None
         self._sink = sink
@@ -98,7 +100,7 @@ class OutputWorker:
 
     def report(self) -> OutputReport:
         """The output's summary so far."""
-        return OutputReport(self.name, self.written, self.dropped, self.latency.total(), self.error, tuple(self._sink.notes))
+        return OutputReport(self.name, self.written, self.dropped, self.latency.total(), self.error, tuple(self._sink.notes), self.kind)
 
     def _work(self) -> None:
         try:

@@ -19,7 +19,7 @@ from streammat.audio.capture import AudioCapture
 from streammat.audio.monitor import Monitor
 from streammat.errors import CameraLostError, StreammatError, one_line
 from streammat.live.fallback import FallbackCompositor, OutputFrame
-from streammat.live.output_worker import OutputWorker
+from streammat.live.outputs import Outputs
 from streammat.live.report import LiveReport
 from streammat.media.frame import Frame, Matte
 from streammat.sources.shaper import LiveSource
@@ -32,7 +32,6 @@ Tell = Callable[..., None]
 _LONGEST_SEARCH = 5.0  # seconds between two looks for a camera that is gone
 PATIENCE = 3.0
 """Seconds to wait at the end for a camera and a network that do not answer."""
-_CLOSING = 60.0  # seconds that an output may take to finish: hours of MP4 get their index then
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class Live:
         reopen: opens the source again after it was lost; raises StreammatError where it is not there yet.
         matting: frame → matte; whatever it raises costs that frame only.
         showing: what outputs are shown.
-        outlets: the outputs, not yet started.
+        outputs: not yet started.
         tell: told what happens.
         sound: of a microphone, for the outputs that have a track for it; not yet started.
         monitor: plays it; not yet started.
@@ -62,14 +61,14 @@ class Live:
 
     def __init__(
         self, source: LiveSource, reopen: Callable[[], LiveSource], matting: Callable[[Frame], Matte], showing: FallbackCompositor,
-        outlets: Sequence[OutputWorker], tell: Tell, sound: AudioCapture | None = None, monitor: Monitor | None = None,
+        outputs: Outputs, tell: Tell, sound: AudioCapture | None = None, monitor: Monitor | None = None,
         look: Callable[[OutputFrame], None] | None = None,
     ) -> None:
         self._source = source
         self._reopen = reopen
         self._matting = matting
         self._showing = showing
-        self._outlets = tuple(outlets)
+        self._outputs = outputs
         self._tell = tell
         self._sound = sound
         self._monitor = monitor
@@ -98,15 +97,14 @@ class Live:
             StreammatError: the source is broken for good. Outputs have been closed: they hold what was shown.
         """
         begin = time.monotonic()
-        for outlet in self._outlets:
-            outlet.start()
+        self._outputs.start()
         threads = [
             self._thread("capture", self._capture, outbox=self._frames),
             self._thread("matte", self._matte, inbox=self._frames, outbox=self._mattes),
             self._thread("composite", self._composite, inbox=self._mattes),
         ]
         if self._sound is not None:
-            self._sound.start([outlet.hear for outlet in self._outlets])
+            self._sound.start([self._outputs.hear])
         if self._monitor is not None:
             self._monitor.start()
         for thread in threads:
@@ -116,7 +114,7 @@ class Live:
                 # In slices: signal handlers run in this thread, between them.
                 threads[-1].join(every)
                 supervise()
-                if all(outlet.failure is not None for outlet in self._outlets):
+                if self._outputs.all_failed:
                     self.stop()
         finally:
             self.stop()
@@ -124,7 +122,7 @@ class Live:
         if self._failure is not None:
             raise self._failure
         stages = {name: clock.summary() for name, clock in self._clocks.items()}
-        outputs = tuple(outlet.report() for outlet in self._outlets)
+        outputs = self._outputs.reports()
         notes = tuple(dict.fromkeys([*self._notes, *(note for output in outputs for note in output.notes)]))
         progress = self.progress()
         return LiveReport(
@@ -200,8 +198,7 @@ class Live:
             with self._clocks["composite"].measure():
                 shown = self._showing(item)
             self._shown[shown.kind] += 1
-            for outlet in self._outlets:
-                outlet.put(shown)
+            self._outputs.put(shown)
             if self._look is not None:
                 self._look(shown)
             del item, shown
@@ -253,8 +250,4 @@ class Live:
             self._monitor.stop()
         if self._sound is not None:
             self._sound.stop()
-        for outlet in self._outlets:
-            outlet.end()
-        for outlet in self._outlets:
-            if not outlet.join(_CLOSING):
-                self._notes.append(f"{outlet.name}: does not end and was left as it is")
+        self._notes += self._outputs.close()

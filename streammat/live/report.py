@@ -5,13 +5,15 @@ from __future__ import annotations
 from array import array
 from collections import deque
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from streammat.audio.capture import SoundReport
 from streammat.audio.monitor import MonitorReport
 
+OutputKind = Literal["shown", "recording", "stream", "null"]
+"""What an output is for; ``shown``: somebody sees it at once."""
 _RECENT = 300
 """Frames that the status line looks back on: ten seconds at 30 frames per second."""
 
@@ -72,6 +74,7 @@ class OutputReport:
     error: str | None
     """Why it ended early."""
     notes: tuple[str, ...]
+    kind: OutputKind = "shown"
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from contextlib import ExitStack
@@ -25,9 +24,11 @@ from streammat.live.fallback import FallbackCompositor
 from streammat.live.open_output import check_output, is_file, open_output, shows_now
 from streammat.live.open_source import open_live_source, open_sound
 from streammat.live.output_worker import OutputWorker
+from streammat.live.outputs import Outputs, OutputSwitch
 from streammat.live.pipeline import PATIENCE, Live, Tell
 from streammat.live.quality import QualityController, levels
 from streammat.live.report import LiveReport
+from streammat.live.settings import as_toml, save_settings
 from streammat.matting.network import open_network
 from streammat.matting.rest import Rest
 from streammat.matting.temporal import TemporalFilter
@@ -44,7 +45,6 @@ _STATUS_SECONDS = 1.0
 _RELOAD_SECONDS = 1.0
 _TOLD_SECONDS = 5.0
 _QUALITIES: tuple[Quality, ...] = get_args(Quality)
-_FEW = 10  # frames, before their latency means anything
 # The network is opened anew after nothing but faults, so many at least, for so many seconds.
 _REPAIR_FAULTS, _REPAIR_SECONDS, _LONGEST_PATIENCE = 3, 2.0, 60.0
 
@@ -72,7 +72,9 @@ class LiveRun:
         self._muted = False
         if options.monitor is not None and options.microphone is None:
             raise UsageError("--monitor: plays the microphone, and there is none; give --microphone, too")
-        if options.microphone is not None and options.monitor is None and all(map(shows_now, options.outputs)):
+        # From a page or a script a recording may be started later.
+        steered = options.web is not None or options.control is not None
+        if options.microphone is not None and options.monitor is None and not steered and all(map(shows_now, options.outputs)):
             raise UsageError(
                 f"--microphone: {', '.join(options.outputs)} takes no sound; add --to with a recording or a stream, or --monitor with the device "
                 f"that a meeting takes as its microphone"
@@ -111,16 +113,15 @@ class LiveRun:
             self.showing = FallbackCompositor(self.info, self.clock, self._scenes.current, self._trouble)
             self.showing.mirror = options.mirror
             self.keys = Keys(self, lambda line: self.tell("said", message=line))
-            outlets: list[OutputWorker] = []
+            workers: list[OutputWorker] = []
             for text in options.outputs:
-                channels = 0 if self._sound is None else self._sound.channels
-                outlets.append(open_output(text, self.info, self.clock, options, self.keys.press, self._heard, self.camera, channels))
-                undo.callback(outlets[-1].abort)
-            self._outlets = outlets
-            self._seen = next((outlet for text, outlet in zip(options.outputs, outlets, strict=True) if shows_now(text)), outlets[0])
+                workers.append(self._open_output(text, later=False))
+                undo.callback(workers[-1].abort)
+            self._outputs = Outputs(workers)
+            self._switch = OutputSwitch(self._outputs, self._open_output, options.outputs, options.recordings, self._heard)
             self._monitor: Monitor | None = None
             if options.monitor is not None and self._sound is not None:
-                self._monitor = Monitor(options.monitor, self._sound.tape, self._late, self._silenced, self._heard)
+                self._monitor = Monitor(options.monitor, self._sound.tape, self._outputs.late, self._silenced, self._heard)
                 undo.callback(self._monitor.stop)
             self._listeners: list[Listener] = [] if self.page is None else [self.page]
             if options.control == "-" and stdin is not None:
@@ -130,7 +131,7 @@ class LiveRun:
                 self._listeners.append(SocketListener(options.control, self, self.tell))
                 undo.callback(self._listeners[-1].close)
             look = None if self.page is None else self.page.tap.put
-            self.live = Live(source, self._reopen, self._controlled, self.showing, outlets, self._heard, self._sound, self._monitor, look)
+            self.live = Live(source, self._reopen, self._controlled, self.showing, self._outputs, self._heard, self._sound, self._monitor, look)
             undo.pop_all()
         self._opening: threading.Thread | None = None
         self._next_status = self._next_reload = 0.0
@@ -144,7 +145,7 @@ class LiveRun:
     @property
     def outputs(self) -> list[str]:
         """The outputs' names, without the keys of streams."""
-        return [outlet.name for outlet in self._outlets]
+        return [worker.name for worker in self._outputs.at_work]
 
     @property
     def engine(self) -> dict[str, Any]:
@@ -199,6 +200,14 @@ class LiveRun:
         """See ``control.Target.obey``."""
         if command.name == "matte":
             self.control(changed(self._controlled.controls, command.value))
+        elif command.name == "record":
+            self._switch.record(command.value)
+        elif command.name == "stream":
+            self._switch.stream(command.value)
+        elif command.name == "settings":  # without the lock: files may be copied
+            return {"toml": as_toml(self.settings())}
+        elif command.name == "save":
+            return {"file": save_settings(self.options.config, self.settings())}
         with self._lock:
             if command.name in ("next", "previous"):
                 self.showing.scene = self._scenes.step(1 if command.name == "next" else -1)
@@ -227,43 +236,39 @@ class LiveRun:
                 self.stop()
             elif command.name == "status":
                 return self.status()
-            elif command.name == "settings":
-                return {"toml": self.settings()}
             return {
                 "background": self.showing.scene.text, "mirror": self.showing.mirror, "paused": self.showing.paused,
-                "pass-through": self.showing.pass_through, **({} if self._sound is None else {"muted": self._muted}),
+                "pass-through": self.showing.pass_through, **(self._switch.status() if command.name in ("record", "stream") else {}), **({} if self._sound is None else {"muted": self._muted}),
             }
 
     def status(self) -> dict[str, Any]:
         """The state of the run right now."""
         progress = self.live.progress()
-        latency = self._outlets[0].latency.recent()
+        latency = self._outputs.latency()
+        outputs = self._switch.status()
         height, width = self._matting.spec.size
         return {
             "fps": self._fps, "latency_p50_ms": latency.p50_ms, "latency_p99_ms": latency.p99_ms,
             "captured": progress.captured, "composed": progress.composed, "dropped": progress.dropped, "faults": progress.faults,
-            "outputs_dropped": {outlet.name: outlet.dropped for outlet in self._outlets},
+            "outputs_dropped": {worker.name: worker.dropped for worker in self._outputs.at_work},
             "engine": self._matting.spec.backend, "precision": self._matting.spec.precision, "network": [width, height],
             "background": self.showing.scene.text, "paused": self.showing.paused, "pass-through": self.showing.pass_through,
             "mirror": self.showing.mirror, "backgrounds": self.backgrounds(), "quality": self.options.matting.quality,
             "hold-rate": not self.options.fixed, "lowered": self._holder.index, "cpu_percent": self._cpu, "rested_percent": self._rested,
             "matte": {field.replace("_", "-"): value for field, value in asdict(self._controlled.controls).items()},
-            "outputs": [
-                {"name": outlet.name, "images": outlet.written, "dropped": outlet.dropped, "error": outlet.error} for outlet in self._outlets
-            ],
-            **self._sound_status(),
+            "config": self.options.config, **outputs, **self._sound_status(),
         }
 
-    def settings(self) -> str:
-        """What can be changed in mid-run, as it is now, for ``--config``; the background that is on comes first."""
+    def settings(self) -> dict[str, Any]:
+        """What can be changed in mid-run, as it is now, by option; the background that is on comes first."""
         names = self.backgrounds()
         shown = self.showing.scene.text
-        values = {
-            "bg": [shown, *(name for name in names if name != shown)], "mirror": self.showing.mirror, "quality": self.options.matting.quality,
-            "fixed": self.options.fixed, **{name.replace("_", "-"): value for name, value in asdict(self._controlled.controls).items()},
+        kept = self.page.kept if self.page is not None else str
+        return {
+            "bg": [kept(name) for name in (shown, *(name for name in names if name != shown))], "mirror": self.showing.mirror,
+            "quality": self.options.matting.quality, "fixed": self.options.fixed,
+            **{name.replace("_", "-"): value for name, value in asdict(self._controlled.controls).items()},
         }
-        # JSON's text, numbers and lists of text are TOML's.
-        return "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in values.items() if value is not None)
 
     def backgrounds(self) -> list[str]:
         """The list that is switched through, as it was written."""
@@ -379,10 +384,9 @@ class LiveRun:
     def _silenced(self) -> bool:
         return self._muted or self.showing.paused
 
-    def _late(self) -> float | None:
-        """Median latency of the first output that shows frames at once, in seconds; None before enough frames."""
-        meter = self._seen.latency
-        return meter.recent().p50_ms / 1000 if meter.count >= _FEW else None
+    def _open_output(self, text: str, *, later: bool = True) -> OutputWorker:
+        channels = 0 if self._sound is None else self._sound.channels
+        return open_output(text, self.info, self.clock, self.options, self.keys.press, self._heard, self.camera, channels, later=later)
 
     def _reopen(self) -> LiveSource:
         return open_live_source(self.options, self.clock, shape=self.info.size)

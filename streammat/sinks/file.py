@@ -65,6 +65,7 @@ class FileSink:
         tracks: carry the source's audio and subtitles.
         live: a keyframe every two seconds, and each written out within a second of coming, so that a killed
             recording holds nearly all that was shown.
+        from_zero: the first frame is shown at 0, whatever its time is.
         channels: of the run's sound, 1 or 2; 0 where there is none.
 
     Raises:
@@ -74,7 +75,7 @@ class FileSink:
 
     def __init__(
         self, path: str, info: StreamInfo, content: Content, encode: EncodeOptions, *, tracks: bool = True, live: bool = False,
-        channels: int = 0,
+        from_zero: bool = False, channels: int = 0,
     ) -> None:
         self.content = content
         self.notes: list[str] = []
@@ -91,6 +92,8 @@ class FileSink:
         self._codec_name = codec.name
         self._packets = 0
         self._live = live
+        # Seconds that are taken from every time; None: those of the first frame, which has not come.
+        self._shift: Fraction | None = None if from_zero else Fraction(0)
         self._over = False  # closed, dropped or failed: the container takes nothing more
         self._durations: dict[int, int] = {}
         self._second_key: float | None = None  # when it is due; inf: it was, or there is no need
@@ -144,6 +147,8 @@ class FileSink:
         """Encode one frame at its own time."""
         image = self._picture(frame, matte)
         image.pts, image.time_base = frame.pts, frame.time_base
+        if self._shift is None:
+            self._shift = frame.pts * frame.time_base
         if self._sound is not None:
             self._sound.begin(frame.pts * frame.time_base)
         if self._second_key is None:
@@ -169,7 +174,7 @@ class FileSink:
         assert self._sound is not None
         try:
             for ready in self._sound.carry(chunk):
-                self._container.mux_one(ready)
+                self._mux(ready)
         except (av.FFmpegError, OSError) as error:
             raise self._failed(error) from error
 
@@ -194,7 +199,7 @@ class FileSink:
         try:
             self._tracks.finish()
             for ready in self._sound.finish() if self._sound is not None else ():
-                self._container.mux_one(ready)
+                self._mux(ready)
             self._container.close()
             self._over = True
             _sync(self._partial.path)
@@ -327,10 +332,17 @@ class FileSink:
                 if packet.pts is not None:
                     # Some encoders forget how long a frame of a variable rate is shown.
                     packet.duration = self._durations.pop(packet.pts, packet.duration)
-                self._container.mux_one(packet)
+                self._mux(packet)
                 self._packets += 1
         except (av.FFmpegError, OSError) as error:
             raise self._failed(error) from error
+
+    def _mux(self, packet: Packet) -> None:
+        """Write a packet of ours."""
+        if self._shift:
+            ticks = round(self._shift / packet.time_base)
+            packet.pts, packet.dts = (None if time is None else time - ticks for time in (packet.pts, packet.dts))
+        self._container.mux_one(packet)
 
     # -- failing ------------------------------------------------------------------------------------------------
 

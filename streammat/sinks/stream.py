@@ -229,6 +229,15 @@ def is_stream(text: str) -> bool:
     return "://" in text
 
 
+def check_stream(url: str) -> None:
+    """Refuse what is no address that streams go to.
+
+    Raises:
+        UsageError: it is another kind of address, or none.
+    """
+    _format_of(url)
+
+
 def _format_of(url: str) -> str:
     scheme = url.partition("://")[0].lower()
     if scheme not in _FORMATS:
@@ -237,6 +246,12 @@ def _format_of(url: str) -> str:
 
 
 def public(url: str) -> str:
-    """The address without its last part, which is a secret key with most services."""
-    head, slash, tail = url.rpartition("/")
-    return f"{head}/…" if slash and tail and head.count("/") > 2 else url
+    """The address without what may be secret: a name and password, and the last part, which is the key with most services."""
+    scheme, _, rest = url.partition("://")
+    server, slash, path = rest.partition("/")
+    host = server.rpartition("@")[2]
+    folders, _, key = path.rpartition("/")
+    # A single part is a stream's name with RTSP; with RTMP some services have a key there.
+    if not key or (not folders and scheme.lower().startswith("rtsp") and "?" not in key):
+        return f"{scheme}://{host}{slash}{path}"
+    return f"{scheme}://{host}/{folders}{'/' if folders else ''}…"

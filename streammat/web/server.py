@@ -92,6 +92,7 @@ class ControlPage(Listener):
         self.tap = Tap()
         """To be told of each image that is shown."""
         self._keys = Keys(key_file, self._port)
+        self._kept = None if key_file is None else key_file.parent / "backgrounds"
         self._names = allowed
         self._uploads = Uploads()
         self._encode = Encoder()
@@ -119,6 +120,14 @@ class ControlPage(Listener):
         """An address that lets one browser in, once."""
         name = self._names[0] if self._names else "localhost" if self._host == "localhost" else f"[{self._host}]" if ":" in self._host else self._host
         return f"http://{name}:{self._port}/enter?token={self._keys.token()}"
+
+    def kept(self, background: str) -> str:
+        """A background that outlives the run: a file that a page has sent is copied into the user's data folder.
+
+        Raises:
+            OutputError: it cannot be copied.
+        """
+        return background if self._kept is None else str(self._uploads.keep(Path(background), self._kept)) if can_only_be_file(background) else background
 
     def close(self) -> None:
         """Let go of every page; twice is fine."""
@@ -154,7 +163,10 @@ class ControlPage(Listener):
 
     async def _settings(self, request: Request) -> Response:
         del request
-        found = await asyncio.get_running_loop().run_in_executor(self._commands, self._target.obey, Command("settings"))
+        try:
+            found = await asyncio.get_running_loop().run_in_executor(self._commands, self._target.obey, Command("settings"))
+        except StreammatError as error:
+            return PlainTextResponse(f"{error}\n", 507)
         return PlainTextResponse(found["toml"], headers={"content-disposition": 'attachment; filename="streammat.toml"'})
 
     async def _thumbnail(self, request: Request) -> Response:

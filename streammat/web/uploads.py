@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
-from streammat.errors import UsageError
+from streammat.engines.whole_files import whole_file
+from streammat.errors import OutputError, UsageError, reason
 
 MOST_BYTES: Final = 200 << 20
 """Of one file."""
@@ -60,6 +61,24 @@ class Uploads:
                 path.unlink(missing_ok=True)
             raise
         return named
+
+    def keep(self, path: Path, folder: Path) -> Path:
+        """A copy in ``folder``, which outlives the run; what was not sent by a page is given back as it is.
+
+        Raises:
+            OutputError: it cannot be copied.
+        """
+        if self._folder is None or path.parent != self._folder:
+            return path
+        kept = folder / path.name
+        try:
+            if not kept.exists():
+                folder.mkdir(parents=True, exist_ok=True)
+                with whole_file(kept) as partial:
+                    shutil.copyfile(path, partial)
+        except OSError as error:
+            raise OutputError(f"{folder}: a background that was sent cannot be kept there ({reason(error)}); make room") from error
+        return kept
 
     def drop(self, path: Path) -> None:
         """Remove a file that turned out to be of no use."""

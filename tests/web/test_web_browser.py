@@ -9,11 +9,13 @@ import os
 import re
 import shutil
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -54,7 +56,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(clip: Path, data: Path) -> Iterator[PageRun]:
-    with page_run(clip, data, "--bg", "#0000ff", "--bg", "blur", "--bg", "green") as running:
+    (data / "recordings").mkdir()
+    with page_run(clip, data, "--bg", "#0000ff", "--bg", "blur", "--bg", "green", "--recordings", data / "recordings") as running:
         yield running
 
 
@@ -145,6 +148,10 @@ def test_backgrounds_by_click_colour_blur_and_drop(page: Any, tmp_path: Path) ->
         }""", list(data),
     )
     wait_for(lambda: shows(page, (255, 200, 0)), 60)
+    drawn = page.locator("#backgrounds img").count()
+    page.locator("#file").set_input_files(write_clip(tmp_path / "behind.mp4", size=(160, 90), frames=5))
+    api.expect(page.locator("#backgrounds img")).to_have_count(drawn + 1, timeout=WAIT_MS)
+    page.wait_for_function("() => [...document.querySelectorAll('#backgrounds img')].every(image => image.complete && image.naturalWidth === 160)")
     (tmp_path / "no.png").write_text("no image")
     page.locator("#file").set_input_files(tmp_path / "no.png")
     api.expect(page.get_by_role("alert")).to_contain_text("no background that is taken", timeout=WAIT_MS)
@@ -175,6 +182,35 @@ def test_pause_mirror_and_that_the_room_takes_a_confirmation(page: Any) -> None:
     page.get_by_role("button", name="Mirror").click()
 
 
+def test_recordings_and_streams_are_started_and_ended(page: Any, data: Path) -> None:
+    """The key of a stream is typed unseen, and stands nowhere afterwards."""
+    page.get_by_role("button", name="Start recording").click()
+    pressed(page, "#record")
+    api.expect(page.locator("#outputs")).to_contain_text(re.compile(r"streammat 20.*on, [1-9]\d* images"), timeout=WAIT_MS)
+    keep(page, "recording")
+    page.get_by_role("button", name="End recording").click()
+    pressed(page, "#record", "false")
+    api.expect(page.locator("#outputs")).to_contain_text(re.compile("streammat 20.*ended"), timeout=WAIT_MS)
+    (made,) = (data / "recordings").iterdir()
+    with av.open(str(made)) as container:
+        assert sum(1 for _ in container.decode(video=0)) > 0
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # nobody listens
+        page.get_by_role("button", name="Start stream").click()
+        page.get_by_label("Address").fill(f"rtmp://127.0.0.1:{taken.getsockname()[1]}/app/")
+        page.get_by_label("Key").fill("top-secret")
+        assert page.get_by_label("Key").get_attribute("type") == "password"
+        keep(page, "stream")
+        nothing_keeps_people_out(page)
+        page.keyboard.press("Enter")
+        api.expect(page.get_by_role("alert")).to_contain_text("cannot be reached", timeout=WAIT_MS)
+    api.expect(page.locator("#log")).to_contain_text("/app/…", timeout=WAIT_MS)
+    assert "top-secret" not in page.content()
+    assert page.locator("#stream-key").input_value() == ""
+    page.get_by_role("button", name="Other address").click()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+
+
 def test_by_keyboard_alone(page: Any) -> None:
     """Everything that can be pressed is reached by Tab, in the order of the page, and the dialog gives the focus back."""
     seen: list[str] = []
@@ -184,7 +220,7 @@ def test_by_keyboard_alone(page: Any) -> None:
         if seen and found == seen[0]:
             break
         seen.append(found)
-    order = ["pause", "mirror", "room", "file", "colour", "blur", "quality", "hold-rate", "log-view", "link", "settings", "quit"]
+    order = ["pause", "mirror", "room", "file", "colour", "blur", "quality", "hold-rate", "record", "stream", "log-view", "link", "settings", "quit"]
     assert [name for name in seen if name in order] == order
     assert any(name.startswith("of #") for name in seen)  # a background
     page.locator("#room").focus()
@@ -237,21 +273,32 @@ def test_a_second_browser_by_a_link_of_the_first(browser: Any, page: Any, run: P
 
 
 def test_it_finds_the_run_again_after_a_restart(browser: Any, clip: Path, data: Path) -> None:
-    """At the same port, with no new link."""
+    """At the same port, with no new link; what was saved, a file that was sent included, is as it was."""
+    settings = data / "me.toml"
+    settings.write_text('bg = ["green"]\n')
+    orange = cv2.imencode(".png", np.full((90, 160, 3), (0, 128, 255), np.uint8))[1].tobytes()
     context = browser.new_context()
     context.set_default_timeout(WAIT_MS)
     try:
         opened = context.new_page()
-        with page_run(clip, data) as first:
+        with page_run(clip, data, "--config", settings) as first:
             opened.goto(first.link)
             opened.wait_for_url(f"{first.origin}/")
             images(opened, 1)
+            opened.locator("#file").set_input_files({"name": "orange.png", "mimeType": "image/png", "buffer": orange})
+            wait_for(lambda: shows(opened, (255, 128, 0)), 60)
+            opened.get_by_role("button", name="Mirror").click()
+            pressed(opened, "#mirror")
+            opened.get_by_role("button", name="Save settings").click()
+            api.expect(opened.get_by_role("alert")).to_contain_text("Saved in", timeout=WAIT_MS)
             host = first.host
             first.process.send_signal(signal.SIGTERM)
             api.expect(opened.locator("#state")).to_contain_text("trying again", timeout=WAIT_MS)
-        with page_run(clip, data, web=host) as second:
+        with page_run(clip, data, "--config", settings, web=host) as second:
             assert re.search(r"token=", second.link)
             api.expect(opened.locator("#state")).to_have_text("Connected", timeout=WAIT_MS)
             images(opened, 2)
+            assert shows(opened, (255, 128, 0))
+            pressed(opened, "#mirror")
     finally:
         context.close()

@@ -5,6 +5,7 @@ import { Curves } from "./curves.js";
 
 const $ = (id) => document.getElementById(id);
 const LOG_LENGTH = 200;
+const FRESH_SECONDS = 5; // older ones are told to a page that has just come
 const BLUR_PAUSE_MS = 120;
 
 let now = {};
@@ -34,7 +35,7 @@ function confirmed(title, text, yes) {
 // -- what the run says ------------------------------------------------------------------------------------------------
 
 const isBlur = (text) => /^blur(:|$)/i.test(text);
-const isAdded = (text) => /[\\/]streammat-web-[^\\/]+[\\/][^\\/]+$/.test(text);
+const isAdded = (text) => /[\\/](streammat-web-[^\\/]+|streammat[\\/]backgrounds)[\\/][^\\/]+$/.test(text);
 
 function nameOf(text) {
   if (isBlur(text)) return "Blur";
@@ -121,11 +122,16 @@ function listOutputs() {
     const name = document.createElement("span");
     const state = document.createElement("span");
     name.textContent = output.name;
-    state.textContent = output.error ? `ended: ${output.error}` : `on, ${output.images} images, ${output.dropped} dropped`;
+    state.textContent = output.error ? `ended: ${output.error}` : `${output.state}, ${output.images} images, ${output.dropped} dropped`;
     state.classList.toggle("failed", Boolean(output.error));
     item.append(name, state);
     return item;
   }));
+  $("record").setAttribute("aria-pressed", now.recording);
+  $("record").textContent = now.recording ? "End recording" : "Start recording";
+  $("stream").setAttribute("aria-pressed", now.streaming);
+  $("stream").textContent = now.streaming ? "End stream" : now.stream ? "Start stream" : "Start stream…";
+  $("address").hidden = now.streaming || !now.stream;
 }
 
 function show() {
@@ -134,6 +140,7 @@ function show() {
   }
   $("pause").textContent = now.paused ? "Paused" : "Pause";
   $("room").textContent = now["pass-through"] ? "Hide the room" : "Show the room…";
+  $("save").hidden = !now.config;
   $("mute").hidden = now.muted === undefined;
   showRoom(now["pass-through"]);
   if (now.backgrounds) listBackgrounds();
@@ -178,6 +185,7 @@ function hear(event) {
     show();
   } else {
     log(event);
+    if (event.event === "output-failed" && Date.now() / 1000 - event.time < FRESH_SECONDS) say(`${event.name}: ${event.message}`);
   }
 }
 
@@ -219,6 +227,30 @@ $("colour").onchange = async () => {
   await send("background", $("colour").value);
   send("status");
 };
+
+$("record").onclick = () => send("record", !now.recording);
+$("stream").onclick = () => (now.streaming || now.stream ? send("stream", !now.streaming) : askForStream());
+$("address").onclick = () => askForStream();
+$("save").onclick = async () => {
+  try {
+    say(`Saved in ${(await control.send("save")).file}.`);
+  } catch (error) {
+    say(error.message);
+  }
+};
+
+/** Ask for a server; the key leaves the page with the command alone. */
+function askForStream() {
+  const dialog = $("stream-dialog");
+  dialog.returnValue = "no";
+  dialog.showModal();
+  $("stream-no").onclick = () => dialog.close("no");
+  dialog.addEventListener("close", () => {
+    const [address, key] = [$("stream-address").value.trim(), $("stream-key").value.trim()];
+    $("stream-key").value = "";
+    if (dialog.returnValue === "yes") send("stream", key ? `${address.replace(/\/+$/, "")}/${key}` : address);
+  }, { once: true });
+}
 
 $("room").onclick = async () => {
   if (now["pass-through"]) send("pass-through", false);
