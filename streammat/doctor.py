@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import math
+import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -18,7 +19,7 @@ from streammat.audio.track import Block
 from streammat.bench.clip import pictures, write_clip
 from streammat.config import LiveOptions
 from streammat.devices import listing as devices
-from streammat.devices import portaudio
+from streammat.devices import portaudio, virtual_cameras
 from streammat.engines import shipped as models
 from streammat.engines.base import default_threads
 from streammat.engines.choice import int8_feature
@@ -31,6 +32,8 @@ State = Literal["ok", "warning", "failed"]
 TRIAL_SIZE: Final = (720, 1280)
 TRIAL_SECONDS: Final = 3.0
 _LISTEN_SECONDS: Final = 0.7
+SYSTEM: Callable[[], virtual_cameras.System] = virtual_cameras.System
+"""The machine that is looked at."""
 _LEAST_SHARE: Final = 0.9  # of the camera's frames that must be shown
 
 
@@ -41,7 +44,11 @@ class Finding:
     name: str
     state: State
     message: str
-    """One finding of the check-up, and what to do about it."""
+    """What was found, and what to do about it where ``next_step`` says nothing."""
+    next_step: str | None = None
+    """What to do next."""
+    details: dict[str, Any] = field(default_factory=dict)
+    """For whoever is asked for help."""
 
 
 def examine(options: LiveOptions, seconds: float = TRIAL_SECONDS) -> Iterator[Finding]:
@@ -53,14 +60,17 @@ def examine(options: LiveOptions, seconds: float = TRIAL_SECONDS) -> Iterator[Fi
     """
     for name, check in (
         ("weights", _weights), ("cpu", _cpu), ("engine", lambda: _engine(options)), ("cameras", _cameras),
-        ("virtual camera", _virtual_camera), ("microphones", _microphones), ("trial", lambda: _trial(options, seconds)),
+        ("virtual camera", _virtual_camera), ("browsers", _browsers), ("microphones", _microphones), ("trial", lambda: _trial(options, seconds)),
     ):
         yield _guarded(name, check)
 
 
-def _guarded(name: str, check: Callable[[], tuple[State, str]]) -> Finding:
+def _guarded(name: str, check: Callable[[], tuple[State, str] | Finding]) -> Finding:
     try:
-        state, message = check()
+        found = check()
+        if isinstance(found, Finding):
+            return found
+        state, message = found
     except (StreammatError, OSError) as error:
         # Without sound everything else works.
         state, message = "warning" if name == "microphones" else "failed", one_line(error)
@@ -111,15 +121,22 @@ def _cameras() -> tuple[State, str]:
     return "ok", "; ".join(f"{camera.id} {camera.name} ({len(camera.modes)} modes)" for camera in found.cameras)
 
 
-def _virtual_camera() -> tuple[State, str]:
-    found = devices.find()
-    if not found.virtual_cameras:
-        lines = [problem for problem in found.problems if "virtual camera" in problem]
-        return "warning", lines[0].removeprefix("no virtual camera: ") if lines else "none found; install OBS Studio and start its virtual camera once"
-    good = [virtual for virtual in found.virtual_cameras if virtual.problem is None]
-    if not good:
-        return "warning", "; ".join(f"{virtual.id} {virtual.name}: {virtual.problem}" for virtual in found.virtual_cameras)
-    return "ok", "; ".join(f"{virtual.id} {virtual.name}" for virtual in good)
+def _virtual_camera() -> Finding:
+    found = virtual_cameras.backends(SYSTEM())
+    good = [backend for backend in found if backend.ready]
+    steps = [backend.next_step for backend in good or found if backend.next_step is not None]
+    message = "; ".join(backend.found for backend in found)
+    if good:
+        message += f"; in the meeting choose {' or '.join(dict.fromkeys(backend.name for backend in good))}"
+    details = {"system": platform.platform(), "backends": [asdict(backend) for backend in found]}
+    return Finding("virtual camera", "ok" if good else "warning", message, "; ".join(dict.fromkeys(steps)) or None, details)
+
+
+def _browsers() -> Finding:
+    hidden = virtual_cameras.portal(SYSTEM())
+    if hidden is not None:
+        return Finding("browsers", "warning", "this is a Wayland session", hidden)
+    return Finding("browsers", "ok", "start streammat webcam first, then the meeting: many look for cameras at their start only")
 
 
 def _microphones() -> tuple[State, str]:

@@ -159,7 +159,7 @@ def test_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_doctor_says_what_is_and_what_to_do() -> None:
     done = call("doctor", "--engine", "onnxruntime", "--quality", "fast", "--json").ok()
     found = {finding["name"]: finding for finding in json.loads(done.out)}
-    assert list(found) == ["weights", "cpu", "engine", "cameras", "virtual camera", "microphones", "trial"]
+    assert list(found) == ["weights", "cpu", "engine", "cameras", "virtual camera", "browsers", "microphones", "trial"]
     assert found["weights"]["state"] == "ok"
     assert "onnxruntime" in found["engine"]["message"]
     assert found["trial"]["state"] in ("ok", "warning")

@@ -28,6 +28,8 @@ def doctor(*, as_json: bool, **values: Any) -> None:
             found.append(finding)
             if not as_json:
                 click.echo(f"{finding.state:<8} {finding.name}: {finding.message}")
+                if finding.next_step is not None:
+                    click.echo(f"{'':<8} next: {finding.next_step}")
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in found]))
     leave(int(any(finding.state == "failed" for finding in found)))
