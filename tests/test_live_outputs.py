@@ -41,7 +41,7 @@ class Steered:
         before = len(self.told("reply"))
         self.process.stdin.write(json.dumps({"command": command, "value": value}) + "\n")
         self.process.stdin.flush()
-        wait_for(lambda: len(self.told("reply")) > before)
+        wait_for(lambda: len(self.told("reply")) > before, 60)
         return self.told("reply")[before]
 
     def told(self, event: str) -> list[dict[str, Any]]:
@@ -60,7 +60,7 @@ def steered(clip: Path, *arguments: str | Path) -> Iterator[Steered]:
         wait_for(lambda: bool(run.told("status")) or process.poll() is not None, 60)
         yield run
         process.terminate()
-        process.wait(30)
+        process.wait(60)
 
 
 def test_recordings_are_started_and_ended_while_the_run_goes_on(tmp_path: Path, clip: Path) -> None:
@@ -71,7 +71,7 @@ def test_recordings_are_started_and_ended_while_the_run_goes_on(tmp_path: Path, 
             assert run.ask("record", True)["ok"]  # it is on already
             wait_for(lambda: run.output("recording")["images"] > 30, 60)
             assert run.ask("record")["ok"]
-            wait_for(lambda number=number: len(run.told("output-ended")) == number)
+            wait_for(lambda number=number: len(run.told("output-ended")) == number, 60)
             assert run.ask("status")["recording"] is False
         assert len(run.told("output-started")) == 2
         seen = run.ask("status")["composed"]
@@ -100,7 +100,7 @@ def test_a_run_goes_on_after_its_only_output_was_ended(tmp_path: Path, clip: Pat
     with steered(clip, "--to", tmp_path / "rec.mkv", "--recordings", tmp_path) as run:
         wait_for(lambda: run.output("recording")["images"] > 5, 60)
         run.ask("record", False)
-        wait_for(lambda: len(run.told("output-ended")) == 1)
+        wait_for(lambda: len(run.told("output-ended")) == 1, 60)
         assert run.told("output-ended")[0]["name"] == str(tmp_path / "rec.mkv")
         run.ask("record", True)
         wait_for(lambda: run.output("recording")["images"] > 5, 60)
