@@ -1,7 +1,9 @@
 """The Python API: what `import streammat` offers. Keyword arguments have the names and defaults of the command line's options.
 
-Images are uint8 or uint16 arrays (H, W, 3), RGB, full range; or a path or an open binary file of a PNG, JPEG, WebP or TIFF, which is
-turned upright by its EXIF tag. Every function raises `StreammatError`: `UsageError` where the call cannot be meant, `InputError` and
+Images are uint8 or uint16 arrays (H, W, 3), RGB, full range; or a path or an open binary file of a PNG, JPEG, WebP or TIFF, which
+is
+turned upright by its EXIF tag. Every function raises `StreammatError`: `UsageError` where the call cannot be meant, `InputError`
+and
 `OutputError` where a file cannot be read or written, `EngineError` where the network cannot be opened or fails.
 """
 
@@ -31,11 +33,11 @@ from streammat.timecode import Moment, parse_moment
 Rgb = NDArray[np.uint8] | NDArray[np.uint16]
 """(H, W, 3), RGB, full range."""
 ImageLike = Rgb | str | os.PathLike[str] | IO[bytes]
-"""Pixels, or where an image file is read from."""
+"""Pixels, or the path or open binary file of an image."""
 
 
 class EngineKeywords(TypedDict, total=False):
-    """What runs the network; see `streammat.config.MattingOptions` for defaults and meaning."""
+    """Options of the network and the engine that runs it; see `streammat.config.MattingOptions` for defaults and meaning."""
 
     model: str
     engine: str
@@ -46,7 +48,7 @@ class EngineKeywords(TypedDict, total=False):
 
 
 class ControlKeywords(TypedDict, total=False):
-    """What is done to a finished matte; see `streammat.config.MatteControls` for defaults and meaning."""
+    """Adjustments of a finished matte; see `streammat.config.MatteControls` for defaults and meaning."""
 
     clip_black: float
     clip_white: float
@@ -125,7 +127,7 @@ class LiveKeywords(EngineKeywords, ControlKeywords, total=False):
 
 
 def matte(image: ImageLike, **options: Unpack[EngineKeywords]) -> NDArray[np.float32]:
-    """The alpha matte of one image, at quality ``best``; for many images `Matting` keeps its engine open.
+    """Return the alpha matte of one image, at quality ``best``; `Matting` is faster for many images: it keeps its engine open.
 
     Args:
         image: pixels, a path, or an open binary file.
@@ -143,15 +145,15 @@ def matte(image: ImageLike, **options: Unpack[EngineKeywords]) -> NDArray[np.flo
 
 
 def cutout(image: ImageLike, **options: Unpack[EngineKeywords]) -> Rgb:
-    """One image with its background taken out, at quality ``best``.
+    """Return one image with its background removed, at quality ``best``.
 
     Args:
         image: pixels, a path, or an open binary file.
         options: see `EngineKeywords`.
 
     Returns:
-        uint8 (H, W, 4), RGB and straight alpha, uint16 for deeper images; the old background's colour is taken out of soft edges, and
-        where nothing of the subject is near, the colour is black.
+        uint8 (H, W, 4), RGB and straight alpha, uint16 for deeper images; the old background's colour is removed from soft edges;
+        away from the subject the colour is black.
 
     Raises:
         StreammatError: see the module.
@@ -168,14 +170,14 @@ def process_video(source: str | os.PathLike[str], target: str | os.PathLike[str]
     Args:
         source: a video file or URL.
         target: the output; its extension picks container and codec; None: ``matte`` or ``foreground`` alone.
-        progress: called now and then, in this thread, with the number of frames written.
+        progress: called from time to time, in this thread, with the number of frames written.
         options: see `VideoKeywords`; times are seconds, text such as ``1:30``, or timecodes.
 
     Returns:
-        What was done, in frames, times, notes, and what of the input was damaged.
+        A report: frames, times, notes, and the damaged parts of the input.
 
     Raises:
-        StreammatError: see the module; an output that was begun is kept under a name that says it is partial.
+        StreammatError: see the module; a partly written output is kept under a name that contains ``.partial``.
     """
     from streammat.jobs.video import VideoJob
 
@@ -201,7 +203,7 @@ class VideoFrame:
 
     @property
     def time(self) -> Fraction:
-        """Seconds from the beginning of the file's clock, exact."""
+        """Presentation time in seconds, exact, on the file's own clock."""
         return self.pts * self.time_base
 
 
@@ -209,13 +211,13 @@ def mattes(
     video: str | os.PathLike[str], *, start: float | str | Moment = 0, duration: float | str | Moment | None = None, stable: bool = MattingOptions.stable,
     **options: Unpack[EngineKeywords],
 ) -> Iterator[tuple[VideoFrame, NDArray[np.float32]]]:
-    """Frames of a video with their mattes, in presentation order.
+    """Yield the frames of a video with their mattes, in presentation order.
 
     Args:
         video: a file or URL.
         start: where to begin, in seconds, as text such as ``1:30``, or a timecode.
-        duration: how much; None: to the end.
-        stable: average flicker away where the image stands still.
+        duration: how much of the video; None: to the end.
+        stable: average out flicker where the image does not move.
         options: see `EngineKeywords`.
 
     Yields:
@@ -247,11 +249,11 @@ class Matting:
                 alpha = matting(rgb)
 
     Args:
-        stable: the images are successive frames: average flicker away where they stand still; call `reset` at a cut.
+        stable: the images are successive frames: average out flicker where they do not move; call `reset` at a cut.
         options: see `EngineKeywords`.
 
     Raises:
-        StreammatError: no such model or engine; an engine that cannot run here is known at the first image.
+        StreammatError: no such model or engine. That an engine cannot run here is known at the first image only.
     """
 
     def __init__(self, *, stable: bool = False, **options: Unpack[EngineKeywords]) -> None:
@@ -266,7 +268,7 @@ class Matting:
         self._closed = False
 
     def __call__(self, image: ImageLike) -> NDArray[np.float32]:
-        """The alpha matte of an image.
+        """Return the alpha matte of an image.
 
         Args:
             image: pixels, a path, or an open binary file.
@@ -280,7 +282,7 @@ class Matting:
         return self.alpha_of(self._frame(image))
 
     def cutout(self, image: ImageLike) -> Rgb:
-        """An image with its background taken out; see `streammat.cutout`.
+        """Return an image with its background removed; see `streammat.cutout`.
 
         Args:
             image: pixels, a path, or an open binary file.
@@ -298,12 +300,12 @@ class Matting:
         return np.dstack((red, green, blue, found.alpha))
 
     def alpha_of(self, frame: Frame) -> NDArray[np.float32]:
-        """The same for a frame of the runtime (`streammat.media.frame.Frame`), in its stored orientation."""
+        """Return the matte of a frame of the runtime (`streammat.media.frame.Frame`), in its stored orientation."""
         alpha = self._matte(frame).alpha
         return np.asarray(np.divide(alpha, np.iinfo(alpha.dtype).max, dtype=np.float32), np.float32)
 
     def reset(self) -> None:
-        """Forget the frames before: the next image begins a new sequence."""
+        """Forget the earlier frames: the next image begins a new sequence."""
         self._matting = None
         self._count = 0
 
@@ -317,7 +319,7 @@ class Matting:
 
     @property
     def spec(self) -> EngineSpec | None:
-        """What runs: backend, precision, device, network size; None before the first image."""
+        """The engine at work: backend, precision, device, network size; None before the first image."""
         return None if self._engine is None else self._engine.spec
 
     def __enter__(self) -> Self:
@@ -353,14 +355,15 @@ class Matting:
 
 
 class LiveSession:
-    """A live run in threads of its own: a camera in, its subject on another background out.
+    """A live run in its own threads: reads a camera and shows its subject on another background.
 
         session = streammat.LiveSession(backgrounds=("beach.jpg",), outputs=("camera",))
         session.start()
         for event in session.events():
             print(event)
 
-    Everything is opened and checked on construction. `streammat.config.LiveOptions` has the options; docs/live.md the events and commands.
+    The constructor opens and checks everything. `streammat.config.LiveOptions` has the options; docs/live.md the events and
+    commands.
 
     Args:
         options: see `LiveKeywords`.
@@ -379,10 +382,10 @@ class LiveSession:
         self._error: BaseException | None = None
 
     def start(self) -> None:
-        """Begin to show; returns at once.
+        """Start the run; returns at once.
 
         Raises:
-            UsageError: it was started before.
+            UsageError: the session was started before.
         """
         if self._thread is not None:
             raise UsageError("this LiveSession was started before; make another one")
@@ -390,19 +393,19 @@ class LiveSession:
         self._thread.start()
 
     def stop(self) -> Any:
-        """End cleanly and wait for it.
+        """End the run cleanly and wait until it has ended.
 
         Returns:
             The `LiveReport` of the run; None where it was never started.
 
         Raises:
-            StreammatError: the source or an output was broken for good; recordings hold what was shown till then.
+            StreammatError: the source or an output failed for good; recordings hold what was shown until then.
         """
         self._run.stop()
         return self.wait()
 
     def wait(self, timeout: float | None = None) -> Any:
-        """Wait until the run ends by itself, at most ``timeout`` seconds; results as of `stop`, None while it goes on."""
+        """Wait until the run ends by itself, at most ``timeout`` seconds; returns what `stop` returns, None while the run goes on."""
         if self._thread is None:
             return None
         self._thread.join(timeout)
@@ -411,7 +414,9 @@ class LiveSession:
         return self._report
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """What happens, until the run ends: ``{"event": "status", …}`` once a second and others as they come. Old ones are dropped where nobody asks."""
+        """Yield the run's events until it ends: ``{"event": "status", …}`` once a second and others as they come. The oldest are
+        dropped while nobody reads them.
+        """
         while (event := self._events.get()) is not None:
             yield event
 
@@ -419,12 +424,13 @@ class LiveSession:
         """Steer the run while it goes on.
 
         Args:
-            name: ``next``, ``previous``, ``background``, ``blur``, ``mirror``, ``pause``, ``mute``, ``pass-through``, ``status``, ``quit``.
-            value: as the command has it.
+            name: ``next``, ``previous``, ``background``, ``blur``, ``mirror``, ``pause``, ``mute``, ``pass-through``, ``status``,
+                ``quit``.
+            value: the command's argument; docs/live.md lists them.
             confirm: needed for ``pass-through``, which shows the camera's own image.
 
         Returns:
-            The state after it.
+            The run's state after the command.
 
         Raises:
             UsageError: no such command or value.
@@ -490,7 +496,7 @@ def _frame_of(image: ImageLike) -> Frame:
 
 
 def _rgb_of(frame: Frame) -> NDArray[np.uint8]:
-    """The frame as it is to be seen: uint8 (H, W, 3), upright."""
+    """Return the frame upright, as it is to be seen: uint8 (H, W, 3)."""
     matrix = None if frame.layout.rgb else swscale_matrix(frame.colour, frame.size[0])
     image = frame.image.reformat(format="rgb24", src_colorspace=matrix, src_color_range=swscale_range(frame), dst_color_range=2, interpolation="BICUBIC")
     return np.ascontiguousarray(np.rot90(image.to_ndarray(), frame.rotation))

@@ -1,4 +1,4 @@
-"""A check-up: whether live video will work here, and what to do where it will not."""
+"""Checks whether live video will work here, and says what to do about each problem."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _LEAST_SHARE: Final = 0.9  # of the camera's frames that must be shown
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """One finding of the check."""
 
     name: str
     state: State
@@ -52,11 +52,11 @@ class Finding:
 
 
 def examine(options: LiveOptions, seconds: float = TRIAL_SECONDS) -> Iterator[Finding]:
-    """Look at everything, one after the other; what fails is a finding, not an error.
+    """Check everything, one after the other, and yield the findings; a failure is a finding, not an error.
 
     Args:
         options: engine and quality of the trial run.
-        seconds: that the trial run takes.
+        seconds: length of the trial run.
     """
     for name, check in (
         ("weights", _weights), ("cpu", _cpu), ("engine", lambda: _engine(options)), ("cameras", _cameras),
@@ -162,7 +162,7 @@ def _microphones() -> tuple[State, str]:
 
 
 def _trial(options: LiveOptions, seconds: float) -> tuple[State, str]:
-    """A drawn scene at 720p and 30 frames per second through everything but a camera."""
+    """Run a drawn scene at 720p and 30 frames per second through all parts but a camera."""
     with tempfile.TemporaryDirectory(prefix="streammat-doctor-") as folder:
         clip = Path(folder) / "trial.mp4"
         write_clip(clip, pictures(None, TRIAL_SIZE), TRIAL_SIZE, 30)
@@ -182,7 +182,7 @@ def _trial(options: LiveOptions, seconds: float) -> tuple[State, str]:
 
 def _run(options: LiveOptions) -> LiveReport:
     def ignore(event: str, **details: Any) -> None:
-        """The report says it all."""
+        """Ignore events: the report has the result."""
 
     return LiveRun(options, ignore).run()
 

@@ -1,14 +1,14 @@
 """The errors that streammat raises on purpose.
 
 StreammatError              root of all; defined in `streammat.engines.errors`, so that engines and training share it
-├── UsageError              the request cannot be meant: bad option, unknown colour, target equals source
+├── UsageError              the request is wrong: bad option, unknown colour, target equals source
 ├── InputError              something to be read is missing, broken or of the wrong kind
-│   └── CameraLostError     a camera that was open gives no more images; it may come back
+│   └── CameraLostError an open camera delivers no more images; it may come back
 ├── OutputError             something cannot be written: folder, disk, codec, container
 ├── EngineError             the network cannot be opened, or failed while it ran (`streammat.engines.base`)
 └── TrainError              training and evaluation (`streammat.train.errors`)
 
-Each message is one line that names what was found, what was expected and the cure; ``reason`` puts libraries' errors into it.
+Each message is one line: what was found; what was expected; what to do. ``reason`` makes such lines of libraries' errors.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class InputError(StreammatError):
 
 
 class CameraLostError(InputError):
-    """A camera or stream that was open gives no more images: unplugged, switched off, the network gone."""
+    """An open camera or stream delivers no more images: unplugged, switched off, network lost."""
 
 
 class OutputError(StreammatError):
@@ -35,6 +35,6 @@ class OutputError(StreammatError):
 
 
 def reason(error: Exception) -> str:
-    """A library's error in one line: the system's word for it, or the first line of its message."""
+    """Return a library's error in one line: the system's text for it, or the first line of its message."""
     said = (getattr(error, "strerror", None) or str(error)).strip().splitlines()
     return said[0].strip() if said else type(error).__name__

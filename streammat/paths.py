@@ -1,4 +1,4 @@
-"""Files that a user names, looked at before anything is opened: why one cannot be read, and why none can be made."""
+"""Checks the files that a user names before anything is opened: whether they can be read or written, and why not."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from streammat.errors import InputError, OutputError, UsageError, reason
 
 
 def check_readable(path: str | Path, expected: str) -> None:
-    """Refuse what is no file that can be read.
+    """Refuse a file that cannot be read.
 
     Args:
-        path: of the file.
-        expected: what it is to be, such as "a video file".
+        path: path of the file.
+        expected: expected kind, such as "a video file".
 
     Raises:
         UsageError: the name is empty.
-        InputError: nothing is there, it is a folder, it is empty, or it may not be read.
+        InputError: the file does not exist, is a folder, is empty, or may not be read.
     """
     if not str(path):
         raise UsageError(f"an empty name was given for {expected}; give the path of one")
@@ -41,10 +41,10 @@ def check_readable(path: str | Path, expected: str) -> None:
 
 
 def data_folder(setting: str) -> Path:
-    """Where this system keeps the data of a user's programs: our folder in it, which need not be there yet.
+    """Return our folder in the system's place for user data; it may not exist yet.
 
     Args:
-        setting: name of the environment variable that makes it needless.
+        setting: name of the environment variable that overrides it, for the message.
 
     Raises:
         EngineError: the user has no home folder.
@@ -61,14 +61,14 @@ def data_folder(setting: str) -> Path:
 
 
 def check_writable(path: str | Path, *, made: bool = False) -> None:
-    """Refuse a name under which no file can be made.
+    """Refuse a name under which no file can be created.
 
     Args:
-        path: of the file.
-        made: its folder is made where it is missing.
+        path: path of the file.
+        made: its folder will be created if missing.
 
     Raises:
-        UsageError: it is empty, or that of a folder.
+        UsageError: the name is empty, or a folder.
         OutputError: the folder is missing or may not be written, or the name is too long.
     """
     if not str(path):

@@ -1,8 +1,8 @@
 """The main path: read → matte → composite → write, a thread each.
 
-Files wait and lose nothing: every channel is bounded, so frames never pile up. A frame and its matte
-travel together. What breaks in one stage ends the stages before it at once; the stages after it finish what they
-have, so that the output holds everything that was done.
+Stages wait for each other and lose nothing: every channel is bounded, so frames never pile up. A frame and its matte
+travel together. An error in one stage ends the stages before it at once; the stages after it finish their frames, so that the
+output holds everything that was done.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from streammat.threads.channel import Channel, Closed
 # Frames between two stages: enough to hide one slow frame, few enough for 4K.
 _CAPACITY = 2
 PATIENCE = 3.0
-"""Seconds that one frame may take in the network once a run is to end."""
+"""Seconds that one frame may stay in the network after the run was asked to end."""
 
 
 class Pipeline:
     """One run from a source to its sinks.
 
     Args:
-        source: frames, and the packets of other tracks.
+        source: yields frames, and the packets of other tracks.
         matting: frame → matte.
         compositor: (frame, matte) → one frame per sink, in the order of ``sinks``.
-        sinks: where the frames go; each also gets the other tracks' packets.
-        ahead: mattes that may wait for the compositor; more than usual where a device works on several frames at once.
+        sinks: take the frames; each also gets the other tracks' packets.
+        ahead: mattes that may wait for the compositor; more than usual if a device processes several frames at once.
     """
 
     def __init__(
@@ -58,16 +58,17 @@ class Pipeline:
         self._working: dict[int, float] = {}
         self._ending: float | None = None
         self.left = False
-        """The network did not come back: it is still at work in a thread that was left behind."""
+        """True if the network never returned: its thread was left behind."""
 
     def run(self, progress: Callable[[int], None] | None = None) -> Report:
         """Work until the source ends, ``stop`` is called or a stage fails; sinks are closed in every case.
 
         Args:
-            progress: called now and then, in this thread, with the number of frames written.
+            progress: called from time to time, in this thread, with the number of frames written.
 
         Raises:
-            Exception: the first error of any stage, or ``progress``'s. Sinks have been closed: outputs hold what was done before it.
+            Exception: the first error of any stage, or ``progress``'s. Sinks have been closed: outputs hold what was done before
+                the error.
         """
         begin = time.perf_counter()
         frames: Channel[Frame | Packet] = Channel(_CAPACITY)
@@ -101,13 +102,13 @@ class Pipeline:
 
     @property
     def stopping(self) -> bool:
-        """True where ``stop`` was called."""
+        """True once ``stop`` was called."""
         return self._stopping.is_set()
 
     def stop(self) -> None:
         """End early, from any thread or a signal handler: frames already read are finished, no more are read.
 
-        A frame that stays in the network for seconds from then on is given up, and the outputs end before it.
+        A frame that then stays in the network for seconds is abandoned, and the outputs end before it.
         """
         self._stopping.set()
 
@@ -185,7 +186,7 @@ class Pipeline:
 
     @contextmanager
     def _at_work(self, stage: int) -> Iterator[None]:
-        """Note since when a stage has been in the network, which the compositor waits for, too, where a device works."""
+        """Record since when a stage has been in the network; on a device the compositor waits for it, too."""
         self._working[stage] = time.monotonic()
         try:
             yield
@@ -193,7 +194,9 @@ class Pipeline:
             self._working.pop(stage, None)
 
     def _wait(self, threads: Sequence[threading.Thread], channels: Sequence[Channel[Any]], progress: Callable[[int], None] | None) -> None:
-        """Wait for the stages, in slices: signal handlers run in this thread, between them. A network that does not come back is left."""
+        """Wait for the stages, in slices, because signal handlers run in this thread between them. A network that never returns
+        is abandoned.
+        """
         stuck: set[int] = set()
         while alive := [thread for index, thread in enumerate(threads) if index not in stuck and thread.is_alive()]:
             alive[0].join(0.1)
@@ -215,7 +218,7 @@ class Pipeline:
                 self._failure = error
 
     def _finish(self) -> None:
-        """Close everything; the first error is the one that is told."""
+        """Close everything; the first error is the one that is raised."""
         for sink in self._sinks:
             try:
                 sink.close()

@@ -1,4 +1,4 @@
-"""Time of a run, stage by stage."""
+"""Measures the time of a run, stage by stage."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from streammat.media.damage import Damage
 
 
 class StageClock:
-    """Wall time of one stage's own work per frame, waiting excluded; 4 bytes a frame, so hours of video cost little."""
+    """Wall time of one stage's own work per frame, without waiting; 4 bytes per frame, so hours of video cost little."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -22,22 +22,22 @@ class StageClock:
 
     @contextmanager
     def measure(self) -> Iterator[None]:
-        """Time what is done inside as one frame."""
+        """Time the block as one frame."""
         begin = time.perf_counter()
         yield
         self.add(time.perf_counter() - begin)
 
     def add(self, seconds: float) -> None:
-        """Count one frame that took ``seconds``."""
+        """Add one frame that took ``seconds``."""
         self._milliseconds.append(seconds * 1000.0)
 
     def recent(self, frames: int = 60) -> float:
-        """Median milliseconds of the last ``frames``; 0 where no frame was timed."""
+        """Return the median milliseconds of the last ``frames``; 0 if no frame was timed."""
         values = self._milliseconds[-frames:]
         return float(np.median(values)) if values else 0.0
 
     def summary(self) -> dict[str, float]:
-        """``p50_ms``, ``p99_ms`` and ``total_s``; zeros where no frame was timed."""
+        """Return ``p50_ms``, ``p99_ms`` and ``total_s``; zeros if no frame was timed."""
         values = np.asarray(self._milliseconds)
         if not values.size:
             return {"p50_ms": 0.0, "p99_ms": 0.0, "total_s": 0.0}
@@ -54,13 +54,13 @@ class Report:
     seconds: float
     """Wall time from the first read to the last byte written."""
     stages: dict[str, dict[str, float]]
-    """Per stage: ``p50_ms``, ``p99_ms``, ``total_s``."""
+    """Times by stage: ``p50_ms``, ``p99_ms``, ``total_s``."""
     notes: tuple[str, ...]
     """Notes for the user: tracks left out or transcoded, repaired timestamps."""
     stopped: bool
-    """True where ``stop`` ended the run early."""
+    """True if ``stop`` ended the run early."""
     damage: tuple[Damage, ...] = ()
-    """Parts of the input that were left out or patched because they are damaged."""
+    """Damaged parts of the input that were left out or repaired."""
 
     @property
     def fps(self) -> float:

@@ -9,7 +9,7 @@ from fractions import Fraction
 from streammat.errors import UsageError
 
 LONGEST = 10**9
-"""Seconds, some 30 years: more is a slip of the keyboard."""
+"""Longest time in seconds, about 30 years: more is a typing error."""
 _SECONDS = re.compile(r"(?:(?:(\d{1,9}):)?(\d{1,9}):)?(\d{1,10}(?:\.\d{0,12})?|\.\d{1,12})", re.ASCII)
 _TIMECODE = re.compile(r"(\d{1,9}):([0-5]?\d):([0-5]?\d)([:;])(\d{1,3})", re.ASCII)
 
@@ -19,17 +19,19 @@ class Moment:
     """A place in a video, or a length of it, counted from its beginning."""
 
     seconds: Fraction = Fraction(0)
-    """Seconds; of a timecode: hours, minutes and seconds as written."""
+    """Seconds; for a timecode: hours, minutes and seconds as written."""
     frame: int | None = None
-    """Frame within that second, of a timecode; None: seconds alone."""
+    """Frame number within that second, for a timecode; None: not a timecode."""
     drop: bool = False
-    """The timecode leaves numbers out to keep up with the clock, as those with ``;`` do at 29.97 and 59.94 frames per second."""
+    """True for drop-frame timecode (written with ``;``), which skips numbers to stay in step with the clock at 29.97 and 59.94
+    frames per second.
+    """
 
     def at(self, rate: Fraction) -> Fraction:
-        """Seconds in a video of ``rate`` frames per second.
+        """Return the time in seconds in a video of ``rate`` frames per second.
 
         Raises:
-            UsageError: the timecode names a frame that its second does not have.
+            UsageError: the timecode has a frame number that does not exist.
         """
         if self.frame is None:
             return self.seconds
@@ -42,10 +44,10 @@ class Moment:
         return max(Fraction(0), number / rate)
 
     def later(self, frames: int, rate: Fraction) -> Moment:
-        """The timecode of the frame that comes ``frames`` after this one's; after 24 hours they begin anew.
+        """Return the timecode ``frames`` after this one; it wraps around after 24 hours.
 
         Raises:
-            UsageError: this one names a frame that its second does not have.
+            UsageError: this timecode has a frame number that does not exist.
             ValueError: it is no timecode.
         """
         if self.frame is None:
@@ -60,7 +62,9 @@ class Moment:
         return Moment(Fraction(seconds), frame, self.drop)
 
     def _dropped(self, each: int) -> int:
-        """SMPTE ST 12-1: two numbers of 30 (four of 60) are skipped each minute but every tenth."""
+        """Return the frame numbers skipped per minute (SMPTE ST 12-1): two at 30, four at 60 frames per second, except every
+        tenth minute.
+        """
         return each // 15 if self.drop and each in (30, 60) else 0
 
     def __str__(self) -> str:

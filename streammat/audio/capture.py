@@ -1,7 +1,8 @@
-"""The sound of a live run at work: source → tape → chunks for outputs that have a track; and found again when it is lost.
+"""Audio capture of a live run: source → buffer → chunks for outputs with an audio track. A lost device is reopened.
 
-Frames in recordings and streams carry the time of their capture, and so does the sound: nothing is delayed there. Whoever
-plays sound beside frames that are shown as they come reads the tape later by as much as the frames are late: ``sinks/monitor.py``.
+In recordings and streams frames and sound both carry their time of capture, so nothing is delayed there. The monitor
+(``audio/monitor.py``), which plays sound beside frames that are shown as they come, reads the buffer as much later as the frames
+are late.
 """
 
 from __future__ import annotations
@@ -30,22 +31,22 @@ class SoundReport:
     seconds: float
     """Seconds of the tracks that were written."""
     silent_seconds: float
-    """Seconds of these that are silence because no sound came."""
+    """Seconds of the tracks that are silence because no sound arrived."""
     breaks: int
-    """Times that sound was missing in between, or lost by the sound system."""
+    """Number of times that sound was missing, or lost by the sound system."""
     ppm: float
-    """How much faster than it should the sound card ran by the computer's clock, in parts per million; evened out."""
+    """Clock error of the sound card against the computer's clock, in parts per million, smoothed; positive: too fast."""
 
 
 class AudioCapture:
-    """A microphone, or what stands in for it, during a run.
+    """A microphone, or a file in its place, during a run.
 
     Args:
-        source: opened, not started; closed by ``stop``.
-        reopen: opens it again after it was lost; raises StreammatError where it is not there.
+        source: an open source, not started; ``stop`` closes it.
+        reopen: opens the source again after it was lost; raises StreammatError while it is not there.
         clock: the run's.
-        tell: told ``microphone-lost``, ``microphone-back`` and ``said``.
-        later: seconds by which sound is moved back, beyond what is measured; negative moves it forward.
+        tell: called with the events ``microphone-lost``, ``microphone-back`` and ``said``.
+        later: seconds by which sound is delayed beyond the measured delay; negative: earlier.
     """
 
     def __init__(
@@ -68,12 +69,12 @@ class AudioCapture:
         self._zeros = 0.0
         self._threads: list[threading.Thread] = []
         self.muted = False
-        """Tracks are silent while this is set."""
+        """True while the tracks are muted."""
         self.peak = 0.0
-        """Loudest of late, 0..1, before muting."""
+        """Peak of the last moments, 0..1, before muting."""
 
     def start(self, listeners: Sequence[Callable[[Chunk], None]]) -> None:
-        """Begin to hand chunks to ``listeners``, which must be quick."""
+        """Begin to pass chunks to ``listeners``, which must return quickly."""
         self._listeners = listeners
         self._cutter = ChunkReader(self.tape, self._origin, time.monotonic(), WAIT + max(0.0, -self._later))
         self._begun = self._cutter.written
@@ -82,7 +83,7 @@ class AudioCapture:
             self._threads[-1].start()
 
     def stop(self, seconds: float = 5.0) -> None:
-        """End, and hand over what has been heard till now; drivers that hang are left as they are."""
+        """End, and pass on all sound captured until now; a driver that hangs is abandoned."""
         self._stopping.set()
         limit = time.monotonic() + seconds
         for thread in reversed(self._threads):  # the source first
@@ -97,7 +98,7 @@ class AudioCapture:
         return round(20 * math.log10(self.peak), 1) if self.peak > 1e-5 else None
 
     def report(self) -> SoundReport:
-        """The summary so far."""
+        """Return the summary so far."""
         cutter = self._cutter
         written, silent = (0, 0) if cutter is None else (cutter.written - self._begun, cutter.silent)
         return SoundReport(self.name, round(written / RATE, 2), round(silent / RATE, 2), self.tape.breaks, round(self.tape.ppm, 1))
@@ -134,7 +135,7 @@ class AudioCapture:
                 listener(chunk)
 
     def _listen_for_nothing(self, seconds: float) -> None:
-        """A microphone that is there and gives nothing but zeros is switched off, or the system keeps it from us."""
+        """Report a microphone that delivers only zeros: it is switched off, or the system denies access to it."""
         assert self._cutter is not None
         if self._zeros < 0:
             return
@@ -144,7 +145,7 @@ class AudioCapture:
             self._tell("said", message=f"microphone {self.name}: gives nothing but silence; is it switched off, or not allowed for this program?")
 
     def _watch(self) -> None:
-        """Hold the source, and look for it where it is gone."""
+        """Keep the source open, and reopen it after it was lost."""
         try:
             self._begin()
             while not self._stopping.wait(0.2):

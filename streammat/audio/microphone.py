@@ -11,11 +11,11 @@ from streammat.audio.track import Block
 from streammat.devices import portaudio
 
 _LATENCY = 0.1
-"""Seconds of sound that may wait at the device: Python is kept waiting so long now and then, and times do not suffer."""
+"""Seconds of sound that the device may buffer: Python is sometimes delayed that long; times stay exact."""
 
 
 class Microphone:
-    """A microphone as ``SoundSource`` has it.
+    """A microphone as a ``SoundSource``.
 
     Args:
         text: ``default``, PortAudio's number, or a part of a name.

@@ -1,4 +1,4 @@
-"""A microphone passed on to an output device, as late as the frame: what a meeting takes beside the virtual camera."""
+"""The monitor: plays the microphone on an output device as late as the frames, for meetings beside the virtual camera."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ _LONGEST_SEARCH = 5.0  # seconds between two looks for a device that is gone
 
 
 class Follower:
-    """Gives the sound of a while ago, and lets that while follow a measured one so that nobody hears it.
+    """Reads the audio buffer with a delay that follows a measured delay inaudibly.
 
     Small changes are made by playing at most ``SLEW`` faster or slower, which is less than a tenth of a semitone; large ones by a
-    cross-fade over one block. Changes of less than ``DEAF`` seconds are jitter and are not followed.
+    cross-fade over one block. Changes of less than ``JITTER`` seconds are not followed.
 
     Args:
-        tape: whose sound is given.
+        tape: the buffer to read.
         rate: samples per second of the blocks asked for.
     """
 
     SLEW: Final = 0.004
-    DEAF: Final = 0.005
+    JITTER: Final = 0.005
     JUMP: Final = 0.04
 
     def __init__(self, tape: AudioBuffer, rate: int) -> None:
         self.delay: float | None = None
-        """Seconds; None: nothing has been aimed at yet, and silence is given."""
+        """Seconds of delay; None before the first ``aim``: silence is returned until then."""
         self._needed: deque[float] = deque(maxlen=500)
         self._tape = tape
         self._rate = rate
@@ -45,19 +45,19 @@ class Follower:
 
     @property
     def least(self) -> float:
-        """Seconds by which sound has to be late, because it takes so long to come: of the last blocks nearly all had come by then."""
+        """Least possible delay in seconds: nearly all of the last blocks had arrived by then."""
         return float(np.quantile(list(self._needed), 0.98)) if self._needed else 0.0
 
     def aim(self, seconds: float) -> None:
-        """From now on be as late as ``seconds``, as soon as it can be done unheard."""
-        wanted = max(seconds, self.least + self.DEAF)
+        """Set the delay to reach, in seconds; it changes inaudibly."""
+        wanted = max(seconds, self.least + self.JITTER)
         if self.delay is None:
             self.delay = self._target = wanted
-        elif abs(wanted - self._target) > self.DEAF:
+        elif abs(wanted - self._target) > self.JITTER:
             self._target = wanted
 
     def render(self, time: float, period: float, count: int) -> Samples:
-        """``count`` samples to be played from ``time`` on, each for ``period`` seconds.
+        """Return ``count`` samples to be played from ``time`` on, each for ``period`` seconds.
 
         Returns:
             (count, channels), -1..1.
@@ -89,11 +89,11 @@ class MonitorReport:
 
     name: str
     delay_ms: float
-    """By which sound was played after it was captured, at the end."""
+    """Delay between capture and playback at the end of the run, in milliseconds."""
     behind_ms: float
-    """Of these, more than the frame took, because sound devices took longer."""
+    """Milliseconds by which sound was later than the image, because the sound devices took longer."""
     missed: int
-    """Times that the device had to wait for sound."""
+    """Number of times that the device had to wait for sound."""
 
 
 class Monitor:
@@ -101,10 +101,10 @@ class Monitor:
 
     Args:
         text: ``default``, PortAudio's number, or a part of a name.
-        tape: the run's.
-        late: how late frames are, in seconds; None while that is not known.
-        muted: whether silence is wanted now.
-        tell: told ``monitor-lost`` and ``monitor-back``.
+        tape: the run's audio buffer.
+        late: returns the latency of the frames in seconds; None while it is not known.
+        muted: returns True while silence is wanted.
+        tell: called with the events ``monitor-lost`` and ``monitor-back``.
 
     Raises:
         OutputError: it is missing, unknown or busy, or PortAudio is not there; the message says what to do.
@@ -134,7 +134,7 @@ class Monitor:
         self._thread.start()
 
     def stop(self, seconds: float = 5.0) -> None:
-        """End; a driver that hangs is left as it is."""
+        """End; a driver that hangs is abandoned."""
         self._stopping.set()
         if self._thread is None:
             self._stream.close()
@@ -142,7 +142,7 @@ class Monitor:
             self._thread.join(seconds)
 
     def report(self) -> MonitorReport:
-        """The summary so far."""
+        """Return the summary so far."""
         return MonitorReport(self.name, round(1000 * (self._follower.delay or 0.0), 1), round(1000 * self._behind, 1), self._missed)
 
     def _open(self) -> None:
@@ -176,7 +176,7 @@ class Monitor:
             self._find_again(str(error))
 
     def _give_time(self) -> None:
-        """Let more sound wait at a device that had to wait for it, time and again."""
+        """Buffer more sound at a device that repeatedly had to wait."""
         self._latency = min(_LONGEST_LATENCY, 2 * (self._latency or self._stream.latency))
         self._stream.close()
         try:
@@ -192,7 +192,7 @@ class Monitor:
         while not self._stopping.wait(pause):
             pause = min(_LONGEST_SEARCH, 1.5 * pause)
             try:
-                portaudio.renewed()
+                portaudio.refresh()
                 self._open()
                 self._stream.start()
             except StreammatError:
@@ -202,7 +202,7 @@ class Monitor:
             return
 
     def _play(self, samples: Any, when: float, missed: bool) -> None:
-        """Fill a block that will be heard from ``when`` on."""
+        """Fill a block whose playback begins at ``when``."""
         self._missed += missed
         count, rate = len(samples), self._stream.rate
         if self._clock is None or self._clock.strayed is not None:

@@ -1,4 +1,4 @@
-"""Where sound comes from: a small protocol, and the sound of a file that plays as the camera; ``microphone.py`` is beside it."""
+"""Sources of sound: the protocol, and the sound of a file that plays as the camera; ``microphone.py`` has microphones."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ Take = Callable[[Block], None]
 
 
 class SoundSource(Protocol):
-    """Hands blocks of sound over as they are captured."""
+    """Delivers blocks of sound as they are captured."""
 
     name: str
     """Name for people."""
     channels: int
 
     def start(self, take: Take) -> None:
-        """Begin; ``take`` is called by a thread of the source's own and must be quick."""
+        """Begin; ``take`` is called from the source's own thread and must return quickly."""
         ...
 
     def alive(self) -> bool:
-        """False once it gives nothing more, for whatever reason; it may come back when it is opened again."""
+        """Return False once the source has stopped delivering; it may work again after it is reopened."""
         ...
 
     def close(self) -> None:
-        """End; nothing is handed over after that; twice is fine."""
+        """End: no blocks follow; may be called twice."""
         ...
 
 
 class FileSound:
-    """The sound of the file that plays as the camera: each sample at its own time beside the frames.
+    """The sound of the file that plays as the camera; each sample has its own time beside the frames.
 
     Args:
         path: of the file.
         passes: when it plays, from ``PlaybackSource.passes``.
 
     Raises:
-        InputError: there is no sound in it that can be decoded.
+        InputError: the file has no sound that can be decoded.
     """
 
     def __init__(self, path: str, passes: PlaybackSchedule) -> None:
@@ -68,7 +68,7 @@ class FileSound:
         self._thread.start()
 
     def alive(self) -> bool:
-        """A file does not go away: after its end there is silence."""
+        """Return True: a file does not disappear; after its end there is silence."""
         return True
 
     def close(self) -> None:
@@ -96,7 +96,7 @@ class FileSound:
             number += 1
 
     def _blocks(self, zero: float) -> Iterator[Block]:
-        """The file's sound from its begin, damaged parts left out."""
+        """Yield the file's sound from its beginning, without damaged parts."""
         resampler = av.AudioResampler("flt", "mono" if self.channels == 1 else "stereo", self._rate)
         with self._open() as container:
             stream = container.streams.audio[0]

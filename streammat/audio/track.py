@@ -1,9 +1,9 @@
-"""Sound of a live run, brought to the run's clock: when each sample was captured, and one track of it without holes.
+"""Sound of a live run on the run's clock: the time of capture of each sample, and one track without holes.
 
 A sound card counts samples with a clock of its own, some tens of parts per million off the computer's, and hands them over
-in blocks whose times jitter. ``SampleClock`` finds the steady time behind the jitter, ``AudioBuffer`` keeps the last seconds and gives
-the sound of any moment in them, resampled, and ``ChunkReader`` cuts the tape into chunks that follow the run's clock for as long
-as it runs. Where there was no sound there is silence.
+in blocks whose times jitter. ``SampleClock`` finds the steady time behind the jitter, ``AudioBuffer`` keeps the last seconds and
+returns the sound of any moment in them, resampled, and ``ChunkReader`` cuts it into chunks that follow the run's clock for as
+long as it runs. Where there was no sound there is silence.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ RATE: Final = 48_000
 CHUNK: Final = 960
 """Samples of a chunk: 20 ms."""
 WAIT: Final = 0.5
-"""Seconds after its moment at which sound that has not come becomes silence."""
+"""Seconds after which sound that has not arrived becomes silence."""
 _KEEP = 8.0  # seconds of sound that a tape holds
 _SETTLE = 0.3  # seconds of blocks from which the time of the first is taken
 _FADE = 0.005  # seconds at either end of an unbroken stretch
 _TAPS = 16  # samples on either side that a resampled one is made of
 _PHASES = 256
 REACH: Final = 4 * _TAPS
-"""Samples beyond the last one that reading it well may take."""
+"""Samples beyond the last one that the resampling filter reads."""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Sound as a source hands it over."""
+    """A block of sound as its source delivers it."""
 
     samples: Samples
     time: float
@@ -49,7 +49,7 @@ class Block:
     rate: int
     """Samples per second, by the source's own clock."""
     exact: bool = False
-    """``time`` does not jitter: a block that is not where the last one ended begins something new."""
+    """True if ``time`` has no jitter: a block that does not start where the last one ended begins a new segment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +62,16 @@ class Chunk:
 
 
 class SampleClock:
-    """Tells when each sample was captured or will be played, from times of blocks that jitter.
+    """Estimates when each sample was captured or will be played, from block times with jitter.
 
-    A delay-locked loop of second order (F. Adriaensen, "Using a DLL to filter time", Linux Audio Conference 2005): it follows
-    a drifting clock without a lasting error, and each block is a piece of a line that begins where the last one ended.
+    A delay-locked loop of second order (F. Adriaensen, "Using a DLL to filter time", Linux Audio Conference 2005): it follows a
+    drifting clock without a constant error, and its time line is continuous.
 
     Args:
         rate: samples per second, nominal.
         time: of sample 0, seconds.
-        period: seconds per sample, where they are known better.
-        exact: times do not jitter and the rate is the nominal one: nothing is followed.
+        period: seconds per sample, if known more precisely.
+        exact: times have no jitter and the rate is the nominal one: nothing is tracked.
     """
 
     _SLACK, _PATIENCE = 0.02, 0.5  # a block so far off, for so long, all to the same side: samples were lost
@@ -81,9 +81,9 @@ class SampleClock:
     def __init__(self, rate: int, time: float, *, period: float | None = None, exact: bool = False) -> None:
         self.period = period or 1.0 / rate
         self.index = 0
-        """Index of the first sample that is still to come."""
+        """Index of the next sample."""
         self.time = time
-        """Time of that sample."""
+        """Time of sample ``index``, in seconds."""
         self._nominal = 1.0 / rate
         self._exact = exact
         self._age = 0.0
@@ -92,7 +92,7 @@ class SampleClock:
         self._anchors: deque[tuple[float, int]] = deque([(time, 0)])
 
     def add(self, count: int, seen: float) -> None:
-        """Count a block of ``count`` samples whose first was seen at ``seen``."""
+        """Add a block of ``count`` samples whose first was observed at ``seen`` seconds."""
         length = count * self.period
         error = seen - self.time
         if not self._exact:
@@ -111,16 +111,16 @@ class SampleClock:
 
     @property
     def strayed(self) -> float | None:
-        """How far off the times have been for a while, in seconds; None where they are not."""
+        """Return the lasting offset of the observed times in seconds; None if there is none."""
         return float(np.median(self._strays)) if self._stray_seconds >= self._PATIENCE else None
 
     @property
     def ppm(self) -> float:
-        """How much faster than nominal the samples come, in parts per million."""
+        """Rate error of the source against its nominal rate, in parts per million; positive: faster."""
         return (self._nominal / self.period - 1) * 1e6
 
     def positions(self, times: Times) -> NDArray[np.float64]:
-        """The places among the samples, counted from sample 0, that belong to ``times``."""
+        """Return the fractional sample positions of ``times``, counted from sample 0."""
         known = np.array(self._anchors)
         return np.asarray(np.interp(times, known[:, 0], known[:, 1]), np.float64)
 
@@ -160,11 +160,11 @@ class _Segment:
 
     @property
     def end(self) -> float:
-        """Up to when there is sound, in seconds."""
+        """End of the segment's sound, in seconds."""
         return self.clock.time
 
     def read(self, times: Times, rate: int) -> Samples:
-        """Sound of ``times``, which lie within the take, for a listener with ``rate`` samples per second."""
+        """Return the sound at ``times``, which lie within the segment, resampled for ``rate`` samples per second."""
         table = _kernel(min(1.0, rate / self.rate))
         half = table.shape[1] // 2
         places = self.clock.positions(times)
@@ -184,7 +184,7 @@ class _Segment:
         return found * gain[:, None]
 
     def _part(self, first: int, last: int) -> Samples:
-        """Samples ``first`` to ``last``, zeros where there are none."""
+        """Return samples ``first`` to ``last``, zeros where there are none."""
         begin, end = first - self._base, last - self._base
         inside = self._samples[max(0, begin) : max(0, min(end, self._filled))]
         before = min(max(0, -begin), last - first)
@@ -192,25 +192,25 @@ class _Segment:
 
 
 class AudioBuffer:
-    """The last seconds of sound, by the time at which they were captured; one thread feeds, any may read.
+    """The last seconds of sound, by time of capture; one thread writes, any thread may read.
 
     Args:
-        channels: 1 or 2; sound of other numbers is mixed down, doubled or cut to it.
+        channels: 1 or 2; other numbers of channels are mixed down, doubled or cut.
     """
 
     def __init__(self, channels: int) -> None:
         self.channels = channels
         self.breaks = 0
-        """Times that the sound went on elsewhere than where it had ended."""
+        """Number of breaks: blocks that did not continue the one before."""
         self.ppm = 0.0
-        """How much faster than nominal the source's samples come."""
+        """Rate error of the source in parts per million; positive: faster than nominal."""
         self._takes: deque[_Segment] = deque()
         self._settling: list[Block] = []
         self._stretch = 1.0  # of the source's sample period, as the last stretch of sound taught it
         self._lock = threading.Lock()
 
     def feed(self, block: Block) -> None:
-        """Add what a source handed over."""
+        """Add a block from a source."""
         if not len(block.samples):
             return
         samples = mixed(block.samples, self.channels)
@@ -223,7 +223,7 @@ class AudioBuffer:
                 self._takes.popleft()
 
     def cut(self, *, forget: bool = False) -> None:
-        """Begin a new segment: the next samples do not continue the last ones. With ``forget`` they come from another clock, too."""
+        """Begin a new segment: the next samples do not continue the last ones. With ``forget`` they also come from another clock."""
         with self._lock:
             if (take := self._current) is not None:
                 take.open = False
@@ -233,22 +233,22 @@ class AudioBuffer:
 
     @property
     def end(self) -> float:
-        """Up to when there is sound, in seconds of ``time.monotonic``."""
+        """End of the buffered sound, in seconds of ``time.monotonic``."""
         with self._lock:
             return self._takes[-1].end if self._takes else -math.inf
 
     @property
     def runs(self) -> bool:
-        """The last stretch of sound has not ended."""
+        """True while the last segment has not ended."""
         with self._lock:
             return self._current is not None
 
     def read(self, times: Times, rate: int) -> Samples:
-        """Sound of ``times``, silence where there was none.
+        """Return the sound at ``times``, silence where there was none.
 
         Args:
             times: seconds of ``time.monotonic``.
-            rate: samples per second of whoever reads.
+            rate: samples per second of the reader.
         """
         found = np.zeros((len(times), self.channels), np.float32)
         with self._lock:
@@ -281,7 +281,7 @@ class AudioBuffer:
         self._stretch, self.ppm = take.clock.period * take.rate, take.clock.ppm
 
     def _settle(self, block: Block) -> None:
-        """Keep blocks until they tell together when the first of them began."""
+        """Hold the first blocks until their times together determine when the first one began."""
         if self._settling and self._settling[0].rate != block.rate:
             self._settling.clear()
         self._settling.append(block)
@@ -305,19 +305,19 @@ class AudioBuffer:
 
 
 class ChunkReader:
-    """Cuts a tape into chunks, one after the other without a hole, on a clock that never drifts.
+    """Cuts an audio buffer into contiguous chunks on a clock that does not drift.
 
     Args:
-        tape: that is being fed.
+        tape: the buffer to read.
         origin: seconds of ``time.monotonic`` at which sample 0 lies.
-        begin: seconds of ``time.monotonic`` with which to begin.
-        wait: seconds after its moment at which sound that has not come becomes silence.
+        begin: seconds of ``time.monotonic`` of the first chunk.
+        wait: seconds after which sound that has not arrived becomes silence.
     """
 
     def __init__(self, tape: AudioBuffer, origin: float, begin: float, wait: float = WAIT) -> None:
         self.muted = False
         self.silent = 0
-        """Samples that had to be silence because there was no sound."""
+        """Number of samples that are silence because there was no sound."""
         self.peak = 0.0
         """Peak of the last chunk, 0..1, before muting."""
         self._tape = tape
@@ -328,11 +328,11 @@ class ChunkReader:
 
     @property
     def written(self) -> int:
-        """Samples since the run's clock began."""
+        """Samples written since the run's clock began."""
         return self._next
 
     def ready(self, now: float) -> Iterator[Chunk]:
-        """Chunks whose sound is there, or has not come in time.
+        """Yield the chunks whose sound has arrived, or is overdue.
 
         Args:
             now: seconds of ``time.monotonic``.
@@ -362,7 +362,7 @@ class ChunkReader:
 
 
 def mixed(samples: Samples, channels: int) -> Samples:
-    """Samples with another number of channels, 1 or 2: mixed down, doubled, or the first two."""
+    """Return samples with ``channels`` channels, 1 or 2: mixed down, doubled, or the first two."""
     found = samples.shape[1]
     if found == channels:
         return samples
@@ -373,9 +373,9 @@ def mixed(samples: Samples, channels: int) -> Samples:
 
 @cache
 def _kernel(share: float) -> NDArray[Any]:
-    """Weights of a low-pass filter for each of ``_PHASES`` + 1 places between two samples: (phases + 1, taps).
+    """Return the weights of a low-pass filter for each of ``_PHASES`` + 1 positions between two samples: (phases + 1, taps).
 
-    A sinc under a Kaiser window; ``share`` of the samples' band passes, less a twentieth for the filter's slope.
+    A sinc with a Kaiser window that passes ``share`` of the samples' band, less a twentieth for the filter's slope.
     """
     half = math.ceil(_TAPS / share)
     cutoff = 0.95 * share

@@ -1,1 +1,1 @@
-"""Many shots in one command: planned, cut into shards, worked on by processes, remembered in a manifest."""
+"""Many shots in one command: planned, cut into shards, processed by workers, recorded in a manifest."""

@@ -10,19 +10,19 @@ from streammat.batch.plan import Plan, arguments_of
 from streammat.errors import OutputError, reason
 
 VERSION: Final = "jobtemplate-2023-09"
-"""Of Open Job Description."""
+"""Version of Open Job Description."""
 _LONGEST_NAME: Final = 64
 
 
 def openjd_template(name: str, plans: Sequence[Plan], warm_up: float) -> dict[str, Any]:
-    """The template: a step for each shot, a task for each shard of a sequence and for each clip.
+    """Return the template: a step for each shot, a task for each shard of a sequence and for each clip.
 
-    Every task can be run again. Clips are not cut, because their pieces would have to be joined by a step that waits for them.
+    Every task can be run again. Clips are not cut: their pieces would need another step that waits for them and joins them.
 
     Args:
-        name: of the job.
-        plans: of its shots; those of clips in one shard.
-        warm_up: seconds that are looked at before a shard.
+        name: name of the job.
+        plans: plans of its shots; clips are in one shard.
+        warm_up: seconds that are matted before a shard and not written.
     """
     return {"specificationVersion": VERSION, "name": name[-128:], "steps": [_step(plan, warm_up) for plan in plans]}
 

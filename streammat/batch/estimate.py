@@ -1,4 +1,4 @@
-"""What a batch will take, by a short measurement: time and space."""
+"""Estimates the time and disk space of a batch by a short measurement."""
 
 from __future__ import annotations
 
@@ -19,23 +19,24 @@ from streammat.film.sequence_source import SequenceSource
 from streammat.film.sequences import find_sequence, frames_text
 
 _FRAMES: Final = 8
-"""Frames that are made to measure."""
+"""Frames processed for the measurement."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of one shot, made by one process."""
+    """The estimate for one shot, made by one process."""
 
     seconds: float
     bytes: int
-    """Of all of its outputs."""
+    """Size of all of its outputs."""
 
 
 def estimates(plans: Sequence[Plan]) -> list[Estimate]:
-    """One for each plan. Of shots with the same options and kinds of outputs one is measured, and the others are taken to cost as much a pixel.
+    """Return one estimate for each plan. Of shots with the same options and kinds of outputs one is measured; the others are
+    assumed to cost as much per pixel.
 
     Raises:
-        InputError: the frames that were to be measured cannot be made.
+        InputError: the frames to measure cannot be made.
         OutputError: there is no space for them.
     """
     known: dict[object, tuple[float, float, float]] = {}
@@ -53,7 +54,7 @@ def estimates(plans: Sequence[Plan]) -> list[Estimate]:
 
 
 def free_space(out: str) -> int:
-    """Bytes that are free where the folder is, or would be."""
+    """Return the free bytes of the disk that holds the folder, or would hold it."""
     folder = Path(out).absolute()
     while not folder.exists():
         folder = folder.parent
@@ -61,7 +62,7 @@ def free_space(out: str) -> int:
 
 
 def _measured(plan: Plan) -> tuple[float, float, float]:
-    """(seconds that a process takes to begin, seconds for each frame, bytes for each frame)."""
+    """Return (seconds that a process takes to start, seconds per frame, bytes per frame)."""
     try:
         with tempfile.TemporaryDirectory() as folder:
             outputs = {}

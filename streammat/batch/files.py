@@ -1,4 +1,4 @@
-"""Files of a batch on their way from a shard's folder to their own names."""
+"""Moves a batch's finished files from a shard's folder to their final names."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _COUNTER: Final = re.compile(r"%0?\d*d|\$F\d*|#+|@+")
 
 
 def counter_of(path: str | Path) -> re.Match[str] | None:
-    """Where the name of a pattern of numbered files has its number; None: it names one file."""
+    """Return the match of the counter in a pattern of numbered files; None if the name is that of one file."""
     *_, last = [None, *_COUNTER.finditer(Path(path).name)]  # the last, so that take#2.%04d.exr works
     return last
 
 
 def is_pattern(path: str | Path) -> bool:
-    """True where ``path`` names numbered files."""
+    """Return whether ``path`` names numbered files."""
     return counter_of(path) is not None
 
 
 def there(path: str | Path) -> list[Path]:
-    """The file of that name, or the files that a pattern names, that exist."""
+    """Return the existing file of that name, or the existing files of a pattern."""
     path = Path(path)
     match = counter_of(path)
     if match is None:
@@ -39,10 +39,10 @@ def there(path: str | Path) -> list[Path]:
 
 
 def put(part: Path, target: Path) -> None:
-    """Give a finished file its own name, in place of what has that name.
+    """Give a finished file its final name, replacing any file of that name.
 
     Raises:
-        OutputError: that cannot be.
+        OutputError: the file cannot be moved.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

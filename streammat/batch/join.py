@@ -1,4 +1,4 @@
-"""Video files that were encoded piece by piece, put together without encoding anything again."""
+"""Joins video files that were encoded in pieces, without encoding again."""
 
 from __future__ import annotations
 
@@ -21,28 +21,29 @@ from streammat.sources.file import FileSource
 from streammat.timecode import Moment
 
 JOINED: Final = ("prores", "h264", "hevc")
-"""Codecs whose pieces can be put together: each frame stands alone, or each piece begins with an image that nothing before it is needed for,
-and the headers of all pieces are the same. AV1's headers are not looked at: it is encoded in one piece."""
+"""Codecs whose pieces can be joined: each frame is independent, or each piece begins with a keyframe, and the headers of all
+pieces are the same. AV1 is not among them, because its headers are not compared: it is encoded in one piece.
+"""
 CONTAINERS: Final = (".mov", ".mp4", ".m4v")
-"""Files whose times are exact; the milliseconds of Matroska and WebM would be rounded twice."""
+"""Containers with exact times; the milliseconds of Matroska and WebM would be rounded twice."""
 
 
 def join(parts: Sequence[Path], starts: Sequence[Moment], source: str, target: Path, *, tracks: bool, audio: bool) -> int:
-    """Make one file of the pieces of one output.
+    """Join the pieces of one output into one file.
 
     Args:
         parts: files that ``streammat video`` wrote of ``source`` from each of ``starts`` on, in order.
-        starts: the first is the beginning.
-        source: whose times, tags and chapters the file gets.
-        target: the file; replaced where it is there.
-        tracks: it gets the source's other tracks, too.
-        audio: sound is among them.
+        starts: start time of each piece; the first is the beginning.
+        source: the input; the file gets its times, tags and chapters.
+        target: the file to write; an existing one is replaced.
+        tracks: also copy the source's other tracks.
+        audio: sound is among these.
 
     Returns:
-        How many frames it holds.
+        The number of frames in the file.
 
     Raises:
-        OutputError: it cannot be written, or the pieces do not fit together.
+        OutputError: the file cannot be written, or the pieces do not match.
     """
     reader = FileSource(source, audio=audio)
     try:

@@ -1,7 +1,8 @@
-"""What a batch remembers beside its outputs: which shots and shards are done, of what, with which options, as which files.
+"""The manifest of a batch, kept beside its outputs: which shots and shards are done, from which inputs, with which options, as
+which files.
 
-SQLite, written by one process: the batch itself, never its workers. A row is written when the files that it tells of are on the
-disk, so that whatever ends a batch (``kill -9``, a full disk, a power cut), what is marked as done is done.
+SQLite, written by one process: the batch itself, never its workers. A row is written after its files are on the disk. So whatever
+ends a batch (``kill -9``, a full disk, a power cut), what is marked as done is done.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any, Final
 from streammat.errors import OutputError, reason
 
 FOLDER: Final = ".streammat-batch"
-"""In the folder of the outputs: the manifest, and shards until they are joined."""
+"""Name of the folder, inside the output folder, that holds the manifest, and shards until they are joined."""
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS shots (name TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, rate TEXT NOT NULL, state TEXT NOT NULL, frames INTEGER NOT NULL, reason TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS shards (shot TEXT, number INTEGER, first INTEGER NOT NULL, frames INTEGER NOT NULL, done INTEGER NOT NULL, PRIMARY KEY (shot, number));
@@ -29,12 +30,12 @@ CREATE TABLE IF NOT EXISTS files (shot TEXT, shard INTEGER, path TEXT, size INTE
 
 @dataclass(frozen=True)
 class Shard:
-    """Frames of a shot that are worked on together."""
+    """Successive frames of a shot that one worker processes."""
 
     number: int
-    """From 1 on."""
+    """Number of the shard, from 1."""
     first: int
-    """Index of its first frame, from 0 on."""
+    """Index of its first frame, from 0."""
     frames: int
 
 
@@ -57,16 +58,16 @@ class Manifest:
             raise self._failed(error) from error
 
     def close(self) -> None:
-        """Close the file; what was remembered is on the disk already."""
+        """Close the file; everything recorded is on the disk already."""
         self._base.close()
 
     def fingerprint(self, shot: str) -> dict[str, Any] | None:
-        """What the shot was planned with; None where it is new."""
+        """Return the fingerprint that the shot was planned with; None if it is new."""
         rows = self._ask("SELECT fingerprint FROM shots WHERE name = ?", shot)
         return None if not rows else dict(json.loads(rows[0][0]))
 
     def plan(self, shot: str, fingerprint: Mapping[str, Any], rate: Fraction, shards: Sequence[Shard]) -> None:
-        """Begin a shot of so many frames per second, anew where it was there."""
+        """Record a shot and its frame rate; an existing record is replaced."""
         with self._transaction():
             for table, column in (("shots", "name"), ("shards", "shot"), ("files", "shot")):
                 self._ask(f"DELETE FROM {table} WHERE {column} = ?", shot)  # noqa: S608 - names of our own
@@ -76,20 +77,20 @@ class Manifest:
                 self._ask("INSERT INTO shards VALUES (?, ?, ?, ?, 0)", shot, shard.number, shard.first, shard.frames)
 
     def shards(self, shot: str) -> list[tuple[Shard, bool]]:
-        """The shot's shards in order, and whether each is done."""
+        """Return the shot's shards in order, each with whether it is done."""
         rows = self._ask("SELECT number, first, frames, done FROM shards WHERE shot = ? ORDER BY number", shot)
         return [(Shard(number, first, frames), bool(done)) for number, first, frames, done in rows]
 
     def rate(self, shot: str) -> Fraction:
-        """Frames per second of a planned shot."""
+        """Return the frames per second of a planned shot."""
         return Fraction(self._ask("SELECT rate FROM shots WHERE name = ?", shot)[0][0])
 
     def is_done(self, shot: str) -> bool:
-        """True where every output of the shot was finished."""
+        """Return whether every output of the shot is finished."""
         return self._ask("SELECT state FROM shots WHERE name = ?", shot) == [("done",)]
 
     def shard_done(self, shot: str, number: int, frames: int, files: Iterable[Path]) -> None:
-        """Remember the files of a finished shard, and how many frames it has."""
+        """Record the files of a finished shard, and its number of frames."""
         rows = [self._row(path) for path in files]
         with self._transaction():
             self._ask("UPDATE shards SET done = 1, frames = ? WHERE shot = ? AND number = ?", frames, shot, number)
@@ -98,7 +99,7 @@ class Manifest:
                 self._ask("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", shot, number, *row)
 
     def shot_done(self, shot: str, frames: int, files: Iterable[tuple[int, Path]]) -> None:
-        """Remember the outputs of a finished shot in place of its shards' files, each with the shard that it can be made of, or 0: all of them."""
+        """Record the outputs of a finished shot in place of its shards' files, each with the shard it comes from (0: all)."""
         rows = [(shard, *self._row(path)) for shard, path in files]
         with self._transaction():
             self._ask("UPDATE shots SET state = 'done', frames = ?, reason = '' WHERE name = ?", frames, shot)
@@ -107,15 +108,15 @@ class Manifest:
                 self._ask("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", shot, *row)
 
     def failed(self, shot: str, why: str) -> None:
-        """Remember why a shot could not be made."""
+        """Record why a shot could not be made."""
         self._ask("UPDATE shots SET state = 'failed', reason = ? WHERE name = ?", why, shot)
 
     def damaged(self, shot: str, *, thoroughly: bool) -> list[str]:
-        """Forget files that are gone or are no longer what was written, with all that was made of them, and name them.
+        """Remove the records of files that are missing or changed, and of all that was made from them; return their names.
 
         Args:
-            shot: whose files are looked at.
-            thoroughly: read every file, not only those whose size or time has changed.
+            shot: the shot to check.
+            thoroughly: read every file, not only those whose size or time changed.
         """
         lost: list[str] = []
         for shard, path, size, modified, digest in self._ask("SELECT shard, path, size, modified, digest FROM files WHERE shot = ?", shot):
@@ -136,11 +137,11 @@ class Manifest:
         return lost
 
     def files(self, shot: str, number: int) -> list[Path]:
-        """What is known to be there of shard ``number``: its own files, or the outputs that were made of them."""
+        """Return the recorded files of shard ``number``: its own, or the outputs made from them."""
         return [self._root / path for (path,) in self._ask("SELECT path FROM files WHERE shot = ? AND shard = ? ORDER BY path", shot, number)]
 
     def part_folders(self) -> set[Path]:
-        """Folders of shards that are done and not yet put together."""
+        """Return the folders of shards that are done and not yet joined."""
         return {(self._root / path).parent for (path,) in self._ask("SELECT path FROM files WHERE shard > 0")}
 
     def _row(self, path: Path) -> tuple[str, int, int, str]:
@@ -165,6 +166,6 @@ class Manifest:
 
 
 def digest_of(path: Path) -> str:
-    """BLAKE2b of a file, 16 bytes in hexadecimal."""
+    """Return the BLAKE2b digest of a file: 16 bytes in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

@@ -1,4 +1,4 @@
-"""What a shot will take: its frames, and the shards that they are worked on in."""
+"""The plan of a shot: its frames, and the shards they are divided into."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from streammat.sources.file import FileSource
 from streammat.timecode import Moment
 
 _UNSHARDED: Final = ("--start", "--duration", "--deinterlace", "--subject")
-"""Options that a shard has itself, or that follow what the first frame shows."""
+"""Options that rule out shards: a shard sets them itself, or they depend on the first frame."""
 _JITTER: Final = Fraction(1, 4)
-"""Frames by which a time may be off the regular one: containers round to their unit."""
+"""Largest deviation from a regular frame time, in frames: containers round to their time unit."""
 _WIDTH: Final = 256
-"""Pixels in a row of the image in which cuts are looked for."""
+"""Width in pixels of the reduced image in which cuts are searched."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One shot before it is begun."""
+    """The plan of one shot."""
 
     shot: Shot
     size: tuple[int, int]
@@ -46,22 +46,22 @@ class Plan:
 
     @property
     def sequence_options(self) -> SequenceOptions:
-        """Those that say which frames a sequence has."""
+        """The options that determine which frames a sequence has."""
         return _sequence_options(self.shot)
 
     @property
     def frames(self) -> int:
-        """Expected number of frames; 0 where nobody can know."""
+        """Expected number of frames; 0 if unknown."""
         return sum(shard.frames for shard in self.shards)
 
 
 def plan_of(shot: Shot, options: BatchOptions, *, cuts: bool = True) -> Plan:
-    """Look into a shot's input.
+    """Make the plan of a shot from its input.
 
     Args:
-        shot: whose.
-        options: how long shards may be.
-        cuts: shards end at scene cuts, for which the whole input is decoded.
+        shot: the shot.
+        options: the longest length of a shard.
+        cuts: end shards at scene cuts; this decodes the whole input.
 
     Raises:
         InputError: it cannot be read.
@@ -84,19 +84,19 @@ def plan_of(shot: Shot, options: BatchOptions, *, cuts: bool = True) -> Plan:
 
 
 def _given(shot: Shot) -> dict[str, str]:
-    """The shot's options that have a value."""
+    """Return the shot's options that take a value."""
     return dict(word.split("=", 1) for word in shot.options if "=" in word)
 
 
 def _sequence_options(shot: Shot) -> SequenceOptions:
-    """Those of a sequence that say which frames it has."""
+    """Return the options that determine which frames a sequence has."""
     given = _given(shot)
     missing: Any = given.get("--missing", "error")
     return SequenceOptions(missing=missing, layer=given.get("--layer"), fps=float(given["--fps"]) if "--fps" in given else None)
 
 
 def may_shard(shot: Shot) -> bool:
-    """True where the outputs can be made in pieces: numbered files always, clips of clips as `JOINED` and `CONTAINERS` say."""
+    """Return whether the outputs can be made in pieces: numbered files always, clips as `JOINED` and `CONTAINERS` allow."""
     if any(word.split("=")[0] in _UNSHARDED for word in shot.options):
         return False
     given = _given(shot)
@@ -116,12 +116,12 @@ def may_shard(shot: Shot) -> bool:
 
 
 def shards_of(frames: int, cuts: Sequence[int], longest: int) -> tuple[Shard, ...]:
-    """``frames`` in shards of at most ``longest``: each ends at the last cut in its second half, else where it is full.
+    """Divide ``frames`` into shards of at most ``longest``; each ends at the last cut in its second half, else when full.
 
     Args:
-        frames: how many there are.
-        cuts: first frames of scenes, from 0 on, in order.
-        longest: in frames.
+        frames: number of frames.
+        cuts: first frame of each scene, from 0, in order.
+        longest: most frames of a shard.
     """
     shards: list[Shard] = []
     first = 0
@@ -135,22 +135,22 @@ def shards_of(frames: int, cuts: Sequence[int], longest: int) -> tuple[Shard, ..
 
 
 def moment_of(frame: int, rate: Fraction) -> Moment:
-    """The timecode of a frame, counted from 0, in a video that starts at 0."""
+    """Return the timecode of frame ``index`` (from 0) in a video that starts at 0."""
     seconds, rest = divmod(frame, max(1, round(rate)))
     return Moment(Fraction(seconds), rest)
 
 
 def arguments_of(shot: Shot, shard: Shard, of: Sequence[Shard], rate: Fraction, warm_up: float) -> tuple[str, ...]:
-    """The options of ``streammat video`` that choose a shard; none where there is one only.
+    """Return the options of ``streammat video`` that choose a shard; none where there is one only.
 
-    A clip's are times, which can be gone to; ``--frames`` decodes it from its beginning.
+    For a clip these are times, because they can be sought; ``--frames`` would decode it from its beginning.
 
     Args:
-        shot: whose.
-        shard: which.
-        of: all of the shot's.
+        shot: the shot.
+        shard: the shard.
+        of: all shards of the shot.
         rate: frames per second.
-        warm_up: seconds that are looked at before it.
+        warm_up: seconds that are matted before the shard and not written.
     """
     if len(of) == 1:
         return ()
@@ -169,7 +169,7 @@ def arguments_of(shot: Shot, shard: Shard, of: Sequence[Shard], rate: Fraction, 
 
 
 def _regular_frames(path: str, rate: Fraction) -> int:
-    """How many frames the file has, if frame n is shown n / ``rate`` seconds after its beginning; else 0."""
+    """Return the number of frames if frame n is shown n / ``rate`` seconds after the beginning; else 0."""
     container = open_video(path)
     try:
         stream = next(each for each in container.streams.video if not each.disposition & av.stream.Disposition.attached_pic)
@@ -186,7 +186,7 @@ def _regular_frames(path: str, rate: Fraction) -> int:
 
 
 def _cuts(source: FileSource) -> list[int]:
-    """First frames of scenes, by PySceneDetect; none where that is not installed."""
+    """Return the first frame of each scene, by PySceneDetect; nothing if that is not installed."""
     try:
         from scenedetect import ContentDetector, FrameTimecode
     except ModuleNotFoundError:
@@ -199,7 +199,7 @@ def _cuts(source: FileSource) -> list[int]:
 
 
 def _small(source: FileSource) -> Iterator[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]:
-    """BGR images (h, w, 3) of a source's frames, small."""
+    """Yield a source's frames as small BGR images (h, w, 3)."""
     scaler = VideoReformatter()
     for item in source:
         if isinstance(item, Frame):

@@ -1,4 +1,4 @@
-"""Workers on the nodes of a Ray cluster, which share the folders of inputs and outputs."""
+"""Workers on the nodes of a Ray cluster; all nodes share the folders of inputs and outputs."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from streammat.batch.workers import CORES, Child, Event, Task, ThreadedWorkers
 from streammat.errors import InputError, UsageError, reason
 
 _PATIENCE = 5.0
-"""Seconds that an actor may take to answer before it is asked again: Ray may be starting it on another node."""
+"""Seconds to wait for an actor's answer before asking again: Ray may be starting it on another node."""
 
 
 class RayWorkers(ThreadedWorkers):
-    """An actor for every ``cores`` of the cluster, or for every GPU where there are any, which keeps its network from shard to shard; those
-    of a lost node are started again elsewhere.
+    """One actor for every ``cores`` of the cluster, or for every GPU if there are any; it keeps its network open between shards,
+    and actors of a lost node are started again elsewhere.
 
     Args:
-        address: of the cluster, as ``ray.init`` takes it; ``local``: one is started here.
-        cores: that each worker keeps busy; 0: the usual number, or all of a smaller node.
-        options: added to each task's arguments; its own count more.
+        address: the cluster, as ``ray.init`` takes it; ``local`` starts one here.
+        cores: cores for each worker; 0: the usual number, or all of a smaller node.
+        options: added to each task's arguments, which take precedence.
 
     Raises:
         UsageError: Ray is not installed.
@@ -83,9 +83,9 @@ class _Actor:
         self._child = Child(options)
 
     def answers(self) -> bool:
-        """True, from wherever it is now."""
+        """Return True, to show that the actor is alive."""
         return True
 
     def work(self, task: Task, worker: str) -> Iterator[Event]:
-        """As `Child.perform`, with the node's name."""
+        """Yield the events of `Child.perform`, with the node's name."""
         yield from self._child.perform(task, f"{worker} on {os.uname().nodename}")

@@ -1,4 +1,4 @@
-"""A batch at work: what is missing is planned, given to workers, put together and remembered."""
+"""Runs a batch: plans what is missing, gives it to workers, joins the results and records them."""
 
 from __future__ import annotations
 
@@ -35,43 +35,43 @@ from streammat.report.page import check_report, read_reports, write_report
 from streammat.sinks.partial import Claim
 
 Tell = Callable[[dict[str, Any]], None]
-"""Takes what happens: ``event`` names it, ``shot`` says to whom."""
+"""Called with each event of the batch: its name in ``event``, the shot's name in ``shot``."""
 
 
 @dataclass
 class _Work:
-    """A shot that is not done."""
+    """A shot that is not finished."""
 
     shot: Shot
     rate: Fraction
     """Frames per second."""
     shards: list[Shard]
-    """All of them, in order."""
+    """All shards of the shot, in order."""
     open: set[int]
-    """Numbers of those that are not done."""
+    """Numbers of the shards that are not done."""
     attempts: dict[int, Path]
-    """Folders of those that are being worked on, by number."""
+    """Folders of the shards at work, by number."""
     lost: Counter[int] = field(default_factory=Counter)
-    """How often each lost its worker."""
+    """How often each shard lost its worker, by number."""
 
 
 class Batch:
-    """One run of a batch; a context manager that keeps other runs from the same folder of outputs.
+    """One run of a batch; a context manager that locks the folder of outputs against other runs.
 
     Args:
-        shots: what is to be made.
-        out: the folder that has the manifest; made where it is missing.
-        options: how.
+        shots: the shots to make.
+        out: the folder that holds the manifest; made if missing.
+        options: how to make them.
 
     Raises:
-        UsageError: another batch is at work there, a shot was begun with other options or of another input, or outputs are there that are
-            not the batch's.
+        UsageError: another batch is running there, a shot was begun with other options or another input, or outputs exist that no
+            batch made.
         OutputError: the folder or its manifest cannot be used.
     """
 
     def __init__(self, shots: Sequence[Shot], out: Path, options: BatchOptions) -> None:
         self.failures: dict[str, str] = {}
-        """Why shots were not made, by name."""
+        """Why shots failed, by name."""
         self._shots = shots
         self._options = options
         self._folder = out / FOLDER
@@ -105,18 +105,18 @@ class Batch:
 
     @property
     def left(self) -> list[str]:
-        """Shots that are neither done nor failed."""
+        """Return the shots that are neither done nor failed."""
         return [shot.name for shot in self._shots if shot.name not in self.failures and shot.name not in self._finished]
 
     def stop(self) -> None:
-        """Begin nothing more and leave what is not done, from any thread or a signal handler."""
+        """Stop: begin no more work and leave the rest undone; from any thread or a signal handler."""
         self._stopping = True
 
     def run(self, workers: Workers, tell: Tell) -> None:
-        """Work until every shot is done or has failed, or until ``stop``; ``failures`` says what was not made.
+        """Work until every shot is done or has failed, or until ``stop``; ``failures`` has the shots that failed.
 
         Raises:
-            OutputError: the manifest cannot be written; what it holds is done.
+            OutputError: the manifest cannot be written; what it holds already is done.
         """
         for name, why in self.failures.items():
             tell({"event": "failed", "shot": name, "reason": why})
@@ -143,7 +143,7 @@ class Batch:
     # -- what is missing ----------------------------------------------------------------------------------------
 
     def _identified(self) -> dict[str, dict[str, Any]]:
-        """What each shot's outputs depend on, by name; shots whose input cannot be read have failed."""
+        """Return the fingerprints of the shots by name; shots whose input cannot be read fail."""
         prints = {}
         for shot in self._shots:
             try:
@@ -153,7 +153,7 @@ class Batch:
         return prints
 
     def _refuse(self) -> None:
-        """Refuse to mix what was made with other options, and to write over what is not the batch's."""
+        """Refuse to mix outputs made with other options, and to overwrite files that no batch made."""
         for shot in self._shots:
             if shot.name not in self._prints:
                 continue
@@ -165,7 +165,7 @@ class Batch:
                 raise UsageError(f"shot {shot.name}: was begun with {_difference(before, self._prints[shot.name])}; give --redo to make it again, or another folder")
 
     def _planned(self, shot: Shot, tell: Tell) -> _Work | None:
-        """What is to be done for a shot; None where all of it is there."""
+        """Return the work left for a shot; None if it is complete."""
         known = self._manifest.fingerprint(shot.name) == self._prints[shot.name]
         if known and (lost := self._manifest.damaged(shot.name, thoroughly=self._options.verify)):
             tell({"event": "damaged", "shot": shot.name, "files": lost})
@@ -182,7 +182,7 @@ class Batch:
         return _Work(shot, self._manifest.rate(shot.name), [shard for shard, _ in shards], {shard.number for shard, done in shards if not done}, {})
 
     def _drop_leftovers(self) -> None:
-        """Remove what killed runs left of shards that they did not finish."""
+        """Remove the folders that killed runs left of unfinished shards."""
         kept = self._manifest.part_folders() | {folder for work in self._work.values() for folder in work.attempts.values()}
         for folder in (self._folder / "parts").glob("*/*"):
             if folder not in kept:
@@ -191,7 +191,7 @@ class Batch:
     # -- at work ------------------------------------------------------------------------------------------------
 
     def _task(self, work: _Work, shard: Shard) -> Task:
-        """A shard for a worker, in a new folder: what a lost worker still writes is in nobody's way."""
+        """Return the task of a shard, with a new folder: a lost worker may still be writing to the old one."""
         folder = self._folder / "parts" / work.shot.name / f"{shard.number:04d}-{uuid.uuid4().hex[:8]}"
         try:
             folder.mkdir(parents=True)
@@ -204,7 +204,7 @@ class Batch:
         return Task(work.shot.name, shard.number, tuple(work.shot.command(outputs, *part, *report)))
 
     def _take(self, event: Event, workers: Workers, tell: Tell) -> None:
-        """Go on from what a worker says."""
+        """Handle an event of a worker."""
         name = event.task.shot
         work = self._work[name]
         message: dict[str, Any] = {"event": "shard", "shot": name, "shard": event.task.shard, "state": event.kind, "worker": event.worker}
@@ -237,7 +237,7 @@ class Batch:
                 self._failed(name, str(error), tell)
 
     def _finish(self, work: _Work, tell: Tell) -> None:
-        """Make a shot's outputs of its shards."""
+        """Join a shot's shards into its outputs."""
         name, parts = work.shot.name, self._folder / "parts" / work.shot.name
         files = {shard.number: self._manifest.files(name, shard.number) for shard in work.shards}
         # Of numbered files each is made of its shard alone.
@@ -268,7 +268,7 @@ class Batch:
         tell({"event": "done", "shot": work.shot.name, "frames": frames, "outputs": [path for _, path in work.shot.outputs]})
 
     def _keep_report(self, work: _Work, files: dict[int, list[Path]]) -> None:
-        """Put the measures of a shot's shards together, where they have been measured."""
+        """Merge the report measures of a shot's shards, if there are any."""
         measured = [(shard, file) for shard in work.shards for file in files[shard.number] if file.name == "report.json"]
         if len(measured) < len(work.shards):
             return
@@ -283,7 +283,7 @@ class Batch:
             raise OutputError(f"{self._reports}: cannot be written ({reason(error)}); check space and permissions") from error
 
     def _write_report(self, path: str) -> None:
-        """The page of all shots that were measured, by this run or by one before."""
+        """Write the report page of all shots that were measured by this run or an earlier one."""
         found, missing = [], []
         for shot in self._shots:
             try:
@@ -301,7 +301,7 @@ class Batch:
 
 
 def _fingerprint(shot: Shot, options: BatchOptions) -> dict[str, Any]:
-    """All that a shot's outputs depend on."""
+    """Return everything that a shot's outputs depend on."""
     inputs: dict[str, Any]
     sequence = find_sequence(shot.source)
     if sequence is None:
@@ -327,7 +327,7 @@ def _state(path: str) -> list[int]:
 
 
 def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
-    """What of a fingerprint has changed, in words."""
+    """Describe what has changed between two fingerprints."""
     names = {"inputs": "another input", "model": "another model", "version": "another version of this program"}
     changed = [key for key in now if before.get(key) != now[key]]
     words = [names.get(key) or f"other {key.replace('_', ' ')} ({_short(before.get(key))}; now {_short(now[key])})" for key in changed]
@@ -339,13 +339,13 @@ def _short(value: Any) -> str:
 
 
 def _part_name(kind: str, path: str) -> str:
-    """The name of an output within a shard's folder."""
+    """Return the name of an output within a shard's folder."""
     match = counter_of(path)
     return f"{kind}{'' if match is None else '.' + match[0]}{Path(path).suffix}"
 
 
 def _numbered(pattern: str, part: Path, first: int) -> Path:
-    """The name that ``pattern`` has for the number in the name of ``part``, which has begun to count ``first`` too low."""
+    """Return the file name of ``pattern`` for the number in the name of ``part``, whose count is too low by ``first``."""
     path, match = Path(pattern), counter_of(pattern)
     assert match is not None
     digits = part.name.split(".")[1]

@@ -1,4 +1,4 @@
-"""Which shots a batch has: files, folders, patterns and job files in, a `Shot` each out."""
+"""Finds the shots of a batch: turns files, folders, patterns and job files into `Shot` objects."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from streammat.errors import InputError, UsageError, reason
 from streammat.film.sequences import IMAGES
 
 KINDS: Final = ("output", "matte", "foreground")
-"""What a shot may have made of it; the first is the file that ``streammat video`` calls OUT."""
+"""Kinds of outputs of a shot; the first is the file that ``streammat video`` calls OUT."""
 TEMPLATE: Final = "{out}/{shot}.mov"
-"""Where a clip's output goes by default: ProRes 4444 with alpha."""
+"""Default output of a clip: ProRes 4444 with alpha."""
 SEQUENCE: Final = "{out}/{shot}/{shot}_matte.{frame}.exr"
-"""Where a sequence's matte goes by default."""
+"""Default matte of a sequence."""
 JOB_FILES: Final = (".toml", ".yaml", ".yml", ".csv")
 CLIPS: Final = (".avi", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".mts", ".mxf", ".ts", ".webm")
-"""Endings of the files that are taken out of a folder."""
+"""Extensions of the clips in a folder."""
 
 Row = Mapping[str, Any]
-"""``source``, ``name`` and templates by kind; anything else is an option of ``streammat video`` by its long name."""
+"""Keys: ``source``, ``name``, templates by kind; any other key is an option of ``streammat video`` by its long name."""
 
 
 @dataclass(frozen=True)
 class Shot:
-    """One input and what is made of it."""
+    """One input and the outputs to make of it."""
 
     name: str
     """Unique in its batch; fit for a file name."""
@@ -39,28 +39,28 @@ class Shot:
     outputs: tuple[tuple[str, str], ...]
     """(kind, path) in the order of `KINDS`."""
     options: tuple[str, ...] = ()
-    """Of ``streammat video``, as they stand on a command line; none of them names an output."""
+    """Options of ``streammat video``, as on a command line; none of them names an output."""
     model: str = "lite"
-    """What ``options`` say of ``--model``."""
+    """The value of ``--model`` among ``options``."""
 
     def command(self, outputs: Mapping[str, str], *more: str) -> list[str]:
-        """The arguments of ``streammat`` that make this shot, or the part that ``more`` chooses, as files of ``outputs`` by kind."""
+        """Return the arguments of ``streammat`` that make this shot, or the part that ``more`` selects, as ``outputs`` by kind."""
         beside = [word for kind, path in outputs.items() if kind != "output" for word in (f"--{kind}", path)]
         return ["video", self.source, *([outputs["output"]] if "output" in outputs else []), *beside, *self.options, *more]
 
 
 class _FrameNumber:
-    """Stands for ``{frame:04d}`` in a template: what it becomes is the pattern ``%04d``; for ``{frame}``, as many digits as the input has."""
+    """Value of ``{frame:04d}`` in a template: becomes the pattern ``%04d``; ``{frame}`` takes as many digits as the input has."""
 
     def __format__(self, specification: str) -> str:
         return f"%{specification}" if specification else "#"
 
 
 def rows_of(sources: Iterable[str]) -> list[Row]:
-    """What ``sources`` name: one row for each clip, in the order given; what a folder or a pattern holds is sorted.
+    """Return one row for each clip that ``sources`` name, in the order given; clips of a folder or a pattern are sorted.
 
     Raises:
-        UsageError: a job file says what cannot be meant.
+        UsageError: a job file has a mistake.
         InputError: nothing is there.
     """
     found: list[Row] = []
@@ -80,7 +80,7 @@ def rows_of(sources: Iterable[str]) -> list[Row]:
 
 
 def _folder(path: Path) -> list[Row]:
-    """The clips in a folder, the folders in it that hold a sequence, or the sequence that it is."""
+    """Return the clips in a folder, the folders in it that hold a sequence, or the sequence in the folder itself."""
     names = sorted(each for each in path.iterdir() if not each.name.startswith("."))
     clips: list[Row] = [{"source": str(each)} for each in names if each.suffix.lower() in CLIPS]
     clips += [{"source": str(folder)} for folder in names if folder.is_dir() and any(each.suffix.lower() in IMAGES for each in folder.iterdir())]
@@ -92,7 +92,7 @@ def _folder(path: Path) -> list[Row]:
 
 
 def _name_of(source: str) -> str:
-    """A shot's name: that of its clip or folder without what follows the first dot of a sequence's."""
+    """Return a shot's name: that of its clip or folder; of a sequence, up to the first dot."""
     path = Path(source)
     if is_pattern(source):
         return path.name.split(".")[0].split("%")[0].split("#")[0].rstrip("_-") or path.parent.name
@@ -102,13 +102,13 @@ def _name_of(source: str) -> str:
 def shots_of(
     rows: Sequence[Row], out: str, templates: Mapping[str, str], options: Callable[[Mapping[str, Any]], tuple[Sequence[str], str]]
 ) -> tuple[Shot, ...]:
-    """A shot for each row.
+    """Return a shot for each row.
 
     Args:
-        rows: of `rows_of`.
-        out: the folder for ``{out}``.
-        templates: by kind; a row's own count more.
-        options: what a row has beside its own keys, as arguments of ``streammat video``, checked, and the model that it takes then.
+        rows: as from `rows_of`.
+        out: the folder that replaces ``{out}``.
+        templates: by kind; a row's own take precedence.
+        options: returns a row's further keys as checked arguments of ``streammat video``, and the model they select.
 
     Raises:
         UsageError: a template or an option is wrong, or two shots or two outputs have the same name.
@@ -156,7 +156,9 @@ def _refuse_the_same(shots: Iterable[Shot]) -> None:
 
 
 def _job_file(path: Path) -> list[Row]:
-    """Rows of a TOML or YAML file (``shot``, a list of tables, and ``defaults`` for all of them) or of a CSV file with a line of names."""
+    """Return the rows of a TOML or YAML file (``shot``, a list of tables, and ``defaults`` for all of them) or of a CSV file with
+    a header line.
+    """
     try:
         if path.suffix.lower() == ".csv":
             with path.open(encoding="utf-8-sig", newline="") as file:
@@ -184,12 +186,12 @@ def _job_file(path: Path) -> list[Row]:
 
 
 def _document(path: Path) -> dict[str, Any]:
-    """What a TOML or YAML file holds.
+    """Read a TOML or YAML file.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is none.
-        UsageError: the reader of YAML is not installed.
+        ValueError: it is not TOML or YAML.
+        UsageError: the package that reads YAML is not installed.
     """
     if path.suffix.lower() == ".toml":
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Processes that work on shards: each shard is one run of the public command line."""
+"""Worker processes: each shard is one run of the public command line."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from typing import Any, Final, Literal, Protocol
 from streammat.engines.base import usable_cores
 
 MEMORY: Final = 1 << 30
-"""Bytes that a process is counted with: 4K frames in four stages, the network and the codecs."""
+"""Estimated memory of a process in bytes: 4K frames in four stages, the network and the codecs."""
 CORES: Final = 4
-"""Cores that one process keeps busy: the network, and reading, compositing and writing beside it."""
+"""Cores that one process uses: the network, and reading, compositing and writing beside it."""
 
 
 @dataclass(frozen=True)
@@ -30,50 +30,50 @@ class Task:
     shot: str
     shard: int
     arguments: tuple[str, ...]
-    """Of ``streammat``."""
+    """Arguments of ``streammat``."""
 
 
 @dataclass(frozen=True)
 class Event:
-    """What became of a task."""
+    """A report from a worker about a task."""
 
     kind: Literal["started", "progress", "done", "failed", "lost"]
-    """``lost``: its worker went away."""
+    """Kind of the event; ``lost``: the worker has disappeared."""
     task: Task
     worker: str
     frames: int = 0
-    """Written so far."""
+    """Frames written so far."""
     reason: str = ""
     report: dict[str, Any] = field(default_factory=dict)
-    """What ``--json`` says, where it is done."""
+    """The report of ``--json``, once the task is done."""
 
 
 class Workers(Protocol):
-    """Whoever works on tasks, here or elsewhere."""
+    """The workers of a batch, on this machine or others."""
 
     count: int
     attempts: int
-    """How often a shard may be begun whose worker goes away."""
+    """Attempts for a shard whose worker is lost."""
 
     def begin(self, tasks: Sequence[Task]) -> None:
-        """Take tasks, beside those that were given before, to be worked on in this order."""
+        """Add tasks to the queue, in this order."""
         ...
 
     def drop(self, shot: str) -> None:
-        """Begin no more of the shot's tasks."""
+        """Remove the shot's waiting tasks from the queue."""
         ...
 
     def wait(self, seconds: float) -> Event | None:
-        """The next event, or None where there is none within ``seconds``."""
+        """Return the next event, or None if there is none within ``seconds``."""
         ...
 
     def end(self) -> None:
-        """Leave what is not done, and return when nothing works on; twice is fine."""
+        """End all work, finished or not, and return when nothing runs; may be called twice."""
         ...
 
 
 def local_count() -> int:
-    """Processes for this machine: one for every `CORES` cores, as far as the memory allows; one for each GPU where there are any."""
+    """Return the number of processes for this machine: one per `CORES` cores, as memory allows; one per GPU if there are any."""
     from streammat.engines.backends.nvidia import find_gpus
 
     cores = usable_cores()
@@ -86,10 +86,10 @@ def local_count() -> int:
 
 
 class ThreadedWorkers:
-    """Workers that have a thread here each, which takes one task after the other.
+    """Workers that are each driven by a thread of this process, one task after the other.
 
     Args:
-        names: of the workers.
+        names: names of the workers.
     """
 
     attempts = 2
@@ -132,16 +132,16 @@ class ThreadedWorkers:
             thread.join()
 
     def _is_there(self, worker: str) -> bool:
-        """Whether the worker can take a task; asked again until it can."""
+        """Return whether the worker can take a task; called again until it can."""
         del worker
         return True
 
     def _perform(self, task: Task, worker: str) -> Iterator[Event]:
-        """Have the worker work on a task: what it says, and in the end what became of it."""
+        """Let the worker run a task; yields its events up to the last."""
         raise NotImplementedError
 
     def _halt(self) -> None:
-        """End what is being worked on; called with the lock held."""
+        """End the tasks at work; called with the lock held."""
         raise NotImplementedError
 
     def _work(self, worker: str) -> None:
@@ -169,8 +169,8 @@ class LocalWorkers(ThreadedWorkers):
     """Processes of this machine.
 
     Args:
-        count: of processes that work at once.
-        options: added to each task's arguments; its own count more.
+        count: number of processes at once.
+        options: added to each task's arguments, which take precedence.
     """
 
     def __init__(self, count: int, options: Sequence[str] = ()) -> None:
@@ -193,7 +193,7 @@ class LocalWorkers(ThreadedWorkers):
 
 
 def gpu_of(worker: int, environment: Mapping[str, str]) -> str | None:
-    """The GPU of a worker, counted from 0, as ``CUDA_VISIBLE_DEVICES`` names it; None where there are fewer than two to choose from."""
+    """Return the GPU of worker ``number`` (from 0), as ``CUDA_VISIBLE_DEVICES`` names it; None if there are fewer than two."""
     from streammat.engines.backends.nvidia import find_gpus
 
     names = environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if "CUDA_VISIBLE_DEVICES" in environment else list(map(str, range(len(find_gpus().names))))
@@ -201,14 +201,14 @@ def gpu_of(worker: int, environment: Mapping[str, str]) -> str | None:
 
 
 class Child:
-    """A process that works on one task after the other and keeps its network open between them: see `streammat.cli.child`.
+    """A process that runs one task after the other and keeps its network open between them: see `streammat.cli.child`.
 
-    It is started with the first task, and again after one that did not end well. It has a session of its own, so that a terminal's
-    Ctrl-C is ours alone.
+    It is started with the first task, and again after a failed one. It has its own session, so that a terminal's Ctrl-C reaches
+    only the starting process.
 
     Args:
-        options: added to each task's arguments; its own count more.
-        gpu: the only one that it sees, as ``CUDA_VISIBLE_DEVICES`` names it; None: all of them.
+        options: added to each task's arguments, which take precedence.
+        gpu: the only GPU that it sees, as ``CUDA_VISIBLE_DEVICES`` names it; None: all of them.
     """
 
     def __init__(self, options: Sequence[str] = (), *, gpu: str | None = None) -> None:
@@ -220,7 +220,7 @@ class Child:
         self._ended = False
 
     def perform(self, task: Task, worker: str) -> Iterator[Event]:
-        """Have a task worked on: what the process says, and in the end what became of it, ``done``, ``failed`` or ``lost``."""
+        """Run a task; yields its events, the last of which is ``done``, ``failed`` or ``lost``."""
         try:
             process = self._started()
         except OSError as error:
@@ -258,14 +258,14 @@ class Child:
             yield Event("lost", task, worker, reason=f"its process ended with code {left if code is None else code} and no word")
 
     def end(self) -> None:
-        """End what is being worked on, and start nothing more; twice is fine."""
+        """End the task at work, and start no more; may be called twice."""
         with self._lock:
             self._ended = True
             if self._process is not None:
                 self._process.terminate()
 
     def _started(self) -> subprocess.Popen[str] | None:
-        """The process, started where there is none; None after ``end``."""
+        """Return the process, starting it if there is none; None after ``end``."""
         with self._lock:
             if self._ended:
                 return None
@@ -277,7 +277,7 @@ class Child:
             return self._process
 
     def wait(self) -> int:
-        """Wait for the end of the process, which gets no further task; its exit code, 0 where there is none."""
+        """Wait for the end of the process, which gets no further task; returns its exit code, 0 if there is no process."""
         with self._lock:
             process, self._process = self._process, None
         if process is None:

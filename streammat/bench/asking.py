@@ -15,18 +15,18 @@ class ChildError(Exception):
 
 
 class Stopped(Exception):  # noqa: N818 - no error
-    """``stop`` was called meanwhile."""
+    """Raised where ``stop`` was called meanwhile."""
 
 
 class Asker:
-    """One process at a time; ``stop`` may be called by any thread or signal handler."""
+    """Runs one measuring process at a time; any thread or signal handler may call ``stop``."""
 
     def __init__(self) -> None:
         self._stopping = threading.Event()
         self._process: subprocess.Popen[str] | None = None
 
     def ask(self, kind: str, **job: Any) -> dict[str, Any]:
-        """The answer to a job of `child.JOBS`.
+        """Return the answer to a job of `child.JOBS`.
 
         Raises:
             ChildError: it failed, or its process died.
@@ -59,7 +59,7 @@ class Asker:
         return answer
 
     def stop(self) -> None:
-        """End the process at work, and ask for no more."""
+        """End the process at work, and start no more."""
         self._stopping.set()
         process = self._process
         if process is not None:
@@ -67,12 +67,12 @@ class Asker:
 
     @property
     def stopped(self) -> bool:
-        """True from ``stop`` on."""
+        """True once ``stop`` was called."""
         return self._stopping.is_set()
 
 
 def _end_of(code: int, err: str) -> str:
-    """Why a process died, in one line."""
+    """Describe in one line why a process died."""
     last = next((line.strip() for line in reversed(err.splitlines()) if line.strip()), "it said nothing")
     if code > 0:
         return f"its process ended with code {code}: {last}"

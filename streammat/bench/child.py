@@ -1,6 +1,6 @@
-"""One measurement in a process of its own: a job as JSON on stdin, what came of it as JSON on stdout.
+"""One measurement in its own process: a job as JSON on stdin, the result as JSON on stdout.
 
-A job is ``{"kind": …, …}`` with the arguments of the function of that name below; it answers with what that returns, or with
+A job is ``{"kind": …, …}`` with the arguments of the function of that name below; it answers with the function's result, or with
 ``{"error": one line}``. Warnings that our packages log come along as ``notes``.
 """
 
@@ -38,15 +38,15 @@ from streammat.sinks.file import FileSink
 from streammat.sources.file import FileSource
 
 WARM_UP = 5
-"""Calls of the network that are not counted, for each size of batch: they pay for memory and for lazy kernels."""
+"""Calls of the network before those that are timed, for each batch size: they allocate memory and load kernels."""
 _IMAGES = 24
-"""Images that the network is given in turn, taken from all over the clip."""
+"""Different input images for the network, spread over the clip."""
 _KEPT = 48
-"""Frames that the encoder is given, to and fro."""
+"""Frames that the encoder is given, forwards and backwards."""
 
 
 class _Recorder:
-    """Stands where an engine stands and keeps the images that one would be given."""
+    """Takes the place of an engine and records its input images."""
 
     def __init__(self, size: tuple[int, int]) -> None:
         self.spec = EngineSpec("none", "none", "none", "none", 0, size, "", "")
@@ -58,11 +58,13 @@ class _Recorder:
         return np.zeros(rgb.shape[:3], np.float32)
 
     def close(self) -> None:
-        """Nothing to free."""
+        """Do nothing: there is nothing to free."""
 
 
 def images(clip: str, frames: int, matting: dict[str, Any], size: tuple[int, int], folder: str) -> dict[str, Any]:
-    """Write ``pictures.npy``, the network's input for some of the clip's ``frames`` of ``size``, and ``alphas.npy``, its float32 output."""
+    """Write ``pictures.npy``, the network's input for some of the clip's ``frames`` of ``size``, and ``alphas.npy``, its float32
+    output.
+    """
     options = MattingOptions(**matting)
     model = find_model(options.model)
     recorder = _Recorder(network_sizes(*size, options.quality, model.areas)[0])
@@ -86,14 +88,14 @@ def images(clip: str, frames: int, matting: dict[str, Any], size: tuple[int, int
 
 
 def network(matting: dict[str, Any], size: tuple[int, int], batches: list[int], calls: int, folder: str) -> dict[str, Any]:
-    """The network alone: start-up, ``calls`` images in batches of each size, memory, difference to float32.
+    """Measure the network alone: start-up, ``calls`` images in batches of each size, memory, difference to float32.
 
     Args:
         matting: fields of `MattingOptions`.
         size: (height, width) of the frame.
         batches: how many images at once.
         calls: images, rounded up to whole batches.
-        folder: where `images` wrote.
+        folder: the folder that `images` wrote to.
     """
     given = np.load(Path(folder) / "pictures.npy")
     options = MattingOptions(**matting)
@@ -139,7 +141,7 @@ def _timed(engine: Engine, given: NDArray[np.uint8], batch: int, calls: int) -> 
 
 
 def codec(clip: str, target: str) -> dict[str, Any]:
-    """Decoding alone and encoding alone."""
+    """Measure decoding alone and encoding alone."""
     with _measured() as decode:
         reader = FileSource(clip)
         count = sum(isinstance(item, Frame) for item in reader)
@@ -162,7 +164,7 @@ def codec(clip: str, target: str) -> dict[str, Any]:
 
 
 def file(matting: dict[str, Any], clip: str, target: str, background: str) -> dict[str, Any]:
-    """The whole job from file to file, without what opening it takes."""
+    """Measure the whole job from file to file, without the time to open it."""
     before = peak_memory()
     options = VideoOptions(MattingOptions(**matting), CompositeOptions(background), EncodeOptions(overwrite=True))
     job = VideoJob(clip, target, options)
@@ -172,7 +174,7 @@ def file(matting: dict[str, Any], clip: str, target: str, background: str) -> di
 
 
 def live(matting: dict[str, Any], clip: str, background: str, seconds: float) -> dict[str, Any]:
-    """The live path from a file in a camera's place to an output that throws away, its first frames included."""
+    """Measure the live path from a file as the camera to a null output, the first frames included."""
     before = peak_memory()
     options = LiveOptions(
         replace(MattingOptions(**matting), stable=LiveOptions().matting.stable), backgrounds=(background,), camera=clip, loop=True,
@@ -208,7 +210,7 @@ def peaks(device: str) -> dict[str, Any]:
 
 
 def work(model: str, sizes: list[list[int]]) -> dict[str, Any]:
-    """Arithmetic of one image at all sizes of the network's input: see `streammat.engines.gpu.peaks`."""
+    """Count the operations for one image at all sizes of the network's input: see `streammat.engines.gpu.peaks`."""
     count = import_module("streammat.engines.gpu.peaks").flop_per_picture
     return {"flop": sum(int(count(find_model(model), tuple(size))) for size in sizes)}
 
@@ -220,7 +222,7 @@ JOBS: dict[str, Callable[..., dict[str, Any]]] = {
 
 @dataclass
 class _Spent:
-    """Time of what was done inside `_measured`."""
+    """Wall and CPU time spent inside `_measured`."""
 
     cpu: float = 0.0
     wall: float = 0.0

@@ -1,4 +1,4 @@
-"""The clip that is measured on: a user's own, or a drawn scene, in each size."""
+"""The test clip: the user's own or a drawn scene, in each size."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FASTEST = Fraction(240)
 
 
 def rate_of(clip: str | None) -> Fraction:
-    """Frames per second that a clip is measured at: its own, 30 where it names none that a camera could have."""
+    """Return the frame rate for a clip's measurement: its own, or 30 if it names none that a camera could have."""
     if clip is None:
         return RATE
     reader = FileSource(clip, audio=False)
@@ -43,7 +43,7 @@ def write_clip(path: Path, images: Iterable[av.VideoFrame], size: tuple[int, int
 
 
 def hasten(source: Path, target: Path, factor: int) -> None:
-    """Copy a clip's packets with ``factor`` times its rate."""
+    """Copy a clip's packets with ``factor`` times its frame rate."""
     with av.open(str(source)) as given, av.open(str(target), "w") as copy:
         stream = copy.add_stream_from_template(given.streams.video[0])
         for packet in given.demux(video=0):
@@ -55,7 +55,7 @@ def hasten(source: Path, target: Path, factor: int) -> None:
 
 
 def pictures(clip: str | None, size: tuple[int, int]) -> Iterator[av.VideoFrame]:
-    """Endless yuv420p images of ``size``: the clip over and over, or a drawn scene."""
+    """Yield yuv420p images of ``size`` without end: the clip over and over, or a drawn scene."""
     if clip is None:
         yield from _drawn(size)
         return

@@ -1,4 +1,4 @@
-"""The machine that is measured: what it is, whether others use it meanwhile, whether its clock holds still; memory of a process."""
+"""The machine under test: its hardware, load by other processes, clock stability; memory of a process."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ _LIBRARIES = ("av", "numpy", "opencv-python", "onnxruntime", "onnxruntime-gpu", 
 
 @dataclass(frozen=True)
 class Hardware:
-    """The machine that figures belong to."""
+    """The machine that the figures were measured on."""
 
     cpu: str
     cores: int
-    """That this process may use."""
+    """Number of cores that this process may use."""
     memory_bytes: int | None
-    """None where the system does not say."""
+    """Bytes of RAM; None if the system does not tell."""
     gpus: tuple[str, ...]
     cuda: str
-    """Newest CUDA that the driver serves; empty where there is none."""
+    """Newest CUDA version that the driver supports; empty if there is no driver."""
     os: str
     machine: str
     """Kind of processor, such as ``x86_64``."""
     python: str
     libraries: dict[str, str]
-    """Version by the name of the package, of those that are installed."""
+    """Versions of the installed packages, by name."""
 
 
 def describe() -> Hardware:
-    """This machine."""
+    """Return a description of this machine."""
     gpus = find_gpus()
     return Hardware(
         _cpu_name(), cores(), _memory(), gpus.names, gpus.driver, platform.platform(), platform.machine(), platform.python_version(),
@@ -49,24 +49,24 @@ def describe() -> Hardware:
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Return cores that this process may use."""
     return usable_cores()
 
 
 class Watch:
-    """Watches how busy other processes keep the machine from now on.
+    """Measures from now on how busy other processes keep the machine.
 
-    The system's count of CPU time less that of this process and of those of its children that have ended. Linux only: elsewhere
-    the standard library has no such count, and the load average, where there is one, has to do.
+    That is the system's CPU time less that of this process and of its ended children. Linux only: elsewhere the standard library
+    has no such count, and the load average, if there is one, has to do.
     """
 
     def __init__(self) -> None:
         self.load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-        """Load average of the last minute when it began; None where the system has none."""
+        """Load average of the last minute at the start; None if the system has none."""
         self._begin = _used()
 
     def others(self) -> float | None:
-        """Cores that others kept busy on average; None where the system does not say."""
+        """Return the average number of cores that other processes used; None if the system does not tell."""
         before, now = self._begin, _used()
         if before is None or now is None or now[0] <= before[0]:
             return None
@@ -74,7 +74,7 @@ class Watch:
 
 
 def clock_ms() -> float:
-    """CPU milliseconds of a fixed piece of work, about ten: what grows when the clock is lowered or a core is shared."""
+    """Return the CPU milliseconds of a fixed piece of work, about ten: it grows when the clock is lowered or a core is shared."""
     spent = []
     for _ in range(3):
         begin = time.thread_time_ns()
@@ -84,7 +84,7 @@ def clock_ms() -> float:
 
 
 def peak_memory() -> int:
-    """Most memory that this process has had in RAM so far, in bytes."""
+    """Return the peak resident memory of this process, in bytes."""
     if sys.platform == "win32":
         return _peak_on_windows()
     try:
@@ -101,7 +101,7 @@ def peak_memory() -> int:
 if sys.platform == "win32":
 
     class _Counters(ctypes.Structure):
-        """PROCESS_MEMORY_COUNTERS."""
+        """The Windows structure PROCESS_MEMORY_COUNTERS."""
 
         _fields_ = (
             ("cb", ctypes.c_uint32), ("PageFaultCount", ctypes.c_uint32), ("PeakWorkingSetSize", ctypes.c_size_t), ("others", ctypes.c_size_t * 7),
@@ -116,7 +116,7 @@ if sys.platform == "win32":
 
 
 def _used() -> tuple[float, float] | None:
-    """(wall, CPU of others), both in seconds since some moment."""
+    """Return (wall time, CPU time of others), both in seconds since some moment."""
     try:
         fields = Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:]
         ticks = [int(field) for field in fields]
@@ -148,7 +148,7 @@ def _cpu_name() -> str:
 
 
 def _generation(lines: list[str]) -> str:
-    """Family and model of an x86 CPU: virtual machines hide the name behind a bare ``AMD EPYC``."""
+    """Return family and model of an x86 CPU: virtual machines shorten the name to ``AMD EPYC``."""
     found = {name: next((line.partition(":")[2].strip() for line in lines if line.partition("\t")[0] == name), "") for name in ("cpu family", "model")}
     return f"family {found['cpu family']}, model {found['model']}" if all(found.values()) else ""
 

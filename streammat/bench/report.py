@@ -1,4 +1,4 @@
-"""What a run of the bench found: medians over rounds with their spread, ratios, and one document for machines."""
+"""Results of the bench: medians over rounds with their spread, ratios, and one JSON document."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 from streammat.bench.variants import NotRun, Variant
 
 SCHEMA = 1
-"""Version of the document; grows when a field changes its meaning or goes."""
+"""Version of the document; raised when a field changes its meaning or is removed."""
 Answers = Mapping[Variant, Mapping[str, Sequence[Mapping[str, Any]]]]
-"""Of each variant, by kind of job: an answer of `child` for each round, from the first one on without gaps."""
+"""Answers of `child` by variant and kind of job: one for each round, from the first one, without gaps."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """One figure of several rounds."""
+    """Median and range of one figure over several rounds."""
 
     median: float
     min: float
@@ -27,7 +27,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class BatchResult:
-    """The network alone."""
+    """Results of the network alone."""
 
     batch: int
     p50_ms: Spread
@@ -41,30 +41,32 @@ class BatchResult:
     matrix_share: Spread | None
     """Share of the GPU's measured matrix peak; None on other devices."""
     copy_share: Spread | None
-    """Share of the time that copying images there and alphas back would take alone, at the measured bandwidths."""
+    """Share of the time that the copies to and from the device would take at the measured bandwidths."""
 
 
 @dataclass(frozen=True)
 class FileResult:
-    """The whole job, H.264 to H.264."""
+    """Results of the whole job, H.264 to H.264."""
 
     fps: Spread
     cpu_ms: Spread
     ratio: Spread
     """Time per frame over that of the fastest engine, round by round."""
     overhead: Spread | None
-    """CPU of the job over the sum of decoding, network (one image at a time) and encoding, each measured alone in the same round."""
+    """CPU time of the job divided by the sum of decoding, network (one image at a time) and encoding, each measured alone in the
+    same round.
+    """
     memory_bytes: Spread
 
 
 @dataclass(frozen=True)
 class LiveResult:
-    """The live path at one rate of the camera."""
+    """Results of the live path at one camera rate."""
 
     camera_fps: float
     fps: Spread
     p50_ms: Spread
-    """Latency: from the moment a frame was due to the moment the output took it."""
+    """Median latency: from the moment a frame was due to the moment the output took it."""
     p99_ms: Spread
     within_33_ms: Spread
     """Share of all frames that came, dropped ones included, 0..1."""
@@ -78,7 +80,7 @@ class LiveResult:
 
 @dataclass(frozen=True)
 class EngineResult:
-    """One variant at one size."""
+    """Results of one variant at one size."""
 
     engine: str
     precision: str
@@ -91,7 +93,7 @@ class EngineResult:
     memory_bytes: Spread
     """Growth of the process's peak with the network alone."""
     device_bytes: Spread | None
-    """The same on a GPU, of torch's engines."""
+    """Growth of the GPU memory's peak, for torch's engines."""
     difference_mean: float | None
     """Absolute difference of alpha, 0..1, to the reference."""
     difference_max: float | None
@@ -99,12 +101,12 @@ class EngineResult:
     file: FileResult | None
     live: LiveResult | None
     flooded: LiveResult | None
-    """With a camera of several times the clip's rate: what live video could reach, and what it does under too much."""
+    """Live video with a camera at several times the clip's rate: what it could reach, and how it behaves when overloaded."""
 
 
 @dataclass(frozen=True)
 class CodecResult:
-    """Decoding and encoding alone."""
+    """Results of decoding and encoding alone."""
 
     decode_cpu_ms: Spread
     decode_fps: Spread
@@ -114,18 +116,18 @@ class CodecResult:
 
 @dataclass(frozen=True)
 class SizeResult:
-    """Everything measured at one size of the frame."""
+    """All results at one frame size."""
 
     size: tuple[int, int]
     """(height, width)."""
     network_sizes: tuple[tuple[int, int], ...]
-    """(height, width) of the network's input; the matte is the mean over them, and the network's figures are those of all together."""
+    """(height, width) of each network input; the matte is their mean, and the network's figures are for all of them together."""
     reference: str | None
-    """What ``difference_*`` is the difference to; None where it could not run."""
+    """The variant that ``difference_*`` compares with; None if it could not run."""
     pictures: int
-    """That the network was given in turn, and that the difference is of."""
+    """Number of images that the network was given and that the difference is measured on."""
     flop_per_picture: int | None
-    """Additions and multiplications of the network; None where no GPU is measured."""
+    """Additions and multiplications of the network per image; None if no GPU is measured."""
     fastest: dict[str, str]
     """By ``network:BATCH`` and ``file``: the variant whose ratio is 1."""
     codec: CodecResult | None
@@ -134,18 +136,18 @@ class SizeResult:
 
 @dataclass(frozen=True)
 class PeakResult:
-    """Peaks of a GPU."""
+    """Measured peaks of a GPU."""
 
     device: str
     matrix_flops: Spread
-    """Additions and multiplications a second in a large matrix product of fp16."""
+    """Additions and multiplications per second in a large fp16 matrix product."""
     upload_bytes: Spread
-    """Bytes a second from pinned memory of the host to the device."""
+    """Bytes per second from the host's pinned memory to the device."""
     download_bytes: Spread
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Median and spread of at least one value."""
+    """Return median and spread of at least one value."""
     return Spread(statistics.median(values), min(values), max(values), tuple(values))
 
 
@@ -153,16 +155,16 @@ def size_result(
     size: tuple[int, int], network_sizes: Sequence[tuple[int, int]], images: Mapping[str, Any], answers: Answers,
     codec: Sequence[Mapping[str, Any]], peaks: Sequence[PeakResult], flop: int | None,
 ) -> SizeResult:
-    """Medians and ratios of what was answered at one size.
+    """Return medians and ratios of the answers at one size.
 
     Args:
         size: (height, width) of the frame.
-        network_sizes: (height, width) of its input, one or several.
-        images: answer of that job.
-        answers: of the variants; those without any are left out.
-        codec: answers of that job, a round each.
-        peaks: of the GPUs.
-        flop: of one image.
+        network_sizes: (height, width) of the network's inputs, one or several.
+        images: answer of the job ``images``.
+        answers: answers of the variants; variants without any are left out.
+        codec: answers of the job ``codec``, one per round.
+        peaks: measured peaks of the GPUs.
+        flop: additions and multiplications per image.
     """
     done = {variant: jobs for variant, jobs in answers.items() if jobs.get("network")}
     batches = [row["batch"] for row in next(iter(done.values()))["network"][0]["batches"]] if done else []
@@ -202,12 +204,12 @@ def size_result(
 
 
 def document(result: SizeResult) -> dict[str, Any]:
-    """A size as the document for machines has it: sides by name."""
+    """Return a size as the JSON document has it: sides by name."""
     return asdict(result) | {"size": _sides(result.size), "network_sizes": list(map(_sides, result.network_sizes))}
 
 
 def not_run(entry: NotRun) -> dict[str, Any]:
-    """The same of what was not measured."""
+    """Return the entry of the document for something that was not measured."""
     return asdict(entry) | {"size": _sides(entry.size) if entry.size else None}
 
 
@@ -225,7 +227,7 @@ def _fastest(times: Mapping[Variant, Sequence[float]]) -> Variant:
 
 
 def _ratio(times: Sequence[float], fastest: Sequence[float]) -> Spread:
-    """Round by round; the last may be missing of one of them."""
+    """Return the ratio round by round; one of the two may lack the last round."""
     return spread([round(mine / best, 4) for mine, best in zip(times, fastest, strict=False)])
 
 

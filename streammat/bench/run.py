@@ -1,4 +1,4 @@
-"""The run: rounds, in which every engine is asked for every figure once, each in a fresh process."""
+"""The run of a bench: rounds in which every engine is asked for every figure once, each in a fresh process."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _MOST_FPS = 240  # beyond, a file is not taken for a camera
 _BUSY, _DRIFT = 0.1, 1.1  # share of the machine that others may use; clock of the slowest round over the fastest's
 
 Progress = Callable[[str, int, int], None]
-"""``progress(what, done, total)``: before each figure, how many of all are there."""
+"""``progress(what, done, total)``: called before each figure with the number of those done."""
 
 
 @dataclass
@@ -47,15 +47,15 @@ class _Gathered:
 
 
 class Bench:
-    """One run. What can be checked is checked on construction.
+    """One run of the bench; the constructor checks what can be checked beforehand.
 
     Args:
-        options: of the run.
+        options: options of the run.
 
     Raises:
-        UsageError: a size, a background or the model cannot be meant.
+        UsageError: a size, a background or the model is wrong.
         InputError: the clip or the model cannot be read.
-        EngineError: an engine that was asked for by name cannot run here, or none can.
+        EngineError: an engine requested by name cannot run here, or none can.
     """
 
     def __init__(self, options: BenchOptions) -> None:
@@ -85,13 +85,13 @@ class Bench:
         self._step, self._steps = 0, len(options.sizes) * (1 + options.rounds * (1 + len(self._variants) * len(self._kinds)))
 
     def run(self, progress: Progress) -> Iterator[SizeResult]:
-        """Measure, and give each size when it is done; after ``stop``, what there is of the size at work.
+        """Measure, and yield the results of each size; after ``stop``, the results so far of the current size.
 
         Raises:
             InputError: the clip has no images.
             OutputError: the clip cannot be written to the folder for temporary files.
             EngineError: nothing can be measured.
-            All of them only where no size is done; else ``faults`` has them, and the run ends.
+            They are raised only if no size is done; otherwise they are listed in ``faults`` and the run ends.
         """
         with tempfile.TemporaryDirectory(prefix="streammat-bench-") as folder:
             for size in self.options.sizes:
@@ -115,12 +115,12 @@ class Bench:
                 raise EngineError(f"no engine could be measured; {'; '.join(self.faults())}")
 
     def stop(self) -> None:
-        """End at once, from any thread or a signal handler; what was measured stays."""
+        """End at once, from any thread or a signal handler; results so far are kept."""
         self._asker.stop()
 
     @property
     def stopped(self) -> bool:
-        """``stop`` was called."""
+        """True once ``stop`` was called."""
         return self._asker.stopped
 
     @property
@@ -129,12 +129,12 @@ class Bench:
         return list(self._done)
 
     def faults(self) -> list[str]:
-        """What makes the run a failure: what was asked for by name and could not be measured, or everything, and what ended it."""
+        """Return what makes the run a failure: requested engines that could not be measured, or none measured, and what ended it."""
         entries = [f"{entry}: {entry.reason}" for entry in self.not_run if entry.asked or not self._done]
         return entries if self._fault is None else [*entries, self._fault]
 
     def warnings(self) -> list[str]:
-        """Reasons to doubt the figures, such as a busy machine."""
+        """Return reasons to doubt the figures, such as a busy machine."""
         found = []
         others = self._watch.others()
         if others is not None and others > _BUSY * cores():
@@ -153,7 +153,7 @@ class Bench:
         return [*found, *self._notes]
 
     def document(self) -> dict[str, Any]:
-        """Everything so far, as JSON takes it."""
+        """Return all results so far as JSON values."""
         options = self.options
         try:
             version = importlib.metadata.version("streammat")
@@ -248,7 +248,7 @@ class Bench:
     # -- GPUs ---------------------------------------------------------------------------------------------------
 
     def _gpus(self) -> list[str]:
-        """Devices whose peaks torch can measure."""
+        """Return the devices whose peaks torch can measure."""
         return list(dict.fromkeys(variant.gpu for variant in self._variants if variant.gpu is not None))
 
     def _measure_peaks(self) -> None:
@@ -279,7 +279,7 @@ class Bench:
         )
 
     def _drift(self) -> float | None:
-        """Clock of the slowest round over that of the fastest; None before there are two."""
+        """Return the clock time of the slowest round over that of the fastest; None before there are two."""
         medians = [statistics.median(clocks) for clocks in self._clocks]
         return round(max(medians) / min(medians), 3) if len(medians) > 1 else None
 

@@ -1,4 +1,4 @@
-"""Which engines, precisions and devices are to be measured, and which of them this machine cannot run."""
+"""Chooses the engines, precisions and devices to measure, and lists those that this machine cannot run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from streammat.errors import one_line
 
 @dataclass(frozen=True)
 class Variant:
-    """One thing that can run the network."""
+    """One engine, precision and device that can run the network."""
 
     engine: str
     """A name of `streammat.engines.registry.BACKENDS`."""
@@ -33,17 +33,17 @@ class Variant:
 
 @dataclass(frozen=True)
 class NotRun:
-    """Something that was not measured, and why."""
+    """An engine, precision or size that was not measured, and why."""
 
     engine: str
     precision: str | None
-    """None: none of them."""
+    """The precision; None: all of them."""
     device: str | None
     size: tuple[int, int] | None
     """(height, width) of the frame; None: at no size."""
     reason: str
     asked: bool
-    """It was asked for by its name, so leaving it out is a failure."""
+    """It was requested by name, so leaving it out is a failure."""
 
     def __str__(self) -> str:
         what = " ".join(part for part in (self.engine, self.precision, self.device) if part is not None)
@@ -51,20 +51,21 @@ class NotRun:
 
 
 def plan(model: ModelFiles, engines: Sequence[str], precisions: Sequence[str], device: str) -> tuple[list[Variant], list[NotRun]]:
-    """One engine, precision and device to measure.
+    """Return the engines, precisions and devices to measure.
 
     Args:
-        model: files.
-        engines: names; ``auto`` is what `streammat.engines.choice.choose` takes, ``all`` each of `streammat.engines.registry.BACKENDS`.
-        precisions: names; ``auto`` is what each engine takes by itself, ``all`` each that it knows.
-        device: as ``--device``; ``auto`` is where an engine runs by itself, and for ``all`` every kind of device that it finds, the
-            first of each kind.
+        model: the model's files.
+        engines: names; ``auto`` is what `streammat.engines.choice.choose` takes, ``all`` each of
+            `streammat.engines.registry.BACKENDS`.
+        precisions: names; ``auto`` is each engine's default, ``all`` every one that it supports.
+        device: as ``--device``; ``auto`` is an engine's default device, and for ``all`` the first device of each kind that it
+            finds.
 
     Returns:
-        What can probably run (opening it tells for sure), and what cannot.
+        The variants that can probably run (only opening them tells for sure), and those that cannot.
 
     Raises:
-        EngineError: an unknown device, or an engine asked for by name that cannot run here or not so.
+        EngineError: an unknown device, or an engine requested by name that cannot run here, or not in that way.
     """
     if device != "auto":
         check_device(device)
@@ -93,7 +94,7 @@ def plan(model: ModelFiles, engines: Sequence[str], precisions: Sequence[str], d
 
 
 def _names(model: ModelFiles, engines: Sequence[str], precisions: Sequence[str], device: str) -> dict[str, tuple[bool, str | None]]:
-    """Engines, whether each was asked for by name, and its device; None: those that it finds."""
+    """Return the engines, whether each was requested by name, and its device; None: those that it finds."""
     names: dict[str, tuple[bool, str | None]] = {}
     for text in engines:
         if text == "all":
@@ -122,7 +123,7 @@ def _devices(name: str, found: Probe, device: str) -> list[str]:
 
 
 def _precisions(model: ModelFiles, name: str, precisions: Sequence[str], device: str) -> dict[str, bool]:
-    """Precisions and whether each was asked for by name."""
+    """Return the precisions and whether each was requested by name."""
     wanted: dict[str, bool] = {}
     for text in precisions:
         if text == "all":

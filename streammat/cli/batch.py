@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from streammat.batch.plan import Plan
 
 _OWN = ("matte", "foreground", "start", "duration", "warm-up", "overwrite", "quiet", "json", "events", "report", "help")
-"""Options of ``video`` that a batch has itself, or that have no meaning for many shots."""
+"""Options of ``video`` that a batch defines itself, or that make no sense for many shots."""
 _ALLOWED = ("start", "duration")
-"""Those of them that a shot of a job file may have."""
+"""Those of them that a shot of a job file may set."""
 _DEFAULTS = BatchOptions()
 
 
 def _passed(command: click.Command) -> click.Command:
-    """``command`` with the options of ``video`` that are the same for every shot."""
+    """Add to ``command`` the options of ``video`` that are the same for every shot."""
     command.params += [each for each in options_of(video) if name_of(each) not in _OWN]
     return command
 
@@ -66,9 +66,10 @@ def batch(
     context: click.Context, /, paths: tuple[str, ...], *, output: str | None, matte: str | None, foreground: str | None, report: str | None, workers: int, ray: str | None, shard_frames: int, dry_run: bool, emit: str | None,
     redo: bool, verify: bool, as_json: bool, web: str | None, web_allow: tuple[str, ...], quiet: bool, overwrite: bool, **_: Any,
 ) -> None:
-    """Cut the subject out of many shots: SHOTS are clips, sequences, patterns, folders and job files (TOML, YAML, CSV), OUT is a folder.
+    """Cut the subject out of many shots. SHOTS are clips, sequences, patterns, folders or job files (TOML, YAML, CSV); OUT is a
+    folder.
 
-    The same command goes on where it was ended, and does only what is missing.
+    Run the same command again to continue an interrupted batch: it does only what is missing.
 
     \b
     streammat batch plates/ mattes/                                  (clips: ProRes 4444; sequences: EXR mattes)
@@ -145,11 +146,11 @@ def _page(address: str, allowed: tuple[str, ...], board: Board, *, as_json: bool
 
 
 def _arguments(given: Mapping[str, Any], own: Mapping[str, Any]) -> tuple[Sequence[str], str]:
-    """Options of ``video`` as its arguments, checked, and the model among them.
+    """Return options of ``video`` as checked command line arguments, and the model among them.
 
     Args:
-        given: for every shot, by long name.
-        own: a shot's, which count more.
+        given: options for every shot, by long name.
+        own: a shot's own, which take precedence.
     """
     known = {name_of(each): each for each in options_of(video) if name_of(each) not in _OWN or name_of(each) in _ALLOWED}
     words: list[str] = []
@@ -165,7 +166,7 @@ def _arguments(given: Mapping[str, Any], own: Mapping[str, Any]) -> tuple[Sequen
 
 
 def _words(known: click.Option, name: str, value: Any) -> list[str]:
-    """One option as it stands on a command line."""
+    """Return one option as it stands on a command line."""
     if known.is_flag:
         if isinstance(value, str) and value.lower() in ("true", "false", "yes", "no"):  # a CSV file's
             value = value.lower() in ("true", "yes")

@@ -1,4 +1,4 @@
-"""A batch as it is shown: a table that lives on a terminal, a line for each shot elsewhere, JSON lines for programs."""
+"""Shows a batch: a live table on a terminal, a line for each shot elsewhere, JSON lines for programs."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ from typing import Any, Self
 import click
 
 _MOST = 24
-"""Rows of a table at most: those at work first."""
+"""Most rows of the table; shots at work come first."""
 
 
 @dataclass
 class _Row:
-    """What is known of a shot."""
+    """State of one shot in the table."""
 
     state: str = "waiting"
     frames: int = 0
-    """Expected; 0 where nobody knows."""
+    """Expected number of frames; 0 if unknown."""
     before: int = 0
-    """Done before this run."""
+    """Frames done before this run."""
     done: dict[int, int] = field(default_factory=dict)
-    """Frames of this run by shard."""
+    """Frames done in this run, by shard."""
     workers: dict[int, str] = field(default_factory=dict)
-    """Who is at work, by shard."""
+    """Names of the workers, by shard."""
     reason: str = ""
-    """Why it has failed."""
+    """The error, if the shot has failed."""
 
     @property
     def made(self) -> int:
-        """Frames of this run."""
+        """Frames done in this run."""
         return sum(self.done.values())
 
 
 class Board(AbstractContextManager["Board"]):
-    """Shows events of a batch.
+    """Displays the events of a batch.
 
     Args:
-        names: of the shots.
-        as_json: a JSON object a line on stdout.
-        quiet: nothing else.
+        names: names of the shots.
+        as_json: print one JSON object per line on stdout.
+        quiet: print nothing else.
     """
 
     def __init__(self, names: list[str], *, as_json: bool, quiet: bool) -> None:
@@ -73,7 +73,7 @@ class Board(AbstractContextManager["Board"]):
             self._live.stop()
 
     def __call__(self, event: dict[str, Any]) -> None:
-        """Take an event."""
+        """Handle an event."""
         with self._lock:
             self._note(event)
         if self._as_json:
@@ -100,7 +100,7 @@ class Board(AbstractContextManager["Board"]):
                 row.workers.pop(shard, None)
 
     def state(self) -> dict[str, Any]:
-        """All that is shown, ready for JSON: ``summary``, and ``shots`` with those at work first; from any thread."""
+        """Return the whole table as JSON values: ``summary``, and ``shots`` with those at work first; from any thread."""
         with self._lock:
             order = sorted(self._rows.items(), key=lambda item: ("at work", "failed", "waiting", "done", "was done").index(item[1].state))
             shots = [
@@ -136,7 +136,7 @@ class Board(AbstractContextManager["Board"]):
 
 
 def _line(event: dict[str, Any]) -> str:
-    """An event in words; empty where it is not told."""
+    """Return an event in words; empty if it is not shown."""
     name = event["shot"]
     if event["event"] == "kept":
         return f"{name}: was done before"

@@ -49,9 +49,9 @@ def bench(
     model: str, engine: tuple[str, ...], device: str, precision: tuple[str, ...], quality: Any, threads: int, target: str | None, quiet: bool,
     as_json: bool,
 ) -> None:
-    """Measure engines, alone and at work on files and on live video, in one run, on CLIP or a drawn scene.
+    """Measure engines alone, on files and on live video, in one run, with CLIP or a drawn scene.
 
-    Every figure is taken in a fresh process, in turn over some rounds. By default the engine that `video` would take is
+    Each figure is measured in a fresh process, over several rounds. By default the engine that `video` would take is
     measured, which takes a minute or two; --engine all measures each engine in each precision and takes as long for each.
     Nothing else should run meanwhile. Ctrl-C shows what was measured so far.
     """
@@ -87,7 +87,7 @@ def bench(
 
 
 class _Progress:
-    """One line on stderr: rewritten on a terminal, elsewhere one every few seconds."""
+    """Progress on stderr: one line that is rewritten on a terminal, elsewhere a line every few seconds."""
 
     _EVERY_SECONDS = 5.0
 
@@ -108,14 +108,14 @@ class _Progress:
         click.echo(f"\r\x1b[K{line}" if self._terminal else line, err=True, nl=not self._terminal)
 
     def clear(self) -> None:
-        """Leave the terminal's line."""
+        """Erase the line on the terminal."""
         if self._terminal and not self._quiet:
             click.echo("\r\x1b[K", err=True, nl=False)
 
 
 @contextmanager
 def _document(target: str | None) -> Iterator[Any]:
-    """Gives what writes the document; that the file can be written is seen before minutes are spent."""
+    """Yield a function that writes the document; fails before the measurement if the file cannot be written."""
     if target is None:
         yield lambda _text: None
         return

@@ -1,9 +1,9 @@
-"""A worker's process: the public command line, one command after the other, whose network stays open between them.
+"""A worker process: runs one command of the public command line after the other and keeps the network open between them.
 
-``python -m streammat.cli.child PARENT`` takes a JSON list of arguments of ``streammat`` in each line of stdin and prints what that
-command prints, and then ``{"event": "ended", "code": its exit code, "networks": how many have been opened so far}``. It ends with
-stdin or with PARENT, the number of the process that has started it: a batch that is killed must not leave processes behind that
-take the machine from the batch that goes on in its place.
+``python -m streammat.cli.child PARENT`` reads from each line of stdin a JSON list of arguments of ``streammat`` and prints the
+output of that command, and then ``{"event": "ended", "code": its exit code, "networks": how many have been opened so far}``. It
+ends with stdin or with PARENT, the process id of its starter: a killed batch must not leave processes behind that compete with
+the batch that continues it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Commands as this program has them: options listed in groups, and the program that they make."""
+"""The base classes of all commands: options in groups, and the program itself."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Option(click.Option):
         self.group = group
 
     def process_value(self, ctx: click.Context, value: Any) -> Any:
-        """See `click.Parameter.process_value`; no option of ours means anything when it is empty, as with a variable that a script forgot to set."""
+        """See `click.Parameter.process_value`. Empty values are refused: they come from script variables that were not set."""
         if any(isinstance(each, str) and not each.strip() for each in (value if isinstance(value, list | tuple) else [value])):
             raise click.BadParameter(f"an empty value was given; expected {self.make_metavar(ctx)}, or leave the option out", ctx, self)
         return super().process_value(ctx, value)
@@ -51,11 +51,11 @@ class Command(click.Command):
 
 
 _WORKERS = ("video", "batch", "webcam", "image")
-"""Commands whose work is not what they print."""
+"""Commands whose result is not their output on stdout."""
 
 
 class Program(OneLine):
-    """``streammat`` itself. Nobody has to read what it prints: see ``streams``."""
+    """``streammat`` itself. It never waits for a reader of its output: see ``streams``."""
 
     program = "streammat"
 

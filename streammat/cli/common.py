@@ -1,4 +1,4 @@
-"""Shared by all commands: options, errors as one line, signals, progress, reports."""
+"""Parts shared by all commands: options, errors as one line, signals, progress, reports."""
 
 from __future__ import annotations
 
@@ -33,9 +33,8 @@ _SEQUENCE = SequenceOptions()
 
 
 def matting_options(command: F, quality: Quality = _MATTING.quality, *, several: bool = False) -> F:
-    """--model, --engine, --device, --precision, --quality with its default, --threads.
-
-    With ``several`` --engine and --precision take ``all`` too and may be repeated; the command has their defaults then.
+    """Add --model, --engine, --device, --precision, --quality with its default, --threads. With ``several`` --engine and
+    --precision take ``all`` too and may be repeated; their defaults are the command's.
     """
 
     def with_all(name: str) -> tuple[str, ...]:
@@ -61,7 +60,7 @@ def matting_options(command: F, quality: Quality = _MATTING.quality, *, several:
 
 
 def control_options(command: F) -> F:
-    """--clip-black, --clip-white, --grow, --feather, --despeckle, --despill."""
+    """Add --clip-black, --clip-white, --grow, --feather, --despeckle, --despill."""
     for add in (
         option("--despill", group=MATTE, metavar="COLOUR[:0..100]",
                help="Take a colour out of the subject: green, #00b140:50, or auto for the background's."),
@@ -79,7 +78,7 @@ def control_options(command: F) -> F:
 
 
 def sequence_options(command: F) -> F:
-    """--fps, --missing, --layer, --color-space, --ocio, --exposure, --compression, --depth, --no-verify."""
+    """Add --fps, --missing, --layer, --color-space, --ocio, --exposure, --compression, --depth, --no-verify."""
     for add in (
         option("--no-verify", "verify", group=OUTPUT, is_flag=True, flag_value=False, default=True, help="Do not read written EXR, DPX, TIFF and PNG back."),
         option("--depth", group=OUTPUT, type=click.Choice(choices(SequenceOptions, "depth")), default=_SEQUENCE.depth,
@@ -101,7 +100,7 @@ def sequence_options(command: F) -> F:
 
 
 def composite_options(command: F) -> F:
-    """--bg, --fit, --alpha, --no-decontaminate."""
+    """Add --bg, --fit, --alpha, --no-decontaminate."""
     for add in (
         option("--no-decontaminate", group=BACKGROUND, is_flag=True, help="Keep the old background's colour in soft edges."),
         option("--alpha", group=OUTPUT, type=click.Choice(choices(CompositeOptions, "alpha")), default=_COMPOSITE.alpha, show_default=True,
@@ -117,7 +116,7 @@ def composite_options(command: F) -> F:
 
 
 def output_options(command: F) -> F:
-    """-y, --quiet, --json."""
+    """Add -y, --quiet, --json."""
     for add in (
         option("--json", "as_json", group=MESSAGES, is_flag=True, help="Print one JSON report on stdout."),
         option("--quiet", "-q", group=MESSAGES, is_flag=True, help="Print errors and warnings only."),
@@ -128,10 +127,10 @@ def output_options(command: F) -> F:
 
 
 def parse_size(option: str, text: str) -> tuple[int, int]:
-    """(height, width) of ``1280x720``, as ``option`` was given it.
+    """Return (height, width) of a size such as ``1280x720``; ``option`` is its option's name.
 
     Raises:
-        UsageError: it is no such thing, or larger than any frame.
+        UsageError: it is not a size, or larger than any frame.
     """
     match = re.fullmatch(r"([1-9][0-9]{0,4})[xX]([1-9][0-9]{0,4})", text)
     if match is None:
@@ -151,7 +150,7 @@ class _Notes(logging.Handler):
 
 @contextmanager
 def notes(*, quiet: bool) -> Iterator[None]:
-    """Show what the packages log: warnings always, the rest unless ``quiet``."""
+    """Show the log messages of our packages: warnings always, the rest unless ``quiet``."""
     handler = _Notes(logging.WARNING if quiet else logging.INFO)
     loggers = [logging.getLogger(name) for name in ("streammat",)]
     before = [logger.level for logger in loggers]
@@ -168,9 +167,9 @@ def notes(*, quiet: bool) -> Iterator[None]:
 
 @contextmanager
 def one_line_errors(as_json: bool = False, *, quiet: bool = False) -> Iterator[None]:
-    """Turn every error that is meant into one line and an exit code; a bug keeps its traceback.
+    """Turn every expected error into one line and an exit code; a bug keeps its traceback.
 
-    Notes of the packages are shown, too: see ``notes``.
+    Log messages are shown, too: see ``notes``.
     """
     try:
         with notes(quiet=quiet):
@@ -192,9 +191,9 @@ _STAGES = ("streammat-capture", "streammat-matte", "streammat-composite", "strea
 
 
 def leave(code: int) -> NoReturn:
-    """End the process with ``code``, at once where a run left a thread behind in a driver or in the network.
+    """End the process with ``code``; at once if a run has left a thread behind in a driver or in the network.
 
-    Python would end that thread as soon as it came back, in the midst of the library's C++, which aborts the process then.
+    Python would stop that thread inside the library's C++ code, which then aborts the process.
     """
     if any(thread.name.startswith(_STAGES) for thread in threading.enumerate()):
         finish()
@@ -209,10 +208,11 @@ HANGUP = getattr(signal, "SIGHUP", None)
 class Interrupt:
     """Ctrl-C, SIGTERM and a terminal that is closed end a run cleanly; a second Ctrl-C or SIGTERM ends it at once.
 
-    A context manager around a whole command. Until ``stops`` is called a signal unwinds what has been opened; from
-    then on it calls what ``stops`` was given. ``exit_code`` is 130, 143 or 129 after a signal, else 0.
+    A context manager around a whole command. Before ``stops`` is called a signal raises an exception, which closes everything
+    that was opened; afterwards it calls the function passed to ``stops``. ``exit_code`` is 130, 143 or 129 after a signal, else
+    0.
 
-    A signal that was ignored when we were started stays ignored: so shells keep a terminal's Ctrl-C from jobs in the background.
+    A signal that was ignored at the start stays ignored: shells do that for jobs in the background.
     """
 
     def __init__(self) -> None:
@@ -235,7 +235,8 @@ class Interrupt:
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
-            # After a signal the command is at its end: one that comes now, or while Python shuts down, must not change the exit code.
+            # After a signal the command is at its end: one that comes now, or while Python shuts down, must not change the exit
+            # code.
             signal.signal(number, signal.SIG_IGN if self.exit_code else handler)
         if self.exit_code and self._stop is None:
             # What a library makes of the interruption is no error to tell; and one that swallows it, as code called back
@@ -243,11 +244,11 @@ class Interrupt:
             leave(self.exit_code)
 
     def stops(self, stop: Callable[[], None]) -> None:
-        """From now on signals call ``stop``."""
+        """Let signals call ``stop`` from now on."""
         self._stop = stop
 
     def leaves(self, leave: Callable[[], None]) -> None:
-        """From now on a second signal calls ``leave`` before it ends the process: what must not stay behind, in a moment."""
+        """Let a second signal call ``leave`` before it ends the process, to clean up; it must return quickly."""
         self._leave = leave
 
     def _caught(self, number: int, _frame: FrameType | None) -> None:
@@ -265,7 +266,7 @@ class Interrupt:
         self._stop()
 
     def _turn_from_terminal(self) -> None:
-        """Send further output to the null device: each write to a terminal that is gone would fail."""
+        """Send further output to the null device, because writes to a closed terminal fail."""
         nowhere = os.open(os.devnull, os.O_WRONLY)
         for number in self._terminals:
             os.dup2(nowhere, number)
@@ -274,7 +275,9 @@ class Interrupt:
 
 
 class Progress:
-    """A bar on a terminal, a plain line now and then elsewhere, nothing when ``quiet``; with ``events`` JSON lines on stdout."""
+    """Progress display: a bar on a terminal, a line from time to time elsewhere, nothing when ``quiet``; with ``events`` JSON
+    lines on stdout.
+    """
 
     _EVERY_SECONDS = 5.0
 
@@ -290,7 +293,7 @@ class Progress:
             self._bar = tqdm(total=total or None, unit="frame", dynamic_ncols=True, file=sys.stderr)
 
     def __call__(self, done: int) -> None:
-        """Show that ``done`` frames are written."""
+        """Show that ``done`` frames have been written."""
         if self._bar is not None:
             self._bar.update(done - self._bar.n)
             return
@@ -307,6 +310,6 @@ class Progress:
         click.echo(f"{done}{total} frames, {fps:.1f} fps{left}", err=True)
 
     def close(self) -> None:
-        """Leave the terminal's line."""
+        """End the line on the terminal."""
         if self._bar is not None:
             self._bar.close()

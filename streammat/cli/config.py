@@ -12,7 +12,7 @@ from streammat.cli.webcam import webcam
 @click.command(cls=Command, params=list(webcam.params))
 @click.pass_context
 def config(context: click.Context, /, **values: object) -> None:
-    """Print the effective options of `streammat webcam` as TOML; takes the same options.
+    """Print the options that `streammat webcam` would run with as TOML. Takes the same options.
 
     \b
     streammat config --bg beach.jpg --fps 25 > me.toml

@@ -1,4 +1,4 @@
-"""``streammat devices``: what is plugged in."""
+"""``streammat devices``: lists cameras, virtual cameras and sound devices."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from streammat.cli.common import one_line_errors
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 def devices(as_json: bool) -> None:
-    """List cameras with their modes, virtual cameras, microphones and what sound can be played on."""
+    """List cameras with their modes, virtual cameras, microphones and sound outputs."""
     with one_line_errors(as_json):
         from streammat.devices.listing import find
 

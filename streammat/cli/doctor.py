@@ -1,4 +1,4 @@
-"""``streammat doctor``: whether live video will work here."""
+"""``streammat doctor``: checks whether live video will work here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from streammat.config import LiveOptions, build
 def doctor(*, as_json: bool, **values: Any) -> None:
     """Check engine, weights, cameras, virtual camera and microphones, and run everything for 3 seconds.
 
-    The exit code is 0 where nothing failed, warnings included, and 1 otherwise.
+    The exit code is 0 if nothing failed (warnings are allowed), else 1.
     """
     found = []
     with one_line_errors(as_json):

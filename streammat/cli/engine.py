@@ -48,8 +48,8 @@ def build(
     streammat engine build --size 1920x1080
     streammat engine build --model r34 --size 1280x720 --size 1920x1080 --picture me.jpg
 
-    It is kept in STREAMMAT_CACHE, or where this system keeps what can be made again, and runs on this GPU, driver and TensorRT
-    only. Needs `pip install "streammat[tensorrt]"` and takes minutes.
+    The engine is kept in STREAMMAT_CACHE or the user's cache folder, and runs with this GPU, driver and TensorRT only. Needs `pip
+    install "streammat[tensorrt]"` and takes minutes.
     """  # noqa: D301 - click wants the character, not two
     with one_line_errors(as_json, quiet=quiet), Interrupt():
         if not sizes and not inputs:
@@ -88,7 +88,7 @@ def build(
 @engine.command(name="list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 def list_(as_json: bool) -> None:
-    """Every engine that was built, newest first."""
+    """List the engines that were built, newest first."""
     with one_line_errors(as_json):
         from streammat.engines.tensorrt.cache import EngineCache
 
@@ -113,7 +113,7 @@ def remove(names: tuple[str, ...]) -> None:
 
 
 class _Phases:
-    """The builder's phases: one line that is written over on a terminal, a line now and then elsewhere."""
+    """Shows the builder's phases: one line that is rewritten on a terminal, a line from time to time elsewhere."""
 
     _EVERY_SECONDS = 10.0
 
@@ -133,7 +133,7 @@ class _Phases:
         self._wrote = True
 
     def close(self) -> None:
-        """Leave the terminal's line."""
+        """End the line on the terminal."""
         if self._wrote and self._terminal:
             click.echo(err=True)
 

@@ -1,4 +1,4 @@
-"""``streammat engines``: what can run networks on this machine."""
+"""``streammat engines``: lists the engines that can run networks on this machine."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from streammat.cli.common import one_line_errors
 @click.option("--model", default="lite", show_default=True, metavar="NAME|FILE", help="The model that --engine auto would run.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 def engines(model: str, as_json: bool) -> None:
-    """List the engines: installed or not and why, versions, devices, precisions, and what --engine auto takes.
+    """List the engines: installed or why not, versions, devices, precisions, and the choice of --engine auto.
 
-    Those that are installed are loaded, which takes a few seconds.
+    Installed engines are loaded, which takes a few seconds.
     """
     with one_line_errors(as_json):
         from streammat.engines.choice import choose

@@ -30,7 +30,8 @@ from streammat.errors import UsageError, one_line
 @partial(matting_options, quality=STILLS.quality)
 @output_options
 def image(paths: tuple[str, ...], *, overwrite: bool, quiet: bool, as_json: bool, **values: Any) -> None:
-    """Cut the subject out of images: OUT is a file, or a folder that gets <stem>.png for each IN; folders and - (standard input and output) will do.
+    """Cut the subject out of images. IN are files, folders or - (standard input); OUT is a file, a folder that gets <stem>.png
+    for each IN, or - (standard output).
 
     \b
     streammat image me.jpg me.png                    (transparent)

@@ -1,4 +1,4 @@
-"""``streammat model``: other weights than the shipped ones."""
+"""``streammat model``: imports, lists and exports weights."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def import_(path: str, name: str | None, rosta: str | None, force: bool) -> None
     streammat model import gfm_r34_tt.pth --name r34
     streammat video in.mp4 out.mp4 --model r34
 
-    It lies in STREAMMAT_MODELS, or where this system keeps a user's data. Needs `pip install "streammat[train]"`.
+    The model is kept in STREAMMAT_MODELS or the user's data folder. Needs `pip install "streammat[train]"`.
     """  # noqa: D301 - click wants the character, not two
     with one_line_errors(), Interrupt():
         from streammat.models.library import import_model, show_model
@@ -56,7 +56,7 @@ def import_(path: str, name: str | None, rosta: str | None, force: bool) -> None
 @model.command(name="list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 def list_(as_json: bool) -> None:
-    """Every model that --model knows by name."""
+    """List the models that --model knows by name."""
     with one_line_errors(as_json):
         from streammat.models.library import list_models
 
@@ -75,7 +75,7 @@ def list_(as_json: bool) -> None:
 @model.command()
 @click.argument("name")
 def show(name: str) -> None:
-    """The card of NAME, as JSON: files and digests, what it was made of, licence."""
+    """Print the card of NAME as JSON: files and digests, origin, licence."""
     with one_line_errors():
         from streammat.models.library import show_model
 
@@ -117,7 +117,8 @@ def export(
     streammat model export lite lite.onnx
     streammat model export r34 r34.onnx --frame 1920x1080 --quality best --precision fp16 --normalised-input
 
-    The file says in its metadata what it takes and gives; docs/engines.md has an example. It is compared with torch before it appears.
+    The file's metadata describe its inputs and outputs; docs/engines.md has an example. It is compared with torch before it
+    appears.
     Needs `pip install "streammat[train]"`.
     """  # noqa: D301 - click wants the character, not two
     with one_line_errors(as_json, quiet=quiet), Interrupt():
@@ -133,7 +134,7 @@ def export(
 
 
 def _input_size(size: str | None, frame: str | None, quality: Any) -> tuple[int, int] | None:
-    """(height, width) of the network's input."""
+    """Return (height, width) of the network's input."""
     if size is not None and frame is not None:
         raise UsageError("--size and --frame: expected one of them; --size is the network's input, --frame what is filmed")
     if frame is not None:

@@ -19,7 +19,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def config_file(command: F) -> F:
-    """--config; what stands on the command line counts more."""
+    """Add --config; options on the command line take precedence."""
     add = option(
         "--config", group=INPUT, metavar="FILE", callback=_load, is_eager=True, expose_value=False,
         help="Read options from a TOML file; streammat config prints one.",
@@ -58,17 +58,17 @@ def _load(context: click.Context, parameter: click.Parameter, path: str | None) 
 
 
 def options_of(command: click.Command) -> list[click.Option]:
-    """The options of a command, without its arguments."""
+    """Return the options of a command, without its arguments."""
     return [parameter for parameter in command.params if isinstance(parameter, click.Option)]
 
 
 def name_of(chosen: click.Option) -> str:
-    """The long name without its dashes."""
+    """Return the long name without its dashes."""
     return max(chosen.opts, key=len).lstrip("-")
 
 
 def as_toml(options: list[click.Option], values: dict[str, Any]) -> str:
-    """Values as TOML that ``--config`` reads; what is not set stands as a comment."""
+    """Return values as TOML that ``--config`` reads; unset options become comments."""
     lines = []
     for each in options:
         name, value = name_of(each), values.get(each.name or "")

@@ -1,4 +1,4 @@
-"""Standard streams that hold up nothing and end nothing: telling is not the work."""
+"""Standard output and error that never delay or end a run, whatever becomes of their reader."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from typing import Any, TextIO
 from streammat.threads.patient_stream import PatientWriter
 
 _AT_THE_END = 1.0
-"""Seconds that a run which is over waits for whoever has stopped reading."""
+"""Seconds that a finished run waits for a reader that has stopped reading."""
 
 
 @contextmanager
 def patient_streams(*, waits: bool) -> Iterator[Streams]:
-    """Put streams in place of stdout and stderr that are written by threads of their own.
+    """Replace stdout and stderr by streams that are written by their own threads.
 
-    What was closed before we came (``2>&-``, daemons) is opened on nothing first: the next file would get its number, and whatever a
-    library prints.
+    A descriptor that is closed at the start (``2>&-``, daemons) is opened on the null device first: otherwise the next file would
+    get its number, and everything that libraries print.
 
     Args:
-        waits: for the reader in the end, as a program whose product is what it prints; nothing is left out then.
+        waits: at the end wait for the reader and leave nothing out, for commands whose result is their output.
     """
     _open_the_closed()
     with _libraries_unheard(), _both(waits) as streams:
@@ -34,9 +34,10 @@ def patient_streams(*, waits: bool) -> Iterator[Streams]:
 
 @contextmanager
 def _libraries_unheard() -> Iterator[None]:
-    """Keep descriptor 2 from libraries: libpng, libjpeg and OpenCV print there, by no log that can be turned off, beside our one line.
+    """Keep descriptor 2 away from libraries: libpng, libjpeg and OpenCV print there, with no way to turn it off.
 
-    ``sys.stderr`` is moved to a descriptor of its own, and so are the traces of crashes. With STREAMMAT_LIBRARIES set all is left as it is.
+    ``sys.stderr`` is moved to a descriptor of its own, and so are the traces of crashes. With STREAMMAT_LIBRARIES set all is left
+    as it is.
     """
     if "STREAMMAT_LIBRARIES" in os.environ or _number(sys.stderr) != 2:
         yield
@@ -61,7 +62,7 @@ def _libraries_unheard() -> Iterator[None]:
 
 
 def _number(stream: Any) -> int | None:
-    """The descriptor of a stream; None where it has none, as in tests."""
+    """Return the descriptor of a stream; None if it has none, as in tests."""
     try:
         return int(stream.fileno())
     except (OSError, ValueError, AttributeError):
@@ -81,14 +82,14 @@ def _both(waits: bool) -> Iterator[Streams]:
 
 
 class Streams:
-    """The two of a command."""
+    """Standard output and error of a command."""
 
     def __init__(self, *, waits: bool) -> None:
         self._waits = waits
         self._writers: dict[str, PatientWriter] = {}
 
     def over(self, stream: Any, name: str) -> Any:
-        """A text stream that writes to ``stream`` patiently; itself where it is none of the system's."""
+        """Return a text stream whose thread writes to ``stream``; ``stream`` itself if it has no descriptor."""
         buffer = getattr(stream, "buffer", None)
         raw = getattr(buffer, "raw", buffer)
         if not isinstance(raw, io.RawIOBase):
@@ -98,27 +99,27 @@ class Streams:
         return io.TextIOWrapper(writer, stream.encoding, stream.errors, write_through=True)
 
     def finish(self) -> None:
-        """Wait for what is not written yet, not for ever where the work was something else."""
+        """Wait for unwritten output; with a time limit unless output is the command's result."""
         for writer in self._writers.values():
             while not writer.drain(_AT_THE_END) and self._waits:
                 pass
 
     def end(self) -> None:
-        """Wait a moment and let go."""
+        """Wait a moment for unwritten output, then end the threads."""
         for writer in self._writers.values():
             writer.drain(_AT_THE_END)
             writer.end()
 
     @property
     def broken(self) -> OSError | None:
-        """Why stdout could not be written; None also where its reader had enough and went."""
+        """The error that stopped stdout; None also if its reader closed it on purpose."""
         writer = self._writers.get("stdout")
         failure = None if writer is None else writer.failure
         return None if failure is None or failure.errno == errno.EPIPE else failure
 
 
 def finish() -> None:
-    """Wait a moment for what is not written yet, before the process is ended without Python's own end."""
+    """Wait a moment for unwritten output, before the process is ended without Python's own shutdown."""
     for stream in (sys.stdout, sys.stderr):
         writer = getattr(stream, "buffer", None)
         if isinstance(writer, PatientWriter):

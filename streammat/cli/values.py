@@ -1,4 +1,4 @@
-"""Values of options that only this program has; numbers are in `streammat.engines.usage`."""
+"""Types of option values that only this program has; numbers are in `streammat.engines.usage`."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Time(click.ParamType[Moment]):
     """A `Moment`.
 
     Args:
-        timecode: frames may be counted, because a file's rate is known.
-        zero: it may be nothing.
+        timecode: accept timecodes, because the file's frame rate is known.
+        zero: accept 0.
     """
 
     name = "time"

@@ -67,8 +67,9 @@ if TYPE_CHECKING:
 @output_options
 @click.pass_context
 def video(context: click.Context, /, source: str, target: str | None, *, strict: bool, quiet: bool, as_json: bool, events: bool, **values: Any) -> None:
-    """Cut the subject out of the video IN, a clip or numbered images, and write OUT; without OUT a --matte or a --foreground alone.
-    Where IN is a folder of clips, OUT is a folder that gets each of them under its own name.
+    """Cut the subject out of the video IN (a clip or numbered images) and write OUT. OUT may be left out with --matte or
+    --foreground.
+    If IN is a folder of clips, OUT is a folder that gets each clip under its own name.
 
     \b
     streammat video in.mp4 out.mp4 --bg beach.jpg
@@ -105,7 +106,7 @@ def video(context: click.Context, /, source: str, target: str | None, *, strict:
 def _one(
     source: str, target: str | None, options: VideoOptions, interrupt: Interrupt, networks: Networks | None, *, quiet: bool, as_json: bool, events: bool
 ) -> bool:
-    """Work on one clip, with a network of ``networks`` where they are kept, and tell of it; True where it is damaged."""
+    """Process one clip, with an open network of ``networks`` if given, and report on it; returns True if it is damaged."""
     from streammat.jobs.video import VideoJob
 
     job = VideoJob(source, target, options, networks)

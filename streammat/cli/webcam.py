@@ -105,7 +105,7 @@ def webcam(*, size: str | None, duration: Moment | None, control: str | None, qu
 
 
 class _Teller:
-    """Prints events: JSON lines, or lines for people and one status line that is written over."""
+    """Prints events: JSON lines, or lines for people and one status line that is rewritten."""
 
     def __init__(self, *, as_json: bool, quiet: bool, log: str | None) -> None:
         self._as_json = as_json
@@ -132,7 +132,7 @@ class _Teller:
             click.echo("", err=True)
 
     def tell(self, event: str, **details: Any) -> None:
-        """One event, from any thread."""
+        """Print one event; from any thread."""
         with self._lock:
             line = json.dumps({"event": event, "time": round(time.time(), 3), **details})
             self._write_log(line)
@@ -142,7 +142,7 @@ class _Teller:
                 self._show(event, details)
 
     def _write_log(self, line: str) -> None:
-        """A full disk ends the log, not the show, and one that hangs holds up nothing."""
+        """Write to the log; an error ends the log, not the run, and a disk that hangs delays nothing."""
         if self._log is None:
             return
         if self._log.failure is not None:
@@ -161,13 +161,13 @@ class _Teller:
                 self._log_file.close()
 
     def say(self, text: str) -> None:
-        """A line for people."""
+        """Print a line for people."""
         if not (self._quiet or self._as_json):
             with self._lock:
                 self._print(text)
 
     def show_link(self, link: str, *, shared: bool) -> None:
-        """Where the control page is. It stands in no log: whoever opens it first is let in."""
+        """Print the control page's link. It is never logged: whoever opens it first is let in."""
         with self._lock:
             if self._as_json:
                 click.echo(json.dumps({"event": "page", "time": round(time.time(), 3), "link": link}))

@@ -1,7 +1,7 @@
 """Backgrounds: a colour, an image, a clip, or the frame itself, blurred.
 
-A background gives planes in the layout, size, colour matrix, range and orientation of the frame it is asked for, so that
-blending needs no conversion. Images are composed upright and turned into the orientation in which the frame is stored.
+A background returns planes in the layout, size, colour matrix, range and orientation of the given frame, so that blending needs
+no conversion. Images are composed upright and turned into the orientation in which the frame is stored.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ COLOURS: Final[dict[str, Rgb]] = {
 
 @dataclass(frozen=True)
 class BackgroundSpec:
-    """A background as a user asked for it; ``open_background`` opens it."""
+    """A background as the user named it; ``open_background`` opens it."""
 
     kind: Literal["transparent", "blur", "colour", "image", "video"]
     path: Path | None = None
@@ -59,22 +59,22 @@ class BackgroundSpec:
 
 
 class Background(Protocol):
-    """Planes to put behind a frame's subject."""
+    """A source of planes to put behind a frame's subject."""
 
     def planes(self, frame: Frame, matte: Matte) -> tuple[Plane, ...]:
-        """Colour planes (no alpha plane) in the frame's layout, size and colour. They may be returned again for the next
-        frame, so nobody changes them.
+        """Return the colour planes (no alpha plane) in the frame's layout, size and colour. They may be returned again for the next frame,
+        so callers must not change them.
         """
         ...
 
     def close(self) -> None:
-        """Lets go of files; may be called twice."""
+        """Close the files; may be called twice."""
         ...
 
 
 def parse_background(text: str) -> BackgroundSpec:
     """Parse the name of a background: ``transparent``, ``blur``, ``blur:STRENGTH`` (0 to 100), a colour (a name of ``COLOURS``,
-    ``#rgb``, ``#rrggbb`` or ``r,g,b`` with 0..255 each), else the path of an image or a clip, told apart by content.
+    ``#rgb``, ``#rrggbb`` or ``r,g,b`` with 0..255 each), else the path of an image or a clip, distinguished by content.
 
     Raises:
         UsageError: it is none of these.
@@ -106,7 +106,7 @@ def parse_background(text: str) -> BackgroundSpec:
 
 
 def can_only_be_file(text: str) -> bool:
-    """Whether ``parse_background`` would look for a file of that name, or refuse it."""
+    """Return whether ``parse_background`` would look for a file of that name, or refuse it."""
     word = text.strip().lower()
     return not (word in ("transparent", "blur") or word.startswith("blur:") or parse_colour(word) is not None)
 
@@ -124,7 +124,7 @@ def _strength(word: str, text: str) -> float:
 
 
 def parse_colour(word: str) -> Rgb | None:
-    """The colour that a lower-case word means; None where it is none."""
+    """Return the colour that a lower-case word names; None if it names none."""
     if word in COLOURS:
         return COLOURS[word]
     digits = word.removeprefix("#")
@@ -146,7 +146,7 @@ def _check_file(path: Path) -> None:
 
 
 def _kind(path: Path) -> Literal["image", "video"]:
-    """By content: what OpenCV knows as a still is one, unless it is a GIF that moves."""
+    """Return the kind of a file by its content: OpenCV's still formats are images, animated GIFs are not."""
     _check_file(path)
     with path.open("rb") as file:
         head = file.read(HEAD)
@@ -168,10 +168,10 @@ def _kind(path: Path) -> Literal["image", "video"]:
 
 
 def open_background(spec: BackgroundSpec, fit: Fit = "cover", sar: Fraction = Fraction(1)) -> Background:
-    """The background that ``spec`` asks for; files are opened and the first image decoded, so that errors come early.
+    """Open the background of ``spec``; files are opened and the first image decoded, so that errors come early.
 
     Args:
-        spec: not ``transparent``, for which there is nothing to draw (ValueError).
+        spec: any but ``transparent``, which draws nothing (ValueError).
         fit: how an image of another shape fills the frame.
         sar: sample aspect ratio of the frames, as stored: a sample's width over its height.
 
@@ -190,7 +190,7 @@ def open_background(spec: BackgroundSpec, fit: Fit = "cover", sar: Fraction = Fr
 
 
 class _LastOne:
-    """Planes made for the last geometry asked for; a stream hardly ever changes its own."""
+    """Cache of the planes for the last frame geometry; a stream hardly ever changes its geometry."""
 
     def __init__(self) -> None:
         self._key: object = None
@@ -213,7 +213,7 @@ def _geometry(frame: Frame) -> tuple[object, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """A clip's image and the interval in which it is shown, in seconds from the clip's begin."""
+    """A clip's image and the interval in which it is shown, in seconds from the clip's beginning."""
 
     image: av.VideoFrame
     start: Fraction
@@ -226,19 +226,19 @@ def _undecodable(path: Path, error: Exception) -> InputError:
 
 
 class ColourBackground:
-    """One colour, everywhere."""
+    """A background of one colour."""
 
     def __init__(self, colour: Rgb) -> None:
         self._colour = colour
         self._cache = _LastOne()
 
     def planes(self, frame: Frame, matte: Matte) -> tuple[Plane, ...]:
-        """The background's planes; the same arrays for every frame of one geometry."""
+        """Return the background's planes; the same arrays for every frame of one geometry."""
         del matte
         return self._cache.get(frame) or self._cache.put(frame, self._fill(frame))
 
     def codes(self, frame: Frame) -> tuple[int, ...]:
-        """The code value of each plane."""
+        """Return the code value of each plane."""
         return tuple(int(plane[0, 0]) for plane in self._cache.get(frame) or self._cache.put(frame, self._fill(frame)))
 
     def _fill(self, frame: Frame) -> tuple[Plane, ...]:
@@ -249,20 +249,20 @@ class ColourBackground:
         return tuple(np.full(shape, code, frame.layout.dtype) for shape, code in zip(shapes, codes, strict=True))
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there is nothing to close."""
 
 
 class ImageBackground:
-    """An image, fitted to the frame."""
+    """A background that is an image, fitted to the frame."""
 
     def __init__(self, path: Path, fit: Fit = "cover", sar: Fraction = Fraction(1)) -> None:
-        """Raises InputError where the image cannot be decoded."""
+        """Read the image; raises InputError if it cannot be decoded."""
         self._rgb = read_image(path)
         self._fit, self._sar = fit, sar
         self._cache = _LastOne()
 
     def planes(self, frame: Frame, matte: Matte) -> tuple[Plane, ...]:
-        """The background's planes; the same arrays for every frame of one geometry."""
+        """Return the background's planes; the same arrays for every frame of one geometry."""
         del matte
         shown = self._cache.get(frame)
         if shown is None:
@@ -271,17 +271,17 @@ class ImageBackground:
         return shown
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there is nothing to close."""
 
 
 class VideoBackground:
-    """A clip, looped, at its own rate: shown at time t is the image whose interval holds t modulo the clip's length.
+    """A clip, looped at its own rate: at time t it shows the image whose interval contains t modulo the clip's length.
 
-    t counts from the first frame asked for. One image is decoded ahead, so memory does not grow with the clip.
+    t counts from the first frame. One image is decoded ahead, so memory does not grow with the clip.
     """
 
     def __init__(self, path: Path, fit: Fit = "cover", sar: Fraction = Fraction(1)) -> None:
-        """Raises InputError where not one image can be decoded."""
+        """Open the clip; raises InputError if not one image can be decoded."""
         self._path, self._fit, self._sar = path, fit, sar
         self._cache = _LastOne()
         self._container: av.container.InputContainer | None = None
@@ -294,7 +294,7 @@ class VideoBackground:
         self._rewind()
 
     def planes(self, frame: Frame, matte: Matte) -> tuple[Plane, ...]:
-        """Converted only when the image shown has changed."""
+        """Return the planes at the frame's time; converted only when the clip's image has changed."""
         del matte
         time = frame.pts * frame.time_base
         self._origin = time if self._origin is None else self._origin
@@ -307,13 +307,13 @@ class VideoBackground:
         return self._cache.put(frame, compose(image, turns, self._current.sar, frame, self._fit, self._sar))
 
     def close(self) -> None:
-        """Closes the file."""
+        """Close the file."""
         container, self._container = self._container, None
         if container is not None:
             container.close()
 
     def _advance(self, time: Fraction) -> bool:
-        """Makes the image at ``time`` seconds the current one; True if that is another one than before."""
+        """Make the image at ``time`` seconds the current one; returns True if it has changed."""
         before = self._current
         if time < self._loop + self._current.start:  # time went back: begin the turn again
             self._loop = time // self._length * self._length if self._length else min(time, Fraction(0))
@@ -343,7 +343,7 @@ class VideoBackground:
         self._current, self._next = first, next(self._pictures, None)
 
     def _decode(self, container: av.container.InputContainer) -> Iterator[_Shown]:
-        """The clip's images with the interval in which each is shown, from 0 seconds on."""
+        """Yield the clip's images, each with the interval in which it is shown, from 0 seconds on."""
         if not container.streams.video:
             return
         stream = container.streams.video[0]

@@ -1,4 +1,4 @@
-"""The frame's own room out of focus, as a background."""
+"""The blurred background: the frame's real background, out of focus."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ FloatPlane = NDArray[np.float32]
 STRENGTH: Final = 0.5
 """Default strength, 0..1."""
 REACHES: Final = (0.5, 0.12, 0.04)
-"""Neighbourhoods from which the room is continued behind the subject, as shares of the image's height, widest first."""
+"""Neighbourhoods that fill the background behind the subject, as shares of the image's height, widest first."""
 TRUST: Final = 0.05
-"""Share of visible room in a neighbourhood at which it weighs as much as the next wider one."""
+"""Share of visible background in a neighbourhood at which it weighs as much as the next wider one."""
 
 
 class BlurBackground:
-    """Blurs the room, with no halo of the subject around the subject; one per thread.
+    """Blurs the real background without a halo around the subject; one object per thread.
 
     On a coarse grid the subject is first filled in from what surrounds it (normalised convolution, Knutsson and Westin
     1993, weight 1 - alpha), then all is blurred: the subject is never mixed into the blur.
     """
 
     def __init__(self, strength: float = STRENGTH) -> None:
-        """``strength`` 0..1: sigma is 0.6 to 6 percent of the image's shorter side."""
+        """Set the strength, 0..1, which means a sigma of 0.6 to 6 percent of the image's shorter side."""
         self._share = 0.006 + 0.054 * strength
         self._scratch: dict[tuple[int, int], FloatPlane] = {}
 
     def planes(self, frame: Frame, matte: Matte) -> tuple[Plane, ...]:
-        """Colour planes in the frame's layout: new memory for each frame."""
+        """Return colour planes in the frame's layout, in new memory."""
         layout, how = frame.layout, self.blurring(frame)
         cell = how.cell
         room = _room(matte, cell)
@@ -53,17 +53,17 @@ class BlurBackground:
         return tuple(planes)
 
     def blurring(self, frame: Frame) -> Blurring:
-        """Parameters of ``planes`` for frames such as this."""
+        """Return the parameters of ``planes`` for frames like this one."""
         sigma = self._share * min(frame.size)
         cell = _cell(sigma, frame.layout.chroma)
         rows = -(-frame.size[0] // cell)
         return Blurring(cell, sigma / cell, tuple(max(2, round(rows * reach)) for reach in REACHES), TRUST)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there is nothing to close."""
 
     def _take(self, shape: tuple[int, int]) -> FloatPlane:
-        """Scratch memory for one size of plane; a stream has one or two sizes."""
+        """Return scratch memory for one plane size; a stream has one or two sizes."""
         if shape not in self._scratch:
             if len(self._scratch) > 3:
                 self._scratch.clear()
@@ -72,7 +72,7 @@ class BlurBackground:
 
 
 def _cell(sigma: float, chroma: tuple[int, int]) -> int:
-    """Pixels per cell, 4 to 32: coarse enough to be quick, fine enough that the blur hides the grid."""
+    """Return pixels per cell, 4 to 32: coarse enough to be quick, fine enough that the blur hides the grid."""
     cell = 4
     while cell < 32 and 2.8 * cell <= sigma:
         cell *= 2
@@ -80,7 +80,7 @@ def _cell(sigma: float, chroma: tuple[int, int]) -> int:
 
 
 def _room(matte: Matte, cell: int) -> FloatPlane:
-    """Share of each cell that no subject touches, 0..1, never quite 0."""
+    """Return the share of each cell that is background, 0..1, never quite 0."""
     alpha = cv2.dilate(shrink(matte.alpha, cell, cell), np.ones((3, 3), np.uint8))
     room: FloatPlane = 1.0 - alpha.astype(np.float32) * np.float32(1.0 / full_scale(matte.alpha))
     room *= room
@@ -88,7 +88,7 @@ def _room(matte: Matte, cell: int) -> FloatPlane:
 
 
 def _filled(small: FloatPlane, room: FloatPlane, known: list[tuple[int, FloatPlane]]) -> FloatPlane:
-    """The room's colours, continued where the subject hides them: from near by where there is room near, else from afar."""
+    """Return the background's colours, filled in behind the subject from as near as background is visible."""
     seen = small * room
     guess: FloatPlane = small
     for turn, (reach, weight) in enumerate(known):

@@ -1,4 +1,4 @@
-"""Matte to images: what each output is to show of a frame."""
+"""The compositor: draws the image for each output from a frame and its matte."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Compositor:
     """Draws a frame for every kind of output at once, so that the foreground is estimated only once.
 
     Args:
-        contents: what the outputs show, in their order.
-        background: what stands behind the subject; needed where ``contents`` holds ``composite``.
-        decontaminate: take the old background's colour out of soft edges.
+        contents: content of each output, in order.
+        background: the new background; needed if ``contents`` has ``composite``.
+        decontaminate: remove the old background's colour from soft edges.
         alpha: colour of ``transparent`` images, straight or premultiplied.
-        controls: of the subject's colour; those of alpha are not applied here, but before.
+        controls: adjustments of the subject's colour; those of alpha have been applied before.
     """
 
     def __init__(
@@ -46,10 +46,10 @@ class Compositor:
         self._controls = controls
 
     def __call__(self, frame: Frame, matte: Matte) -> list[Frame]:
-        """One image per content, in the frame's own planes; the matte stays what it is.
+        """Return one image per content, in the frame's own planes; the matte is not changed.
 
         Raises:
-            EngineError: the matte is on a device, and that or the network failed.
+            EngineError: the matte is on a GPU, and the GPU or the network failed.
         """
         if isinstance(matte, DeviceMatte) and self._controls.despill is None:
             return self._staged(frame, matte)
@@ -75,7 +75,7 @@ class Compositor:
         return [images[content] for content in self._contents]
 
     def _staged(self, frame: Frame, matte: DeviceMatte) -> list[Frame]:
-        """Draw all contents at once on the matte's device."""
+        """Draw all contents together on the matte's device."""
         wanted: list[Drawn] = [content for content in dict.fromkeys(self._contents) if content != "matte"]
         behind = None
         if "composite" in wanted:
@@ -115,10 +115,10 @@ class Compositor:
 
 
 def near_subject(matte: Matte) -> NDArray[np.bool_]:
-    """All that is within a few pixels of the subject: (H, W).
+    """Return the mask of the pixels within a few pixels of the subject: (H, W).
 
-    Straight colour is kept as far as a resampler reaches beyond the matte's edge. Farther off there is black: who is
-    given a cut-out must not find the room in it.
+    Straight colour is kept as far as a resampling filter reaches beyond the matte's edge. Farther away it is black, so that a
+    cut-out does not contain the real background.
     """
     reach = np.ones((17, 17), np.uint8)
     return cv2.dilate((matte.alpha > 0).astype(np.uint8), reach) > 0
@@ -130,7 +130,7 @@ def _around(matte: Matte) -> Matte:
 
 
 def _blank(frame: Frame) -> Frame:
-    """An image of the frame's format, size, time and colour, its planes not yet written."""
+    """Return an image of the frame's format, size, time and colour with unwritten planes."""
     image = av.VideoFrame(frame.image.width, frame.image.height, frame.layout.name)
     image.colorspace = frame.colour.matrix
     image.color_primaries = frame.colour.primaries

@@ -1,11 +1,11 @@
-"""The foreground's own colour at soft edges, so that no rim of the old background shows on the new one.
+"""Estimates the foreground's own colour at soft edges, so that no rim of the old background remains.
 
-Blur fusion (Forte, "Approximate Fast Foreground Colour Estimation", ICIP 2021): a smooth guess of foreground and
-background colour around each pixel, F' and B', corrected by what the pixel itself shows:
+Blur fusion (Forte, "Approximate Fast Foreground Colour Estimation", ICIP 2021): a smooth estimate of foreground and background
+colour around each pixel, F' and B', corrected by the pixel's own value:
 F = F' + alpha (I - alpha F' - (1 - alpha) B'), which is the frame's own value where alpha is full.
 
-The guesses are made on a coarse grid, plane by plane, from cells that are nearly pure, in two sizes of
-neighbourhood: the near one leads, the far one fills in where nothing pure is near, as at the tips of hair. Only the
+The estimates are made on a coarse grid, plane by plane, from cells that are nearly pure, in two sizes of neighbourhood: the near
+one takes precedence, the far one fills in where nothing pure is near, as at the tips of hair. Only the
 correction is made at full size, and only for soft pixels, gathered by index: they are a few percent of an image.
 """
 
@@ -30,11 +30,11 @@ NEAR: Final = 2
 FAR: Final = 9
 """Cells on each side of the far neighbourhood."""
 FAINT: Final = 64
-"""Alpha nearer to 0 or full than one such part of the scale is left alone: what there is to correct cannot be seen."""
+"""Alpha within 1/64 of 0 or full scale is not corrected: the difference would be invisible."""
 TRUST: Final = 0.02
 """Share of pure cells at which near and far neighbourhood weigh the same."""
 _ROW: Final = 4096
-"""Soft pixels in one row of a map: OpenCV's have less than 32768 columns."""
+"""Soft pixels per row of a map: OpenCV's maps have fewer than 32768 columns."""
 
 
 class Foreground:
@@ -52,7 +52,9 @@ class Foreground:
         self.values = values
 
     def planes(self) -> tuple[Plane, ...]:
-        """All pixels, rounded: the frame's own arrays where nothing is soft, otherwise new memory, which the caller may keep."""
+        """Return whole planes, rounded: the frame's own arrays if nothing is soft, otherwise new memory, which the caller may
+        keep.
+        """
         if not any(map(len, self.soft)):
             return self.own
         planes = tuple(plane.copy() for plane in self.own)
@@ -61,11 +63,13 @@ class Foreground:
         return planes
 
     def over(self, background: Sequence[Plane | int], out: Sequence[Plane]) -> None:
-        """Blend with ``background`` into ``out``, which may be the same; both hold planes such as the frame's, whose rows may be strided.
+        """Blend with ``background`` into ``out``, which may be the same; both hold planes such as the frame's, whose rows may be
+        strided.
 
-        A background of one colour may be given as one code value for each plane: then nothing has to be read of it.
+        A background of one colour may be given as one code value for each plane, which is faster.
 
-        The result is the background's bit for bit where alpha at the plane's size is 0, the frame's where it is full, and else within half a code value
+        The result is the background's bit for bit where alpha at the plane's size is 0, the frame's where it is full, and else
+        within half a code value
         of the exact one.
         """
         for own, soft, values, behind, target in zip(self.own, self.soft, self.values, background, out, strict=False):
@@ -80,10 +84,10 @@ class Foreground:
 
 
 class ForegroundEstimator:
-    """Takes the background's colour out of soft edges. Holds nothing between frames."""
+    """Removes the background's colour from soft edges. Keeps no state between frames."""
 
     def __call__(self, frame: Frame, matte: Matte) -> tuple[Plane, ...]:
-        """``estimate``, as whole planes in the frame's layout.
+        """Return ``estimate`` as whole planes in the frame's layout.
 
         Pixels of soft alpha carry the estimate; all others are the frame's own, bit for bit. Where nothing is
         soft, the planes returned are the frame's own arrays; otherwise they are new memory, which the caller may keep.
@@ -91,19 +95,21 @@ class ForegroundEstimator:
         return self.estimate(frame, matte).planes()
 
     def estimate(self, frame: Frame, matte: Matte) -> Foreground:
-        """The foreground of one frame."""
+        """Return the foreground of one frame."""
         layout = frame.layout
         return _estimated(frame.planes[: layout.colour_planes], matte, layout.chroma, (1 << layout.depth) - 1)
 
     def of_light(self, light: FloatArray, matte: Matte) -> FloatArray:
-        """The same for an (H, W, 3) image of floating point, whose values have no upper end; its own array where nothing is soft."""
+        """Return the foreground of an (H, W, 3) floating-point image, whose values are unbounded; the image itself if nothing is
+        soft.
+        """
         planes = tuple(np.ascontiguousarray(light[:, :, index]) for index in range(3))
         found = _estimated(planes, matte, (0, 0), None).planes()
         return light if found is planes else np.dstack(found)
 
 
 def _estimated(planes: tuple[Plane, ...], matte: Matte, chroma: tuple[int, int], top: int | None) -> Foreground:
-    """The foreground of ``planes``, in values up to ``top``, or without end."""
+    """Return the foreground of ``planes``, with values up to ``top``, or unbounded."""
     soft: dict[tuple[int, ...], SoftPixels] = {}
     for plane in planes:
         if plane.shape not in soft:
@@ -118,7 +124,7 @@ def _estimated(planes: tuple[Plane, ...], matte: Matte, chroma: tuple[int, int],
 def _decontaminate(
     planes: Sequence[Plane], matte: Matte, chroma: tuple[int, int], pixels: Sequence[SoftPixels], values: Sequence[FloatArray], top: int | None
 ) -> None:
-    """Make ``values``, per plane those of its soft pixels, the foreground's, in place."""
+    """Replace ``values``, the soft pixels of each plane, by the foreground's colour, in place."""
     height, width = planes[0].shape
     cell = _cell(height, width, chroma)
     weight = shrink(matte.alpha, cell, cell).astype(np.float32)
@@ -142,12 +148,12 @@ def _decontaminate(
 
 
 class _Places:
-    """Where the soft pixels of one size of plane lie on the coarse grid.
+    """Positions of one plane size's soft pixels on the coarse grid.
 
     Args:
         soft: the pixels.
-        box: (y0, y1, x0, x1) of the grid, in cells. Outside it lie none that matter: at most a few so faint that they vanish in the mean of a
-            cell. They are left alone.
+        box: (y0, y1, x0, x1) of the grid, in cells. Pixels outside, at most a few that vanish in the mean of a cell, are not
+            corrected.
         scale: pixels per cell, (horizontal, vertical).
     """
 
@@ -167,7 +173,7 @@ class _Places:
         self._left = np.flatnonzero(left)
 
     def correct(self, value: FloatArray, front: FloatArray, back: FloatArray, top: int | None) -> None:
-        """Take the background out of ``value``, (n,) values up to ``top``, or without end, by guesses of both on the box's grid, in place."""
+        """Remove the background from ``value``, (n,) values up to ``top`` or unbounded, in place, by estimates on the box's grid."""
         kept = value[self._left]
         f, b = self._at(front), self._at(back)
         value -= b
@@ -181,26 +187,26 @@ class _Places:
         value[self._left] = kept
 
     def _at(self, grid: FloatArray) -> FloatArray:
-        """(n,) values of a grid between its cells."""
+        """Return (n,) values interpolated between the cells of a grid."""
         found = cv2.remap(grid, self._map_x, self._map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         return np.asarray(found.reshape(-1)[: self._share.size], np.float32)
 
 
 def colouring(frame: Frame) -> Colouring:
-    """Parameters of ``ForegroundEstimator`` for frames such as this."""
+    """Return the parameters of ``ForegroundEstimator`` for frames like this one."""
     return Colouring(_cell(*frame.size, frame.layout.chroma), NEAR, FAR, TRUST, FAINT)
 
 
 def _guesses(small: Sequence[Plane], alpha: FloatArray) -> list[tuple[FloatArray, FloatArray]]:
-    """Smooth foreground and background of each plane: weighted means around each cell, over the near neighbourhood, and over the
-    far one in the measure that the near one is empty.
+    """Return smooth foreground and background of each plane: weighted means around each cell, over the near neighbourhood, and
+    the more over the far one the emptier the near one is.
 
     Args:
         small: planes on the coarse grid, all (h, w): one to three.
         alpha: float32 (h, w) 0..1 there.
 
     Returns:
-        Per plane float32 (h, w) of the foreground and of the background.
+        For each plane float32 (h, w) of the foreground and of the background.
     """
     # Planes and their weight side by side: blurring four channels takes hardly longer than one.
     values = cv2.merge([*(plane.astype(np.float32) for plane in small), *[np.ones_like(alpha)] * (4 - len(small))])
@@ -219,7 +225,7 @@ def _guesses(small: Sequence[Plane], alpha: FloatArray) -> list[tuple[FloatArray
 
 
 def _cell(height: int, width: int, chroma: tuple[int, int]) -> int:
-    """Pixels per cell: 4 to 32 by the size of the image, so that the grid has about as many cells for all."""
+    """Return the pixels per cell, 4 to 32 by the image's size, so that all grids have about as many cells."""
     pixels = height * width
     cell = 4 if pixels < 300_000 else 8 if pixels < 1_500_000 else 16 if pixels < 6_000_000 else 32
     return max(cell, 2 << max(chroma))

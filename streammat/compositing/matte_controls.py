@@ -1,15 +1,16 @@
-"""What a user may do to a finished matte: clip, grow, feather, despeckle; and to colour: despill.
+"""Adjustments of a finished matte (clip, grow, feather, despeckle) and of the subject's colour (despill).
 
-Each is an exact function, off by default and free then. They are applied in this order: despeckle, clip, grow, feather, on alpha;
-despill, on the subject's colour, after the old background has been taken out of soft edges.
+Each is an exact function, off by default and then without cost. They are applied in this order: despeckle, clip, grow, feather,
+on alpha;
+despill, on the subject's colour, after the old background was removed from soft edges.
 
 Alpha is written ``a`` in 0..1 here; planes hold it over the whole range of their type, results are rounded to it.
 
-- **despeckle** N: what is not empty falls into parts (8 neighbours); a part of fewer than N pixels becomes 0. What is not full falls
-  into parts (4 neighbours); a part of fewer than N pixels becomes 1.
+- **despeckle** N: connected parts (8 neighbours) of non-zero alpha with fewer than N pixels become 0; connected parts (4
+  neighbours) of alpha below 1 with fewer than N pixels become 1.
 - **clip** B, W: ``(a - B) / (W - B)``, cut to 0..1.
-- **grow** R: for whole R > 0 the largest ``a`` within R pixels (a disc: dx² + dy² <= R²), for R < 0 the smallest; in between, the
-  linear mix of both neighbours. Beyond the image's edge there is nothing, which neither shrinks nor grows.
+- **grow** R: for whole R > 0 the largest ``a`` within R pixels (a disc: dx² + dy² <= R²), for R < 0 the smallest; a fraction
+  mixes the two whole radii linearly. The image's edge neither shrinks nor grows the matte.
 - **feather** S: Gaussian blur with standard deviation S pixels, the image's edge repeated.
 - **despill** C: with ``d = (Cb, Cr)`` of a pixel, ``u`` the direction of the colour C there and ``v`` across it: ``d`` loses
   ``amount * max(0, d.u - |d.v|) u``. Luma and all hues farther than 45 degrees from C stay as they are, bit for bit.
@@ -37,17 +38,17 @@ _OFF = MatteControls()
 _LUMA = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 5: (0.299, 0.114), 6: (0.299, 0.114), 7: (0.212, 0.087), 9: (0.2627, 0.0593)}
 """Weights of red and blue in luma by FFmpeg's code of the matrix (ISO/IEC 23091-2)."""
 _LEAST_CHROMA = 0.03
-"""Of -0.5..0.5: a background greyer than this spills no colour."""
+"""Least chroma, on a scale of -0.5..0.5: a background with less spills no colour."""
 
 FloatPlane = NDArray[np.float32]
 
 
 class ControlledMatting:
-    """Mattes that another matting makes, controlled.
+    """Applies the controls to the mattes of another matting.
 
     Args:
         matting: frame → matte.
-        controls: what is done; any thread may put others into ``controls`` between frames.
+        controls: the adjustments; any thread may assign others to ``controls`` between frames.
     """
 
     def __init__(self, matting: Callable[[Frame], Matte], controls: MatteControls = _OFF) -> None:
@@ -55,12 +56,12 @@ class ControlledMatting:
         self.controls = controls
 
     def __call__(self, frame: Frame) -> Matte:
-        """The matte of ``frame``; whatever the other raises."""
+        """Return the matte of ``frame``; raises what the other matting raises."""
         return controlled(self._matting(frame), self.controls)
 
 
 def changed(controls: MatteControls, values: Mapping[str, Any]) -> MatteControls:
-    """``controls`` with the values of a command put in, by the names of their options without the dashes in front.
+    """Return ``controls`` with the values of a command; names are those of the options without the leading dashes.
 
     Raises:
         UsageError: an unknown name, or a value of the wrong kind.
@@ -76,7 +77,7 @@ def changed(controls: MatteControls, values: Mapping[str, Any]) -> MatteControls
 
 
 def check_controls(controls: MatteControls) -> None:
-    """Refuse what means nothing.
+    """Refuse impossible values.
 
     Raises:
         UsageError: the two ends of the clip cross, a number is out of bounds, or a colour is unknown.
@@ -96,7 +97,7 @@ def check_controls(controls: MatteControls) -> None:
 
 
 def controlled(matte: Matte, controls: MatteControls) -> Matte:
-    """``matte`` with the controls of alpha applied: new memory, or the matte itself where nothing is asked for."""
+    """Return ``matte`` with the controls of alpha applied, in new memory; the matte itself if there are none."""
     if (controls.clip_black, controls.clip_white, controls.grow, controls.feather, controls.despeckle) == (0, 1, 0, 0, 0):
         return matte
     alpha = matte.alpha
@@ -112,7 +113,7 @@ def controlled(matte: Matte, controls: MatteControls) -> Matte:
 
 
 def clipped(alpha: Plane, black: float, white: float) -> Plane:
-    """``(a - black) / (white - black)``, cut to 0..1; (H, W) uint8 or uint16 over the type's whole range."""
+    """Return ``(a - black) / (white - black)``, cut to 0..1; (H, W) uint8 or uint16 over the type's whole range."""
     top = full_scale(alpha)
     values = np.arange(top + 1) / top
     table = np.rint(np.clip((values - black) / (white - black), 0, 1) * top).astype(alpha.dtype)
@@ -120,7 +121,7 @@ def clipped(alpha: Plane, black: float, white: float) -> Plane:
 
 
 def grown(alpha: Plane, radius: float) -> Plane:
-    """The largest value within ``radius`` pixels, for negative ones the smallest; a fraction mixes the whole radii around it."""
+    """Return the largest value within ``radius`` pixels, or the smallest if it is negative; a fraction mixes the two whole radii."""
     least = math.floor(abs(radius))
     part = abs(radius) - least
     change = cv2.dilate if radius > 0 else cv2.erode
@@ -132,20 +133,20 @@ def grown(alpha: Plane, radius: float) -> Plane:
 
 
 def despeckled(alpha: Plane, least: int) -> Plane:
-    """Parts that are not empty, and parts that are not full, of fewer than ``least`` pixels made empty and full."""
+    """Remove spots and fill holes of fewer than ``least`` pixels; see the module."""
     top = full_scale(alpha)
     cleaned = np.where(_small(alpha > 0, least, 8), alpha.dtype.type(0), alpha)
     return np.where(_small(cleaned < top, least, 4), alpha.dtype.type(top), cleaned)
 
 
 def despilled(planes: Sequence[Plane], frame: Frame, matte: Matte, controls: MatteControls) -> tuple[Plane, ...]:
-    """Colour planes of ``frame`` without the spill of ``controls.despill``; its own arrays where that is None or nothing spills.
+    """Return the colour planes of ``frame`` without the spill of ``controls.despill``; its own arrays if nothing spills.
 
     Args:
         planes: colour planes in the frame's layout (Y U V or G B R; grey stays as it is).
         frame: layout, depth and colour matrix.
-        matte: its alpha; ``auto`` takes the mean colour of where that is 0.
-        controls: what is wanted.
+        matte: its alpha; ``auto`` takes the mean colour where alpha is 0.
+        controls: colour and amount.
     """
     planes = tuple(planes)
     if controls.despill is None or len(planes) < 3:
@@ -176,7 +177,7 @@ def despilled(planes: Sequence[Plane], frame: Frame, matte: Matte, controls: Mat
 
 
 def despilled_light(light: FloatPlane, matte: Matte, controls: MatteControls) -> FloatPlane:
-    """``despilled`` for an (H, W, 3) RGB image of floating point, with the luma of BT.709; its own array where nothing spills."""
+    """Apply ``despilled`` to an (H, W, 3) floating-point RGB image, with BT.709 luma; returns the image itself if nothing spills."""
     if controls.despill is None:
         return light
     colour, amount = _spill(controls.despill)
@@ -193,7 +194,7 @@ def despilled_light(light: FloatPlane, matte: Matte, controls: MatteControls) ->
 
 
 def _spilt(chroma: tuple[FloatPlane, FloatPlane], towards: tuple[float, float]) -> FloatPlane:
-    """How much of the colour ``towards``, a unit vector (Cb, Cr), is in each pixel beyond what lies across it; 0 or more."""
+    """Return each pixel's excess of the colour ``towards``, a unit vector (Cb, Cr), over the perpendicular component; 0 or more."""
     along = chroma[0] * towards[0] + chroma[1] * towards[1]
     across = np.abs(chroma[1] * towards[0] - chroma[0] * towards[1])
     return np.asarray(np.maximum(along - across, 0), np.float32)
@@ -204,7 +205,7 @@ def _moved(plane: Plane, by: FloatPlane, top: int) -> Plane:
 
 
 def _mean(chroma: tuple[FloatPlane, FloatPlane], where: NDArray[np.bool_], top: int) -> tuple[float, float] | None:
-    """The direction of the mean colour; None where it is grey, or there is nothing."""
+    """Return the direction of the mean colour; None if it is grey or there are no pixels."""
     if not where.any():
         return None
     cb, cr = (float(plane[where].mean()) for plane in chroma)
@@ -221,7 +222,7 @@ def _chroma(colour: tuple[int, int, int], red: float, blue: float) -> tuple[floa
 
 @cache
 def _spill(text: str) -> tuple[tuple[int, int, int] | None, float]:
-    """Colour (None: that of the background) and amount, 0..1, of ``green``, ``#00b140:50`` or ``auto``."""
+    """Return colour (None: that of the background) and amount, 0..1, of a text such as ``green``, ``#00b140:50`` or ``auto``."""
     word, colon, strength = text.strip().lower().partition(":")
     amount = 1.0
     if colon:
@@ -234,7 +235,7 @@ def _spill(text: str) -> tuple[tuple[int, int, int] | None, float]:
 
 
 def _small(mask: NDArray[Any], least: int, neighbours: int) -> NDArray[np.bool_]:
-    """Pixels of parts of ``mask`` that have fewer than ``least`` pixels."""
+    """Return the pixels of connected parts of ``mask`` that have fewer than ``least`` pixels."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=neighbours)
     small = stats[:count, cv2.CC_STAT_AREA] < least
     small[0] = False  # what is not in the mask

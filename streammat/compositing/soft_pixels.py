@@ -1,6 +1,6 @@
-"""The pixels of a plane whose alpha is neither empty nor full, by their places.
+"""The soft pixels of a plane, whose alpha is neither 0 nor full, by their positions.
 
-They are a few percent of most images, and the only ones whose colour depends on both subject and background: what is dear is
+They are a few percent of most images, and the only ones whose colour depends on both subject and background: expensive work is
 done for them alone, and the rest is copied.
 """
 
@@ -24,11 +24,11 @@ class SoftPixels:
     """Soft pixels of one alpha plane, in the order of reading.
 
     Args:
-        plane: alpha, (h, w) uint8 or uint16 over the type's whole range; must stay as it is.
+        plane: alpha, (h, w) uint8 or uint16 over the type's whole range; must not be changed.
 
     Attributes:
-        alpha: (n,) of the plane's dtype, neither 0 nor full scale.
-        share: (n,) float32, the same as 0..1.
+        alpha: (n,) values of the plane's dtype, neither 0 nor full scale.
+        share: (n,) float32, the same scaled to 0..1.
         y: (n,) int32, rows.
         x: (n,) int32, columns.
     """
@@ -48,14 +48,14 @@ class SoftPixels:
         return self.alpha.size
 
     def of(self, plane: Plane) -> NDArray[Any]:
-        """(n,) values of a plane of the same (h, w), in its dtype."""
+        """Return the (n,) values of a plane of the same (h, w), in its dtype."""
         if not _in_rows(plane):
             return np.asarray(plane[self.y, self.x])
         flat, index = self._places(plane)
         return np.asarray(flat[index])
 
     def put(self, plane: Plane, values: FloatArray) -> None:
-        """Write (n,) ``values`` into a plane of the same (h, w); rounded where it holds whole numbers, and they must fit."""
+        """Write (n,) ``values`` into a plane of the same (h, w); rounded if it holds integers, whose range they must fit."""
         stored = (values if plane.dtype.kind == "f" else np.rint(values)).astype(plane.dtype)
         if not _in_rows(plane):
             plane[self.y, self.x] = stored
@@ -64,7 +64,7 @@ class SoftPixels:
         flat[index] = stored
 
     def copy_subject(self, source: Plane, target: Plane) -> None:
-        """Copy what is not empty from one plane of the same (h, w) to another."""
+        """Copy the pixels with non-zero alpha from one plane of the same (h, w) to another."""
         cv2.copyTo(source, self._mask, target)
 
     @cached_property
@@ -72,7 +72,7 @@ class SoftPixels:
         return self._plane if self._plane.itemsize == 1 else np.not_equal(self._plane, 0).view(np.uint8)
 
     def _places(self, plane: Plane) -> tuple[NDArray[Any], NDArray[np.int64]]:
-        """The plane's memory as one row, and where the pixels lie in it; rows may be longer than the plane is wide."""
+        """Return the plane's memory as one row, and the pixels' positions in it; rows may have padding."""
         height, width = plane.shape
         step = plane.strides[0] // plane.itemsize
         if step not in self._index:
@@ -83,12 +83,12 @@ class SoftPixels:
 
 
 def _in_rows(plane: Plane) -> bool:
-    """Row after row in memory; not so is one that was turned."""
+    """Return whether the plane lies row after row in memory; a rotated view does not."""
     return plane.strides[1] == plane.itemsize and plane.strides[0] > 0
 
 
 def _soft(plane: Plane) -> NDArray[np.int64]:
-    """Flat indices of the values of an (h, w) unsigned plane that are neither 0 nor full scale."""
+    """Return the flat indices of the values of an (h, w) unsigned plane that are neither 0 nor full scale."""
     bits = 3 if plane.itemsize == 1 else 2
     many = 1 << bits
     if not plane.flags.c_contiguous or plane.size % many:
@@ -101,6 +101,6 @@ def _soft(plane: Plane) -> NDArray[np.int64]:
 
 
 def _is_soft(values: NDArray[Any]) -> NDArray[np.bool_]:
-    """Neither 0 nor the largest value of an unsigned type, which 1 more makes 0."""
+    """Return which values are neither 0 nor the largest of their unsigned type (adding 1 makes that 0)."""
     one = values.dtype.type(1)
     return np.asarray(values + one > one)

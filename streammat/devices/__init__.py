@@ -1,1 +1,1 @@
-"""Cameras, virtual cameras and sound devices that are plugged in."""
+"""Lists and opens cameras, virtual cameras and sound devices."""

@@ -12,7 +12,7 @@ from streammat.devices.portaudio import SoundDevice
 from streammat.errors import StreammatError
 
 _PROBED = 6
-"""Camera numbers that are tried on systems that name no cameras."""
+"""Camera numbers to try on systems that have no camera names."""
 
 
 @dataclass(frozen=True)
@@ -20,10 +20,10 @@ class Camera:
     """A camera that ``--camera`` takes."""
 
     id: str
-    """The name for options: a device file or a number."""
+    """Value for ``--camera``: a device file or a number."""
     name: str
     modes: tuple[str, ...]
-    """Such as ``1280x720 MJPG at 30/15 fps``; empty where the system does not say."""
+    """Modes such as ``1280x720 MJPG at 30/15 fps``; empty if the system does not list them."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,12 @@ class VirtualCamera:
     id: str
     name: str
     problem: str | None
-    """What keeps programs from seeing it, with the cure."""
+    """What keeps programs from seeing it, and what to do."""
 
 
 @dataclass(frozen=True)
 class Devices:
-    """Everything found."""
+    """All devices found."""
 
     cameras: tuple[Camera, ...]
     virtual_cameras: tuple[VirtualCamera, ...]
@@ -46,11 +46,11 @@ class Devices:
     monitors: tuple[SoundDevice, ...]
     """Sound outputs for ``--monitor``."""
     problems: tuple[str, ...]
-    """What could not be looked at, each with the cure."""
+    """What could not be listed, each with what to do."""
 
 
 def find() -> Devices:
-    """Look around; opens no camera on Linux, and each for a moment elsewhere."""
+    """List all devices; opens no camera on Linux, and each for a moment elsewhere."""
     problems: list[str] = []
     microphones, monitors = _sound(problems)
     if platform.system() != "Linux":
@@ -68,7 +68,7 @@ def find() -> Devices:
 
 
 def loopback_problem(device: v4l2.Device) -> str | None:
-    """What is wrong with the way v4l2loopback was loaded, with the cure; None where nothing is."""
+    """Return what is wrong with the way v4l2loopback was loaded, and what to do; None if nothing is."""
     if device.captures and device.outputs:  # with exclusive_caps it is one of the two
         return f"browsers do not see it without exclusive_caps; run: sudo modprobe -r v4l2loopback; {v4l2.MODPROBE}"
     return None
@@ -83,7 +83,7 @@ def _sound(problems: list[str]) -> tuple[tuple[SoundDevice, ...], tuple[SoundDev
 
 
 def _probed() -> tuple[Camera, ...]:
-    """Cameras by number: OpenCV knows no names."""
+    """Return cameras by number, because OpenCV has no names."""
     cameras = []
     logging = cv2.utils.logging
     before = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
@@ -100,6 +100,6 @@ def _probed() -> tuple[Camera, ...]:
 
 
 def _obs() -> tuple[VirtualCamera, ...]:
-    """What pyvirtualcam can open on Windows and macOS; whether the driver is installed shows only when it is opened."""
+    """Return what pyvirtualcam can open on Windows and macOS; only opening shows whether the driver is installed."""
     names = {"Windows": ("OBS Virtual Camera", "Unity Video Capture"), "Darwin": ("OBS Virtual Camera",)}
     return tuple(VirtualCamera(f"camera:{name}", f"{name}, if it is installed", None) for name in names.get(platform.system(), ()))

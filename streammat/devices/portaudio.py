@@ -1,6 +1,6 @@
-"""PortAudio, through sounddevice, which is loaded here only: what sound devices there are, and streams to and from them.
+"""PortAudio, through sounddevice, which only this module imports: lists sound devices and opens streams.
 
-PortAudio looks for devices once. ``renewed`` makes it look again, which no open stream survives.
+PortAudio looks for devices once. ``refresh`` makes it look again, which ends all open streams.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ _open_streams = 0
 
 @dataclass(frozen=True)
 class SoundDevice:
-    """A microphone, or what sound is played on."""
+    """A microphone or a sound output."""
 
     id: int
     """PortAudio's number."""
     name: str
     channels: int
     rate: int
-    """Samples per second that it prefers."""
+    """Preferred rate in samples per second."""
 
 
 def devices(kind: Kind) -> tuple[SoundDevice, ...]:
-    """Every device that sound comes from, or goes to.
+    """Return all microphones, or all sound outputs.
 
     Raises:
         InputError, OutputError: PortAudio is missing or fails; the message says what to do.
@@ -64,10 +64,10 @@ def devices(kind: Kind) -> tuple[SoundDevice, ...]:
 
 
 def find(text: str, kind: Kind) -> SoundDevice:
-    """The device that ``text`` means: ``default``, a number, or a part of a name.
+    """Return the device that ``text`` names: ``default``, a number, or a part of a name.
 
     Raises:
-        InputError, OutputError: there is none, with those that are there.
+        InputError, OutputError: there is none; the message lists the devices.
     """
     known = devices(kind)
     noun = _NOUNS[kind]
@@ -91,19 +91,19 @@ def find(text: str, kind: Kind) -> SoundDevice:
 
 
 class Stream:
-    """A stream of 32-bit float blocks from or to a device, opened at once and started later.
+    """A stream of 32-bit float blocks from or to a device; the constructor opens it, ``start`` starts it.
 
-    PortAudio converts whatever samples the device has. The device's own rate is taken, so that nothing but ``AudioBuffer`` resamples.
+    PortAudio converts the device's sample format. The stream has the device's own rate, so that only ``AudioBuffer`` resamples.
 
     Args:
         text: as ``find`` takes it.
-        kind: where the sound goes.
+        kind: input or output.
         block: called by PortAudio's thread with (samples (n, channels) to read or fill, when the first was captured or will be
             played, in seconds of ``time.monotonic``, whether samples were lost).
-        latency: seconds of sound that may wait at the device; None: what it calls high, some hundredths.
+        latency: seconds of sound that the device may buffer; None: the device's high latency, some hundredths.
 
     Raises:
-        InputError, OutputError: it is missing, busy, or takes no rate that is known here.
+        InputError, OutputError: the device is missing, busy, or supports no rate that is known here.
     """
 
     def __init__(self, text: str, kind: Kind, block: Callable[[Any, float, bool], None], latency: float | None = None) -> None:
@@ -132,13 +132,13 @@ class Stream:
             raise self._refused(error) from error
 
     def alive(self) -> bool:
-        """False once it has ended by itself, or no block has come for a while."""
+        """Return False once the stream has ended by itself, or no block has come for a while."""
         with suppress(Exception):
             return bool(self._stream.active) and time.monotonic() - self._last < _PATIENCE
         return False
 
     def close(self) -> None:
-        """End at once; twice is fine."""
+        """End at once; may be called twice."""
         global _open_streams  # noqa: PLW0603
         if not self._closed:
             self._closed = True
@@ -171,7 +171,8 @@ class Stream:
     def _called(self, samples: Any, count: int, times: Any, status: Any) -> None:
         stream_now, now = self._stream.time, time.monotonic()
         self._last = max(self._last, now)
-        # Some drivers leave the times out, and some tell nonsense after they have lost samples: what was captured lies before now,
+        # Some drivers leave the times out, and some tell nonsense after they have lost samples: what was captured lies before
+        # now,
         # and what will be played does not.
         if self._kind == "input":
             ahead, usual = times.inputBufferAdcTime - stream_now, -count / self.rate
@@ -185,7 +186,7 @@ class Stream:
 
     @property
     def latency(self) -> float:
-        """Seconds that sound takes between the device and ``block``, as PortAudio has it."""
+        """Seconds that sound takes between the device and ``block``, according to PortAudio."""
         return float(self._stream.latency)
 
     def _refused(self, error: Exception) -> StreammatError:
@@ -200,15 +201,15 @@ class Stream:
         return _error(self._kind, f"{name}: cannot be opened ({_line(error)}); check that it is plugged in and that the sound system runs")
 
     def _holders(self) -> list[str]:
-        """Programs that hold an ALSA device, whose name ends like (hw:1,0)."""
+        """Return the programs that use an ALSA device, whose name ends like (hw:1,0)."""
         found = re.search(r"\(hw:(\d+),(\d+)\)", self.name)
         if not found or not sys.platform.startswith("linux"):
             return []
         return v4l2.holders(f"/dev/snd/pcmC{found[1]}D{found[2]}{'c' if self._kind == 'input' else 'p'}")
 
 
-def renewed() -> bool:
-    """Look for devices again, so that one that was plugged in is found; False where that would end a stream that is open."""
+def refresh() -> bool:
+    """Search for devices again, to find new ones; returns False if that would end an open stream."""
     with _lock:
         if _open_streams:
             return False
@@ -236,7 +237,7 @@ def _library(kind: Kind) -> Any:
 
 @cache
 def _hush_alsa() -> Any:
-    """ALSA writes to stderr by itself, from any thread; PortAudio tells what matters."""
+    """Install an error handler that silences ALSA, which writes to stderr from any thread; PortAudio reports what matters."""
     kind = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p)
     handler = kind(lambda *_: None)
     with suppress(OSError, AttributeError):
@@ -246,7 +247,7 @@ def _hush_alsa() -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep ALSA and JACK from writing to stderr what they look for and do not find, while PortAudio looks for devices."""
+    """Redirect stderr while PortAudio searches for devices: ALSA and JACK print everything that they do not find."""
     try:
         kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     except OSError:  # there is no stderr

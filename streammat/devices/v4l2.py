@@ -1,7 +1,6 @@
-"""Video4Linux: which cameras and virtual cameras a Linux machine has, and what they can do.
+"""Video4Linux: lists the cameras and virtual cameras of a Linux machine, with their modes.
 
-Asks the kernel directly (linux/videodev2.h), because OpenCV tells neither names nor modes. On other systems there is
-nothing here to ask, and the lists are empty.
+Asks the kernel directly (linux/videodev2.h), because OpenCV has neither names nor modes. On other systems the lists are empty.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ from pathlib import Path
 from typing import Final
 
 Ioctl = Callable[[int, int, bytearray], object]
-"""As ``fcntl.ioctl``: file descriptor, request, a buffer that is changed in place."""
+"""A function like ``fcntl.ioctl``: file descriptor, request, a buffer that is changed in place."""
 
 LOOPBACK_DRIVER: Final = "v4l2 loopback"
 MODPROBE: Final = "sudo modprobe v4l2loopback exclusive_caps=1 card_label=streammat"
-"""Makes the virtual camera; browsers see it only with exclusive_caps."""
+"""Command that creates the virtual camera; browsers see it only with exclusive_caps."""
 
 _READ, _WRITE = 2, 1
 _CAPTURE, _OUTPUT = 0x1, 0x2  # V4L2_CAP_VIDEO_CAPTURE, V4L2_CAP_VIDEO_OUTPUT
@@ -47,14 +46,14 @@ STREAMON: Final = _request(_WRITE, 18, 4)
 
 @dataclass(frozen=True)
 class Mode:
-    """One thing a camera can be asked for."""
+    """One pixel format and size of a camera, with its rates."""
 
     fourcc: str
-    """Such as ``MJPG`` or ``YUYV``."""
+    """Pixel format, such as ``MJPG`` or ``YUYV``."""
     size: tuple[int, int]
-    """(height, width); of a range, its largest."""
+    """(height, width); for a range, its largest."""
     rates: tuple[float, ...]
-    """Frames per second, fastest first; empty where the driver does not say."""
+    """Frames per second, fastest first; empty if the driver does not list them."""
 
     def __str__(self) -> str:
         rates = f" at {'/'.join(f'{rate:g}' for rate in self.rates)} fps" if self.rates else ""
@@ -70,29 +69,29 @@ class Device:
     name: str
     driver: str
     captures: bool
-    """Gives images: a camera."""
+    """True for a camera: it delivers images."""
     outputs: bool
-    """Takes images: a virtual camera's other end."""
+    """True for the input side of a virtual camera: it takes images."""
     modes: tuple[Mode, ...]
 
     @property
     def loopback(self) -> bool:
-        """A virtual camera of v4l2loopback."""
+        """True for a virtual camera of v4l2loopback."""
         return self.driver == LOOPBACK_DRIVER
 
     @property
     def fed(self) -> bool:
-        """A virtual camera with exclusive_caps that a program sends images into."""
+        """True for a virtual camera with exclusive_caps that a program is writing to."""
         return self.loopback and self.captures and not self.outputs
 
     @property
     def stuck(self) -> bool:
-        """A virtual camera with exclusive_caps whose last writer left it so that nobody can use it: see ``hold``."""
+        """True for a virtual camera with exclusive_caps that its last writer left unusable: see ``hold``."""
         return self.loopback and not self.captures and not self.outputs
 
 
 def devices() -> list[Device]:
-    """Every video device that may be opened, in the order of their numbers."""
+    """Return the video devices that may be opened, by number."""
     if not sys.platform.startswith("linux"):
         return []
     found = [query(str(path)) for path in paths()]
@@ -100,7 +99,7 @@ def devices() -> list[Device]:
 
 
 def paths(folder: Path = Path("/dev")) -> list[Path]:
-    """Device files of video devices, in the order of their numbers."""
+    """Return the device files of video devices, by number."""
     with suppress(OSError):
         entries = [path for path in folder.iterdir() if path.name.startswith("video") and path.name[5:].isdigit()]
         return sorted(entries, key=lambda path: int(path.name[5:]))
@@ -108,7 +107,7 @@ def paths(folder: Path = Path("/dev")) -> list[Path]:
 
 
 def query(path: str, ioctl: Ioctl | None = None) -> Device | None:
-    """What the device at ``path`` is; None where it cannot be opened or is no video device.
+    """Return the device at ``path``; None if it cannot be opened or is no video device.
 
     Args:
         path: of the device file.
@@ -136,12 +135,12 @@ def query(path: str, ioctl: Ioctl | None = None) -> Device | None:
 
 
 def loaded() -> bool:
-    """Whether v4l2loopback is loaded, also where its devices may not be opened."""
+    """Return whether v4l2loopback is loaded, even if its devices may not be opened."""
     return os.path.isdir("/sys/module/v4l2loopback")
 
 
 def holders(path: str) -> list[str]:
-    """Programs of this user that hold ``path`` open, as ``name (pid)``; others' cannot be seen."""
+    """Return this user's programs that have ``path`` open, as ``name (pid)``; other users' are not visible."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         if folder.name == str(os.getpid()):
@@ -153,18 +152,18 @@ def holders(path: str) -> list[str]:
 
 
 def hold(path: str, ioctl: Ioctl | None = None) -> int | None:
-    """Count as a writer of the virtual camera at ``path`` until the descriptor that this gives is closed, by whatever end.
+    """Register as a writer of the virtual camera at ``path`` until the returned descriptor is closed.
 
-    With exclusive_caps, v4l2loopback 0.12 offers a device to writers again when a writer closes it, but takes for writers only
-    those that called STREAMON. pyvirtualcam writes without; after it the device would be of no use to anybody until the module
-    is loaded anew. Later versions refuse the call and do not need it.
+    With exclusive_caps, v4l2loopback 0.12 accepts a new writer only after the last one, which must have called STREAMON, has
+    closed the device. pyvirtualcam does not call it; after it nobody could write to the device until the module is reloaded.
+    Later versions refuse the call and do not need it.
 
     Args:
         path: of the device file.
         ioctl: the kernel's, unless a test brings its own.
 
     Returns:
-        The descriptor; None where the device cannot be opened.
+        The descriptor; None if the device cannot be opened.
     """
     if ioctl is None:
         import fcntl
@@ -209,7 +208,7 @@ def _rates(descriptor: int, ioctl: Ioctl, pixels: int, width: int, height: int) 
 def _enumerate(
     descriptor: int, ioctl: Ioctl, request: int, form: struct.Struct, question: Callable[[int], tuple[object, ...]]
 ) -> Iterator[tuple[int, ...]]:
-    """Ask for entry 0, 1, 2 … until the driver has no more."""
+    """Yield the driver's entries 0, 1, 2 … until it has no more."""
     for index in range(256):
         buffer = bytearray(form.pack(*question(index)))
         try:

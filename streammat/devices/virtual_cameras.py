@@ -50,7 +50,7 @@ class System:
     home: Path = field(default_factory=lambda: Path(os.path.expanduser("~")))
 
     def text(self, path: str) -> str | None:
-        """A small file's text; None where there is none that may be read."""
+        """Return a small file's text; None where there is none that may be read."""
         with suppress(OSError, UnicodeDecodeError):
             return (self.root / path).read_text(encoding="utf-8").strip()
         return None
@@ -62,7 +62,7 @@ class System:
         return ""
 
     def registered(self, key: str) -> str | None:
-        """The default value of a key under HKEY_CLASSES_ROOT; None where there is no such key."""
+        """Return the default value of a key under HKEY_CLASSES_ROOT; None where there is no such key."""
         try:
             import winreg
 
@@ -147,7 +147,7 @@ def _linux(system: System) -> list[Backend]:
 
 
 def _not_loaded(system: System, *, installed: bool, others: Sequence[str], source: str | None) -> tuple[str, str]:
-    """(what was found, what to do)."""
+    """Return (what was found, what to do)."""
     if installed:
         if _secure_boot(system):
             return (
@@ -174,7 +174,7 @@ def _module_of(system: System, kernel: str) -> bool:
 
 
 def _at_boot(system: System) -> tuple[bool, str | None]:
-    """(whether the module is loaded at the start, its options there)."""
+    """Return (whether the module is loaded at the start, its options there)."""
     loads, options = False, None
     for folder in ("usr/lib", "run", "etc"):
         for path in sorted((system.root / folder / "modules-load.d").glob("*.conf")):
@@ -198,7 +198,7 @@ def _secure_boot(system: System) -> bool:
 
 
 def _flag(values: str | None, number: int) -> bool | None:
-    """One of the module's flags, ``Y,N,N``; None where it says nothing."""
+    """Return one of the module's flags, ``Y,N,N``; None where it says nothing."""
     flags = (values or "").split(",")
     return None if number >= len(flags) or not flags[number] else flags[number].strip() in ("Y", "1")
 
@@ -265,7 +265,7 @@ def _windows(system: System) -> list[Backend]:
 
 
 def _filter(system: System, name: str, product: str, clsid: str, install: str, again: str) -> Backend:
-    """A DirectShow filter, which is a registered DLL."""
+    """Return a DirectShow filter, which is a registered DLL."""
     library = system.registered(rf"CLSID\{clsid}\InprocServer32")
     details = {"clsid": clsid, "library": library}
     if library is None:

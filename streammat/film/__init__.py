@@ -1,1 +1,3 @@
-"""What film tools exchange: numbered images of high depth, frame ranges, colour spaces, masks. Files need the extra ``film``."""
+"""Film plates: numbered images of high bit depth, frame ranges, colour spaces, masks. Reading and writing files needs the extra
+``film``.
+"""

@@ -1,4 +1,4 @@
-"""Some frames of a clip, by number."""
+"""Selects frames of a clip by number."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from streammat.sources import Recorded, StreamInfo
 
 
 class ChosenFrames:
-    """A source's frames with numbers, and of those the chosen ones; times count from the first that is given.
+    """Numbers a source's frames and yields the selected ones; times count from the first one.
 
-    A clip is decoded from its beginning, so that frames are counted and not guessed from times.
+    The clip is decoded from its beginning, so that frames are counted, not estimated from times.
 
     Args:
-        source: its frames are numbered from ``start`` on. Without ``numbers`` its other tracks go on, too.
+        source: its frames are numbered from ``start``. Without ``numbers`` its other tracks are passed on, too.
         start: number of the first frame.
-        numbers: those wanted, in their order; None: all.
-        name: of the source, for messages.
+        numbers: numbers of the frames to yield, in order; None: all.
+        name: name of the source, for messages.
 
     Raises:
         UsageError: a number lies before ``start``.
@@ -48,7 +48,7 @@ class ChosenFrames:
 
     @property
     def damage(self) -> Sequence[Damage]:
-        """As the source has it."""
+        """Damage of the source."""
         return self.source.damage
 
     def __iter__(self) -> Iterator[Frame | Packet]:
@@ -77,5 +77,5 @@ class ChosenFrames:
             raise InputError(f"{self._name}: has frames {self._start}-{number} and not {frames_text(wanted)}; choose others with --frames")
 
     def close(self) -> None:
-        """As the source does."""
+        """Close the source."""
         self.source.close()

@@ -1,9 +1,10 @@
-"""Colour spaces of sequences: what the network is shown, and the light in which images are blended.
+"""Colour spaces of sequences: conversion to what the network is shown, and to the linear light in which images are blended.
 
-Pixels stay in the space of their file; only what is blended, or shown to the network, is converted:
+Pixels stay in the space of their file; only blended pixels and the network's input are converted:
 
 - **display-referred** (sRGB, Rec.709 and the like): shown and blended as they are, as video is;
-- **scene-linear** and **logarithmic** (ACEScg, ARRI LogC, ...): blended in linear light; shown in sRGB at an exposure that makes the
+- **scene-linear** and **logarithmic** (ACEScg, ARRI LogC, ...): blended in linear light; shown in sRGB at an exposure that makes
+  the
   image neither dark nor burnt out, with a shoulder above 0.6 instead of clipping.
 """
 
@@ -37,41 +38,41 @@ NAMES = {
     "rec709": "Gamma 2.4 Encoded Rec.709",
     "bt709": "Gamma 2.4 Encoded Rec.709",
 }
-"""Short names of the built-in config's spaces, beside its own names and aliases (acescg, acescct, lin_rec709, ...)."""
+"""Short names for spaces of the built-in config, in addition to its own names and aliases (acescg, acescct, …)."""
 _LINEAR = "lin_rec709"
 _GREY = 0.16
-"""Light, as the geometric mean of an image, that automatic exposure aims at: a little below middle grey."""
+"""Target of automatic exposure: the geometric mean of an image's light, a little below middle grey."""
 _MOST_STOPS = 10.0
 _KNEE = 0.6
 
 
 @dataclass(frozen=True)
 class ColourSpace:
-    """A space that files are in, and how the network is shown it."""
+    """The colour space of files, and its conversion for the network."""
 
     name: str
     kind: Literal["display", "linear", "log"]
     forth: Any = None
-    """OpenColorIO's processor to linear light of Rec.709 primaries; None: none is needed."""
+    """OpenColorIO's processor to linear light with Rec.709 primaries; None: not needed."""
     back: Any = None
     gain: float = 1.0
-    """What linear light is multiplied by for the network."""
+    """Factor of linear light for the network."""
     interop: str = ""
     """The space's name by the Color Interop Forum, which EXR files carry."""
     table: NDArray[np.uint16] | None = None
-    """What a display shows of each half-float number of linear light; None: of a display-referred space."""
+    """Display value for each half-float number of linear light; None for a display-referred space."""
 
     def light(self, pixels: NDArray[Any]) -> Light:
-        """What is blended: pixels of the space as light; of display-referred and linear ones the pixels as they are. New memory."""
+        """Return pixels of the space as light for blending, in new memory; display-referred and linear pixels are not changed."""
         copied = np.array(pixels, np.float32)
         return _applied(self.forth, copied) if self.kind == "log" else copied
 
     def pixels(self, light: Light) -> NDArray[np.float32]:
-        """The way back from ``light``; new memory where there is something to do."""
+        """Convert ``light`` back to the space; in new memory if anything changes."""
         return _applied(self.back, light.copy()) if self.kind == "log" else light
 
     def shown(self, pixels: NDArray[Any]) -> NDArray[np.uint16]:
-        """The image as a display shows it: (H, W, 3) uint16, sRGB over the whole range."""
+        """Return the image as a display shows it: (H, W, 3) uint16, full-range sRGB."""
         if self.table is not None:
             light = pixels if self.forth.isNoOp() else _applied(self.forth, np.array(pixels, np.float32))
             with np.errstate(over="ignore"):  # infinity has its place in the table, too
@@ -82,7 +83,7 @@ class ColourSpace:
         return np.asarray(np.rint(seen, out=seen), np.uint16)
 
     def unshown(self, shown: NDArray[np.uint16]) -> Light:
-        """What ``light`` has to be for a display to show ``shown``: of a background that is put behind."""
+        """Return the ``light`` that a display shows as ``shown``; used for backgrounds."""
         seen = shown.astype(np.float32) / np.float32(65535)
         if self.kind == "display":
             return seen
@@ -92,13 +93,13 @@ class ColourSpace:
 
 
 class ClipLook:
-    """What a display shows of a clip in a space of its own: a ``matting.Look``. The clip's own values go to its outputs.
+    """Display conversion of a clip in its own colour space: a ``matting.Look``. Outputs keep the clip's own values.
 
     Args:
-        clip: its file.
-        name: of the space, as ``open_space`` takes it, but not ``auto``.
+        clip: the clip's file.
+        name: name of the space, as ``open_space`` takes it, but not ``auto``.
         config: as ``open_space`` takes it.
-        exposure: in stops; None: automatic, for the clip's first frame, whichever are worked on.
+        exposure: in stops; None: automatic, by the clip's first frame, even if others are processed.
 
     Raises:
         UsageError, InputError: as ``open_space`` raises them, or the clip cannot be read.
@@ -109,12 +110,12 @@ class ClipLook:
         self.space = open_space(name, config, Header((0, 0, 1, 1), (0, 0, 1, 1)), first, exposure=exposure)
 
     def __call__(self, rgb: NDArray[Any]) -> NDArray[np.uint8]:
-        """(H, W, 3) uint16 RGB of the space, to uint8 sRGB."""
+        """Convert (H, W, 3) uint16 RGB of the space to uint8 sRGB."""
         return np.asarray(self.space.shown(rgb.astype(np.float32) / np.float32(65535)) >> 8, np.uint8)
 
 
 def _first_image(clip: str) -> Light:
-    """A clip's first image, small, in its own values: (h, w, 3) 0..1."""
+    """Return a clip's first image, reduced, in its own values: (h, w, 3) 0..1."""
     container = open_video(clip)
     try:
         image = next(images_of(container, container.streams.video[0]), None)
@@ -130,18 +131,18 @@ def _first_image(clip: str) -> Light:
 def open_space(
     name: str, config: str | None, header: Header, first: NDArray[Any], *, exposure: float | None
 ) -> ColourSpace:
-    """The space of a sequence.
+    """Open the colour space of a sequence.
 
     Args:
-        name: of the space, in the config or in ``NAMES``; ``auto``: what the files say, else linear Rec.709 of floating point and
-            display-referred of whole numbers.
-        config: a file of OpenColorIO's; None: its built-in studio config.
-        header: of the first image.
-        first: its pixels, (H, W, 3); automatic exposure is made for it.
+        name: name of the space, in the config or in ``NAMES``; ``auto``: from the files, else linear Rec.709 for floating point
+            and display-referred for integers.
+        config: an OpenColorIO config file; None: the built-in studio config.
+        header: header of the first image.
+        first: pixels of the first image, (H, W, 3); automatic exposure is computed from them.
         exposure: in stops; None: automatic.
 
     Raises:
-        UsageError: the space is unknown, or cannot be told.
+        UsageError: the space is unknown, or cannot be determined.
         InputError: the config cannot be read.
     """
     if name.lower() == "auto":
@@ -177,7 +178,7 @@ def open_space(
 
 
 def _known(name: str | None, config: str | None) -> str | None:
-    """A file's word for its space, where the config knows it."""
+    """Return a file's name for its space, if the config knows it."""
     if name is None:
         return None
     word = name.lower()
@@ -202,7 +203,7 @@ def _config(path: str | None) -> Any:
 
 
 def _processors(config: Any, space: str, *, builtin: bool) -> tuple[Any, Any]:
-    """To linear light of Rec.709 primaries, and back."""
+    """Return the processors to linear light with Rec.709 primaries, and back."""
     import PyOpenColorIO as ocio  # noqa: N813 - the library's own short name
 
     try:
@@ -222,14 +223,14 @@ def _processors(config: Any, space: str, *, builtin: bool) -> tuple[Any, Any]:
 
 
 def _applied(processor: Any, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Convert in place."""
+    """Apply a processor in place; returns the pixels."""
     pixels = np.ascontiguousarray(pixels, np.float32)
     processor.applyRGB(pixels)
     return pixels
 
 
 def _stops(light: Light) -> float:
-    """The exposure at which the geometric mean of an image's light is ``_GREY``; whole tenths, so that trifles do not matter."""
+    """Return the exposure in stops that brings the geometric mean of an image's light to ``_GREY``, rounded to tenths."""
     luma = light @ np.array([0.2126, 0.7152, 0.0722], np.float32)
     seen = luma[np.isfinite(luma) & (luma > 1e-5)]
     if not seen.size:
@@ -239,14 +240,14 @@ def _stops(light: Light) -> float:
 
 
 def _table(gain: float) -> NDArray[np.uint16]:
-    """What a display shows, 0..65535, of each half-float number, by its bits; black of what is no number."""
+    """Return the display value, 0..65535, for each half-float number, indexed by its bits; NaN is black."""
     light = np.arange(1 << 16, dtype=np.uint32).astype(np.uint16).view(np.float16).astype(np.float32)
     light = np.clip(np.nan_to_num(light, nan=0.0, posinf=65504.0, neginf=0.0), 0, None) * np.float32(gain)
     return np.asarray(np.rint(np.clip(_encoded(_shoulder(light)), 0, 1) * np.float32(65535)), np.uint16)
 
 
 def _shoulder(light: Light) -> Light:
-    """Linear up to ``_KNEE``, then ever slower towards 1."""
+    """Compress light: linear up to ``_KNEE``, then ever slower towards 1."""
     rest = np.float32(1 - _KNEE)
     return np.where(light > _KNEE, 1 - rest * np.exp(-(np.maximum(light, _KNEE) - _KNEE) / rest), light).astype(np.float32)
 
@@ -257,7 +258,7 @@ def _unshoulder(seen: Light) -> Light:
 
 
 def _encoded(light: Light) -> Light:
-    """The sRGB curve (IEC 61966-2-1)."""
+    """Return the sRGB curve (IEC 61966-2-1)."""
     light = np.maximum(light, 0)
     return np.where(light <= 0.0031308, 12.92 * light, 1.055 * np.power(light, np.float32(1 / 2.4)) - 0.055).astype(np.float32)
 

@@ -1,4 +1,4 @@
-"""Images of plates: colours are blended as light, in floating point, and stay bit for bit what they are where nothing is blended."""
+"""Compositor for plates: colours are blended as linear light, in floating point; unblended pixels keep their exact bits."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _LARGEST = 65504.0
 
 
 class PlateCompositor:
-    """Draws frames that carry a plate, as ``compositing.Compositor`` draws frames.
+    """Draws frames that carry a plate, as ``compositing.Compositor`` draws other frames.
 
     Args:
-        contents: what each output shows, and whether it takes plates (numbered files of film) or frames (clips, stills).
-        background: what stands behind the subject; needed where an output shows a ``composite``.
-        decontaminate: take the old background's colour out of soft edges.
-        alpha: colour of ``transparent`` images of outputs that take frames.
-        controls: of the subject's colour.
+        contents: content of each output, and whether it takes plates (numbered film files) or frames (clips, stills).
+        background: the new background; needed if an output shows a ``composite``.
+        decontaminate: remove the old background's colour from soft edges.
+        alpha: colour of ``transparent`` images in outputs that take frames.
+        controls: adjustments of the subject's colour.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class PlateCompositor:
         self._shown = Compositor(shown, background, decontaminate=decontaminate, alpha=alpha, controls=controls) if shown else None
 
     def __call__(self, frame: Frame, matte: Matte) -> list[Frame]:
-        """One image per output; those that take plates have colour in ``plate`` alone, straight."""
+        """Return one image per output; those for plates have straight colour in ``plate`` only."""
         shown = iter(self._shown(frame, matte) if self._shown else ())
         wanted = {content for content, plates in self._contents if plates}
         drawn = self._drawn(frame, matte, wanted - {"matte"}) if wanted - {"matte"} else {}
@@ -77,7 +77,7 @@ class PlateCompositor:
 
 
 def _with(pixels: Pixels, mask: NDArray[np.bool_], light: Light, space: ColourSpace) -> Pixels:
-    """A copy of ``pixels`` (H, W, 3) with ``light`` where ``mask`` (H, W) holds, in ``space``."""
+    """Return a copy of ``pixels`` (H, W, 3) with ``light``, converted to ``space``, where ``mask`` (H, W) is set."""
     found = pixels.copy()
     found[mask] = np.clip(space.pixels(light[mask]), -_LARGEST, _LARGEST)
     return found

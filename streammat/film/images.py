@@ -1,4 +1,4 @@
-"""One image file of a sequence, through OpenImageIO: its header, its pixels, and a file that is written, read back and compared."""
+"""Image files of sequences, through OpenImageIO: reads headers and pixels; writes files, reads them back and compares."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from streammat.sinks.partial import PartialFile
 from streammat.timecode import Moment
 
 Pixels = NDArray[Any]
-"""(H, W, C) float16 or float32; files of whole numbers are 0..1."""
+"""(H, W, C) float16 or float32; integer files are scaled to 0..1."""
 
 _MOST_PIXELS = 16384 * 16384
 _STRUCTURE = {
     "compression", "DateTime", "Software", "name", "version", "Orientation", "ResolutionUnit", "XResolution", "YResolution",
     "planarconfig", "ICCProfile", "chunkCount", "Compression",
 }
-"""Attributes that belong to the file rather than to the shot."""
+"""Attributes that describe the file, not the shot; they are not copied."""
 _PRIMARIES = {
     (0.713, 0.293, 0.165, 0.830, 0.128, 0.044): "ACEScg",
     (0.7347, 0.2653, 0.0, 1.0, 0.0001, -0.077): "ACES2065-1",
@@ -34,40 +34,40 @@ _PRIMARIES = {
     (0.684, 0.313, 0.221, 0.848, 0.0861, -0.102): "Linear ARRI Wide Gamut 3",
     (0.7347, 0.2653, 0.1424, 0.8576, 0.0991, -0.0308): "Linear ARRI Wide Gamut 4",
 }
-"""Spaces by the x and y of red, green and blue, as EXR's ``chromaticities`` name them."""
+"""Colour spaces by the x and y of red, green and blue, as in EXR's ``chromaticities``."""
 _STRUCTURES = ("oiio:", "openexr:", "dpx:", "tiff:", "png:", "jpeg:", "ICCProfile:", "Exif:", "IPTC:", "GPS:")
 
 
 @dataclass(frozen=True)
 class Header:
-    """What an image says of itself."""
+    """Metadata of an image."""
 
     window: tuple[int, int, int, int]
-    """Of the pixels that are worked on: x, y, width, height. They lie where the display window lies, and beyond where the plate has overscan."""
+    """Window of the pixels to process: x, y, width, height; the display window, enlarged by any overscan."""
     display: tuple[int, int, int, int]
     """The display window: x, y, width, height."""
     attributes: tuple[tuple[str, Any, Any], ...] = ()
-    """Name, OpenImageIO's type and value of what is carried into outputs."""
+    """Attributes that are copied into outputs: name, OpenImageIO's type, value."""
     rate: Fraction | None = None
     """Frames per second."""
     timecode: str | None = None
     aspect: Fraction = Fraction(1)
     """Width of a pixel by its height."""
     rotation: int = 0
-    """As ``Frame.rotation``."""
+    """Rotation, as in ``Frame.rotation``."""
     floating: bool = False
-    """The file holds half or float numbers."""
+    """True if the file holds half or float numbers."""
     colour_space: str | None = None
-    """What the file calls its colours: a name of OpenColorIO's, of the colour interop forum's, or of OpenImageIO's."""
+    """The file's name for its colour space: of OpenColorIO, the Color Interop Forum or OpenImageIO."""
     log_film: bool = False
-    """A DPX that says it holds densities or a logarithm."""
+    """True for a DPX whose header says that it holds densities or logarithms."""
 
 
 def openimageio() -> Any:
-    """The module.
+    """Import OpenImageIO and return the module.
 
     Raises:
-        UsageError: it is not there.
+        UsageError: it is not installed.
     """
     try:
         import OpenImageIO
@@ -77,7 +77,7 @@ def openimageio() -> Any:
 
 
 def read_header(path: Path, layer: str | None) -> Header:
-    """The header of an image; its window is the union of display window and data window.
+    """Read the header of an image; its window is the union of display window and data window.
 
     Raises:
         InputError: it cannot be read.
@@ -93,10 +93,11 @@ def read_header(path: Path, layer: str | None) -> Header:
 
 
 def read_image(path: Path, layer: str | None, window: tuple[int, int, int, int]) -> tuple[Pixels, Header]:
-    """The colours of an image on ``window``, black where the file has no pixels: (H, W, 3), float16 of half files, else float32.
+    """Read the colours of an image in ``window``, black where the file has no pixels: (H, W, 3), float16 for half files, else
+    float32.
 
     Raises:
-        InputError: it cannot be read, or holds values that are no numbers.
+        InputError: it cannot be read, or contains NaN.
     """
     with _Opened(path) as file:
         spec, channels = _channels(file, path, layer)
@@ -120,19 +121,19 @@ def read_image(path: Path, layer: str | None, window: tuple[int, int, int, int])
 def write_image(
     path: Path, pixels: Pixels, names: tuple[str, ...], header: Header, how: SequenceOptions, *, overwrite: bool, associated: bool
 ) -> None:
-    """Write an image under a temporary name, read it back, compare, and give it its name.
+    """Write an image under a temporary name, read it back, compare, and rename it.
 
     Args:
-        path: its ending says the format.
+        path: its extension selects the format.
         pixels: (H, W, C) float16 or float32, colour straight or multiplied as it is to stand in the file.
-        names: of the channels.
+        names: names of the channels.
         header: windows and attributes.
-        how: compression, depth, and whether it is read back.
-        overwrite: replace what is there.
-        associated: colour is multiplied by alpha.
+        how: compression, depth, and whether to read it back.
+        overwrite: replace an existing file.
+        associated: the colour is multiplied by alpha.
 
     Raises:
-        OutputError: it cannot be written, is there already, or is not what was written when it is read back.
+        OutputError: it cannot be written, exists already, or differs when it is read back.
     """
     oiio = openimageio()
     kind, bits = depth_of(path.suffix.lower(), how.depth)
@@ -159,10 +160,10 @@ def write_image(
 
 
 def depth_of(suffix: str, depth: str) -> tuple[str, int]:
-    """OpenImageIO's type, and bits, of ``depth`` in files of ``suffix``; ``auto`` is half in EXR, 10 bits in DPX, 16 in others.
+    """Return OpenImageIO's type and the bits of ``depth`` in ``suffix`` files; ``auto`` is half in EXR, 10 bits in DPX, else 16.
 
     Raises:
-        UsageError: such files do not hold it.
+        UsageError: such files do not support the depth.
     """
     able = {
         ".exr": {"half": ("half", 16), "float": ("float", 32)},
@@ -177,7 +178,7 @@ def depth_of(suffix: str, depth: str) -> tuple[str, int]:
 
 
 class _Opened:
-    """A file to read."""
+    """An image file opened for reading."""
 
     def __init__(self, path: Path) -> None:
         oiio = openimageio()
@@ -198,7 +199,7 @@ class _Opened:
 
 
 def _channels(file: Any, path: Path, layer: str | None) -> tuple[Any, tuple[int, int, int]]:
-    """The part that holds ``layer``, made current, and the places of red, green and blue in it."""
+    """Select the part that holds ``layer`` and return the indices of red, green and blue in it."""
     layers: list[str] = []
     number = 0
     while file.seek_subimage(number, 0):
@@ -217,7 +218,7 @@ def _channels(file: Any, path: Path, layer: str | None) -> tuple[Any, tuple[int,
 
 
 def _places(names: tuple[str, ...], layer: str) -> tuple[int, int, int] | None:
-    """Where red, green and blue of a layer are among a part's channels; three times the same for grey."""
+    """Return the indices of a layer's red, green and blue among a part's channels; three times the same for grey."""
     places = {name.lower(): place for place, name in enumerate(names)}
     prefix = f"{layer}.".lower() if layer else ""
     for red, green, blue in (("r", "g", "b"), ("red", "green", "blue"), ("y", "y", "y")):
@@ -250,7 +251,7 @@ def _header(spec: Any, window: tuple[int, int, int, int]) -> Header:
 
 
 def _value(attribute: Any) -> Any:
-    """What an attribute holds; text that is not UTF-8 is taken for Latin-1."""
+    """Return an attribute's value; text that is not UTF-8 is decoded as Latin-1."""
     value = attribute.value
     if isinstance(value, str) and any("\udc80" <= letter <= "\udcff" for letter in value):
         return value.encode("utf-8", "surrogateescape").decode("latin-1")
@@ -283,14 +284,14 @@ def _rate(spec: Any) -> Fraction | None:
 
 
 def rate_of(value: float) -> Fraction:
-    """The rate that a rounded number means: 23.976 is 24000/1001."""
+    """Return the exact rate of a rounded number: 23.976 is 24000/1001."""
     whole = round(value)
     slowed = Fraction(whole * 1000, 1001)
     return slowed if abs(float(slowed) - value) < 0.005 and abs(value - whole) > 0.005 else Fraction(value).limit_denominator(1001)
 
 
 def later(header: Header, timecode: Moment | None) -> Header:
-    """The same for another frame, with its ``timecode`` or without any."""
+    """Return the header for another frame, with its ``timecode`` or without one."""
     kept = tuple(each for each in header.attributes if each[0] != "smpte:TimeCode")
     if timecode is None:
         return replace(header, attributes=kept, timecode=None)
@@ -304,7 +305,7 @@ def later(header: Header, timecode: Moment | None) -> Header:
 
 
 def named(header: Header, interop: str) -> Header:
-    """The same for a file whose colours are in the space ``interop``, whatever it said before."""
+    """Return the header for a file whose colours are in the space ``interop``."""
     kept = tuple(each for each in header.attributes if each[0] not in ("colorInteropID", "chromaticities"))
     return replace(header, attributes=(*kept, ("colorInteropID", openimageio().TypeDesc("string"), interop)))
 
@@ -333,7 +334,7 @@ def _spec(
 
 
 def _coded(pixels: Pixels, kind: str, bits: int) -> Pixels:
-    """The numbers that go to the file: rounded here, so that no writer's way of rounding matters."""
+    """Return the values for the file; they are rounded here, so that all writers round alike."""
     if kind == "half":
         return np.ascontiguousarray(np.clip(pixels, -65504, 65504) if pixels.dtype != np.float16 else pixels, np.float16)
     if kind == "float":
@@ -350,7 +351,7 @@ def _verify(path: Path, written: Path, data: Pixels, names: tuple[str, ...], los
     """Read ``written`` back and compare.
 
     Raises:
-        OutputError: it is another image than ``data``.
+        OutputError: the file differs from ``data``.
     """
     try:
         with _Opened(written) as file:

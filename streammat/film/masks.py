@@ -1,4 +1,4 @@
-"""Garbage mattes and hold-outs: images, or sequences, that say what belongs to the subject and what never does."""
+"""Masks (garbage mattes and hold-outs): images or sequences of what always and what never belongs to the subject."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ Mask = NDArray[np.float32]
 
 
 class MaskedMatting:
-    """Mattes with what masks add and take: ``max(a, include)``, then ``min(a, 1 - exclude)``.
+    """Applies masks to mattes: ``max(a, include)``, then ``min(a, 1 - exclude)``.
 
     Args:
         matting: frame → matte.
-        include: an image, or a sequence that is read by the frames' numbers; None: nothing.
-        exclude: the same.
+        include: an image, or a sequence that is matched by frame number; None: nothing.
+        exclude: likewise.
 
     Raises:
         InputError: there is none, or it cannot be read.
@@ -37,14 +37,14 @@ class MaskedMatting:
     def __init__(self, matting: Callable[[Frame], Matte], include: str | None, exclude: str | None) -> None:
         self._matting = matting
         self.files: list[Path] = []
-        """Those of the masks."""
+        """Files of the masks."""
         self._include = None if include is None else _Masks("--include", include)
         self._exclude = None if exclude is None else _Masks("--exclude", exclude)
         for masks in (self._include, self._exclude):
             self.files += [] if masks is None else masks.files
 
     def __call__(self, frame: Frame) -> Matte:
-        """The matte of ``frame``; whatever the other raises, and InputError where a mask of a sequence is missing."""
+        """Return the matte of ``frame``; raises what the other matting raises, and InputError if a mask of a sequence is missing."""
         matte = self._matting(frame)
         if self._include is not None:
             alpha = matte.alpha
@@ -56,7 +56,7 @@ class MaskedMatting:
 
 
 class _Masks:
-    """One image for all frames, or one for each."""
+    """One mask image for all frames, or one for each."""
 
     def __init__(self, option: str, text: str) -> None:
         self._option = option
@@ -67,7 +67,7 @@ class _Masks:
         self.files = [Path(text)] if self._files is None else list(self._files.values())
 
     def of(self, frame: Frame) -> Mask:
-        """The mask of ``frame``, at its size and in its orientation."""
+        """Return the mask of ``frame``, at its size and in its orientation."""
         mask = self._one
         if self._files is not None:
             number = frame.index + 1 if frame.number is None else frame.number
@@ -87,7 +87,7 @@ def _as(mask: Mask, alpha: NDArray[Any]) -> NDArray[Any]:
 
 
 def _read(path: Path) -> Mask:
-    """Alpha where the image has it and it is not all full, else its brightness."""
+    """Return the image's alpha, if it has one that is not full everywhere, else its brightness."""
     check_readable(path, "a mask: an image, or numbered ones")
     if path.suffix.lower() in (".exr", ".dpx"):
         oiio = openimageio()

@@ -1,4 +1,4 @@
-"""The image of a sequence as its file holds it, on its way beside the frame that the network is shown."""
+"""The plate: the original pixels of a sequence's image, carried beside the frame that the network sees."""
 
 from __future__ import annotations
 

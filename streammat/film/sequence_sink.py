@@ -1,4 +1,4 @@
-"""Numbered files as film tools take them: EXR, DPX, TIFF and PNG through OpenImageIO, each read back and compared."""
+"""Sink for numbered film files: EXR, DPX, TIFF and PNG through OpenImageIO, each read back and compared."""
 
 from __future__ import annotations
 
@@ -22,26 +22,27 @@ from streammat.sources import StreamInfo
 from streammat.timecode import parse_moment
 
 _BT1886 = 2.4
-"""Exponent of the display that video is made for (ITU-R BT.1886)."""
+"""Exponent of a video display's curve (ITU-R BT.1886)."""
 
 
 class SequenceSink:
-    """One file a frame, under the frame's own number.
+    """Writes one file per frame, under the frame's own number.
 
-    EXR holds a matte in the channel ``A`` alone, and a cut-out as ``R``, ``G``, ``B`` multiplied by ``A``; other formats hold grey, and
-    straight or multiplied colour. Of sequences the colours are in the space of the input; of clips they are linear Rec.709 in EXR.
+    EXR holds a matte in the channel ``A`` alone, and a cut-out as ``R``, ``G``, ``B`` multiplied by ``A``; other formats hold
+    grey, and straight or multiplied colour. Colours of sequences stay in the space of the input; colours of clips are linear
+    Rec.709 in EXR.
 
     Args:
-        pattern: such as ``out.####.exr``; a lone ``#`` takes as many digits as the input's names have, or four.
-        info: of the source.
-        content: what is shown.
-        options: compression, depth, whether files are read back.
+        pattern: such as ``out.####.exr``; a single ``#`` takes as many digits as the input's names have, or four.
+        info: properties of the source.
+        content: what to write.
+        options: compression, depth, whether to read files back.
         overwrite: replace files that are there.
-        alpha: colour of transparent images, but in EXR.
-        own_space: a clip's colours are in a space of their own, in which EXR gets them, too.
+        alpha: colour of transparent images in formats other than EXR.
+        own_space: a clip's colours are in their own space, and EXR keeps them in it.
 
     Raises:
-        UsageError: the pattern has no counter, a file is there, or the format cannot hold what is asked for.
+        UsageError: the pattern has no counter, a file exists, or the format cannot hold the content.
         OutputError: the folder cannot be written.
     """
 
@@ -74,14 +75,14 @@ class SequenceSink:
             raise UsageError(f"{there[0]}: is there already; give -y to replace it")
 
     def path(self, number: int) -> Path:
-        """The file of frame ``number``."""
+        """Return the file of frame ``number``."""
         return self._name.path(number)
 
     def write(self, frame: Frame, matte: Matte) -> None:
         """Write one file.
 
         Raises:
-            OutputError: it cannot be written, or is not what was written when it is read back.
+            OutputError: it cannot be written, or differs when it is read back.
         """
         number = self.frames + 1 if frame.number is None else frame.number
         header = self._header(frame) if frame.plate is None else frame.plate.header
@@ -103,16 +104,16 @@ class SequenceSink:
         self.frames += 1
 
     def copy(self, packet: Packet) -> None:
-        """Numbered files have no other tracks."""
+        """Ignore the packet: numbered files have no other tracks."""
 
     def close(self) -> None:
-        """Every file is complete already."""
+        """Do nothing: every file is complete already."""
 
     def abort(self) -> None:
-        """Files written so far stay: each is complete."""
+        """Keep the files written so far: each is complete."""
 
     def _with_alpha(self, colour: Pixels, alpha: Pixels) -> Pixels:
-        """(H, W, 4), multiplied where the file wants that; half where ``colour`` and the file are."""
+        """Return (H, W, 4), multiplied by alpha if the file wants that; float16 if ``colour`` and the file are."""
         cut = np.empty((*colour.shape[:2], 4), colour.dtype if self._half else np.float32)
         if self._multiplied:
             # Half numbers times one are the same half numbers; and where alpha is 0 there is nothing, not even what is no number.
@@ -142,7 +143,7 @@ class SequenceSink:
         return np.power(coded, np.float32(_BT1886)) if self._linear else coded
 
     def _header(self, frame: Frame) -> Header:
-        """Of a clip's frame."""
+        """Return the header for a clip's frame."""
         oiio = openimageio()
         height, width = self._info.size
         rate, aspect = self._info.rate.limit_denominator(1001), self._info.sample_aspect_ratio

@@ -1,4 +1,4 @@
-"""A sequence of numbered images as a source: EXR, DPX, TIFF, PNG, JPEG."""
+"""Source for sequences of numbered images: EXR, DPX, TIFF, PNG, JPEG."""
 
 from __future__ import annotations
 
@@ -25,18 +25,19 @@ _USUAL_RATE = Fraction(24)
 
 
 class SequenceSource:
-    """Numbered images; each frame carries its ``Plate`` and its number.
+    """Reads numbered images; each frame carries its ``Plate`` and its number.
 
-    What depends on an image (size, colour, exposure) is taken from the first of the sequence, whichever frames are chosen, so that
-    parts of a shot that are worked on apart fit together.
+    Size, colour space and exposure are those of the sequence's first image, whichever frames are chosen, so that separately
+    processed parts of a shot match.
 
     Args:
-        name: of the sequence.
+        name: the sequence.
         options: rate, layer, missing frames, colour.
-        frames: numbers to give, as ``parse_frames`` takes them; None: those of the name, else from the first to the last that is there.
+        frames: numbers to yield, as ``parse_frames`` takes them; None: those of the name, else from the first to the last
+            existing one.
 
     Raises:
-        InputError: nothing there, frames are missing, or the first image cannot be read.
+        InputError: there are no files, frames are missing, or the first image cannot be read.
         UsageError: there is no such layer, colour space or range.
     """
 
@@ -86,14 +87,14 @@ class SequenceSource:
 
     @property
     def files(self) -> list[Path]:
-        """Those that are read."""
+        """Files to read."""
         return list(self._files.values())
 
     def close(self) -> None:
-        """Nothing stays open between frames."""
+        """Do nothing: no file stays open between frames."""
 
     def _chosen(self, there: dict[int, Path], frames: str | None) -> dict[int, Path]:
-        """The file of each number that is to be given."""
+        """Return the file of each number to yield."""
         wanted = frames if frames is not None else self._name.frames
         numbers = parse_frames(wanted) if wanted is not None else tuple(range(min(there), max(there) + 1))
         missing = [number for number in numbers if number not in there]
@@ -133,7 +134,7 @@ class SequenceSource:
         )
 
     def _moment(self, text: str | None, number: int) -> Moment | None:
-        """The timecode of the first frame that is given, where ``text`` is that of frame ``number``."""
+        """Return the timecode of the first frame, if ``text`` is that of frame ``number``."""
         try:
             return None if text is None else parse_moment(text).later(self._first_number - number, self._rate)
         except (ValueError, UsageError):

@@ -1,4 +1,4 @@
-"""Numbered images: their names as film tools write them, which are there, and ranges of frames."""
+"""Names of image sequences as film tools write them, the existing files, and frame ranges."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from pathlib import Path, PurePath
 from streammat.errors import InputError, UsageError, reason
 
 IMAGES = (".exr", ".dpx", ".tif", ".tiff", ".png", ".jpg", ".jpeg")
-"""Endings of files that a sequence may have."""
+"""Extensions of files in sequences."""
 _COUNTER = re.compile(r"%(?:0?(?P<digits>\d+))?d|\$F(?P<houdini>\d*)|(?P<hashes>#+)|(?P<ats>@+)")
 _RANGE = re.compile(r"(?<![A-Za-z0-9])-?\d+--?\d+(?:[:xy]\d+)?$")
 _LEAST_DIGITS = 4
-"""Of a single ``#``, as oiiotool and Nuke have it."""
+"""Digits of a single ``#``, as in oiiotool and Nuke."""
 
 
 @dataclass(frozen=True)
 class SequenceName:
-    """``folder/head1001tail``, for any number."""
+    """The name of a sequence: ``folder/head1001tail``, for any number."""
 
     folder: Path
     head: str
     tail: str
-    """With the file's ending."""
+    """Text after the number, with the extension."""
     digits: int | None
-    """Least number of digits, filled up with zeros; None: a single ``#``, which stands for four, or for as many as the input's names have."""
+    """Least number of digits, padded with zeros; None: a single ``#``: four digits, or as many as the input's names have."""
     frames: str | None = None
-    """The range that the name holds, as in ``shot.1001-1100#.exr``."""
+    """Frame range in the name, as in ``shot.1001-1100#.exr``."""
 
     def path(self, number: int) -> Path:
-        """The file of frame ``number``."""
+        """Return the file of frame ``number``."""
         digits = _LEAST_DIGITS if self.digits is None else self.digits
         return self.folder / f"{self.head}{'-' if number < 0 else ''}{str(abs(number)).zfill(digits)}{self.tail}"
 
@@ -42,7 +42,9 @@ class SequenceName:
 
 
 def parse_sequence(text: str) -> SequenceName | None:
-    """What ``shot.%04d.exr``, ``shot.####.exr``, ``shot.@@@@.exr``, ``shot.$F4.exr`` or ``shot.1001-1100#.exr`` names; None: no counter in it."""
+    """Return the sequence that a pattern such as ``shot.%04d.exr``, ``shot.####.exr``, ``shot.@@@@.exr``, ``shot.$F4.exr`` or
+    ``shot.1001-1100#.exr`` names; None if it has no counter.
+    """
     path = PurePath(text)
     *_, found = [None, *_COUNTER.finditer(path.name)]  # the last, so that take#2.%04d.exr works
     if found is None or path.suffix.lower() not in IMAGES:
@@ -61,11 +63,11 @@ def parse_sequence(text: str) -> SequenceName | None:
 
 
 def find_sequence(text: str) -> SequenceName | None:
-    """The sequence that a user means: a pattern, a folder that holds one, or one numbered ``.exr`` or ``.dpx``; None: it is something else.
+    """Return the sequence that a user names: a pattern, a folder that holds one, or one numbered ``.exr`` or ``.dpx``; else None.
 
     Raises:
         UsageError: a folder holds several sequences.
-        InputError: it holds none, or cannot be read.
+        InputError: the folder holds none, or cannot be read.
     """
     if os.path.isdir(text):
         return _in_folder(Path(text))
@@ -81,7 +83,7 @@ def find_sequence(text: str) -> SequenceName | None:
 
 
 def frames_of(name: SequenceName) -> dict[int, Path]:
-    """The frames that are there, by number, in their order.
+    """Return the existing files by frame number, in order.
 
     Raises:
         InputError: there are none.
@@ -102,7 +104,7 @@ def frames_of(name: SequenceName) -> dict[int, Path]:
 
 
 def parse_frames(text: str) -> tuple[int, ...]:
-    """Frame numbers of ``1001-1100``, ``1-100x2`` or ``1001,1050-1060``, in their order.
+    """Parse frame numbers such as ``1001-1100``, ``1-100x2`` or ``1001,1050-1060``; returns them in order.
 
     Raises:
         UsageError: it is none of these.
@@ -119,7 +121,7 @@ def parse_frames(text: str) -> tuple[int, ...]:
 
 
 def frames_text(numbers: Iterable[int]) -> str:
-    """Numbers as ``parse_frames`` takes them, as short as they can be."""
+    """Return numbers as the shortest text that ``parse_frames`` takes."""
     import fileseq
 
     return str(fileseq.framesToFrameRange(sorted(numbers)))

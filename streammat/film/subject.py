@@ -1,4 +1,4 @@
-"""One subject of several: the part of a matte that is kept, followed over time."""
+"""Keeps one subject of several: one connected part of the matte, followed over time."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from streammat.media.frame import Frame, Matte
 from streammat.media.planes import full_scale
 
 Which = Literal["all", "largest"] | tuple[int, int]
-"""Every subject, the one with the largest area, or the one at (x, y) pixels of the upright image."""
+"""All subjects, the one with the largest area, or the one at (x, y) pixels of the upright image."""
 
 
 class SubjectMatting:
-    """Mattes with one subject in them.
+    """Reduces mattes to one subject.
 
-    What is at least half opaque falls into parts (8 neighbours), and each soft pixel belongs to the part that is nearest. In the first
-    frame the part is chosen: the largest, or the one nearest to a point. From then on it is the part that covers most of the one
-    kept in the frame before; where none does, the one nearest to that. People who touch are one part.
+    Pixels that are at least half opaque form connected parts (8 neighbours); each soft pixel belongs to the nearest part. In the
+    first frame the largest part, or the one nearest to a point, is chosen. From then on it is the part that overlaps most with
+    the one kept in the frame before, or else the nearest one. People who touch are one part.
 
     Args:
         matting: frame → matte.
-        which: what is kept.
+        which: the subject to keep.
     """
 
     def __init__(self, matting: Callable[[Frame], Matte], which: Which) -> None:
@@ -36,7 +36,7 @@ class SubjectMatting:
         self._before: NDArray[np.bool_] | None = None
 
     def __call__(self, frame: Frame) -> Matte:
-        """The matte of ``frame`` with what is kept alone; whatever the other raises."""
+        """Return the matte of ``frame`` with the kept subject only; raises what the other matting raises."""
         matte = self._matting(frame)
         if self._which == "all":
             return matte
@@ -74,12 +74,12 @@ class SubjectMatting:
 
 
 def _distance(part: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Pixels from each place to the nearest of ``part``."""
+    """Return the distance in pixels from each pixel to ``part``."""
     return np.asarray(cv2.distanceTransform(np.logical_not(part).view(np.uint8), cv2.DIST_L2, 3), np.float32)
 
 
 def parse_subject(text: str) -> Which:
-    """What ``all``, ``largest`` or ``x,y`` means.
+    """Parse ``all``, ``largest`` or ``x,y``.
 
     Raises:
         UsageError: it is none of these.

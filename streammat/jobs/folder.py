@@ -1,4 +1,4 @@
-"""A folder of clips to a folder of clips."""
+"""Jobs on a folder of clips: pairs each clip with its output."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from streammat.errors import OutputError, UsageError, reason
 from streammat.sinks.codecs import CONTAINERS
 
 CLIPS = frozenset({*CONTAINERS, ".m4v", ".avi", ".mts", ".m2ts", ".ts", ".mxf", ".mpg", ".mpeg", ".3gp", ".flv", ".wmv"})
-"""Extensions of files in a folder that are taken for clips."""
+"""Extensions of clips in a folder."""
 
 
 def clips_of(source: str, target: str | None, options: VideoOptions) -> list[tuple[str, str | None]]:
-    """The clips of a folder, each with its output.
+    """Return the clips of a folder, each with its output.
 
     Args:
-        source: a folder; anything else, and a folder of numbered images, has no clips in this sense.
-        target: the folder of outputs, which is made; each keeps its clip's name, with ``.mp4`` where nothing of its kind can be written.
-        options: of the run.
+        source: a folder; anything else, and a folder of numbered images, counts as having no clips.
+        target: the output folder, which is created; each output keeps its clip's name, with ``.mp4`` if its own format cannot be
+            written.
+        options: options of the run.
 
     Returns:
-        (clip, output) in the order of names; empty where ``source`` is no folder of clips.
+        (clip, output) sorted by name; empty if ``source`` is no folder of clips.
 
     Raises:
-        UsageError: the target is missing or a file, an option names one file for all, or two clips have one output.
+        UsageError: the target is missing or a file, an option names one file for all, or two clips have the same output.
         OutputError: the folder of outputs cannot be made.
     """
     if not os.path.isdir(source):

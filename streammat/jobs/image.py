@@ -1,4 +1,4 @@
-"""``streammat image``: stills in, stills out."""
+"""The job of ``streammat image``: stills in, stills out."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ from streammat.threads.interruptible import NoAnswer, answer_of
 
 
 class ImageJob:
-    """``streammat image``: stills, one after the other, with one engine for all of one size.
+    """The job of ``streammat image``: processes stills one after the other, with one engine for all of the same size.
 
     Args:
         sources: image files, folders of them, or ``-``: standard input.
         target: a file for a single source, a folder that gets ``<stem>.png`` for each, or ``-``: a PNG on standard output.
-        options: how alpha is made, and what is done with it.
-        overwrite: replace what is there.
+        options: matting and compositing options.
+        overwrite: replace existing files.
 
     Raises:
-        UsageError, InputError, OutputError, EngineError: nothing has been changed then.
+        UsageError, InputError, OutputError, EngineError: in that case nothing has been changed.
     """
 
     def __init__(self, sources: list[str], target: str, options: StillOptions, *, overwrite: bool) -> None:
@@ -82,11 +82,13 @@ class ImageJob:
         self._working = False
 
     def stop(self) -> None:
-        """End after the image at work, from any thread or a signal handler; one that stays in the network for seconds from then on is given up."""
+        """End after the current image, from any thread or a signal handler; an image that then stays in the network for seconds
+        is abandoned.
+        """
         self._ending = self._ending or time.monotonic()
 
     def run(self) -> Iterator[tuple[str, StreammatError | None]]:
-        """Work image by image until the last one or ``stop``; gives each output with the error that kept it from being made, or None."""
+        """Process the images until the last one or ``stop``; yields each output with its error, or None."""
         content: Content = "transparent" if self._transparent else "composite"
         compositor = Compositor(
             [content], self._background, decontaminate=self._composite.decontaminate, alpha=self._composite.alpha, controls=self._controls
@@ -115,7 +117,7 @@ class ImageJob:
 
     @property
     def engine(self) -> Engine | None:
-        """The engine of the last image."""
+        """Spec of the last image's engine."""
         return self._engine
 
     def _read(self, source: str) -> tuple[Frame, ImageNotes]:
@@ -143,7 +145,7 @@ class ImageJob:
 
 
 def _files_of(source: str) -> list[str]:
-    """The images in a folder, in the order of their names; a name that is no folder's alone."""
+    """Return the images in a folder, sorted by name; any other name alone."""
     if source == STANDARD_STREAM or not os.path.isdir(source):
         return [source]
     found = sorted(str(path) for path in Path(source).iterdir() if path.suffix.lower() in (*STILLS, ".jpg", ".jpeg") and not path.name.startswith("."))

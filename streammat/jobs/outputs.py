@@ -1,4 +1,4 @@
-"""Outputs of a job: which content each shows, its background and its sink."""
+"""Outputs of a job: the content, background and sink of each."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GREEN = "green"
 
 
 def wants_alpha(target: str, composite: CompositeOptions, codec: str | None) -> bool:
-    """True where the output is to be transparent: asked for, or the default of such a file."""
+    """Return whether the output is transparent: requested, or the default for its format."""
     if composite.background is None:
         return can_carry_alpha(target, codec)
     return composite.background.strip().lower() == "transparent"
@@ -31,7 +31,7 @@ def wants_alpha(target: str, composite: CompositeOptions, codec: str | None) -> 
 def open_background_for(
     spec: BackgroundSpec | None, composite: CompositeOptions, info: StreamInfo, undo: ExitStack
 ) -> Background | None:
-    """The background for frames such as ``info`` describes; None where the output is transparent."""
+    """Open the background for a source's frames; returns None if the output is transparent."""
     if spec is None:
         return None
     background = open_background(spec, composite.fit, info.sample_aspect_ratio)
@@ -42,7 +42,7 @@ def open_background_for(
 def open_sink(
     path: str, info: StreamInfo, content: Content, encode: EncodeOptions, *, tracks: bool, alpha: AlphaType
 ) -> TrackSink:
-    """The sink that ``path`` calls for."""
+    """Open the sink for ``path``."""
     if is_still(path):
         return StillsSink(path, content, overwrite=encode.overwrite, alpha=alpha, numbers=info.numbers)
     return FileSink(path, info, content, encode, tracks=tracks)
@@ -60,10 +60,10 @@ def check_still(path: str, content: Content) -> None:
 
 
 def check_numbered(sources: Sequence[Path], sinks: Sequence[TrackSink], numbers: Sequence[int]) -> None:
-    """Refuse numbered outputs that would destroy files of a sequence, or each other: their patterns alone do not tell.
+    """Refuse numbered outputs that would overwrite files of a sequence, or each other: the patterns alone do not show it.
 
     Raises:
-        UsageError: an output is a source, or two outputs have the same names.
+        UsageError: an output is also a source, or two outputs have the same names.
     """
     read = {file_identity(path) for path in sources}
     written: set[object] = set()

@@ -1,4 +1,4 @@
-"""``streammat video``: a file or URL in, files out."""
+"""The job of ``streammat video``: a file or URL in, files out."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from streammat.timecode import BEGINNING
 
 
 class VideoJob:
-    """``streammat video``: everything opened and checked on construction, the work done by ``run``.
+    """The job of ``streammat video``: the constructor opens and checks everything, ``run`` does the work.
 
     Args:
         source: a video file or URL.
@@ -53,7 +53,7 @@ class VideoJob:
         networks: opens the network; by default one that is closed at the end of the run.
 
     Raises:
-        UsageError, InputError, OutputError, EngineError: nothing has been changed then.
+        UsageError, InputError, OutputError, EngineError: in that case nothing has been changed.
     """
 
     def __init__(self, source: str, target: str | None, options: VideoOptions, networks: Networks | None = None) -> None:
@@ -112,13 +112,13 @@ class VideoJob:
             undo.pop_all()
 
     def run(self, progress: Callable[[int], None] | None = None) -> Report:
-        """Work to the end or until ``pipeline.stop``.
+        """Process to the end or until ``pipeline.stop``.
 
         Args:
-            progress: called now and then, in this thread, with the number of frames written.
+            progress: called from time to time, in this thread, with the number of frames written.
 
         Raises:
-            InputError, OutputError, EngineError: the run broke off; the message says what was kept.
+            InputError, OutputError, EngineError: the run was aborted; the message says what was kept.
         """
         # The stages are the parallelism: OpenCV's own threads would only get in their way.
         threads = cv2.getNumThreads()
@@ -139,7 +139,7 @@ class VideoJob:
 
     @staticmethod
     def _earlier(source: str, reader: Recorded, options: VideoOptions) -> Iterator[Frame]:
-        """The frames before the first, where it is not the first of its source."""
+        """Return the frames before the first one to write, for the warm-up."""
         if isinstance(reader, SequenceSource):
             return images_before(source, reader, options.sequence, options.warm_up)
         if isinstance(reader, ChosenFrames):
@@ -149,12 +149,12 @@ class VideoJob:
         return iter(())
 
     def written(self) -> list[str]:
-        """Those outputs that hold something."""
+        """Return the outputs that contain anything."""
         return [path for path, sink in zip(self.outputs, self._sinks, strict=True) if sink.frames]
 
     @staticmethod
     def _encode(path: str, content: Content, target: str | None, options: VideoOptions, transparent: bool) -> EncodeOptions:
-        """Encoding options of one output; UsageError where it cannot be written."""
+        """Return the encoding options of one output; raises UsageError if it cannot be written."""
         if path == options.report:
             return options.encode
         if is_still(path):
@@ -180,7 +180,7 @@ class VideoJob:
 
 
 def open_recorded(source: str, options: VideoOptions) -> Recorded:
-    """The source that ``source`` calls for: a sequence of numbered images, or a clip, of which some frames may be chosen."""
+    """Open a recorded source: a sequence of numbered images, or a clip, possibly with selected frames only."""
     name = find_sequence(source)
     if name is not None:
         if options.start != BEGINNING or options.duration is not None:
@@ -198,7 +198,7 @@ def open_recorded(source: str, options: VideoOptions) -> Recorded:
 
 
 def look_of(clip: str, source: Recorded, options: SequenceOptions) -> ClipLook | None:
-    """What the network is shown of a clip whose colours are in a space of their own; None: what is there, as of sequences, which have a look already."""
+    """Return the display conversion for a clip in its own colour space; None if not needed (sequences bring their own)."""
     if isinstance(source, SequenceSource) or options.color_space.lower() == "auto":
         return None
     look = ClipLook(clip, options.color_space, options.ocio, options.exposure)
@@ -209,7 +209,7 @@ def look_of(clip: str, source: Recorded, options: SequenceOptions) -> ClipLook |
 
 
 def takes_plates(path: str, source: Recorded) -> bool:
-    """True where ``path`` names files as film tools take them: EXR and DPX always, TIFF and PNG of sequences."""
+    """Return whether ``path`` names film files, which take plates: EXR and DPX always, TIFF and PNG for sequences."""
     suffix = Path(path).suffix.lower()
     return suffix in FILM or (isinstance(source, SequenceSource) and suffix in (".tif", ".tiff", ".png"))
 
@@ -217,7 +217,7 @@ def takes_plates(path: str, source: Recorded) -> bool:
 def compositor_for(
     source: Recorded, sinks: Sequence[TrackSink], background: Background | None, options: VideoOptions
 ) -> Callable[[Frame, Matte], Sequence[Frame]]:
-    """The compositor that draws the images of ``sinks``, in their order."""
+    """Return the compositor that draws the images of ``sinks``, in order."""
     decontaminate, alpha = options.composite.decontaminate, options.composite.alpha
     if isinstance(source, SequenceSource):
         contents = [(sink.content, isinstance(sink, SequenceSink)) for sink in sinks]

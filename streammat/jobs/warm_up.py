@@ -1,4 +1,4 @@
-"""Frames that are matted and not written, before the first one that is: what averages over frames has seen them then."""
+"""Warm-up: mattes frames before the first written one, so that the filter over time has already seen them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from streammat.sources.file import FileSource
 from streammat.timecode import Moment
 
 Earlier = Callable[[], Iterator[Frame]]
-"""Frames in order, their times below that of the first frame that is written."""
+"""Frames in order, with times before that of the first written frame."""
 
 
 def frames_before(path: str, reader: FileSource, count: int, *, deinterlace: bool) -> Iterator[Frame]:
-    """Up to ``count`` frames of a file before those that ``reader`` gives, on its clock."""
+    """Yield up to ``count`` frames of a file before those of ``reader``, on the same clock."""
     rate = reader.info.rate
     start = max(Fraction(0), reader.start - (count + Fraction(1, 2)) / rate)
     skipped = reader.skipped(reader.info.time_base)
@@ -35,7 +35,7 @@ def frames_before(path: str, reader: FileSource, count: int, *, deinterlace: boo
 
 
 def images_before(path: str, reader: SequenceSource, options: SequenceOptions, count: int) -> Iterator[Frame]:
-    """The same of a sequence: up to ``count`` images that are there before those that ``reader`` gives."""
+    """Yield up to ``count`` existing images of a sequence before those of ``reader``."""
     name = find_sequence(path)
     assert name is not None
     first = reader.info.numbers[0]
@@ -49,12 +49,12 @@ def images_before(path: str, reader: SequenceSource, options: SequenceOptions, c
 
 
 class WarmedUp:
-    """Mattes that another matting makes, which is shown earlier frames first.
+    """Shows another matting earlier frames before the first one.
 
     Args:
         matting: frame → matte.
-        earlier: taken before the first frame.
-        goes_on: asked between the earlier frames; False leaves the rest out.
+        earlier: frames to matte before the first one.
+        goes_on: called between the earlier frames; False skips the rest.
     """
 
     def __init__(self, matting: Callable[[Frame], Matte], earlier: Earlier, goes_on: Callable[[], bool]) -> None:
@@ -63,7 +63,7 @@ class WarmedUp:
         self._goes_on = goes_on
 
     def __call__(self, frame: Frame) -> Matte:
-        """The matte of ``frame``; whatever the other raises."""
+        """Return the matte of ``frame``; raises what the other matting raises."""
         if self._earlier is not None:
             for each in self._earlier():
                 if not self._goes_on():

@@ -1,1 +1,1 @@
-"""Live video: its main path, the session that runs it, and what is shown when something fails."""
+"""Live video: its main path, the session around it, and the fallback images for failures."""

@@ -1,4 +1,4 @@
-"""The backgrounds of a live run: a list that is switched through, images read again when their files change."""
+"""The backgrounds of a live run: a list to switch through; images are reloaded when their files change."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from streammat.config import CompositeOptions, MatteControls
 from streammat.errors import InputError, UsageError
 
 _MOST_ADDED = 16
-"""Backgrounds that were chosen during the run and are kept open beside those it began with; each holds an image or a clip."""
+"""Most backgrounds added during the run that are kept open; each holds an image or a clip."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A background, and what draws the subject in front of it."""
+    """A background, and the compositor that draws the subject in front of it."""
 
     text: str
     """The background as the user wrote it."""
@@ -28,19 +28,19 @@ class Scene:
 
     @property
     def shows_room(self) -> bool:
-        """The background is made of the room, so that without a matte there is none to show."""
+        """True if the background is made from the frame (blur), so that it cannot be shown without a matte."""
         return self.spec.kind == "blur"
 
 
 class BackgroundSwitcher:
-    """The list, and which of it is on. Any thread may call; whoever draws takes ``current`` once per frame.
+    """The list of backgrounds, and the current one. Any thread may call; the compositor reads ``current`` once per frame.
 
-    A scene that is replaced is not closed, because a frame may be in it just then; it goes with its last reference.
+    A replaced scene is not closed, because a frame may still be using it; it is freed with its last reference.
 
     Args:
         texts: backgrounds as ``streammat.compositing.backgrounds.parse_background`` takes them, at least one, none transparent.
-        options: how they are fitted, and whether edges lose the old background's colour.
-        controls: of the subject's colour.
+        options: how they are fitted, and whether the old background's colour is removed from edges.
+        controls: adjustments of the subject's colour.
 
     Raises:
         UsageError, InputError: one of them cannot be shown; the message names it.
@@ -61,19 +61,19 @@ class BackgroundSwitcher:
 
     @property
     def names(self) -> list[str]:
-        """The list, as it was written."""
+        """The list, as the user wrote it."""
         return [scene.text for scene in self._scenes]
 
     def step(self, by: int) -> Scene:
-        """The next (1) or the previous (-1) one, round and round."""
+        """Switch to the next (1) or the previous (-1) background; the list wraps around."""
         with self._lock:
             return self._switch((self._index + by) % len(self._scenes))
 
     def choose(self, text: str) -> Scene:
-        """The one that is called ``text``; a new one joins the list, and of many new ones the oldest leaves it.
+        """Switch to the background ``text``; a new one is added to the list, which drops the oldest of many new ones.
 
         Raises:
-            UsageError, InputError: it cannot be shown; what is on stays on.
+            UsageError, InputError: it cannot be shown; the current one stays.
         """
         with self._lock:
             if text not in self.names:
@@ -87,10 +87,10 @@ class BackgroundSwitcher:
             return chosen
 
     def blur(self, by: float) -> Scene:
-        """Blur more or less: ``by`` is added to a strength of 0..1.
+        """Change the blur: ``by`` is added to its strength of 0..1.
 
         Raises:
-            UsageError: what is on is no blur.
+            UsageError: the current background is no blur.
         """
         with self._lock:
             spec = self.current.spec
@@ -100,7 +100,7 @@ class BackgroundSwitcher:
             return self._put(self._index, self._made(f"blur:{round(100 * strength)}", replace(spec, strength=strength)))
 
     def set_blur(self, strength: float) -> Scene:
-        """Blur so much, 0..1: the blur that is on, or else the list's first, or else a new one."""
+        """Set the strength of blur, 0..1: of the current background, else of the first blur in the list, else of a new one."""
         with self._lock:
             if self.current.spec.kind != "blur":
                 blurs = [index for index, scene in enumerate(self._scenes) if scene.spec.kind == "blur"]
@@ -110,11 +110,10 @@ class BackgroundSwitcher:
             return self.blur(strength - self.current.spec.strength)
 
     def reload(self) -> str | None:
-        """Read images again whose files have changed.
+        """Reload images whose files have changed.
 
         Returns:
-            The name of one that was read, or None. One that cannot be read (still being written) stays as it was and
-            is tried again.
+            The name of a reloaded image, or None. An image that cannot be read (it may be half written) is kept and tried again.
         """
         with self._lock:
             for index, scene in enumerate(self._scenes):
@@ -139,13 +138,13 @@ class BackgroundSwitcher:
             self._draw_anew()
 
     def control(self, controls: MatteControls) -> None:
-        """Treat the subject's colour in another way from the next frame on."""
+        """Set the adjustments of the subject's colour from the next frame on."""
         with self._lock:
             self._controls = controls
             self._draw_anew()
 
     def close(self) -> None:
-        """Let go of files; only once nobody draws."""
+        """Close the files; only once the compositor has stopped."""
         for scene in self._scenes:
             scene.background.close()
 
@@ -182,7 +181,7 @@ class BackgroundSwitcher:
 
 
 def _stamp(spec: BackgroundSpec) -> tuple[int, int] | None:
-    """What changes when an image's file does; None for what is no image, or is gone for the moment."""
+    """Return the state of an image's file, to detect changes; None for other backgrounds and missing files."""
     if spec.kind != "image" or spec.path is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Frame to matte for live video: mattes are checked before anybody may use them, and the network can be exchanged."""
+"""Frame to matte for live video: mattes are checked before use, and the network can be exchanged."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from streammat.media.planes import full_scale
 from streammat.stats import StageClock
 
 REFINED = 0.1
-"""How much more opaque the matte of a frame may be than the alpha that passed: cleaning and resampling change its mean by a hundredth."""
+"""Largest rise of the mean from the checked alpha to the matte: cleaning and resampling change it by 0.01."""
 
 MakeMatting = Callable[[Engine, AlphaFilter], FrameMatting]
 
@@ -30,9 +30,9 @@ class CheckedMatting:
 
     Args:
         engine: as ``Matting`` takes it.
-        stable: averages flicker away; None shows each matte as it is.
-        make: how an engine, and what its alphas have to pass, become what makes mattes.
-        rest: lets the network rest where nothing moves, if ``make`` is not given; None has it work on each frame.
+        stable: the filter over time; None: mattes are not filtered.
+        make: makes a matting from an engine and the check for its alphas.
+        rest: lets the network rest while nothing moves, if ``make`` is not given; None: it processes every frame.
     """
 
     def __init__(
@@ -49,10 +49,11 @@ class CheckedMatting:
         """Spec of the engine at work."""
 
     def __call__(self, frame: Frame) -> Matte:
-        """The matte of ``frame``, fit to be shown.
+        """Return the checked matte of ``frame``.
 
         Raises:
-            EngineError: the network failed, gave what is no matte of this frame, or one that would show the room.
+            EngineError: the network failed, returned a matte that does not fit the frame, or one that would show the real
+                background.
         """
         fresh, self._next = self._next, None
         if fresh is not None:
@@ -69,15 +70,15 @@ class CheckedMatting:
 
     @property
     def rested(self) -> int:
-        """Frames so far on which the network rested."""
+        """Number of frames so far for which the network rested."""
         return 0 if self._rest is None else self._rest.frames
 
     def work_ms(self) -> float:
-        """Median time of the last mattes that the network worked for, in milliseconds; 0 where there is none yet."""
+        """Return the median time of the last mattes made by the network, in milliseconds; 0 if there is none yet."""
         return self._work.recent()
 
     def exchange(self, engine: Engine) -> None:
-        """Work with another engine from the next frame on; the one before is closed then."""
+        """Use another engine from the next frame on; the old one is closed then."""
         unused, self._next = self._next, engine
         if unused is not None:
             unused.close()
@@ -90,19 +91,19 @@ class CheckedMatting:
             raise
 
     def close(self) -> None:
-        """Close the engines; only once nobody calls."""
+        """Close the engines; only after the last call."""
         self._matting.engine.close()
         if self._next is not None:
             self._next.close()
 
 
 def check(matte: Matte | None, frame: Frame, most: Callable[[], float]) -> None:
-    """Refuse what is no matte of ``frame``, or shows more than was let pass.
+    """Refuse a matte that does not fit ``frame``, or is more opaque than the checked alpha.
 
     Args:
         matte: at the frame's size.
-        frame: it is of.
-        most: mean alpha, 0..1, that it may have; asked once the matte is there.
+        frame: its frame.
+        most: returns the largest mean alpha, 0..1, that is allowed; called after the matte is made.
 
     Raises:
         EngineError: it is missing, of another size or type, or more opaque.

@@ -1,7 +1,9 @@
-"""Steering a live run: keys, and JSON lines on stdin or a unix socket for scripts and stream decks.
+"""Control of a live run: keys, and JSON lines on stdin or a unix socket for scripts and stream decks.
 
-A request is one line, ``{"command": "next"}``; the answer is one line, ``{"ok": true, …}`` or ``{"ok": false, "error": …}``, with the request's
-``id`` where it has one. After ``{"command": "events"}`` a socket is sent each event of the run, too. ``docs/live.md`` lists commands and events;
+A request is one line, ``{"command": "next"}``; the answer is one line, ``{"ok": true, …}`` or ``{"ok": false, "error": …}``, with
+the request's
+``id`` where it has one. After ``{"command": "events"}`` a socket is sent each event of the run, too. ``docs/live.md`` lists
+commands and events;
 the control page (``streammat.web``) speaks the same over a WebSocket.
 """
 
@@ -34,7 +36,7 @@ COMMANDS: Final[dict[str, tuple[type, ...]]] = {
     "mute": _SWITCH, "pass-through": _SWITCH, "quality": _TEXT, "hold-rate": _SWITCH, "matte": (dict,), "record": _SWITCH, "stream": (str, *_SWITCH),
     "events": _NOTHING, "status": _NOTHING, "settings": _NOTHING, "save": _NOTHING, "quit": _NOTHING,
 }
-"""Each command with the types that its value may have; None stands for one that is left out."""
+"""Commands, with the types that each one's value may have; None: the value may be missing."""
 KEYS: Final = {
     "n": ("next", None), "b": ("previous", None), "+": ("blur", 10), "=": ("blur", 10), "-": ("blur", -10),
     "m": ("mirror", None), "s": ("mute", None), "p": ("pause", None), " ": ("pause", None), "q": ("quit", None), "\x1b": ("quit", None),
@@ -42,9 +44,9 @@ KEYS: Final = {
 KEYS_HELP: Final = "keys: n/b background, +/- blur, m mirror, s sound off/on, p pause, r show the room (then y), q quit"
 _CONFIRM_SECONDS: Final = 5.0
 LONGEST_LINE: Final = 65536
-"""Bytes of a request."""
+"""Largest request in bytes."""
 _WAITING: Final = 256
-"""Events that wait for a program that is slow to read; the oldest go first."""
+"""Events buffered for a program that reads slowly; the oldest are dropped first."""
 _LONGEST_ID: Final = 64
 _MOST_CLIENTS: Final = 32
 _PERCENT: Final = 100
@@ -63,22 +65,22 @@ class Command:
 
 
 class Target(Protocol):
-    """The live run, as commands see it."""
+    """Protocol of the live run that commands control."""
 
     def obey(self, command: Command) -> dict[str, Any]:
-        """Do it and say what is so now; from any thread.
+        """Execute the command and return the new state; from any thread.
 
         Raises:
-            StreammatError: it cannot be done; nothing has changed.
+            StreammatError: the command failed; nothing has changed.
         """
         ...
 
 
 def parse_command(line: str) -> Command:
-    """One line of JSON.
+    """Parse one line of JSON.
 
     Raises:
-        UsageError: no JSON object, an unknown command, or a value of the wrong kind.
+        UsageError: not a JSON object, an unknown command, or a value of the wrong type.
     """
     return _command_of(_object_of(line))
 
@@ -107,7 +109,7 @@ def _command_of(found: dict[str, Any]) -> Command:
 
 
 def _short(value: Any) -> str:
-    """A value that is to be shown: an integer of many digits cannot be written at all."""
+    """Return a value as text for a message; Python refuses to print integers with very many digits."""
     try:
         return repr(value)[:80]
     except ValueError:
@@ -115,7 +117,7 @@ def _short(value: Any) -> str:
 
 
 def answer(target: Target, line: str) -> dict[str, Any]:
-    """Obey one line; whatever is wrong with it, or with us, is the answer."""
+    """Execute one line; any error is returned as the answer."""
     tag: dict[str, Any] = {}
     try:
         found = _object_of(line)
@@ -127,17 +129,17 @@ def answer(target: Target, line: str) -> dict[str, Any]:
 
 
 def _told(error: Exception) -> str:
-    """One line, also for what nobody meant."""
+    """Return an error in one line, even an unexpected one."""
     said = one_line(error)
     return said if isinstance(error, StreammatError) else f"{type(error).__name__}: {said}"[:300]
 
 
 class Keys:
-    """Single keys as commands; showing the room takes ``r`` and then ``y`` within five seconds.
+    """Single keys as commands; pass-through takes ``r`` and then ``y`` within five seconds.
 
     Args:
-        target: what is steered.
-        say: told one line for people after each key.
+        target: the live run.
+        say: called with one line for people after each key.
     """
 
     def __init__(self, target: Target, say: Callable[[str], None]) -> None:
@@ -146,7 +148,7 @@ class Keys:
         self._asked_at: float | None = None
 
     def press(self, key: str) -> None:
-        """Obey a key; unknown ones do nothing."""
+        """Execute the command of a key; unknown keys do nothing."""
         asked, self._asked_at = self._asked_at, None
         confirmed = asked is not None and key.lower() == "y" and time.monotonic() - asked < _CONFIRM_SECONDS
         if key.lower() == "r":
@@ -168,7 +170,7 @@ class Keys:
 
 
 class Listener(ABC):
-    """Base of what waits for commands in a thread of its own, without ever holding up the end of the run."""
+    """Base class: waits for commands in its own thread, and never delays the end of the run."""
 
     def __init__(self, name: str) -> None:
         self._stopping = threading.Event()
@@ -179,7 +181,7 @@ class Listener(ABC):
         self._thread.start()
 
     def close(self) -> None:
-        """Stop listening; twice is fine."""
+        """Stop listening; may be called twice."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(2.0)
@@ -190,15 +192,15 @@ class Listener(ABC):
 
 
 class SocketListener(Listener):
-    """JSON lines on a unix socket that only this user may open; up to 32 programs at once, any number one after the other.
+    """Reads JSON lines from a unix socket that only this user may open; up to 32 programs at once.
 
     Args:
         path: of the socket.
-        target: what is steered.
-        events: told to the programs that ask for them.
+        target: the live run.
+        events: sent to the programs that subscribe to them.
 
     Raises:
-        UsageError: this system has no unix sockets, or the path is taken by something else.
+        UsageError: this system has no unix sockets, or the path is in use.
         OutputError: the socket cannot be made.
     """
 
@@ -273,7 +275,7 @@ class SocketListener(Listener):
 
 
 class _Connection:
-    """One program on the socket: the target, which it is told of where it asks for that."""
+    """One program on the socket: executes its commands, and sends it events if it subscribes."""
 
     def __init__(self, client: socket.socket, target: Target, events: Events | None) -> None:
         self._client = client
@@ -284,10 +286,10 @@ class _Connection:
         self._telling: threading.Thread | None = None
         self._ended = False
         self.broken = False
-        """It does not read what it is told."""
+        """True if the program does not read its events."""
 
     def obey(self, command: Command) -> dict[str, Any]:
-        """As ``Target.obey``, and ``events``, which only a connection can be sent."""
+        """Execute a command as ``Target.obey`` does; also handles ``events``, which only a connection has."""
         if command.name != "events" or self._events is None:
             return self._target.obey(command)
         if self._telling is None:
@@ -297,12 +299,12 @@ class _Connection:
         return {}
 
     def send(self, message: dict[str, Any]) -> None:
-        """One line, whole, whoever else has one to send."""
+        """Send one whole line; thread-safe."""
         with self._lock:
             self._client.sendall(json.dumps(message).encode() + b"\n")
 
     def close(self) -> None:
-        """Tell nothing more."""
+        """Send no more events."""
         self._ended = True
         if self._telling is not None and self._events is not None:
             self._events.unsubscribe(self._hear)
@@ -332,7 +334,7 @@ class _Connection:
 
 
 class StdinListener(Listener):
-    """JSON lines on stdin; answers go to ``reply``. The end of stdin ends the listening, not the run."""
+    """Reads JSON lines from stdin; answers go to ``reply``. The end of stdin does not end the run."""
 
     def __init__(self, stream: IO[bytes], target: Target, reply: Callable[[dict[str, Any]], None]) -> None:
         super().__init__("control")
@@ -353,7 +355,7 @@ class StdinListener(Listener):
 
 
 class KeyListener(Listener):
-    """Single keys of the terminal that stdin is; only where there is one (not on Windows, whose preview takes keys)."""
+    """Reads single keys from the terminal on stdin, if there is one (not on Windows, where the preview takes keys)."""
 
     def __init__(self, stream: IO[bytes], keys: Keys) -> None:
         super().__init__("keys")
@@ -362,7 +364,7 @@ class KeyListener(Listener):
         self._found: list[Any] | None = None
 
     def restore(self) -> None:
-        """Leave the terminal as it was found, now; from any thread."""
+        """Restore the terminal's settings at once; from any thread."""
         if self._found is not None:
             import termios
 
@@ -371,7 +373,7 @@ class KeyListener(Listener):
                 termios.tcsetattr(self._stream.fileno(), termios.TCSANOW, self._found)
 
     def _listen(self) -> None:
-        """Keys at once and unechoed; Ctrl-C stays what it is."""
+        """Read keys unbuffered and without echo; Ctrl-C keeps its meaning."""
         import termios
         import tty
 
@@ -393,7 +395,7 @@ def _turn_away(client: socket.socket) -> None:
 
 
 def has_keys(stream: IO[Any]) -> bool:
-    """True where single keys can be read from ``stream``: a terminal that this process is in front of."""
+    """Return whether single keys can be read from ``stream``: a terminal with this process in the foreground."""
     if sys.platform == "win32" or stream.closed or not stream.isatty():
         return False
     with suppress(OSError):
@@ -402,7 +404,7 @@ def has_keys(stream: IO[Any]) -> bool:
 
 
 def _bytes(stream: IO[bytes], stopping: threading.Event) -> Iterator[bytes]:
-    """Chunks as they come, until the end of the stream or of the run."""
+    """Yield chunks as they come, until the end of the stream or of the run."""
     if sys.platform == "win32":
         # select takes no pipes there: a line at a time, in a thread that nobody waits for.
         yield from stream
@@ -420,10 +422,10 @@ def _bytes(stream: IO[bytes], stopping: threading.Event) -> Iterator[bytes]:
 
 
 def _make_way(path: str) -> None:
-    """Remove a socket that nobody listens on any more.
+    """Remove a stale socket.
 
     Raises:
-        UsageError: something else is there, or another run listens.
+        UsageError: the path is not a socket, or another run is listening.
     """
     if not os.path.lexists(path):
         return

@@ -1,4 +1,4 @@
-"""What happens in a live run, told to everybody who listens: the command line, scripts on the control socket, the page."""
+"""Events of a live run, sent to all listeners: the command line, scripts on the control socket, the control page."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from collections.abc import Callable
 from typing import Any, Final
 
 Hear = Callable[[dict[str, Any]], None]
-"""Takes one event, ``{"event": name, "time": seconds since 1970, …}``; must return at once."""
+"""A listener: takes one event, ``{"event": name, "time": seconds since 1970, …}``; must return at once."""
 
 _STATUSES: Final = 300
-"""Status events that are kept for who comes later: five minutes."""
+"""Status events kept for later subscribers: five minutes."""
 _OTHERS: Final = 200
 
 
 class Events:
-    """Call it with each event, from any thread; it waits for nobody.
+    """Distributes events: called with each event, from any thread; it never waits.
 
     Args:
-        tell: told each event first, as ``tell(event, **details)``.
+        tell: called first with each event, as ``tell(event, **details)``.
     """
 
     def __init__(self, tell: Callable[..., None]) -> None:
@@ -31,7 +31,7 @@ class Events:
         self._others: deque[dict[str, Any]] = deque(maxlen=_OTHERS)
 
     def __call__(self, event: str, **details: Any) -> None:
-        """Hand one event on."""
+        """Distribute one event."""
         self._tell(event, **details)
         message = {"event": event, "time": round(time.time(), 3), **details}
         with self._lock:
@@ -40,7 +40,7 @@ class Events:
                 hear(message)
 
     def subscribe(self, hear: Hear) -> list[dict[str, Any]]:
-        """Tell ``hear`` every event from now on.
+        """Call ``hear`` with every event from now on.
 
         Returns:
             Recent events, oldest first.
@@ -50,6 +50,6 @@ class Events:
             return sorted([*self._statuses, *self._others], key=lambda message: float(message["time"]))
 
     def unsubscribe(self, hear: Hear) -> None:
-        """Tell ``hear`` nothing more; nothing happens where it was never told."""
+        """Call ``hear`` no more; does nothing if it was not subscribed."""
         with self._lock:
             self._hear = [each for each in self._hear if each is not hear]

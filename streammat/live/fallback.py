@@ -1,9 +1,9 @@
 """Frames for live outputs: the composite, and a safe replacement when something fails; never the real background.
 
-Frames for outputs are made here and nowhere else, each of its own memory. With a frame and its matte that is the
+Frames for outputs are made only here, each in its own memory. With a frame and its matte that is the
 composite. Without one (nothing yet, the network failing, the camera gone) it is the last good composite for ``HOLD``
-seconds, then the background alone, or a card where the background is made of the room. The frame itself is shown only
-in pass-through, which somebody has asked for and confirmed.
+seconds, then the background alone, or a card with text if the background is made from the frame (blur). The frame itself is shown
+only in pass-through, which the user has requested and confirmed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from streammat.sources import StreamInfo
 from streammat.sources.shaper import TIME_BASE, Clock
 
 HOLD: Final = 0.5
-"""Seconds for which the last good composite stands in for missing ones."""
+"""Seconds for which the last good composite replaces missing ones."""
 Kind = Literal["composite", "held", "background", "card", "pass-through"]
 
 
@@ -31,25 +31,25 @@ class OutputFrame:
     """One frame on its way to the outputs."""
 
     frame: Frame
-    """Its own memory; ``image`` has the frame's time."""
+    """The frame, in its own memory; ``image`` has the frame's time."""
     kind: Kind
     captured: int
-    """When it was captured, or made up, in ticks of ``TIME_BASE``; the frame's own time may be pushed on a little."""
+    """Time of capture, or of making a replacement, in ticks of ``TIME_BASE``; the frame's own time may be slightly later."""
 
     @property
     def live(self) -> bool:
-        """It comes from the camera; the others are made up."""
+        """True for a frame from the camera, False for a replacement."""
         return self.kind in ("composite", "pass-through")
 
 
 class FallbackCompositor:
-    """Decides and draws; one thread calls it, any thread may set its attributes.
+    """Decides what is shown and draws it; one thread calls it, any thread may set its attributes.
 
     Args:
-        info: of the source: every frame has its size, layout and colour.
+        info: properties of the source: every frame has its size, layout and colour.
         clock: the run's.
-        scene: what is shown at first.
-        trouble: told of errors while drawing.
+        scene: the scene at the start.
+        trouble: called with errors while drawing.
     """
 
     def __init__(self, info: StreamInfo, clock: Clock, scene: Scene, trouble: Callable[[Exception], None]) -> None:
@@ -57,7 +57,7 @@ class FallbackCompositor:
         self.mirror = False
         self.paused = False
         self.pass_through = False
-        """Show the room. Whoever sets it has made sure that it is meant."""
+        """True shows the camera's own image. The caller must have had it confirmed."""
         self._info = info
         self._clock = clock
         self._trouble = trouble
@@ -72,15 +72,15 @@ class FallbackCompositor:
         self._cards: dict[str, tuple[Plane, ...]] = {}
 
     def wait(self) -> float:
-        """Seconds to wait for the next matte before something else is shown: three frames, or one where already the last was missing."""
+        """Return seconds to wait for the next matte before a replacement is shown: three frames, or one if the last was missing already."""
         interval = 1.0 / float(self._info.rate)
         return max(0.15, 3 * interval) if self._steady else interval
 
     def __call__(self, item: tuple[Frame, Matte] | None) -> OutputFrame:
-        """The frame to show now.
+        """Return the frame to show now.
 
         Args:
-            item: a frame with its own matte, or None where none has come in time.
+            item: a frame with its own matte, or None if none has come in time.
         """
         self._steady = item is not None
         if self.paused:
@@ -123,7 +123,7 @@ class FallbackCompositor:
         return self._shown(self._cards[text], pts, "card")
 
     def _shown(self, planes: tuple[Plane, ...], pts: int, kind: Kind) -> OutputFrame:
-        """A frame of its own memory: others may still be in an output's queue with their own time."""
+        """Return a frame in its own memory: earlier ones may still be in an output's queue with their own time."""
         image = av.VideoFrame(self._info.size[1], self._info.size[0], self._info.layout.name)
         copies = planes_of(image, self._info.layout)
         for copy, plane in zip(copies, planes, strict=True):
@@ -132,7 +132,7 @@ class FallbackCompositor:
         return OutputFrame(replace(self._template, image=image, planes=copies, pts=stamp), kind, pts)
 
     def _stamp(self, image: av.VideoFrame, pts: int) -> int:
-        """Give a frame its time; times always grow, also where a late composite follows a made-up frame."""
+        """Give a frame its time; times always grow, even if a late composite follows a replacement."""
         self._last = max(pts, self._last + 1)
         image.pts, image.time_base = self._last, TIME_BASE
         return self._last
@@ -142,7 +142,7 @@ class FallbackCompositor:
 
 
 def card(info: StreamInfo, text: str) -> tuple[Plane, ...]:
-    """A dark frame with ``text`` in its middle: planes of ``info``'s size and layout."""
+    """Return the planes of a dark frame with ``text`` in its middle, in ``info``'s size and layout."""
     height, width = info.size
     planes = tuple(
         np.full(info.layout.plane_shape(index, height, width), 40 if index == 0 else 128, np.uint8)

@@ -1,25 +1,30 @@
-"""Whether the network's alpha may be shown live, decided before the filter over time sees it and again of what that makes of it.
+"""The guard: decides whether the network's alpha may be shown live, before the filter over time and again after it.
 
-A matte is wrong in the one way that matters when it calls the room subject. No single number tells: a mean of 0.9 is somebody near the
-camera as well as the room behind a haze. So each alpha has to pass, in this order:
+The dangerous fault of a matte is to call the real background subject. No single number shows it: a mean of 0.9 may be somebody
+near the camera or a haze over the whole room. So each alpha must pass these tests, in this order:
 
-* **Decided.** Alpha is 0 or 1 but for edges; what is in between nearly everywhere (a constant 0.8, luma taken as alpha, haze) is none.
-* **The room that is still there.** What was background a moment ago and looks as it did then is background (`streammat.live.seen_background`).
-  Where alpha claims much of that, it is refused. Somebody who leans in changes what is seen there, and is not refused.
-* **A second look, when in doubt.** In doubt are mattes of nearly all of the image or of its border, those with much that is undecided, and those
-  that have grown suddenly. The network is shown the image again, at a quarter of its size in the middle of grey, without its fine detail.
-  What it is to say of the grey is known beforehand, so a network that calls everything subject fails here; and somebody near the
-  camera is found at any size, while noise that was taken for a subject is not.
+* **Decided.** A real alpha is 0 or 1 except at edges; one that is in between nearly everywhere (a constant 0.8, luma taken as
+  alpha, haze) is refused.
+* **The unchanged background.** A part that was background a moment ago and looks the same is background
+  (`streammat.live.seen_background`).
+  An alpha that covers much of that is refused. Somebody who leans in changes what is seen there, and is not refused.
+* **A second look, when in doubt.** Doubtful are mattes that cover nearly all of the image or of its border, are undecided in
+  large parts, or have grown suddenly. The network is shown the image again, at a quarter of its size in the middle of grey,
+  without its fine detail.
+  The right answer for the grey is known, so a network that calls everything subject fails here; and somebody near the camera is
+  found at any size, while noise that was taken for a subject is not.
 
-The filter over time starts anew after a refusal, so nothing refused stays in its state. Where its result would not have passed, the
+The filter over time starts anew after a refusal, so nothing refused stays in its state. Where its result would not have passed,
+the
 alpha that did is shown instead.
 
-Refusals end by themselves: with the first alpha that passes; what has grown suddenly may stay so after ``RECENT``; what claims a room that has
-not changed is believed after ``PATIENCE``, if the second look agrees (a chair that the network had missed, black clothes in front of
-black). What is undecided, or fills the image while the second look sees nobody, is refused as long as it lasts.
+Refusals end by themselves: with the first alpha that passes; a sudden growth is accepted after ``RECENT``; a matte that covers
+unchanged background is accepted after ``PATIENCE``, if the second look agrees (a chair that the network had missed, black clothes
+in front of black). A matte that is undecided, or fills the image while the second look finds nobody, is refused as long as it
+lasts.
 
-The bars were set between what real clips give and what faults give; ``benchmarks/guard.py`` measures both sides, and docs/live.md has
-its figures.
+The thresholds lie between the values of real clips and those of faults; ``benchmarks/guard.py`` measures both, and docs/live.md
+has its figures.
 """
 
 from __future__ import annotations
@@ -37,38 +42,40 @@ from streammat.live.seen_background import SeenBackground, cells_of
 from streammat.matting.temporal import FloatPlane, TemporalFilter
 
 Look = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-"""As `streammat.engines.base.Engine.infer`."""
+"""A function like `streammat.engines.base.Engine.infer`."""
 
 UNDECIDED: Final = 0.3
-"""Mean of 4a(1 - a), above which an alpha is none. Clips have 0.08 at most, a constant 0.9 has 0.36."""
+"""Largest mean of 4a(1 - a) of an acceptable alpha. Clips have 0.08 at most, a constant 0.9 has 0.36."""
 CLAIMED: Final = 0.2
-"""Share of the known room, unchanged, that alpha may claim. Clips have 0.01 at most, somebody who leans in 0.10."""
+"""Largest share of the known, unchanged background that alpha may cover. Clips have 0.01 at most, somebody who leans in 0.10."""
 UNSURE: Final = 0.12
-"""The same, up to which an alpha is beyond doubt."""
+"""Largest share of it that raises no doubt."""
 BORDER: Final = 0.7
-"""Share of the border that may be subject without doubt. Clips have 0.31 at most, noise that fools the network 0.74 and more."""
+"""Largest share of the border as subject that raises no doubt. Clips have 0.31 at most, noise that fools the network 0.74 and
+more.
+"""
 FULL: Final = 0.85
-"""Mean alpha that is beyond doubt."""
+"""Largest mean alpha that raises no doubt."""
 GROWTH: Final = 0.15
-"""Rise of mean alpha over the last one shown that is beyond doubt. From frame to frame clips have 0.04 at most."""
+"""Largest rise of mean alpha over the last one shown that raises no doubt. From frame to frame clips have 0.04 at most."""
 RECENT: Final = Fraction(1)
-"""Seconds for which the last alpha shown says how large the subject can be."""
+"""Seconds for which the last alpha shown limits the growth of the subject."""
 MISSED: Final = 0.4
-"""Share of the alpha of the first look that the second may miss."""
+"""Largest share of the first look's alpha that the second may miss."""
 GREY_CLAIMED: Final = 0.1
-"""Mean alpha that the second look may give the grey around the image."""
+"""Largest mean alpha of the grey around the image in the second look."""
 PATIENCE: Final = Fraction(2)
-"""Seconds after which a claim on a room that has not changed is believed, if the second look agrees."""
+"""Seconds after which a matte over unchanged background is accepted, if the second look agrees."""
 
 _GREY: Final = 128
 _FINE: Final = 5  # median over so many pixels at half the size of the network's input: blocks of noise up to 24 lines of 720 are gone
 
 
 class Guard:
-    """Lets the alphas of one live stream pass, in the order of their frames, or refuses them; not thread-safe.
+    """Accepts or refuses the alphas of one live stream, in the order of their frames; not thread-safe.
 
     Args:
-        stable: filters what has passed; None shows each alpha as it is.
+        stable: the filter over time for accepted alphas; None: not filtered.
     """
 
     def __init__(self, stable: TemporalFilter | None = None) -> None:
@@ -77,14 +84,14 @@ class Guard:
         self._last: tuple[Fraction, float] | None = None
         self._claimed_since: Fraction | None = None
         self.opacity = 0.0
-        """Mean of the alpha that passed last."""
+        """Mean of the last accepted alpha."""
 
     def __call__(self, alpha: FloatPlane, rgb: NDArray[np.uint8], at: Fraction, look: Look) -> FloatPlane:
-        """The alpha to show.
+        """Check and filter an alpha.
 
         Args:
             alpha: float32 (h, w), finite; unchanged on return.
-            rgb: uint8 (H, W, 3), RGB, 0..255: what the network was shown.
+            rgb: uint8 (H, W, 3), RGB, 0..255: the network's input.
             at: the frame's time in seconds, exact.
             look: the network, for a second look.
 
@@ -92,7 +99,7 @@ class Guard:
             float32 (h, w), 0..1, filtered over time.
 
         Raises:
-            EngineError: it would show the room, or the network failed in the second look.
+            EngineError: it would show the real background, or the network failed in the second look.
         """
         if alpha.ndim != 2 or not alpha.size:
             raise EngineError(f"the network's alpha is {alpha.shape}; expected (height, width)")
@@ -125,13 +132,15 @@ class Guard:
         self._claimed_since = None
 
     def _grown(self, alpha: FloatPlane, at: Fraction) -> float:
-        """By how much the subject is larger than in the last matte shown; 0 where that is too long ago."""
+        """Return the growth of the subject since the last matte shown; 0 if that is too long ago."""
         if self._last is None or not 0 <= at - self._last[0] <= RECENT:
             return 0.0
         return float(alpha.mean()) - self._last[1]
 
     def _chosen(self, filtered: FloatPlane, alpha: FloatPlane, cells: FloatPlane) -> FloatPlane:
-        """``filtered``, what the filter made of ``alpha``, unless it would not have passed: then ``alpha``, and the filter starts anew."""
+        """Return ``filtered``, the filter's result for ``alpha``, if it passes the tests, too; else ``alpha``, and restart the
+        filter.
+        """
         assert self._stable is not None
         if self._room.claimed(filtered, cells) <= CLAIMED and (_doubtful(alpha) or not _doubtful(filtered)) and _undecided(filtered) <= UNDECIDED:
             return filtered
@@ -140,18 +149,18 @@ class Guard:
 
 
 def _undecided(alpha: FloatPlane) -> float:
-    """Mean of 4a(1 - a): 0 where all is 0 or 1, 1 where all is a half."""
+    """Return the mean of 4a(1 - a): 0 if all alpha is 0 or 1, 1 if all is a half."""
     return 4.0 * (float(alpha.mean()) - float(np.square(alpha).mean()))
 
 
 def _doubtful(alpha: FloatPlane) -> bool:
-    """There may be no room left, or the network did not know."""
+    """Return whether the alpha leaves hardly any background, or is largely undecided."""
     border = np.concatenate([alpha[0], alpha[-1], alpha[:, 0], alpha[:, -1]])
     return _undecided(alpha) > UNSURE or float(alpha.mean()) > FULL or float((border > 0.5).mean()) > BORDER
 
 
 def _look_again(alpha: FloatPlane, rgb: NDArray[np.uint8], look: Look) -> None:
-    """Hold ``alpha`` against what the network says of the same image, small and without detail, in the middle of grey.
+    """Compare ``alpha`` with the network's alpha of the same image, small and without detail, in the middle of grey.
 
     Raises:
         EngineError: the two do not agree, or the grey is called subject.

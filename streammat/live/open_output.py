@@ -18,17 +18,17 @@ from streammat.sources.shaper import Clock
 
 Tell = Callable[..., None]
 _PATIENT = 30
-"""Frames that wait for a disk or a network: about a second, 40 MB at 720p."""
+"""Frames queued for a disk or a network: about a second, 40 MB at 720p."""
 
 
 def is_file(text: str) -> bool:
-    """True where ``--to`` names a file to record."""
+    """Return whether ``--to`` names a file to record."""
     word = text.lower()
     return not (word in ("preview", "null", "camera") or word.startswith(("camera:", "/dev/video")) or is_stream(text))
 
 
 def check_output(text: str) -> None:
-    """Refuse what is no output, before anything is opened.
+    """Refuse impossible outputs, before anything is opened.
 
     Raises:
         UsageError: an unknown kind of file, or numbered frames.
@@ -47,17 +47,17 @@ def open_output(
     text: str, info: StreamInfo, clock: Clock, options: LiveOptions, key: Callable[[str], None], tell: Tell, camera: str,
     channels: int = 0, *, later: bool = False,
 ) -> OutputWorker:
-    """The output that ``text`` names, opened.
+    """Open the output that ``text`` names.
 
     Args:
-        text: as ``LiveOptions.outputs`` has it.
-        info: of the source.
+        text: as in ``LiveOptions.outputs``.
+        info: properties of the source.
         clock: the run's.
         options: encoding and bit rate.
-        key: told of keys that are pressed in a preview.
-        tell: told of outputs that fail, and of servers that go away and come back.
+        key: called with keys that are pressed in a preview.
+        tell: called with the events of outputs that fail, and of servers that are lost and come back.
         camera: the source's name.
-        channels: of the run's sound, 1 or 2; 0 where there is none.
+        channels: of the run's sound, 1 or 2; 0: no sound.
         later: the run goes on already; a recording begins at 0 all the same.
 
     Raises:
@@ -77,7 +77,7 @@ def open_output(
 
 
 def shows_now(text: str) -> bool:
-    """True for outputs that somebody sees at once, as opposed to those whose frames and sound carry times."""
+    """Return True for outputs that are watched at once, False for those whose frames and sound carry times."""
     return not (is_file(text) or is_stream(text) or text.lower() == "null")
 
 

@@ -14,12 +14,12 @@ from streammat.sources.shaper import Clock, LiveSource
 
 
 def open_live_source(options: LiveOptions, clock: Clock, *, shape: tuple[int, int] | None = None) -> LiveSource:
-    """The source that ``options.camera`` names: a camera, a file in its stead, or a URL.
+    """Open the source that ``options.camera`` names: a camera, a file in its place, or a URL.
 
     Args:
-        options: of the run.
+        options: options of the run.
         clock: the run's.
-        shape: (height, width) that frames must have, whatever the source gives; None leaves it to the source.
+        shape: (height, width) that all frames get; None: the source's own.
 
     Raises:
         UsageError: the size has odd sides or is tiny.
@@ -42,16 +42,16 @@ def open_live_source(options: LiveOptions, clock: Clock, *, shape: tuple[int, in
 
 
 def _is_path(camera: str) -> bool:
-    """True for a file in a camera's stead; what has a folder in front is one, though it may be missing or not to be read."""
+    """Return True for a file in place of a camera; a name with a folder in front always counts as a file."""
     return not camera.startswith("/dev/") and (os.path.lexists(camera) or os.path.dirname(camera) != "")
 
 
 def open_sound(text: str, camera: LiveSource) -> SoundSource:
-    """The source of sound that ``text`` names.
+    """Open the source of sound that ``text`` names.
 
     Args:
-        text: as ``LiveOptions.microphone`` has it.
-        camera: whose file it is where ``text`` is ``file``.
+        text: as in ``LiveOptions.microphone``.
+        camera: the source whose file is taken if ``text`` is ``file``.
 
     Raises:
         UsageError: the camera is no file.
@@ -64,5 +64,5 @@ def open_sound(text: str, camera: LiveSource) -> SoundSource:
     from streammat.audio.microphone import Microphone
     from streammat.devices import portaudio
 
-    portaudio.renewed()
+    portaudio.refresh()
     return Microphone(text)

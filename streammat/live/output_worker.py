@@ -1,4 +1,4 @@
-"""An output of a live run: a sink with a thread and a short queue of its own, so that a slow one holds nobody back."""
+"""An output of a live run: a sink with its own thread and short queue, so that a slow one delays no other."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from streammat.sources.shaper import Clock
 from streammat.threads.channel import Channel, Closed
 
 _SOUND_SECONDS = 30
-"""Chunks of sound that may wait for an output that stands still; what it misses then becomes silence."""
+"""Seconds of sound that may wait for a stalled output; sound dropped after that becomes silence."""
 
 
 class OutputWorker:
-    """Takes frames as they come and drops the oldest where the sink is too slow; sound is kept, and goes out with the next frame.
+    """Queues frames and drops the oldest if the sink is too slow; sound is kept, and written with the next frame.
 
     Args:
         name: as the user wrote it.
-        sink: closed by the outlet's thread, whatever happens.
+        sink: closed by the worker's thread in every case.
         clock: the run's, for the delay.
-        capacity: frames that may wait: one where only the newest counts, more where each is wanted.
-        failed: told once, by the outlet's thread, where the sink fails.
-        hear: the sink's, where it has a track for sound.
-        hurry: the sink's, where it may have to wait for somebody: told, from any thread, that the run ends.
+        capacity: length of the queue in frames: one if only the newest counts, more if each is wanted.
+        failed: called once, from the worker's thread, if the sink fails.
+        hear: the sink's method for sound, if it has an audio track.
+        hurry: the sink's method to call, from any thread, when the run ends, if the sink may wait for a server.
         kind: what it is for.
     """
 
@@ -58,48 +58,48 @@ class OutputWorker:
         self._thread.start()
 
     def put(self, shown: OutputFrame) -> None:
-        """Hand a frame over; never waits. After a failure it does nothing."""
+        """Queue a frame; never waits. Does nothing after a failure."""
         if self.failure is None:
             with suppress(Closed):  # it failed just now and has said so
                 self._pictures.put(shown)
 
     def hear(self, chunk: Chunk) -> None:
-        """Hand sound over; never waits. Nothing happens where the sink has no track for it."""
+        """Queue sound; never waits. Does nothing if the sink has no audio track."""
         if self._hear is not None and self.failure is None:
             self._sound.append(chunk)
 
     def end(self) -> None:
-        """No more frames will come."""
+        """End the queue: no more frames will come."""
         if self._hurry is not None:
             self._hurry()
         self._pictures.end()
 
     def join(self, seconds: float) -> bool:
-        """Wait until the sink is closed; False where it is not done after ``seconds``."""
+        """Wait until the sink is closed; returns False if it is not after ``seconds``."""
         self._thread.join(seconds)
         return not self._thread.is_alive()
 
     def abort(self) -> None:
-        """Drop an output that was never started."""
+        """Discard an output that was never started."""
         self._sink.abort()
 
     @property
     def dropped(self) -> int:
-        """Frames that it was too slow for."""
+        """Number of frames dropped because the sink was too slow."""
         return self._pictures.dropped
 
     @property
     def written(self) -> int:
-        """Frames that it took."""
+        """Number of frames written."""
         return self._sink.frames
 
     @property
     def error(self) -> str | None:
-        """Why it ended early, in one line."""
+        """The error that ended the output early, in one line."""
         return None if self.failure is None else " ".join(str(self.failure).split())
 
     def report(self) -> OutputReport:
-        """The output's summary so far."""
+        """Return the output's summary so far."""
         return OutputReport(self.name, self.written, self.dropped, self.latency.total(), self.error, tuple(self._sink.notes), self.kind)
 
     def _work(self) -> None:
@@ -129,7 +129,7 @@ class OutputWorker:
             self._failed(self.name, error)
 
     def _matte(self, shown: OutputFrame) -> Matte:
-        """Live frames are opaque."""
+        """Return a full matte: live frames are opaque."""
         if self._opaque is None:
             self._opaque = Matte(np.full(shown.frame.size, 255, np.uint8))
         return self._opaque

@@ -56,7 +56,7 @@ class Outputs:
             worker.hear(chunk)
 
     def add(self, worker: OutputWorker) -> bool:
-        """One more from the next frame on; False, and nothing is done, where the run is over."""
+        """Return one more from the next frame on; False, and nothing is done, where the run is over."""
         with self._lock:
             if self._state != "on":
                 return False
@@ -102,7 +102,7 @@ class Outputs:
         return self.at_work[0].latency.recent() if self.at_work else Latency(0.0, 0.0, 0.0)
 
     def late(self) -> float | None:
-        """Median latency, in seconds, of the first output that shows frames at once; None before enough frames."""
+        """Return the median latency, in seconds, of the first output that shows frames at once; None before enough frames."""
         workers = self.at_work
         seen = next((worker for worker in workers if worker.kind == "shown"), workers[0] if workers else None)
         return seen.latency.recent().p50_ms / 1000 if seen is not None and seen.latency.count >= _FEW else None
@@ -193,7 +193,7 @@ class OutputSwitch:
         }
 
     def _running(self, kind: str) -> list[OutputWorker | str]:
-        """Those at work, and names of those being opened."""
+        """Return those at work, and names of those being opened."""
         with self._lock:
             opening = [text for text, wanted in self._opening.items() if wanted and _kind(text) == kind]
         return [*opening, *(worker for worker in self._outputs.at_work if worker.kind == kind and worker.failure is None)]
@@ -242,7 +242,7 @@ def _kind(text: str) -> str:
 
 
 def _free(folder: Path, now: datetime) -> Path:
-    """A name for a recording that nothing has yet."""
+    """Return a name for a recording that nothing has yet."""
     for number in range(1, 1000):
         more = "" if number == 1 else f" {number}"
         path = folder / f"streammat {now:%Y-%m-%d %H-%M-%S}{more}.mkv"

@@ -1,9 +1,9 @@
 """The main path of live video: capture → matte → composite → outputs, a thread each.
 
-The newest frame counts: between two stages lies at most one, and a newer one pushes it out, so that a slow machine
-shows fewer frames and never old ones. A frame and its matte travel together. The compositor's thread hands on only
-what ``FallbackCompositor`` made, and goes on making frames whatever becomes of the camera and the network. Each output
-has a thread and a queue of its own.
+The newest frame counts: between two stages there is at most one, which a newer one replaces, so that a slow machine shows fewer
+frames and never old ones. A frame and its matte travel together. The compositor's thread passes on only frames from
+``FallbackCompositor``, and keeps making them whatever happens to the camera and the network. Each output has its own thread and
+queue.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from streammat.stats import StageClock
 from streammat.threads.channel import Channel, Closed
 
 Tell = Callable[..., None]
-"""``tell(event, **details)``: something that a user or a program should know; called from any thread."""
+"""``tell(event, **details)``: reports an event to users and programs; called from any thread."""
 
 _LONGEST_SEARCH = 5.0  # seconds between two looks for a camera that is gone
 PATIENCE = 3.0
-"""Seconds to wait at the end for a camera and a network that do not answer."""
+"""Seconds to wait at the end for a camera or network that does not answer."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Counts so far, for whoever watches over the rate."""
+    """Frame counts so far, for the control of quality."""
 
     captured: int
     composed: int
@@ -49,14 +49,14 @@ class Live:
 
     Args:
         source: opened; closed by the run.
-        reopen: opens the source again after it was lost; raises StreammatError where it is not there yet.
-        matting: frame → matte; whatever it raises costs that frame only.
-        showing: what outputs are shown.
+        reopen: opens the source again after it was lost; raises StreammatError while it is not there.
+        matting: frame → matte; an exception affects that frame only.
+        showing: makes the frames for the outputs.
         outputs: not yet started.
-        tell: told what happens.
-        sound: of a microphone, for the outputs that have a track for it; not yet started.
+        tell: called with the run's events.
+        sound: capture of a microphone, for the outputs with an audio track; not yet started.
         monitor: plays it; not yet started.
-        look: called with each image after the outputs; must return at once.
+        look: called with each frame after the outputs; must return at once.
     """
 
     def __init__(
@@ -84,17 +84,17 @@ class Live:
         self._shown: Counter[str] = Counter()
         self._notes: list[str] = list(source.notes)
         self.left = False
-        """The network did not come back: it is still at work in a thread that was left behind."""
+        """True if the network never returned: its thread was left behind."""
 
     def run(self, supervise: Callable[[], None], every: float = 0.1) -> LiveReport:
         """Work until ``stop``, the end of a file, or the failure of every output.
 
         Args:
-            supervise: called in this thread every so often while it runs.
+            supervise: called periodically in this thread.
             every: seconds.
 
         Raises:
-            StreammatError: the source is broken for good. Outputs have been closed: they hold what was shown.
+            StreammatError: the source failed for good. Outputs have been closed: they hold what was shown.
         """
         begin = time.monotonic()
         self._outputs.start()
@@ -131,17 +131,17 @@ class Live:
         )
 
     def stop(self) -> None:
-        """End, from any thread or a signal handler: outputs are finished with what was shown."""
+        """End the run, from any thread or a signal handler: outputs are finished with what was shown."""
         self._stopping.set()
         self._source.stop()
 
     def progress(self) -> Progress:
-        """Counts so far."""
+        """Return the frame counts so far."""
         composed = self._shown["composite"] + self._shown["pass-through"]
         return Progress(self._captured, composed, self._faults, self._frames.dropped + self._mattes.dropped)
 
     def busy_ms(self) -> dict[str, float]:
-        """Median of each stage's own time over its last frames, in milliseconds; 0 where there is none yet."""
+        """Return the median of each stage's own time over its last frames, in milliseconds; 0 if there is none yet."""
         return {name: clock.recent() for name, clock in self._clocks.items()}
 
     # -- the stages ---------------------------------------------------------------------------------------------
@@ -162,7 +162,7 @@ class Live:
                 return
 
     def _find_again(self) -> None:
-        """Look for the camera until it is back or the run is stopped."""
+        """Try to reopen the camera until it is back or the run is stopped."""
         self._source.close()
         pause = 0.5
         while not self._stopping.wait(pause):
@@ -204,7 +204,7 @@ class Live:
             del item, shown
 
     def trouble(self, error: Exception) -> None:
-        """Count a frame that could not be shown, and say why."""
+        """Count a frame that could not be shown, and report why."""
         self._faults += 1
         self._tell("fault", message=one_line(error) or type(error).__name__)
 
@@ -230,7 +230,7 @@ class Live:
         return threading.Thread(target=body, name=f"streammat-{name}", daemon=True)
 
     def _end(self, threads: Sequence[threading.Thread]) -> None:
-        """Wait for everybody, but not for ever: a driver may hang in a call that nothing can end."""
+        """Wait for all threads, but with a limit: a driver may hang in a call that cannot be ended."""
         capture, matte, composite = threads
         limit = time.monotonic() + PATIENCE
         capture.join(PATIENCE)

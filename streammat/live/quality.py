@@ -1,7 +1,7 @@
-"""Holding the camera's rate: a little less quality where the machine cannot keep up, and more again where it can.
+"""Holds the camera's rate: lowers the quality step by step if the machine cannot keep up, and raises it again if it can.
 
-Down at once, up with patience: a step down comes after four seconds of dropped frames, a step up after ten quiet ones in
-which the better network would have fitted, and each step up that did not hold doubles that patience.
+A step down comes after four seconds of dropped frames, a step up after ten seconds in which the better network would have fitted;
+each step up that did not hold doubles that time.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from streammat.matting.matting import network_sizes
 WINDOW: Final = 2.0
 """Seconds over which frames are counted."""
 KEPT: Final = 0.9
-"""Share of the camera's frames that must be shown."""
+"""Least share of the camera's frames to show."""
 ROOM: Final = 0.7
-"""Share of a frame's time that the better level may be expected to take."""
+"""Largest share of a frame's time that the better level may be expected to take."""
 _BAD_WINDOWS: Final = 2
 _GOOD_SECONDS: Final = 10.0
 _LONGEST: Final = 160.0
@@ -28,7 +28,7 @@ _QUALITIES: Final[tuple[Quality, ...]] = ("best", "balanced", "fast")
 
 @dataclass(frozen=True)
 class Level:
-    """One way to work, from the one that was asked for down to the cheapest."""
+    """One level of quality, between the requested and the cheapest one."""
 
     matting: MattingOptions
     decontaminate: bool
@@ -41,15 +41,15 @@ class Level:
 
 
 def levels(options: LiveOptions, spec: EngineSpec, size: tuple[int, int], areas: Sequence[int] = ()) -> tuple[Level, ...]:
-    """Levels of quality from best to cheapest: network size first, then refinement.
+    """Return the levels of quality from best to cheapest: network size first, then refinement.
 
-    Precision is no step: where the CPU and the model allow int8 it is taken from the start, unless fp32 was asked for.
+    Precision is not a level: int8 is used from the start if the CPU and the model allow it, unless fp32 was requested.
 
     Args:
-        options: what was asked for, the first level.
-        spec: of the engine that this made.
+        options: the requested options: the first level.
+        spec: spec of the engine opened with them.
         size: (height, width) of the upright frames.
-        areas: as of `streammat.matting.matting.network_sizes`.
+        areas: as in `streammat.matting.matting.network_sizes`.
     """
     matting = replace(options.matting, precision=spec.precision)  # type: ignore[arg-type]
     ways = [(matting, options.composite.decontaminate)]
@@ -67,10 +67,10 @@ def _cost(matting: MattingOptions, decontaminate: bool, size: tuple[int, int], a
 
 
 class QualityController:
-    """Decides on the level; no clock of its own.
+    """Chooses the level; it has no clock of its own.
 
     Args:
-        steps: from ``levels``.
+        steps: as returned by ``levels``.
     """
 
     def __init__(self, steps: tuple[Level, ...]) -> None:
@@ -84,21 +84,21 @@ class QualityController:
 
     @property
     def level(self) -> Level:
-        """The one to work at."""
+        """The current level."""
         return self.steps[self.index]
 
     def update(self, now: float, captured: int, composed: int, busy_ms: float, rate: float) -> bool:
-        """Look at the counts so far.
+        """Update the level from the counts so far.
 
         Args:
             now: seconds, of any steady clock.
             captured: frames from the camera since the run began.
-            composed: of these, shown.
-            busy_ms: what the slowest stage takes for a frame.
+            composed: frames of these that were shown.
+            busy_ms: time of the slowest stage per frame.
             rate: the camera's frames per second.
 
         Returns:
-            True where the level has changed.
+            True if the level has changed.
         """
         if self._begin is None:
             self._begin = (now, captured, composed)
@@ -121,7 +121,7 @@ class QualityController:
         return self._may_rise(busy_ms, min(rate, came / (now - begin))) and self._up(now)
 
     def restart(self) -> None:
-        """Count anew, because what was counted so far came of a change: the network was exchanged."""
+        """Restart the counts, after the network was exchanged."""
         self._begin = None
 
     def _down(self, now: float) -> bool:

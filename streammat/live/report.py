@@ -15,38 +15,38 @@ from streammat.audio.monitor import MonitorReport
 OutputKind = Literal["shown", "recording", "stream", "null"]
 """What an output is for; ``shown``: somebody sees it at once."""
 _RECENT = 300
-"""Frames that the status line looks back on: ten seconds at 30 frames per second."""
+"""Frames in the status line's figures: ten seconds at 30 frames per second."""
 
 
 class LatencyMeter:
-    """Delay of each live frame at one output, 4 bytes a frame; one thread adds, any may ask."""
+    """Latency of each live frame at one output, 4 bytes per frame; one thread adds, any thread may read."""
 
     def __init__(self) -> None:
         self._all = array("f")
         self._recent: deque[float] = deque(maxlen=_RECENT)
 
     def add(self, seconds: float) -> None:
-        """Count one frame that came ``seconds`` after it was captured."""
+        """Add one frame that was delivered ``seconds`` after its capture."""
         self._all.append(seconds * 1000.0)
         self._recent.append(seconds * 1000.0)
 
     @property
     def count(self) -> int:
-        """Frames so far."""
+        """Number of frames so far."""
         return len(self._all)
 
     def recent(self) -> Latency:
-        """Latency of about the last ten seconds."""
+        """Return the latency of about the last ten seconds."""
         return _summary(np.array(list(self._recent)))
 
     def total(self) -> Latency:
-        """Latency of the whole run."""
+        """Return the latency of the whole run."""
         return _summary(np.array(self._all[:]))
 
 
 @dataclass(frozen=True)
 class Latency:
-    """From the moment a frame arrived from the camera to the moment an output took it."""
+    """Time from a frame's arrival from the camera to its delivery to an output."""
 
     p50_ms: float
     p99_ms: float
@@ -67,12 +67,12 @@ class OutputReport:
 
     name: str
     written: int
-    """Frames, made-up ones included."""
+    """Frames written, replacements included."""
     dropped: int
-    """Frames that it was too slow for."""
+    """Frames dropped because the output was too slow."""
     latency: Latency
     error: str | None
-    """Why it ended early."""
+    """The error that ended it early."""
     notes: tuple[str, ...]
     kind: OutputKind = "shown"
 
@@ -83,15 +83,15 @@ class LiveReport:
 
     seconds: float
     captured: int
-    """Frames from the camera."""
+    """Number of frames from the camera."""
     shown: dict[str, int]
-    """Frames by kind: composite, held, background, card, pass-through."""
+    """Number of shown frames by kind: composite, held, background, card, pass-through."""
     dropped: int
-    """Frames that the network or the compositor had no time for."""
+    """Number of frames dropped before the network or the compositor."""
     faults: int
-    """Frames whose matte could not be made, and frames that could not be drawn."""
+    """Number of frames whose matte could not be made or that could not be drawn."""
     stages: dict[str, dict[str, float]]
-    """Own time per frame: ``p50_ms``, ``p99_ms``, ``total_s``."""
+    """Own time of each stage per frame: ``p50_ms``, ``p99_ms``, ``total_s``."""
     outputs: tuple[OutputReport, ...]
     notes: tuple[str, ...]
     sound: SoundReport | None = None

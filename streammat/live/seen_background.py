@@ -1,4 +1,4 @@
-"""Memory of the real background: the colour of each part of the image while it was seen behind the subject."""
+"""Memory of the real background: the last visible background colour of each part of the image."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from numpy.typing import NDArray
 from streammat.matting.temporal import FloatPlane
 
 CELLS: Final = (48, 48)
-"""Rows and columns of cells, the same for every network: few enough to cost nothing, and camera noise is averaged away in each."""
+"""Rows and columns of cells, the same for every network: few enough to be cheap, and large enough to average camera noise."""
 BACKGROUND: Final = 0.05
-"""Alpha up to which a cell is background beyond doubt."""
+"""Largest alpha of a cell that is certainly background."""
 SAME: Final = 6.0
-"""Mean absolute difference over the colours, in values of 0..255, up to which a cell looks as it did."""
+"""Largest mean absolute difference of colour, 0..255, at which a cell looks unchanged."""
 RATE: Final = 0.1
-"""Share of each new frame in the colour of a cell that is known already."""
+"""Weight of each new frame in the colour of a known cell."""
 LEAST: Final = 0.05
-"""Share of the cells that must be known, or nothing is said."""
+"""Least share of known cells for a judgement."""
 _BLACK: Final = 8.0  # keeps ratios of dark values calm
 
 
 class SeenBackground:
-    """The colours of the room, learnt from mattes that were shown. Works on cells, so that the network may change its size meanwhile."""
+    """The colours of the real background, learnt from shown mattes. It works on cells, so that the network's size may change."""
 
     def __init__(self) -> None:
         self._colour = np.zeros((*CELLS, 3), np.float32)
         self._known = np.zeros(CELLS, np.bool_)
 
     def claimed(self, alpha: FloatPlane, cells: FloatPlane) -> float:
-        """The share of the known room that looks as it did and that ``alpha`` calls subject all the same.
+        """Return the share of the known, unchanged background that ``alpha`` calls subject.
 
         Args:
             alpha: float32 (h, w), 0..1.
-            cells: the image, as ``cells_of`` makes it.
+            cells: the image, as returned by ``cells_of``.
 
         Returns:
-            0..1; 0 where too little is known.
+            0..1; 0 if too little is known.
         """
         if self._known.mean() < LEAST:
             return 0.0
@@ -50,7 +50,7 @@ class SeenBackground:
         return float((shown * same).mean())
 
     def learn(self, alpha: FloatPlane, cells: FloatPlane) -> None:
-        """Take the colours of what is background in a matte that is shown; arguments as of ``claimed``."""
+        """Learn the colours where a shown matte has background; arguments as for ``claimed``."""
         seen = _shrunk(alpha) <= BACKGROUND
         followed = seen & self._known & (np.abs(cells - self._colour).mean(2) <= SAME)
         self._colour[followed] += RATE * (cells[followed] - self._colour[followed])
@@ -59,12 +59,12 @@ class SeenBackground:
         self._known |= seen
 
     def forget(self) -> None:
-        """Know nothing of it any more."""
+        """Forget all colours."""
         self._known[:] = False
 
 
 def cells_of(rgb: NDArray[np.uint8]) -> FloatPlane:
-    """An image of any size, uint8 (H, W, 3), in cells: float32 (48, 48, 3), 0..255."""
+    """Reduce an image of any size, uint8 (H, W, 3), to cells: float32 (48, 48, 3), 0..255."""
     return _shrunk(rgb).astype(np.float32)
 
 

@@ -1,4 +1,4 @@
-"""A live run: opens the parts, holds the rate, obeys commands."""
+"""A live run: opens the parts, holds the frame rate, executes commands."""
 
 from __future__ import annotations
 
@@ -50,23 +50,24 @@ _REPAIR_FAULTS, _REPAIR_SECONDS, _LONGEST_PATIENCE = 3, 2.0, 60.0
 
 
 class LiveRun:
-    """A live run: everything opened and checked on construction, the work done by ``run``.
+    """A live run: the constructor opens and checks everything, ``run`` does the work.
 
     Args:
-        options: of the run.
-        tell: told events: status (once a second), scene, level, fault, camera-lost, camera-back, output-failed,
-            stream-lost, stream-back, microphone-lost, microphone-back, monitor-lost, monitor-back, reloaded, said; docs/live.md has the list.
+        options: options of the run.
+        tell: called with events: status (once a second), scene, level, fault, camera-lost, camera-back, output-failed,
+            stream-lost, stream-back, microphone-lost, microphone-back, monitor-lost, monitor-back, reloaded, said; docs/live.md
+            has the list.
             Called from any thread.
-        stdin: where commands come from if ``options.control`` is ``-``.
+        stdin: source of commands if ``options.control`` is ``-``.
 
     Raises:
-        UsageError, InputError, OutputError, EngineError: nothing has been shown then.
+        UsageError, InputError, OutputError, EngineError: in that case nothing has been shown.
     """
 
     def __init__(self, options: LiveOptions, tell: Tell, stdin: IO[bytes] | None = None) -> None:
         self.options = options
         self.tell = Events(tell)
-        """Told what happens; also for whoever runs it, so that all who listen hear that, too."""
+        """Distributes events; the caller may send its own to all listeners, too."""
         self._lock = threading.Lock()
         self._told: dict[str, float] = {}
         self._muted = False
@@ -144,7 +145,7 @@ class LiveRun:
 
     @property
     def outputs(self) -> list[str]:
-        """The outputs' names, without the keys of streams."""
+        """Names of the outputs, without stream keys."""
         return [worker.name for worker in self._outputs.at_work]
 
     @property
@@ -153,14 +154,14 @@ class LiveRun:
         return asdict(self._matting.spec)
 
     def listen(self, listener: Listener) -> None:
-        """Take commands from one more place, such as the terminal's keys; before ``run``."""
+        """Add a source of commands, such as the terminal's keys; before ``run``."""
         self._listeners.append(listener)
 
     def run(self) -> LiveReport:
-        """Show until ``stop``, the end of a file or of ``options.duration``.
+        """Run until ``stop``, the end of a file or of ``options.duration``.
 
         Raises:
-            StreammatError: the source is broken for good; recordings hold what was shown till then.
+            StreammatError: the source failed for good; recordings hold what was shown until then.
         """
         threads = cv2.getNumThreads()
         cv2.setNumThreads(1)  # the stages are the parallelism
@@ -181,10 +182,10 @@ class LiveRun:
             self._scenes.close()
 
     def control(self, controls: MatteControls) -> None:
-        """Treat mattes and the subject's colour in another way from the next frame on; any thread may call.
+        """Set the matte controls from the next frame on; any thread may call.
 
         Raises:
-            UsageError: they mean nothing; what was at work stays.
+            UsageError: a value is impossible; the old controls stay.
         """
         check_controls(controls)
         with self._lock:
@@ -242,7 +243,7 @@ class LiveRun:
             }
 
     def status(self) -> dict[str, Any]:
-        """The state of the run right now."""
+        """Return the current state of the run."""
         progress = self.live.progress()
         latency = self._outputs.latency()
         outputs = self._switch.status()
@@ -271,7 +272,7 @@ class LiveRun:
         }
 
     def backgrounds(self) -> list[str]:
-        """The list that is switched through, as it was written."""
+        """Return the list of backgrounds, as the user wrote it."""
         return self._scenes.names
 
     # -- watching over it ---------------------------------------------------------------------------------------
@@ -330,13 +331,13 @@ class LiveRun:
         self._ask_for(replace(self.options, matting=replace(self.options.matting, quality=known)))
 
     def _ask_for(self, options: LiveOptions) -> None:
-        """Work by other options from the next look at the rate on."""
+        """Use other options from the next check of the rate on."""
         self.options = options
         self._holder = QualityController(levels(options, self._matting.spec, self.info.size, self._model.areas))
         self._asked_anew = True
 
     def _exchange(self, matting: MattingOptions) -> None:
-        """Open another network beside the one at work, which goes on meanwhile, and put it in its place."""
+        """Open another network while the current one works on, then replace it."""
         if self._opening is not None and self._opening.is_alive():
             return
 
@@ -352,7 +353,7 @@ class LiveRun:
         self._opening.start()
 
     def _repair(self, now: float, composed: int, faults: int) -> None:
-        """Open the network anew where nothing but faults comes of it, each time with twice the patience."""
+        """Reopen the network if all its frames fail, each time after twice the waiting time."""
         if composed != self._composed_seen:
             self._composed_seen, self._faults_then, self._good_at = composed, faults, now
             self._patience = _REPAIR_SECONDS
@@ -377,7 +378,7 @@ class LiveRun:
         self._silence()
 
     def _silence(self) -> None:
-        """Mute the sound where it is muted or the run is paused: nobody who pauses the image wants to be heard."""
+        """Mute the sound if it is muted or the run is paused: a paused image implies silence."""
         if self._sound is not None:
             self._sound.muted = self._silenced()
 
@@ -401,7 +402,7 @@ class LiveRun:
         self.live.trouble(error)
 
     def _heard(self, event: str, **details: Any) -> None:
-        """Hand events on; the same fault thirty times a second is told now and then only."""
+        """Pass events on; a fault that repeats with every frame is reported from time to time only."""
         key = str(details.get("message"))
         now = time.monotonic()
         if event == "fault":

@@ -13,7 +13,7 @@ from streammat.errors import OutputError, UsageError, reason
 
 
 def as_toml(settings: Mapping[str, Any]) -> str:
-    """One line for each; those that are None are left out."""
+    """Return one line for each; those that are None are left out."""
     # JSON's text, numbers and lists of text are TOML's.
     return "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in settings.items() if value is not None)
 

@@ -1,7 +1,7 @@
-"""Frames and mattes whose work is done on a GPU, by ``streammat.engines.gpu.stage``: the same results as on the host, without the ways between.
+"""Matting on a GPU by ``streammat.engines.gpu.stage``: the same results as on the host, without copies in between.
 
-``matting_for`` decides: engines that take tensors get the stage, all others the host's way. Nothing else needs to know: a
-frame's matte is a ``Matte`` whose alpha is still on the device, and ``Compositor`` lets such a matte draw the images.
+``matting_for`` decides: engines that take tensors get the stage, all others work on the host. No other part knows: a frame's
+matte is a ``Matte`` whose alpha is still on the device, and ``Compositor`` lets such a matte draw the images.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from streammat.engines.gpu.stage import Work
 
 BATCH = 4
-"""Frames of a file that the network may work on together."""
+"""Largest batch of a file's frames."""
 
 
 class DeviceMatting:
@@ -30,7 +30,7 @@ class DeviceMatting:
     Args:
         engine: as ``Matting`` takes it.
         stable: as ``Matting`` takes it; it runs on the host.
-        batch: most frames worked on together. Live video takes 1: nothing is to wait for the next frame.
+        batch: most frames per batch. Live video takes 1, so that no frame waits for the next one.
 
     Raises:
         EngineError: the device has too little memory, or failed.
@@ -45,7 +45,7 @@ class DeviceMatting:
         self._plan: tuple[object, Plan] | None = None
 
     def __call__(self, frame: Frame) -> DeviceMatte:
-        """The matte of ``frame``, which the device may still be working on; failures show when it is used.
+        """Return the matte of ``frame``, which the device may still be computing; failures are raised when it is used.
 
         Raises:
             EngineError: the device failed.
@@ -54,7 +54,7 @@ class DeviceMatting:
         return DeviceMatte(self._stage.submit(planes, self._plan_of(frame), frame.pts * frame.time_base))
 
     def _plan_of(self, frame: Frame) -> Plan:
-        """Parameters of the stage; the same object for all frames of a stream."""
+        """Return the parameters of the stage; the same object for all frames of a stream."""
         key = frame.size, frame.layout, frame.colour, frame.rotation
         if self._plan is None or self._plan[0] != key:
             layout, alpha = frame.layout, self._stage.alpha_size
@@ -68,7 +68,7 @@ class DeviceMatting:
 
 
 class DeviceMatte(Matte):
-    """A matte on the device, with its frame's planes."""
+    """A matte on a device, with its frame's planes."""
 
     def __init__(self, work: Work) -> None:
         object.__setattr__(self, "_work", work)
@@ -80,7 +80,7 @@ class DeviceMatte(Matte):
 
     @property
     def alpha(self) -> Plane:
-        """As ``Matte.alpha``; waits for the device the first time.
+        """Alpha, as in ``Matte.alpha``; waits for the device the first time.
 
         Raises:
             EngineError: the network or the device failed.
@@ -91,14 +91,16 @@ class DeviceMatte(Matte):
         return self._alpha
 
     def mirrored(self) -> DeviceMatte:
-        """The matte of the mirrored frame."""
+        """Return the matte of the mirrored frame."""
         return DeviceMatte(self._work.mirrored())
 
     def draw(
         self, contents: Sequence[Drawn], behind: Sequence[Plane] | Blurring | None, colouring: Colouring | None,
         *, premultiplied: bool, matte: bool,
     ) -> dict[Drawn, tuple[Plane, ...]]:
-        """Colour planes of images of the frame; see ``streammat.engines.gpu.stage.Work.draw``. ``matte``: alpha will be asked for."""
+        """Return colour planes of images of the frame; see ``streammat.engines.gpu.stage.Work.draw``. ``matte``: alpha will be
+        read.
+        """
         images, alpha = self._work.draw(
             contents, behind, colouring, premultiplied=premultiplied, matte=matte and self._alpha is None
         )
@@ -108,7 +110,8 @@ class DeviceMatte(Matte):
 
 
 def matting_for(engine: Engine, stable: AlphaFilter | None = None, batch: int = 1, look: Look | None = None, rest: Rest | None = None) -> FrameMatting:
-    """The matting for ``engine``: on its device where it takes tensors and there is no ``look``, else on the host, where alone the network may rest.
+    """Return the matting for ``engine``: on its device if it takes tensors and there is no ``look``, else on the host; only there
+    the network may rest.
 
     Raises:
         EngineError: the device has too little memory, or failed.

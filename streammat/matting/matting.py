@@ -33,17 +33,18 @@ _LEAST_SIDE = 256  # the short side that even a tiny frame is enlarged to, if it
 
 
 def network_sizes(height: int, width: int, quality: Quality, areas: Sequence[int] = ()) -> tuple[tuple[int, int], ...]:
-    """Sizes at which the network is to see an upright frame; the matte is the mean over them.
+    """Return the network's input sizes for an upright frame; the matte is the mean over them.
 
     Args:
-        height: of the frame, in pixels.
-        width: of the frame, in pixels.
+        height: height of the frame in pixels.
+        width: width of the frame in pixels.
         quality: ``fast``, ``balanced`` or ``best``.
-        areas: the model's own for ``best``, in network pixels, largest first (`streammat.engines.model_files.ModelFiles.areas`); none: 5/13 of the
+        areas: the model's areas for ``best``, in network pixels, largest first
+            (`streammat.engines.model_files.ModelFiles.areas`); none: 5/13 of the
             frame, uncapped.
 
     Returns:
-        (height, width) each, multiples of 32, close to the frame's own aspect ratio; one for ``fast`` and ``balanced``.
+        (height, width) of each input, multiples of 32, close to the frame's own aspect ratio; one for ``fast`` and ``balanced``.
     """
     area = height * width
     least, largest = _AREAS[quality]
@@ -64,14 +65,14 @@ def _floored(height: int, width: int, scale: float) -> tuple[int, int]:
 
 
 class FrameMatting(Protocol):
-    """Makes the matte of each frame of one stream, in their order."""
+    """Protocol of a matting: makes the matte of each frame of one stream, in order."""
 
     engine: Engine
     ahead: int
-    """Mattes that it is worth having under way at once."""
+    """Number of mattes that may be in progress at once."""
 
     def __call__(self, frame: Frame) -> Matte:
-        """The matte of ``frame``, at its size and in its orientation.
+        """Return the matte of ``frame``, at its size and in its orientation.
 
         Raises:
             EngineError: the network failed.
@@ -80,7 +81,7 @@ class FrameMatting(Protocol):
 
 
 Look = Callable[[NDArray[Any]], NDArray[np.uint8]]
-"""(H, W, 3) uint16 RGB, as a file has it over the whole range, to uint8 sRGB."""
+"""A function from (H, W, 3) uint16 RGB, full range, in a file's own colour space, to uint8 sRGB."""
 
 
 class Matting:
@@ -88,9 +89,9 @@ class Matting:
 
     Args:
         engine: its ``spec.size`` is the first of the upright frame's ``network_sizes``.
-        stable: filters successive alphas of upright frames, as ``TemporalFilter`` does; None leaves each frame to itself.
-        look: what a display shows of colours that are not for one, such as camera logarithms; None: the frames are as they are to be seen.
-        rest: lets the network rest where nothing moves; None has it work on each frame.
+        stable: filter over time for the alphas of upright frames, such as ``TemporalFilter``; None: not filtered.
+        look: conversion of colours that are not display-referred, such as camera logarithms; None: not needed.
+        rest: lets the network rest while nothing moves; None: it processes every frame.
     """
 
     def __init__(self, engine: Engine, stable: AlphaFilter | None = None, look: Look | None = None, rest: Rest | None = None) -> None:
@@ -104,15 +105,15 @@ class Matting:
         self._refine = Refiner()
 
     def __call__(self, frame: Frame) -> Matte:
-        """The matte of ``frame``, at its size and in its orientation.
+        """Return the matte of ``frame``, at its size and in its orientation.
 
         Raises:
-            EngineError: the network failed, or its result holds what is no number.
+            EngineError: the network failed, or its result contains NaN.
         """
         return self._refine(self.infer(frame), frame)
 
     def infer(self, frame: Frame) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-        """Alpha at the network's output resolution: float32 (h, w) in 0..1, in the frame's stored orientation."""
+        """Return alpha at the network's output resolution: float32 (h, w) in 0..1, in the frame's stored orientation."""
         height, width = self.engine.spec.size
         turned = frame.rotation % 2 == 1
         # One AREA pass in the frame's own format, then a small conversion: full-size RGB is never made, and scaling

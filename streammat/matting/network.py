@@ -1,4 +1,4 @@
-"""The engine that runs a model for frames of one size."""
+"""Opens the engine that runs a model for frames of one size."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ class Networks:
 
 
 def open_network(model: ModelFiles, size: tuple[int, int], rotation: int, options: MattingOptions, *, batch: int = 1) -> Engine:
-    """The engine that runs ``model`` for frames of ``size`` (height, width), stored ``rotation`` quarter turns from upright, up to ``batch`` at once."""
+    """Open the engine for ``model`` and frames of ``size`` (height, width), stored ``rotation`` quarter turns from upright."""
     return answer_of(lambda: _open_network(model, size if rotation % 2 == 0 else size[::-1], options, batch), "streammat-network")
 
 
 def _open_network(model: ModelFiles, size: tuple[int, int], options: MattingOptions, batch: int) -> Engine:
-    """Open the engine for upright frames, in the thread that calls."""
+    """Open the engine for upright frames, in the calling thread."""
     engines: list[Engine] = []
     with ExitStack() as undo:
         for wanted in network_sizes(*size, options.quality, model.areas):
@@ -68,9 +68,8 @@ def _open_network(model: ModelFiles, size: tuple[int, int], options: MattingOpti
 
 
 def frames_at_once(model: ModelFiles, size: tuple[int, int], rotation: int, options: MattingOptions) -> int:
-    """Number of frames of a file that ``open_network``'s engine should work on together.
-
-    Torch takes any number up to one; a TensorRT engine is built for one number, by default one; a CPU gains nothing.
+    """Return the batch size for a file's frames with ``open_network``'s engine. Torch takes any number up to one; a TensorRT
+    engine is built for one number, by default one; a CPU gains nothing.
     """
     height, width = size if rotation % 2 == 0 else size[::-1]
     largest = network_sizes(height, width, options.quality, model.areas)[0]

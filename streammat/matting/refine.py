@@ -1,4 +1,4 @@
-"""Small network alpha to full-size matte, guided by the frame itself.
+"""Refines the network's small alpha to a full-size matte, guided by the frame itself.
 
 Fast guided filter (He and Sun, "Fast Guided Filter", arXiv:1505.00996): the local linear model alpha = a I + b is solved
 on a coarse grid and applied at full resolution. Two things differ from the paper:
@@ -30,21 +30,23 @@ FloatPlane = NDArray[np.float32]
 RESIDUE: Final = 0.06
 """Network values this near 0 or 1 are noise: they become exactly 0 or 1, and the rest is stretched over the whole range.
 
-On the hard set, whose labels are soft, 0.06 took 14 % off the mean error of the network's own alpha and 3 % off that of 0.03; beyond, the
+On the hard set, whose labels are soft, 0.06 took 14 % off the mean error of the network's own alpha and 3 % off that of 0.03;
+beyond, the
 squared error grows."""
 RADIUS: Final = 2
-"""Cells on each side of the window in which the linear model is solved."""
+"""Radius in cells of the window in which the linear model is solved."""
 EPSILON: Final = 1e-3
 """Regularisation, in (luma of 0..1) squared: contrasts well below its root (3 %) do not steer alpha."""
 SOFTNESS: Final = 0.75
 """Blur of the network's alpha, as sigma in its own cells: half a cell of its sampling, the rest of its own making."""
 EPSILON_ALPHA: Final = 4e-6
-"""Weights of float32 add up to a hair more or less than they should: resampled values this near to 0 or 1 are 0 or 1, or texture would
-leak into flat regions."""
+"""Rounding tolerance: float32 weights do not add up to exactly 1, so resampled values this near to 0 or 1 are set to 0 or 1;
+otherwise texture would leak into flat regions.
+"""
 STRIP: Final = 32
-"""Rows of cells worked on at once."""
+"""Rows of cells processed at once."""
 GAP: Final = 32
-"""Flat cells between two parts of the band that are cheaper to compute than to skip."""
+"""Largest gap of flat cells in the band that is computed, because skipping would cost more."""
 
 
 class Refiner:
@@ -54,9 +56,10 @@ class Refiner:
         self._buffers: dict[str, FloatPlane] = {}
 
     def __call__(self, alpha: FloatPlane, frame: Frame) -> Matte:
-        """The matte of ``frame`` from ``alpha``: (h, w) float32 0..1 over the whole image, stored as the frame is.
+        """Return the matte of ``frame`` from ``alpha``: (h, w) float32 0..1 over the whole image, in the frame's stored
+        orientation.
 
-        Values outside 0..1 are cut. The matte is new memory, which the caller may keep.
+        Values outside 0..1 are clipped. The matte is new memory, which the caller may keep.
         """
         height, width = frame.size
         guide = frame.planes[0]  # luma, the green plane of RGB, or grey: the one that carries most of the detail
@@ -91,7 +94,7 @@ class Refiner:
     def _model(
         luma: Plane, alpha: FloatPlane, band: NDArray[np.bool_], depth_top: float, blur: float
     ) -> tuple[FloatPlane, FloatPlane]:
-        """(a, b) per cell of alpha = a I + b, with I in 0..1."""
+        """Return (a, b) per cell of alpha = a I + b, with I in 0..1."""
         image: FloatPlane = cv2.GaussianBlur(luma.astype(np.float32), (0, 0), blur).astype(np.float32, copy=False)
         image *= 1.0 / depth_top
         window = (2 * RADIUS + 1, 2 * RADIUS + 1)
@@ -106,7 +109,7 @@ class Refiner:
     def _apply(
         self, gain: FloatPlane, base: FloatPlane, cells: tuple[int, int, int, int], step: int, guide: Plane, out: Plane
     ) -> None:
-        """Upsamples the model of ``cells`` (y0, y1, x0, x1) and writes gain * guide + base, saturated, to ``out``."""
+        """Upsample the model of ``cells`` (y0, y1, x0, x1) and write gain * guide + base, saturated, to ``out``."""
         scaled = []
         for name, grid in (("gain", gain), ("base", base)):
             part, inner = _with_margin(grid, cells, step)
@@ -117,7 +120,7 @@ class Refiner:
         cv2.add(scaled[0], scaled[1], out, None, cv2.CV_8U if out.itemsize == 1 else cv2.CV_16U)
 
     def _take(self, name: str, shape: tuple[int, int]) -> FloatPlane:
-        """Scratch memory of the given shape; grows, never shrinks."""
+        """Return scratch memory of the given shape; it grows, never shrinks."""
         size = shape[0] * shape[1]
         flat = self._buffers.get(name)
         if flat is None or flat.size < size:
@@ -126,17 +129,17 @@ class Refiner:
 
 
 def refining(size: tuple[int, int], alpha: tuple[int, int]) -> Refining:
-    """Parameters of ``Refiner`` for frames of ``size`` and alpha of size ``alpha``, (height, width) each, in numbers."""
+    """Return the parameters of ``Refiner`` for frames of ``size`` and alpha of size ``alpha``, (height, width) each."""
     return Refining(_step(*size, alpha), _sigma(*size, alpha), RESIDUE, RADIUS, EPSILON, EPSILON_ALPHA)
 
 
 def _sigma(height: int, width: int, alpha: tuple[int, ...]) -> float:
-    """Blur that makes the luma as soft as the network's alpha, in cells of the coarse grid."""
+    """Return the sigma that makes the luma as soft as the network's alpha, in cells of the coarse grid."""
     return SOFTNESS * max(height / alpha[0], width / alpha[1]) / _step(height, width, alpha)
 
 
 def _step(height: int, width: int, alpha: tuple[int, ...]) -> int:
-    """Pixels per cell of the coarse grid: 1 to 8, a power of two, never coarser than the network's alpha."""
+    """Return the pixels per cell of the coarse grid: 1 to 8, a power of two, never coarser than the network's alpha."""
     step = 1
     while step < 8 and 2 * step * alpha[0] <= height and 2 * step * alpha[1] <= width:
         step *= 2
@@ -144,7 +147,7 @@ def _step(height: int, width: int, alpha: tuple[int, ...]) -> int:
 
 
 def _clean(alpha: FloatPlane) -> FloatPlane:
-    """Stretches RESIDUE..1 - RESIDUE to 0..1 and cuts the rest: a ramp, so nothing flickers in and out at a threshold."""
+    """Stretch RESIDUE..1 - RESIDUE to 0..1 and clip the rest; a ramp, so that nothing flickers at a threshold."""
     slope = 1.0 / (1.0 - 2.0 * RESIDUE)
     stretched: FloatPlane = alpha * np.float32(slope)
     stretched -= RESIDUE * slope
@@ -153,7 +156,7 @@ def _clean(alpha: FloatPlane) -> FloatPlane:
 
 
 def _on_grid(alpha: FloatPlane, step: int, size: tuple[int, int], shape: tuple[int, ...]) -> FloatPlane:
-    """Alpha at the centres of cells of ``step`` pixels of an image of ``size`` (height, width), cut to 0..1."""
+    """Return alpha at the centres of cells of ``step`` pixels of an image of ``size`` (height, width), clipped to 0..1."""
     height, width = size
     if alpha.shape == shape:
         return alpha
@@ -174,9 +177,8 @@ def _on_grid(alpha: FloatPlane, step: int, size: tuple[int, int], shape: tuple[i
 
 
 def _with_margin(grid: FloatPlane, cells: tuple[int, int, int, int], step: int) -> tuple[FloatPlane, tuple[slice, slice]]:
-    """The cells with one more around them, and where the cells themselves lie once each is ``step`` pixels wide.
-
-    The margin makes a part interpolate as the whole would.
+    """Return the cells with a margin of one, and the position of the cells themselves at ``step`` pixels each. With the margin a
+    part interpolates as the whole would.
     """
     y0, y1, x0, x1 = cells
     top, left = max(y0 - 1, 0), max(x0 - 1, 0)

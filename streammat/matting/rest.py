@@ -1,13 +1,14 @@
-"""When nothing moves, the last alpha is kept and the network rests.
+"""Rest of the network: while nothing moves, the last alpha is kept.
 
-What is compared is the network's own input: that of the frame now with that of the frame whose alpha is kept, never with the frame before, so
-that slow movement adds up until it is seen. Both are looked at in cells of 8x8 pixels, after a change of the light (one gain per colour) is
-taken out. A frame is still where no cell differs by more than noise, told in two ways:
+The network's input is compared with that of the frame whose alpha is kept, not with the frame before, so that slow movement adds
+up until it is detected. Both are compared in cells of 8x8 pixels, after removing changes of the light (one gain per colour). A
+frame is still if no cell differs by more than noise, by two measures:
 
 * the mean of the absolute differences in each cell: movement of texture and edges;
-* their signed mean, of which noise leaves an eighth: somebody who enters slowly in front of a wall of nearly the same colour.
+* their signed mean, in which noise is reduced to an eighth: somebody who enters slowly in front of a wall of nearly the same
+  colour.
 
-Noise is what the middle cell of all shows; where it is more than `CEILING`, nothing can be told, and the network works on every frame. After
+The noise is that of the median cell; above `CEILING` stillness cannot be detected, and the network processes every frame. After
 `LONGEST` seconds it works in any case.
 """
 
@@ -25,32 +26,34 @@ from streammat.matting.temporal import GAP, FloatPlane
 CELL: Final = 8
 """Pixels of the network's input on each side of a cell; the input's sides are multiples of 32."""
 LONGEST: Final = Fraction(2, 5)
-"""Seconds for which an alpha is kept at most; below `streammat.matting.temporal.GAP`, so that the filter over time goes on."""
+"""Longest time in seconds for which an alpha is kept; below `streammat.matting.temporal.GAP`, so that the filter over time goes
+on.
+"""
 FLOOR: Final = 6.0
-"""Mean absolute difference of a cell, in values of 0..255, that is nothing..."""
+"""Largest mean absolute difference of a still cell, 0..255..."""
 TIMES: Final = 1.8
 """...or so many times the noise, whichever is more."""
 SIGNED_FLOOR: Final = 4.5
-"""The same for the signed mean..."""
+"""Largest signed mean difference of a still cell, 0..255..."""
 SIGNED_TIMES: Final = 1.25
 """...in which noise of the pixels is an eighth; noise that neighbours share is more."""
 CONTRAST: Final = 40.0
-"""Standard deviation of the cells, in values of 0..255, from which the floors hold; with less they are lower in proportion..."""
+"""Standard deviation of the cells, 0..255, from which the floors apply; below, they are lowered in proportion..."""
 LEAST_SCALE: Final = 0.5
-"""...down to this."""
+"""...down to this factor."""
 CEILING: Final = 3.0
-"""Most noise, as mean absolute difference, in which stillness can be told."""
+"""Most noise, as mean absolute difference, at which stillness can be detected."""
 _BLACK: Final = 8.0  # keeps ratios of dark values calm
 
 assert LONGEST < GAP
 
 
 def still(now: NDArray[np.uint8], then: NDArray[np.uint8]) -> bool:
-    """Whether two inputs of the network show the same but for noise and a change of the light.
+    """Return whether two inputs of the network differ only by noise and a change of the light.
 
     Args:
         now: uint8 (h, w, 3), RGB, 0..255, sides multiples of ``CELL``.
-        then: the same of an earlier frame.
+        then: input for an earlier frame, likewise.
     """
     if now.shape != then.shape:
         return False
@@ -76,10 +79,10 @@ class Rest:
     def __init__(self) -> None:
         self._kept: tuple[FloatPlane, NDArray[np.uint8], Fraction] | None = None
         self.frames = 0
-        """For which an alpha was kept."""
+        """Number of frames for which an alpha was kept."""
 
     def __call__(self, rgb: NDArray[np.uint8], at: Fraction) -> FloatPlane | None:
-        """The alpha to keep for this frame, or None where the network has to work.
+        """Return the kept alpha for this frame, or None if the network has to process it.
 
         Args:
             rgb: as ``still`` takes it.
@@ -94,9 +97,9 @@ class Rest:
         return alpha
 
     def keep(self, alpha: FloatPlane, rgb: NDArray[np.uint8], at: Fraction) -> None:
-        """Remember what the network made of a frame; neither array may be changed any more."""
+        """Keep the network's input and alpha of a frame; neither array may be changed afterwards."""
         self._kept = alpha, rgb, at
 
     def forget(self) -> None:
-        """Nothing may be kept: the last alpha was refused."""
+        """Keep nothing: the last alpha was refused."""
         self._kept = None

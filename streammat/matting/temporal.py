@@ -1,15 +1,15 @@
-"""Stable mattes: flicker is averaged away where the image stands still, and nothing trails where it moves.
+"""Filter over time: averages out flicker where the image does not move, without trails where it moves.
 
-The state is an averaged matte and the averaged image that it belongs to, with one age per pixel for both. Where the new
-image differs from the averaged one by more than noise, something has moved: what was gathered there is worth nothing,
-and the network's alpha is taken as it is; so is it where much of the neighbourhood moved, since parts of a moving subject
-may look like what was there before. Elsewhere the new alpha joins the average, in which every frame since the last
-movement weighs alike. Slow movement cannot build up a trail: the averaged image would trail as well, and differ.
+The state is an averaged matte and the averaged image that it belongs to, with one age per pixel for both. Where the new image
+differs from the averaged one by more than noise, something has moved: the average there is discarded, and the network's alpha is
+used unchanged; likewise where much of the neighbourhood moved, since parts of a moving subject may look like what was there
+before. Elsewhere the new alpha joins the average, in which every frame since the last movement has the same weight. Slow movement
+leaves no trail: the averaged image would trail as well, and differ.
 
-* A value that one frame alone has is dropped where the image is still (median of three: the average, the frame before,
-  this one). What two frames in a row say against the average is believed, though the image shows no cause.
-* Changes of the light are taken out first, as one gain per colour. Noise is estimated from each frame: its quietest
-  quarter tells how much pixels differ that show the same.
+* A value of a single frame is dropped where the image is still (median of three: the average, the frame before, this one). If two
+  successive frames differ from the average, they are believed, even without movement in the image.
+* Changes of the light are taken out first, as one gain per colour. Noise is estimated from each frame: its quietest quarter shows
+  how much pixels of unchanged content differ.
 * Where most of the image differs, it is a cut (or a pan): everything is started anew.
 * Where all frames agree on a value, 0 and 1 among them, the result is that value, bit for bit.
 
@@ -37,31 +37,31 @@ AlphaFilter = Callable[[FloatPlane, NDArray[np.uint8], Fraction], FloatPlane]
 """(alpha, rgb, time) → alpha, as ``TemporalFilter.__call__``."""
 
 MEMORY: Final = 0.5
-"""Seconds that the average reaches back at most."""
+"""Longest memory of the average, in seconds."""
 GAP: Final = Fraction(1, 2)
 """Seconds between two frames beyond which the earlier one tells nothing about the later."""
 SHORTEST: Final = Fraction(1, 240)
-"""Seconds that a frame counts at least: times that hardly advance must not freeze the matte."""
+"""Least time in seconds that a frame counts: times that hardly advance must not freeze the matte."""
 FLOOR: Final = 1.2
 """Least noise assumed, as mean absolute difference, in values of 0..255 at the matte's size."""
 CEILING: Final = 3.0
-"""Most noise believed: what differs more, moves."""
+"""Most noise assumed: larger differences are movement."""
 QUIET: Final = 1.6
-"""Times the noise: differences up to here tell nothing."""
+"""Multiple of the noise up to which differences are ignored."""
 MOVING: Final = 3.0
-"""Times the noise: differences from here on are movement beyond doubt."""
+"""Multiple of the noise from which differences are certainly movement."""
 DOUBT: Final = 0.25
 """Distance of alpha from its average from which two frames in a row begin to be believed..."""
 BELIEF: Final = 0.5
 """...and from which they are believed at once."""
 NEIGHBOURHOOD: Final = 0.32
-"""Side of a pixel's neighbourhood, in short sides of the matte."""
+"""Side of a pixel's neighbourhood, as a share of the matte's short side."""
 FEW: Final = 0.25
-"""Share of the neighbourhood that moves, up to which it does not matter..."""
+"""Share of moving pixels in the neighbourhood up to which they do not matter..."""
 MANY: Final = 0.5
-"""...and from which all of it counts as moving."""
+"""...and from which the whole neighbourhood counts as moving."""
 CUT: Final = 0.6
-"""Share of the image that moves, beyond which everything is started anew."""
+"""Share of moving pixels in the image above which the filter restarts."""
 
 _WINDOW: Final = (5, 5)
 _REACH: Final = np.ones((3, 3), np.uint8)
@@ -82,10 +82,10 @@ class TemporalFilter:
         self._fresh = True
 
     def __call__(self, alpha: FloatPlane, rgb: NDArray[np.uint8], at: Fraction) -> FloatPlane:
-        """The filtered alpha of one frame.
+        """Return the filtered alpha of one frame.
 
-        A first frame, the first after ``restart``, one of another size, one that is not later than the frame before or more than ``GAP`` later, and
-        the first after a cut come back as they are.
+        A first frame, the first after ``restart``, one of another size, one that is not later than the frame before or more than
+        ``GAP`` later, and the first after a cut are returned unchanged.
 
         Args:
             alpha: float32 (h, w), 0..1, 1 = foreground; unchanged on return.
@@ -112,11 +112,11 @@ class TemporalFilter:
         return np.array(self._alpha)
 
     def restart(self) -> None:
-        """Forget every frame so far: the next comes back as it is."""
+        """Forget all frames: the next one is returned unchanged."""
         self._last = None
 
     def _start(self, alpha: FloatPlane) -> FloatPlane:
-        """Make this frame the average."""
+        """Restart the average from this frame."""
         self._alpha[:] = alpha
         self._before[:] = alpha
         self._average[:] = self._picture
@@ -124,7 +124,7 @@ class TemporalFilter:
         return np.array(alpha)
 
     def _find_motion(self) -> FloatPlane | None:
-        """(h, w): 0 where the image shows what the average shows, 1 where it certainly does not; None after a cut."""
+        """Return (h, w): 0 where the image matches the averaged one, 1 where it certainly does not; None after a cut."""
         scratch, difference = self._scratch, self._difference
         for new, old in zip(self._picture, self._average, strict=True):
             gain = _median((new[::_SAMPLE, ::_SAMPLE] + _BLACK) / (old[::_SAMPLE, ::_SAMPLE] + _BLACK))
@@ -151,7 +151,7 @@ class TemporalFilter:
         return np.asarray(cv2.max(difference, scratch, difference), np.float32)
 
     def _join(self, alpha: FloatPlane, moving: FloatPlane, step: np.float32) -> None:
-        """Let the frame into the average, alone where ``moving`` is 1."""
+        """Add the frame to the average; where ``moving`` is 1 it replaces it."""
         target, scratch, age = self._target, self._scratch, self._age
         # The median of the average, the frame before and this one; this one itself where it moves.
         cv2.min(alpha, self._before, target)
@@ -187,7 +187,7 @@ class TemporalFilter:
             np.add(old, target, out=old)
 
     def _allocate(self, shape: tuple[int, ...], guide: tuple[int, ...]) -> None:
-        """Take memory for alphas of ``shape`` (h, w) and images of ``guide`` (H, W, 3), and start anew."""
+        """Allocate memory for alphas of ``shape`` (h, w) and images of ``guide`` (H, W, 3), and restart."""
         self._shapes = shape, guide
         self._last = None
         self._small = np.empty((*shape, 3), np.uint8)

@@ -1,4 +1,4 @@
-"""Files and network addresses opened by FFmpeg."""
+"""Opens files and network addresses with FFmpeg."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OTHERWISE_LATIN = "streammat.latin-1"
 
 
 def _latin(error: UnicodeError) -> tuple[str, int]:
-    """The characters that the bytes mean in Latin-1, where they are not UTF-8; see ``codecs.register_error``."""
+    """Decode bytes that are not UTF-8 as Latin-1; an error handler for ``codecs.register_error``."""
     assert isinstance(error, UnicodeDecodeError)
     return error.object[error.start : error.end].decode("latin-1"), error.end
 
@@ -29,11 +29,12 @@ codecs.register_error(_OTHERWISE_LATIN, _latin)
 
 
 def open_container(path: str, **options: Any) -> av.container.InputContainer:
-    """``av.open`` for reading; tags that are not UTF-8, as some cameras and all old AVI files have them, are read as Latin-1.
+    """Open a container with ``av.open`` for reading; tags that are not UTF-8 (some cameras, all old AVI files) are read as
+    Latin-1.
 
     Args:
-        path: of a file, or any address that FFmpeg knows.
-        options: further ones of ``av.open``.
+        path: a file, or any address that FFmpeg knows.
+        options: further options of ``av.open``.
 
     Raises:
         av.FFmpegError, OSError, ValueError: as ``av.open`` raises them.
@@ -45,16 +46,16 @@ def open_container(path: str, **options: Any) -> av.container.InputContainer:
 
 
 def is_url(path: str) -> bool:
-    """True for what FFmpeg takes as a network address rather than a file."""
+    """Return True for a name that FFmpeg takes as a network address rather than a file."""
     scheme, mark, _ = path.partition("://")
     return bool(mark) and scheme.isalnum()
 
 
 def images_of(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
-    """Every image that can be decoded, from where the container stands; damaged packets are passed over.
+    """Yield every image that can be decoded, from the container's current position; damaged packets are skipped.
 
     Raises:
-        av.FFmpegError: the container cannot be read on.
+        av.FFmpegError: the container cannot be read any further.
     """
     for packet in container.demux(stream):
         try:
@@ -65,11 +66,11 @@ def images_of(container: av.container.InputContainer, stream: av.VideoStream) ->
 
 
 def open_url(url: str, timeout: tuple[float, float], options: dict[str, str] | None = None) -> av.container.InputContainer:
-    """Open ``url`` with FFmpeg in a thread of its own, so that a signal handler of this thread runs at once.
+    """Open ``url`` with FFmpeg in a separate thread, so that signal handlers of this thread run at once.
 
     Args:
-        url: of any protocol that it knows.
-        timeout: seconds for opening, and for each read later on: a dead host must not hold a command for ever.
+        url: an address of any protocol that FFmpeg knows.
+        timeout: seconds for opening, and for each later read, so that a dead host does not block a command.
         options: FFmpeg's.
 
     Raises:
@@ -79,10 +80,10 @@ def open_url(url: str, timeout: tuple[float, float], options: dict[str, str] | N
 
 
 def open_video(path: str) -> av.container.InputContainer:
-    """The container of a file or URL.
+    """Open the container of a file or URL.
 
     Raises:
-        InputError: nothing is there, it may not be read, or it is nothing that FFmpeg knows.
+        InputError: it does not exist, may not be read, or is of no kind that FFmpeg knows.
     """
     if not is_url(path):
         if _NUMBERED.search(path) and not os.path.lexists(path):

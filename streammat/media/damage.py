@@ -1,4 +1,4 @@
-"""Damage of an input: how much, and where."""
+"""Records damage of an input: how much, and where."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from fractions import Fraction
 from typing import Any
 
 _APART = 1
-"""Seconds between two places that are told apart."""
+"""Least distance in seconds between two recorded places."""
 _KEPT = 20
 _TOLD = 3
 
 
 class Damage:
-    """One kind of damage of one track; it takes the same memory however much there is.
+    """One kind of damage of one track, in constant memory.
 
     Args:
-        track: such as ``video`` or ``audio track 1``.
-        one, many: what is said of one and of several packets or frames, without their number.
+        track: name such as ``video`` or ``audio track 1``.
+        one, many: text for one and for several packets or frames, without the number.
     """
 
     def __init__(self, track: str, one: str, many: str) -> None:
         self.track = track
         self.count = 0
-        """Packets or frames."""
+        """Number of damaged packets or frames."""
         self._one, self._many = one, many
         self._places: list[tuple[Fraction, Fraction, int | None]] = []
         self._more = 0
@@ -31,7 +31,7 @@ class Damage:
         return self.count > 0
 
     def add(self, seconds: Fraction, frame: int | None = None, count: int = 1) -> None:
-        """Count ``count`` packets or frames that lie at ``seconds`` of the input's own time; ``frame`` of the output is shown there."""
+        """Add ``count`` packets or frames at ``seconds`` of the input's own time; ``frame`` is the output's frame there."""
         self.count += count
         if self._places and not self._more and abs(seconds - self._places[-1][1]) <= _APART:
             begin, end, first = self._places[-1]
@@ -47,7 +47,7 @@ class Damage:
         return f"{self.track}: {self.count} {self._one if self.count == 1 else self._many}, at {', '.join(places)}{more}"
 
     def as_dict(self) -> dict[str, Any]:
-        """The damage as JSON values: seconds of the input, the first 20 places."""
+        """Return the damage as JSON values: the first 20 places, in seconds of the input."""
         places = [{"from": round(float(begin), 3), "to": round(float(end), 3), "frame": frame} for begin, end, frame in self._places]
         return {"track": self.track, "what": self._many, "count": self.count, "places": places}
 

@@ -1,4 +1,4 @@
-"""Frames and mattes: what travels down the pipeline.
+"""Frames and mattes, which travel down the pipeline.
 
 A ``Frame`` wraps the decoder's own buffer; its planes are views on it, never copies. Work happens in planar formats
 only (YUV of any subsampling, RGB as GBR planes, grey; 8 to 16 bits); sources convert anything else on the way in.
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from streammat.film.plate import Plate
 
 Packet: TypeAlias = "av.Packet[Any]"
-"""A piece of another track, on its way past the image."""
+"""A packet of another track, passed on beside the frames."""
 
 Plane = NDArray[Any]
 """(h, w) uint8, or uint16 with the value in the low ``depth`` bits."""
@@ -33,17 +33,17 @@ class Layout:
     """Memory layout of a planar pixel format."""
 
     name: str
-    """FFmpeg's name, such as ``yuv420p10le``."""
+    """FFmpeg's name of the pixel format, such as ``yuv420p10le``."""
     depth: int
     """Bits per component, 8 to 16."""
     chroma: tuple[int, int]
     """log2 of the chroma subsampling, (horizontal, vertical); (0, 0) for RGB and grey."""
     rgb: bool
-    """The planes are G, B, R rather than Y, U, V."""
+    """True if the planes are G, B, R, not Y, U, V."""
     planes: int
     """Number of planes, a last alpha plane included."""
     alpha: bool
-    """The last plane is alpha, full range."""
+    """True if the last plane is alpha, full range."""
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -56,7 +56,7 @@ class Layout:
         return self.planes - self.alpha
 
     def plane_shape(self, index: int, height: int, width: int) -> tuple[int, int]:
-        """(h, w) of plane ``index`` of a frame of ``height`` by ``width`` pixels (chroma rounds up)."""
+        """Return (h, w) of plane ``index`` of a frame of ``height`` by ``width`` pixels (chroma rounds up)."""
         if self.rgb or index not in (1, 2):
             return height, width
         sx, sy = self.chroma
@@ -65,7 +65,7 @@ class Layout:
 
 @cache
 def layout_of(name: str) -> Layout | None:
-    """The layout of an FFmpeg pixel format, or None where it is not planar in the way frames here are."""
+    """Return the layout of an FFmpeg pixel format; None if frames cannot have it."""
     try:
         fmt = av.VideoFormat(name, 64, 64)
     except ValueError:
@@ -96,7 +96,7 @@ HDR: Final = (PQ, HLG)
 
 @dataclass(frozen=True, slots=True)
 class Colour:
-    """Colour tags of a frame: FFmpeg's integer codes, as ISO/IEC 23091-2 has them; 2 and 0 mean unspecified."""
+    """Colour tags of a frame: FFmpeg's integer codes, as in ISO/IEC 23091-2; 2 and 0 mean unspecified."""
 
     matrix: int = 2
     primaries: int = 2
@@ -106,23 +106,25 @@ class Colour:
 
 
 def codec_threads() -> int:
-    """Threads for FFmpeg's decoders and encoders: the cores that this process may use, at most 16.
+    """Return the number of threads for FFmpeg's decoders and encoders: the cores that this process may use, at most 16.
 
-    Left alone they take half as many again, each with frames of its own: more memory, and less speed beside the network.
+    FFmpeg's default is 1.5 times as many, each with its own frames: more memory, and less speed beside the network.
     """
     usable = usable_cores()
     return min(16, usable)
 
 
 def swscale_matrix(colour: Colour, height: int) -> int:
-    """The matrix to convert with: the tagged one, else what players assume (BT.2020 for HDR, BT.709 from 720 lines on, BT.601 below)."""
+    """Return the YUV matrix for conversions: the tagged one, else the one that players assume (BT.2020 for HDR, BT.709 from 720
+    lines on, BT.601 below).
+    """
     if colour.matrix in (1, 4, 5, 6, 7, 9):
         return colour.matrix
     return 9 if colour.matrix == 10 or colour.transfer in HDR else 1 if height >= 720 else 5
 
 
 def planes_of(image: av.VideoFrame, layout: Layout) -> tuple[Plane, ...]:
-    """Views on the planes of ``image``, in ``layout``'s order (Y U V [A], G B R [A] or grey)."""
+    """Return views of the planes of ``image``, in ``layout``'s order (Y U V [A], G B R [A] or grey)."""
     views = []
     for index in range(layout.planes):
         plane = image.planes[index]
@@ -134,7 +136,7 @@ def planes_of(image: av.VideoFrame, layout: Layout) -> tuple[Plane, ...]:
 
 
 def keyframe_of(image: av.VideoFrame, layout: Layout) -> av.VideoFrame:
-    """A copy of ``image`` that encoders make a keyframe of; other outputs encode the image itself."""
+    """Return a copy of ``image`` that encoders make a keyframe; other outputs encode the image itself."""
     copied = av.VideoFrame(image.width, image.height, image.format.name)
     for plane, source in zip(planes_of(copied, layout), planes_of(image, layout), strict=True):
         plane[:] = source
@@ -152,7 +154,7 @@ class Frame:
     """
 
     image: av.VideoFrame
-    """The owner of the memory; planar."""
+    """The planar image that owns the memory."""
     layout: Layout
     colour: Colour
     pts: int
@@ -160,19 +162,20 @@ class Frame:
     time_base: Fraction
     """Seconds per tick, exact."""
     duration: int
-    """Ticks this frame is shown for; 0 where the source does not say."""
+    """Duration in ticks of ``time_base``; 0 if the source does not tell."""
     index: int
     """Counts from 0 in presentation order."""
     planes: tuple[Plane, ...]
     rotation: int = 0
     """Quarter turns counter-clockwise that show the image upright: ``numpy.rot90(plane, rotation)``.
 
-    Frames keep the orientation they are stored in, and files keep their rotation tag; only what must see or draw an
-    upright image (the network, backgrounds, stills) turns it."""
+    Frames stay in their stored orientation, and files keep their rotation tag; only parts that must see or draw an upright image
+    (the network, backgrounds, stills) turn it.
+    """
     number: int | None = None
-    """As outputs of numbered files call it; None: they count from 1."""
+    """Frame number for outputs of numbered files; None: they count from 1."""
     plate: Plate | None = None
-    """Of a sequence: the image as its file holds it, of which this frame is what the network is shown."""
+    """For sequences: the original pixels of the file; the frame itself is their conversion for the network."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -188,16 +191,16 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Matte:
-    """The alpha of one frame; it travels with that frame."""
+    """The alpha of one frame, which it travels with."""
 
     alpha: Plane
     """(H, W) at the frame's size: uint8 0..255 for 8-bit frames, uint16 0..65535 for deeper ones; full scale = foreground."""
 
     def mirrored(self) -> Matte:
-        """Left and right exchanged."""
+        """Return the matte mirrored left to right."""
         return Matte(np.ascontiguousarray(self.alpha[:, ::-1]))
 
 
 def swscale_range(frame: Frame) -> int:
-    """The range of a frame's values as FFmpeg numbers it: 1 limited, 2 full; untagged YUV is limited."""
+    """Return the range of a frame's values in FFmpeg's numbers: 1 limited, 2 full; untagged YUV is limited."""
     return 2 if frame.layout.rgb or frame.layout.name.startswith("yuvj") else frame.colour.range or 1

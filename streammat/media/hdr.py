@@ -1,6 +1,7 @@
-"""SDR colours in HDR frames: the light that a colour stands for, written with the frame's transfer and primaries.
+"""Converts SDR colours for HDR frames: the same light, with the frame's transfer and primaries.
 
-ITU-R BT.2408: SDR is taken as what a reference display shows (BT.1886, gamma 2.4), and its white as HDR's reference white, 203 cd/m²:
+After ITU-R BT.2408: SDR means the light of a reference display (BT.1886, gamma 2.4), and its white is HDR's reference white, 203
+cd/m²:
 58 % of the PQ signal, and 75 % of HLG's on its nominal display of 1000 cd/m² (BT.2100). Light here is in units of that white.
 """
 
@@ -32,7 +33,9 @@ _STRIP: Final = 1 << 15  # pixels at a time, so that floats stay in a core's own
 
 
 def must_convert(source: Colour, target: Colour) -> bool:
-    """Whether code values of ``source`` mean other light in an HDR frame of ``target``. SDR frames take what they are given."""
+    """Return whether code values of ``source`` mean other light in an HDR frame of ``target``. For SDR frames nothing is
+    converted.
+    """
     return target.transfer in HDR and source.transfer != target.transfer
 
 
@@ -41,10 +44,11 @@ def convert_light(rgb: NDArray[Any], white: int, source: Colour, target: Colour,
 
     Args:
         rgb: (h, w, 3) uint8 or uint16, full range.
-        white: the code value that means 1.
-        source: of ``rgb``; a transfer that is neither PQ nor HLG is SDR, primaries that are not known are BT.709's (of HDR, BT.2020's).
+        white: the code value of light 1.
+        source: colour of ``rgb``; a transfer that is neither PQ nor HLG is SDR, unknown primaries are BT.709's (for HDR,
+            BT.2020's).
         target: PQ or HLG.
-        target_white: ``white`` of what is returned.
+        target_white: ``white`` of the result.
 
     Returns:
         (h, w, 3) uint16.
@@ -70,7 +74,7 @@ def convert_light(rgb: NDArray[Any], white: int, source: Colour, target: Colour,
 
 
 def _peak(transfer: int) -> float:
-    """The light of the highest code value; of HLG the scene's, which is 1."""
+    """Return the light of the highest code value; for HLG scene light, which is 1."""
     return 1.0 if transfer == HLG else _PQ_PEAK
 
 
@@ -82,7 +86,7 @@ def _luminance(light: NDArray[np.float32], colour: Colour) -> NDArray[np.float32
 
 @cache
 def _decoded(transfer: int, white: int, count: int) -> NDArray[np.float32]:
-    """Light of each of ``count`` code values; of HLG the scene's."""
+    """Return the light of each of ``count`` code values; for HLG scene light."""
     signal = np.minimum(np.arange(count) / white, 1.0)
     if transfer == PQ:
         root = signal ** (32 / 2523)
@@ -96,7 +100,7 @@ def _decoded(transfer: int, white: int, count: int) -> NDArray[np.float32]:
 
 @cache
 def _encoded(transfer: int, white: int) -> NDArray[np.uint16]:
-    """Code values of 65536 lights, even in their roots, from none to ``_peak``."""
+    """Return code values for 65536 lights from 0 to ``_peak``, evenly spaced in their square roots."""
     share = np.linspace(0, 1, 65536) ** 2
     if transfer == PQ:
         power = share ** (1305 / 8192)
@@ -107,7 +111,7 @@ def _encoded(transfer: int, white: int) -> NDArray[np.uint16]:
 
 
 def _to_xyz(colour: Colour, *, inverse: bool) -> NDArray[np.float64]:
-    """The matrix from linear RGB to CIE XYZ, or back; its second row holds the luminance of red, green and blue."""
+    """Return the matrix from linear RGB to CIE XYZ, or back; its second row holds the luminance of red, green and blue."""
     x, y = np.array(_PRIMARIES.get(colour.primaries, _BT2020 if colour.transfer in HDR else _BT709)).reshape(3, 2).T
     columns = np.stack((x / y, np.ones(3), (1 - x - y) / y))
     d65 = np.array((0.3127 / 0.3290, 1, (1 - 0.3127 - 0.3290) / 0.3290))

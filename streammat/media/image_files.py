@@ -1,4 +1,4 @@
-"""Metadata of an image file: its size before anything is decoded, its colour profile and its EXIF."""
+"""Reads metadata of an image file before decoding: size, colour profile and EXIF."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from typing import Final
 from streammat.errors import InputError
 
 MOST_PIXELS: Final = 1 << 28
-"""Pixels that an image may have: 16384x16384. Decoding takes 3 to 16 bytes for each, matting several times that."""
+"""Most pixels of an image: 16384x16384. Decoding takes 3 to 16 bytes per pixel, matting several times as much."""
 _KEPT_TAGS: Final = (0x010E, 0x010F, 0x0110, 0x0132, 0x013B, 0x8298)
-"""Description, make, model, time, artist and copyright. Thumbnails and makers' notes may show the background that was taken out."""
+"""EXIF tags to keep: description, make, model, time, artist, copyright. Thumbnails and maker notes may show the old background."""
 _KEPT_CAMERA_TAGS: Final = (0x829A, 0x829D, 0x8827, 0x9003, 0x9004, 0x9011, 0x920A, 0xA405, 0xA434)
-"""Exposure, aperture, speed, times of capture, focal length and lens."""
+"""EXIF camera tags to keep: exposure, aperture, speed, times of capture, focal length and lens."""
 _CAMERA: Final = 0x8769
 _LOCK: Final = threading.Lock()
 
 
 @dataclass(frozen=True)
 class ImageNotes:
-    """Metadata that an output takes over from its image."""
+    """Metadata that an output inherits from its image."""
 
     icc: bytes | None = None
-    """Its colour profile; None: sRGB, as images without one are taken."""
+    """Colour profile; None: sRGB, which images without a profile are assumed to have."""
     exif: bytes | None = None
-    """When and with what it was taken, without its orientation, which has been applied, its place and its thumbnail."""
+    """EXIF block with time and camera; without orientation (already applied), place and thumbnail."""
 
 
 def read_notes(data: bytes, name: str) -> ImageNotes:
-    """Read what an image file says of itself, without decoding it.
+    """Read the metadata of an image file without decoding it.
 
     Args:
         data: the whole file.
-        name: for messages.
+        name: name for messages.
 
     Returns:
-        The notes; empty for formats that only OpenCV knows.
+        The metadata; empty for formats that only OpenCV knows.
 
     Raises:
-        InputError: the image has more than `MOST_PIXELS` pixels, or moves.
+        InputError: the image has more than `MOST_PIXELS` pixels, or is animated.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -70,7 +70,7 @@ def read_notes(data: bytes, name: str) -> ImageNotes:
 
 
 def _kept(block: bytes | None) -> bytes | None:
-    """The tags of a block of EXIF that are kept, as another one; None where there are none."""
+    """Return a new EXIF block with the tags to keep; None if there are none."""
     from PIL.Image import Exif
 
     if not block:

@@ -1,4 +1,4 @@
-"""Images that are known by their first bytes and not decoded here, so that none of them is called damaged."""
+"""Recognises image formats that cannot be decoded here by their first bytes, so that they are not reported as damaged."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ _MAGIC = {
     b"%PDF": "PDF", b"<svg": "SVG", b"GIF8": "GIF", b"FUJIFILMCCD-RAW": "camera raw",
 }
 HEAD = 32
-"""Bytes that ``undecoded_kind`` looks at."""
+"""Number of bytes that ``undecoded_kind`` needs."""
 
 
 def undecoded_kind(head: bytes) -> str | None:
-    """What a file is that no decoder here takes, as a user would call it; None where its first bytes do not tell."""
+    """Return the name of a file's format that cannot be decoded here; None if the first bytes do not show it."""
     if head[4:8] == b"ftyp" and head[8:12] in _BRANDS:
         return _BRANDS[head[8:12]]
     return next((name for magic, name in _MAGIC.items() if head.startswith(magic)), None)
 
 
 def why_undecoded(head: bytes, expected: str) -> str:
-    """``is …; expected …; …``, the end of a message on an image that could not be decoded."""
+    """Return ``is …; expected …; …``, the end of a message about an image that could not be decoded."""
     kind = undecoded_kind(head)
     if kind is None:
         return f"is no image that can be read, or it is damaged; expected {expected}"

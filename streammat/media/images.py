@@ -1,4 +1,4 @@
-"""Images from elsewhere, brought into a frame's layout, size, colour matrix, range and orientation."""
+"""Converts images into a frame's layout, size, colour matrix, range and orientation."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ Rgb = NDArray[Any]
 EXACT: Final = Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP | Interpolation.FULL_CHR_H_INT
 RGB_WHITE: Final = 65535
 YUV_WHITE: Final = 255 * 256
-"""What swscale takes as white in RGB of 16 bits on the way to YUV and from there; ``RGB_WHITE`` on the way from RGB to RGB."""
+"""The value of white for swscale in 16-bit RGB when converting to or from YUV; ``RGB_WHITE`` from RGB to RGB."""
 
 
 def read_image(path: Path) -> Rgb:
-    """A still as (h, w, 3) RGB, uint8 or, for deeper files, uint16; upright by its EXIF tag; transparency over black.
+    """Read a still as (h, w, 3) RGB, uint8 or, for deeper files, uint16; upright by its EXIF tag; transparency over black.
 
     Raises:
         InputError: it cannot be read or decoded.
@@ -57,9 +57,9 @@ def read_image(path: Path) -> Rgb:
 
 
 def image_of(rgb: Rgb, layout: Layout) -> av.VideoFrame:
-    """An RGB array as an image for swscale, full range, in 16 bits where ``layout`` is deeper than 8.
+    """Return an RGB array as an image for swscale, full range, with 16 bits if ``layout`` is deeper than 8.
 
-    Values are made to fit what swscale takes as white, ``RGB_WHITE`` or ``YUV_WHITE``.
+    Values are scaled to swscale's white, ``RGB_WHITE`` or ``YUV_WHITE``.
     """
     if layout.depth == 8 and rgb.dtype == np.uint8:
         return _raw(rgb)
@@ -68,18 +68,18 @@ def image_of(rgb: Rgb, layout: Layout) -> av.VideoFrame:
 
 
 def compose(image: av.VideoFrame, turns: int, image_sar: Fraction, frame: Frame, fit: Fit, frame_sar: Fraction) -> tuple[Plane, ...]:
-    """Planes of ``image``, fitted to ``frame``.
+    """Return planes of ``image``, fitted to ``frame``.
 
     Args:
-        image: any image; its own colour tags count.
+        image: any image; its own colour tags are used.
         turns: quarter turns counter-clockwise that show it upright.
         image_sar: a sample's width over its height, as stored.
-        frame: gives layout, size, colour, range and rotation; its image is not looked at.
-        fit: cover crops what sticks out, contain leaves black bars, stretch ignores shape.
-        frame_sar: as ``image_sar``, of the frame.
+        frame: determines layout, size, colour, range and rotation; its image is not used.
+        fit: cover crops, contain leaves black bars, stretch ignores the aspect ratio.
+        frame_sar: as ``image_sar``, for the frame.
 
     Returns:
-        ``layout.colour_planes`` planes, in the orientation the frame is stored in.
+        ``layout.colour_planes`` planes, in the frame's stored orientation.
     """
     turns = (turns - frame.rotation) % 4
     height, width = frame.size
@@ -96,11 +96,9 @@ def compose(image: av.VideoFrame, turns: int, image_sar: Fraction, frame: Frame,
 
 
 def convert(image: av.VideoFrame, frame: Frame, size: tuple[int, int]) -> tuple[Plane, ...]:
-    """Planes of ``image`` at ``size`` (height, width) in the frame's layout, matrix and range, and where that is HDR in its
-    transfer and primaries; no alpha plane.
-
-    A matrix that is not tagged is the one that players assume for frames of that height, on both sides: swscale alone
-    would take BT.601 for every size, and the colours of a background would shift on HD.
+    """Return planes of ``image`` at ``size`` (height, width) in the frame's layout, matrix and range, and, if it is HDR, its
+    transfer and primaries; no alpha plane. An untagged matrix is the one that players assume for frames of that height, on both
+    sides: swscale alone would take BT.601 for every size, and the colours of a background would shift on HD.
     """
     layout = frame.layout
     source = Colour(int(image.colorspace), int(image.color_primaries), int(image.color_trc))
@@ -140,9 +138,8 @@ def _reformat(image: av.VideoFrame, size: tuple[int, int], name: str, matrix: in
 
 
 def _scaled(shape: tuple[int, int], aspect: Fraction, size: tuple[int, int], fit: Fit) -> tuple[int, int]:
-    """(rows, columns) to scale an image of ``shape`` to, before it is cropped or set between bars.
-
-    ``aspect``: how much wider its samples are than the frame's.
+    """Return (rows, columns) to scale an image of ``shape`` to, before cropping or adding bars. ``aspect``: width of its samples
+    relative to the frame's.
     """
     height, width = size
     if fit == "stretch":
@@ -156,7 +153,7 @@ def _scaled(shape: tuple[int, int], aspect: Fraction, size: tuple[int, int], fit
 
 
 def _placed(planes: tuple[Plane, ...], size: tuple[int, int], frame: Frame) -> tuple[Plane, ...]:
-    """The middle of planes that are larger than the frame, or planes that are smaller, between black bars."""
+    """Return planes cropped to the frame's size around the middle, or centred between black bars."""
     height, width = frame.size
     if size == (height, width):
         return planes
@@ -177,7 +174,7 @@ def _placed(planes: tuple[Plane, ...], size: tuple[int, int], frame: Frame) -> t
 
 
 def _middle(image: av.VideoFrame, turns: int, share: tuple[float, float]) -> av.VideoFrame:
-    """The middle of a turned image, by shares of (height, width)."""
+    """Return the middle of a turned image, by shares of (height, width)."""
     rgb = np.rot90(_flat(image, (image.height, image.width)), turns)
     rows, columns = (max(1, round(n * part)) for n, part in zip(rgb.shape[:2], share, strict=True))
     y, x = (rgb.shape[0] - rows) // 2, (rgb.shape[1] - columns) // 2
@@ -185,13 +182,13 @@ def _middle(image: av.VideoFrame, turns: int, share: tuple[float, float]) -> av.
 
 
 def _flat(image: av.VideoFrame, size: tuple[int, int]) -> Rgb:
-    """As RGB at ``size`` (height, width), in swscale's own scale of 16 bits where it is deeper than 8."""
+    """Return an image as RGB at ``size`` (height, width), in swscale's 16-bit scale if it is deeper than 8 bits."""
     name = "rgb48le" if image.format.components[0].bits > 8 else "rgb24"
     return _reformat(image, size, name, 0, full=True).to_ndarray()
 
 
 def _raw(rgb: Rgb, like: av.VideoFrame | None = None) -> av.VideoFrame:
-    """The reverse of ``_flat``, with the transfer and primaries of ``like``."""
+    """Reverse ``_flat``, with the transfer and primaries of ``like``."""
     image = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), "rgb24" if rgb.dtype == np.uint8 else "rgb48le")
     image.color_range = 2
     if like is not None:
@@ -200,7 +197,7 @@ def _raw(rgb: Rgb, like: av.VideoFrame | None = None) -> av.VideoFrame:
 
 
 def _unturned(frame: Frame) -> Frame:
-    """The frame as if it were stored upright: for an image that is turned already."""
+    """Return the frame as if it were stored upright, for an image that is turned already."""
     return Frame(
         frame.image, frame.layout, frame.colour, frame.pts, frame.time_base, frame.duration, frame.index, frame.planes, rotation=0
     )

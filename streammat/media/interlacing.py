@@ -1,4 +1,4 @@
-"""Interlaced video: which of a frame's two fields comes first, frames marked so for encoders, and whole frames made of them."""
+"""Interlaced video: finds the field order, marks frames for encoders, and deinterlaces."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import av
 from av.filter import Graph
 
 Fields = Literal["top", "bottom"]
-"""The field that is shown first: of the even lines, or of the odd ones."""
+"""Field order: the field shown first is that of the even lines (top), or of the odd ones."""
 
 CODES: dict[Fields, int] = {"top": 2, "bottom": 3}
-"""FFmpeg's AVFieldOrder of frames that are stored as they are shown."""
+"""FFmpeg's AVFieldOrder for frames that are stored in display order."""
 _BY_CODE: dict[int, Fields] = {2: "top", 3: "bottom", 4: "bottom", 5: "top"}
 _MODES: dict[Fields, str] = {"top": "tff", "bottom": "bff"}
 
 
 def fields_of(image: av.VideoFrame, field_order: int) -> Fields | None:
-    """The order that a decoded image has, or else its track (FFmpeg's AVFieldOrder); None where it is progressive."""
+    """Return the field order of a decoded image, or else of its track (FFmpeg's AVFieldOrder); None if it is progressive."""
     if not image.interlaced_frame:
         return _BY_CODE.get(field_order)
     # PyAV does not tell; FFmpeg's filters know.
@@ -25,7 +25,7 @@ def fields_of(image: av.VideoFrame, field_order: int) -> Fields | None:
 
 
 class FieldMarker:
-    """Gives images as they are, marked as interlaced: encoders go by that."""
+    """Marks images as interlaced, for encoders; pixels are not changed."""
 
     def __init__(self, fields: Fields) -> None:
         self._mode = f"mode={_MODES[fields]}"
@@ -41,9 +41,9 @@ class FieldMarker:
 
 
 class Deinterlacer:
-    """One whole frame of the two fields of each, at its time (Bob Weaver's filter, FFmpeg's ``bwdif``).
+    """Deinterlaces: makes one whole frame of the two fields of each (Bob Weaver's filter, FFmpeg's ``bwdif``).
 
-    It looks at the frames before and after, so each comes when the next is given.
+    It needs the frames before and after, so each result comes one call later.
     """
 
     def __init__(self, fields: Fields) -> None:
@@ -53,11 +53,11 @@ class Deinterlacer:
 
     @property
     def holds(self) -> int:
-        """Frames given that have not come back: 0 or 1."""
+        """Number of frames waiting inside: 0 or 1."""
         return int(self._held is not None)
 
     def __call__(self, image: av.VideoFrame | None) -> av.VideoFrame | None:
-        """The whole frame of the image before this one; None asks for the last, and comes back for the first."""
+        """Return the whole frame of the image before this one: None at the first call; pass None to get the last."""
         if self._chain is None:
             if image is None:
                 return None
@@ -71,7 +71,7 @@ class Deinterlacer:
 
 
 class _Chain:
-    """Filters of FFmpeg one after the other, for images such as ``template``."""
+    """A chain of FFmpeg filters, for images like ``template``."""
 
     def __init__(self, template: av.VideoFrame, *filters: tuple[str, str]) -> None:
         self._graph = Graph()
@@ -85,7 +85,7 @@ class _Chain:
         self._graph.configure()
 
     def __call__(self, image: av.VideoFrame | None) -> av.VideoFrame | None:
-        """Push an image, or None for the end; gives the next result, or None."""
+        """Push an image, or None for the end; returns the next result, or None."""
         self._graph.push(image)
         try:
             out = self._graph.pull()

@@ -1,4 +1,4 @@
-"""Images of any pixel format in the planar ones that frames have."""
+"""Converts images of any pixel format to the planar ones that frames have."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from streammat.media.frame import Layout, layout_of
 
 
 class Planar:
-    """Gives each image of one video in the same planar format and size: those of its first.
+    """Converts each image of one video to the planar format and size of its first.
 
     Args:
-        note: told where the size changes.
+        note: called with a message if the size changes.
     """
 
     def __init__(self, note: Callable[[str], None]) -> None:
@@ -23,7 +23,7 @@ class Planar:
         self._shape: tuple[tuple[int, int], str] | None = None  # (height, width) and format of every frame
 
     def __call__(self, image: av.VideoFrame) -> tuple[av.VideoFrame, Layout]:
-        """The image itself where its format is one that we work in, else converted to the nearest that is."""
+        """Return the image itself if its format is supported, else converted to the nearest one that is."""
         name = image.format.name
         size = (image.height, image.width)
         if self._shape is None:
@@ -51,7 +51,7 @@ class Planar:
 
 
 def _working_format(fmt: av.VideoFormat) -> str:
-    """The planar format nearest to one that we do not work in: nv12, packed YUV, RGB, palettes, grey, alpha."""
+    """Return the nearest supported planar format for another one: nv12, packed YUV, RGB, palettes, grey, alpha."""
     bits = max((part.bits for part in fmt.components), default=8)
     if fmt.is_rgb or fmt.has_palette:
         return "gbrp" if bits <= 8 else "gbrp16le"

@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 from streammat.media.frame import Layout, Matte, Plane
 
 STRIP_BYTES = 1 << 18
-"""Rows are worked on in strips of about this size, so that temporaries stay in a core's own cache."""
+"""Approximate size of the strips of rows that are processed at once, so that temporaries stay in a core's own cache."""
 
 
 def full_scale(alpha: Plane) -> int:
-    """The code value of "all foreground": 255 for uint8, 65535 for uint16."""
+    """Return the code value of full alpha: 255 for uint8, 65535 for uint16."""
     return int(np.iinfo(alpha.dtype).max)
 
 
 def bounds(mask: Plane) -> tuple[int, int, int, int]:
-    """(y0, y1, x0, x1) of the smallest box that holds every non-zero value of an (h, w) uint8 or uint16 plane; all 0 if none."""
+    """Return (y0, y1, x0, x1) of the smallest box around all non-zero values of an (h, w) uint8 or uint16 plane; all 0 if none."""
     if mask.itemsize == 2:  # OpenCV finds boxes in bytes only: look at each value as two of them
         x, y, w, h = cv2.boundingRect(np.ascontiguousarray(mask).view(np.uint8))
         return (y, y + h, x // 2, -(-(x + w) // 2))
@@ -35,8 +35,8 @@ def bounds(mask: Plane) -> tuple[int, int, int, int]:
 
 
 def shrink(plane: Plane, fx: int, fy: int) -> Plane:
-    """Mean over blocks of ``fx`` by ``fy`` pixels (powers of two), of an (h, w) plane; blocks at the right and bottom
-    that stick out are filled by repeating the last pixel. Returns (ceil(h / fy), ceil(w / fx)), same dtype.
+    """Shrink an (h, w) plane by averaging blocks of ``fx`` by ``fy`` pixels (powers of two); incomplete blocks at the right and
+    bottom repeat the last pixel. Returns (ceil(h / fy), ceil(w / fx)), same dtype.
 
     Halving step by step is several times faster than one INTER_AREA pass; linear at exactly one half is the mean of two.
     """
@@ -53,19 +53,19 @@ def shrink(plane: Plane, fx: int, fy: int) -> Plane:
 
 
 def soft_band(grid: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Cells of alpha in 0..1, float32 (h, w), that are soft, or beside one that is, or on a jump from empty to full."""
+    """Return the cells of alpha in 0..1, float32 (h, w), that are soft, next to a soft one, or on a jump from empty to full."""
     cross = np.ones((3, 3), np.uint8)
     return (cv2.dilate(grid, cross) > 0.0) & (cv2.erode(grid, cross) < 1.0)
 
 
 def around(band: NDArray[np.bool_], margin: int) -> tuple[int, int, int, int]:
-    """(y0, y1, x0, x1) of the box around the band, ``margin`` cells wider where the map allows."""
+    """Return (y0, y1, x0, x1) of the box around the band, ``margin`` cells wider where the map allows."""
     x, y, w, h = cv2.boundingRect(band.view(np.uint8))
     return max(y - margin, 0), min(y + h + margin, band.shape[0]), max(x - margin, 0), min(x + w + margin, band.shape[1])
 
 
 def runs(band: NDArray[np.bool_], rows: int, gap: int) -> Iterator[tuple[int, int, int, int, bool]]:
-    """Tiles an (h, w) map by strips of ``rows`` rows, each cut into runs of columns: yields (y0, y1, x0, x1, inside).
+    """Divide an (h, w) map into strips of ``rows`` rows and each strip into runs of columns: yields (y0, y1, x0, x1, inside).
 
     Columns of a strip that touch the band, and gaps of up to ``gap`` columns between them, form runs with ``inside``
     true. In the other runs no cell belongs to the band.
@@ -91,9 +91,8 @@ def runs(band: NDArray[np.bool_], rows: int, gap: int) -> Iterator[tuple[int, in
 
 
 def resize_alpha(matte: Matte, shape: tuple[int, int]) -> Plane:
-    """Alpha at another plane's size, ``shape`` = (h, w), not larger than the matte's: the mean over the pixels that a sample covers.
-
-    Returns the matte's own array where the size is the same.
+    """Resize alpha to another plane's size, ``shape`` = (h, w), not larger than the matte's, by the mean over the pixels that a
+    sample covers. Returns the matte's own array if the size is the same.
     """
     alpha = matte.alpha
     if alpha.shape == shape:
@@ -113,9 +112,8 @@ def _alpha_table(bits: int, depth: int) -> NDArray[np.uint16]:
 
 
 def alpha_plane(matte: Matte, depth: int) -> Plane:
-    """Alpha as a plane of ``depth`` bits (8 to 16), full range: (H, W) uint8 for 8, else uint16; rounded to nearest.
-
-    Returns the matte's own array where nothing is to be changed.
+    """Return alpha as a plane of ``depth`` bits (8 to 16), full range: (H, W) uint8 for 8, else uint16; rounded to nearest.
+    Returns the matte's own array if nothing has to change.
     """
     bits = 8 * matte.alpha.itemsize
     if bits == depth:
@@ -134,7 +132,7 @@ class Blender:
     def __call__(
         self, fg: Sequence[Plane], matte: Matte, bg: Sequence[Plane], out: Sequence[Plane] | None, layout: Layout
     ) -> tuple[Plane, ...]:
-        """``fg`` over ``bg`` with the matte's alpha, written to ``out``, or to new planes if that is None; returns them.
+        """Blend ``fg`` over ``bg`` with the matte's alpha into ``out``, or into new planes if that is None; returns them.
 
         ``fg``, ``bg`` and ``out`` hold ``layout.colour_planes`` planes (an alpha plane after them is left alone), each of
         the plane's own (h, w) and dtype; rows may be strided. ``out`` may be ``bg`` itself.
@@ -159,7 +157,7 @@ class Blender:
     def premultiply(
         self, fg: Sequence[Plane], matte: Matte, layout: Layout, black: int, out: Sequence[Plane] | None = None
     ) -> tuple[Plane, ...]:
-        """``fg`` over black: luma or RGB goes towards the code value ``black``, chroma towards mid scale."""
+        """Blend ``fg`` over black: luma or RGB towards the code value ``black``, chroma towards mid scale."""
         count = layout.colour_planes
         key = (layout, black, matte.alpha.shape)
         if key not in self._constant:
@@ -189,7 +187,7 @@ class Blender:
             cv2.add(front, back, target)
 
     def _take(self, name: str, shape: tuple[int, int], dtype: type) -> Plane:
-        """Scratch memory of the given shape; grows, never shrinks."""
+        """Return scratch memory of the given shape; it grows, never shrinks."""
         size = shape[0] * shape[1]
         flat = self._scratch.get((name, dtype))
         if flat is None or flat.size < size:

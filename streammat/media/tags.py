@@ -1,4 +1,4 @@
-"""Tags of a file: titles, languages, the timecode."""
+"""Tags of files: titles, languages, the timecode."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from streammat.timecode import parse_moment
 
 
 def tags_of(container: av.container.InputContainer, stream: av.VideoStream) -> tuple[dict[str, str], dict[str, str]]:
-    """Tags of the file and of its video; ``timecode`` is among the latter wherever the file has it, but as a tag of its own."""
+    """Return the tags of the file and of its video; ``timecode`` is among the latter wherever the file has it."""
     of_video = dict(stream.metadata)
     for other in container.streams.data:
         if "timecode" in other.metadata:
@@ -22,7 +22,7 @@ def tags_of(container: av.container.InputContainer, stream: av.VideoStream) -> t
 
 
 def later_timecode(tags: dict[str, str], frames: int, rate: Fraction) -> str | None:
-    """Move the timecode among ``tags``, if there is one, by ``frames``; one that is none at ``rate`` is taken out and returned."""
+    """Advance the timecode in ``tags``, if there is one, by ``frames``; an invalid one for ``rate`` is removed and returned."""
     if "timecode" not in tags:
         return None
     try:

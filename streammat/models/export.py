@@ -1,4 +1,4 @@
-"""Models for other programs: which are asked for, and what cannot be meant."""
+"""Exports models for other programs, after checking the request."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from streammat.sinks.targets import check_targets
 logger = logging.getLogger(__name__)
 
 SUFFIXES = (".onnx", ".pt2", ".engine")
-"""ONNX, a program of ``torch.export``, a plan of TensorRT."""
+"""Extensions: ONNX, a program of ``torch.export``, a TensorRT plan."""
 _GPU = "cuda:0"
 OPSETS = range(11, 21)
-"""Opsets of ONNX: from the first with the resizing that the network needs to the last that the exporter knows."""
+"""First and last ONNX opset: from the first that has the network's resizing to the last that the exporter supports."""
 
 
 @dataclass(frozen=True)
@@ -32,24 +32,24 @@ class Exported:
     """A file that was written."""
 
     metadata: Mapping[str, str]
-    """The metadata in the file; a plan of TensorRT has no place for it."""
+    """The file's metadata; a TensorRT plan cannot hold any."""
     parity: Mapping[str, Parity]
-    """By output: how far it is from torch in float32."""
+    """Difference from torch in float32, by output."""
     bytes: int
 
 
 def export_model(model: str, target: str, options: ExportOptions) -> Exported:
-    """Write a model as a file that other programs run; see docs/engines.md.
+    """Write a model as a file for other programs; see docs/engines.md.
 
     Args:
-        model: as for `streammat.models.library.find_model`, without plain ``.onnx`` files.
+        model: as for `streammat.models.library.find_model`, except plain ``.onnx`` files.
         target: ends in one of `SUFFIXES`.
-        options: what the file takes and gives.
+        options: inputs and outputs of the file.
 
     Raises:
-        UsageError: the options do not go together, the target is there already, or there is no such model.
-        OutputError: the target's folder is not there or may not be written.
-        EngineError: what is needed is not installed, the model is damaged, or the file would disagree with its weights.
+        UsageError: the options contradict each other, the target exists, or there is no such model.
+        OutputError: the target's folder does not exist or may not be written.
+        EngineError: a needed package is not installed, the model is damaged, or the file would disagree with its weights.
     """
     path = expanded(target)
     _check(model, path, options)
@@ -70,7 +70,7 @@ def export_model(model: str, target: str, options: ExportOptions) -> Exported:
 
 
 def _plan(model: str, path: Path, options: ExportOptions) -> Exported:
-    """A plan of TensorRT for this machine's GPU."""
+    """Write a TensorRT plan for this machine's GPU."""
     assert options.size is not None  # `_check` has seen to it
     building = load_late("streammat.engines.tensorrt.build", "building a plan of TensorRT")
     building.check_builder(_GPU)  # before weights are read, or even imported
@@ -92,7 +92,7 @@ def _about(files: ModelFiles) -> dict[str, str]:
 
 
 def _check(model: str, target: Path, options: ExportOptions) -> None:
-    """Refuse what cannot be meant."""
+    """Refuse impossible requests."""
     kind = target.suffix
     if kind not in SUFFIXES:
         raise UsageError(f"{target}: expected a name that ends in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")

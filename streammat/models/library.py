@@ -1,4 +1,4 @@
-"""Models by name or by file: those that come with the package, and those that the user imported.
+"""Finds models by name or file: those that come with the package, and those that the user imported.
 
 An imported model is a folder ``<name>/`` with ``<name>.fp32.onnx`` and its card ``<name>.json``, below `library_folder`.
 """
@@ -26,26 +26,26 @@ from streammat.paths import check_readable, data_folder
 logger = logging.getLogger(__name__)
 
 WEIGHTS = (".pth", ".safetensors")
-"""Files that are imported before they run."""
+"""Extensions of weights that are imported before they run."""
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9_-])?")
 _CURE = "remove it (streammat model remove) and import it again"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One model that can be asked for by name."""
+    """One model that can be selected by name."""
 
     name: str
     card: Mapping[str, Any] | None
-    """None where it cannot be read."""
+    """The model's card; None if it cannot be read."""
     imported: bool
-    """False: it came with the package."""
+    """False for a model that came with the package."""
     fault: str = ""
-    """The fault of the card."""
+    """What is wrong with the card."""
 
 
 def library_folder() -> Path:
-    """Where imported models lie: ``STREAMMAT_MODELS``, or the platform's place for a user's data.
+    """Return the folder of imported models: ``STREAMMAT_MODELS``, or in the platform's folder for user data.
 
     Raises:
         UsageError: ``STREAMMAT_MODELS`` names a file.
@@ -59,19 +59,20 @@ def library_folder() -> Path:
 
 
 def find_model(model: str) -> ModelFiles:
-    """The files of a model.
+    """Find the files of a model.
 
     Args:
-        model: name of a shipped or an imported model; path of an ``.onnx`` file of the contract in `streammat.engines.base.Engine`; or
-            path of weights (`WEIGHTS`), which are imported on first use and found by their digest and name from then on.
+        model: name of a shipped or an imported model; path of an ``.onnx`` file of the contract in
+            `streammat.engines.base.Engine`; or
+            path of weights (`WEIGHTS`), which are imported on first use and found by digest and name afterwards.
 
     Returns:
         Files; engines verify the digests of all but a plain ``.onnx`` file.
 
     Raises:
-        UsageError: there is no such name, or the file is of no kind that can be used.
+        UsageError: there is no such name, or the file is of an unsupported kind.
         InputError: the file is missing or cannot be read.
-        EngineError: the model or the weights are damaged or do not fit, or what an import needs is not installed.
+        EngineError: the model or the weights are damaged or do not fit, or a package that the import needs is not installed.
     """
     path = expanded(model)
     suffix = path.suffix.lower()
@@ -94,7 +95,7 @@ def find_model(model: str) -> ModelFiles:
 
 
 def list_models() -> list[Entry]:
-    """Shipped models, then imported ones by name; folders that hold no model are passed over."""
+    """Return shipped models, then imported ones by name; folders without a model are skipped."""
     entries = [Entry(name, shipped_card(name), imported=False) for name in shipped_names()]
     folder = library_folder()
     try:
@@ -114,7 +115,7 @@ def list_models() -> list[Entry]:
 
 
 def show_model(name: str) -> Mapping[str, Any]:
-    """The card of a model by name.
+    """Return the card of a model by name.
 
     Raises:
         UsageError: there is none of this name.
@@ -130,13 +131,13 @@ def import_model(path: str, name: str | None = None, rosta: str | None = None, *
     """Import weights under a name.
 
     Args:
-        path: of the weights, one of `WEIGHTS`.
-        name: letters, digits, ``.``, ``_``, ``-``; None: the file's, without what a name cannot hold.
-        rosta: ``TT``, ``FT``, ``BT`` or ``RIM``; None: from the weights, between FT and BT from the file's name.
-        replace: a model of this name gives way.
+        path: the weights, one of `WEIGHTS`.
+        name: letters, digits, ``.``, ``_``, ``-``; None: the file's name without other characters.
+        rosta: ``TT``, ``FT``, ``BT`` or ``RIM``; None: from the weights; FT or BT from the file's name.
+        replace: replace an existing model of this name.
 
     Raises:
-        UsageError: the name cannot be used or is taken, or the file is of another kind.
+        UsageError: the name is invalid or taken, or the file is of another kind.
         InputError: the file is missing.
         EngineError: see `find_model`.
     """
@@ -174,9 +175,8 @@ def remove_model(name: str) -> None:
 
 
 def _imported_weights(path: Path) -> ModelFiles:
-    """The model made of weights, now or earlier.
-
-    The file's name counts beside its digest, because it is what tells FT from BT.
+    """Return the model imported from weights, now or earlier. Digest and file name must match, because the name distinguishes FT
+    from BT.
     """
     _check_file(path)
     try:
@@ -208,10 +208,10 @@ def _import(source: Path, name: str, rosta: str | None, *, replace: bool) -> Mod
 
 
 def load_late(module: str, purpose: str) -> Any:
-    """A module that needs torch: by its name and late, because the runtime knows nothing of torch.
+    """Import a module that needs torch, by name: the runtime itself must not import torch.
 
     Raises:
-        EngineError: what it needs is not installed.
+        EngineError: a package that it needs is not installed.
     """
     try:
         return import_module(module)
@@ -221,7 +221,7 @@ def load_late(module: str, purpose: str) -> Any:
 
 
 def program() -> str:
-    """Name and version of this program, for what it makes."""
+    """Return name and version of this program, for metadata."""
     try:
         return f"streammat {metadata.version('streammat')}"
     except metadata.PackageNotFoundError:  # run from its source
@@ -229,7 +229,7 @@ def program() -> str:
 
 
 def _imported(name: str) -> ModelFiles:
-    """Files of an imported model; raises FileNotFoundError where there is none."""
+    """Return the files of an imported model; raises FileNotFoundError if there is none."""
     return card_files(_card_path(name), _card(name), _CURE)
 
 
@@ -252,5 +252,5 @@ def _check_file(path: Path) -> None:
 
 
 def _clean(stem: str) -> str:
-    """A file's stem as a model's name."""
+    """Return a file's stem as a valid model name."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("._-") or "model"

@@ -1,4 +1,4 @@
-"""Photographs to compare a built engine with its network on: one that comes along, and the user's own."""
+"""Photographs for comparing a built engine with its network: one that comes with the package, and the user's own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from streammat.errors import InputError
 
 
 def photographs(paths: Sequence[str], size: tuple[int, int]) -> list[NDArray[np.uint8]]:
-    """A portrait (NASA's of Eileen Collins, in the public domain, before a drawn room), and those asked for, as a network is shown them.
+    """Return a portrait (NASA's of Eileen Collins, public domain, before a drawn room) and the given images, at the network's
+    input size.
 
     Args:
         paths: JPEG, PNG or WebP.

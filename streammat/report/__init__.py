@@ -1,1 +1,1 @@
-"""Frames to look at: what every matte of a run measures, and which frames stand out, as one page."""
+"""The report on a run: measures of every matte, and the frames to check, as one page."""

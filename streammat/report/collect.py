@@ -1,4 +1,4 @@
-"""The output that a report is made of: measures of every frame, images of a few."""
+"""The sink that collects a report: measures of every frame, images of a few."""
 
 from __future__ import annotations
 
@@ -23,43 +23,43 @@ from streammat.sources import StreamInfo
 from streammat.timecode import parse_moment
 
 CHECKS: Final = 12
-"""Most frames to check of a shot."""
+"""Most frames to check per shot."""
 STRIP: Final = 12
-"""Images in the strip of a shot, at most."""
+"""Most images in a shot's strip."""
 _APART: Final = Fraction(1, 2)
-"""Seconds between two frames to check for the same reason; of what is nearer, the worst is taken."""
+"""Least distance in seconds of two frames to check for the same reason; the worse one of nearer frames is taken."""
 _SMALL: Final = 256
-"""Pixels in the longer side of what is measured."""
+"""Longer side in pixels of the images that are measured."""
 _SHOWN: Final = 320
-"""Pixels in the longer side of images in a report."""
+"""Longer side in pixels of the images in a report."""
 _SQUARE: Final = 12
-"""Pixels in the side of a square of the checkerboard."""
+"""Side in pixels of the checkerboard's squares."""
 
 
 Images = dict[str, str]
-"""JPEG in base64: ``before``, ``matte`` and ``checkerboard``."""
+"""Images as JPEG in base64: ``before``, ``matte`` and ``checkerboard``."""
 
 
 @dataclass
 class Check:
-    """A frame to look at."""
+    """A frame to check."""
 
     index: int
-    """From 0 on."""
+    """Index of the frame, from 0."""
     frame: int
-    """Its number, as ``--frames`` takes it."""
+    """Frame number, as ``--frames`` takes it."""
     seconds: float
     timecode: str
-    """Empty where the input has none."""
+    """Timecode; empty if the input has none."""
     severity: float
-    """0..1."""
+    """Severity, 0..1."""
     reasons: dict[str, float]
     images: Images
 
 
 @dataclass
 class ShotReport:
-    """What is known of a shot."""
+    """Report on one shot."""
 
     name: str
     rate: float
@@ -69,37 +69,37 @@ class ShotReport:
     seconds: list[float] = field(default_factory=list)
     """Time of each frame."""
     values: dict[str, list[float]] = field(default_factory=lambda: {column: [] for column in COLUMNS})
-    """By `COLUMNS`, one for each frame."""
+    """Measures by name (`COLUMNS`), one value for each frame."""
     cuts: list[int] = field(default_factory=list)
-    """Indices of frames that begin another scene."""
+    """Indices of frames that begin a new scene."""
     checks: list[Check] = field(default_factory=list)
-    """The worst first."""
+    """Frames to check, the worst first."""
     strip: list[tuple[int, str]] = field(default_factory=list)
-    """(index, JPEG in base64) of the subject over a checkerboard."""
+    """Images of the subject over a checkerboard: (index, JPEG in base64)."""
     first_timecode: str = ""
-    """Of the first frame; empty where the input has none."""
+    """Timecode of the first frame; empty if the input has none."""
     ends: list[Images] = field(default_factory=list)
-    """Of the first and of the last frame: what differs across a seam is measured with them."""
+    """Reduced first and last frame, to measure the change across a seam between shards."""
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the report as JSON values."""
         return asdict(self)
 
     @classmethod
     def of(cls, found: dict[str, Any]) -> ShotReport:
-        """What ``as_dict`` gave."""
+        """Make a report from the result of ``as_dict``."""
         checks = [Check(**check) for check in found["checks"]]
         return cls(**{**found, "checks": checks, "strip": [(index, image) for index, image in found["strip"]]})
 
 
 class ReportSink:
-    """Collects what ``streammat.report.page`` shows of one stream; a sink of mattes beside the others.
+    """Collects the report on one stream for ``streammat.report.page``; a sink for mattes beside the others.
 
     Args:
-        path: of the page.
-        name: of the shot.
-        info: of the source.
-        overwrite: the page may replace one that is there.
+        path: path of the page.
+        name: name of the shot.
+        info: properties of the source.
+        overwrite: replace an existing page.
     """
 
     content: Content = "matte"
@@ -144,7 +144,7 @@ class ReportSink:
         self.frames += 1
 
     def copy(self, packet: Packet) -> None:
-        """A report has no other tracks."""
+        """Ignore the packet: a report has no other tracks."""
 
     def close(self) -> None:
         """Write the page, and CSV and JSON beside it."""
@@ -162,10 +162,10 @@ class ReportSink:
             write_report(self._path, [report], overwrite=self._overwrite)
 
     def abort(self) -> None:
-        """Nothing has been written."""
+        """Do nothing: no file has been written."""
 
     def _consider(self, frame: Frame, matte: Matte, measured: Measures) -> None:
-        """Keep a frame to check, unless a worse one is near."""
+        """Keep a frame to check, unless a worse one is near in time."""
         time = float(frame.pts * frame.time_base)
         severity = max(measured.reasons.values())
         reason = max(measured.reasons, key=lambda each: measured.reasons[each])
@@ -194,7 +194,7 @@ class ReportSink:
         return {"before": _jpeg(rgb), "matte": _jpeg(grey), "checkerboard": _jpeg(over_checkerboard(rgb, alpha))}
 
     def _small(self, frame: Frame, matte: Matte, longest: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """The upright frame as RGB (h, w, 3) and its alpha (h, w), 0..1, ``longest`` pixels at most."""
+        """Return the upright frame as RGB (h, w, 3) and its alpha (h, w), 0..1, reduced to at most ``longest`` pixels on a side."""
         height, width = frame.size
         scale = min(1.0, longest / max(height, width))
         size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -209,7 +209,9 @@ class ReportSink:
 
 
 def merged(name: str, parts: Sequence[tuple[int, int, float, ShotReport]]) -> ShotReport:
-    """One report of a shot that was measured in pieces, in order: (index of its first frame, what its numbers lack, its seconds, report) each."""
+    """Merge the reports of a shot's pieces, in order: (index of its first frame, what its numbers lack, its seconds,
+    report) each.
+    """
     whole = ShotReport(name, parts[0][3].rate)
     before: ShotReport | None = None
     for first, lack, seconds, part in parts:
@@ -228,7 +230,7 @@ def merged(name: str, parts: Sequence[tuple[int, int, float, ShotReport]]) -> Sh
 
 
 def _across(before: ShotReport, after: ShotReport) -> list[Check]:
-    """The first frame of a piece, where it stands out beside the last one of the piece before."""
+    """Return a check of a piece's first frame, if it differs suspiciously from the last one of the piece before."""
     measuring = Measuring()
     for images in (before.ends[-1], after.ends[0]):
         rgb, alpha = (np.asarray(cv2.imdecode(np.frombuffer(base64.b64decode(images[kind]), np.uint8), cv2.IMREAD_COLOR_RGB)) for kind in ("before", "matte"))
@@ -246,12 +248,12 @@ def _check(index: int, number: int, seconds: float, timecode: str, reasons: Mapp
 
 
 def worst(checks: list[Check]) -> list[Check]:
-    """The frames to check that matter most, the worst first."""
+    """Return the most severe frames to check, the worst first."""
     return sorted(checks, key=lambda check: (-check.severity, check.index))[:CHECKS]
 
 
 def over_checkerboard(rgb: NDArray[np.uint8], alpha: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """The image where alpha is 1, a checkerboard where it is 0; uint8 (h, w, 3)."""
+    """Return the image over a checkerboard; uint8 (h, w, 3)."""
     rows, columns = np.indices(alpha.shape) // _SQUARE
     board = np.where((rows + columns) % 2, np.float32(150), np.float32(105))[:, :, None]
     return np.asarray(np.rint(board + alpha[:, :, None] * (rgb - board)), np.uint8)

@@ -1,4 +1,4 @@
-"""Curves of a shot over time, drawn by matplotlib."""
+"""Draws a shot's measures over time with matplotlib."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ CURVES: Final = {
     "flicker": "flicker: change of alpha where the image stands still",
     "edge": "edge: length of the outline over that of a disc",
 }
-"""What is drawn of `streammat.report.measures.COLUMNS`, and its title."""
+"""The measures to draw, of `streammat.report.measures.COLUMNS`, with their titles."""
 _WIDTH, _HEIGHT = 10.0, 1.25
-"""Of one curve, in inches."""
+"""Size of one curve in inches."""
 _INK, _LINE, _MARK, _GROUND = "#9aa1ad", "#8ab4f8", "#f0b86e", "#1f2228"
 
 
 def check_plots() -> None:
-    """Refuse to draw where that cannot be done.
+    """Refuse to draw if matplotlib is missing.
 
     Raises:
         UsageError: matplotlib is not installed.
@@ -32,7 +32,7 @@ def check_plots() -> None:
 
 
 def curves_of(shot: ShotReport) -> bytes:
-    """The curves as SVG, one below the other over the frames' numbers; frames to check and other scenes are marked."""
+    """Return the curves as SVG, one below the other over the frames' numbers; frames to check and cuts are marked."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator

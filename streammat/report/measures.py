@@ -1,4 +1,4 @@
-"""What a matte measures, frame by frame, and what makes a frame worth a look."""
+"""Measures of mattes, frame by frame, and the reasons to check a frame."""
 
 from __future__ import annotations
 
@@ -11,50 +11,50 @@ import numpy as np
 from numpy.typing import NDArray
 
 AlphaMap = NDArray[np.float32]
-"""(h, w), 0..1, small."""
+"""Reduced alpha: (h, w), 0..1."""
 
 JUMP: Final = 0.25
-"""Share of the larger of two areas by which they differ, from which on it is a jump."""
+"""Difference of two areas, as a share of the larger one, from which it is a jump."""
 EMPTY: Final = 0.002
-"""Share of the frame up to which there is no subject..."""
+"""Largest area, as a share of the frame, of a frame without a subject..."""
 THERE: Final = 0.01
-"""...and from which on there certainly is one."""
+"""...and least area of a frame with one."""
 HOLES: Final = 0.02
-"""Share of the subject that is holes, more than in the frame before."""
+"""Rise of the share of holes in the subject since the frame before, from which to check."""
 UNSURE: Final = 0.6
-"""Confidence below which a frame is worth a look."""
+"""Confidence below which to check a frame."""
 CLIPPED: Final = 0.08
-"""Share of the left, right and upper edge that the subject has come to touch since the frame before."""
+"""Rise of the share of the left, right and upper edge that the subject touches, from which to check."""
 CUT: Final = 0.18
-"""Mean difference of luma, 0..1, from which on another scene is shown: nothing is compared across it."""
+"""Mean difference of luma, 0..1, from which there is a cut: nothing is compared across it."""
 _STILL: Final = 6 / 255
-"""Difference of luma up to which the image stands still."""
+"""Largest difference of luma of a still pixel."""
 _GREY: Final = np.array((0.299, 0.587, 0.114), np.float32)
 
 COLUMNS: Final = ("area", "confidence", "flicker", "edge", "holes", "clipped")
-"""The numbers of `Measures`, as files name them."""
+"""Names of the numbers of `Measures` in files."""
 
 
 @dataclass(frozen=True)
 class Measures:
-    """Of one frame's matte."""
+    """Measures of one frame's matte."""
 
     area: float
-    """Mean alpha: share of the frame."""
+    """Mean alpha: the subject's share of the frame."""
     confidence: float
     """Mean of \\|2 alpha - 1\\| where alpha is 0.1 or more: 1 where the matte is decided; 1 where there is no subject."""
     flicker: float
-    """Root mean square of alpha's change where the image stands still (dtSSD without motion); 0 after a cut."""
+    """Root mean square change of alpha where the image is still (dtSSD without motion); 0 after a cut."""
     edge: float
-    """Length of the outline over that of a disc of the same area: 1 for a disc, more the more ragged or scattered it is."""
+    """Length of the outline relative to a disc of the same area: 1 for a disc, larger if ragged or scattered."""
     holes: float
-    """Area of holes over that of the subject."""
+    """Area of holes relative to the subject's."""
     clipped: float
     """Share of the left, right and upper edge of the frame that the subject touches."""
     cut: bool = False
-    """Another scene begins here."""
+    """True if a new scene begins here."""
     reasons: dict[str, float] = field(default_factory=dict)
-    """Why the frame is worth a look, with how much so, 0..1."""
+    """Reasons to check the frame, with their severity, 0..1."""
 
 
 class Measuring:

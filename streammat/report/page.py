@@ -33,15 +33,16 @@ table { border-collapse: collapse; } td, th { padding: .2rem .9rem .2rem 0; text
 
 
 def beside(path: Path) -> tuple[Path, Path]:
-    """The CSV and the JSON file of a page."""
+    """Return the paths of a page's CSV and JSON files."""
     return path.with_suffix(".csv"), path.with_suffix(".json")
 
 
 def check_report(path: str, *, overwrite: bool) -> None:
-    """Refuse a page's name.
+    """Refuse an unusable name for a page.
 
     Raises:
-        UsageError: it does not end in .html, a file of it is there and is not to be replaced, or what draws its curves is not installed.
+        UsageError: it does not end in .html, one of its files exists and is not to be replaced, or the package that draws its
+            curves is not installed.
     """
     check_plots()
     page = Path(path)
@@ -56,9 +57,9 @@ def write_report(path: Path, shots: Sequence[ShotReport], *, overwrite: bool, mi
     """Write the page, and CSV and JSON beside it.
 
     Args:
-        path: of the page.
-        shots: in the order in which they are to be shown.
-        overwrite: files may be replaced.
+        path: path of the page.
+        shots: reports in the order of the page.
+        overwrite: replace existing files.
         missing: names of shots that were not measured.
 
     Raises:
@@ -75,16 +76,16 @@ def write_report(path: Path, shots: Sequence[ShotReport], *, overwrite: bool, mi
 
 
 def read_reports(path: Path) -> list[ShotReport]:
-    """The shots of a report's JSON file.
+    """Read the shots from a report's JSON file.
 
     Raises:
-        OSError, ValueError, KeyError, TypeError: it is none.
+        OSError, ValueError, KeyError, TypeError: the file is not such a report.
     """
     return [ShotReport.of(shot) for shot in json.loads(path.read_bytes())["shots"]]
 
 
 def page_of(shots: Sequence[ShotReport], missing: Sequence[str] = ()) -> str:
-    """The page as HTML."""
+    """Return the page as HTML."""
     frames, checks = sum(len(shot.seconds) for shot in shots), sum(len(shot.checks) for shot in shots)
     rows = "".join(
         f'<tr><td><a href="#{escape(shot.name, quote=True)}">{escape(shot.name)}</a><td>{len(shot.seconds)}<td>{len(shot.checks)}</tr>' for shot in shots

@@ -12,7 +12,7 @@ from streammat.media.frame import Frame, Matte, Packet
 
 
 class Sink(Protocol):
-    """Takes frames in order and makes an output of them."""
+    """Protocol of a sink: takes frames in order and writes an output."""
 
     content: Content
     notes: list[str]
@@ -29,36 +29,36 @@ class Sink(Protocol):
         ...
 
     def copy(self, packet: Packet) -> None:
-        """Take a packet of a track that is handed on untouched."""
+        """Add a packet of a track that is copied unchanged."""
         ...
 
     def close(self) -> None:
         """Finish the output and give it its final name.
 
         Raises:
-            OutputError: it could not be finished; what is there keeps its temporary name.
+            OutputError: it could not be finished; the file keeps its temporary name.
         """
         ...
 
     def abort(self) -> None:
-        """Drop the output: nothing is left behind."""
+        """Discard the output: nothing is left behind."""
         ...
 
 
 class TrackSink(Sink, Protocol):
-    """A sink that carries the source's other tracks along."""
+    """A sink that also writes the source's other tracks."""
 
     @property
     def damage(self) -> Sequence[Damage]:
-        """Parts of those tracks that could not be carried; complete once the sink is closed."""
+        """Parts of those tracks that could not be written; complete once the sink is closed."""
         ...
 
 
 class SoundSink(Sink, Protocol):
-    """A sink that has a track for the sound of a live run, too."""
+    """A sink that also has a track for the sound of a live run."""
 
     def hear(self, chunk: Chunk) -> None:
-        """Add sound; its place is on the same clock as the frames' times, and chunks come in order.
+        """Add sound; its times are on the same clock as the frames', and chunks come in order.
 
         Raises:
             OutputError: it could not be encoded or written.

@@ -1,4 +1,4 @@
-"""Which codec writes which file: one table, and the rules that pick from it."""
+"""The table of codecs and containers, and the rules that choose from it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from streammat.media.frame import Layout, layout_of
 
 @dataclass(frozen=True)
 class VideoCodec:
-    """One encoder of FFmpeg and how we drive it."""
+    """One of FFmpeg's encoders with its settings."""
 
     name: str
     encoder: str
@@ -20,25 +20,25 @@ class VideoCodec:
     """Pixel formats, the most widely playable first."""
     alpha_formats: tuple[str, ...]
     options: dict[str, str]
-    """The encoder's own options, whatever is asked for."""
+    """Encoder options that are always set."""
     crf: int | None = None
-    """Default constant quality; None: the codec has none."""
+    """Default constant quality; None: the codec does not support it."""
     preset: tuple[str, str] | None = None
-    """The option that trades speed against size, and its default."""
+    """The encoder's option for speed against size, and its default."""
     presets: tuple[str, ...] = ()
-    """Values that the option takes."""
+    """Possible values of that option."""
     most_crf: int = 63
-    """The encoder's scale of ``crf`` begins at 0 and ends here."""
+    """Largest value of ``crf``; the scale begins at 0."""
     field_options: dict[str, str] | None = None
-    """Further options where frames are interlaced; None: the codec, or FFmpeg's encoder, holds whole frames only."""
+    """Further options for interlaced frames; None: the codec, or FFmpeg's encoder, supports only whole frames."""
     alpha_options: dict[str, str] = field(default_factory=dict)
-    """Further options where alpha is written."""
+    """Further options for video with alpha."""
 
     def encoder_options(self, encode: EncodeOptions, *, alpha: bool) -> dict[str, str]:
-        """Options that the encoder is opened with.
+        """Return the options for opening the encoder.
 
         Raises:
-            UsageError: ``crf`` or ``preset`` is given and this codec has none, or not that one.
+            UsageError: ``crf`` or ``preset`` is given and this codec does not support it, or not that value.
         """
         options = self.options | (self.alpha_options if alpha else {})
         if encode.crf is not None and self.crf is None:
@@ -128,18 +128,18 @@ class Container:
 
     muxer: str
     codecs: tuple[str, ...]
-    """The default first."""
+    """Codecs that the container can hold, the default first."""
     alpha: str | None
-    """The codec for transparent video; None where none of this container's codecs carries alpha."""
+    """The codec for transparent video; None if none of this container's codecs has alpha."""
     transparent_by_default: bool = False
     audio: str = "aac"
-    """Audio encoder for tracks that the container cannot hold as they are."""
+    """Audio encoder for tracks that the container cannot hold unchanged."""
     matte: str | None = None
-    """The codec for grey mattes, where it is not the default one."""
+    """The codec for grey mattes, if it is not the default one."""
     text: str | None = None
-    """The kind of text subtitles that any other kind is rewritten as."""
+    """Format that text subtitles are converted to."""
     transcodes: tuple[str, ...] = ()
-    """Audio codecs that FFmpeg's table allows here, but its muxer refuses or hardly any player plays."""
+    """Audio codecs to transcode although FFmpeg's table allows them: its muxer refuses them or hardly any player plays them."""
 
 
 _PCM = ("pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le", "pcm_s16be", "pcm_s24be", "pcm_u8")
@@ -161,14 +161,14 @@ CONTAINERS: dict[str, Container] = {
 STILLS_WITH_ALPHA = (".png", ".webp", ".tif", ".tiff")
 STILLS = (*STILLS_WITH_ALPHA, ".jpg", ".jpeg")
 FILM = (".exr", ".dpx")
-"""Numbered files that only film tools read."""
+"""Extensions of numbered files for film tools."""
 
 
 def container_of(path: str) -> Container:
-    """The container that a file's extension names.
+    """Return the container for a file's extension.
 
     Raises:
-        UsageError: the extension is none of ours.
+        UsageError: the extension is not supported.
     """
     suffix = PurePath(path).suffix.lower()
     if suffix not in CONTAINERS:
@@ -179,7 +179,7 @@ def container_of(path: str) -> Container:
 
 
 def can_carry_alpha(path: str, codec: str | None) -> bool:
-    """True where transparent is what the user of such a file expects by default."""
+    """Return whether a user expects such a file to be transparent by default."""
     suffix = PurePath(path).suffix.lower()
     if suffix in STILLS:
         return suffix in STILLS_WITH_ALPHA
@@ -190,12 +190,12 @@ def can_carry_alpha(path: str, codec: str | None) -> bool:
 
 
 def is_still(path: str) -> bool:
-    """True for the name of a frame, or the pattern of numbered ones, such as ``out.%05d.png``."""
+    """Return True for the name of a still, or a pattern of numbered ones, such as ``out.%05d.png``."""
     return PurePath(path).suffix.lower() in (*STILLS, *FILM)
 
 
 def choose_codec(path: str, requested: str | None, *, alpha: bool, matte: bool = False) -> VideoCodec:
-    """The codec for ``path``.
+    """Return the codec for ``path``.
 
     Raises:
         UsageError: the codec is unknown, the container does not hold it, or alpha is wanted and it carries none.
@@ -217,18 +217,18 @@ def choose_codec(path: str, requested: str | None, *, alpha: bool, matte: bool =
 
 
 def encode_beside(path: str, content: Content, requested: str | None, target: str | None, encode: EncodeOptions, *, transparent: bool) -> EncodeOptions:
-    """Encoding options of a matte or a foreground beside the output ``target``.
+    """Return the encoding options of a matte or a foreground written beside the output ``target``.
 
-    A file without a codec of its own takes the one that keeps grey best, for a matte, and else the output's, where its container holds
-    that. Quality and speed are numbers of the output's encoder, so they are kept for the same codec alone.
+    Without a requested codec a matte gets the one that keeps grey best, and a foreground the output's, if its container can hold
+    that. Quality and preset belong to the output's encoder, so they are only used with the same codec.
 
     Args:
-        path: of the matte or the foreground.
+        path: path of the matte or the foreground.
         content: which of them it is.
-        requested: its codec; None leaves the choice.
-        target: the output; None: there is none, and ``encode`` is of this file.
-        encode: of the output.
-        transparent: the output carries alpha.
+        requested: its codec; None: choose one.
+        target: the output; None: there is none, and ``encode`` is for this file.
+        encode: options of the output.
+        transparent: the output has alpha.
 
     Raises:
         UsageError: a codec is unknown, or a container does not hold it.
@@ -253,7 +253,7 @@ def _codec(name: str) -> VideoCodec:
 
 
 def choose_format(codec: VideoCodec, layout: Layout, size: tuple[int, int], *, alpha: bool, grey: bool = False) -> str:
-    """The encoder's pixel format that loses least of ``layout``; among equals the most widely playable.
+    """Return the encoder's pixel format that loses least of ``layout``; among equals the most widely playable.
 
     Subsampled formats need even sizes in every codec here but VP9 and FFV1, so odd sizes take 4:4:4 where there is one.
     """

@@ -1,4 +1,4 @@
-"""Video files: the frame encoded, the other tracks carried along, the file complete or not there at all."""
+"""Sink for video files: encodes frames and copies the other tracks; the file is complete or does not exist."""
 
 from __future__ import annotations
 
@@ -47,29 +47,30 @@ OWN_TAGS = {
     "bps", "number_of_frames", "number_of_bytes", "_statistics_tags", "_statistics_writing_app",
     "_statistics_writing_date_utc",
 }
-"""Tags that describe the file they were in rather than the film."""
+"""Tags that describe the input file itself; they are not copied."""
 
 
 class FileSink:
     """One video file.
 
-    The file grows beside its target (``PartialFile``) and takes its name when it is complete. MP4 and MOV are written in
+    The file is written beside its target (``PartialFile``) and renamed when it is complete. MP4 and MOV are written in
     fragments that become an ordinary file at the end, so that even a killed run leaves a playable partial file. A fragment is
-    what lies between two keyframes (cut elsewhere, FFmpeg 8 can make the file too short by its last frame), so the second comes early.
+    what lies between two keyframes (cut elsewhere, FFmpeg 8 can make the file too short by its last frame), so the second comes
+    early.
 
     Args:
         path: the target; its extension picks the container.
-        info: what the source says; size, times, colour, tags and chapters are kept.
-        content: what is shown.
+        info: properties of the source; size, times, colour, tags and chapters are kept.
+        content: what to write.
         encode: codec and quality.
-        tracks: carry the source's audio and subtitles.
+        tracks: copy the source's audio and subtitles.
         live: a keyframe every two seconds, and each written out within a second of coming, so that a killed
             recording holds nearly all that was shown.
         from_zero: the first frame is shown at 0, whatever its time is.
-        channels: of the run's sound, 1 or 2; 0 where there is none.
+        channels: of the run's sound, 1 or 2; 0: no sound.
 
     Raises:
-        UsageError: container and codec do not fit, another run is writing the file, or it is there and is not to be replaced.
+        UsageError: container and codec do not fit, another run is writing the file, or it exists and is not to be replaced.
         OutputError: the file cannot be opened, or the encoder refuses the size.
     """
 
@@ -144,7 +145,7 @@ class FileSink:
         return self._tracks.damage
 
     def write(self, frame: Frame, matte: Matte) -> None:
-        """Encode one frame at its own time."""
+        """Encode one frame with its own time."""
         image = self._picture(frame, matte)
         image.pts, image.time_base = frame.pts, frame.time_base
         if self._shift is None:
@@ -163,7 +164,7 @@ class FileSink:
         self.frames += 1
 
     def copy(self, packet: Packet) -> None:
-        """Carry a packet of an audio or subtitle track along; what is damaged is left out."""
+        """Write a packet of an audio or subtitle track; damaged ones are left out."""
         try:
             self._tracks.carry(packet)
         except (av.FFmpegError, OSError) as error:
@@ -191,7 +192,7 @@ class FileSink:
             self._partial.release()
 
     def abort(self) -> None:
-        """Drop the file."""
+        """Discard the file."""
         self._drop()
 
     def _complete(self) -> None:
@@ -258,7 +259,7 @@ class FileSink:
             )
 
     def _keeps_fields(self, codec: VideoCodec, info: StreamInfo) -> Fields | None:
-        """The input's fields, where this output can hold them."""
+        """Return the input's field order, if this output can hold it."""
         if info.fields is None:
             return None
         # Encoders want whole lines of chroma in each field.
@@ -293,7 +294,7 @@ class FileSink:
     # -- encoding -----------------------------------------------------------------------------------------------
 
     def _picture(self, frame: Frame, matte: Matte) -> av.VideoFrame:
-        """The frame in the encoder's pixel format, alpha set where the format has it."""
+        """Return the frame in the encoder's pixel format, with alpha if the format has it."""
         if self._matte:
             return self._grey(frame, matte)
         image = frame.image
@@ -347,7 +348,7 @@ class FileSink:
     # -- failing ------------------------------------------------------------------------------------------------
 
     def _failed(self, error: Exception) -> OutputError:
-        """Close what can be closed and say where the rest is."""
+        """Close the file after an error; returns a text that says where the partial file is."""
         self._over = True
         with suppress(av.FFmpegError, OSError):  # the first error is the one to tell
             self._container.close()
@@ -363,13 +364,13 @@ class FileSink:
 
 
 def _limited(alpha: Plane, depth: int) -> Plane:
-    """Full-range values 0..2^depth-1 as limited-range luma, rounded."""
+    """Convert full-range values 0..2^depth-1 to limited-range luma, rounded."""
     top = (1 << depth) - 1
     table = np.arange(top + 1, dtype=np.float64) * ((219 << (depth - 8)) / top) + (16 << (depth - 8))
     return np.rint(table).astype(alpha.dtype)[alpha]
 
 
 def _sync(path: Path) -> None:
-    """Push the file to the disk, so that a full one is noticed before the file has its name."""
+    """Flush the file to the disk, so that a full disk is noticed before the file is renamed."""
     with path.open("r+b") as file:  # Windows pushes only what may be written
         os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""An output that shows nothing: it counts, and checks that frames are what an output may rely on."""
+"""An output that discards frames: it counts them, and checks what outputs rely on."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from streammat.sources import StreamInfo
 
 
 class NullSink:
-    """Counts frames and shows nothing; for measuring and for trying out.
+    """Counts frames and discards them; for measuring and trying out.
 
     Args:
-        info: of the source; every frame must have its size and layout.
+        info: properties of the source; every frame must have its size and layout.
     """
 
     def __init__(self, info: StreamInfo) -> None:
@@ -28,7 +28,7 @@ class NullSink:
         """Check one frame.
 
         Raises:
-            OutputError: its size or layout is another, or its time does not grow.
+            OutputError: its size or layout differs, or its time does not grow.
         """
         del matte
         if frame.size != self._info.size or frame.layout != self._info.layout:
@@ -45,10 +45,10 @@ class NullSink:
         self.frames += 1
 
     def copy(self, packet: Packet) -> None:
-        """Nothing to copy to."""
+        """Discard the packet."""
 
     def close(self) -> None:
-        """Say what was seen."""
+        """Note the number of frames for the report."""
         if self._last is not None and not self.notes:
             base = self._info.time_base
             seconds = float((self._last - self._first) * base)
@@ -56,4 +56,4 @@ class NullSink:
             self.notes.append(f"null: {self.frames} images over {seconds:.2f} s, longest gap {longest:.0f} ms")
 
     def abort(self) -> None:
-        """Nothing is left behind."""
+        """Do nothing: there is no file."""

@@ -1,4 +1,4 @@
-"""An output until it is whole: a file under a name that nobody uses, and the claims that keep other runs from both its names."""
+"""Partial outputs: a file under an unused name until it is complete, and locks that reserve both names for one run."""
 
 from __future__ import annotations
 
@@ -17,18 +17,17 @@ else:
 
 
 class PartialFile:
-    """``out.partial.mp4`` for ``out.mp4``: beside it, so that it can take that name at once, and with its ending, so that players open it.
-
-    Where that name is taken, by a link too, or another run is to write it, it is ``out.partial-2.mp4`` and so on: nothing that is there
-    is ever followed or written over. The file is there, empty, after construction.
+    """``out.partial.mp4`` for ``out.mp4``: in the same folder, so that renaming is atomic, and with the same extension, so that
+    players open it. If that name exists, even as a link, or is reserved by another run, it is ``out.partial-2.mp4`` and so on:
+    existing files are never overwritten and links never followed. The constructor creates the file, empty.
 
     Args:
-        output: what it is to be called when it is whole.
-        overwrite: ``take_name`` may replace what is there by then.
+        output: final name of the file.
+        overwrite: ``take_name`` may replace an existing file.
 
     Raises:
-        UsageError: another run is writing ``output``, or it is there and is not to be replaced.
-        OSError: the file cannot be made.
+        UsageError: another run is writing ``output``, or it exists and is not to be replaced.
+        OSError: the file cannot be created.
     """
 
     def __init__(self, output: Path, *, overwrite: bool) -> None:
@@ -47,7 +46,7 @@ class PartialFile:
 
     @property
     def here(self) -> bool:
-        """False where something else has removed or replaced it."""
+        """False if the file was removed or replaced by something else."""
         with suppress(OSError):
             return _identity(os.lstat(self.path)) == self._identity
         return False
@@ -56,7 +55,7 @@ class PartialFile:
         """Give it its final name.
 
         Raises:
-            OSError: that cannot be; where the name was taken meanwhile and is not to be replaced, FileExistsError.
+            OSError: the file cannot be renamed; FileExistsError if the name was taken meanwhile and is not to be replaced.
         """
         if not self.here:
             raise FileNotFoundError(f"{self.path.name} was removed or replaced by something else")
@@ -75,14 +74,14 @@ class PartialFile:
             os.unlink(self.path)
 
     def drop(self) -> None:
-        """Remove it; twice is fine."""
+        """Remove the file; may be called twice."""
         if self.here:
             with suppress(OSError):
                 self.path.unlink()
         self.release()
 
     def release(self) -> None:
-        """Let others have both names; twice is fine."""
+        """Release both names; may be called twice."""
         for claim in (self._name_claim, self._claim):
             if claim is not None:
                 claim.release()
@@ -119,13 +118,13 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
 
 
 class Claim:
-    """Keeps a name to one run, also of several machines that share a folder; it ends with its run, however that ends.
+    """Reserves a name for one run, even between machines that share a folder; it ends with its process, however that ends.
 
-    What is locked is a file of its own, ``.out.mp4.lock``: on Windows shares a locked file can only be written by who locked it, and
-    that would not be FFmpeg. Where the file system has no locks nothing is claimed.
+    The lock is on a separate file, ``.out.mp4.lock``: on Windows shares only the process that locked a file can write to it,
+    which would exclude FFmpeg. On file systems without locks nothing is reserved.
 
     Raises:
-        UsageError: another run is writing it, or a link has the place of the lock.
+        UsageError: another run is writing it, or the lock's name is a link.
     """
 
     def __init__(self, output: Path) -> None:
@@ -138,7 +137,7 @@ class Claim:
             raise UsageError(f"{output}: another run, or another output of this one, is writing it; wait for that, or give another name") from error
 
     def release(self) -> None:
-        """Let others have it; twice is fine."""
+        """Release the name; may be called twice."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is None:
             return
@@ -151,7 +150,9 @@ class Claim:
 
 
 def _locked(path: Path) -> int | None:
-    """A descriptor that holds the lock; None where there is none to be had. Raises BlockingIOError where another has it."""
+    """Return a descriptor that holds the lock; None if locks are not supported. Raises BlockingIOError if another process holds
+    it.
+    """
     while True:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)

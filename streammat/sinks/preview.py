@@ -1,4 +1,4 @@
-"""A window on the screen, through OpenCV, which also takes keys. OpenCV's windows are used here only."""
+"""Sink for a window on the screen, through OpenCV, which also reads keys. Only this module uses OpenCV's windows."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _TRIAL = "import cv2; cv2.namedWindow('streammat'); cv2.waitKey(1)"
 
 
 class PreviewSink:
-    """One window; closed by the user it is an output that has ended, and the others go on.
+    """One window; if the user closes it, this output ends, and the others go on.
 
     Args:
-        key: told of each key that is pressed in the window, as a character.
-        ui: the module that draws; OpenCV, unless a test brings its own.
+        key: called with each key that is pressed in the window, as a character.
+        ui: the module that draws; OpenCV, except in tests.
 
     Raises:
         OutputError: there is no display.
@@ -41,7 +41,7 @@ class PreviewSink:
         self._ui: Any = cv2 if ui is None else ui
 
     def write(self, frame: Frame, matte: Matte) -> None:
-        """Draw one frame and look for a key.
+        """Draw one frame and check for a key.
 
         Raises:
             OutputError: the window was closed.
@@ -60,16 +60,16 @@ class PreviewSink:
         self.frames += 1
 
     def copy(self, packet: Packet) -> None:
-        """Windows have no sound."""
+        """Ignore the packet: a window has no other tracks."""
 
     def close(self) -> None:
-        """Close the window; twice is fine."""
+        """Close the window; may be called twice."""
         if self._open:
             self._open = False
             self._ui.destroyAllWindows()
 
     def abort(self) -> None:
-        """As ``close``."""
+        """Close the window."""
         self.close()
 
 

@@ -1,8 +1,9 @@
-"""A connection to a server in a process of its own: FFmpeg opens outputs and writes to them without an end, and holds all of Python meanwhile.
+"""A connection to a streaming server in a separate process: FFmpeg may block for ever while opening and writing, and blocks all
+of Python meanwhile.
 
-The process gets one line of JSON on stdin, `Relay` says which, then packets, each after a `_HEAD`; the end of stdin ends the stream. It
-answers with the line ``open`` as soon as the server takes the stream, and with ``error …`` where it does not or goes away. What takes too
-long ends it, also where nobody is left to.
+The process reads one line of JSON from stdin (see `Relay`), then packets, each after a `_HEAD`; the end of stdin ends the stream.
+It answers with the line ``open`` when the server accepts the stream, and with ``error …`` if it refuses or disconnects. It ends
+itself if a step takes too long.
 """
 
 from __future__ import annotations
@@ -29,22 +30,22 @@ from streammat.media.frame import Packet
 from streammat.threads.patient_stream import PatientWriter
 
 PATIENCE: Final = 10
-"""Seconds that a server may take to answer, or to take a packet."""
+"""Seconds that a server may take to answer, or to accept a packet."""
 _GOODBYE = 2.0
 _WAITING = 65_536  # bytes on the way to the process; a frame that comes then waits, and the outlet leaves out those after it
 _HEAD: Final = struct.Struct("<BBqqqI")
-"""Stream, whether it is a keyframe, ``pts``, ``dts``, duration, bytes."""
+"""Header of a packet: stream, keyframe flag, ``pts``, ``dts``, duration, length in bytes."""
 
 
 class Relay:
-    """The process, and the way to it.
+    """The process of a connection, and the pipe to it.
 
     Args:
-        url: of the server.
-        form: FFmpeg's name of the container that it takes.
-        options: of that.
-        header: an MP4 without packets that has the streams.
-        contexts: the streams' encoders, open.
+        url: address of the server.
+        form: FFmpeg's name of the container format.
+        options: options of that format.
+        header: an MP4 without packets that describes the streams.
+        contexts: the streams' open encoders.
     """
 
     def __init__(self, url: str, form: str, options: dict[str, str], header: bytes, contexts: Sequence[Any]) -> None:
@@ -71,30 +72,30 @@ class Relay:
 
     @property
     def open(self) -> bool:
-        """Whether the server takes the stream.
+        """Return whether the server has accepted the stream.
 
         Raises:
-            ConnectionError: it does not, or has gone away.
+            ConnectionError: it refused, or has disconnected.
         """
         if self._failure is not None:
             raise ConnectionError(self._failure)
         return self._open.is_set()
 
     def wait(self) -> None:
-        """Until the server takes the stream.
+        """Wait until the server accepts the stream.
 
         Raises:
-            ConnectionError: it does not.
+            ConnectionError: it refused.
         """
         with self._changed:
             while not self.open:
                 self._changed.wait(0.2)
 
     def send(self, index: int, packet: Packet) -> None:
-        """Hand a packet of stream ``index`` over, as soon as those before it are on their way.
+        """Send a packet of stream ``index``, after those before it.
 
         Raises:
-            ConnectionError: the server has gone away, or takes nothing any more.
+            ConnectionError: the server has disconnected, or accepts nothing any more.
         """
         while not self._writer.drain(0.1, _WAITING) and self.open:
             if self._hurried is not None and time.monotonic() > self._hurried:
@@ -106,11 +107,11 @@ class Relay:
         self._writer.write(head + content)
 
     def hurry(self) -> None:
-        """From now on wait no longer than a moment for the server; from any thread."""
+        """Wait only briefly for the server from now on; from any thread."""
         self._hurried = time.monotonic() + _GOODBYE
 
     def close(self) -> None:
-        """Send what is on the way, say goodbye, and end the process; in a moment, whatever the server does."""
+        """Send what is queued, close the stream and end the process; takes only a moment, whatever the server does."""
         sent = self._writer.drain(_GOODBYE)
         self._writer.end()
         self._end(_GOODBYE if sent else 0.0)
@@ -152,7 +153,7 @@ class Relay:
 
 
 def main() -> None:
-    """The process."""
+    """Run the process."""
     packets = sys.stdin.buffer
     try:
         _work(json.loads(packets.readline()), packets)
@@ -188,7 +189,7 @@ def _work(job: dict[str, Any], packets: BinaryIO) -> None:
 
 @contextmanager
 def _limited(seconds: float) -> Iterator[None]:
-    """End the process, from a thread that needs no Python, where what is done inside takes longer."""
+    """End the process if the block takes longer than ``seconds``; the watching thread does not need Python."""
     faulthandler.dump_traceback_later(seconds, exit=True)
     try:
         yield

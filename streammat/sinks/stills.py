@@ -1,4 +1,4 @@
-"""Stills: numbered images of a video, or one image; PNG, WebP and TIFF, 8 and 16 bit, upright."""
+"""Sink for stills: numbered images of a video, or one image; PNG, WebP and TIFF, 8 and 16 bit, upright."""
 
 from __future__ import annotations
 
@@ -23,32 +23,33 @@ from streammat.media.image_files import ImageNotes
 from streammat.media.planes import alpha_plane
 
 STANDARD_STREAM = "-"
-"""The name of standard input and output."""
+"""Name that stands for standard input and output."""
 _COUNTER = re.compile(r"%0?(\d*)d|#+")
 _TIFF = (".tif", ".tiff")
 _PARAMETERS = {
     ".png": [cv2.IMWRITE_PNG_COMPRESSION, 1],
-    # Exact where nothing is seen, too: the encoder would fill that with a smear of the subject, which shows where alpha is changed later.
+    # Exact where nothing is seen, too: the encoder would fill that with a smear of the subject, which shows where alpha is
+    # changed later.
     ".webp": [cv2.IMWRITE_WEBP_LOSSLESS_MODE, cv2.IMWRITE_WEBP_LOSSLESS_PRESERVE_COLOR],
 }
 
 
 class StillsSink:
-    """Numbered stills, under the frames' numbers or counted from 1, or one still.
-
-    Each file appears whole: it is written under a temporary name first.
+    """Writes numbered stills, with the frames' numbers or counted from 1, or one still. Each file is written under a temporary
+    name first, so that it appears whole.
 
     Args:
-        pattern: ``out.%05d.png`` or ``out.####.webp``; one file's name where they are not ``numbered``, or ``-``: one PNG on standard output.
-        content: what is shown.
-        overwrite: replace files that are there.
-        alpha: what the colour of transparent images is, for formats that can say so (TIFF).
-        numbered: False: what looks like a counter, as in ``take#2.png``, is a part of the one file's name.
-        numbers: of the images, as far as they are known beforehand: refused where one is there and is not to be replaced.
-        image: what the image that the one still is made of says of itself: its colour profile and EXIF are written, but not in TIFF, for which neither of our encoders can.
+        pattern: ``out.%05d.png`` or ``out.####.webp``; one file's name if not ``numbered``, or ``-``: one PNG on standard output.
+        content: what to write.
+        overwrite: replace existing files.
+        alpha: kind of colour in transparent images; TIFF records it.
+        numbered: False: there is one file, and a part that looks like a counter, as in ``take#2.png``, belongs to its name.
+        numbers: numbers of the images that are known beforehand, checked for existing files.
+        image: metadata of the input of a single still: its colour profile and EXIF are written, except to TIFF, for which neither
+            of our encoders can.
 
     Raises:
-        UsageError: the pattern has no counter, or its first file is there and is not to be replaced.
+        UsageError: the pattern has no counter, or its first file exists and is not to be replaced.
         OutputError: the folder cannot be written.
     """
 
@@ -81,7 +82,7 @@ class StillsSink:
             raise UsageError(f"{there[0]}: is there already; give -y to replace it")
 
     def path(self, number: int) -> Path:
-        """The file of image ``number``."""
+        """Return the file of image ``number``."""
         target = Path(self._pattern)
         if not self._numbered:
             return target
@@ -118,19 +119,19 @@ class StillsSink:
         self._next = number + 1
 
     def copy(self, packet: Packet) -> None:
-        """Stills have no other tracks."""
+        """Ignore the packet: stills have no other tracks."""
 
     def close(self) -> None:
-        """Every file is complete already; say where those of a longer run before follow."""
+        """Note where files of an earlier, longer run follow; every file is complete already."""
         after = self.path(self._next)
         if self._numbered and self.frames and not self.notes and after.exists():
             self.notes.append(f"{after} and what follows it are not of this run")
 
     def abort(self) -> None:
-        """Files written so far stay: each is complete."""
+        """Keep the files written so far: each is complete."""
 
     def _pixels(self, frame: Frame, matte: Matte) -> NDArray[Any]:
-        """BGR, BGRA or grey, (H, W[, C]), uint8, or uint16 over its full range for deeper frames."""
+        """Return BGR, BGRA or grey, (H, W[, C]), uint8, or full-range uint16 for deeper frames."""
         deep = frame.layout.depth > 8 and self._suffix not in (".webp", ".jpg", ".jpeg")
         depth = 16 if deep else 8
         if self.content == "matte":
@@ -155,13 +156,13 @@ class StillsSink:
 
 
 def _to_standard_output(data: bytes) -> None:
-    """Write to the process's own standard output, whatever ``sys.stdout`` is: the image is the work, which its reader may keep waiting."""
+    """Write to the process's own standard output, whatever ``sys.stdout`` is: the image is the result, so it waits for its reader."""
     with open(os.dup(1), "wb") as file:
         file.write(data)
 
 
 def _tiff_with_alpha(picture: NDArray[Any], *, associated: bool) -> bytes:
-    """A TIFF of BGRA pixels that says which kind of alpha it holds; OpenCV's does not say that it is alpha at all."""
+    """Return a TIFF of BGRA pixels that records its kind of alpha; OpenCV's does not mark alpha at all."""
     height, width = picture.shape[:2]
     name = "rgba" if picture.dtype == np.uint8 else "rgba64le"
     encoder = av.VideoCodecContext.create("tiff", "w")

@@ -1,4 +1,4 @@
-"""A live stream to a server: H.264 and AAC over RTMP or RTSP, opened again with growing pauses when the server goes away."""
+"""Sink for a live stream to a server: H.264 and AAC over RTMP or RTSP; reconnects with growing pauses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from streammat.sinks.tracks import SoundTrack
 from streammat.sources import StreamInfo
 
 KEYFRAME_SECONDS: Final = 2
-"""Seconds between keyframes, as streaming services ask for: a viewer who joins waits no longer."""
+"""Seconds between keyframes, as streaming services ask for: a new viewer waits no longer."""
 _PAUSES: Final = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 _FORMATS: Final = {"rtmp": "flv", "rtmps": "flv", "rtsp": "rtsp", "rtsps": "rtsp"}
 
@@ -41,19 +41,18 @@ class _Connection:
 class StreamSink:
     """Sends frames to a streaming server.
 
-    Frames that come while there is no connection are left out. Only the first connection must succeed, so that a wrong
-    address is told at once.
+    Frames without a connection are left out. Only the first connection must succeed, so that a wrong address is reported at once.
 
     Args:
         url: rtmp, rtmps or rtsp.
-        info: of the source.
+        info: properties of the source.
         bitrate: kbit/s.
-        tell: told ``stream-lost`` and ``stream-back``.
-        channels: of the run's sound, 1 or 2; 0 where there is none.
+        tell: called with ``stream-lost`` and ``stream-back``.
+        channels: of the run's sound, 1 or 2; 0: no sound.
 
     Raises:
         UsageError: the URL is of another kind.
-        OutputError: nobody answers at the first try.
+        OutputError: the first connection fails.
     """
 
     def __init__(self, url: str, info: StreamInfo, bitrate: int, tell: Callable[..., None], *, channels: int = 0) -> None:
@@ -61,7 +60,7 @@ class StreamSink:
         self.notes: list[str] = []
         self.frames = 0
         self.skipped = 0
-        """Frames that came while there was no connection."""
+        """Number of frames left out for lack of a connection."""
         self._url = url
         self._format = _format_of(url)
         self._info = info
@@ -83,7 +82,7 @@ class StreamSink:
             ) from error
 
     def write(self, frame: Frame, matte: Matte) -> None:
-        """Send one frame, or leave it out while the server is away."""
+        """Send one frame, or leave it out while there is no connection."""
         del matte
         connection = self._ready(frame.pts)
         if connection is None:
@@ -101,7 +100,7 @@ class StreamSink:
         self.frames += 1
 
     def copy(self, packet: Packet) -> None:
-        """Live sources have no packets to hand on."""
+        """Ignore the packet: live sources have none."""
 
     def hear(self, chunk: Chunk) -> None:
         """Send sound; see ``sinks.SoundSink``."""
@@ -115,14 +114,14 @@ class StreamSink:
             self._lost(error)
 
     def hurry(self) -> None:
-        """The run ends: wait for a server no longer than a moment; from any thread."""
+        """Wait only briefly for the server from now on, because the run ends; from any thread."""
         self._hurried = True
         connection = self._connection
         if connection is not None:
             connection.relay.hurry()
 
     def close(self) -> None:
-        """Say goodbye to the server; twice is fine."""
+        """Close the connection; may be called twice."""
         self.hurry()
         connection, self._connection = self._connection, None
         self._again = math.inf
@@ -138,13 +137,13 @@ class StreamSink:
             self.notes.append(f"{public(self._url)}: {self.skipped} images were left out while the server was away")
 
     def abort(self) -> None:
-        """As ``close``."""
+        """Close the connection."""
         self.close()
 
     # -- the connection -----------------------------------------------------------------------------------------
 
     def _connect(self) -> _Connection:
-        """Begin to connect: encoders, and a process that looks for the server."""
+        """Begin to connect: open encoders and start a process that connects to the server."""
         header = io.BytesIO()
         # MP4 only carries the streams' parameters to that process.
         container = av.open(header, "w", format="mp4", options={"movflags": "empty_moov+frag_keyframe"})
@@ -173,7 +172,7 @@ class StreamSink:
         return _Connection(relay, stream, sound)
 
     def _ready(self, pts: int) -> _Connection | None:
-        """The connection once it is there; looked for where it is time to, without waiting for it."""
+        """Return the connection if it is open; starts the next attempt when it is due, without waiting."""
         if self._connection is None:
             if time.monotonic() < self._again:
                 return None
@@ -195,7 +194,7 @@ class StreamSink:
         return connection
 
     def _keyed(self, connection: _Connection, frame: Frame) -> av.VideoFrame:
-        """The frame, as a keyframe where it is time for one: the encoder counts frames, and some are dropped."""
+        """Return the frame, marked as a keyframe when one is due: the encoder counts frames, and some are dropped."""
         tick = 1 / (2 * self._info.rate)
         if connection.key is not None and (frame.pts - connection.key) * self._info.time_base + tick < KEYFRAME_SECONDS:
             return frame.image
@@ -225,7 +224,7 @@ class StreamSink:
 
 
 def is_stream(text: str) -> bool:
-    """True for an output that is a server's address."""
+    """Return True for an output that is a server's address."""
     return "://" in text
 
 
@@ -246,7 +245,7 @@ def _format_of(url: str) -> str:
 
 
 def public(url: str) -> str:
-    """The address without what may be secret: a name and password, and the last part, which is the key with most services."""
+    """Return the address without what may be secret: a name and password, and the last part, which is the key with most services."""
     scheme, _, rest = url.partition("://")
     server, slash, path = rest.partition("/")
     host = server.rpartition("@")[2]

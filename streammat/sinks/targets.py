@@ -1,4 +1,4 @@
-"""Names of outputs, checked before anything is opened."""
+"""Checks the names of outputs before anything is opened."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from streammat.paths import check_writable
 
 
 def check_targets(sources: list[str], targets: list[str], encode: EncodeOptions, *, made: bool = False) -> None:
-    """Refuse outputs that would destroy something.
+    """Refuse outputs that would destroy files.
 
     Raises:
-        UsageError: two outputs are one file, an output is a source, or it is there already and ``overwrite`` is off.
+        UsageError: two outputs are one file, an output is a source, or it exists and ``overwrite`` is off.
     """
     read = {file_identity(Path(source)): source for source in sources if not is_url(source)}
     written: set[Path] = set()
@@ -32,7 +32,7 @@ def check_targets(sources: list[str], targets: list[str], encode: EncodeOptions,
 
 
 def file_identity(path: Path) -> object:
-    """A value that two names of one file share, also where a system takes In.mp4 and in.mp4 for one."""
+    """Return a value that all names of one file share, even on systems where In.mp4 and in.mp4 are the same."""
     try:
         status = path.stat()
     except OSError:  # nothing there

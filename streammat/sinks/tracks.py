@@ -1,4 +1,4 @@
-"""Audio and subtitle tracks on their way from the source to an output: copied, or transcoded where they must be; a live run's sound."""
+"""Audio and subtitle tracks of an output: copied, or transcoded where necessary; and a live run's sound."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _QUICKTIME_LANGUAGES = {"deu": "ger", "nld": "dut", "fre": "fra", "ell": "gre", 
 # Codecs whose decoders in FFmpeg refuse nothing that is right; AMR's refuses pauses, for one.
 _CHECKED = ("aac", "ac3", "alac", "dts", "eac3", "flac", "mp2", "mp3", "opus", "vorbis")
 _LONGEST = 2**31 - 1
-"""Ticks between two packets of a track in MP4 and MOV; FFmpeg ends the process where there are more."""
+"""Most ticks between two packets of a track in MP4 and MOV; FFmpeg aborts the process if there are more."""
 _LONGEST_SILENCE = 10
-"""Seconds of sound that a damaged input may lack in one place before its track has a gap there."""
+"""Longest hole of sound in a damaged input, in seconds, that is filled with silence; a longer one stays a gap."""
 _TEXT_SUBTITLES = ("subrip", "srt", "text", "webvtt", "mov_text", "ass", "ssa")
 
 
 class _Damaged(Exception):  # noqa: N818 - it never leaves this file
-    """A packet of which nothing can be made."""
+    """Raised for a packet that cannot be decoded."""
 
 
 @contextmanager
 def _damage(*kinds: type[av.FFmpegError]) -> Iterator[None]:
-    """Errors of ``kinds`` inside are about the packet at hand; a lack of memory, or what FFmpeg does not know, is not."""
+    """Turn errors of ``kinds`` inside into `_Damaged`, except lack of memory and features that FFmpeg does not have."""
     try:
         yield
     except (av.error.MemoryError, av.error.NotImplementedError, av.error.PatchWelcomeError):
@@ -46,7 +46,7 @@ def _damage(*kinds: type[av.FFmpegError]) -> Iterator[None]:
 
 
 class _Copied:
-    """Packets pass as they are; sound that does not decode is left out, because players take it each in their own way, noise among them."""
+    """Copies packets; sound that cannot be decoded is left out, because players handle it differently, some with noise."""
 
     def __init__(self, output: Any, source: Any) -> None:
         self._output = output
@@ -64,7 +64,7 @@ class _Copied:
 
 
 class _Unpacked:
-    """AAC out of a transport stream, where each packet brings its own header, as MP4 wants it: one header for all."""
+    """Converts AAC from a transport stream, where each packet has its own header, for MP4, which has one header for all."""
 
     def __init__(self, output: Any, source: Any) -> None:
         self._output = output
@@ -82,7 +82,7 @@ class _Unpacked:
 
 
 class _TranscodedAudio:
-    """Decoded, resampled to what the encoder takes, and encoded; times are kept by the sample, also for players that only count samples."""
+    """Decodes, resamples and encodes audio; times are exact to the sample, even for players that only count samples."""
 
     def __init__(self, output: av.AudioStream, source: av.AudioStream) -> None:
         self._output = output
@@ -110,7 +110,9 @@ class _TranscodedAudio:
                     yield from self._output.encode(ready)
 
     def _filled(self, frame: av.AudioFrame) -> Iterator[av.AudioFrame]:
-        """``frame``, after silence where sound before it is missing; a gap longer than ``_LONGEST_SILENCE`` is a break that the input has, and stays."""
+        """Yield ``frame``, after silence if sound before it is missing; a gap longer than ``_LONGEST_SILENCE`` belongs to the
+        input, and stays.
+        """
         if frame.pts is not None and frame.time_base is not None:
             begin, length = frame.pts * frame.time_base, Fraction(frame.samples, frame.sample_rate)
             # Times in milliseconds, as Matroska has them, are no gaps.
@@ -125,7 +127,7 @@ class _TranscodedAudio:
         yield from self._output.encode(None)
 
     def _convert(self, frame: av.AudioFrame) -> list[av.AudioFrame | None]:
-        """``frame`` as the encoder takes it; broadcasts go from 5.1 to stereo and back midway."""
+        """Convert ``frame`` for the encoder; broadcasts may switch between 5.1 and stereo."""
         converted: list[av.AudioFrame | None] = []
         shape = frame.format.name, frame.layout.name, frame.sample_rate
         if shape != self._shape:
@@ -139,7 +141,7 @@ class _TranscodedAudio:
         return [] if self._converter is None else list(self._converter.resample(None))
 
     def _divide(self, frames: list[av.AudioFrame | None]) -> Iterator[av.AudioFrame]:
-        """Cut frames to the encoder's length; None: give what is left."""
+        """Cut frames to the encoder's length; None returns the rest."""
         context = self._output.codec_context
         if self._divider is None:
             self._divider = av.AudioResampler(context.format, context.layout, context.sample_rate, context.frame_size or None)
@@ -148,7 +150,7 @@ class _TranscodedAudio:
 
 
 def _silence(like: av.AudioFrame, begin: Fraction, seconds: Fraction) -> av.AudioFrame:
-    """Silence from ``begin`` on, otherwise as ``like``."""
+    """Return a frame of silence from ``begin`` on, otherwise like ``like``."""
     assert like.time_base is not None
     silent = av.AudioFrame(like.format, like.layout, round(seconds * like.sample_rate))
     silent.pts, silent.time_base, silent.sample_rate = round(begin / like.time_base), like.time_base, like.sample_rate
@@ -158,7 +160,7 @@ def _silence(like: av.AudioFrame, begin: Fraction, seconds: Fraction) -> av.Audi
 
 
 class _RewrittenText:
-    """Text subtitles in the container's own kind: UTF-8, in MP4 (3GPP timed text) after its length in two bytes."""
+    """Converts text subtitles to the container's format: UTF-8; in MP4 (3GPP timed text) preceded by its length in two bytes."""
 
     def __init__(self, output: Any, codec: str, target: str) -> None:
         self._output = output
@@ -186,7 +188,7 @@ class _RewrittenText:
 
 
 class Tracks:
-    """Every passing track of one output."""
+    """All copied or transcoded tracks of one output."""
 
     def __init__(
         self, container: av.container.OutputContainer, streams: Sequence[Any], kind: Container, name: str
@@ -230,7 +232,7 @@ class Tracks:
         return [each for each in self._left_out.values() if each]
 
     def carry(self, packet: Packet) -> None:
-        """Write what a packet from the source becomes; nothing where its track is left out, or where nothing can be made of it.
+        """Write a packet from the source, copied or transcoded; packets of left-out tracks and damaged ones are skipped.
 
         Raises:
             av.FFmpegError, OSError: the output cannot be written.
@@ -258,7 +260,7 @@ class Tracks:
             self._times[track] = time
 
     def finish(self) -> None:
-        """Write what encoders still hold; raises as ``carry``."""
+        """Write what the encoders still hold; raises what ``carry`` raises."""
         for track in self._tracks.values():
             for ready in track.finish():
                 self._container.mux_one(ready)
@@ -268,7 +270,7 @@ class SoundTrack:
     """A live run's sound in one output: it begins with the first frame and has no holes.
 
     Args:
-        container: not yet begun.
+        container: an output container without packets yet.
         encoder: FFmpeg's name, such as ``aac`` or ``libopus``.
         channels: 1 or 2.
     """
@@ -286,12 +288,12 @@ class SoundTrack:
         self._next: int | None = None
 
     def begin(self, time: Fraction) -> None:
-        """The first frame is shown at ``time``, in seconds on the run's clock; only the first call counts."""
+        """Set the time of the first frame, in seconds on the run's clock; only the first call counts."""
         if self._next is None:
             self._next = math.ceil(time * RATE)
 
     def carry(self, chunk: Chunk) -> Iterator[Packet]:
-        """Packets ready to be muxed; what lies before the begin is left out, what is missing is silence."""
+        """Yield packets ready to be muxed; sound before the beginning is left out, missing sound becomes silence."""
         if self._next is None or chunk.start + len(chunk.samples) <= self._next:
             return
         samples = chunk.samples[max(0, self._next - chunk.start) :]
@@ -322,5 +324,5 @@ class SoundTrack:
 
 
 def _rate_for(encoder: str, rate: int) -> int:
-    """Opus knows five rates only."""
+    """Return the encoder's sample rate for ``rate``: Opus has only five rates."""
     return rate if encoder != "libopus" or rate in (8000, 12000, 16000, 24000, 48000) else 48000

@@ -1,6 +1,6 @@
-"""A virtual camera, through pyvirtualcam: v4l2loopback on Linux, OBS on macOS and Windows, Unity Capture on Windows.
+"""Sink for a virtual camera, through pyvirtualcam: v4l2loopback on Linux, OBS on macOS and Windows, Unity Capture on Windows.
 
-Frames go out as I420, the planes of a live frame one after the other: no conversion. pyvirtualcam is loaded here only.
+Frames go out as I420, the planes of a live frame one after the other: no conversion. Only this module imports pyvirtualcam.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from streammat.media.frame import Frame, Matte, Packet
 from streammat.sources import StreamInfo
 
 OpenCamera = Callable[..., Any]
-"""As ``pyvirtualcam.Camera``."""
+"""A callable like ``pyvirtualcam.Camera``."""
 _FORBIDDEN = "may not be opened; run: sudo usermod -aG video $USER, then log in again"
 
 
@@ -27,13 +27,13 @@ class VirtualCameraSink:
     """Shows live frames as a camera that other programs can open.
 
     Args:
-        device: such as ``/dev/video9``; None takes one that is free, best one called streammat.
-        info: of the source; frames are yuv420p with even sides.
+        device: such as ``/dev/video9``; None: a free one, preferably one called streammat.
+        info: properties of the source; frames are yuv420p with even sides.
         camera: the source's name: the virtual camera must be another.
-        opener: pyvirtualcam's, unless a test brings its own.
+        opener: pyvirtualcam's, except in tests.
 
     Raises:
-        OutputError: there is no virtual camera, it is in use, or may not be opened; the message says what to do.
+        OutputError: there is no virtual camera, it is in use, or it may not be opened; the message says what to do.
     """
 
     def __init__(self, device: str | None, info: StreamInfo, camera: str | None = None, opener: OpenCamera | None = None) -> None:
@@ -72,25 +72,25 @@ class VirtualCameraSink:
             self._held = v4l2.hold(self.device)
 
     def copy(self, packet: Packet) -> None:
-        """Cameras have no sound."""
+        """Ignore the packet: cameras have no sound."""
 
     def close(self) -> None:
-        """Give the device back; twice is fine."""
+        """Release the device; may be called twice."""
         self._camera.close()
         held, self._held = self._held, None
         if held is not None:
             os.close(held)
 
     def abort(self) -> None:
-        """As ``close``."""
+        """Release the device."""
         self.close()
 
 
 def _choose(device: str | None, camera: str | None) -> str:
-    """The device file to open, after a look at what pyvirtualcam could only fail with.
+    """Return the device file to open, after checks with better messages than pyvirtualcam's.
 
     Raises:
-        OutputError: there is none that could be opened.
+        OutputError: there is none that can be opened.
     """
     loopbacks = [found for found in v4l2.devices() if found.loopback]
     if device is None:
@@ -131,7 +131,7 @@ def _holders(device: str | None) -> str:
 
 
 def _pyvirtualcam() -> OpenCamera:
-    """``pyvirtualcam.Camera`` for I420."""
+    """Open ``pyvirtualcam.Camera`` for I420."""
     try:
         import pyvirtualcam
     except ImportError as error:
@@ -144,7 +144,7 @@ def _pyvirtualcam() -> OpenCamera:
 
 
 def _cure(line: str, device: str | None) -> str:
-    """The hint for an error of pyvirtualcam."""
+    """Return the hint for an error of pyvirtualcam."""
     if platform.system() == "Linux":
         return f"cannot be opened ({line}); {_holders(device)}"
     return f"cannot be opened ({line}); install OBS Studio, start its virtual camera once, then stop it and try again"

@@ -27,26 +27,26 @@ class StreamInfo:
     time_base: Fraction
     sample_aspect_ratio: Fraction
     rotation: int
-    """As ``Frame.rotation``."""
+    """Rotation, as in ``Frame.rotation``."""
     frames: int
-    """Expected number of frames; 0 where nobody can know."""
+    """Expected number of frames; 0 if unknown."""
     metadata: dict[str, str] = field(default_factory=dict)
     """Tags of the file."""
     stream_metadata: dict[str, str] = field(default_factory=dict)
-    """Tags of the video stream; ``timecode`` among them where there is one."""
+    """Tags of the video stream, including ``timecode`` if there is one."""
     chapters: tuple[Any, ...] = ()
     numbers: tuple[int, ...] = (1,)
-    """Of the frames, as outputs of numbered files call them, as far as they are known beforehand: all, or the first."""
+    """Frame numbers for outputs of numbered files, as far as they are known beforehand: all, or the first."""
     digits: int | None = None
-    """Of the numbers in a sequence's names; None: the input has none."""
+    """Digits of the numbers in a sequence's names; None: the input is no sequence."""
     fields: Fields | None = None
-    """The field shown first, of interlaced video; None: progressive."""
+    """Field order of interlaced video; None: progressive."""
     passengers: tuple[av.stream.Stream, ...] = ()
-    """Audio and subtitle streams whose packets the source hands on untouched."""
+    """Audio and subtitle streams whose packets the source passes on unchanged."""
 
 
 class Source(Protocol):
-    """Frames in presentation order, with the packets of other tracks between them."""
+    """Protocol of a source: frames in presentation order, with the packets of other tracks between them."""
 
     @property
     def info(self) -> StreamInfo:
@@ -59,10 +59,10 @@ class Source(Protocol):
         ...
 
     def __iter__(self) -> Iterator[Frame | Packet]:
-        """Every frame once.
+        """Yield every frame once.
 
         Raises:
-            InputError: at the place where the input breaks; everything before it has been given.
+            InputError: the input is broken at this place; everything before it has been yielded.
         """
         ...
 
@@ -72,9 +72,9 @@ class Source(Protocol):
 
 
 class Recorded(Source, Protocol):
-    """A source of which every frame is wanted, so that it counts what is missing."""
+    """A source that must deliver every frame, so that it counts missing ones."""
 
     @property
     def damage(self) -> Sequence[Damage]:
-        """Parts that could not be decoded and were left out or patched; complete once iteration has ended."""
+        """Parts that could not be decoded and were left out or repaired; complete once iteration has ended."""
         ...

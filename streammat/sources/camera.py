@@ -1,7 +1,7 @@
 """Cameras, through OpenCV: V4L2 on Linux, DirectShow and Media Foundation on Windows, AVFoundation on macOS.
 
 The camera is asked for motion JPEG, because uncompressed video of 720p does not fit through USB 2 at 30 frames per
-second. On Linux OpenCV hands the camera's own bytes over, and FFmpeg makes 4:2:0 of them: no full-size RGB in between.
+second. On Linux OpenCV returns the camera's own bytes, and FFmpeg converts them to 4:2:0, without full-size RGB in between.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from streammat.sources import StreamInfo
 from streammat.sources.shaper import Clock, Shaper, live_info
 
 DEFAULT_SIZE = (720, 1280)
-"""(height, width) that is asked for where nothing is said."""
+"""Default (height, width) to ask for."""
 _PATIENCE = 2.0
 """Seconds without a frame after which a camera counts as lost."""
 
@@ -36,11 +36,11 @@ _RAW = {
     "YUYV": "yuyv422", "YUY2": "yuyv422", "UYVY": "uyvy422", "NV12": "nv12", "YU12": "yuv420p", "I420": "yuv420p",
     "RGB3": "rgb24", "BGR3": "bgr24",
 }
-"""FFmpeg's names for what cameras call their formats, where OpenCV hands them over as they are."""
+"""FFmpeg's names of the cameras' formats that OpenCV returns unconverted."""
 
 
 class Capture(Protocol):
-    """The part of ``cv2.VideoCapture`` that is used."""
+    """Protocol of the parts of ``cv2.VideoCapture`` that are used."""
 
     def isOpened(self) -> bool: ...  # noqa: D102, N802
     def set(self, prop: int, value: float, /) -> bool: ...  # noqa: D102
@@ -51,7 +51,7 @@ class Capture(Protocol):
 
 
 Opener = Callable[[int | str, int], Capture]
-"""(number or device, OpenCV's number of the backend) → an opened capture."""
+"""A function from (number or device, OpenCV's backend number) to an open capture."""
 
 
 class CameraSource:
@@ -60,13 +60,13 @@ class CameraSource:
     Args:
         camera: its number, or its device file on Linux.
         clock: the run's.
-        size: (height, width) to insist on; None asks for 1280x720 and takes what comes.
+        size: (height, width) that the camera must deliver; None: ask for 1280x720 and accept any.
         fps: frames per second to ask for.
-        shape: (height, width) of the frames given, whatever the camera gives; None: as the camera.
-        opener: ``cv2.VideoCapture``, unless a test brings its own.
+        shape: (height, width) of the frames, whatever the camera delivers; None: the camera's.
+        opener: ``cv2.VideoCapture``, except in tests.
 
     Raises:
-        InputError: it is missing, busy, not permitted, no camera, or does not have the mode; the message says which.
+        InputError: it is missing, busy, not permitted, not a camera, or does not have the mode; the message says which.
     """
 
     def __init__(
@@ -105,10 +105,10 @@ class CameraSource:
         self.info: StreamInfo = live_info(shaped.size, rate, shaped.colour)
 
     def __iter__(self) -> Iterator[Frame]:
-        """Frames as they come.
+        """Yield frames as they come.
 
         Raises:
-            CameraLostError: it gives no more frames.
+            CameraLostError: the camera delivers no more frames.
         """
         with _silent():
             last = time.monotonic()
@@ -130,7 +130,7 @@ class CameraSource:
         self._stopping.set()
 
     def close(self) -> None:
-        """Give the camera back; twice is fine."""
+        """Release the camera; may be called twice."""
         with _silent():  # of a camera that is gone
             self._capture.release()
 
@@ -145,7 +145,7 @@ class CameraSource:
         raise InputError(self._refusal())
 
     def _check(self) -> None:
-        """Say what is plain before OpenCV, which only knows that it could not."""
+        """Report known problems before opening: OpenCV would only say that it failed."""
         if not self.name.startswith("/dev/"):
             return
         if not os.path.exists(self.name):
@@ -165,7 +165,7 @@ class CameraSource:
         return f"camera {self.name}: cannot be opened; {self._cure()}"
 
     def _cure(self) -> str:
-        """The hint for a device that gives nothing."""
+        """Return the hint for a device that delivers nothing."""
         device = v4l2.query(self.name) if self.name.startswith("/dev/") else None
         if device is not None and device.loopback and not device.modes:
             return "it is a virtual camera that no program sends images into, start that first"
@@ -201,7 +201,7 @@ class CameraSource:
     # -- frames -----------------------------------------------------------------------------------------------
 
     def _retrieve(self) -> av.VideoFrame | None:
-        """The frame that was grabbed; None where it is damaged."""
+        """Return the grabbed frame; None if it is damaged."""
         done, raw = self._capture.retrieve()
         if not done or raw is None:
             return None
@@ -239,7 +239,7 @@ class CameraSource:
 
 
 def resolve(text: str) -> int | str:
-    """The camera that ``text`` means: a number, a device file, or a part of a camera's name.
+    """Return the camera that ``text`` names: a number, a device file, or a part of a camera's name.
 
     Raises:
         InputError: no camera has that name.
@@ -261,7 +261,7 @@ def _opencv(camera: int | str, backend: int) -> Capture:
 
 
 def _fits(raw: NDArray[Any], name: str) -> bool:
-    """Whether an array has the shape that ``av.VideoFrame.from_ndarray`` wants of a format."""
+    """Return whether an array has the shape that ``av.VideoFrame.from_ndarray`` expects for a format."""
     channels = {"bgr24": 3, "rgb24": 3, "yuyv422": 2, "uyvy422": 2}.get(name)
     if channels is not None:
         return raw.ndim == 3 and raw.shape[2] == channels
@@ -269,7 +269,7 @@ def _fits(raw: NDArray[Any], name: str) -> bool:
 
 
 def _image(raw: NDArray[Any], name: str) -> av.VideoFrame:
-    """Uncompressed frames; of YUV, cameras use the matrix of BT.601 at every size, in limited range."""
+    """Return an uncompressed frame as an image; YUV cameras use the BT.601 matrix at every size, in limited range."""
     if name == "uyvy422":  # PyAV takes the other order only
         raw, name = raw[..., ::-1], "yuyv422"
     image = av.VideoFrame.from_ndarray(np.ascontiguousarray(raw), name)
@@ -288,7 +288,7 @@ def _backends() -> tuple[int, ...]:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Keep OpenCV from printing beside our own line."""
+    """Keep OpenCV from printing its own messages."""
     logging = cv2.utils.logging
     before = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
     try:

@@ -1,4 +1,4 @@
-"""The length that a file states, and how far it really goes."""
+"""Compares the length in a file's header with its contents, to detect truncated files."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _EBML, _SEGMENT = 0x1A45DFA3, 0x18538067
 
 
 class Extent:
-    """Compares the packets of a file, from the first wanted to the last, with what its header promises.
+    """Compares the packets of a file, from the first one read to the last, with the length in its header.
 
     Args:
-        container: it.
-        video: the track that is decoded.
-        origin: when the file begins, in seconds.
+        container: the file's container.
+        video: the decoded track.
+        origin: start of the file, in seconds.
         rate: frames per second.
     """
 
@@ -32,14 +32,14 @@ class Extent:
         self._origin, self._rate = origin, rate
         self._avi = container.format.name == "avi"
         self.packets = 0
-        """Seconds of video."""
+        """Seconds of video in the packets so far."""
         self.reached = Fraction(0)
-        """Where the last packet ends, in seconds."""
+        """End of the last packet, in seconds."""
         self.cut = 0
-        """Bytes that are missing at the end; known after ``missing``."""
+        """Number of bytes missing at the end; set by ``missing``."""
 
     def reach(self, packet: Packet) -> None:
-        """Note a packet of any track."""
+        """Record a packet of any track."""
         if packet.stream.index == self._video.index and (packet.dts is not None or packet.size):
             self.packets += 1
         # An AVI says it of its video alone, and numbers its frames in the order in which they lie there.
@@ -50,7 +50,9 @@ class Extent:
             self.reached = max(self.reached, (at + (packet.duration or 0)) * packet.time_base)
 
     def missing(self, path: str, *, frames: bool) -> str | None:
-        """What of the file at ``path`` is not there, in words; ``frames``: they were read from the first on, and can be counted."""
+        """Describe the missing part of the file at ``path``; None if it is whole. ``frames``: all frames were read and can be
+        counted.
+        """
         says_itself = self._avi or self._container.format.name.startswith("matroska")
         if says_itself and not is_url(path):
             with suppress(OSError):  # it has gone away meanwhile
@@ -71,7 +73,7 @@ class Extent:
         return f"its header promises {float(promised):.2f} s and {float(found):.2f} s are there{bytes_too}"
 
     def _promised(self) -> Fraction | None:
-        """Seconds that the header says, where its number of frames is not that of the packets."""
+        """Return the length in the header, in seconds, if its number of frames differs from that of the packets."""
         if self._avi and self._video.time_base:
             # Empty chunks, which keep its tracks in step, count as frames. FFmpeg shortens the duration of a file that is cut.
             return self._video.frames * self._video.time_base or None
@@ -79,7 +81,8 @@ class Extent:
 
 
 def missing_bytes(path: Path) -> int:
-    """By how many bytes a Matroska, WebM or AVI file is shorter than its own header says; 0 for whole ones, and for what says nothing.
+    """Return by how many bytes a Matroska, WebM or AVI file is shorter than its header says; 0 for whole files and unknown
+    lengths.
 
     Raises:
         OSError: it cannot be read.
@@ -98,7 +101,7 @@ def missing_bytes(path: Path) -> int:
 
 
 def _end_of_riff(file: BinaryIO, size: int) -> int:
-    """Where the last chunk of an AVI ends; files of more than a gigabyte have several (OpenDML)."""
+    """Return the end of an AVI's last chunk; files of more than a gigabyte have several (OpenDML)."""
     end = 0
     while end < size:
         file.seek(end)
@@ -113,7 +116,7 @@ def _end_of_riff(file: BinaryIO, size: int) -> int:
 
 
 def _end_of_segment(file: BinaryIO) -> int:
-    """Where the one element that holds all of a Matroska file ends (RFC 8794, RFC 9559); 0 where it does not say."""
+    """Return the end of a Matroska file's segment (RFC 8794, RFC 9559); 0 if its length is unknown."""
     for _ in range(3):  # the header and, perhaps, a void element come before it
         name = _number(file, keep_marker=True)
         length = _number(file)
@@ -126,7 +129,7 @@ def _end_of_segment(file: BinaryIO) -> int:
 
 
 def _number(file: BinaryIO, *, keep_marker: bool = False) -> int | None:
-    """EBML's numbers of free length; None at the end of the file and for the one that means unknown."""
+    """Read an EBML variable-length number; None at the end of the file and for the reserved value "unknown"."""
     first = file.read(1)
     if not first or not first[0]:
         return None

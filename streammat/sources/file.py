@@ -1,4 +1,4 @@
-"""Video files and URLs, decoded with FFmpeg."""
+"""Source for video files and URLs, decoded with FFmpeg."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class FileSource:
 
     Args:
         path: a file, or a URL that FFmpeg can open (http, https, rtsp, …).
-        audio: hand on audio packets.
-        start: what to skip; times then count from there.
-        duration: how much to give; None for all.
-        deinterlace: make whole frames of fields.
+        audio: pass on audio packets.
+        start: time to start at; times then count from there.
+        duration: how much to read; None: all.
+        deinterlace: turn fields into whole frames.
 
     Raises:
-        InputError: nothing there, not a video, or the first frame cannot be decoded.
-        UsageError: ``start`` lies behind the end, or names a frame that a second does not have.
+        InputError: the file does not exist, is not a video, or the first frame cannot be decoded.
+        UsageError: ``start`` is past the end, or names a frame number that does not exist.
     """
 
     def __init__(
@@ -51,7 +51,8 @@ class FileSource:
             self._stream = self._pick_video()
             self._passengers = self._pick_passengers(audio)
             notes = self.notes
-            # Not a method of ours: the circle would keep a closed file's decoder, and all its frames, until Python looks for circles.
+            # Not a method of ours: the circle would keep a closed file's decoder, and all its frames, until Python looks for
+            # circles.
             self._planar = Planar(lambda note: None if note in notes else notes.append(note))
             self._fields: Fields | None = None
             self._wanted_whole = deinterlace
@@ -87,7 +88,7 @@ class FileSource:
 
     @property
     def damage(self) -> list[Damage]:
-        """Frames lost or patched so far; see ``sources.Recorded``."""
+        """Frames lost or repaired so far; see ``sources.Recorded``."""
         return self._watch.damage
 
     def __iter__(self) -> Iterator[Frame | Packet]:
@@ -97,7 +98,7 @@ class FileSource:
         self._check_whole()
 
     def passing(self) -> Iterator[Packet]:
-        """The packets of the other tracks alone, to the end: no more frames are decoded."""
+        """Yield only the packets of the other tracks, to the end: no more frames are decoded."""
         self._skimming = True
         for item in chain(self._pending, self._items):
             if not isinstance(item, Frame):
@@ -109,17 +110,17 @@ class FileSource:
         self._container.close()
 
     def skipped(self, time_base: Fraction) -> int:
-        """By how much times were moved because of ``start``, in units of ``time_base``."""
+        """Shift of times caused by ``start``, in units of ``time_base``."""
         return math.floor(self._zero / time_base) if self._start else 0
 
     def shift_of(self, start: Moment) -> Fraction:
-        """By how many seconds times would be moved if it started there."""
+        """Return the shift of times, in seconds, for another start."""
         base = self.info.time_base
         return math.floor((self._origin + time) / base) * base if (time := self._at(start)) else Fraction(0)
 
     @property
     def start(self) -> Fraction:
-        """Where in the input it starts, in seconds."""
+        """Start time in the input, in seconds."""
         return self._start
 
     # -- opening ------------------------------------------------------------------------------------------------
@@ -163,19 +164,18 @@ class FileSource:
 
     @property
     def _zero(self) -> Fraction:
-        """Where the output's clock begins with ``start``, in seconds of the input's."""
+        """Return the input's time, in seconds, at which the output's clock begins."""
         return self._origin + self._start
 
     def _at(self, start: Moment) -> Fraction:
-        """Seconds; of a timecode never behind the frame that it names, whose own time is rounded to the container's unit."""
+        """Return a moment in seconds; for a timecode never after its frame, whose time is rounded to the container's unit."""
         time = start.at(self._rate)
         unit = self._stream.time_base
         return time if start.frame is None or unit is None else time // unit * unit
 
     def _seek(self, time: Fraction) -> None:
-        """Go to a place from which the frame shown at ``time`` can be decoded.
-
-        Containers without an index (MPEG-TS) find a time, not a keyframe: step back until decoding starts early enough.
+        """Seek to a place from which the frame shown at ``time`` can be decoded. Containers without an index (MPEG-TS) seek to a
+        time, not a keyframe: step back until decoding starts early enough.
         """
         for margin in (0, 2, 10, 60):
             target = int(max(self._origin, time - margin) / _MICROSECONDS)
@@ -238,7 +238,7 @@ class FileSource:
         )
 
     def _move_timecode(self, tags: dict[str, str], first: Frame) -> None:
-        """Timecode of the frame that the output begins with; the input's names its own first frame."""
+        """Move the timecode from the input's first frame to the output's."""
         begin = self._origin if self._stream.start_time is None else self._stream.start_time * first.time_base
         zero = math.floor(self._zero / first.time_base)
         skipped = round(((first.pts + zero) * first.time_base - begin) * self._rate)
@@ -248,7 +248,7 @@ class FileSource:
     # -- decoding -----------------------------------------------------------------------------------------------
 
     def _decode(self) -> Generator[Frame | Packet]:
-        """Frames, and the other tracks' packets where they lie between them."""
+        """Yield frames, with the other tracks' packets between them."""
         passengers = {stream.index for stream in self._passengers}
         open_ends = {stream.index for stream in (self._stream, *self._passengers) if stream.type != "subtitle"}
         try:
@@ -310,7 +310,7 @@ class FileSource:
             return []
 
     def _frame(self, image: av.VideoFrame) -> Frame | None:
-        """Wrap a decoded frame, or the one before it where fields become frames; None where there is none yet, and before ``start``."""
+        """Wrap a decoded frame, or the one before it when deinterlacing; None if there is none yet, and before ``start``."""
         self._watch.shows(image, self._index + (0 if self._deinterlacer is None else self._deinterlacer.holds))
         if self._last_pts is None:
             self._learn_fields(image)
@@ -336,7 +336,7 @@ class FileSource:
         return None if whole is None else self._wrap(whole)
 
     def _learn_fields(self, image: av.VideoFrame) -> None:
-        """Note whether the first frame is interlaced, and what is done about it."""
+        """Record whether the first frame is interlaced, and set up its handling."""
         self._fields = fields_of(image, self._stream.codec_context.field_order)
         if self._wanted_whole:
             self._deinterlacer = Deinterlacer(self._fields or "top")
@@ -369,7 +369,7 @@ class FileSource:
         return frame
 
     def _shift(self, packet: Packet) -> Fraction:
-        """Move a passing packet to the output's clock and return its time in seconds."""
+        """Move another track's packet to the output's clock and return its time in seconds."""
         assert packet.dts is not None
         if self._start:
             shift = math.floor(self._zero / packet.time_base)
@@ -379,7 +379,7 @@ class FileSource:
         return (packet.dts if packet.pts is None else packet.pts) * packet.time_base
 
     def _goes_on(self, packet: Packet) -> bool:
-        """False for sound that lies before the sound that was given already: no container takes that."""
+        """Return False for sound that lies before sound already passed on: containers refuse that."""
         if packet.stream.type != "audio" or packet.dts is None:
             return True
         last = self._sound_at.get(packet.stream.index)
@@ -397,7 +397,7 @@ class FileSource:
     # -- the end ------------------------------------------------------------------------------------------------
 
     def _check_whole(self) -> None:
-        """Compare what came with what the header promised.
+        """Compare the packets with the length in the header.
 
         Raises:
             InputError: the file is truncated or parts of it could not be decoded.

@@ -1,4 +1,4 @@
-"""Follows a file's packets: frames that are lost or patched on the way to the decoder and out of it are counted, with their places."""
+"""Counts lost and repaired frames of a file, with their places, by following packets into the decoder and images out of it."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from streammat.media.damage import Damage
 from streammat.media.frame import Packet
 
 _LATEST = 64
-"""Packets after which a decoder has given a packet's image, or will not: it holds back 16 for their order and one for each thread."""
+"""Packets after which a decoder has returned a packet's image, or never will: it holds 16 for reordering and one per thread."""
 _BETWEEN = 64
-"""Bytes that Matroska may have between two packets: headers of blocks and clusters."""
+"""Most bytes between two packets in Matroska: headers of blocks and clusters."""
 _ONE_EACH = {"h264", "hevc", "vvc", "av1", "mpeg1video", "mpeg2video", "prores", "ffv1", "mjpeg", "dnxhd"}
-"""Codecs with one image in each packet, unless fields come in packets of their own; others have packets without any."""
+"""Codecs with one image per packet, unless fields have their own packets; others have packets without an image."""
 
 
 class PacketWatch:
-    """Sees every packet of a file in the order in which they lie there, and every image of its video.
+    """Follows every packet of a file in file order, and every decoded image of its video.
 
     Args:
-        video: the track that is decoded.
+        video: the decoded track.
         rate: frames per second.
-        zero: where the output's clock begins, in seconds of the input's; what lies before it is not counted.
-        matroska: packets lie one after the other in the file, so that a hole between two shows that something was skipped.
-        broadcast: sound comes without gaps, so that one shows that something was skipped.
+        zero: the input's time, in seconds, at which the output's clock begins; earlier damage is not counted.
+        matroska: packets are contiguous in the file, so that a hole shows skipped data.
+        broadcast: sound has no gaps, so that a gap shows skipped data.
     """
 
     def __init__(self, video: av.VideoStream, rate: Fraction, zero: Fraction | None, *, matroska: bool, broadcast: bool) -> None:
@@ -58,7 +58,7 @@ class PacketWatch:
         return [each for each in (self._headless, self._lost, self._patched, *self._silent.values(), *self._misplaced.values()) if each]
 
     def passes(self, packet: Packet, seams: int) -> None:
-        """A packet of sound or video comes; ``seams`` times have begun anew so far."""
+        """Record a packet of sound or video; ``seams``: number of seams so far."""
         index = packet.stream.index
         if self._matroska and packet.pos is not None and packet.pos >= 0:
             if self._end and packet.pos > self._end + _BETWEEN:
@@ -78,14 +78,14 @@ class PacketWatch:
         self._track[index] = (time + step, self._holes - packet.is_corrupt, seams)
 
     def mended(self, packet: Packet) -> None:
-        """The time of a packet was damaged."""
+        """Record that the time of a packet was damaged and repaired."""
         index, at = packet.stream.index, packet.dts or 0
         track = "video" if index == self._video else f"{packet.stream.type} track {index}"
         new = Damage(track, "damaged time is mended", "damaged times are mended")
         self._count(self._misplaced.setdefault(index, new), at * packet.time_base, None)
 
     def given(self, packet: Packet, seams: int) -> None:
-        """The decoder gets a packet of the video."""
+        """Record that the decoder gets a packet of the video."""
         if self._suspect is not None:
             # A recording that ends at a seam is called damaged there, and is not.
             if self._suspect[2] == seams:
@@ -101,13 +101,13 @@ class PacketWatch:
             self._give_up(next(iter(self._waiting)))
 
     def refused(self, packet: Packet) -> None:
-        """The decoder can make nothing of a packet, or of one that it was given before."""
+        """Record that the decoder failed on this packet or an earlier one."""
         if not self._one_each or packet.pts is None:
             at = packet.dts if packet.pts is None else packet.pts
             self._unplaced.append(((at or 0) * packet.time_base, 1))
 
     def shows(self, image: av.VideoFrame, index: int) -> None:
-        """The decoder gives an image, which is to be frame ``index``."""
+        """Record that the decoder returned an image, which becomes frame ``index``."""
         self._next = index + 1
         if image.interlaced_frame:
             self._one_each = False
@@ -138,7 +138,7 @@ class PacketWatch:
             self._count(self._patched, time, index)
 
     def finish(self, end: Fraction | None = None) -> None:
-        """The video was decoded up to ``end``, in seconds of the input's clock, or to its own."""
+        """Record that the video was decoded up to ``end``, in seconds of the input's clock, or to its own end."""
         if self._suspect is not None:
             self._confirm()
         for pts, (time, _) in list(self._waiting.items()):
@@ -150,7 +150,7 @@ class PacketWatch:
         self._unplaced = []
 
     def _confirm(self) -> None:
-        """The packet that its container called damaged is so: say it of its image, which may have been given already."""
+        """Report the image of a packet that the container called damaged; it may have been returned already."""
         assert self._suspect is not None
         pts, time, _ = self._suspect
         if pts in self._waiting:
@@ -160,14 +160,14 @@ class PacketWatch:
             self._count(self._patched, time, max(0, self._next - 1))
 
     def _give_up(self, pts: int) -> None:
-        """No image comes of a packet."""
+        """Count a packet without an image."""
         time, frame = self._waiting.pop(pts)
         self._suspects.discard(pts)
         if self._one_each:
             self._count(self._lost, time, frame)
 
     def _missed(self, index: int, time: Fraction, count: int) -> None:
-        """Packets of a track are not in the file."""
+        """Count packets of a track that are missing in the file."""
         if index == self._video:
             self._unplaced.append((time, count))
             return

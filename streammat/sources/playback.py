@@ -1,7 +1,7 @@
-"""Files and URLs as cameras.
+"""Sources that play files and URLs as cameras.
 
-A file plays at its own rate, by its timestamps, once or looped; what comes too fast waits, what comes too late is given
-at once and left to the channels to drop. A URL is live: its frames carry the time at which they arrived.
+A file plays at its own rate, by its timestamps, once or looped; early frames wait, late ones are passed on at once, and the
+channels may drop them. A URL is live: its frames carry the time at which they arrived.
 """
 
 from __future__ import annotations
@@ -22,38 +22,38 @@ from streammat.sources.shaper import Clock, Shaper, live_info
 
 
 class PlaybackSchedule:
-    """When a file plays, once or looped, for whoever plays its sound; written by one thread, read by others."""
+    """The start times of a playing file's passes, for its sound; written by one thread, read by others."""
 
     def __init__(self) -> None:
         self._known: list[tuple[float, float]] = []
         self._changed = threading.Condition()
 
     def add(self, begin: float, origin: float) -> None:
-        """A pass begins at ``begin``, in seconds of ``time.monotonic``, with the frame that the file has at ``origin``."""
+        """Add a pass that begins at ``begin``, in seconds of ``time.monotonic``, with the file's frame at ``origin``."""
         with self._changed:
             self._known.append((begin, origin))
             self._changed.notify_all()
 
     def zero(self, number: int, seconds: float) -> float | None:
-        """When the file's own time 0 is in pass ``number``, from 0; None where that is not known after ``seconds``."""
+        """Return the moment of the file's time 0 in pass ``number`` (from 0); None if it is not known after ``seconds``."""
         with self._changed:
             self._changed.wait_for(lambda: len(self._known) > number, seconds)
             return self._known[number][0] - self._known[number][1] if len(self._known) > number else None
 
     def begin(self, number: int) -> float | None:
-        """When pass ``number`` begins; None where that is not known yet."""
+        """Return the moment at which pass ``number`` begins; None if it is not known yet."""
         with self._changed:
             return self._known[number][0] if len(self._known) > number else None
 
 
 class PlaybackSource:
-    """A video file that stands in for a camera.
+    """A video file in place of a camera.
 
     Args:
         path: the file, or the URL of one.
         clock: the run's; playing starts with the first frame that is taken.
         size: (height, width) to scale to; None keeps the file's own.
-        loop: begin again at the end, without end.
+        loop: restart at the end, without limit.
 
     Raises:
         InputError: it cannot be read, or not one frame can be decoded.
@@ -80,10 +80,10 @@ class PlaybackSource:
         self.info: StreamInfo = live_info(shaped.size, rate, shaped.colour)
 
     def __iter__(self) -> Iterator[Frame]:
-        """Frames, each at its time.
+        """Yield frames, each at its time.
 
         Raises:
-            InputError: the file is damaged; everything before it has been given.
+            InputError: the file is damaged; everything before that has been yielded.
         """
         begin = time.monotonic()
         offset = Fraction(0)
@@ -114,7 +114,7 @@ class PlaybackSource:
         self._stopping.set()
 
     def close(self) -> None:
-        """Close the file once iteration has ended; twice is fine."""
+        """Close the file once iteration has ended; may be called twice."""
         self._reader.close()
 
     def _pictures(self) -> Iterator[Frame]:
@@ -132,7 +132,7 @@ class StreamSource:
         size: (height, width) to scale to; None keeps the stream's own.
 
     Raises:
-        InputError: nobody answers, or there is no video.
+        InputError: the server does not answer, or there is no video.
     """
 
     _OPEN_SECONDS, _READ_SECONDS = 10.0, 5.0
@@ -167,7 +167,7 @@ class StreamSource:
             self._container.close()
             raise
         self.finite = bool(self._container.duration)
-        """It has a length: a file on a server rather than a live stream."""
+        """True if the stream has a length: a file on a server, not a live stream."""
         self._aspect = self._stream.sample_aspect_ratio or Fraction(1)
         self._first: Frame | None = self._shaper(first, clock.ticks(), self._aspect)
         rate = self._stream.average_rate or self._stream.guessed_rate or Fraction(30)
@@ -176,7 +176,7 @@ class StreamSource:
         )
 
     def __iter__(self) -> Iterator[Frame]:
-        """Frames as they arrive.
+        """Yield frames as they arrive.
 
         Raises:
             CameraLostError: the stream ended or broke off.
@@ -199,5 +199,5 @@ class StreamSource:
         self._stopping.set()
 
     def close(self) -> None:
-        """Close the connection once iteration has ended; twice is fine."""
+        """Close the connection once iteration has ended; may be called twice."""
         self._container.close()

@@ -1,7 +1,7 @@
-"""Shared by all live sources: the clock, and the conversion of any image into frames that every live output can take.
+"""Parts of all live sources: the clock, and the conversion of any image into frames that every live output accepts.
 
-Live frames are 8-bit 4:2:0 in limited range, upright, with square pixels and even sides: what virtual cameras, H.264 and
-live streams all take without another conversion.
+Live frames are 8-bit 4:2:0 in limited range, upright, with square pixels and even sides: virtual cameras, H.264 and live streams
+all accept that without another conversion.
 """
 
 from __future__ import annotations
@@ -25,48 +25,48 @@ TIME_BASE = Fraction(1, 90_000)
 
 @dataclass(frozen=True)
 class Clock:
-    """The time of a run: a live frame's ``pts`` says when it was captured, in ticks of ``TIME_BASE`` since the run began."""
+    """The clock of a run: a live frame's ``pts`` is its time of capture, in ticks of ``TIME_BASE`` since the run began."""
 
     origin: float = field(default_factory=time.monotonic)
 
     def ticks(self, seconds: float | None = None) -> int:
-        """``time.monotonic`` seconds, or now, as a ``pts``."""
+        """Return ``time.monotonic`` seconds, or now, as a ``pts``."""
         return round(((time.monotonic() if seconds is None else seconds) - self.origin) / TIME_BASE)
 
     def age(self, pts: int) -> float:
-        """Seconds since the frame with ``pts`` was captured."""
+        """Return seconds since the frame with ``pts`` was captured."""
         return time.monotonic() - self.origin - pts * float(TIME_BASE)
 
 
 class LiveSource(Source, Protocol):
-    """A source whose frames are live frames; it can be ended while another thread waits for its next one."""
+    """Protocol of a source of live frames; another thread may end it while it waits for the next frame."""
 
     name: str
     """Name for people."""
 
     def __iter__(self) -> Iterator[Frame]:
-        """Live frames, in the order of their capture.
+        """Yield live frames, in the order of their capture.
 
         Raises:
-            CameraLostError: no more will come for now.
-            InputError: no more will come at all.
+            CameraLostError: no more frames for now.
+            InputError: no more frames at all.
         """
         ...
 
     def stop(self) -> None:
-        """End the iteration as soon as may be; from any thread. ``close`` comes after it has ended."""
+        """End the iteration as soon as possible; from any thread. Call ``close`` after it has ended."""
         ...
 
 
 def live_layout() -> Layout:
-    """The one layout of live frames: yuv420p."""
+    """Return the layout of live frames: yuv420p."""
     layout = layout_of("yuv420p")
     assert layout is not None
     return layout
 
 
 def live_info(size: tuple[int, int], rate: Fraction, colour: Colour) -> StreamInfo:
-    """The properties of a live source: ``size`` (height, width), frames per second, colour."""
+    """Return the properties of a live source: ``size`` (height, width), frames per second, colour."""
     return StreamInfo(
         size=size,
         layout=live_layout(),
@@ -80,10 +80,10 @@ def live_info(size: tuple[int, int], rate: Fraction, colour: Colour) -> StreamIn
 
 
 class Shaper:
-    """Makes live frames of decoded frames, all of one size.
+    """Converts decoded frames to live frames of one size.
 
     Args:
-        size: (height, width) of every frame, even; None: what the first frame is shown at, rounded down to even sides.
+        size: (height, width) of every frame, even; None: the display size of the first frame, rounded down to even sides.
     """
 
     def __init__(self, size: tuple[int, int] | None = None) -> None:
@@ -93,10 +93,10 @@ class Shaper:
         self._index = 0
 
     def __call__(self, image: av.VideoFrame, pts: int, sample_aspect_ratio: Fraction = Fraction(1), turns: int = 0) -> Frame:
-        """``image`` as a live frame captured at ``pts``.
+        """Return ``image`` as a live frame captured at ``pts``.
 
         Args:
-            image: any pixel format, size and rotation; its memory is used as it is where nothing has to change.
+            image: any pixel format, size and rotation; its memory is reused if nothing has to change.
             pts: ticks of ``TIME_BASE``.
             sample_aspect_ratio: a sample's width over its height, as stored.
             turns: quarter turns counter-clockwise that show it upright.
@@ -136,7 +136,7 @@ class Shaper:
 
 
 def _limited(image: av.VideoFrame) -> Colour:
-    """The colour of a frame once it is limited-range YUV; its matrix stays, and RGB gets the one of its size."""
+    """Return the colour of a frame as limited-range YUV; its matrix is kept, and RGB gets the one for its size."""
     matrix = int(image.colorspace)
     if image.format.is_rgb or matrix not in (1, 4, 5, 6, 7, 9, 10):
         matrix = swscale_matrix(Colour(2, transfer=int(image.color_trc)), image.height)
@@ -144,7 +144,7 @@ def _limited(image: av.VideoFrame) -> Colour:
 
 
 def _turned(planes: tuple[Plane, ...], turns: int, layout: Layout) -> tuple[av.VideoFrame, tuple[Plane, ...]]:
-    """Planes turned counter-clockwise by quarter ``turns``: 4:2:0 halves both directions, so nothing is resampled."""
+    """Return planes turned counter-clockwise by quarter ``turns``; 4:2:0 halves both directions, so nothing is resampled."""
     turned = [np.rot90(plane, turns) for plane in planes]
     height, width = turned[0].shape
     image = av.VideoFrame(width, height, layout.name)

@@ -1,4 +1,4 @@
-"""One image as a frame: PNG, JPEG, WebP or TIFF, 8 or 16 bit, turned upright by its EXIF tag."""
+"""Reads one image as a frame: PNG, JPEG, WebP or TIFF, 8 or 16 bit, turned upright by its EXIF tag."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def read_still(path: str) -> tuple[Frame, ImageNotes]:
     """Read an image file; see `decode_still`.
 
     Raises:
-        InputError: nothing there, or no image that OpenCV can read, too large a one, or one that moves.
+        InputError: the file does not exist, is no image that OpenCV can read, too large, or animated.
     """
     check_readable(path, "an image")
     try:
@@ -32,14 +32,14 @@ def read_still(path: str) -> tuple[Frame, ImageNotes]:
 
 
 def decode_still(data: bytes, name: str) -> tuple[Frame, ImageNotes]:
-    """Decode an image file as GBR planes, 8 bit, or 16 bit where the file is deeper, and what it says of itself; its own alpha is not used.
+    """Decode an image file as GBR planes, 8 bit, or 16 bit if the file is deeper, with its metadata; its own alpha is not used.
 
     Args:
         data: the whole file.
-        name: what messages call it.
+        name: name for messages.
 
     Raises:
-        InputError: it is no image that OpenCV can read, too large a one, or one that moves.
+        InputError: it is no image that OpenCV can read, too large, or animated.
     """
     if not data:
         raise InputError(f"{name}: is empty (0 bytes); expected an image")
@@ -58,7 +58,7 @@ def decode_still(data: bytes, name: str) -> tuple[Frame, ImageNotes]:
 
 
 def frame_of(rgb: Plane) -> Frame:
-    """Full-range sRGB pixels as a frame of GBR planes.
+    """Return full-range sRGB pixels as a frame of GBR planes.
 
     Args:
         rgb: uint8 or uint16 (H, W, 3).

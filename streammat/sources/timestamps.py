@@ -1,4 +1,6 @@
-"""Times of broadcasts: recordings joined end to end, such as two transport streams in one file, go on one after the other; damaged times are mended."""
+"""Repairs timestamps of broadcasts: recordings joined end to end, such as two transport streams in one file, become continuous;
+damaged times are corrected.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +13,22 @@ import av
 from streammat.media.frame import Packet
 
 _REORDERED = 10
-"""Seconds between the times at which a packet is decoded and shown, at most."""
+"""Most seconds between the times at which a packet is decoded and shown."""
 _BACK = Fraction(1, 10)
-"""Seconds by which a track's decoding times run backwards at a seam, at least; less is a fault of the file. So far a time may be from where it is due."""
+"""Least backward step of a track's decoding times at a seam, in seconds; a smaller one is a fault of the file. Also the largest
+deviation of a time from where it is due.
+"""
 
 
 def steadied(packets: Iterable[Packet], mended: Callable[[Packet], None]) -> Iterator[Packet]:
-    """The packets of one file, those whose time is damaged at the time at which they are due.
+    """Yield the packets of one file, with damaged times replaced by the due ones.
 
-    A time that jumps is damaged where the track's next packet goes on as though it had not; a gap or a seam stays. So a packet whose time
-    jumps comes after those of other tracks that lie between it and the next of its own.
+    A time that jumps is damaged if the track's next packet continues as if there had been no jump; a gap or a seam stays. So a
+    packet whose time jumps is yielded after the other tracks' packets up to the next of its own.
 
     Args:
-        packets: in the order in which they lie in the file.
-        mended: told of each packet whose time was damaged.
+        packets: packets in file order.
+        mended: called with each packet whose time was damaged.
     """
     held: dict[int, Packet] = {}
     due: dict[int, Fraction] = {}
@@ -36,7 +40,8 @@ def steadied(packets: Iterable[Packet], mended: Callable[[Packet], None]) -> Ite
             yield packet
             continue
         if packet.pts is not None and abs(packet.pts - packet.dts) * packet.time_base > _REORDERED:
-            # Of sound both are the same; of video the decoder gives images in their order, and the frame takes the place that is left.
+            # Of sound both are the same; of video the decoder gives images in their order, and the frame takes the place that is
+            # left.
             packet.pts = packet.dts if packet.stream.type == "audio" else None
             mended(packet)
         time, step = packet.dts * packet.time_base, (packet.duration or 0) * packet.time_base
@@ -58,10 +63,8 @@ def steadied(packets: Iterable[Packet], mended: Callable[[Packet], None]) -> Ite
 
 
 class TimestampRepair:
-    """Takes the packets of one file in the order in which they lie there.
-
-    The track at which a seam shows first sets by how much the next part is moved: to where the last one ends. The others are moved by
-    as much when they come to it, so that all stay in step.
+    """Takes the packets of one file in file order. The track that reaches a seam first determines the shift of the next part: to
+    where the last one ends. The other tracks get the same shift when they reach it, so that all stay in step.
     """
 
     def __init__(self) -> None:
@@ -72,11 +75,11 @@ class TimestampRepair:
 
     @property
     def count(self) -> int:
-        """Seams so far."""
+        """Number of seams so far."""
         return len(self._moves) - 1
 
     def mend(self, packet: Packet) -> None:
-        """Move ``packet`` to its place; one without times is left as it is."""
+        """Shift the times of ``packet``; a packet without times is not changed."""
         if packet.dts is None:
             return
         track, time = packet.stream.index, packet.dts * packet.time_base
@@ -98,6 +101,6 @@ class TimestampRepair:
 
 
 def may_have_seams(container: av.container.InputContainer) -> bool:
-    """True for formats whose times may begin anew, as FFmpeg has it: transport and program streams, playlists of them."""
+    """Return True for formats whose times may restart, by FFmpeg's flag: transport and program streams, playlists of them."""
     discontinuous: Any = av.format.Flags.ts_discont
     return bool(container.format.flags & discontinuous.value)

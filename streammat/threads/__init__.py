@@ -1,1 +1,1 @@
-"""Threads of a run: bounded channels between them, work that can be given up, and where the time went."""
+"""Threads of a run: bounded channels between them, calls that can be abandoned, output that never blocks, scheduling."""

@@ -1,10 +1,8 @@
-"""A bounded hand-over between two threads.
+"""A bounded queue between two threads.
 
-Closing and failing belong to the channel itself, so that neither side can wait for a partner that has died: ``put``
-raises ``Closed`` once the reader has gone, and the reader drains what is left and then ends.
-
-Files wait for room, so that nothing is lost. Live video drops the oldest item instead, so that nothing gets late; what
-was dropped is counted.
+Closing and failing are part of the channel, so that neither side can wait for one that has died: ``put`` raises ``Closed`` once
+the reader has gone, and the reader drains what is left and then ends. For files ``put`` waits for room, so that nothing is lost.
+For live video it drops the oldest item instead, so that nothing gets late; dropped items are counted.
 """
 
 from __future__ import annotations
@@ -19,14 +17,14 @@ Overflow = Literal["wait", "drop_oldest"]
 
 
 class Closed(Exception):  # noqa: N818 - a signal between two stages, not an error
-    """The other side has gone; there is no more to do."""
+    """Raised when the other side has gone."""
 
 
 class Channel(Generic[T]):
-    """First in, first out, for one writer and one reader.
+    """A first in, first out queue for one writer and one reader.
 
     Args:
-        capacity: items that may lie in it.
+        capacity: most items in it.
         overflow: what ``put`` does when it is full: wait for room, or drop the oldest item.
     """
 
@@ -34,14 +32,14 @@ class Channel(Generic[T]):
         self._capacity = capacity
         self._drops = overflow == "drop_oldest"
         self.dropped = 0
-        """Items that the reader never saw because newer ones pushed them out."""
+        """Number of items that were dropped for newer ones."""
         self._items: deque[T] = deque()
         self._changed = threading.Condition()
         self._ended = False
         self._abandoned = False
 
     def put(self, item: T) -> None:
-        """Hand over ``item``, waiting for room or making it.
+        """Add ``item``; waits for room or drops the oldest.
 
         Raises:
             Closed: the reader has gone; the item is dropped.
@@ -58,20 +56,20 @@ class Channel(Generic[T]):
             self._changed.notify_all()
 
     def end(self) -> None:
-        """Called by the writer: nothing more will come."""
+        """End the channel; called by the writer: no more items will come."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
 
     def abandon(self) -> None:
-        """Called by the reader: nothing more is wanted; a waiting ``put`` wakes with ``Closed``."""
+        """Abandon the channel; called by the reader: a waiting ``put`` raises ``Closed``."""
         with self._changed:
             self._abandoned = True
             self._items.clear()
             self._changed.notify_all()
 
     def take(self, seconds: float) -> T | None:
-        """The next item, or None where none has come after ``seconds``.
+        """Return the next item, or None if none has come after ``seconds``.
 
         Raises:
             Closed: the writer has ended and all is taken.
@@ -87,7 +85,7 @@ class Channel(Generic[T]):
             return None
 
     def __iter__(self) -> Iterator[T]:
-        """Items in order until the writer has ended and all are taken."""
+        """Yield items in order until the writer has ended and all are taken."""
         while True:
             with self._changed:
                 while not self._items and not self._ended:

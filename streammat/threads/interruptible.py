@@ -1,4 +1,4 @@
-"""Work that may never come to an end, waited for so that signals are heard meanwhile."""
+"""Waits for calls that may never return, so that signals are handled meanwhile."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ T = TypeVar("T")
 
 
 class NoAnswer(Exception):  # noqa: N818 - no fault of the program's
-    """The work was given up; its thread is left behind."""
+    """Raised when the work was abandoned; its thread is left behind."""
 
 
 def answer_of(work: Callable[[], T], name: str, given_up: Callable[[], bool] = lambda: False) -> T:
-    """Run ``work`` in a thread of its own and give its result, or raise its error.
+    """Run ``work`` in a separate thread and return its result, or raise its error.
 
-    Python runs signal handlers in the main thread, and only between two of its own instructions: called there, a library that does not
-    return would keep Ctrl-C from it. A handler that raises leaves ``work`` behind.
+    Python runs signal handlers only in the main thread and between its own instructions: a library call there that does not
+    return would block Ctrl-C. If a handler raises, ``work`` is left behind.
 
     Args:
-        work: what to do.
-        name: of the thread.
-        given_up: asked now and then while the work goes on; true ends the wait.
+        work: the call.
+        name: name of the thread.
+        given_up: called from time to time while the work goes on; True ends the wait.
 
     Raises:
-        NoAnswer: it was given up.
+        NoAnswer: the wait was ended.
     """
     found: list[T] = []
     failed: list[BaseException] = []

@@ -1,4 +1,4 @@
-"""A stream for bytes whose writer never waits for its reader: what it is given is written by a thread of its own."""
+"""A byte stream whose writer never waits for the reader: a separate thread does the writing."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ _PATIENCE = 0.2
 
 
 class PatientWriter(io.RawIOBase):
-    """Writes to another stream, in order, whatever becomes of that.
+    """Writes to another stream, in order, whatever happens to it.
 
-    ``write`` neither waits nor fails. ``flush`` waits a moment, so that what is printed to two streams comes in order, but not for a
-    reader that has stopped. Beyond ``room`` what is written is left out, a whole call at a time, until there is room again. An error
-    ends it: what comes later goes nowhere, and ``failure`` says why.
+    ``write`` neither waits nor fails. ``flush`` waits a moment, so that output to two streams appears in order, but not for a
+    reader that has stopped. When ``room`` is full, whole calls of ``write`` are dropped until there is room again. After an error
+    everything is discarded, and ``failure`` has the error.
 
     Args:
-        stream: unbuffered, closed by nobody here.
-        room: bytes that may wait; None: any number.
-        name: of its thread.
+        stream: an unbuffered stream, never closed here.
+        room: most bytes that may wait; None: unlimited.
+        name: name of the thread.
     """
 
     def __init__(self, stream: Any, room: int | None = 1_000_000, name: str = "streammat-writer") -> None:
         self.failure: OSError | None = None
         self.left_out = 0
-        """Calls of ``write`` that found no room."""
+        """Number of ``write`` calls that were dropped."""
         self._stream = stream
         self._room = room
         self._name = name
@@ -39,7 +39,7 @@ class PatientWriter(io.RawIOBase):
         self._thread: threading.Thread | None = None
 
     def write(self, data: Any) -> int:
-        """Hand ``data`` over; gives its length."""
+        """Queue ``data``; returns its length."""
         content = bytes(data)
         with self._changed:
             if self.failure is None and content:
@@ -55,12 +55,12 @@ class PatientWriter(io.RawIOBase):
         return len(content)
 
     def flush(self) -> None:
-        """Wait a moment for the reader, unless it was waited for in vain and has not read since."""
+        """Wait a moment for the reader, unless the last wait was in vain and it has not read since."""
         if not self._stuck and not self.drain(_PATIENCE):
             self._stuck = True
 
     def drain(self, seconds: float, to: int = 0) -> bool:
-        """Wait until no more than ``to`` bytes wait, or nothing was written for ``seconds``: False. True after an error."""
+        """Wait until at most ``to`` bytes are queued; returns False if nothing was written for ``seconds``, True after an error."""
         limit = time.monotonic() + seconds
         with self._changed:
             before = self._bytes
@@ -72,7 +72,7 @@ class PatientWriter(io.RawIOBase):
             return self._bytes <= to
 
     def end(self) -> None:
-        """Nothing more will be written; the thread ends as soon as it can."""
+        """End the stream: nothing more will be written; the thread ends as soon as it can."""
         with self._changed:
             self._over = True
             self._changed.notify_all()
@@ -82,11 +82,11 @@ class PatientWriter(io.RawIOBase):
         return True
 
     def isatty(self) -> bool:
-        """The answer of the stream that it writes to."""
+        """Return the result of the stream that it writes to."""
         return bool(self._stream.isatty())
 
     def fileno(self) -> int:
-        """The answer of the stream that it writes to."""
+        """Return the result of the stream that it writes to."""
         return int(self._stream.fileno())
 
     def _work(self) -> None:

@@ -1,4 +1,4 @@
-"""Scheduling of this process's threads, kept from libraries that change it."""
+"""Protects the scheduling of this process's threads from libraries that change it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from contextlib import contextmanager, suppress
 
 @contextmanager
 def kept_scheduling() -> Iterator[None]:
-    """Around calls that may make threads real-time ones: afterwards all threads are scheduled as the calling one was before.
+    """Restore the scheduling of all threads after a block that may make them real-time threads.
 
-    SVT-AV1 gives its own threads, and the one that opens it, the highest real-time priority (SCHED_FIFO, 99) where it may, which is as root,
-    in containers for instance. Every thread and process made later inherits that, and whoever computes for long then keeps a core from the whole system.
+    SVT-AV1 gives its own threads, and the thread that opens it, the highest real-time priority (SCHED_FIFO, 99) if permitted,
+    which is as root, for instance in containers. All later threads and processes inherit that, and a long computation then blocks
+    a core for the whole system.
     """
     if sys.platform != "linux":
         yield

@@ -1,9 +1,9 @@
-"""The page that shows a batch at work: a table that is asked for once a second, behind the same gate as the control page.
+"""The page that shows a batch at work: a table that is refreshed once a second, with the same access control as the control page.
 
 =======================  ==============================================================
 ``GET /enter?token=…``   gives the cookie for a token of ``security.Keys``
 ``GET /``                the page; its parts lie under ``/static/``
-``GET /state``           what `streammat.cli.batch_table.Board` knows, as JSON
+``GET /state``           the state of `streammat.cli.batch_table.Board`, as JSON
 =======================  ==============================================================
 """
 
@@ -27,16 +27,16 @@ _FILES: Final = {"batch.html": "text/html", "batch.js": "text/javascript", "batc
 
 
 class BatchPage(Listener):
-    """Listens from construction on, so that a port that is taken is told early, and serves from ``start`` on.
+    """Listens from construction, so that a port in use is reported early, and serves from ``start``.
 
     Args:
-        address: as ``--web`` has it; port 0 takes any that is free.
-        allowed: names and addresses beyond this machine's own that browsers may call it by.
-        state: what is shown, ready for JSON; called in the page's thread.
+        address: as in ``--web``; port 0 takes any free one.
+        allowed: further names and addresses of this machine for browsers.
+        state: returns the table as JSON values; called in the page's thread.
 
     Raises:
-        UsageError: no address, or one that others could reach without ``allowed``.
-        OutputError: the address cannot be listened on.
+        UsageError: not an address, or one that others could reach without ``allowed``.
+        OutputError: listening on the address fails.
     """
 
     def __init__(self, address: str, allowed: tuple[str, ...], state: Callable[[], dict[str, Any]]) -> None:
@@ -57,12 +57,12 @@ class BatchPage(Listener):
         ))  # fmt: skip
 
     def link(self) -> str:
-        """An address that lets one browser in, once."""
+        """Return a link that admits one browser, once."""
         name = self._names[0] if self._names else f"[{self._host}]" if ":" in self._host else self._host
         return f"http://{name}:{self._port}/enter?token={self._keys.token()}"
 
     def close(self) -> None:
-        """Let go of every page; twice is fine."""
+        """Close all connections; may be called twice."""
         self._server.should_exit = True
         super().close()
         self._socket.close()

@@ -1,7 +1,8 @@
-"""What the outputs are shown, as small JPEGs for pages that look at it.
+"""The preview: the outputs' frames as small JPEGs for control pages.
 
-The live threads hand an image over only where a page has asked for the next one, which costs them a lock; scaling and
-encoding happen elsewhere. A page asks again when it has drawn what it got, so that a slow one gets fewer and smaller images.
+The live threads pass an image on only if a page has requested the next one, which costs them a lock; scaling and encoding happen
+in another thread. A page requests the next image when it has drawn the last one, so that a slow page gets fewer and smaller
+images.
 """
 
 from __future__ import annotations
@@ -18,23 +19,23 @@ from streammat.live.fallback import OutputFrame
 from streammat.media.frame import Frame, swscale_matrix
 
 WIDTHS: Final = (320, 480, 640, 960)
-"""Of preview images, in pixels; none is larger than the frame."""
+"""Widths of preview images in pixels; none is larger than the frame."""
 MOST_PER_SECOND: Final = 15.0
 SLOW: Final = 0.35
-"""Seconds from an image to the next request beyond which a client gets smaller images..."""
+"""Seconds from an image to the next request above which a client gets smaller images..."""
 QUICK: Final = 0.12
-"""...and within which, ``_PATIENCE`` times in a row, it gets larger ones again."""
+"""...and below which, ``_PATIENCE`` times in a row, it gets larger ones again."""
 _PATIENCE: Final = 15
 _QUALITY: Final = 80  # of JPEG, 0..100
 _KEPT: Final = 4
 PASS_THROUGH: Final = 1
-"""The first byte of a message whose image shows the room; 0 otherwise. The JPEG follows."""
+"""First byte of a message during pass-through; otherwise 0. The JPEG follows."""
 
 Take = Callable[[OutputFrame | None], None]
 
 
 class Tap:
-    """Hands the next image that is shown to everybody who has asked for it."""
+    """Passes the next shown image to all clients that have requested it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -42,7 +43,7 @@ class Tap:
         self._closed = False
 
     def put(self, shown: OutputFrame) -> None:
-        """Called by the live run with each image; never waits, and keeps none."""
+        """Take an image from the live run; never waits, and keeps none."""
         if not self._asked:
             return
         with self._lock:
@@ -51,7 +52,9 @@ class Tap:
             take(shown)
 
     def ask(self, take: Take) -> None:
-        """Have ``take`` called once, by the thread that draws, with the next image; with None at the end. It must return at once."""
+        """Request the next image: ``take`` is called once with it, from the drawing thread, or with None at the end. It must
+        return at once.
+        """
         with self._lock:
             if not self._closed:
                 self._asked.append(take)
@@ -59,7 +62,7 @@ class Tap:
         take(None)
 
     def close(self) -> None:
-        """No more images will come."""
+        """End the preview: no more images will come."""
         with self._lock:
             self._closed = True
             asked, self._asked = self._asked, []
@@ -68,13 +71,13 @@ class Tap:
 
 
 class Encoder:
-    """Images as messages; clients that get the same image at the same width share its encoding. One thread calls it."""
+    """Encodes images as messages; clients with the same image and width share the encoding. One thread calls it."""
 
     def __init__(self) -> None:
         self._made: OrderedDict[tuple[int, int], bytes] = OrderedDict()
 
     def __call__(self, shown: OutputFrame, width: int) -> bytes:
-        """The message for ``shown`` at about ``width`` pixels."""
+        """Return the message for ``shown`` at about ``width`` pixels."""
         key = shown.frame.pts, width
         if key not in self._made:
             flag = PASS_THROUGH if shown.kind == "pass-through" else 0
@@ -85,7 +88,7 @@ class Encoder:
 
 
 def jpeg_of(frame: Frame, width: int) -> bytes:
-    """``frame`` as a JPEG that is at most ``width`` pixels wide."""
+    """Return ``frame`` as a JPEG of at most ``width`` pixels width."""
     height, full = frame.size
     width = min(width, full)
     rows = max(1, round(height * width / full))
@@ -99,14 +102,14 @@ def jpeg_of(frame: Frame, width: int) -> bytes:
 
 
 class Pace:
-    """How large the images of one client are: decided by how soon it asks for the next one; no clock of its own."""
+    """Chooses the image size of one client by how soon it requests the next one; it has no clock of its own."""
 
     def __init__(self) -> None:
         self._limit = WIDTHS[-1]
         self._quick = 0
 
     def answered(self, seconds: float) -> None:
-        """An image was sent ``seconds`` before the client asked for the next one."""
+        """Record that the client requested the next image ``seconds`` after the last one was sent."""
         index = WIDTHS.index(self._limit)
         self._quick = self._quick + 1 if seconds < QUICK else 0
         if seconds > SLOW:
@@ -115,6 +118,6 @@ class Pace:
             self._limit, self._quick = WIDTHS[min(len(WIDTHS) - 1, index + 1)], 0
 
     def width(self, wanted: int) -> int:
-        """Pixels for a client that shows the image at ``wanted`` pixels."""
+        """Return the image width for a client that shows it at ``wanted`` pixels."""
         enough = next((width for width in WIDTHS if width >= wanted), WIDTHS[-1])
         return min(enough, self._limit)

@@ -1,11 +1,13 @@
-"""Who may use the control page.
+"""Access control of the control page.
 
-A page that steers a camera is worth attacking from any web site that its user looks at, so that nothing is trusted for being local:
+A page that controls a camera is a target for every web site that its user visits, so nothing is trusted just because it is local:
 
-* The link that is printed holds a token that works once; it becomes a cookie (HttpOnly, SameSite=Strict), without which nothing is served.
-* Only known names are taken in ``Host``, so that no foreign name can be pointed at this machine (DNS rebinding).
-* Whatever changes something, and every WebSocket, needs an ``Origin`` that is the page's own; none, ``null`` and others are refused.
-* Answers carry a Content-Security-Policy that allows the page's own files and nothing else, no inline scripts, no frames.
+* The printed link contains a token that works once; it is exchanged for a cookie (HttpOnly, SameSite=Strict), without which
+  nothing is served.
+* Only known names are accepted in ``Host``, so that no foreign name can be pointed at this machine (DNS rebinding).
+* Every request that changes something, and every WebSocket, needs the page's own ``Origin``; a missing one, ``null`` and others
+  are refused.
+* Responses carry a Content-Security-Policy that allows only the page's own files: no inline scripts, no frames.
 """
 
 from __future__ import annotations
@@ -48,14 +50,14 @@ _HEADERS: Final = {
 
 
 def parse_address(text: str, allowed: tuple[str, ...]) -> tuple[str, int]:
-    """(host, port) of ``--web``: ``HOST:PORT``, a port alone, or ``[::1]:PORT``.
+    """Parse ``--web`` to (host, port): ``HOST:PORT``, a port alone, or ``[::1]:PORT``.
 
     Args:
-        text: as it was written.
-        allowed: what ``--web-allow`` names; without any, only this machine may be listened on.
+        text: as the user wrote it.
+        allowed: names of ``--web-allow``; without any, only loopback addresses are accepted.
 
     Raises:
-        UsageError: no such thing, or an address that others could reach.
+        UsageError: not an address, or one that others could reach.
     """
     host, _, digits = text.rpartition(":")
     host = host or "127.0.0.1"
@@ -78,11 +80,11 @@ def _is_loopback(host: str) -> bool:
 
 
 class Keys:
-    """Links and cookies: tokens that work once, and cookies signed with a key that outlives the run, so that pages reconnect.
+    """Links and cookies: one-time tokens, and cookies signed with a key that outlives the run, so that pages can reconnect.
 
     Args:
-        file: where the key is kept, readable by this user alone; made where it is missing. None, or one that cannot be
-            written: the key is this run's, and pages need a new link after a restart.
+        file: the key's file, readable by this user alone; created if missing. None, or a file that cannot be written: the key is
+            valid for this run, and pages need a new link after a restart.
         port: part of the cookie's name, since browsers send cookies to every port of a host.
     """
 
@@ -93,7 +95,7 @@ class Keys:
         self._tokens: dict[str, float] = {}
 
     def token(self) -> str:
-        """A new token, which works once within a day; of many, the oldest is forgotten."""
+        """Return a new token, which works once within a day; if there are many, the oldest is dropped."""
         token = secrets.token_urlsafe(32)
         with self._lock:
             while len(self._tokens) >= _MOST_TOKENS:
@@ -102,7 +104,7 @@ class Keys:
         return token
 
     def enter(self, token: str) -> str | None:
-        """A cookie's value for a token, which is used up by this; None for one that is unknown, used or old."""
+        """Exchange a token, which becomes invalid, for a cookie's value; None if it is unknown, used or old."""
         with self._lock:
             found = next((each for each in self._tokens if hmac.compare_digest(each.encode(), token.encode())), None)
             if found is None or time.monotonic() - self._tokens.pop(found) > _TOKEN_SECONDS:
@@ -111,11 +113,11 @@ class Keys:
         return f"{body}.{self._sign(body)}"
 
     def set_cookie(self, value: str) -> str:
-        """The header's value that gives the cookie to a browser."""
+        """Return the header value that sets the cookie in a browser."""
         return f"{self.cookie}={value}; HttpOnly; SameSite=Strict; Path=/; Max-Age={_DAYS * 24 * 3600}"
 
     def known(self, cookies: str) -> bool:
-        """Whether a ``Cookie`` header holds one of ours that is not too old."""
+        """Return whether a ``Cookie`` header has a valid cookie of ours."""
         try:
             found = http.cookies.SimpleCookie(cookies).get(self.cookie)
         except http.cookies.CookieError:
@@ -150,13 +152,13 @@ def _kept_key(file: Path | None) -> bytes:
 
 
 class Gate:
-    """Everything passes here first.
+    """The first layer for every request: checks access.
 
     Args:
-        app: what is behind it.
-        keys: of the run.
-        port: that is listened on.
-        allowed: further names and addresses that browsers may call this machine by.
+        app: the application behind it.
+        keys: the run's keys.
+        port: the listening port.
+        allowed: further names and addresses of this machine for browsers.
     """
 
     def __init__(self, app: ASGIApp, keys: Keys, port: int, allowed: tuple[str, ...]) -> None:
@@ -166,7 +168,7 @@ class Gate:
         self._hosts = {f"{name.lower()}:{port}" for name in names} | ({name.lower() for name in names} if port == 80 else set())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse, or let pass with the headers that every answer has."""
+        """Refuse a request, or pass it on and add the headers of every response."""
         reason = self._refusal(scope)
         if scope["type"] == "websocket":
             await (self._app if reason is None else WebSocketClose(1008, reason[1]))(scope, receive, send)
@@ -181,7 +183,7 @@ class Gate:
         await answer(scope, receive, guarded)
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
-        """(HTTP status, why), or None for who may pass."""
+        """Return (HTTP status, reason) of a refusal, or None."""
         headers = Headers(scope=scope)
         hosts, origins = headers.getlist("host"), headers.getlist("origin")
         if len(hosts) != 1 or hosts[0].lower() not in self._hosts:

@@ -1,4 +1,4 @@
-"""The control page's server: a thread of its own beside the live run, which it never holds up.
+"""The control page's server: a separate thread beside the live run, which it never delays.
 
 =======================  ===============================================================================================
 ``GET /enter?token=…``   gives the cookie for a token of ``security.Keys``
@@ -48,37 +48,38 @@ from streammat.web.security import Gate, Keys, parse_address
 from streammat.web.uploads import MOST_BYTES, Uploads
 
 _MOST_CLIENTS: Final = 16
-"""Open pages, each with two connections."""
+"""Most open pages, each with two connections."""
 _UPLOAD_SECONDS: Final = 120.0
 _WAITING: Final = 256
-"""Events that wait for a page that is slow to take them; the oldest go first."""
+"""Events buffered for a slow page; the oldest are dropped first."""
 _THUMBNAIL: Final = (90, 160)
 _TYPES: Final = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-# A page of our own goes on to the next: a redirect would count as coming from wherever the link was clicked, and take no cookie along.
+# A page of our own goes on to the next: a redirect would count as coming from wherever the link was clicked, and take no cookie
+# along.
 _ENTERED: Final = '<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="0;url=/"><title>streammat</title>'
 
 
 class Steered(Target, Protocol):
-    """The live run."""
+    """Protocol of the live run that the page controls."""
 
     def backgrounds(self) -> list[str]:
-        """The list, as it was written."""
+        """Return the list of backgrounds, as the user wrote it."""
         ...
 
 
 class ControlPage(Listener):
-    """Listens from construction on, so that a port that is taken is told early, and serves from ``start`` on.
+    """Listens from construction, so that a port in use is reported early, and serves from ``start``.
 
     Args:
-        address: as ``--web`` has it; port 0 takes any that is free.
-        allowed: names and addresses beyond this machine's own that browsers may call it by.
-        target: what is steered.
-        events: told to every page.
+        address: as in ``--web``; port 0 takes any free one.
+        allowed: further names and addresses of this machine for browsers.
+        target: the live run.
+        events: sent to every page.
         key_file: see ``security.Keys``.
 
     Raises:
-        UsageError: no address, or one that others could reach without ``allowed``.
-        OutputError: the address cannot be listened on.
+        UsageError: not an address, or one that others could reach without ``allowed``.
+        OutputError: listening on the address fails.
     """
 
     def __init__(self, address: str, allowed: tuple[str, ...], target: Steered, events: Events, key_file: Path | None) -> None:
@@ -90,7 +91,7 @@ class ControlPage(Listener):
         self._target = target
         self._events = events
         self.tap = Tap()
-        """To be told of each image that is shown."""
+        """The tap to call with each shown image."""
         self._keys = Keys(key_file, self._port)
         self._kept = None if key_file is None else key_file.parent / "backgrounds"
         self._names = allowed
@@ -117,12 +118,12 @@ class ControlPage(Listener):
         self._stopped = threading.Lock()
 
     def link(self) -> str:
-        """An address that lets one browser in, once."""
+        """Return a link that admits one browser, once."""
         name = self._names[0] if self._names else "localhost" if self._host == "localhost" else f"[{self._host}]" if ":" in self._host else self._host
         return f"http://{name}:{self._port}/enter?token={self._keys.token()}"
 
     def kept(self, background: str) -> str:
-        """A background that outlives the run: a file that a page has sent is copied into the user's data folder.
+        """Return a background that outlives the run: a file that a page has sent is copied into the user's data folder.
 
         Raises:
             OutputError: it cannot be copied.
@@ -130,7 +131,7 @@ class ControlPage(Listener):
         return background if self._kept is None else str(self._uploads.keep(Path(background), self._kept)) if can_only_be_file(background) else background
 
     def close(self) -> None:
-        """Let go of every page; twice is fine."""
+        """Close all connections; may be called twice."""
         self._server.should_exit = True
         self.tap.close()
         super().close()
@@ -208,7 +209,7 @@ class ControlPage(Listener):
 
     @asynccontextmanager
     async def _accepted(self, client: WebSocket, kind: str) -> AsyncIterator[bool]:
-        """Take a connection, unless there are too many of its kind."""
+        """Accept a connection, unless there are too many of its kind."""
         if self._clients[kind] >= _MOST_CLIENTS:
             await client.close(1013, "too many pages are open")
             yield False
@@ -276,7 +277,7 @@ class ControlPage(Listener):
                 await client.send_bytes(message)
 
     async def _next(self, loop: asyncio.AbstractEventLoop) -> OutputFrame | None:
-        """The next image that is shown; None at the end of the run."""
+        """Return the next shown image; None at the end of the run."""
         coming: asyncio.Future[OutputFrame | None] = loop.create_future()
 
         def set_it(shown: OutputFrame | None) -> None:
@@ -292,13 +293,13 @@ class ControlPage(Listener):
 
 
 class _FromPage:
-    """The target as pages may use it: they name no files of this machine."""
+    """The live run as pages may use it: they cannot name files of this machine."""
 
     def __init__(self, target: Steered) -> None:
         self._target = target
 
     def obey(self, command: Command) -> dict[str, Any]:
-        """As the target, unless the background is a file that is not in the list."""
+        """Execute a command as the target does, but refuse files that are not in the list of backgrounds."""
         if command.name == "events":
             return {}  # every page is told them anyway
         if command.name == "background" and command.value not in self._target.backgrounds() and can_only_be_file(command.value):
@@ -307,10 +308,10 @@ class _FromPage:
 
 
 def thumbnail(text: str) -> bytes:
-    """A small JPEG of a background that is no blur.
+    """Return a small JPEG of a background that is not a blur.
 
     Raises:
-        StreammatError: it is a blur, or cannot be read any more.
+        StreammatError: it is a blur, or can no longer be read.
     """
     spec = parse_background(text)
     if spec.kind in ("blur", "transparent"):
@@ -330,7 +331,7 @@ def thumbnail(text: str) -> bytes:
 
 
 def entered(request: Request, keys: Keys) -> Response:
-    """The answer to a link: a cookie, where its token is good."""
+    """Return the response to a link: sets a cookie if its token is valid."""
     if request.method != "GET":  # a look at the link must not use it up
         return PlainTextResponse("")
     value = keys.enter(request.query_params.get("token", ""))
@@ -340,10 +341,10 @@ def entered(request: Request, keys: Keys) -> Response:
 
 
 def listening(address: str, host: str, port: int) -> socket.socket:
-    """A socket that listens on what ``--web`` says.
+    """Return a socket that listens on the address of ``--web``.
 
     Raises:
-        OutputError: that cannot be.
+        OutputError: listening fails.
     """
     try:
         family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]

@@ -1,4 +1,4 @@
-"""Backgrounds that pages send: images and clips in a folder of the run's own, under names that we choose."""
+"""Uploaded backgrounds: images and clips in the run's own folder, under names that we choose."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from streammat.engines.whole_files import whole_file
 from streammat.errors import OutputError, UsageError, reason
 
 MOST_BYTES: Final = 200 << 20
-"""Of one file."""
+"""Largest size of one file in bytes."""
 MOST_FILES: Final = 24
 _HEAD: Final = 16
 # Only kinds that hold their images themselves: playlists and scripts of FFmpeg name other files and addresses.
@@ -25,17 +25,17 @@ _KINDS: Final = "PNG, JPEG, WebP, TIFF, GIF, MP4, MOV, MKV or WebM"
 
 
 class Uploads:
-    """The folder, made with the first file and removed at the end."""
+    """The folder of uploads, created with the first file and removed at the end."""
 
     def __init__(self) -> None:
         self._folder: Path | None = None
         self._count = 0
 
     async def save(self, chunks: AsyncIterator[bytes]) -> Path:
-        """Write one file as it comes.
+        """Write one file while it arrives.
 
         Raises:
-            UsageError: it is too long, of no kind that is taken, or one too many; nothing is left of it.
+            UsageError: it is too large, of no accepted kind, or one too many; nothing is left of it.
         """
         if self._count >= MOST_FILES:
             raise UsageError(f"{MOST_FILES} files were sent already; expected no more in one run: give others with --bg")
@@ -63,7 +63,7 @@ class Uploads:
         return named
 
     def keep(self, path: Path, folder: Path) -> Path:
-        """A copy in ``folder``, which outlives the run; what was not sent by a page is given back as it is.
+        """Return a copy in ``folder``, which outlives the run; what was not sent by a page is given back as it is.
 
         Raises:
             OutputError: it cannot be copied.
@@ -81,21 +81,21 @@ class Uploads:
         return kept
 
     def drop(self, path: Path) -> None:
-        """Remove a file that turned out to be of no use."""
+        """Remove a file that turned out to be unusable."""
         path.unlink(missing_ok=True)
         self._count -= 1
 
     def close(self) -> None:
-        """Remove everything; twice is fine."""
+        """Remove everything; may be called twice."""
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def _suffix(head: bytes) -> str:
-    """By content, whatever the sender called it.
+    """Return the extension by content, whatever the sender's name.
 
     Raises:
-        UsageError: of no kind that is taken.
+        UsageError: the kind is not accepted.
     """
     for start, suffix in _STARTS.items():
         if head.startswith(start):
