@@ -1,4 +1,4 @@
-"""The matting network and what runs it: image in, alpha out; nothing here knows of video."""
+"""The matting network and the engines that run it: image in, alpha out; nothing here depends on video."""
 
 import os
 

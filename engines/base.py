@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class EngineError(StreammatError, RuntimeError):
-    """An engine could not be opened or failed while it ran. The message names the cure."""
+    """An engine could not be opened or failed while it ran. The message says what to do."""
 
 
 class EngineUnavailableError(EngineError):
@@ -31,24 +31,24 @@ class EngineUnavailableError(EngineError):
 
 @dataclass(frozen=True)
 class EngineSpec:
-    """Which engine is running, for people and for reports."""
+    """Description of a running engine, for people and reports."""
 
     model: str
     """Model id, such as ``lite``; the file's name for a plain ONNX file."""
     backend: str
     """A name of `streammat.engines.registry.BACKENDS`."""
     precision: str
-    """Precision of the computation: ``fp32``, ``bf16``, ``fp16`` or ``int8``; a plain ONNX file counts as ``fp32``."""
+    """Precision of the computation: ``fp32``, ``bf16``, ``fp16`` or ``int8``; ``fp32`` for any plain ONNX file."""
     device: str
-    """``cpu``, or what `streammat.engines.registry.DEVICES` has, with its number where there may be several: ``cuda:0``."""
+    """``cpu``, or a kind of `streammat.engines.registry.DEVICES`, with a number if there may be several: ``cuda:0``."""
     threads: int
-    """Threads of the CPU that the backend computes with; 0 where another device computes."""
+    """Number of CPU threads; 0 on other devices."""
     size: tuple[int, int]
     """Network input (height, width) in pixels; multiples of 32."""
     version: str
     """Version of the backend library."""
     reason: str
-    """Why this engine was taken, one clause."""
+    """Why this engine was chosen, in one clause."""
 
 
 class Engine(Protocol):
@@ -84,10 +84,10 @@ class Engine(Protocol):
 
 @runtime_checkable
 class TensorEngine(Engine, Protocol):
-    """An engine of torch that also takes what is on its device already, and leaves its result there: see `streammat.engines.gpu.stage`."""
+    """A torch engine that also takes tensors on its device, and leaves its result there: see `streammat.engines.gpu.stage`."""
 
     batch: int
-    """Largest number of images that ``matte`` takes at once."""
+    """Largest batch that ``matte`` takes."""
 
     def matte(self, rgb: Tensor) -> Tensor:
         """Predict the alpha of a batch, on the device, in the order of the caller's current stream.
@@ -99,7 +99,7 @@ class TensorEngine(Engine, Protocol):
             float32 (N, H/s, W/s), as ``infer`` gives it; new memory on the device.
 
         Raises:
-            EngineError: the backend failed; `lack_of_memory` tells whether that was it.
+            EngineError: the backend failed; `lack_of_memory` tells whether memory was the cause.
         """
         ...
 
@@ -121,7 +121,7 @@ def check_rgb(rgb: NDArray[np.uint8], size: tuple[int, int]) -> None:
     """Refuse a batch that does not fit an engine.
 
     Args:
-        rgb: what was given to ``infer``.
+        rgb: the input of ``infer``.
         size: ``spec.size``.
 
     Raises:
@@ -135,7 +135,7 @@ def check_rgb(rgb: NDArray[np.uint8], size: tuple[int, int]) -> None:
 
 
 STRIDES = (1, 2)
-"""Network pixels per alpha pixel, in each direction, that engines know."""
+"""Supported numbers of network pixels per alpha pixel, in each direction."""
 
 
 class Port(NamedTuple):
@@ -143,12 +143,12 @@ class Port(NamedTuple):
 
     name: str
     dtype: str
-    """NumPy's name."""
+    """NumPy's name of the data type."""
     shape: tuple[int | None, ...]
-    """None where it is free."""
+    """Shape; None for free dimensions."""
 
     def fits(self, name: str, dtype: str, shape: tuple[int, ...]) -> bool:
-        """True where it is, or may be, this."""
+        """Return whether the port has, or may have, this type and shape."""
         known = len(self.shape) == len(shape) and all(a is None or a == b for a, b in zip(self.shape, shape, strict=True))
         return known and (self.name, self.dtype) == (name, dtype)
 
@@ -160,13 +160,14 @@ def check_contract(model: str, inputs: Sequence[Port], outputs: Sequence[Port], 
     """Refuse a model file of another kind.
 
     Args:
-        model: its id, for the message.
-        inputs: what it takes.
-        outputs: what it gives.
+        model: the model's id, for the message.
+        inputs: its inputs.
+        outputs: its outputs.
         size: network input (height, width) in pixels.
 
     Raises:
-        EngineError: it does not turn ``rgb`` uint8 (1, height, width, 3) alone into ``alpha`` float32 (1, height/s, width/s) alone.
+        EngineError: it does not turn ``rgb`` uint8 (1, height, width, 3) alone into ``alpha`` float32 (1, height/s, width/s)
+            alone.
     """
     height, width = size
     if len(inputs) == 1 and (inputs[0].name, inputs[0].dtype, len(inputs[0].shape)) == ("rgb", "uint8", 4):
@@ -188,12 +189,12 @@ def check_contract(model: str, inputs: Sequence[Port], outputs: Sequence[Port], 
 
 
 def memory_error(who: str, size: tuple[int, int], error: BaseException) -> EngineError | None:
-    """The error to raise where a library says, in whatever words, that there is too little memory; None where it says something else.
+    """Return the error to raise if a library's error reports a lack of memory, in whatever words; None for other errors.
 
     Args:
-        who: the library, for the message.
+        who: name of the library, for the message.
         size: (height, width) of the images in pixels.
-        error: of the library.
+        error: the library's error.
     """
     reason = lack_of_memory(error)
     if reason is None:
@@ -202,10 +203,10 @@ def memory_error(who: str, size: tuple[int, int], error: BaseException) -> Engin
 
 
 def lack_of_memory(error: BaseException | None) -> str | None:
-    """How an error, or what it came of, says that there is too little memory; None where it says something else.
+    """Return the words in which an error, or its cause, reports a lack of memory; None for other errors.
 
-    The names and words of Python, torch, CUDA, cuBLAS, cuDNN, TensorRT, ONNX Runtime and OpenVINO: on a GPU the same lack shows as any
-    of these, depending on who asks for the memory first.
+    Recognises Python, torch, CUDA, cuBLAS, cuDNN, TensorRT, ONNX Runtime and OpenVINO: on a GPU any of these may report it,
+    depending on which one allocates first.
     """
     while error is not None:
         said = _LACK.search(str(error))
@@ -223,11 +224,11 @@ _LACK = re.compile(
 
 
 def check_alpha(model: str, shape: tuple[int, ...], size: tuple[int, int]) -> None:
-    """Refuse an output that no stride explains, which only running tells where a file leaves its shapes free.
+    """Refuse an alpha whose size fits no stride; for files with free shapes only running the network shows it.
 
     Args:
-        model: its id, for the message.
-        shape: of one image's alpha, (1, h, w).
+        model: the model's id, for the message.
+        shape: shape of one image's alpha, (1, h, w).
         size: network input (height, width) in pixels.
 
     Raises:
@@ -238,16 +239,16 @@ def check_alpha(model: str, shape: tuple[int, ...], size: tuple[int, int]) -> No
 
 
 def first_line(error: BaseException) -> str:
-    """First line of a message; the error's name where it has none."""
+    """Return the first line of a message; the error's name if it has none."""
     return (str(error).splitlines() or [""])[0] or type(error).__name__
 
 
 def usable_cores() -> int:
-    """Cores that this process may use; ``os.process_cpu_count`` of Python 3.13."""
+    """Return the number of cores that this process may use; ``os.process_cpu_count`` of Python 3.13."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def default_threads() -> int:
-    """One thread per core that this process may use, up to 8; hardware threads beyond four count as half."""
+    """Return one thread per core that this process may use, up to 8; hardware threads beyond four count as half."""
     usable = usable_cores()
     return max(1, min(8, usable if usable <= 4 else max(4, usable // 2)))

@@ -1,4 +1,4 @@
-"""Which engine to run on this machine; the choice is recorded, and a request is never quietly replaced."""
+"""Chooses the engine for this machine; the choice is recorded, and a request is never silently replaced."""
 
 from __future__ import annotations
 
@@ -41,23 +41,23 @@ def open_engine(
     device: str = "auto",
     batch: int = 1,
 ) -> Engine:
-    """Open the engine that was asked for, or the best that this machine has.
+    """Open the requested engine, or the best one on this machine.
 
     Args:
         model: files.
         backend: ``auto``, or a name of `streammat.engines.registry.BACKENDS`.
         precision: ``auto``, or one of `streammat.engines.registry.PRECISIONS` that the backend knows.
         size: network input (height, width) in pixels, multiples of 32.
-        threads: threads of the CPU to compute with; 0 takes as many as the machine has cores, up to 8.
-        cache: folder where OpenVINO may keep compiled models; None writes nothing.
+        threads: number of CPU threads; 0: one per core, up to 8.
+        cache: folder for OpenVINO's compiled models; None: write nothing.
         device: ``auto``, or one of `streammat.engines.registry.DEVICES`; ``cuda:1`` is the second GPU.
-        batch: largest number of images that ``infer`` will be given at once; a GPU works on them together.
+        batch: largest batch that ``infer`` will get; a GPU processes it together.
 
     Returns:
         An open engine; ``spec.reason`` says why this one.
 
     Raises:
-        EngineUnavailableError: the backend or the device that was asked for, or every backend, is not there.
+        EngineUnavailableError: the requested backend or device, or every backend, is missing.
         EngineError: an unknown name, a bad size, or a model file that cannot be used.
     """
     check_size(size)
@@ -76,7 +76,8 @@ def open_engine(
 def choose(
     model: ModelFiles, backend: str, precision: str, device: str, size: tuple[int, int] = DEFAULT_SIZE, batch: int = 1
 ) -> Choice:
-    """The engine that `open_engine` opens for these arguments; loads a backend only to see whether it can use a GPU that is here.
+    """Return the engine that `open_engine` opens for these arguments; loads a backend only to check whether it can use an
+    existing GPU.
 
     Raises:
         EngineUnavailableError, EngineError: as `open_engine`.
@@ -103,7 +104,7 @@ def choose(
 def _choose_backend(
     model: ModelFiles, backend: str, precision: str, device: str, size: tuple[int, int], batch: int
 ) -> tuple[str, str, str]:
-    """(backend, device, why)."""
+    """Return (backend, device, reason)."""
     if backend != "auto":
         return _asked_backend(backend, device)
     kind = kind_of(device)
@@ -137,7 +138,7 @@ def _asked_backend(backend: str, device: str) -> tuple[str, str, str]:
 
 
 def _is_built(model: ModelFiles, precision: str, device: str, size: tuple[int, int], batch: int) -> bool:
-    """True where a TensorRT engine can be run at once; one that has to be built first is nobody's automatic choice."""
+    """Return whether a TensorRT engine exists; one that has to be built first is never chosen automatically."""
     backend = BACKENDS["tensorrt"]
     if model.weights is None or precision not in ("auto", *backend.precisions["cuda"]) or not backend.installed:
         return False
@@ -151,7 +152,9 @@ def _is_built(model: ModelFiles, precision: str, device: str, size: tuple[int, i
 
 
 def _choose_on_gpu(model: ModelFiles, precision: str) -> tuple[str, str]:
-    """The fastest backend that can use an NVIDIA GPU, and the first that it can use; raises EngineUnavailableError with all that stands in the way."""
+    """Return the fastest backend that can use an NVIDIA GPU, and its first GPU; raises EngineUnavailableError with all reasons
+    against.
+    """
     faults = []
     for name in ("cuda", "onnxruntime"):
         if precision not in ("auto", *BACKENDS[name].precisions["cuda"]):
@@ -193,15 +196,15 @@ def _choose_precision(model: ModelFiles, known: tuple[str, ...], device: str) ->
 
 
 def _others(precision: str) -> str:
-    """Other backends that offer a precision."""
+    """Name other backends that offer a precision, for a message."""
     places = [f"{entry.name} on {kind}" for entry in BACKENDS.values() for kind, kinds in entry.precisions.items() if precision in kinds]
     return f"; {precision} is to be had from {', '.join(places)}" if places else ""
 
 
 def int8_feature() -> str | None:
-    """The CPU's int8 dot-product extension, or None.
+    """Return the CPU's int8 dot-product extension, or None.
 
-    Without one, int8 gains little, and on x86 the substitute instruction saturates and spoils the result.
+    Without one, int8 gains little, and on x86 the older instruction saturates, which spoils the result.
     """
     import cv2
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 
 class StreammatError(Exception):
-    """Root of the tree; ``str(error)`` is one line fit to be shown to a user: what was found, what was expected, what to do."""
+    """Root of the tree; ``str(error)`` is one line for users: what was found; what was expected; what to do."""
 
 
 def one_line(error: BaseException) -> str:
-    """An error's message in one line."""
+    """Return an error's message in one line."""
     return " ".join(str(error).split())

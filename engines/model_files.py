@@ -1,4 +1,4 @@
-"""Files of one model, as engines take them, and the card that lies beside them."""
+"""The files of one model, for engines, and its card."""
 
 from __future__ import annotations
 
@@ -14,22 +14,24 @@ from streammat.engines.base import EngineError
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """One model at its precisions."""
+    """The files of one model, by precision."""
 
     name: str
     """Model id, such as ``lite``."""
     fp32: Path
     """ONNX file: input ``rgb`` uint8 (N, H, W, 3), output ``alpha`` float32 (N, H/s, W/s), s = 1 or 2."""
     int8: Path | None = None
-    """QDQ ONNX file of the same contract; None: the model has none."""
+    """QDQ ONNX file of the same contract; None: there is none."""
     weights: Path | None = None
-    """``.safetensors`` of `streammat.engines.network.checkpoint.save_network`, for engines that build the network themselves; None: there are none."""
+    """``.safetensors`` of `streammat.engines.network.checkpoint.save_network`, for engines that build the network themselves;
+    None: there are none.
+    """
     sha256: Mapping[str, str] = field(default_factory=dict)
-    """Hex digest by kind (``fp32``, ``int8``, ``weights``); a file without one is not verified."""
+    """SHA-256 in hexadecimal by kind (``fp32``, ``int8``, ``weights``); a file without one is not verified."""
     cure: str = "reinstall the package"
     """The hint for a missing or damaged file."""
     areas: tuple[int, ...] = ()
-    """Areas of the network's input, in pixels, largest first, whose mean is the best matte it gives; (): not known."""
+    """Areas of the network's inputs, in pixels, largest first, whose mean gives the best matte; (): unknown."""
 
     def read(self, kind: str) -> bytes:
         """Read a file and verify its digest.
@@ -38,10 +40,10 @@ class ModelFiles:
             kind: ``fp32``, ``int8`` or ``weights``.
 
         Returns:
-            The file's bytes, which backends load as they are: what was verified is what runs.
+            The file's bytes, which backends load directly, so that exactly the verified bytes run.
 
         Raises:
-            EngineError: there is no such file, it cannot be read, or it is not the file of the card.
+            EngineError: the file is missing, cannot be read, or does not match the card.
         """
         path = {"fp32": self.fp32, "int8": self.int8, "weights": self.weights}.get(kind)
         if path is None and kind == "weights":
@@ -62,14 +64,14 @@ class ModelFiles:
 
 
 def read_card(path: Path, cure: str) -> dict[str, Any]:
-    """The card of a model.
+    """Read the card of a model.
 
     Args:
         path: ``<name>.json``.
-        cure: what to do about a damaged one.
+        cure: hint for a damaged card.
 
     Returns:
-        What the file holds; ``files`` has an entry ``fp32``.
+        The file's content; ``files`` has an entry ``fp32``.
 
     Raises:
         FileNotFoundError: there is none.
@@ -88,7 +90,7 @@ def read_card(path: Path, cure: str) -> dict[str, Any]:
 
 
 def card_files(path: Path, card: Mapping[str, Any], cure: str) -> ModelFiles:
-    """The files that ``card``, read from ``path``, describes."""
+    """Return the files that ``card``, read from ``path``, describes."""
     entries = {kind: card["files"][kind] for kind in ("fp32", "int8", "weights") if kind == "fp32" or kind in card["files"]}
     paths = {kind: path.with_name(entry["file"]) for kind, entry in entries.items()}
     digests = {kind: str(entry["sha256"]) for kind, entry in entries.items()}
@@ -96,6 +98,6 @@ def card_files(path: Path, card: Mapping[str, Any], cure: str) -> ModelFiles:
 
 
 def file_sha256(path: Path) -> str:
-    """Hex digest of a file, read piece by piece; raises OSError."""
+    """Return the SHA-256 of a file in hexadecimal, reading it in pieces; raises OSError."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,7 +1,6 @@
-"""An image seen at several sizes by one network, and the mean of what it says: what the small one takes for its own at one
-size it often does not at another.
+"""Runs one network on an image at several sizes and averages the alphas: a false subject at one size is often none at another.
 
-Each second size sees the image mirrored, which costs nothing and makes the passes err less alike.
+Every second size gets the mirrored image, which costs nothing and makes the errors of the passes less alike.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ if TYPE_CHECKING:
     from streammat.engines.gpu.resample import Filters
 
 Infer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-"""As `streammat.engines.base.Engine.infer`."""
+"""A function like `streammat.engines.base.Engine.infer`."""
 
 
 class SeveralSizes:
-    """See `streammat.engines.base.Engine`; alpha comes at the first engine's resolution.
+    """See `streammat.engines.base.Engine`; alpha has the first engine's resolution.
 
     Args:
-        engines: of one model, the largest input first; closed with this one.
+        engines: engines of one model, the largest input first; closed with this one.
     """
 
     def __init__(self, engines: Sequence[Engine]) -> None:
@@ -45,7 +44,7 @@ class SeveralSizes:
         return self._spec
 
     def infer(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """uint8 (N, H, W, 3) RGB to float32 (N, H/s, W/s) alpha; see `streammat.engines.base.Engine.infer`."""
+        """Predict alpha, float32 (N, H/s, W/s), of uint8 (N, H, W, 3) RGB; see `streammat.engines.base.Engine.infer`."""
         if self._closed:
             raise EngineError("the engine is closed")
         check_rgb(rgb, self._spec.size)
@@ -59,10 +58,10 @@ class SeveralSizes:
 
 
 class SeveralSizesOnDevice(SeveralSizes):
-    """The mean over several torch engines, without the host: see `streammat.engines.base.TensorEngine`.
+    """The mean over several torch engines, computed on the device: see `streammat.engines.base.TensorEngine`.
 
     Args:
-        engines: of one model and device, the largest input first; closed with this one.
+        engines: engines of one model and device, the largest input first; closed with this one.
     """
 
     def __init__(self, engines: Sequence[TensorEngine]) -> None:
@@ -72,7 +71,9 @@ class SeveralSizesOnDevice(SeveralSizes):
         self._filters: Filters | None = None
 
     def matte(self, rgb: Tensor) -> Tensor:
-        """uint8 (N, H, W, 3) RGB to float32 (N, H/s, W/s) alpha on the device; see `streammat.engines.base.TensorEngine.matte`."""
+        """Predict alpha, float32 (N, H/s, W/s), of uint8 (N, H, W, 3) RGB on the device; see
+        `streammat.engines.base.TensorEngine.matte`.
+        """
         import torch
         from torch.nn import functional
 
@@ -95,20 +96,20 @@ class SeveralSizesOnDevice(SeveralSizes):
 
 
 def several_sizes(engines: Sequence[Engine]) -> SeveralSizes:
-    """One engine of several: on their device where all take tensors."""
+    """Combine several engines into one; on their device if all take tensors."""
     on_device = [engine for engine in engines if isinstance(engine, TensorEngine)]
     return SeveralSizesOnDevice(on_device) if len(on_device) == len(engines) else SeveralSizes(engines)
 
 
 def mean_alpha(passes: Sequence[tuple[tuple[int, int], Infer]], rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The mean over passes at several sizes.
+    """Return the mean over passes at several sizes.
 
     Args:
-        passes: network input (height, width) and what infers there, the largest first.
+        passes: network input (height, width) and a function like `Engine.infer` for it, the largest first.
         rgb: uint8 (N, H, W, 3) of the first size.
 
     Returns:
-        float32 (N, h, w), 0..1, as the first pass gives it.
+        float32 (N, h, w), 0..1, at the first pass's resolution.
     """
     total = passes[0][1](rgb).copy()
     height, width = total.shape[1:]

@@ -1,4 +1,4 @@
-"""Paths as people give them: ``~``, and where a user's own files lie."""
+"""Expands ``~`` in paths, and finds the user's home folder."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ from streammat.engines.base import EngineError
 
 
 def expanded(text: str) -> Path:
-    """``~`` and ``~user`` replaced; left as they are where there is no such user or home, so that the file is missed under its own name."""
+    """Expand ``~`` and ``~user``; without such a user or home the path is returned unchanged, so that the error names it as
+    written.
+    """
     return Path(os.path.expanduser(text))
 
 
 def home(setting: str) -> Path:
-    """The user's home folder.
+    """Return the user's home folder.
 
     Args:
-        setting: name of the environment variable that makes it needless.
+        setting: name of the environment variable to set instead, for the message.
 
     Raises:
-        EngineError: there is none: HOME is not set, and the system does not know the user.
+        EngineError: there is none: HOME is not set, and the system does not have the user.
     """
     folder = expanded("~")
     if not folder.is_absolute():

@@ -1,6 +1,6 @@
-"""The table of backends: what each needs, where it runs, in which precisions. Light: imports none of them.
+"""The table of backends: requirements, devices and precisions. It imports none of them.
 
-`probe` tells whether one runs on this machine, and why not; what opens them is `streammat.engines.choice.open_engine`.
+`probe` tells whether one runs on this machine, and why not; `streammat.engines.choice.open_engine` opens them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ DEVICES: Mapping[str, str] = {
     "directml": "any GPU on Windows, through ONNX Runtime",
     "coreml": "Apple's GPU and neural engine, through ONNX Runtime",
 }
-"""Kinds of device, and what they are."""
+"""Kinds of devices, with descriptions."""
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 
 
@@ -33,27 +33,29 @@ class Backend:
     cure: str
     """The command that installs them."""
     precisions: Mapping[str, tuple[str, ...]]
-    """By kind of device; the first is what ``auto`` takes where nothing speaks for another."""
+    """Precisions by kind of device; the first is the default of ``auto``."""
     home: str
-    """Our module, which has ``probe() -> Probe`` and the engine."""
+    """Module with ``probe() -> Probe`` and the engine's class."""
     engine: str
-    """Class in ``home``: an `Engine` made by ``(model, *, precision, size, reason, device, threads, batch, cache)``."""
+    """Name of the class in ``home``: an `Engine`, constructed as ``(model, *, precision, size, reason, device, threads, batch,
+    cache)``.
+    """
 
     @property
     def installed(self) -> bool:
-        """True where what it needs can be found; imports nothing."""
+        """True if the required packages are installed; imports nothing."""
         return all(find_spec(name) is not None for name in self.needs)
 
 
 @dataclass(frozen=True)
 class Probe:
-    """Findings of a backend on this machine."""
+    """Devices that a backend finds on this machine."""
 
     version: str
     devices: Mapping[str, str]
-    """Device, as ``--device`` takes it, and its name, such as ``NVIDIA H100``."""
+    """Devices, as ``--device`` takes them, with their names, such as ``NVIDIA H100``."""
     notes: tuple[str, ...] = ()
-    """Why further devices or precisions cannot be used."""
+    """Reasons why further devices or precisions cannot be used."""
 
 
 BACKENDS: Mapping[str, Backend] = {
@@ -72,7 +74,7 @@ BACKENDS: Mapping[str, Backend] = {
         ),
     )
 }
-"""By name, fastest first."""
+"""Backends by name, fastest first."""
 
 
 def probe(name: str) -> Probe:
@@ -82,7 +84,7 @@ def probe(name: str) -> Probe:
         name: key of `BACKENDS`.
 
     Raises:
-        EngineUnavailableError: it is not installed or cannot run here; the message says why, and the cure.
+        EngineUnavailableError: it is not installed or cannot run here; the message says why, and what to do.
         EngineError: there is no such backend.
     """
     if name not in BACKENDS:
@@ -100,7 +102,7 @@ def check_present(device: str, found: Probe) -> None:
     """Refuse a device that a backend has not found here.
 
     Raises:
-        EngineUnavailableError: it is not among ``found.devices``; the message says why, where that is known.
+        EngineUnavailableError: it is not among ``found.devices``; the message says why, if known.
     """
     if device not in found.devices:
         why = "".join(f"; {note}" for note in found.notes if note.startswith(f"{device}:"))
@@ -108,25 +110,25 @@ def check_present(device: str, found: Probe) -> None:
 
 
 def installed_backends(device: str = "cpu") -> list[str]:
-    """Backends that can be imported and know this kind of device, fastest first; imports none of them."""
+    """Return the backends that are installed and support this kind of device, fastest first; imports none of them."""
     return [name for name, backend in BACKENDS.items() if kind_of(device) in backend.precisions and backend.installed]
 
 
 def kind_of(device: str) -> str:
-    """``cuda`` of ``cuda:1``."""
+    """Return the kind of a device: ``cuda`` for ``cuda:1``."""
     return device.partition(":")[0]
 
 
 def numbered(device: str) -> str:
-    """``cuda:0`` of ``cuda``, which is what backends call it; others as they are."""
+    """Return a device with its number, as backends name it: ``cuda:0`` for ``cuda``; others unchanged."""
     return "cuda:0" if device == "cuda" else device
 
 
 def check_device(device: str) -> None:
-    """Refuse a device that cannot be meant.
+    """Refuse an invalid device name.
 
     Raises:
-        EngineError: it is not of `DEVICES`, or has a number where none may be.
+        EngineError: it is not in `DEVICES`, or has a number that its kind does not take.
     """
     kind, colon, number = device.partition(":")
     if kind not in DEVICES or (colon and (kind in ("cpu", "coreml") or not number.isascii() or not number.isdigit())):

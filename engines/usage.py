@@ -1,4 +1,4 @@
-"""Shared by the command lines of both programs: numbers within bounds, and wrong usage as one line."""
+"""Parts of both command lines: numbers within bounds, and wrong usage as one line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LONGEST = 60  # letters of a value that a message shows
 
 
 class Number(click.FloatRange):
-    """A finite number within bounds: ``nan`` is within any of click's."""
+    """A finite number within bounds; click's own ranges accept ``nan``."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """See `click.ParamType.convert`."""
@@ -29,7 +29,7 @@ class Number(click.FloatRange):
 
 
 class Whole(click.IntRange):
-    """A whole number within bounds, at most what 32 bits hold."""
+    """An integer within bounds, limited to 32 bits."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """See `click.ParamType.convert`."""
@@ -48,7 +48,7 @@ def _bounds(kind: Number | Whole) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value in a message: not more of it than tells which it was."""
+    """Return a value for a message, shortened."""
     text = str(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
@@ -57,7 +57,7 @@ class OneLine(click.Group):
     """A program whose wrong usage is one line on stderr (with ``--json`` an object on stdout, too) and exit code 2."""
 
     program: ClassVar[str]
-    """The program's name in front of errors."""
+    """The program's name, printed before errors."""
 
     def main(  # type: ignore[override]  # click has two overloads for what standalone_mode makes of the result
         self, args: Sequence[str] | None = None, prog_name: str | None = None, standalone_mode: bool = True, **settings: Any
@@ -68,7 +68,7 @@ class OneLine(click.Group):
         sys.exit(self.code_of(list(sys.argv[1:] if args is None else args), prog_name, **settings))
 
     def code_of(self, given: list[str], prog_name: str | None, **settings: Any) -> int:
-        """Run it with the arguments ``given``; its exit code, where it does not raise SystemExit."""
+        """Run the program with the arguments ``given``; returns its exit code, unless it raises SystemExit."""
         try:
             code = super().main(given, prog_name, standalone_mode=False, **settings)
         except click.exceptions.NoArgsIsHelpError as error:
@@ -86,7 +86,7 @@ class OneLine(click.Group):
 
 
 def _line(error: click.ClickException) -> str:
-    """What was wrong, and which ``--help`` to ask."""
+    """Return what was wrong, and which ``--help`` to read."""
     message = error.format_message()
     context = error.ctx if isinstance(error, click.UsageError) else None
     if isinstance(error, click.BadParameter) and not isinstance(error, click.MissingParameter) and error.param is not None and context is not None:

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Writes files that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from pathlib import Path
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Gives a name beside ``path``, with its suffix, that nobody uses or foresees; what was written there takes the name of ``path`` at the end.
+    """Yield an unused, unpredictable name beside ``path``, with its suffix; at the end the file written there is renamed to
+    ``path``.
 
-    An error inside removes it and leaves ``path`` as it was. Raises OSError.
+    An error inside removes that file and leaves ``path`` unchanged. Raises OSError.
     """
     partial = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.partial{path.suffix}")
     try:
@@ -26,7 +27,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file, on the disk itself before it gets its name; raises OSError."""
+    """Write a file, flushed to the disk before it is renamed; raises OSError."""
     with whole_file(path) as partial, partial.open("xb") as file:
         file.write(content)
         file.flush()

@@ -1,8 +1,7 @@
 """Torch on an NVIDIA GPU: half precision, channels last, each batch size captured once as a CUDA graph and replayed.
 
-A small network at one image a time is bound by the launching of its hundreds of kernels; a graph launches them as one.
-
-The graphs of one engine share their memory: they run one after the other, and what comes of one is copied before the next begins.
+The speed of a small network with one image at a time is limited by launching its hundreds of kernels; a graph launches them as
+one. The graphs of one engine share their memory: they run one after the other, and each result is copied before the next begins.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ _WARM_UP = 3  # runs before a capture: cuDNN chooses its kernels and memory is t
 
 @dataclass(frozen=True)
 class _Captured:
-    """One batch size, ready to be replayed."""
+    """The captured graph of one batch size, with its buffers."""
 
     rgb: Tensor
     alpha: Tensor
@@ -56,14 +55,14 @@ class CudaEngine:
     """See `streammat.engines.base.Engine`.
 
     Args:
-        model: files; its weights are what runs.
+        model: files; the weights are used.
         precision: ``fp16``, ``bf16`` or ``fp32`` (without TF32).
         size: network input (height, width) in pixels, multiples of 32.
-        reason: for ``spec.reason``.
-        device: ``cuda:N``. Any other device of torch serves to test the arithmetic where there is no GPU.
-        batch: largest number of images worked on together; larger batches are cut, and where the memory does not
-            suffice it is halved, which is logged.
-        mode: ``graph`` captures CUDA graphs, ``eager`` launches kernel by kernel, ``compiled`` captures what torch.compile makes.
+        reason: text for ``spec.reason``.
+        device: ``cuda:N``. Any other torch device serves to test the arithmetic without a GPU.
+        batch: largest batch; larger ones are divided, and if memory does not suffice it is halved, which is logged.
+        mode: ``graph`` captures CUDA graphs, ``eager`` launches kernel by kernel, ``compiled`` captures the output of
+            torch.compile.
 
     Raises:
         EngineUnavailableError: torch is not installed, has no CUDA, or finds no GPU.
@@ -86,7 +85,7 @@ class CudaEngine:
         self._stream: Any = None
         self._captured: dict[int, _Captured] = {}
         self._memory: Any = None
-        """Memory pool of the CUDA graphs; torch's handle of it."""
+        """Torch's handle of the CUDA graphs' memory pool."""
         try:
             self._network = self._network.to(self._device, memory_format=torch.channels_last).eval()
             if self._device.type == "cuda":
@@ -103,7 +102,7 @@ class CudaEngine:
         return self._spec
 
     def infer(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """uint8 (N, H, W, 3) RGB to float32 (N, H/s, W/s) alpha; see `streammat.engines.base.Engine.infer`."""
+        """Predict alpha, float32 (N, H/s, W/s), of uint8 (N, H, W, 3) RGB; see `streammat.engines.base.Engine.infer`."""
         if self._network is None:
             raise EngineError("the engine is closed")
         check_rgb(rgb, self._spec.size)
@@ -112,14 +111,13 @@ class CudaEngine:
         return alpha
 
     def matte(self, rgb: Tensor) -> Tensor:
-        """Predict the alpha of a batch of tensors, for work that stays on the device.
+        """Predict the alpha of a batch of tensors; the result stays on the device.
 
         Args:
             rgb: uint8 (N, H, W, 3), N at most ``batch``, on the host or the device.
 
         Returns:
-            float32 (N, H/s, W/s) on the device, new memory, ordered after the caller's current stream and before what
-            the caller launches on it next.
+            float32 (N, H/s, W/s) on the device, new memory, ordered on the caller's current stream.
 
         Raises:
             EngineError: the engine is closed, or the device failed.
@@ -157,7 +155,9 @@ class CudaEngine:
             self._forget()
 
     def _fitting(self, batch: int) -> int:
-        """``batch``, or the half of it that the device's memory holds, tried out with an empty one: what a first call pays for is paid."""
+        """Return the largest batch up to ``batch`` that fits the device's memory, halving it as needed; the trial also warms up
+        the network.
+        """
         while True:
             fault = self._tried(batch)
             if fault is None:
@@ -177,13 +177,13 @@ class CudaEngine:
         return None
 
     def _forget(self) -> None:
-        """Let graphs and their memory go; nothing is running any more."""
+        """Free graphs and their memory; nothing may be running any more."""
         self._captured.clear()
         self._memory = None
         _load().cuda.empty_cache()
 
     def _capture(self, count: int) -> _Captured:
-        """Memory and graph for batches of ``count``."""
+        """Allocate memory and capture the graph for batches of ``count``."""
         torch = _load()
         network = self._network
         rgb = torch.zeros((count, *self._spec.size, 3), dtype=torch.uint8, device=self._device)
@@ -213,15 +213,17 @@ class CudaEngine:
 
 
 def _convolutions() -> Any:
-    """How cuDNN is to work within: its quickest kernels, tried out for each shape, and no TF32, whose ten bits of mantissa are not float32."""
+    """Return a context that sets up cuDNN: the fastest kernel for each shape, found by trial, and no TF32, whose mantissa has
+    only ten bits.
+    """
     return _load().backends.cudnn.flags(enabled=True, benchmark=True, deterministic=False, allow_tf32=False)
 
 
 def run_on_host(matte: Callable[[Tensor], Tensor], rgb: NDArray[np.uint8], batch: int, device: str) -> NDArray[np.float32]:
-    """``matte`` of ``device`` over an array, ``batch`` images at a time; float32 on the host.
+    """Run ``matte`` on ``device`` over an array, ``batch`` images at a time; returns float32 on the host.
 
     Raises:
-        EngineError: as ``matte``; or the device failed meanwhile.
+        EngineError: raised by ``matte``, or the device failed meanwhile.
     """
     torch = _load()
     parts = []
@@ -237,13 +239,13 @@ def run_on_host(matte: Callable[[Tensor], Tensor], rgb: NDArray[np.uint8], batch
 
 
 def device_error(device: object, error: BaseException, what: str, cure: str = "take --quality fast, or --device cpu") -> EngineError:
-    """The error to raise where torch failed on a device.
+    """Return the error to raise after torch failed on a device.
 
     Args:
-        device: for the message.
-        error: torch's.
-        what: what there may have been too little memory for.
-        cure: what helps against that, beside closing other programs.
+        device: name for the message.
+        error: torch's error.
+        what: the step that may have lacked memory.
+        cure: a hint for that case, beside closing other programs.
     """
     if lack_of_memory(error) is None:
         return EngineError(f"{device} failed: {first_line(error)}")
@@ -256,7 +258,7 @@ def device_error(device: object, error: BaseException, what: str, cure: str = "t
 
 
 def probe() -> Probe:
-    """Torch's version and the GPUs that it can use; see `streammat.engines.registry.probe`."""
+    """Return torch's version and the GPUs that it can use; see `streammat.engines.registry.probe`."""
     torch = _load()
     gpus = find_gpus()
     if torch.version.cuda is None:
@@ -293,7 +295,9 @@ def probe() -> Probe:
 
 
 def _serves(built: Sequence[str], capability: tuple[int, int]) -> bool:
-    """True where code for ``built``, such as ``sm_90`` or ``compute_120``, runs on a GPU: the former within its generation, the latter on all later ones."""
+    """Return whether code for ``built``, such as ``sm_90`` or ``compute_120``, runs on a GPU: the former within its generation,
+    the latter on all later ones.
+    """
     for kind, digits in re.findall(r"(sm|compute)_(\d+)", " ".join(built)):
         since = divmod(int(digits), 10)
         if capability >= since and (kind == "compute" or capability[0] == since[0]):
@@ -302,10 +306,10 @@ def _serves(built: Sequence[str], capability: tuple[int, int]) -> bool:
 
 
 def load_weights(model: ModelFiles) -> Any:
-    """The `streammat.engines.network.gfm.GFM` of a model's verified weights, float32.
+    """Load a model's verified weights as a `streammat.engines.network.gfm.GFM`, float32.
 
     Raises:
-        EngineError: there are none, or they are damaged or do not fit.
+        EngineError: the model has no weights, or they are damaged or do not fit.
     """
     from streammat.engines.network.checkpoint import load_network
 

@@ -1,4 +1,4 @@
-"""Is there an NVIDIA GPU? Asked of the driver's own library, because loading torch to learn that there is none takes seconds."""
+"""Finds NVIDIA GPUs through the driver's own library, because loading torch for that takes seconds."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ _MAJOR, _MINOR = 75, 76  # attributes of a device
 
 @dataclass(frozen=True)
 class Gpus:
-    """GPUs and driver version, as the driver tells them."""
+    """GPUs and driver version, as reported by the driver."""
 
     names: tuple[str, ...]
-    """By number."""
+    """Names of the GPUs, by number."""
     driver: str
-    """Newest CUDA that it serves, such as ``13.0``; empty where there is no driver."""
+    """Newest CUDA version that the driver supports, such as ``13.0``; empty if there is no driver."""
     reason: str
-    """Why there is none, with the cure; empty where there is one."""
+    """Why there is no GPU, and what to do; empty if there is one."""
     capabilities: tuple[str, ...] = ()
     """Compute capability by number, such as ``9.0``."""
 
 
 @cache
 def find_gpus() -> Gpus:
-    """The machine's NVIDIA GPUs; no error where there are none."""
+    """Return the machine's NVIDIA GPUs; having none is not an error."""
     if sys.platform == "darwin":
         return Gpus((), "", "macOS has no NVIDIA driver; take --device coreml or cpu")
     try:
@@ -63,7 +63,7 @@ def find_gpus() -> Gpus:
 
 @cache
 def driver_version() -> str:
-    """The driver's own version, such as ``580.95.05``; where it does not tell (Jetson), the newest CUDA that it serves."""
+    """Return the driver's version, such as ``580.95.05``; if it does not tell (Jetson), the newest CUDA version that it supports."""
     try:
         library = ctypes.CDLL(_MANAGEMENT)
     except OSError:

@@ -1,4 +1,4 @@
-"""ONNX Runtime: on the CPU the engine that runs everywhere, and on other devices what the installed build has providers for."""
+"""ONNX Runtime: the engine that runs on every CPU, and on other devices for which the installed build has providers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _PROVIDERS: Mapping[str, tuple[str, str]] = {
     "directml": ("DmlExecutionProvider", "onnxruntime-directml"),
     "coreml": ("CoreMLExecutionProvider", "onnxruntime on macOS"),
 }
-"""Provider by kind of device, and the package that has it."""
+"""Execution provider for each kind of device, and the package that contains it."""
 
 _LIBRARIES = (
     "check that the driver and its CUDA, cuDNN or TensorRT libraries are those that this version was built for (its release notes say), or take --device cpu"
@@ -46,12 +46,12 @@ class OnnxRuntimeEngine:
     """See `streammat.engines.base.Engine`.
 
     Args:
-        model: files.
-        precision: ``fp32`` or, on the CPU, ``int8``. TensorRT rounds what it multiplies in ``fp32`` to TF32.
+        model: the model's files.
+        precision: ``fp32`` or, on the CPU, ``int8``. In ``fp32`` TensorRT rounds factors to TF32.
         size: network input (height, width) in pixels, multiples of 32.
-        threads: threads of the CPU to compute with, at least 1.
+        threads: number of CPU threads, at least 1.
         reason: for ``spec.reason``.
-        device: ``cpu``, or a kind of `_PROVIDERS`, with a number where there are several.
+        device: ``cpu``, or a kind of `_PROVIDERS`, with a number if there may be several.
 
     Raises:
         EngineUnavailableError: ONNX Runtime is not installed, or this build cannot use the device.
@@ -103,7 +103,7 @@ class OnnxRuntimeEngine:
         return self._spec
 
     def infer(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """uint8 (N, H, W, 3) RGB to float32 (N, H/s, W/s) alpha; see `streammat.engines.base.Engine.infer`."""
+        """Return uint8 (N, H, W, 3) RGB to float32 (N, H/s, W/s) alpha; see `streammat.engines.base.Engine.infer`."""
         if self._session is None:
             raise EngineError("the engine is closed")
         check_rgb(rgb, self._spec.size)
@@ -124,11 +124,11 @@ class OnnxRuntimeEngine:
 
 
 def run_file(content: bytes, inputs: Mapping[str, NDArray[Any]], threads: int) -> dict[str, NDArray[np.float32]]:
-    """Every output of any ONNX file, by name, computed once on the CPU.
+    """Run an ONNX file once on the CPU and return all outputs, by name.
 
     Raises:
         EngineUnavailableError: ONNX Runtime is not installed.
-        EngineError: it cannot load or run the file.
+        EngineError: the file cannot be loaded or run.
     """
     onnxruntime = _load()
     options = onnxruntime.SessionOptions()
@@ -143,7 +143,7 @@ def run_file(content: bytes, inputs: Mapping[str, NDArray[Any]], threads: int) -
 
 
 def probe() -> Probe:
-    """The installed build and the devices it has providers for; see `streammat.engines.registry.probe`."""
+    """Return the installed build and the devices that it has providers for; see `streammat.engines.registry.probe`."""
     onnxruntime = _load()
     available = onnxruntime.get_available_providers()
     devices = {"cpu": "CPUExecutionProvider"}
@@ -156,7 +156,7 @@ _REINSTALL = "pip uninstall all of them, then pip install the one that is wanted
 
 
 def _several() -> str:
-    """What is wrong where several builds are installed into the one folder that they share; else empty."""
+    """Return what is wrong if several builds are installed over each other in their shared folder; else empty."""
     there = [name for name in _BUILDS if _is_installed(name)]
     return f"{' and '.join(there)} are installed over each other, and the last one counts" if len(there) > 1 else ""
 
@@ -176,7 +176,7 @@ def _load() -> Any:
 
 
 def _provider(onnxruntime: Any, device: str) -> tuple[str, dict[str, str]] | None:
-    """Provider and its options; None for the CPU."""
+    """Return the provider and its options; None for the CPU."""
     kind, _, number = device.partition(":")
     if kind == "cpu":
         return None
@@ -194,7 +194,9 @@ def _provider(onnxruntime: Any, device: str) -> tuple[str, dict[str, str]] | Non
 
 
 def _load_cuda(onnxruntime: Any) -> None:
-    """CUDA's libraries from where pip puts them, which the system's loader does not know; whether that was enough the session tells."""
+    """Preload CUDA's libraries from pip's folders, which the system's loader does not search; only opening a session shows
+    whether that worked.
+    """
     with redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         onnxruntime.preload_dlls()
@@ -209,7 +211,7 @@ def _is_installed(distribution: str) -> bool:
 
 
 def _ports(nodes: Iterable[Any]) -> list[Port]:
-    """Inputs or outputs of a session."""
+    """Return the inputs or outputs of a session."""
     ports = []
     for node in nodes:
         kind = node.type.removeprefix("tensor(").removesuffix(")")

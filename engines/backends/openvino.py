@@ -32,9 +32,9 @@ class OpenVinoEngine:
         model: files.
         precision: ``fp32``, ``bf16`` (the fp32 file, computed in bfloat16) or ``int8``.
         size: network input (height, width) in pixels, multiples of 32.
-        threads: threads to compute with, at least 1.
+        threads: number of threads, at least 1.
         reason: for ``spec.reason``.
-        cache: folder for compiled models; None compiles anew at every start and writes nothing.
+        cache: folder for compiled models; None: compile at every start and write nothing.
 
     Raises:
         EngineUnavailableError: OpenVINO is not installed, or the CPU has no bfloat16.
@@ -87,7 +87,7 @@ class OpenVinoEngine:
         return self._spec
 
     def infer(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """uint8 (N, H, W, 3) RGB to float32 (N, H/s, W/s) alpha; see `streammat.engines.base.Engine.infer`."""
+        """Return uint8 (N, H, W, 3) RGB to float32 (N, H/s, W/s) alpha; see `streammat.engines.base.Engine.infer`."""
         if self._request is None:
             raise EngineError("the engine is closed")
         check_rgb(rgb, self._spec.size)
@@ -110,7 +110,7 @@ class OpenVinoEngine:
 
 
 def probe() -> Probe:
-    """Version and processor; see `streammat.engines.registry.probe`."""
+    """Return version and processor; see `streammat.engines.registry.probe`."""
     openvino = _load()
     core = openvino.Core()
     bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -127,7 +127,7 @@ def _load() -> Any:
 
 
 def _ports(nodes: Iterable[Any]) -> list[Port]:
-    """Inputs or outputs of a network."""
+    """Return the inputs or outputs of a network."""
     return [
         Port(
             next(iter(node.get_names()), ""),
@@ -139,6 +139,6 @@ def _ports(nodes: Iterable[Any]) -> list[Port]:
 
 
 def _line(error: Exception) -> str:
-    """Last line of a message: OpenVINO puts the place in its own source first."""
+    """Return the last line of a message: OpenVINO's first lines name places in its own source."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

@@ -1,1 +1,1 @@
-"""Networks brought to files: ONNX for every engine, int8, other programs' weights, and the check that nothing changed."""
+"""Exports networks to files (ONNX, int8), imports weights, and checks that results are unchanged."""

@@ -1,8 +1,9 @@
-"""Channels of a linear map brought to one range before a network is quantized.
+"""Equalizes the ranges of channels before a network is quantized.
 
-An int8 map has one scale for all of its channels, so the widest channel decides how coarse the others become. Between a convolution
-without activation and those that read it a channel can be multiplied by anything that its readers divide by: the network computes the same
-in float. After Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction" (ICCV 2019), Section 4.1, but with
+An int8 map has one scale for all of its channels, so the widest channel decides how coarse the others become. Between a
+convolution without activation and the layers that read it, a channel may be multiplied by any factor that the readers divide by:
+in float the network's result is the same. After Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias
+Correction" (ICCV 2019), Section 4.1, but with
 the ranges of the maps on images instead of those of the weights, and through additions, as residual blocks have them.
 """
 
@@ -26,7 +27,7 @@ def equalize(model: onnx.ModelProto, images: Iterable[NDArray[np.uint8]]) -> Non
 
     Args:
         model: float network with an input ``rgb``; weights and biases of its convolutions are initializers.
-        images: as of `streammat.engines.export.quantize.quantize_onnx`.
+        images: as for `streammat.engines.export.quantize.quantize_onnx`.
     """
     graph = _Graph(model)
     groups = graph.linear_maps()
@@ -41,7 +42,7 @@ def equalize(model: onnx.ModelProto, images: Iterable[NDArray[np.uint8]]) -> Non
 
 
 class _Graph:
-    """Which nodes write and read each tensor."""
+    """The nodes that write and read each tensor."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self.nodes = list(model.graph.node)
@@ -54,9 +55,9 @@ class _Graph:
                 self.readers.setdefault(name, []).append(node)
 
     def linear_maps(self) -> list[list[str]]:
-        """Maps that have to be scaled together: outputs of convolutions, and what additions join to them.
+        """Return the groups of maps that must be scaled together: outputs of convolutions, joined by additions.
 
-        Groups in which something else writes or reads a map are left out.
+        Groups with other writers or readers are left out.
         """
         group_of = {node.output[0]: {node.output[0]} for node in self.nodes if node.op_type in {"Conv", "Add"}}
         for node in self.nodes:
@@ -81,7 +82,7 @@ class _Graph:
         return reader.op_type == "Conv" and not grouped and reader.input[0] == name and self._is_own(reader.input[1])
 
     def _is_own(self, name: str) -> bool:
-        """A weight that one node alone reads."""
+        """Return whether a weight is read by one node only."""
         return name in self.weights and len(self.readers[name]) == 1
 
     def scale_output(self, name: str, factors: Floats) -> None:
@@ -93,7 +94,7 @@ class _Graph:
                 self._multiply(bias, factors)
 
     def scale_input(self, reader: onnx.NodeProto, factors: Floats) -> None:
-        """Divide what a convolution expects."""
+        """Divide a convolution's input weights by the factors."""
         if reader.op_type == "Conv":
             self._multiply(reader.input[1], 1.0 / factors[None, :, None, None])
 
@@ -103,7 +104,7 @@ class _Graph:
 
 
 def _ranges(model: onnx.ModelProto, names: list[str], images: Iterable[NDArray[np.uint8]]) -> Mapping[str, Floats]:
-    """Largest absolute value of each channel of each map, (C,)."""
+    """Return the largest absolute value of each channel of each map, (C,)."""
     import onnxruntime
 
     watched = onnx.ModelProto()

@@ -1,6 +1,6 @@
-"""Weights made for torch to a model of this package, which runs without torch: exported, compared, described by a card.
+"""Imports torch weights as a model of this package, which runs without torch: exports, compares, writes a card.
 
-The only module of the runtime's side that needs torch and onnx; whoever needs it imports it late.
+The only module on the runtime's side that needs torch and onnx; it is imported only when needed.
 """
 
 from __future__ import annotations
@@ -22,25 +22,26 @@ from streammat.engines.network.gfm import GFM, Ablation
 def import_checkpoint(
     path: Path, name: str, folder: Path, rosta: str | None = None, *, created_by: str = "streammat", replace: bool = False
 ) -> ModelFiles:
-    """Export weights into a model folder of their own.
+    """Export weights into a new model folder.
 
-    The folder appears whole: it grows beside its place under another name, so an interrupt leaves nothing half.
+    The folder is written under another name and renamed at the end, so an interrupt leaves no incomplete folder.
 
     Args:
         path: ``.pth`` or ``.safetensors``, as `streammat.engines.network.checkpoint.load_checkpoint` reads them.
-        name: of the model and its folder.
-        folder: where models lie; ``<folder>/<name>/`` receives ``<name>.fp32.onnx``, ``<name>.safetensors`` for engines that build the
+        name: name of the model and its folder.
+        folder: the models' folder; ``<folder>/<name>/`` receives ``<name>.fp32.onnx``, ``<name>.safetensors`` for engines that
+            build the
             network themselves, and the card ``<name>.json``.
         rosta: as for `load_checkpoint`; None infers it.
         created_by: program and version, for the card.
-        replace: a model of this name that is there already gives way.
+        replace: replace an existing model of this name.
 
     Returns:
         The files, with the digest of the card.
 
     Raises:
-        EngineError: the weights cannot be read, do not fit or are too large, the export disagrees with them, or it cannot be
-            written; or a model of this name is there already.
+        EngineError: the weights cannot be read, do not fit or are too large, the export disagrees with them, it cannot be
+            written, or a model of this name exists.
     """
     target = folder / name
     if target.exists() and not replace:
@@ -96,7 +97,7 @@ def _fill(folder: Path, model: GFM, source: Path, created_by: str) -> None:
 
 
 def _publish(made: Path, target: Path, *, replace: bool) -> None:
-    """Give the finished folder its name; one that was there is put aside first and removed with the temporary folder."""
+    """Rename the finished folder; an existing one is moved aside first and removed with the temporary folder."""
     aside = made.with_name(f"{made.name}.old")
     if replace and target.exists():
         target.rename(aside)

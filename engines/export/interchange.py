@@ -1,4 +1,4 @@
-"""Models for other programs: ONNX files and torch programs of fixed or free size that say in themselves what they take and give."""
+"""Exports for other programs: ONNX files and torch programs of fixed or free size, with metadata about inputs and outputs."""
 
 from __future__ import annotations
 
@@ -29,44 +29,45 @@ from streammat.engines.whole_files import whole_file
 METADATA = "streammat.json"
 """Name of the metadata file inside a torch program."""
 BOUNDS: Mapping[str, tuple[float, float]] = {"fp32": (1e-3, 5e-3), "fp16": (2e-3, 0.02), "int8": (0.02, 0.25)}
-"""By precision: largest mean difference from torch in float32, and largest share of pixels that differ by more than `NOTICEABLE`."""
+"""Largest mean difference from torch in float32, and largest share of pixels that differ by more than `NOTICEABLE`, by precision."""
 _LEAST_FREE = 6
-"""Least side of a torch program of free size, in steps of 32 pixels: below it the pooled cells of the paper's networks overlap
-otherwise than above."""
+"""Least side of a torch program of free size, in steps of 32 pixels: below it the pooled cells of the paper's networks overlap in
+another way.
+"""
 _CLASSES = {"TT": "background, transition, foreground", "FT": "everything else, (eroded) foreground", "BT": "background, (dilated) everything else"}
 
 
 @dataclass(frozen=True)
 class Form:
-    """Input and outputs of an exported file."""
+    """Inputs and outputs of an exported file."""
 
     size: tuple[int, int] | None
     """Network input (height, width) in pixels, multiples of 32; None: free."""
     batch: int | None
-    """Images; None: free."""
+    """Images per batch; None: free."""
     precision: str
-    """``fp32``, ``fp16`` (inside; what goes in and out is the same), or ``int8``, for ONNX, where the model has it."""
+    """``fp32``, ``fp16`` (inside; inputs and outputs stay the same), or ``int8``, for ONNX, if the model has it."""
     opset: int | None = None
-    """Opset of ONNX; None: `streammat.engines.export.onnx.OPSET`, or the int8 file's own."""
+    """ONNX opset; None: `streammat.engines.export.onnx.OPSET`, or the int8 file's own."""
     heads: bool = False
-    """Give glance and focus beside alpha."""
+    """Also output glance and focus."""
     normalised: bool = False
-    """Take float32 (N, 3, H, W), 0..1, and give maps of that layout, instead of uint8 (N, H, W, 3)."""
+    """Input is float32 (N, 3, H, W), 0..1, and outputs have that layout, instead of uint8 (N, H, W, 3)."""
 
 
 def export_model(files: ModelFiles, target: Path, form: Form, about: Mapping[str, str]) -> tuple[dict[str, str], dict[str, Parity]]:
-    """Write a model for other programs, and compare it with the network that it is made of.
+    """Write a model for other programs, and compare it with its network.
 
-    The file grows beside its place under another name and appears whole.
+    The file is written under another name and renamed when complete.
 
     Args:
-        files: of the model; its weights are what is written, or its int8 file.
+        files: the model's files; its weights are exported, or its int8 file.
         target: ends in ``.onnx`` or ``.pt2``; replaced.
-        form: what the file takes and gives.
+        form: inputs and outputs of the file.
         about: see `describe`.
 
     Returns:
-        What the file says of itself, and for each output how far it is from torch in float32.
+        The file's metadata, and for each output the difference from torch in float32.
 
     Raises:
         EngineError: the weights are missing, damaged or too large, the file disagrees with them, or it cannot be written.
@@ -91,7 +92,7 @@ def export_model(files: ModelFiles, target: Path, form: Form, about: Mapping[str
 
 
 class OutwardMatte(nn.Module):
-    """A network as other programs see it; see `Form`.
+    """A network with the inputs and outputs of an exported file; see `Form`.
 
     Args:
         model: any network; copied.
@@ -104,14 +105,14 @@ class OutwardMatte(nn.Module):
         self.form = form
 
     def forward(self, picture: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """A batch to alpha, or alpha, glance and focus: float32, 0..1."""
+        """Map a batch to alpha, or to alpha, glance and focus: float32, 0..1."""
         image = picture * 255.0 if self.form.normalised else picture.permute(0, 3, 1, 2).float()
         maps = _arranged(self.folded.model, self.folded.predict(image), self.form)
         return maps if self.form.heads else maps[0]
 
 
 def _arranged(model: GFM, prediction: Prediction, form: Form) -> tuple[Tensor, ...]:
-    """Alpha, glance and focus in the layout of ``form``."""
+    """Return alpha, glance and focus in the layout of ``form``."""
     head = prediction.heads[model.heads[0]]
     maps = (prediction.alpha.clamp(0.0, 1.0), model.probability(head.glance), head.focus) if form.heads else (prediction.alpha.clamp(0.0, 1.0),)
     if form.normalised:
@@ -120,12 +121,12 @@ def _arranged(model: GFM, prediction: Prediction, form: Form) -> tuple[Tensor, .
 
 
 def describe(model: GFM, form: Form, about: Mapping[str, str]) -> dict[str, str]:
-    """The metadata that is written into the file.
+    """Return the metadata for the file.
 
     Args:
         model: the network.
-        form: of the file.
-        about: what is known of the weights: name, version, licence and the like.
+        form: inputs and outputs of the file.
+        about: facts about the weights: name, version, licence and the like.
 
     Returns:
         Text by key; the keys of ``about`` first.
@@ -163,7 +164,7 @@ def describe(model: GFM, form: Form, about: Mapping[str, str]) -> dict[str, str]
 
 
 _FOCUSED = {"TT": 1, "FT": 0, "BT": 1}
-"""The class in which alpha takes the focus."""
+"""The class for which alpha is the focus."""
 _FOCUS = {
     "TT": "alpha within the transition: alpha = foreground + transition * focus",
     "FT": "what is missing to alpha: alpha = min(foreground + focus, 1)",
@@ -172,7 +173,7 @@ _FOCUS = {
 
 
 def write_program(model: GFM, path: Path, form: Form, metadata: Mapping[str, str]) -> None:
-    """Write a torch program (``.pt2``), which ``torch.export.load`` reads where torch is and this package is not.
+    """Write a torch program (``.pt2``), which ``torch.export.load`` reads with torch alone, without this package.
 
     Raises:
         OSError: the file cannot be written.
@@ -221,10 +222,10 @@ def write_quantised(content: bytes, path: Path, form: Form, metadata: Mapping[st
     """Write a model's int8 ONNX file with its size fixed and its metadata added.
 
     Args:
-        content: of that file.
+        content: that file's content.
         path: target.
         form: size and batch count.
-        metadata: as of `describe`.
+        metadata: as from `describe`.
         stride: network pixels per alpha pixel.
 
     Raises:
@@ -246,15 +247,15 @@ def write_quantised(content: bytes, path: Path, form: Form, metadata: Mapping[st
 
 
 def measure(model: GFM, path: Path, form: Form) -> dict[str, Parity]:
-    """How far every output of a written file is from torch in float32, on drawn images; the focus weighed by its class.
+    """Measure how far each output of a written file differs from torch in float32, on drawn images; the focus is weighted by its
+    class.
 
     Args:
-        model: what was written.
+        model: the exported network.
         path: ``.onnx`` or ``.pt2``.
-        form: of the file.
+        form: inputs and outputs of the file.
 
-    Returns:
-        By output.
+    Returns: The differences, by output.
 
     Raises:
         EngineError: the file does not run, or an output is beyond `BOUNDS`.
@@ -299,14 +300,14 @@ def _input(form: Form) -> str:
 
 
 def _example(form: Form, size: tuple[int, int]) -> Tensor:
-    """A black batch to trace with; a free batch is traced with two images, because of one torch believes that it stays one."""
+    """Return a black batch for tracing; a free batch size is traced with two images, because torch would treat one as constant."""
     height, width = form.size or size
     count = form.batch or 2
     return torch.zeros(count, 3, height, width) if form.normalised else torch.zeros(count, height, width, 3, dtype=torch.uint8)
 
 
 def _pictures(form: Form, least: int) -> Iterator[NDArray[np.uint8]]:
-    """Drawn batches, uint8 (N, H, W, 3), of the file's size or of two free ones."""
+    """Yield drawn batches, uint8 (N, H, W, 3), of the file's size or of two free ones."""
     rng = np.random.default_rng(11)
     for height, width in (form.size,) if form.size else ((least + 32, least), (least, least + 128)):
         picture = draw(height, width, rng)

@@ -1,4 +1,4 @@
-"""Weights to one ONNX file: batch norms folded, input scaling inside, free batch, height and width.
+"""Exports weights to one ONNX file: batch norms folded, input scaling inside, free batch, height and width.
 
 The contract of the file is that of `streammat.engines.base.Engine`: input ``rgb`` uint8 (N, H, W, 3), output ``alpha`` float32
 (N, H/s, W/s) in 0..1, where s is the network's stride: 2 for ``lite``, 1 for the paper's networks.
@@ -26,9 +26,9 @@ from streammat.engines.network.gfm import GFM
 from streammat.engines.whole_files import whole_file
 
 OPSET = 17
-"""Old enough for every ONNX Runtime and OpenVINO that the package accepts."""
+"""ONNX opset: old enough for every ONNX Runtime and OpenVINO that the package accepts."""
 LARGEST = 2**31 - 2**24
-"""Bytes of weights that one ONNX file can hold: protobuf ends at 2 GiB, and the graph needs some of it. The largest network,
+"""Most bytes of weights in one ONNX file: protobuf is limited to 2 GiB, part of which the graph needs. The largest network,
 r101 of RIM, has 1.99e9."""
 
 
@@ -51,7 +51,7 @@ def export_onnx(model: GFM, path: Path) -> None:
 
 
 def check_weights(model: GFM) -> None:
-    """Refuse what no ONNX file can hold; raises EngineError."""
+    """Refuse weights that are too large for one ONNX file; raises EngineError."""
     size = sum(value.numel() * 4 for value in model.parameters())
     if size > LARGEST:
         raise EngineError(f"the network has {size / 2**30:.2f} GiB of weights; one ONNX file holds at most {LARGEST / 2**30:.2f} GiB")
@@ -63,11 +63,11 @@ def write_onnx(
     """Trace a module into a checked ONNX file.
 
     Args:
-        module: of one input.
-        example: for the trace.
+        module: a module with one input.
+        example: input for the trace.
         path: target.
         axes: the input's name, then the outputs', in order, each with the names of its free axes.
-        opset: of ONNX.
+        opset: ONNX opset.
         metadata: the file's ``metadata_props``.
 
     Raises:
@@ -106,11 +106,11 @@ LARGEST_OFF = 5e-3
 def measure_parity(model: GFM, files: ModelFiles, images: Iterable[NDArray[np.uint8]] | None = None) -> Parity:
     """Compare the float file, run by ONNX Runtime, with torch.
 
-    The paper's fusion takes the likeliest class: where two are level, rounding decides, and a single pixel may differ by
-    up to 1. So the mean and the share of pixels that are off are bounded, not the largest difference.
+    The paper's fusion takes the most likely class: where two are equal, rounding decides, and a single pixel may differ by up to
+    1. So the mean and the share of differing pixels are bounded, not the largest difference.
 
     Args:
-        model: what ``files`` was exported from.
+        model: the network that ``files`` was exported from.
         files: the export.
         images: uint8 (N, H, W, 3) RGB, H and W multiples of 32; None: `drawn_pictures`.
 
@@ -138,9 +138,9 @@ def measure_parity(model: GFM, files: ModelFiles, images: Iterable[NDArray[np.ui
 
 
 def drawn_images() -> Iterable[NDArray[np.uint8]]:
-    """Two drawn images, uint8 (1, H, W, 3), of unlike shape.
+    """Yield two drawn images, uint8 (1, H, W, 3), of different shapes.
 
-    The sizes are not those the graph was traced with, so that what depends on the size is tried.
+    The sizes differ from the traced one, so that size-dependent parts are tested.
     """
     rng = np.random.default_rng(11)
     for height, width in ((128, 96), (96, 224)):

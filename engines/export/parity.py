@@ -1,4 +1,4 @@
-"""How far another form of a network may be from the network itself, and images to find out with."""
+"""Comparison of an exported network with the original, and test images for it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 NOTICEABLE = 0.01
-"""A difference of alpha that shows."""
+"""Least difference of alpha that is visible."""
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How far an exported file is from the network it was made of; alpha in 0..1."""
+    """Difference of an exported file from its network; alpha in 0..1."""
 
     largest: float
     """Largest absolute difference."""
@@ -25,15 +25,15 @@ class Parity:
 
 
 def compare(pairs: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]) -> Parity:
-    """Parity over pairs of equal shape, alpha and expected alpha."""
+    """Return the parity over pairs of alpha and expected alpha, of equal shapes."""
     every = np.concatenate([np.abs(found - expected).ravel() for found, expected in pairs])
     return Parity(float(every.max()), float(every.mean()), float((every > NOTICEABLE).mean()))
 
 
 def draw(height: int, width: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A drawn image, uint8 (1, H, W, 3): head and shoulders before colours that change smoothly, and noise.
+    """Draw an image, uint8 (1, H, W, 3): head and shoulders before a smooth gradient, with noise.
 
-    Before an empty image ``lite`` sees nothing, and any two networks that see nothing agree.
+    In an empty image ``lite`` finds nothing, and then any two networks agree.
     """
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     waves = [120 + 30 * np.sin(x / 32 * (1 + c) + c) + 30 * np.cos(y / 32 * (2 - c) + 2 * c) for c in (0.0, 0.4, 0.8)]
@@ -58,4 +58,4 @@ _FIGURE = (
     ((0.0, 0.43), (0.014, 0.03), (200, 145, 120)),  # nose
     ((0.0, 0.48), (0.045, 0.012), (150, 70, 70)),  # mouth
 )
-"""Ellipses: centre (across from the middle, down from the top), half axes, RGB; lengths in heights of the image."""
+"""Ellipses of the drawn figure: centre (across from the middle, down from the top), half axes, RGB; lengths in image heights."""

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from streammat.engines.export.equalize import equalize
 
 QUANTIZED = ("Conv", "Add", "Relu", "Clip")
-"""Operators that run in int8; resizes, pools, sigmoid and softmax stay float."""
+"""Operators that run in int8; resizing, pooling, sigmoid and softmax stay float."""
 
 
 def float_nodes(graph: onnx.ModelProto) -> list[str]:
-    """Names of the nodes that lose too much in int8: first convolution and block, pooled context, heads.
+    """Return the names of nodes that lose too much precision in int8: first convolution and block, pooled context, heads.
 
     Args:
-        graph: as written by `streammat.engines.export.onnx.export_onnx`.
+        graph: a graph written by `streammat.engines.export.onnx.export_onnx`.
     """
     names = [node.name for node in graph.graph.node]
     first = next(node.name for node in graph.graph.node if node.op_type == "Conv")
@@ -38,8 +38,8 @@ def quantize_onnx(source: Path, target: Path, images: Iterable[NDArray[np.uint8]
     Args:
         source: float ONNX file with full-precision weights.
         target: replaced atomically.
-        images: calibration batches, uint8 (N, H, W, 3) RGB, H and W multiples of 32; a few dozen that look like
-            what the network will see.
+        images: calibration batches, uint8 (N, H, W, 3) RGB, H and W multiples of 32; a few dozen, similar to the network's later
+            inputs.
 
     Raises:
         ValueError: there are no images.

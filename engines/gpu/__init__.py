@@ -1,1 +1,1 @@
-"""The whole way of a frame on a GPU: upload, network input, matte, compositing, download."""
+"""The GPU stage: upload, network input, matte, compositing and download of a frame."""

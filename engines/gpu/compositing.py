@@ -1,7 +1,7 @@
 """Drawing on the device: matte, foreground colour, blurred background, blending.
 
-The arithmetic of ``streammat``'s ``refine``, ``foreground``, ``blur`` and ``composite``, where its reasons are written, on whole
-images: a GPU gains nothing from skipping what is flat. Planes and mattes are float32 (N, h, w) of whole code values.
+The same arithmetic as ``streammat.matting.refine`` and ``streammat.compositing``, which explain it, on whole images: a GPU gains
+nothing from skipping flat regions. Planes and mattes are float32 (N, h, w) of whole code values.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ _REACH = 8  # pixels beyond the matte in which straight colour is kept
 
 
 def refine(alpha: Tensor, guide: Tensor, plan: Plan, filters: Filters) -> Tensor:
-    """The matte, 0..``plan.top``, at the frame's size.
+    """Return the matte, 0..``plan.top``, at the frame's size.
 
     Args:
-        alpha: float32 (N, h, w), 0..1, as the frame is stored.
+        alpha: float32 (N, h, w), 0..1, in the frame's stored orientation.
         guide: the frames' first plane.
-        plan: of these frames.
-        filters: of the device.
+        plan: plan of these frames.
+        filters: filters of the device.
     """
     how, depth_top = plan.refining, float((1 << plan.depth) - 1)
     clean = (alpha - how.residue) * (1.0 / (1.0 - 2.0 * how.residue))
@@ -56,14 +56,14 @@ def _on_grid(alpha: Tensor, luma: Tensor, plan: Plan, filters: Filters) -> Tenso
 
 
 class Mattes:
-    """A matte at the sizes of a frame's planes, each made once."""
+    """A matte at the sizes of a frame's planes, each computed once."""
 
     def __init__(self, matte: Tensor, plan: Plan) -> None:
         self._plan = plan
         self._made = {plan.size: matte}
 
     def of(self, index: int) -> Tensor:
-        """At plane ``index``'s size."""
+        """Return the matte at plane ``index``'s size."""
         shape = self._plan.shape(index)
         if shape not in self._made:
             fy, fx = (-(-old // new) for old, new in zip(self._plan.size, shape, strict=True))
@@ -72,7 +72,7 @@ class Mattes:
 
 
 def foreground(planes: Sequence[Tensor], mattes: Mattes, plan: Plan, how: Colouring, filters: Filters) -> list[Tensor]:
-    """The planes with the foreground's own colour where the matte is soft, not rounded there."""
+    """Return the planes with the foreground's own colour where the matte is soft, not rounded there."""
     cell, top = how.cell, float(plan.top)
     weight = shrink(mattes.of(0), cell, cell, plan.depth) * (1.0 / top)
     near_soft = boxed(soft_band(weight), how.far + 1)
@@ -103,7 +103,7 @@ def foreground(planes: Sequence[Tensor], mattes: Mattes, plan: Plan, how: Colour
 
 
 def blurred(planes: Sequence[Tensor], mattes: Mattes, plan: Plan, how: Blurring, filters: Filters) -> list[Tensor]:
-    """The room out of focus, without the subject."""
+    """Return the blurred background, without the subject."""
     alpha = spread(shrink(mattes.of(0), how.cell, how.cell, plan.depth), 1)
     room = (1.0 - alpha * (1.0 / plan.top)) ** 2 + 1e-5
     known = [(reach, filters.box(room, reach, "repeat")) for reach in how.reaches]
@@ -123,7 +123,7 @@ def blurred(planes: Sequence[Tensor], mattes: Mattes, plan: Plan, how: Blurring,
 
 
 def blend(front: Sequence[Tensor], mattes: Mattes, back: Sequence[Tensor | float], plan: Plan) -> list[Tensor]:
-    """``front`` over ``back`` (planes, or a code value for all of one), each product rounded."""
+    """Blend ``front`` over ``back`` (planes, or one code value per plane), rounding each product."""
     top = float(plan.top)
     result = []
     for index, (fore, behind) in enumerate(zip(front, back, strict=True)):
@@ -133,7 +133,7 @@ def blend(front: Sequence[Tensor], mattes: Mattes, back: Sequence[Tensor | float
 
 
 def over(front: Sequence[Tensor], mattes: Mattes, back: Sequence[Tensor | float], plan: Plan) -> list[Tensor]:
-    """``front``, as `foreground` gives it, over ``back``, rounded once, as the host does it."""
+    """Blend ``front``, as returned by `foreground`, over ``back``, rounding once, as the host does."""
     result = []
     for index, (fore, behind) in enumerate(zip(front, back, strict=True)):
         share = mattes.of(index) * (1.0 / plan.top)
@@ -142,10 +142,10 @@ def over(front: Sequence[Tensor], mattes: Mattes, back: Sequence[Tensor | float]
 
 
 def black_of(plan: Plan) -> list[float]:
-    """Code values of black, plane by plane."""
+    """Return the code values of black, plane by plane."""
     return [float(plan.black if plan.rgb or index == 0 else 1 << (plan.depth - 1)) for index in range(plan.planes)]
 
 
 def around(matte: Tensor, plan: Plan) -> Tensor:
-    """Full scale within a few pixels of the subject, 0 elsewhere."""
+    """Return full scale within a few pixels of the subject, 0 elsewhere."""
     return spread((matte > 0).float(), _REACH) * plan.top

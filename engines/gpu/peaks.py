@@ -1,4 +1,4 @@
-"""What a device can do at best, to compare engines with: its matrix peak and the bandwidth of copies to and from the host."""
+"""Measures a device's peaks, to compare engines with: matrix products and bandwidth of copies to and from the host."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _REPEATS = 5
 
 @dataclass(frozen=True)
 class Peaks:
-    """Rates a second, each the best of some repetitions."""
+    """Rates per second, each the best of several repetitions."""
 
     matrix_flops: float
     """Additions and multiplications in a large square matrix product of fp16."""
     upload_bytes: float
-    """From pinned memory of the host to the device."""
+    """Bytes from the host's pinned memory to the device."""
     download_bytes: float
 
 
@@ -33,9 +33,9 @@ def measure(device: str, side: int = 8192, megabytes: int = 256) -> Peaks:
     """Measure a device of torch.
 
     Args:
-        device: ``cuda:0``; any other of torch's serves to test this, though its memory needs no pinning.
-        side: of the matrices.
-        megabytes: of each copy.
+        device: ``cuda:0``; any other torch device serves for tests, though its memory needs no pinning.
+        side: side of the matrices.
+        megabytes: size of each copy.
 
     Raises:
         EngineError: there is no such device, or it has too little memory.
@@ -62,14 +62,14 @@ def measure(device: str, side: int = 8192, megabytes: int = 256) -> Peaks:
 
 
 def flop_per_picture(model: ModelFiles, size: tuple[int, int]) -> int:
-    """Additions and multiplications that a network does for one image, those of its convolutions and matrix products.
+    """Count the additions and multiplications of a network for one image, in convolutions and matrix products.
 
     Args:
-        model: its weights are looked at, not run.
+        model: the model; its weights are read, not run.
         size: network input (height, width), multiples of 32.
 
     Raises:
-        EngineError: it has no weights, or they are damaged.
+        EngineError: the model has no weights, or they are damaged.
     """
     check_size(size)
     network = FoldedMatte(load_weights(model)).to("meta")
@@ -79,13 +79,13 @@ def flop_per_picture(model: ModelFiles, size: tuple[int, int]) -> int:
 
 
 def device_memory(device: str) -> int:
-    """Most bytes that torch has held on a GPU in this process; 0 on other devices."""
+    """Return the peak of torch's memory on a GPU in this process, in bytes; 0 on other devices."""
     where = torch.device(device)
     return torch.cuda.max_memory_reserved(where) if where.type == "cuda" else 0
 
 
 def _best(work: Callable[[], object], wait: Callable[[], None]) -> float:
-    """Seconds of the quickest of some repetitions, each of as many calls as take long enough to be timed."""
+    """Return the seconds per call of the fastest repetition; each repetition has enough calls to be timed."""
     work()
     wait()
     begin = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Resampling on tensors: everything separable is two products with small matrices of weights, which is what GPUs do best.
+"""Resampling on tensors: every separable filter is two products with small weight matrices, which GPUs compute fastest.
 
 Results are those of OpenCV and swscale, edges included, to float32 accuracy.
 """
@@ -23,7 +23,7 @@ _KEPT = 128  # matrices; a stream needs about twenty
 
 
 class Filters:
-    """The matrices of one device, each made once.
+    """The weight matrices of one device, each made once.
 
     Images are float32 (N, h, w), and new memory comes back.
     """
@@ -33,29 +33,29 @@ class Filters:
         self._made: dict[Hashable, Tensor] = {}
 
     def area(self, x: Tensor, size: Size) -> Tensor:
-        """To ``size``: the mean over what a sample covers; in a direction that grows, linear."""
+        """Resize to ``size`` by the mean over the covered samples; linearly in a direction that grows."""
         rows, columns = (self._matrix("area", old, new) for old, new in zip(x.shape[1:], size, strict=True))
         return rows @ x @ columns.T
 
     def cubic(self, x: Tensor, size: Size, strides: tuple[float, float]) -> Tensor:
-        """To ``size`` samples that lie ``strides`` (vertical, horizontal) apart, the first in the middle of its stride."""
+        """Resample at ``size`` positions ``strides`` (vertical, horizontal) apart, the first in the middle of its stride."""
         rows, columns = (
             self._matrix("cubic", old, new, stride) for old, new, stride in zip(x.shape[1:], size, strides, strict=True)
         )
         return rows @ x @ columns.T
 
     def gauss(self, x: Tensor, sigma: float, edge: Edge) -> Tensor:
-        """Gaussian blur, cut where OpenCV cuts it for floats."""
+        """Apply a Gaussian blur with OpenCV's kernel size for floats."""
         rows, columns = (self._matrix("gauss", side, sigma, edge) for side in x.shape[1:])
         return rows @ x @ columns.T
 
     def box(self, x: Tensor, reach: int, edge: Edge) -> Tensor:
-        """Mean over ``reach`` samples on each side."""
+        """Return the mean over ``reach`` samples on each side."""
         rows, columns = (self._matrix("box", side, reach, edge) for side in x.shape[1:])
         return rows @ x @ columns.T
 
     def halve(self, x: Tensor) -> Tensor:
-        """Half the columns by the linear filter, stretched to two samples' width."""
+        """Halve the columns by a linear filter of two samples' width."""
         return x @ self._matrix("tent", x.shape[2]).T
 
     def _matrix(self, kind: str, *how: Any) -> Tensor:
@@ -70,11 +70,12 @@ class Filters:
 
 
 def shrink(x: Tensor, fy: int, fx: int, depth: int) -> Tensor:
-    """Mean over blocks of ``fy`` by ``fx`` code values (powers of two), halved step by step, as ``streammat.media.planes.shrink`` does.
+    """Return the mean over blocks of ``fy`` by ``fx`` code values (powers of two), halving step by step, as
+    ``streammat.media.planes.shrink`` does.
 
     Args:
         x: float32 (N, h, w) of whole numbers.
-        fy: rows of a block; blocks that stick out at the bottom or right repeat the last pixel.
+        fy: rows of a block; incomplete blocks at the bottom or right repeat the last pixel.
         fx: its columns.
         depth: bits. Halves are rounded up for 8 bits and to even above, as OpenCV does.
     """
@@ -90,14 +91,14 @@ def shrink(x: Tensor, fy: int, fx: int, depth: int) -> Tensor:
 
 
 def shorten(x: Tensor) -> Tensor:
-    """Half as wide: the mean of pairs; an odd last column is paired with itself."""
+    """Halve the width by the mean of pairs; an odd last column is paired with itself."""
     if x.shape[2] % 2:
         x = functional.pad(x[:, None], (0, 1, 0, 0), mode="replicate")[:, 0]
     return functional.avg_pool2d(x[:, None], (1, 2))[:, 0]
 
 
 def grow(x: Tensor, fy: int, fx: int) -> Tensor:
-    """``fy`` by ``fx`` times as large, linear."""
+    """Enlarge by ``fy`` and ``fx``, linearly."""
     if fy == fx == 1:
         return x
     size = (x.shape[1] * fy, x.shape[2] * fx)
@@ -105,24 +106,24 @@ def grow(x: Tensor, fy: int, fx: int) -> Tensor:
 
 
 def repeat(x: Tensor, fy: int, fx: int) -> Tensor:
-    """``fy`` by ``fx`` times as large, each sample as a block."""
+    """Enlarge by ``fy`` and ``fx``, repeating each sample."""
     return x.repeat_interleave(fy, 1).repeat_interleave(fx, 2)
 
 
 def spread(x: Tensor, reach: int) -> Tensor:
-    """Largest value within ``reach`` samples in both directions."""
+    """Return the largest value within ``reach`` samples in both directions."""
     side = 2 * reach + 1
     tall = functional.max_pool2d(x[:, None], (side, 1), 1, (reach, 0))
     return functional.max_pool2d(tall, (1, side), 1, (0, reach))[:, 0]
 
 
 def soft_band(x: Tensor) -> Tensor:
-    """Bool: samples of 0..1 that are soft, or beside one that is, or on a jump from empty to full."""
+    """Return as bool the samples of 0..1 that are soft, next to a soft one, or on a jump from empty to full."""
     return (spread(x, 1) > 0.0) & (-spread(-x, 1) < 1.0)
 
 
 def boxed(mask: Tensor, margin: int) -> Tensor:
-    """Bool (N, h, w): the box around a mask's true samples, ``margin`` wider on all sides; nothing where none is true."""
+    """Return as bool (N, h, w) the box around a mask's true samples, ``margin`` wider on all sides; empty if none is true."""
     sides = []
     for axis in (2, 1):
         some = mask.any(axis).float()
@@ -186,7 +187,7 @@ def _window(side: int, window: Weights, edge: Edge) -> Weights:
 
 
 def _gathered(old: int, taps: list[tuple[NDArray[Any], Weights]], edge: Edge) -> Weights:
-    """The matrix of taps (where each new sample looks, with what weight)."""
+    """Return the matrix of taps (source position and weight for each new sample)."""
     weights = np.zeros((len(taps[0][0]), old))
     rows = np.arange(len(weights))
     for where, weight in taps:

@@ -1,7 +1,7 @@
-"""A frame's planes → the network's small RGB image, as swscale makes it, rounding included.
+"""Converts a frame's planes to the network's small RGB image exactly as swscale does, including rounding.
 
-The host scales with swscale's AREA and converts with whatever swscale takes for the format. A network turns a difference
-of one code value at its input into more at an edge, so the habits of each conversion are kept:
+The host scales with swscale's AREA and converts with whatever swscale takes for the format. At edges the network amplifies a
+difference of one code value, so the details of each conversion are reproduced:
 
 * 8 bits in 4:2:0 and 4:2:2: each chroma sample is used for its whole block, and every product is rounded down.
 * 4:4:4, RGB and grey: to the nearest value. Grey is taken as full range. RGB of 8 bits that becomes half as wide or less has its
@@ -21,15 +21,15 @@ from streammat.engines.gpu.plan import Plan
 from streammat.engines.gpu.resample import Filters, Size, repeat, shorten
 
 _WEIGHTS = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 5: (0.299, 0.114), 6: (0.299, 0.114), 7: (0.212, 0.087), 9: (0.2627, 0.0593)}
-"""Matrix code → share of red and of blue in luma."""
+"""Share of red and of blue in luma, by matrix code."""
 
 
 def small_rgb(planes: list[Tensor], plan: Plan, size: Size, filters: Filters) -> Tensor:
-    """uint8 (N, height, width, 3), upright.
+    """Return uint8 (N, height, width, 3), upright.
 
     Args:
-        planes: float32 (N, h, w) code values, ``plan.planes`` of them, as the frames are stored.
-        plan: of these frames.
+        planes: float32 (N, h, w) code values, ``plan.planes`` of them, in the frames' stored orientation.
+        plan: plan of these frames.
         size: (height, width) of the upright image, even.
         filters: of the device.
     """
@@ -66,7 +66,7 @@ def _paired(planes: list[Tensor], size: Size, filters: Filters) -> list[Tensor]:
 
 
 def _coefficients(plan: Plan) -> tuple[float, float, float, float, float]:
-    """Factors of luma, of V in red, U in green, V in green, and U in blue."""
+    """Return the factors of luma, of V in red, U in green, V in green, and U in blue."""
     red, blue = _WEIGHTS[plan.matrix]
     green = 1 - red - blue
     gain, colour = (1.0, 2.0) if plan.full else (255 / 219, 2 * 255 / 224)

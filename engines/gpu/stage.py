@@ -1,13 +1,13 @@
-"""The GPU stage: a frame's planes go to the device once, all work on them happens there, and images come back once.
+"""The GPU stage: uploads a frame's planes once, does all work on the device, and downloads the images once.
 
-``submit`` waits for nothing: several frames are under way at once, as many as the caller has submitted and not yet let go of, each
-in three streams of the device (`streammat.engines.gpu.streams`).
+``submit`` never waits: all frames that the caller has submitted and not yet released are in progress at once, in three streams of
+the device (`streammat.engines.gpu.streams`).
 
-A network works faster on several images than on one after the other. So frames that are submitted wait until a batch is full
-or somebody wants the result of one of them, whichever is first: batches are full where the device is what all wait for, and
-small where the frames come too slowly to fill them. Nothing has to be flushed at the end.
+A network is faster with batches than with single images. So submitted frames wait until a batch is full or the result of one of
+them is requested, whichever is first: batches are full if the device is the bottleneck, and small if frames come too slowly to
+fill them. Nothing has to be flushed at the end.
 
-On any other device of torch than CUDA the same arithmetic runs, without streams: that is how it is tested where there is no GPU.
+On torch devices other than CUDA the same arithmetic runs without streams, for tests without a GPU.
 """
 
 from __future__ import annotations
@@ -37,18 +37,20 @@ from streammat.engines.gpu.streams import DeviceStreams, PendingUpload, Plane
 logger = logging.getLogger(__name__)
 
 AlphaFilter = Callable[[NDArray[np.float32], NDArray[np.uint8], Fraction], NDArray[np.float32]]
-"""(alpha, rgb, time) → alpha, of upright images, called in the order of submission; an `EngineError` refuses that frame alone."""
+"""A function (alpha, rgb, time) → alpha for upright images, called in the order of submission; an `EngineError` refuses that
+frame only.
+"""
 NOT_FINITE = "the network's alpha holds values that are no numbers; try --engine onnxruntime --precision fp32"
 
 
 class Stage:
-    """Works on the frames of one stream. One thread submits, one other may draw.
+    """Processes the frames of one stream. One thread submits, one other may draw.
 
     Args:
-        engine: stays its owner's; must outlive the work.
-        batch: most frames worked on together; a power of two is taken, not above ``engine.batch``, and half of it where the
-            memory does not suffice, which is logged.
-        stable: filters successive alphas. It runs on the host, so that submitting waits for the network then.
+        engine: not closed here; must outlive the work.
+        batch: most frames per batch; rounded down to a power of two and to ``engine.batch``, and halved if memory does not
+            suffice, which is logged.
+        stable: filter over time. It runs on the host, so submitting then waits for the network.
 
     Raises:
         EngineError: the device failed, or has too little memory.
@@ -64,18 +66,18 @@ class Stage:
         self._waiting: list[Work] = []
         self._behind: tuple[tuple[Plane, ...], list[Tensor]] | None = None
         self.alpha_size = self._warm_up()
-        """(h, w) of the network's alpha, upright."""
+        """Size (h, w) of the network's upright alpha."""
 
     def submit(self, planes: Sequence[Plane], plan: Plan, moment: Fraction) -> Work:
         """Begin to work on a frame.
 
         Args:
-            planes: as ``plan`` says, rows may be strided; copied before this returns.
-            plan: of this frame.
+            planes: as described by ``plan``, rows may be strided; copied before this returns.
+            plan: plan of this frame.
             moment: the frame's time in seconds, for the filter over time.
 
         Raises:
-            EngineError: the planes cannot be brought. Where the network fails, what is returned says so when it is used.
+            EngineError: the upload failed. A failure of the network is raised when the result is used.
         """
         with self._failing():
             work = Work(self, plan, self._lanes.bring(planes), moment)
@@ -88,7 +90,7 @@ class Stage:
     # -- what Work calls ----------------------------------------------------------------------------------------
 
     def ensure(self, work: Work) -> _Matted:
-        """The results of a frame; runs the network first where the frame still waits.
+        """Return the results of a frame; runs the network first if the frame still waits.
 
         Raises:
             EngineError: the device or the network failed on it.
@@ -158,7 +160,9 @@ class Stage:
     # -- the network --------------------------------------------------------------------------------------------
 
     def _launch_waiting(self) -> None:
-        """Work on all that waits, in as few batches as may be; the lock is held. Failures are kept with their frames."""
+        """Process all waiting frames in as few batches as possible; called with the lock held. Failures are stored with their
+        frames.
+        """
         waiting, self._waiting = self._waiting, []
         while waiting:
             same = next((n for n, work in enumerate(waiting) if work.plan != waiting[0].plan), len(waiting))
@@ -207,7 +211,7 @@ class Stage:
                 work.matted = _Matted(codes, good)
 
     def _filtered(self, works: Sequence[Work], alpha: Tensor, rgb: Tensor, sound: Tensor) -> Tensor:
-        """Alphas after the filter; of those that are no numbers it is told nothing. A frame that it refuses fails alone."""
+        """Return the filtered alphas; alphas with NaN skip the filter. A refused frame fails alone."""
         assert self._stable is not None
         given, images, good = alpha.cpu().numpy(), rgb.cpu().numpy(), sound.cpu().numpy()
         kept = np.zeros_like(given)
@@ -221,7 +225,7 @@ class Stage:
         return torch.from_numpy(kept).to(self._lanes.device)
 
     def _warm_up(self) -> tuple[int, int]:
-        """Run every size of batch once, so that graphs are captured before threads begin; gives the alpha's size."""
+        """Run every batch size once, so that graphs are captured before threads begin; returns the alpha's size."""
         count, found = 1, (0, 0)
         while count <= self.batch:
             with self._failing(), self._computing():
@@ -235,7 +239,7 @@ class Stage:
     # -- the device ---------------------------------------------------------------------------------------------
 
     def _brought(self, planes: tuple[Plane, ...], plan: Plan) -> list[Tensor]:
-        """Background planes on the device; those that were there last time are not brought again."""
+        """Return the background planes on the device; planes of the last call are not uploaded again."""
         last = self._behind
         if last is None or len(last[0]) != len(planes) or any(a is not b for a, b in zip(last[0], planes, strict=True)):
             self._behind = last = (planes, _numbers(self._lanes.bring(planes).arrived(self._lanes), plan))
@@ -248,7 +252,7 @@ class Stage:
 
     @contextmanager
     def _failing(self) -> Iterator[None]:
-        """Torch's errors become ours."""
+        """Turn torch's errors into ours."""
         try:
             yield
         except EngineError:
@@ -262,13 +266,13 @@ class _Matted:
     """Results of network and refinement for one frame."""
 
     codes: Tensor
-    """(H, W) uint8, or int16 that stands for uint16."""
+    """Matte: (H, W) uint8, or int16 that stands for uint16."""
     sound: Tensor
-    """Bool, of no dimensions: the network's alpha was finite."""
+    """Scalar bool: the network's alpha was finite."""
 
 
 class Work:
-    """One frame on the device, made by `Stage.submit`. Memory there is freed with it."""
+    """One frame on the device, made by `Stage.submit`. Its device memory is freed with it."""
 
     def __init__(self, stage: Stage, plan: Plan, there: PendingUpload, moment: Fraction) -> None:
         self.plan = plan
@@ -280,10 +284,10 @@ class Work:
         self._flipped = False
 
     def alpha(self) -> Plane:
-        """The matte, (H, W) uint8 0..255, or uint16 0..65535 above 8 bits; waits for it, and brings it down at each call.
+        """Return the matte, (H, W) uint8 0..255, or uint16 0..65535 above 8 bits; waits for it, and downloads it at each call.
 
         Raises:
-            EngineError: the network or the device failed, or alpha holds what is no number.
+            EngineError: the network or the device failed, or alpha contains NaN.
         """
         return self._stage.matte(self)
 
@@ -291,18 +295,18 @@ class Work:
         self, contents: Sequence[Drawn], behind: Sequence[Plane] | Blurring | None, colouring: Colouring | None,
         *, premultiplied: bool = False, matte: bool = False,
     ) -> tuple[dict[Drawn, tuple[Plane, ...]], Plane | None]:
-        """Images in the frame's planes; waits for them.
+        """Draw images in the frame's planes; waits for them.
 
         Args:
-            contents: what to draw, each once.
-            behind: the background's planes, as ``plan`` says, or how to make it of the room. Arrays that are given again
-                must hold what they held: they are not brought again.
-            colouring: how the foreground's own colour is found; None leaves the frame's.
-            premultiplied: of transparent images.
-            matte: bring the matte, too.
+            contents: contents to draw, each once.
+            behind: the background's planes, as described by ``plan``, or the parameters of its blur. An array that is passed
+                again must be unchanged: it is not uploaded again.
+            colouring: parameters of the foreground's own colour; None: keep the frame's.
+            premultiplied: colour of transparent images.
+            matte: download the matte, too.
 
         Returns:
-            Planes by content, and the matte as `alpha` gives it, or None. The arrays are the caller's.
+            Planes by content, and the matte as `alpha` returns it, or None. The caller owns the arrays.
 
         Raises:
             EngineError: as `alpha`.
@@ -310,10 +314,10 @@ class Work:
         return self._stage.draw(self, contents, behind, colouring, premultiplied=premultiplied, matte=matte)
 
     def mirrored(self) -> Work:
-        """This frame mirrored: planes, matte and everything drawn; the background is not mirrored.
+        """Return this frame mirrored: planes, matte and everything drawn; the background is not mirrored.
 
         Raises:
-            EngineError: as `alpha`, if it is known by now.
+            EngineError: as `alpha`, if the failure is known already.
         """
         self._stage.ensure(self)
         other = copy.copy(self)
@@ -321,23 +325,23 @@ class Work:
         return other
 
     def arrived(self) -> list[Tensor]:
-        """The planes on the device, for what is launched next there."""
+        """Return the planes on the device, for use by kernels launched next."""
         return self._there.arrived(self._stage._lanes)  # noqa: SLF001 - the two are one
 
     def turned(self, x: Tensor) -> Tensor:
-        """(N, h, w) as it is to be shown."""
+        """Return (N, h, w) turned upright."""
         return x.flip(2) if self._flipped else x
 
 
 def _numbers(planes: Sequence[Tensor], plan: Plan) -> list[Tensor]:
-    """Code values as float32 (1, h, w)."""
+    """Return code values as float32 (1, h, w)."""
     if plan.depth == 8:
         return [plane.float()[None] for plane in planes]
     return [(plane.int() & 0xFFFF).float()[None] for plane in planes]
 
 
 def _stored(x: Tensor, plan: Plan) -> Tensor:
-    """Whole numbers as uint8, or as int16 that stands for uint16: the reverse of ``_numbers``."""
+    """Return integers as uint8, or as int16 that stands for uint16: the reverse of ``_numbers``."""
     return x.to(torch.uint8) if plan.depth == 8 else x.int().to(torch.int16)
 
 

@@ -1,7 +1,7 @@
-"""A device with its streams: planes go there, results come back, and copies run beside the work on other frames.
+"""A device with its streams: uploads and downloads overlap with the computation of other frames.
 
-Three streams: one brings planes in, one computes, one takes results out. Memory on the host's side is pinned; torch keeps it, and
-uses it again when the copies that it was for are done.
+Three streams: one uploads, one computes, one downloads. Host memory is pinned; torch caches it, and reuses it when its copies are
+done.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Plane = NDArray[Any]
 
 @dataclass(frozen=True)
 class PendingUpload:
-    """Planes on their way to the device: uint8, or int16 that stands for uint16."""
+    """Planes being uploaded to the device: uint8, or int16 that stands for uint16."""
 
     flat: Tensor
     shapes: tuple[tuple[int, int], ...]
@@ -29,7 +29,7 @@ class PendingUpload:
     event: Any
 
     def arrived(self, lanes: DeviceStreams) -> list[Tensor]:
-        """The planes, (h, w) each, for what is launched next on the current stream."""
+        """Return the planes, (h, w) each, for use by kernels launched next on the current stream."""
         lanes.wait(self.event, self.flat)
         flat = self.flat.view(torch.int16) if self.sixteen else self.flat
         planes, begin = [], 0
@@ -40,7 +40,7 @@ class PendingUpload:
 
 
 class DeviceStreams:
-    """A device with its streams; without CUDA everything happens at once, in order."""
+    """A device with its streams; without CUDA everything runs synchronously, in order."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -51,11 +51,11 @@ class DeviceStreams:
         return [_cuda.Stream(self.device) if self.cuda else None for _ in range(count)]
 
     def on(self, stream: Any) -> Any:
-        """Launch on ``stream`` within."""
+        """Launch kernels in the block on ``stream``."""
         return _cuda.stream(stream) if self.cuda else nullcontext()
 
     def bring(self, planes: Sequence[Plane]) -> PendingUpload:
-        """Copy planes to the device, all at once."""
+        """Upload planes in one copy."""
         sixteen = planes[0].itemsize == 2
         size = sum(plane.size for plane in planes) * planes[0].itemsize
         host = torch.empty(size, dtype=torch.uint8, pin_memory=self.cuda)
@@ -73,14 +73,14 @@ class DeviceStreams:
         return PendingUpload(there, shapes, sixteen, event)
 
     def wait(self, event: Any, memory: Tensor) -> None:
-        """Let the current stream wait for what was brought."""
+        """Let the current stream wait for an upload."""
         if event is not None:
             current = _cuda.current_stream(self.device)
             current.wait_event(event)
             memory.record_stream(current)
 
     def take(self, parts: Sequence[Tensor]) -> Callable[[], list[Plane]]:
-        """Begin to copy flat uint8 tensors to the host, all at once; what is returned waits for them."""
+        """Begin to download flat uint8 tensors in one copy; the returned function waits for them."""
         sizes = [part.numel() for part in parts]
         # Each part begins at an even byte, so that it can be seen as uint16.
         padded = [part if part.numel() % 2 == 0 else torch.cat([part, part.new_zeros(1)]) for part in parts]
@@ -102,7 +102,7 @@ class DeviceStreams:
         return wait
 
     def free(self) -> None:
-        """Give unused memory back."""
+        """Free unused memory."""
         if self.cuda:
             torch.cuda.empty_cache()
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 
 class ConvBN(nn.Sequential):
-    """Convolution, batch norm and, unless ``act`` is None, an activation: what exporters fold to one op."""
+    """Convolution, batch norm and, unless ``act`` is None, an activation, which exporters fold into one operator."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class InvertedResidual(nn.Module):
         self.project = ConvBN(hidden, cout, 1, act=None)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Float (N, cin, h, w) to (N, cout, h/stride, w/stride)."""
+        """Map float (N, cin, h, w) to (N, cout, h/stride, w/stride)."""
         y: Tensor = self.project(self.depthwise(self.expand(x)))
         return x + y if self.shortcut else y
 
@@ -74,7 +74,7 @@ class MobileNetV2(nn.Module):
         (6, 320, 1, 1),
     )
     TAPS = (0, 2, 5, 12, 16)
-    """Blocks whose output is the last one of its stride."""
+    """Blocks whose output is the last one of their stride."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class MobileNetV2(nn.Module):
         self.blocks = nn.ModuleList(blocks)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Maps of strides 2 to 32, finest first; ``x`` is already scaled."""
+        """Return maps of strides 2 to 32, finest first; ``x`` is already scaled."""
         x = self.stem(x)
         features: list[Tensor] = []
         for index, block in enumerate(self.blocks):
@@ -137,7 +137,7 @@ def _copy_gluon(arrays: Mapping[str, np.ndarray], prefix: str, index: int, layer
 
 
 class BasicBlock(nn.Module):
-    """ResNet block of two 3x3 convolutions (He et al. 2016); names are torchvision's, so that its weights load."""
+    """ResNet block of two 3x3 convolutions (He et al. 2016); names match torchvision's, so that its weights load."""
 
     GROWTH = 1
 
@@ -150,7 +150,7 @@ class BasicBlock(nn.Module):
         self.downsample = _shortcut(cin, width, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Float (N, cin, h, w) to (N, width, h/stride, w/stride)."""
+        """Map float (N, cin, h, w) to (N, width, h/stride, w/stride)."""
         y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
         return F.relu(y + (x if self.downsample is None else self.downsample(x)))
 
@@ -176,7 +176,7 @@ class Bottleneck(nn.Module):
         self.downsample = _shortcut(cin, cout, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Float (N, cin, h, w) to (N, 4 width, h/stride, w/stride)."""
+        """Map float (N, cin, h, w) to (N, 4 width, h/stride, w/stride)."""
         y = F.relu(self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))))
         y = self.bn3(self.conv3(y))
         return F.relu(y + (x if self.downsample is None else self.downsample(x)))
@@ -203,7 +203,7 @@ class ResNet(nn.Module):
         counts: blocks of each stage.
         extra: see above.
         inputs: channels of the image.
-        groups: of a ResNeXt, whose blocks are bottlenecks.
+        groups: groups of a ResNeXt, whose blocks are bottlenecks.
         dilated: the last two stages keep stride 8 and dilate by 2 and 4 instead (Zhao et al. 2017); bottlenecks alone.
     """
 
@@ -235,7 +235,7 @@ class ResNet(nn.Module):
             self.layer6 = _stage(block, wide, 512, 512, 3, 1)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """All maps, finest first."""
+        """Return all maps, finest first."""
         if self.extra:
             x = self.stem(x)
             features = [x, self.layer1(x)]
@@ -261,7 +261,7 @@ class DenseLayer(nn.Module):
         self.conv2 = nn.Conv2d(4 * growth, growth, 3, padding=1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Float (N, cin, h, w) to (N, cin + growth, h, w)."""
+        """Map float (N, cin, h, w) to (N, cin + growth, h, w)."""
         y = self.conv1(F.relu(self.norm1(x)))
         return torch.cat([x, self.conv2(F.relu(self.norm2(y)))], dim=1)
 
@@ -271,8 +271,10 @@ class DenseNet(nn.Module):
 
     Args:
         counts: layers of each block.
-        pooled: the stem is pooled as in the original, and the maps are those before each transition. Otherwise it is the GFM paper's: no
-            pooling after the stem, maps after the transitions, and behind the last block a 3x3 convolution to 512 channels and a pooling.
+        pooled: the stem is pooled as in the original, and the maps are those before each transition. Otherwise it is the GFM
+            paper's: no
+            pooling after the stem, maps after the transitions, and behind the last block a 3x3 convolution to 512 channels and a
+            pooling.
     """
 
     def __init__(self, counts: tuple[int, int, int, int], *, pooled: bool) -> None:
@@ -293,7 +295,7 @@ class DenseNet(nn.Module):
         self.reduce = None if pooled else ConvBN(width, 512, 3, bias=True)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """All maps, finest first."""
+        """Return all maps, finest first."""
         parts = self.features
         maps = [F.relu(parts["norm0"](parts["conv0"](x)))]
         x = maps[0] if self.reduce is not None else F.max_pool2d(maps[0], 3, 2, 1)
@@ -310,7 +312,8 @@ class DenseNet(nn.Module):
 
 
 class VGG16(nn.Module):
-    """The thirteen convolutions of VGG-16 (Simonyan and Zisserman 2015), each with ReLU; pooling is left to the network around it.
+    """The thirteen convolutions of VGG-16 (Simonyan and Zisserman 2015), each with ReLU; pooling is left to the network around
+    it.
 
     Args:
         inputs: channels of the image.
@@ -338,7 +341,7 @@ class VGG16(nn.Module):
         self.norm = norm
 
     def stage(self, index: int, x: Tensor) -> Tensor:
-        """Convolutions of one stage; float (N, C, h, w), same height and width out as in."""
+        """Apply the convolutions of one stage to float (N, C, h, w); height and width stay the same."""
         for name in self.stages[index]:
             x = self.features[name](x)
             x = F.relu(self.features[str(int(name) + 1)](x) if self.norm else x)
@@ -347,10 +350,10 @@ class VGG16(nn.Module):
 
 @dataclass(frozen=True)
 class Backbone:
-    """One encoder as the network sees it."""
+    """Description of one encoder."""
 
     build: Callable[[], nn.Module]
-    """Makes the encoder with random weights; its forward returns the maps, finest first."""
+    """Builds the encoder with random weights; its forward returns the maps, finest first."""
     channels: tuple[int, ...]
     """Channels of each map."""
     strides: tuple[int, ...]
@@ -362,7 +365,7 @@ class Backbone:
 
 
 IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
-"""Mean and deviation of ImageNet's images, as of `Backbone`."""
+"""Mean and deviation of ImageNet's images, for `Backbone`."""
 
 BACKBONES: dict[str, Backbone] = {
     "mobilenetv2": Backbone(

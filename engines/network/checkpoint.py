@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 def save_network(model: GFM, path: Path, *, half: bool = False) -> None:
-    """Write the weights with what is needed to build the network again in the metadata.
+    """Write the weights, with the facts needed to rebuild the network in the metadata.
 
     Args:
         model: any network.
@@ -58,13 +58,13 @@ def load_network(path: Path, content: bytes | None = None) -> GFM:
 
     Args:
         path: ``.safetensors``.
-        content: what the file holds, where it has been read already.
+        content: the file's content, if it has been read already.
 
     Returns:
         float32 network in eval mode.
 
     Raises:
-        EngineError: the file is missing, damaged, or of a network that is not in the table.
+        EngineError: the file is missing, damaged, or of an unknown network.
     """
     try:
         if content is None:
@@ -91,11 +91,10 @@ def load_network(path: Path, content: bytes | None = None) -> GFM:
 
 
 def load_checkpoint(path: Path | str, rosta: str | None = None) -> GFM:
-    """Read weights of any kind that this project knows: a published GFM state dict, or a file of `save_network`.
+    """Read weights of any supported kind: a published GFM state dict, or a file of `save_network`.
 
     The backbone and the RoSTa follow from the keys. FT and BT have the same keys and shapes: for those two the file's name
-    decides (the authors call them ``gfm_r34_ft`` and ``gfm_r34_bt``), or ``rosta``; where neither tells, FT is taken and a
-    warning logged.
+    decides (the authors call them ``gfm_r34_ft`` and ``gfm_r34_bt``), or ``rosta``; otherwise FT is assumed and a warning logged.
 
     Args:
         path: ``.pth`` (state dict, saved by torch) or ``.safetensors``.
@@ -167,10 +166,10 @@ def _recognise(path: Path, tensors: Mapping[str, Tensor], rosta: str | None) -> 
 
 
 def _published(key: str, levels: int, heads: int) -> str:
-    """The authors' name of one of our keys.
+    """Return the authors' name of one of our keys.
 
     Args:
-        key: of our state dict.
+        key: a key of our state dict.
         levels: decoder levels before D0: the coarsest is D<levels>.
         heads: RoSTas that the network predicts.
     """
@@ -204,18 +203,18 @@ def _published(key: str, levels: int, heads: int) -> str:
 
 
 def _flat(block: str, part: str) -> int:
-    """Theirs are flat sequences of convolution, norm, ReLU; ours are one block per convolution."""
+    """Return the index in the authors' flat sequence of convolution, norm, ReLU; ours has one block per convolution."""
     return 3 * int(block) + int(part)
 
 
 class Encoded(Protocol):
-    """A network with an encoder."""
+    """Protocol of a network with an encoder."""
 
     encoder: torch.nn.Module
 
     @property
     def network(self) -> str:
-        """Its name."""
+        """Name of the network."""
         ...
 
 
@@ -224,9 +223,10 @@ def load_imagenet(model: Encoded, path: Path) -> None:
 
     Args:
         model: any network.
-        path: state dict in torchvision's layout (``.pth`` or ``.safetensors``) of the encoder: ResNet-34 (r34, r34_2b), ResNet-101 or
-            DenseNet-121 for GFM; for ``lite`` an ``.npz`` in the Gluon layout. What an encoder has beyond the classifier network
-            (r2b's stem and extra stages, the dense encoder's reduction) stays as it is.
+        path: a state dict in torchvision's layout (``.pth`` or ``.safetensors``) of the encoder: ResNet-34 (r34, r34_2b),
+            ResNet-101 or
+            DenseNet-121 for GFM; for ``lite`` an ``.npz`` in the Gluon layout. Parts of an encoder that the classifier does not
+            have (r2b's stem and extra stages, the dense encoder's reduction) are not changed.
 
     Raises:
         EngineError: the file is missing, damaged, or of another encoder; the message names the first key that does not fit.
@@ -255,7 +255,7 @@ def load_imagenet(model: Encoded, path: Path) -> None:
 def fill(
     module: torch.nn.Module, path: Path, tensors: Mapping[str, Tensor], names: Mapping[str, str], unused: re.Pattern[str] | None = None
 ) -> None:
-    """Copy ``tensors`` into ``module``; ``names`` gives the file's key for each of ours, ``unused`` what a file may hold more."""
+    """Copy ``tensors`` into ``module``; ``names`` maps our keys to the file's, ``unused`` are further keys that a file may have."""
     state = module.state_dict()
     ours = {theirs: key for key, theirs in names.items()}
     for theirs, value in tensors.items():
@@ -276,7 +276,7 @@ def fill(
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file, by name: safetensors, or a state dict saved by torch, which may lie under ``state_dict`` in the file.
+    """Read the tensors of a file, by name: safetensors, or a state dict saved by torch, possibly under the key ``state_dict``.
 
     Raises:
         EngineError: it is missing, damaged, or of another kind.

@@ -1,6 +1,6 @@
 """The two kinds of decoder that GFM is built with: the paper's, which concatenates, and the narrow one of ``lite``, which adds.
 
-Both take the encoder's maps and give, for each of their heads, one map of logits at the network's output stride.
+Both take the encoder's maps and return, for each of their heads, one map of logits at the network's output stride.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from streammat.engines.network.backbones import ConvBN
 
 Heads = Mapping[str, int]
-"""Output channels by the name of the head."""
+"""Output channels of each head, by name."""
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,13 @@ class Parts:
     """Optional parts of a decoder; Table 4 of the paper removes them one by one."""
 
     pooling: bool = False
-    """Pyramid pooling (PPM) at the coarsest map."""
+    """Use pyramid pooling (PPM) at the coarsest map."""
     side: bool = False
-    """The pooled map also goes to every finer level."""
+    """Feed the pooled map to every finer level, too."""
     bridge: bool = False
-    """Bridge block at the coarsest map."""
+    """Use the bridge block at the coarsest map."""
     skip: bool = False
-    """The encoder's map goes to each level."""
+    """Feed the encoder's map to each level."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class LitePlan:
     widths: tuple[int, ...]
     """Channels at each level, from the coarsest map of the encoder to where the decoder ends; multiples of 16."""
     convs: tuple[int, ...]
-    """3x3 convolutions at each level; the coarsest level's are those of its bridge block."""
+    """Number of 3x3 convolutions at each level; at the coarsest level in its bridge block."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,13 @@ class PaperPlan:
     levels: tuple[tuple[int, int, int], ...]
     """Channels after each of a level's three convolutions: D4 to D1, or D6 to D1."""
     head: tuple[int, ...] = (64, 64)
-    """Channels within D0, before its last convolution."""
+    """Channels inside D0, before its last convolution."""
     full: bool = False
-    """The encoder's finest maps have full size: D1 and D0 do not upsample, and nothing is concatenated before D0."""
+    """True if the encoder's finest maps have full size: then D1 and D0 do not upsample, and nothing is concatenated before D0."""
 
 
 class PyramidPooling(nn.Module):
-    """Pyramid pooling (PPM) of the published networks: bins 1, 3, 5, each concatenated; float (N, C, h, w), same out as in."""
+    """Pyramid pooling (PPM) of the published networks: bins 1, 3, 5, each concatenated; float (N, C, h, w), output shape as input."""
 
     BINS = (1, 3, 5)
 
@@ -66,7 +66,7 @@ class PyramidPooling(nn.Module):
         self.merge = nn.Conv2d(channels * (len(self.BINS) + 1), channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Pool, project, bring back to the size of ``x`` and merge."""
+        """Pool, project, resize to the size of ``x`` and merge."""
         maps = [
             F.interpolate(branch(adaptive_pool(x, bins)), size=x.shape[-2:], mode="bilinear", align_corners=True)
             for bins, branch in zip(self.BINS, self.branches, strict=True)
@@ -75,7 +75,7 @@ class PyramidPooling(nn.Module):
 
 
 def adaptive_pool(x: Tensor, bins: int) -> Tensor:
-    """Adaptive average pooling, written with slices so that it exports for inputs of any size.
+    """Return adaptive average pooling, implemented with slices so that it can be exported for inputs of any size.
 
     Args:
         x: float (N, C, h, w).
@@ -92,7 +92,7 @@ def adaptive_pool(x: Tensor, bins: int) -> Tensor:
 
 
 def _cell(x: Tensor, axis: int, index: int, bins: int) -> Tensor:
-    """Mean of one cell along one axis; in a traced graph its limits stay functions of the input's size."""
+    """Return the mean of one cell along one axis; in a traced graph its limits remain functions of the input's size."""
     size: Any = x.shape[axis]
     if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
         size = torch._shape_as_tensor(x)[axis]  # noqa: SLF001 (there is no public name)
@@ -105,7 +105,7 @@ def _cell(x: Tensor, axis: int, index: int, bins: int) -> Tensor:
 
 
 class BridgeBlock(nn.Sequential):
-    """Bridge block of the published networks: three 3x3 convolutions of dilation 2; float (N, C, h, w), same out as in."""
+    """Bridge block of the published networks: three 3x3 convolutions of dilation 2; float (N, C, h, w), output shape as input."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(*(ConvBN(channels, channels, 3, dilation=2, bias=True) for _ in range(3)))
@@ -116,8 +116,8 @@ class PaperDecoder(nn.Module):
 
     Args:
         plan: widths.
-        channels: of the encoder's maps, finest first.
-        parts: what leads and feeds it.
+        channels: channels of the encoder's maps, finest first.
+        parts: optional parts.
         heads: D0 blocks.
     """
 
@@ -148,7 +148,7 @@ class PaperDecoder(nn.Module):
         )
 
     def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
-        """All maps of the encoder, finest first, to logits (N, outputs, H, W) by head."""
+        """Map all maps of the encoder, finest first, to logits (N, outputs, H, W) by head."""
         top = features[-1]
         pooled = self.pooling(top) if self.pooling is not None else None
         context = [pooled] if pooled is not None else []
@@ -171,12 +171,12 @@ class Upsample(nn.Module):
     """Twice the height and width, bilinear; float (N, C, h, w) to (N, C, 2h, 2w)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Halfway positions are not aligned to corners."""
+        """Upsample with half-pixel centres (corners are not aligned)."""
         return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
 def _block(cin: int, widths: tuple[int, ...], *, upsample: bool, last: bool = False) -> nn.Sequential:
-    """3x3 convolutions with norm and ReLU (the ``last`` block ends with a bare one), then the upsampling."""
+    """Return 3x3 convolutions with norm and ReLU (the ``last`` block ends with a bare one), then the upsampling."""
     layers: list[nn.Module] = []
     for index, width in enumerate(widths):
         bare = last and index == len(widths) - 1
@@ -204,7 +204,7 @@ class LitePooling(nn.Module):
         self.merge = ConvBN(width, width, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Same height and width out as in."""
+        """Pool and add; height and width stay the same."""
         x = self.reduce(x)
         grid = F.interpolate(x, size=(self.GRID, self.GRID), mode="bilinear", align_corners=False)
         total = x
@@ -225,7 +225,7 @@ class LiteBridge(nn.Sequential):
 class MergeBlock(nn.Module):
     """One level of a narrow decoder: 1x1 to the new width, up by 2, plus the encoder's map, then 3x3 convolutions.
 
-    The order is what makes it cheap: the 1x1 runs before the upsampling, and maps are added instead of concatenated.
+    The order makes it cheap: the 1x1 runs before the upsampling, and maps are added instead of concatenated.
     """
 
     def __init__(self, cin: int, skip: int, width: int, convs: int) -> None:
@@ -235,7 +235,7 @@ class MergeBlock(nn.Module):
         self.convs = nn.Sequential(*(ConvBN(width, width, 3) for _ in range(convs)))
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        """(N, cin, h, w) and the encoder's (N, skip, 2h, 2w) to (N, width, 2h, 2w)."""
+        """Map (N, cin, h, w) and the encoder's (N, skip, 2h, 2w) to (N, width, 2h, 2w)."""
         up = F.interpolate(self.reduce(x), scale_factor=2.0, mode="bilinear", align_corners=False)
         out: Tensor = self.convs(F.relu(up + self.lateral(skip)))
         return out
@@ -246,8 +246,8 @@ class LiteDecoder(nn.Module):
 
     Args:
         plan: widths.
-        channels: of the encoder's maps, finest first.
-        parts: what leads it; without pooling and bridge a bare 1x1 reduction does.
+        channels: channels of the encoder's maps, finest first.
+        parts: optional parts; without pooling and bridge there is a bare 1x1 reduction.
         heads: output channels by name.
         finest: levels that the whole network decodes; a decoder that ends earlier has its logits upsampled.
     """
@@ -265,7 +265,7 @@ class LiteDecoder(nn.Module):
         self.scale = 2 ** (finest - len(plan.widths))
 
     def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
-        """All maps of the encoder, finest first, to logits (N, outputs, h, w) by head."""
+        """Map all maps of the encoder, finest first, to logits (N, outputs, h, w) by head."""
         top = features[-1]
         if self.pooling is None:
             assert self.bridge is not None

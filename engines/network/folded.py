@@ -1,4 +1,4 @@
-"""The network as it runs everywhere outside training: uint8 images in, alpha out, input scaling and batch norms folded."""
+"""The network for inference: uint8 images in, alpha out, with input scaling inside and batch norms folded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from streammat.engines.network.gfm import GFM, Prediction
 
 _PAIRS = (("0", "1"), ("conv0", "norm0"), ("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"), ("conv1", "norm2"))
-"""Children of one module of which the second is the norm right behind the first: our blocks', ResNet's, DenseNet's."""
+"""Names of child modules where the second is the norm directly after the first: in our blocks, ResNet, DenseNet."""
 
 
 class FoldedMatte(nn.Module):
@@ -19,8 +19,8 @@ class FoldedMatte(nn.Module):
 
     Args:
         model: any network; copied.
-        precision: what encoder and decoders compute in. Input scaling, the glance's softmax, fusion and RIM's integration stay
-            float32: they cost nothing, and a half cannot tell 255 steps of an image from each other after the mean is taken off.
+        precision: precision of encoder and decoders. Input scaling, the glance's softmax, fusion and RIM's integration stay
+            float32: they cost nothing, and float16 cannot distinguish 255 levels of an image after subtracting the mean.
     """
 
     centre: Tensor
@@ -47,7 +47,7 @@ class FoldedMatte(nn.Module):
         self.requires_grad_(False)
 
     def forward(self, rgb: Tensor) -> Tensor:
-        """uint8 (N, H, W, 3) RGB to float32 (N, H/s, W/s), 0..1."""
+        """Map uint8 (N, H, W, 3) RGB to float32 (N, H/s, W/s), 0..1."""
         return self.matte(rgb.permute(0, 3, 1, 2).float())
 
     def matte(self, image: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ class FoldedMatte(nn.Module):
         return self.predict(image).alpha[:, 0]
 
     def predict(self, image: Tensor) -> Prediction:
-        """From float32 (N, 3, H, W), 0..255, what `GFM.predict` gives, with alpha in 0..1."""
+        """Predict from float32 (N, 3, H, W), 0..255, as `GFM.predict` does, with alpha clipped to 0..1."""
         if self.centred:
             image = image - self.centre
         if self.precision != torch.float32:
@@ -68,8 +68,8 @@ class FoldedMatte(nn.Module):
 def _fold_norms(model: nn.Module) -> None:
     """Move batch norms into the convolutions before them, in place.
 
-    It is more than speed: the paper's encoders take images as they are, so the variance behind their first convolution is
-    more than a half can hold.
+    This is not only for speed: the paper's encoders take unscaled images, so the variance after their first convolution exceeds
+    the range of float16.
     """
     for module in list(model.modules()):
         children = dict(module.named_children())
@@ -81,9 +81,9 @@ def _fold_norms(model: nn.Module) -> None:
 
 
 def _reduce_norms(model: nn.Module) -> None:
-    """Make the norms that are left a factor and a summand each, in place, so that no small variance is lost in a half.
+    """Replace the remaining norms by a factor and an offset each, in place, so that no small variance is lost in float16.
 
-    These stand before their convolution with a ReLU between the two (DenseNet's own order).
+    They come before their convolution with a ReLU in between (DenseNet's order).
     """
     for norm in model.modules():
         if isinstance(norm, nn.BatchNorm2d):

@@ -1,17 +1,18 @@
 """GFM, the Glance and Focus Matting network (Li, Zhang, Maybank, Tao; IJCV 2022).
 
-One encoder is shared by two decoders. The glance decoder, led by pyramid pooling, says of every pixel which class of the
-RoSTa it belongs to; the focus decoder, led by a bridge block of dilated convolutions, gives what the classes leave open.
+One encoder is shared by two decoders. The glance decoder, which begins with pyramid pooling, classifies every pixel by the
+classes of the RoSTa; the focus decoder, which begins with a bridge block of dilated convolutions, predicts the details that the
+classes leave open.
 Collaborative matting (`fuse`) joins them.
 
 RoSTa, the Representation of Semantic and Transition Area, is one of
 
 - TT: background, transition, foreground; the focus is alpha within the transition;
-- FT: everything else, (eroded) foreground; the focus is what is missing to alpha;
-- BT: background, (dilated) everything else; the focus is what is too much for alpha;
+- FT: everything else, (eroded) foreground; the focus is the difference from the class up to alpha;
+- BT: background, (dilated) everything else; the focus is the difference from the class down to alpha;
 - RIM: all three from one trunk, integrated by a small network.
 
-There is one network class. What differs between networks is one entry in `NETWORKS`.
+There is one network class. Each network is one entry in `NETWORKS`.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class GFMOutput(NamedTuple):
     """Outputs of the network for an image, at the image's size."""
 
     glance: Tensor
-    """float32 (N, C, H, W), 0..1: for each class, how much the glance believes in it; the largest one is the class."""
+    """float32 (N, C, H, W), 0..1: confidence in each class; the largest one is the class."""
     focus: Tensor
     """float32 (N, 1, H, W), 0..1."""
     alpha: Tensor
@@ -45,7 +46,7 @@ class GFMOutput(NamedTuple):
 
 
 class Head(NamedTuple):
-    """One RoSTa's outputs as they are trained, at the network's output stride."""
+    """Outputs of one RoSTa for training, at the network's output stride."""
 
     glance: Tensor
     """float32 (N, C, h, w), logits."""
@@ -56,24 +57,24 @@ class Head(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """Outputs that the losses see: every head, and the matte that they make together."""
+    """Outputs for the losses: every head, and the combined matte."""
 
     heads: dict[str, Head]
-    """By RoSTa: one, or all three for RIM."""
+    """Heads by RoSTa: one, or all three for RIM."""
     alpha: Tensor
-    """float32 (N, 1, h, w): the head's own alpha; for RIM the integration's, which may leave 0..1."""
+    """float32 (N, 1, h, w): the head's own alpha; for RIM the integration's, which may be outside 0..1."""
 
 
 @dataclass(frozen=True)
 class Ablation:
-    """Parts that Table 4 of the paper removes from the network."""
+    """Parts of the network to remove, as in Table 4 of the paper."""
 
     single_decoder: bool = False
-    """One decoder with both outputs, fed by all that feeds the two."""
+    """Use one decoder with both outputs, and with the inputs of the two."""
     ppm: Literal["all", "one", "none"] = "all"
-    """Pyramid pooling for all levels of the glance decoder, for its coarsest alone, or not at all."""
+    """Pyramid pooling for all levels of the glance decoder, for its coarsest only, or none."""
     bridge: bool = True
-    """The bridge block before the focus decoder."""
+    """Use the bridge block before the focus decoder."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Network:
     glance: LitePlan | PaperPlan
     focus: LitePlan | PaperPlan
     soft: bool = False
-    """Fuse by the expectation over the classes instead of the likeliest class alone."""
+    """Fuse by the expectation over the classes instead of the most likely class."""
 
 
 _PAPER = PaperPlan(levels=((512, 512, 256), (256, 256, 128), (128, 128, 64), (64, 64, 64)))
@@ -115,7 +116,7 @@ class Integration(nn.Sequential):
 
 
 class SqueezeExcitation(nn.Module):
-    """Weighs channels by their means (Hu et al. 2018); float (N, C, h, w), same out as in."""
+    """Weights channels by their means (Hu et al. 2018); float (N, C, h, w), output shape as input."""
 
     def __init__(self, channels: int, reduction: int) -> None:
         super().__init__()
@@ -129,12 +130,12 @@ class SqueezeExcitation(nn.Module):
 
 
 class GFM(nn.Module):
-    """The network.
+    """The GFM network.
 
     Args:
         network: key of `NETWORKS`.
         rosta: one of `ROSTAS`.
-        ablation: what to leave out.
+        ablation: parts to leave out.
 
     Raises:
         ValueError: no such network or RoSTa, or an ablation that the network does not know.
@@ -151,9 +152,9 @@ class GFM(nn.Module):
             raise ValueError(f"no RoSTa named {rosta!r}; there are {', '.join(ROSTAS)}")
         self.network, self.rosta, self.ablation = network, rosta, ablation or Ablation()
         self.heads: tuple[str, ...] = tuple(CLASSES) if rosta == "RIM" else (rosta,)
-        """RoSTas that are predicted."""
+        """RoSTas that the network predicts."""
         self.checkpointing = False
-        """Keep no activations of encoder and decoders while training: less memory, more time. Batch-norm statistics then
+        """Recompute activations of encoder and decoders in training: less memory, more time. Batch-norm statistics then
         see each batch twice, which only makes them follow faster."""
         spec = NETWORKS[network]
         backbone = BACKBONES[spec.backbone]
@@ -206,13 +207,13 @@ class GFM(nn.Module):
         return GFMOutput(*maps)
 
     def predict(self, image: Tensor) -> Prediction:
-        """The outputs that the losses see, from float32 (N, 3, H, W), RGB, 0..255; raises ValueError as `forward` does."""
+        """Return the outputs for the losses, from float32 (N, 3, H, W), RGB, 0..255; raises ValueError as `forward` does."""
         if image.ndim != 4 or image.shape[1] != 3 or image.shape[2] % 32 or image.shape[3] % 32:
             raise ValueError(f"image has shape {tuple(image.shape)}; expected (N, 3, H, W), H and W multiples of 32")
         return self.decode(self._run(self.encoder, (image - self.mean) / self.std))
 
     def decode(self, features: list[Tensor]) -> Prediction:
-        """Both decoders and the fusion; ``features`` are the encoder's maps, finest first."""
+        """Run both decoders and the fusion; ``features`` are the encoder's maps, finest first."""
         glances = self._run(self.glance, features)
         if self.focus is None:
             focuses = {name: logits[:, -1:] for name, logits in glances.items()}
@@ -227,11 +228,11 @@ class GFM(nn.Module):
         return Prediction(heads, alphas[0] if self.rim is None else self.integrate(torch.cat(alphas, dim=1)))
 
     def probability(self, glance: Tensor) -> Tensor:
-        """Logits (N, C, h, w) to 0..1: the published networks' sigmoid, or softmax where the fusion is an expectation."""
+        """Map logits (N, C, h, w) to 0..1: by sigmoid as in the published networks, or by softmax if the fusion is an expectation."""
         return torch.softmax(glance, dim=1) if self.soft else torch.sigmoid(glance)
 
     def integrate(self, alphas: Tensor) -> Tensor:
-        """RIM: the alphas of TT, FT and BT, float (N, 3, h, w), to one, float (N, 1, h, w)."""
+        """Integrate RIM's alphas of TT, FT and BT, float (N, 3, h, w), to one, float (N, 1, h, w)."""
         assert self.rim is not None
         alpha: Tensor = self.rim(alphas)
         return alpha
@@ -243,17 +244,17 @@ class GFM(nn.Module):
 
 
 def fuse(glance: Tensor, focus: Tensor, rosta: str, *, soft: bool = False) -> Tensor:
-    """Collaborative matting (the paper's Eq. 1 and its FT and BT counterparts).
+    """Fuse glance and focus: collaborative matting (the paper's Eq. 1 and its FT and BT counterparts).
 
     With g the class, TT: alpha = focus in the transition, else g; FT: alpha = min(g + focus, 1); BT: alpha = max(g - focus, 0).
-    For g in {0, 1} and focus in 0..1 each of these is a sum over classes of what the class says, weighted with 1 for the
-    class and 0 for the others; ``soft`` weighs with probabilities instead, which is differentiable and has no steps.
+    For g in {0, 1} and focus in 0..1 each of these is a weighted sum over the classes' alphas, with weight 1 for the predicted
+    class and 0 for the others; ``soft`` takes the probabilities as weights instead, which is differentiable and has no steps.
 
     Args:
         glance: float (N, C, h, w), 0..1, by class; for ``soft`` it sums to 1 over the classes.
         focus: float (N, 1, h, w), 0..1.
         rosta: ``TT``, ``FT`` or ``BT``.
-        soft: weigh by ``glance`` itself.
+        soft: take ``glance`` itself as weights.
 
     Returns:
         float (N, 1, h, w), 0..1.

@@ -1,4 +1,4 @@
-"""Models that come with the package, with the cards that describe them; `streammat.models.library` finds the user's own, too."""
+"""The models that come with the package, with their cards; `streammat.models.library` also finds the user's own."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _CURE = "reinstall the package"
 
 
 def shipped_names() -> list[str]:
-    """Ids of the shipped models, in order."""
+    """Return the ids of the shipped models, in order."""
     return sorted(path.stem for path in _folder().glob("*.json"))
 
 
 def card(name: str = "lite") -> dict[str, Any]:
-    """The card of a shipped model: version, sha256 per file, contract, licence, measured metrics.
+    """Return the card of a shipped model: version, sha256 per file, contract, licence, measured metrics.
 
     Args:
         name: model id.
@@ -36,7 +36,7 @@ def card(name: str = "lite") -> dict[str, Any]:
 
 
 def shipped(name: str = "lite") -> ModelFiles:
-    """Files of a shipped model, with the digests that engines verify on opening.
+    """Return the files of a shipped model, with the digests that engines verify on opening.
 
     Args:
         name: model id.

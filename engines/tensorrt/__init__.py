@@ -1,1 +1,1 @@
-"""TensorRT engines (experimental: no GPU has run them yet): built, cached and run."""
+"""TensorRT engines (experimental: not run on a GPU yet): builds, caches and runs them."""

@@ -1,7 +1,7 @@
-"""Half-precision engines for TensorRT: built from a model's weights, compared with torch, and kept in the cache.
+"""Builds half-precision TensorRT engines from a model's weights, compares them with torch, and stores them in the cache.
 
-TensorRT's networks are strongly typed: each layer computes in what its tensors are. So the types come from the network that is
-exported, `streammat.engines.network.folded.FoldedMatte` in half precision with float borders, and from no option of the builder.
+TensorRT's networks are strongly typed: each layer computes in the type of its tensors. So the exported network determines the
+types, `streammat.engines.network.folded.FoldedMatte` in half precision with float inputs and outputs; no builder option does.
 """
 
 from __future__ import annotations
@@ -35,47 +35,51 @@ logger = logging.getLogger(__name__)
 LEVELS = range(6)
 LARGEST_MEAN = 5e-3
 LARGEST_OFF = 0.1
-"""Where `lite` is unsure what it sees, as in the drawn images, halves that are summed in halves, which some kernels do, put it off by 0.0017
-on average, and in 8 % of the pixels, at the worst of three sizes (emulated on a CPU); in the photograph by 0.00002. Bfloat16 puts it off by
-0.012 and 17 % in the drawn ones. So photographs, which the network knows, have bounds of their own."""
+"""Where `lite` is uncertain, as in the drawn images, summing float16 in float16, as some kernels do, changes alpha by 0.0017 on
+average, and by more than `NOTICEABLE` in 8 % of the pixels, at the worst of three sizes (emulated on a CPU); in the photograph by
+0.00002. Bfloat16 changes it by 0.012 and 17 % in the drawn ones. So photographs, for which the network is certain, have their own
+bounds.
+"""
 PHOTOGRAPHS_MEAN = 2e-3
 PHOTOGRAPHS_OFF = 0.02
 
 
 @dataclass(frozen=True)
 class Built:
-    """An engine and what was found out about it."""
+    """A built engine and its measurements."""
 
     plan: bytes
-    """Runs with the TensorRT runtime alone: input ``rgb`` uint8 (N, H, W, 3), output ``output0`` float32 (N, H/s, W/s), static."""
+    """The serialized engine, which runs with the TensorRT runtime alone: input ``rgb`` uint8 (N, H, W, 3), output ``output0``
+    float32 (N, H/s, W/s), static.
+    """
     parity: Parity
-    """From torch in float32, over the images."""
+    """Difference from torch in float32, over the images."""
     layers: Layers
     seconds: float
-    """Seconds that the build took, without the comparison."""
+    """Build time in seconds, without the comparison."""
 
 
 def build_plan(
     model: ModelFiles, size: tuple[int, int], batch: int = 1, *, device: str = "cuda:0", options: BuildOptions | None = None,
     images: Sequence[NDArray[np.uint8]] = (), timings: Path | None = None, progress: Progress | None = None,
 ) -> Built:
-    """Build an engine, and compare it with the network that it is made of.
+    """Build an engine, and compare it with its network.
 
     Args:
-        model: files; its weights are what is built.
-        size: network input (height, width) in pixels, multiples of 32; the engine takes no other.
-        batch: images that it works on together; it takes no other number.
+        model: the model's files; its weights are used.
+        size: network input (height, width) in pixels, multiples of 32, fixed in the engine.
+        batch: batch size, fixed in the engine.
         device: ``cuda:N``; the engine runs on that kind of GPU.
-        options: how to build; None: the defaults.
-        images: uint8 (N, H, W, 3) RGB of ``size``, photographs, to compare on, beside two drawn ones.
-        timings: file of measured kernels, read and extended; None: measured anew.
+        options: build options; None: the defaults.
+        images: uint8 (N, H, W, 3) RGB of ``size``, photographs for the comparison, in addition to two drawn images.
+        timings: file of kernel timings, read and extended; None: no file.
         progress: see `Progress`.
 
     Returns:
-        The plan and its measures.
+        The plan and its measurements.
 
     Raises:
-        EngineUnavailableError: there is no GPU, or what is needed is not installed.
+        EngineUnavailableError: there is no GPU, or a needed package is not installed.
         EngineError: the weights cannot be used, TensorRT cannot build them, a convolution is not in half precision, or alpha
             is too far from that of torch in float32.
         KeyboardInterrupt: passed on, when the builder has stopped.
@@ -114,12 +118,11 @@ def build_engine(
     model: ModelFiles, size: tuple[int, int], batch: int = 1, *, device: str = "cuda:0", options: BuildOptions | None = None,
     images: Sequence[NDArray[np.uint8]] = (), cache: EngineCache | None = None, force: bool = False, progress: Progress | None = None,
 ) -> tuple[Cached, bool]:
-    """Build an engine into the cache, unless it is there.
-
-    The arguments are those of `build_plan`, and ``cache``, None: the user's; ``force`` builds it even where it is there.
+    """Build an engine into the cache, unless it exists. The arguments are those of `build_plan`, and ``cache`` (None: the
+    user's); ``force`` builds it even if it exists.
 
     Returns:
-        The engine, and True where it was built just now.
+        The engine, and whether it was built just now.
 
     Raises:
         EngineUnavailableError, EngineError: as `build_plan`; or the cache cannot be written.
@@ -156,7 +159,7 @@ def build_engine(
 
 
 def check_request(size: tuple[int, int], batch: int, options: BuildOptions) -> None:
-    """Refuse what no engine can be built for; raises EngineError."""
+    """Refuse impossible build requests; raises EngineError."""
     check_size(size)
     if batch < 1:
         raise EngineError(f"batch is {batch}; expected 1 or more")
@@ -167,7 +170,7 @@ def check_request(size: tuple[int, int], batch: int, options: BuildOptions) -> N
 
 
 def check_builder(device: str) -> None:
-    """Refuse to build where this machine cannot.
+    """Refuse to build if this machine cannot.
 
     Raises:
         EngineUnavailableError: no GPU, no driver, no TensorRT, no torch-tensorrt.
@@ -183,12 +186,12 @@ def check_parity(model: str, parity: Parity, mean: float | None = None, off: flo
 
     Args:
         model: id, for the message.
-        parity: as measured.
+        parity: the measured difference.
         mean: the largest mean difference; None: `LARGEST_MEAN`.
         off: the largest share of pixels that differ; None: `LARGEST_OFF`.
 
     Raises:
-        EngineError: beyond them.
+        EngineError: the difference exceeds them.
     """
     mean, off = LARGEST_MEAN if mean is None else mean, LARGEST_OFF if off is None else off
     if not (parity.mean <= mean and parity.off <= off):  # so that NaN is refused, too
@@ -199,7 +202,7 @@ def check_parity(model: str, parity: Parity, mean: float | None = None, off: flo
 
 
 def estimate(cache: EngineCache, gpu: str) -> str:
-    """An estimate of how long a build takes here, one clause."""
+    """Return an estimate of the build time here, as one clause."""
     known = sorted(float(entry.details["seconds"]) for entry in cache.entries() if entry.key.gpu == gpu and "seconds" in entry.details)
     if not known:
         return "building the engine; how long this GPU takes is not known before its first one: a network of hundreds of layers is timed kernel by kernel, expect minutes"
@@ -210,7 +213,9 @@ def estimate(cache: EngineCache, gpu: str) -> str:
 def _compare(
     network: GFM, opened: Plan, size: tuple[int, int], batch: int, device: str, images: Sequence[NDArray[np.uint8]]
 ) -> tuple[Parity, Parity | None]:
-    """The plan beside torch in float32, image by image: over all of them, and over ``images`` alone, if there are any."""
+    """Compare the plan with torch in float32, image by image: returns the parity over all images, and over ``images`` alone, if
+    any.
+    """
     import torch
 
     from streammat.engines.network.folded import FoldedMatte

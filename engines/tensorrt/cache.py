@@ -1,7 +1,7 @@
-"""Engines built for one machine and one network, kept in the user's cache: a plan, and beside it a note of what it is.
+"""The cache of built engines: for each a plan, and a note in JSON that describes it.
 
-A plan runs where it was built, on what it was built with. So everything that it depends on is its key, and a plan whose key
-is another, or whose bytes are not those that were written, is never run: it is passed over, and the reason told.
+A plan runs only on the machine and with the versions it was built for. So everything that it depends on is its key, and a plan
+with another key, or with changed bytes, is never run: it is skipped, and the reason reported.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from streammat.engines.whole_files import write_whole
 logger = logging.getLogger(__name__)
 
 REVISION = 1
-"""Version of the network as it is built and of the note's form; engines of another version are stale."""
+"""Version of the exported network and of the note's format; engines of another version are stale."""
 _ANY_GPU = "any of compute capability 8.0 or later"
 _WAITING_SECONDS = 0.2
 _DAY, _HOUR, _MINUTE = 86400, 3600, 60
@@ -35,14 +35,14 @@ _DAY, _HOUR, _MINUTE = 86400, 3600, 60
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """How an engine is built; any of them runs where its key fits."""
+    """Options of a build; an engine with any options runs if its key fits."""
 
     workspace: int = 0
-    """Bytes of GPU memory that a layer may use while it works; 0: as much as there is."""
+    """Bytes of GPU memory that a layer may use; 0: unlimited."""
     optimization_level: int = 3
-    """0..5: how long kernels are looked for; TensorRT's own default is 3."""
+    """0..5: effort in the search for kernels; TensorRT's default is 3."""
     hardware_compatible: bool = False
-    """Runs on every GPU of compute capability 8.0 or later (Ampere), for some speed."""
+    """Build for every GPU of compute capability 8.0 or later (Ampere), at some loss of speed."""
 
 
 @dataclass(frozen=True)
@@ -50,30 +50,30 @@ class EngineKey:
     """Everything that an engine depends on."""
 
     weights: str
-    """sha256 of the weights' file."""
+    """SHA-256 of the weights' file."""
     precision: str
     size: tuple[int, int]
     """Network input (height, width) in pixels."""
     batch: int
     gpu: str
-    """Name, such as ``NVIDIA H100``."""
+    """Name of the GPU, such as ``NVIDIA H100``."""
     sm: str
     """Compute capability, such as ``9.0``."""
     driver: str
     """Version of the driver, such as ``580.95.05``."""
     tensorrt: str
     torch_tensorrt: str
-    """What built it; on the machine that runs it, empty where it is not installed, and then of no account."""
+    """Version of torch-tensorrt that built it; empty on a machine without it, and then ignored."""
     options: BuildOptions = field(default_factory=BuildOptions)
     revision: int = REVISION
 
     @property
     def digest(self) -> str:
-        """Hex digest of all of it."""
+        """Return a hex digest of the whole key."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
     def misfit(self, here: EngineKey) -> list[str]:
-        """What keeps an engine of this key from running as ``here`` wants it; options are of no account, but for the GPUs."""
+        """Return the reasons why an engine of this key cannot run as ``here``; of the options only hardware compatibility counts."""
         skipped = {"options"}
         if not here.torch_tensorrt:
             skipped.add("torch_tensorrt")
@@ -97,10 +97,10 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class Cached:
-    """One engine of the cache."""
+    """One engine in the cache."""
 
     name: str
-    """Stem of its files."""
+    """Name of the engine: the stem of its files."""
     plan: Path
     key: EngineKey
     sha256: str
@@ -110,21 +110,21 @@ class Cached:
     created: float
     """Seconds since 1970."""
     details: Mapping[str, Any]
-    """Parity and time that its build measured."""
+    """Parity and time measured in the build."""
 
 
 class EngineCache:
     """A folder of built engines.
 
     Args:
-        folder: made when something is stored; None: `cache_folder`.
+        folder: the folder, created when an engine is stored; None: `cache_folder`.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = cache_folder() if folder is None else folder
 
     def entries(self) -> list[Cached]:
-        """Engines with a note that can be read, newest first; others are logged and passed over."""
+        """Return the engines with a readable note, newest first; others are logged and skipped."""
         found = []
         for path in self._notes():
             try:
@@ -134,11 +134,11 @@ class EngineCache:
         return sorted(found, key=lambda entry: entry.created, reverse=True)
 
     def find(self, here: EngineKey) -> Cached | None:
-        """The newest engine that runs as ``here`` wants it; reads notes only."""
+        """Return the newest engine that can run as ``here``; reads notes only."""
         return next((entry for entry in self.entries() if not entry.key.misfit(here)), None)
 
     def why_none(self, here: EngineKey) -> str:
-        """Why `find` finds none: how the nearest engine of these weights misses."""
+        """Say why `find` finds none: in what the nearest engine of these weights differs."""
         near = [entry for entry in self.entries() if entry.key.weights == here.weights]
         if not near:
             return "none has been built of these weights"
@@ -146,10 +146,10 @@ class EngineCache:
         return f"{nearest.name} was built for {'; '.join(nearest.key.misfit(here))}"
 
     def read(self, entry: Cached) -> bytes:
-        """The plan, verified.
+        """Read and verify the plan.
 
         Raises:
-            EngineError: it is missing, cannot be read, or is not what was stored.
+            EngineError: it is missing, cannot be read, or differs from what was stored.
         """
         cure = f"`streammat engine remove {entry.name}`, then build it again"
         try:
@@ -163,13 +163,13 @@ class EngineCache:
         return plan
 
     def store(self, model: str, key: EngineKey, plan: bytes, details: Mapping[str, Any]) -> Cached:
-        """Write an engine, in place of one of the same key.
+        """Write an engine, replacing one of the same key.
 
         Args:
             model: id, for the file's name.
-            key: what it was built for.
-            plan: what the builder gave.
-            details: what is worth keeping of the build; JSON.
+            key: the engine's key.
+            plan: the serialized engine.
+            details: measurements of the build; JSON.
 
         Raises:
             EngineError: it cannot be written; nothing is left of it then.
@@ -204,9 +204,9 @@ class EngineCache:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the cache for a build: two at once would spoil each other's timings, and one may want what the other makes.
+        """Lock the cache for a build: two at once would disturb each other's timings, and both may want the same engine.
 
-        Waits, and says so, while another process holds it.
+        Waits, and logs it, while another process holds the lock.
 
         Raises:
             EngineError: the folder cannot be written.
@@ -227,13 +227,13 @@ class EngineCache:
             lock.release()
 
     def check_space(self, needed: int) -> None:
-        """Refuse a build whose result would not fit the disk.
+        """Refuse a build whose result would not fit on the disk.
 
         Args:
-            needed: bytes.
+            needed: needed space in bytes.
 
         Raises:
-            EngineError: less is free in the folder, which is there.
+            EngineError: there is less free space in the folder, which must exist.
         """
         import shutil
 
@@ -243,7 +243,9 @@ class EngineCache:
             raise EngineError(f"the engine may need {needed / 1e6:.0f} MB and {self.folder} has {free / 1e6:.0f} MB free; make room, or set STREAMMAT_CACHE to another folder")
 
     def timings(self, key: EngineKey) -> Path:
-        """File of measured kernels for builds on this machine; the name says whose they are, because others' are of no use."""
+        """Return the file of kernel timings for builds on this machine; its name identifies the machine, because others' are
+        useless.
+        """
         digest = hashlib.sha256(f"{key.gpu}|{key.sm}|{key.driver}|{key.tensorrt}".encode()).hexdigest()[:12]
         return self.folder / f"timings-{digest}.bin"
 
@@ -272,7 +274,7 @@ class EngineCache:
 
 
 def cache_folder() -> Path:
-    """Where built engines lie: ``STREAMMAT_CACHE``, or the platform's place for what can be made again."""
+    """Return the folder of built engines: in ``STREAMMAT_CACHE``, or in the platform's cache folder."""
     if chosen := os.environ.get("STREAMMAT_CACHE"):
         return expanded(chosen) / "engines"
     if sys.platform == "darwin":
@@ -287,7 +289,7 @@ def cache_folder() -> Path:
 
 
 def age(seconds: float) -> str:
-    """``3 days`` of 270000."""
+    """Return seconds as a rough age: ``3 days`` for 270000."""
     for unit, name in ((_DAY, "day"), (_HOUR, "hour"), (_MINUTE, "minute")):
         if seconds >= unit:
             count = int(seconds // unit)

@@ -1,4 +1,4 @@
-"""A network → a serialized TensorRT engine, by torch-tensorrt: the program that it is given, and what its own options do not reach."""
+"""Converts a network to a serialized TensorRT engine with torch-tensorrt, including settings that its options do not offer."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
     from streammat.engines.network.gfm import GFM
 
 Progress = Callable[[str, float], None]
-"""Told of each phase by its name, with what is done of it, 0..1; from another thread."""
+"""Called with the name of each phase and its progress, 0..1; from another thread."""
 LESS = "take a smaller --batch, --quality or --workspace"
-"""Hints for a build that lacks memory."""
+"""Hint for a build that lacks memory."""
 _POLL_SECONDS = 0.2
 
 
 def export_half(network: GFM, size: tuple[int, int], batch: int, device: str) -> ExportedProgram:
-    """The network as TensorRT is given it.
+    """Export the network for TensorRT.
 
     Args:
         network: float32.
         size: (height, width) in pixels.
         batch: images.
-        device: where the program's weights are.
+        device: device of the program's weights.
 
     Returns:
         A program of static shape, uint8 (batch, height, width, 3) to float32 (batch, height/s, width/s).
@@ -50,7 +50,7 @@ def export_half(network: GFM, size: tuple[int, int], batch: int, device: str) ->
     from streammat.engines.network.folded import FoldedMatte
 
     class Static(nn.Module):
-        """TensorRT knows uint8 at its border alone: the first thing that happens to it has to be the conversion."""
+        """A network with static input: TensorRT supports uint8 only as an input, so the first operation must convert it."""
 
         def __init__(self, folded: FoldedMatte) -> None:
             super().__init__()
@@ -68,16 +68,16 @@ def export_half(network: GFM, size: tuple[int, int], batch: int, device: str) ->
 def serialize(
     model: str, program: ExportedProgram, size: tuple[int, int], batch: int, device: str, options: BuildOptions, timings: Path | None, progress: Progress
 ) -> bytes:
-    """Build the engine, in a thread of its own, so that Ctrl-C is heard while TensorRT works.
+    """Build the engine in a separate thread, so that Ctrl-C works meanwhile.
 
     Args:
         model: id, for messages.
-        program: of `export_half`.
+        program: as from `export_half`.
         size: (height, width) of its images in pixels.
-        batch: of the program.
+        batch: batch size of the program.
         device: ``cuda:N``.
-        options: how to build.
-        timings: file of measured kernels, read and extended; None: measured anew.
+        options: build options.
+        timings: file of kernel timings, read and extended; None: no file.
         progress: see `Progress`.
 
     Returns:
@@ -101,7 +101,7 @@ def serialize(
     monitor = _monitor(trt, progress, cancelled)
 
     class Interpreter(_conversion.TRTInterpreter):  # type: ignore[misc]
-        """Theirs, with layers that can be inspected, and progress; there is no option for either outside their debugger."""
+        """torch-tensorrt's interpreter with inspectable layers and progress; it has no option for either outside its debugger."""
 
         def _populate_trt_builder_config(self, *args: Any, **kwargs: Any) -> Any:
             check_network(trt, self.ctx.net, model)
@@ -166,7 +166,7 @@ def serialize(
 
 def _monitor(trt: Any, progress: Progress, cancelled: threading.Event) -> Any:
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
-        """TensorRT calls it from threads of its own, and takes no exception."""
+        """Progress monitor; TensorRT calls it from its own threads, and it must not raise."""
 
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
@@ -191,7 +191,7 @@ def _monitor(trt: Any, progress: Progress, cancelled: threading.Event) -> Any:
 
 
 def _load_builder() -> Any:
-    """The module ``tensorrt`` as torch-tensorrt sees it, which is loaded too."""
+    """Import torch-tensorrt and return the module ``tensorrt`` that it uses."""
     load()
     try:
         with _quiet(), warnings.catch_warnings():
@@ -206,7 +206,7 @@ def _load_builder() -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[list[str]]:
-    """Keep torch-tensorrt's own words off the terminal; gives the errors among them, as they come."""
+    """Keep torch-tensorrt's log messages off the terminal; yields the list that collects its errors."""
     heard: list[str] = []
 
     class Keep(logging.Handler):
@@ -234,7 +234,7 @@ def _quiet() -> Iterator[list[str]]:
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """The first cause, which is where torch-tensorrt leaves the reason."""
+    """Return the first cause of an error, which has the reason in torch-tensorrt."""
     while error.__cause__ is not None:
         error = error.__cause__
     return error

@@ -1,7 +1,8 @@
-"""TensorRT: runs engines that `streammat.engines.tensorrt.build` built for this machine, one static shape each, with the TensorRT runtime alone.
+"""Runs TensorRT engines that `streammat.engines.tensorrt.build` built for this machine, with one static shape each, with the
+TensorRT runtime alone.
 
-Torch holds the memory and the stream; a plan needs nothing else of it. Building takes minutes, so nothing builds unasked:
-where no engine fits, the error has the line that builds it.
+Torch is only used for memory and streams. Building takes minutes, so nothing is built automatically: if no engine fits, the error
+has the command that builds it.
 """
 
 from __future__ import annotations
@@ -40,17 +41,17 @@ class TensorRtEngine:
     """See `streammat.engines.base.Engine`.
 
     Args:
-        model: files; the digest of its weights finds the engine.
+        model: the model's files; the digest of its weights identifies the engine.
         size: network input (height, width) in pixels, multiples of 32.
         reason: for ``spec.reason``.
         device: ``cuda:N``.
-        batch: images that the engine works on together; a smaller batch costs as much as a whole one, a larger one is cut.
-        cache: where built engines lie; None: the user's.
+        batch: the engine's batch size; a smaller batch costs as much as a whole one, a larger one is divided.
+        cache: the cache of built engines; None: the user's.
 
     Raises:
-        EngineUnavailableError: TensorRT or torch's CUDA is not there, or no engine was built for this model, size, batch and
-            machine; the message has the line that builds it.
-        EngineError: the model has no weights, the engine is damaged, TensorRT refuses it, or the memory does not suffice.
+        EngineUnavailableError: TensorRT or torch's CUDA is missing, or no engine was built for this model, size, batch and
+            machine; the message has the command that builds it.
+        EngineError: the model has no weights, the engine is damaged, TensorRT refuses it, or memory does not suffice.
     """
 
     def __init__(
@@ -79,21 +80,20 @@ class TensorRtEngine:
         return self._spec
 
     def infer(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """uint8 (N, H, W, 3) RGB to float32 (N, H/s, W/s) alpha; see `streammat.engines.base.Engine.infer`."""
+        """Predict alpha, float32 (N, H/s, W/s), of uint8 (N, H, W, 3) RGB; see `streammat.engines.base.Engine.infer`."""
         if self._plan is None:
             raise EngineError("the engine is closed")
         check_rgb(rgb, self._spec.size)
         return run_on_host(self.matte, rgb, self.batch, self._spec.device)
 
     def matte(self, rgb: Tensor) -> Tensor:
-        """Predict the alpha of a batch of tensors, for work that stays on the device.
+        """Predict the alpha of a batch of tensors; the result stays on the device.
 
         Args:
             rgb: uint8 (N, H, W, 3), N at most ``batch``, on the host or the device.
 
         Returns:
-            float32 (N, H/s, W/s) on the device, new memory, ordered after the caller's current stream and before what
-            the caller launches on it next.
+            float32 (N, H/s, W/s) on the device, new memory, ordered on the caller's current stream.
 
         Raises:
             EngineError: the engine is closed, or the device failed.
@@ -110,17 +110,17 @@ class TensorRtEngine:
 
 
 class Plan:
-    """A serialized engine in a device's memory, with buffers and a stream of its own, captured as a CUDA graph.
+    """A serialized engine in a device's memory, with its own buffers and stream, captured as a CUDA graph.
 
     Args:
-        content: of the plan.
+        content: bytes of the plan.
         model: id, for messages.
         size: network input (height, width) in pixels.
         batch: images at once.
         device: ``cuda:N``, one that torch can use.
 
     Raises:
-        EngineError: TensorRT refuses the plan, it is of another network, or the memory does not suffice.
+        EngineError: TensorRT refuses the plan, it is of another network, or memory does not suffice.
     """
 
     def __init__(self, content: bytes, model: str, size: tuple[int, int], batch: int, device: str) -> None:
@@ -173,7 +173,7 @@ class Plan:
             raise device_error(self._name, error, f"a batch of {count}") from error
 
     def describe(self) -> str:
-        """The report of TensorRT's inspector on the layers, as JSON."""
+        """Return the report of TensorRT's inspector on the layers, as JSON."""
         trt = load()
         told: str = self._engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
         return told
@@ -189,7 +189,7 @@ class Plan:
             torch.cuda.empty_cache()
 
     def _ports(self, trt: Any, model: str, size: tuple[int, int], batch: int) -> tuple[str, str]:
-        """Names of input and output; raises EngineError where they are others than a matting network's."""
+        """Return the names of input and output; raises EngineError if they are not those of a matting network."""
         engine = self._engine
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
         described = {name: (engine.get_tensor_mode(name), engine.get_tensor_dtype(name), tuple(engine.get_tensor_shape(name))) for name in names}
@@ -208,7 +208,8 @@ class Plan:
                 self._enqueue()
         self._stream.synchronize()
         graph = torch.cuda.CUDAGraph()
-        # Where this fails there is no going on uncaptured: torch's allocator would take the capture for unfinished, and free no more
+        # Where this fails there is no going on uncaptured: torch's allocator would take the capture for unfinished, and free no
+        # more
         # memory that another stream has used. A network of static shape, without loops or conditions, can be captured.
         with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
             self._enqueue()
@@ -221,7 +222,7 @@ class Plan:
 
 
 def probe() -> Probe:
-    """TensorRT's version and the GPUs; see `streammat.engines.registry.probe`."""
+    """Return TensorRT's version and the GPUs; see `streammat.engines.registry.probe`."""
     from streammat.engines.backends.cuda import probe as probe_cuda
 
     found = probe_cuda()
@@ -230,7 +231,7 @@ def probe() -> Probe:
 
 
 def find_built(model: ModelFiles, size: tuple[int, int], batch: int, device: str, cache: EngineCache | None = None) -> Cached | None:
-    """The engine that `TensorRtEngine` would open, or None; loads TensorRT only where one was built of these weights.
+    """Return the engine that `TensorRtEngine` would open, or None; loads TensorRT only if one was built of these weights.
 
     Raises:
         EngineUnavailableError: TensorRT cannot be loaded.
@@ -244,7 +245,7 @@ def find_built(model: ModelFiles, size: tuple[int, int], batch: int, device: str
 
 
 def key_here(model: ModelFiles, size: tuple[int, int], batch: int, device: str, options: BuildOptions | None = None) -> EngineKey:
-    """The key of an engine that is built here and now.
+    """Return the key of an engine built here and now.
 
     Raises:
         EngineUnavailableError: TensorRT cannot be loaded, or there is no such GPU.
@@ -261,7 +262,7 @@ def key_here(model: ModelFiles, size: tuple[int, int], batch: int, device: str, 
 
 
 def weights_digest(model: ModelFiles) -> str:
-    """sha256 of a model's weights, as its card has it; raises EngineError where it has none."""
+    """Return the SHA-256 of a model's weights, from its card; raises EngineError if it has no weights."""
     if known := model.sha256.get("weights"):
         return known
     if model.weights is None:
@@ -274,7 +275,7 @@ def weights_digest(model: ModelFiles) -> str:
 
 
 def builder_version() -> str:
-    """torch-tensorrt's version; empty where it is not installed."""
+    """Return torch-tensorrt's version; empty if it is not installed."""
     try:
         return metadata.version("torch_tensorrt")
     except metadata.PackageNotFoundError:
@@ -282,17 +283,17 @@ def builder_version() -> str:
 
 
 def build_line(model: ModelFiles, size: tuple[int, int], batch: int) -> str:
-    """The command that builds an engine."""
+    """Return the command that builds an engine."""
     count = "" if batch == 1 else f" --batch {batch}"
     return f"streammat engine build --model {shlex.quote(model.name)} --network-size {size[1]}x{size[0]}{count}"
 
 
 @cache
 def load() -> Any:
-    """The module ``tensorrt``.
+    """Import and return the module ``tensorrt``.
 
     Raises:
-        EngineUnavailableError: it is not installed, or its libraries are not found.
+        EngineUnavailableError: it is not installed, or its libraries cannot be found.
     """
     try:
         import tensorrt
@@ -303,7 +304,7 @@ def load() -> Any:
 
 @cache
 def _log() -> Any:
-    """The one logger that TensorRT is given, which keeps the last error; it has to outlive all that TensorRT makes."""
+    """Return the single logger for TensorRT, which keeps the last error; it must outlive all TensorRT objects."""
     trt = load()
 
     class Log(trt.ILogger):  # type: ignore[misc, name-defined]

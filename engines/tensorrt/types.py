@@ -1,6 +1,7 @@
-"""Precisions of the layers of a TensorRT network, read from its definition before the build and from the built engine.
+"""Checks the precision of the layers of a TensorRT network, in its definition before the build and in the built engine.
 
-TensorRT's networks are strongly typed, so a decoder in float is the exported program's fault. It would run all the same, at half the speed.
+TensorRT's networks are strongly typed, so a decoder in float is a fault of the exported program. It would run, but at half the
+speed.
 """
 
 from __future__ import annotations
@@ -18,26 +19,26 @@ _RIM = re.compile(r"folded\.model\.rim\b")
 
 @dataclass(frozen=True)
 class Layers:
-    """Precisions of the layers of a built engine."""
+    """Number of layers of a built engine, by precision."""
 
     half: int
     """Layers with a half-precision input or output."""
     single: int
-    """Layers of float alone: borders and fusion."""
+    """Layers with only float: inputs, outputs and fusion."""
     other: int
-    """The rest: integers, or what the inspector tells nothing of."""
+    """The rest: integers, and layers without types in the inspector's report."""
 
 
 def check_network(trt: Any, network: Any, model: str) -> None:
-    """Refuse a network definition that computes in float within the encoder or a decoder.
+    """Refuse a network definition that computes in float inside the encoder or a decoder.
 
     Args:
         trt: the module.
-        network: ``tensorrt.INetworkDefinition``, strongly typed, whose layers are named after our modules.
+        network: ``tensorrt.INetworkDefinition``, strongly typed, with layers named after our modules.
         model: id, for the message.
 
     Raises:
-        EngineError: a layer of theirs gives float, or there is none.
+        EngineError: such a layer outputs float, or there is none.
     """
     found = 0
     for index in range(network.num_layers):
@@ -52,14 +53,14 @@ def check_network(trt: Any, network: Any, model: str) -> None:
 
 
 def count_layers(described: str, model: str) -> Layers:
-    """Precisions of the layers, read from the JSON of TensorRT's inspector.
+    """Count the layers by precision, from the JSON of TensorRT's inspector.
 
     Args:
-        described: of an engine that was built with detailed profiling.
+        described: report on an engine that was built with detailed profiling.
         model: id, for the message.
 
     Raises:
-        EngineError: it tells no types, or a convolution of the encoder or a decoder has float alone.
+        EngineError: it has no types, or a convolution of the encoder or a decoder has only float.
     """
     try:
         layers = json.loads(described)["Layers"]
@@ -86,7 +87,8 @@ def count_layers(described: str, model: str) -> Layers:
 
 
 def _kind(port: dict[str, Any]) -> str:
-    """``half``, ``single`` or empty: TensorRT 11 has ``Datatype``, such as ``Half``, beside ``Format``; earlier ones ``Format/Datatype`` in
+    """Return ``half``, ``single`` or empty: TensorRT 11 has ``Datatype``, such as ``Half``, beside ``Format``; earlier ones
+    ``Format/Datatype`` in
     one, such as ``Row major linear FP16 format``.
     """
     named = {key.lower(): str(value).lower() for key, value in port.items()}
