@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any, Final
+
+_LONGEST: Final = 60
+"""Longest value in a message, in letters."""
+_LONGEST_WORD: Final = 600
+"""Longest word of a message, in letters."""
+
 
 class StreammatError(Exception):
     """Root of the tree; ``str(error)`` is one line for users: what was found; what was expected; what to do."""
 
 
 def one_line(error: BaseException) -> str:
-    """Return an error's message in one line."""
-    return " ".join(str(error).split())
+    """Return an error's message in one line; words of thousands of letters, which no path has, are shortened."""
+    return " ".join(word if len(word) <= _LONGEST_WORD else shown(word) for word in str(error).split())
+
+
+def shown(value: Any) -> str:
+    """Return a value for a message, shortened."""
+    text = str(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

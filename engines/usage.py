@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 
 import click
 
+from streammat.engines.errors import shown
+
 _MOST = 2**31 - 1
-_LONGEST = 60  # letters of a value that a message shows
 
 
 class Number(click.FloatRange):
@@ -45,12 +46,6 @@ class Whole(click.IntRange):
 def _bounds(kind: Number | Whole) -> str:
     least = "" if kind.min is None else f"{'above' if kind.min_open else 'from'} {kind.min:g} "
     return f"{least}to {_MOST if kind.max is None else kind.max:g}" if kind.max is not None or least else f"at most {_MOST}"
-
-
-def shown(value: Any) -> str:
-    """Return a value for a message, shortened."""
-    text = str(value)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 class OneLine(click.Group):

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from streammat.compositing.compositor import Compositor
 from streammat.config import STILLS, LiveOptions, MattingOptions, VideoOptions, build
 from streammat.engines.base import Engine, EngineSpec
-from streammat.errors import UsageError
+from streammat.errors import InputError, UsageError, reason, shown
 from streammat.media.frame import Frame, swscale_matrix, swscale_range
 from streammat.stats import Report
 from streammat.timecode import Moment, parse_moment
@@ -185,7 +185,7 @@ def process_video(source: str | os.PathLike[str], target: str | os.PathLike[str]
     for name in ("start", "duration"):
         if given.get(name) is not None:
             given[name] = _time(name, given[name])
-    return VideoJob(os.fspath(source), None if target is None else os.fspath(target), build(VideoOptions, given)).run(progress)
+    return VideoJob(_path("source", source), None if target is None else _path("target", target), build(VideoOptions, given)).run(progress)
 
 
 @dataclass(frozen=True)
@@ -229,7 +229,7 @@ def mattes(
     from streammat.sources.file import FileSource
 
     until = None if duration is None else _time("duration", duration)
-    reader = FileSource(os.fspath(video), audio=False, start=_time("start", start), duration=until)
+    reader = FileSource(_path("video", video), audio=False, start=_time("start", start), duration=until)
     with ExitStack() as stack:
         stack.callback(reader.close)
         matting = stack.enter_context(Matting(stable=stable, **options))
@@ -437,7 +437,11 @@ class LiveSession:
         """
         from streammat.live.control import parse_command
 
-        return self._run.obey(parse_command(json.dumps({"command": name, "value": value, "confirm": confirm})))
+        try:
+            line = json.dumps({"command": name, "value": value, "confirm": confirm})
+        except (TypeError, ValueError, RecursionError) as error:
+            raise UsageError(f"{name}: value is {shown(repr(value))}; expected what JSON can hold") from error
+        return self._run.obey(parse_command(line))
 
     def __enter__(self) -> Self:
         self.start()
@@ -474,8 +478,15 @@ def _time(name: str, value: float | str | Moment) -> Moment:
         return value
     try:
         return parse_moment(value if isinstance(value, str) else f"{value:.9f}")
-    except ValueError:
+    except (ValueError, TypeError):
         raise UsageError(f"{name} is {value!r}; expected seconds, text such as 1:30, or a timecode such as 0:01:30:12") from None
+
+
+def _path(name: str, value: Any) -> str:
+    path = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(path, str) or "\0" in path:
+        raise UsageError(f"{name} is {shown(repr(value))}; expected a path as text or a path object")
+    return path
 
 
 def _frame_of(image: ImageLike) -> Frame:
@@ -486,9 +497,12 @@ def _frame_of(image: ImageLike) -> Frame:
             raise UsageError(f"the image is {image.dtype} {image.shape}; expected uint8 or uint16 (H, W, 3), RGB")
         return frame_of(image)
     if isinstance(image, str | os.PathLike):
-        return read_still(os.fspath(image))[0]
+        return read_still(_path("the image", image))[0]
     if hasattr(image, "read"):
-        data = image.read()
+        try:
+            data = image.read()
+        except (OSError, ValueError) as error:  # closed, or not opened for reading
+            raise InputError(f"the image cannot be read from its file object ({reason(error)}); expected one opened in binary mode") from error
         if not isinstance(data, bytes):
             raise UsageError("the image is a text file object; expected one opened in binary mode")
         return decode_still(data, str(getattr(image, "name", "the file object")))[0]

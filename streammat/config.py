@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, Final, Literal, TypeVar, get_args, get_origin, get_type_hints
+from numbers import Integral, Real
+from types import NoneType, UnionType
+from typing import Annotated, Any, Final, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from streammat.errors import UsageError
-from streammat.timecode import BEGINNING, Moment
+from streammat.errors import UsageError, shown
+from streammat.timecode import BEGINNING, LONGEST, Moment
+
+
+@dataclass(frozen=True)
+class Within:
+    """Bounds of a number, both of which it may be; of several values: of how many there are."""
+
+    least: float
+    most: float
+
+
+Side = Annotated[int, Within(1, 16384)]
+"""Of an image, in pixels."""
 
 Fit = Literal["cover", "contain", "stretch"]
 AlphaType = Literal["straight", "premultiplied"]
@@ -28,7 +44,7 @@ class MattingOptions:
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
     quality: Quality = "balanced"
     """Size of the network's input: see ``matting.network_sizes``."""
-    threads: int = 0
+    threads: Annotated[int, Within(0, 256)] = 0
     """Threads of the network; 0: all cores that this process may use."""
     stable: bool = True
     """Average out flicker where the image does not move: see ``matting.temporal``."""
@@ -46,15 +62,15 @@ MOST_GROW = 32
 class MatteControls:
     """Adjustments of a finished matte, and of the subject's colour: `streammat.compositing.matte_controls` defines each exactly."""
 
-    clip_black: float = 0.0
+    clip_black: Annotated[float, Within(0, 1)] = 0.0
     """Alpha, 0..1, that becomes 0."""
-    clip_white: float = 1.0
+    clip_white: Annotated[float, Within(0, 1)] = 1.0
     """Alpha, 0..1, that becomes 1; values between the two are stretched."""
-    grow: float = 0.0
+    grow: Annotated[float, Within(-MOST_GROW, MOST_GROW)] = 0.0
     """Pixels by which the matte grows; negative ones shrink it."""
-    feather: float = 0.0
+    feather: Annotated[float, Within(0, 100)] = 0.0
     """Standard deviation, in pixels, of the blur of its edge."""
-    despeckle: int = 0
+    despeckle: Annotated[int, Within(0, 10**9)] = 0
     """Spots and holes with fewer pixels are removed."""
     despill: str | None = None
     """Colour to remove from the subject, or ``auto`` for the background's, with an optional ``:0..100`` percent; None: nothing."""
@@ -89,7 +105,7 @@ class EncodeOptions:
 
     codec: str | None = None
     """h264, hevc, av1, vp9, prores, dnxhr, ffv1; None: by the file's extension."""
-    crf: int | None = None
+    crf: Annotated[int | None, Within(0, 63)] = None
     """Constant quality, on the encoder's own scale; None: the codec's default."""
     preset: str | None = None
     """The encoder's own preset of speed against size; None: veryfast or its equivalent."""
@@ -101,7 +117,7 @@ class EncodeOptions:
 class SequenceOptions:
     """Options for reading and writing sequences of numbered images."""
 
-    fps: float | None = None
+    fps: Annotated[float | None, Within(1, 1000)] = None
     """Frames per second; None: from the files, else 24."""
     missing: Literal["error", "skip", "hold"] = "error"
     """Handling of missing frame numbers: refuse the run, skip them, or repeat the image before."""
@@ -111,7 +127,7 @@ class SequenceOptions:
     """Colour space of the input: see ``film.colour``."""
     ocio: str | None = None
     """Path of an OpenColorIO config; None: its built-in studio config."""
-    exposure: float | None = None
+    exposure: Annotated[float | None, Within(-20, 20)] = None
     """Exposure in stops at which the network sees linear and log images; None: from the first image."""
     compression: Literal["none", "rle", "zip", "zips", "piz", "dwaa", "dwab"] = "zip"
     """Compression of EXR files."""
@@ -144,12 +160,12 @@ class VideoOptions:
     """Length to process; None: to the end."""
     deinterlace: bool = False
     """Turn interlaced fields into whole frames: see ``media.interlacing.Deinterlacer``."""
-    warm_up: int = 0
+    warm_up: Annotated[int, Within(0, 10_000)] = 0
     """Frames before the first one that are matted but not written, to warm up the filter over time."""
     controls: MatteControls = field(default_factory=MatteControls)
     frames: str | None = None
     """Numbers of the frames to process: see ``film.sequences.parse_frames``; None: all."""
-    start_number: int = 1
+    start_number: Annotated[int, Within(0, 10**9)] = 1
     """Number of a clip's first frame; sequences have their own."""
     sequence: SequenceOptions = field(default_factory=SequenceOptions)
     include: str | None = None
@@ -168,9 +184,9 @@ WEB_ADDRESS: Final = "127.0.0.1:8137"
 class BatchOptions:
     """One run of ``streammat batch``, beside the options of ``VideoOptions`` that each shot has."""
 
-    workers: int = 0
+    workers: Annotated[int, Within(0, 1024)] = 0
     """Number of worker processes; 0: by cores and memory."""
-    shard_frames: int = 1500
+    shard_frames: Annotated[int, Within(0, 10**9)] = 1500
     """Most frames of a shard; 0: shots are not divided."""
     warm_up: float = 6.0
     """Seconds before a shard that are matted first: the filter over time may remember so much, by more than 1/255 of alpha."""
@@ -191,23 +207,23 @@ class LiveOptions:
     matting: MattingOptions = field(default_factory=MattingOptions)
     composite: CompositeOptions = field(default_factory=CompositeOptions)
     """Options of compositing; ``backgrounds`` replaces its ``background``."""
-    backgrounds: tuple[str, ...] = ("green",)
+    backgrounds: Annotated[tuple[str, ...], Within(1, 1000)] = ("green",)
     """Backgrounds to switch between, each as ``CompositeOptions.background`` but not transparent; the first is shown at the start."""
     camera: str = "0"
     """A number, a device, a camera's name, a video file, or a URL."""
-    size: tuple[int, int] | None = None
+    size: tuple[Side, Side] | None = None
     """(height, width) that the camera must deliver; None: ask for 1280x720 and accept any."""
-    fps: float = 30.0
+    fps: Annotated[float, Within(1, 240)] = 30.0
     """Frames per second to ask the camera for; files and URLs keep their own."""
     microphone: str | None = None
     """``default``, PortAudio's number, a part of a name, or ``file`` for the sound of a file given as the camera; None: no sound."""
     monitor: str | None = None
     """Sound output on which the microphone is played as late as the image: ``default``, PortAudio's number, or a part of a name."""
-    sound_delay: float = 0.0
+    sound_delay: Annotated[float, Within(-1000, 1000)] = 0.0
     """Delay of sound beyond the measured one, in milliseconds; negative: earlier."""
     loop: bool = False
     """Restart a file given as the camera at its end."""
-    outputs: tuple[str, ...] = ("camera",)
+    outputs: Annotated[tuple[str, ...], Within(1, 100)] = ("camera",)
     """``camera[:DEVICE]``, ``/dev/videoN``, a video file, ``rtmp://`` or ``rtsp://``, ``preview``, ``null``."""
     recordings: str = "."
     """The folder in which the command ``record`` makes recordings."""
@@ -216,9 +232,9 @@ class LiveOptions:
     """Mirror the image; backgrounds are not mirrored."""
     fixed: bool = False
     """Never lower the quality to hold the frame rate."""
-    bitrate: int = 3000
+    bitrate: Annotated[int, Within(100, 100_000)] = 3000
     """Bit rate of streams, kbit/s."""
-    duration: float | None = None
+    duration: Annotated[float | None, Within(0, LONGEST)] = None
     """Seconds until the run ends by itself; None: never."""
     rest: bool = True
     """Keep the matte for at most 0.4 s while the network's input does not change: see ``streammat.matting.rest``."""
@@ -284,6 +300,14 @@ def choices(options: type[object], name: str) -> tuple[str, ...]:
     return get_args(kind)
 
 
+def bounds(options: type[object], name: str) -> Within:
+    """The bounds of a number."""
+    for each in get_args(get_type_hints(options, include_extras=True)[name]):
+        if isinstance(each, Within):
+            return each
+    raise AssertionError(f"{options.__name__}.{name} has no bounds")
+
+
 def field_names(options: type[object]) -> tuple[str, ...]:
     """Return the names of all fields of ``options``, including those of its option groups."""
     hints = get_type_hints(options)
@@ -318,14 +342,50 @@ def build(options: type[T], values: Mapping[str, Any]) -> T:
 
 
 def _build(options: type[T], given: Mapping[str, Any]) -> T:
-    hints = get_type_hints(options)
+    hints = get_type_hints(options, include_extras=True)
     made: dict[str, Any] = {}
     for each in fields(options):  # type: ignore[arg-type]
         kind = hints[each.name]
         if _is_group(kind):
             made[each.name] = _build(kind, given)
         elif each.name in given:
-            value = made[each.name] = given[each.name]
-            if get_origin(kind) is Literal and value not in get_args(kind):
-                raise UsageError(f"{each.name} is {value!r}; expected one of {', '.join(get_args(kind))}")
+            made[each.name] = _checked(each.name, kind, given[each.name])
     return options(**made)
+
+
+def _checked(name: str, kind: Any, value: Any) -> Any:
+    """``value`` as a field of type ``kind`` holds it."""
+    within: Within | None = None
+    if get_origin(kind) is Annotated:
+        kind, within = get_args(kind)
+    if get_origin(kind) in (Union, UnionType):
+        if value is None:
+            return None
+        (kind,) = (each for each in get_args(kind) if each is not NoneType)
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise UsageError(f"{name} is {shown(repr(value))}; expected one of {', '.join(get_args(kind))}")
+        return value
+    if get_origin(kind) is tuple:
+        each, *others = get_args(kind)
+        least, most = (within.least, within.most) if within else (0, math.inf) if others == [...] else (1 + len(others), 1 + len(others))
+        if not isinstance(value, tuple | list) or not least <= len(value) <= most:
+            raise UsageError(f"{name} is {shown(repr(value))}; expected a tuple of {least:g}{' or more' if most > least else ''}")
+        return tuple(_checked(name, each, one) for one in value)
+    if kind is bool:
+        expected, right = "True or False", isinstance(value, bool)
+    elif kind in (int, float):
+        right = isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
+        right = right and (isinstance(value, Integral) or math.isfinite(value))
+        expected = "a whole number" if kind is int else "a number"
+        if within is not None:
+            right = right and within.least <= value <= within.most
+            expected += f" from {within.least:g} to {within.most:g}"
+    elif kind is str:
+        value = os.fspath(value) if isinstance(value, os.PathLike) else value
+        expected, right = "text that is not empty", isinstance(value, str) and bool(value.strip())
+    else:
+        expected, right = f"a {kind.__name__}", isinstance(value, kind)
+    if not right:
+        raise UsageError(f"{name} is {shown(repr(value))}; expected {expected}")
+    return kind(value) if kind in (int, float) else value

@@ -13,9 +13,9 @@ Each message is one line: what was found; what was expected; what to do. ``reaso
 
 from __future__ import annotations
 
-from streammat.engines.errors import StreammatError, one_line
+from streammat.engines.errors import StreammatError, one_line, shown
 
-__all__ = ["CameraLostError", "InputError", "OutputError", "StreammatError", "UsageError", "one_line", "reason"]
+__all__ = ["CameraLostError", "InputError", "OutputError", "StreammatError", "UsageError", "one_line", "reason", "shown"]
 
 
 class UsageError(StreammatError):

@@ -31,13 +31,25 @@ def check_readable(path: str | Path, expected: str) -> None:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(f"{path}: no such file; check the name and the folder ({os.path.abspath(os.path.dirname(path))})") from error
-    except OSError as error:
+    except (OSError, ValueError) as error:
         cure = "check the permissions of the file and of its folders" if isinstance(error, PermissionError) else "check the path"
         raise InputError(f"{path}: cannot be read ({reason(error)}); {cure}") from error
     if stat.S_ISDIR(status.st_mode):
         raise InputError(f"{path}: is a folder; expected {expected}")
     if stat.S_ISREG(status.st_mode) and not status.st_size:
         raise InputError(f"{path}: is empty (0 bytes); expected {expected}")
+
+
+def listed(folder: str | Path) -> list[Path]:
+    """What a folder holds, in the order of names, without what is hidden.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        return sorted(path for path in Path(folder).iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read ({reason(error)}); check the folder and its permissions") from error
 
 
 def data_folder(setting: str) -> Path:
@@ -88,5 +100,5 @@ def check_writable(path: str | Path, *, made: bool = False) -> None:
             raise OutputError(f"{path}: there is no folder {folder}; make it, or give another path") from error
     except PermissionError as error:
         raise OutputError(f"{path}: the folder {folder} may not be written ({reason(error)}); check its permissions, or give another path") from error
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise OutputError(f"{path}: cannot be written ({reason(error)}); give another name") from error

@@ -8,6 +8,8 @@ an image shows, even when only the person is left of it.
 from __future__ import annotations
 
 import hashlib
+import struct
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -341,6 +343,17 @@ def write_still(path: Path, picture: NDArray[Any], *, orientation: int | None = 
         body = b"Exif\0\0" + tiff
         stored = stored[:2] + b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body + stored[2:]
     path.write_bytes(stored)
+    return path
+
+
+def huge_png(path: Path) -> Path:
+    """A PNG of 32000x32000 in 70 bytes: its header, and data that are cut."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 32000, 32000, 8, 2, 0, 0, 0))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b""))
     return path
 
 

@@ -139,6 +139,10 @@ def test_files_that_cannot_be_read_are_said(matting, tmp_path: Path) -> None:
         matting(tmp_path / "missing.png")
     with pytest.raises(streammat.InputError, match="empty"):
         matting(io.BytesIO(b""))
+    closed = io.BytesIO(b"x")
+    closed.close()
+    with pytest.raises(streammat.InputError, match="closed file"):
+        matting(closed)
 
 
 def test_options_that_do_not_exist_are_said() -> None:
@@ -148,6 +152,50 @@ def test_options_that_do_not_exist_are_said() -> None:
         streammat.Matting(quality="good")
     with pytest.raises(streammat.UsageError, match="start is 'soon'"):
         streammat.process_video("in.mp4", "out.mp4", start="soon")
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("feather", NAN), ("feather", -1), ("feather", "x"), ("grow", 1e6), ("clip_black", 5), ("despeckle", 1.5), ("despill", 5), ("threads", -1), ("threads", 10**400), ("threads", True),
+    ("model", 5), ("model", ""), ("quality", []), ("engine", None), ("background", 5), ("background", " "), ("crf", 99), ("crf", NAN), ("preset", 5), ("matte", b"m.mkv"), ("fps", float("inf")),
+    ("exposure", 1e9), ("warm_up", -1), ("start_number", "1"), ("stable", "x"), ("audio", 1), ("frames", 5), ("subject", "nan,nan"), ("start", NAN), ("start", None), ("start", []),
+    ("duration", -1), ("duration", "0x"), ("matte_codec", "prores"),
+])
+def test_values_that_cannot_be_meant(tmp_path: Path, name: str, value: object) -> None:
+    """One error of ours in one line, whatever it is; nothing is made."""
+    source = clip(tmp_path / "in.mp4", frames=1)
+    with pytest.raises(streammat.StreammatError) as refused:
+        streammat.process_video(source, tmp_path / "out.mp4", **{name: value})
+    assert name.replace("_", "-") in str(refused.value).replace("_", "-")
+    assert "\n" not in str(refused.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("fps", NAN), ("size", "640x480"), ("size", (0, 0)), ("size", (640,)), ("outputs", ()), ("outputs", "null"), ("backgrounds", ()), ("backgrounds", (5,)), ("sound_delay", NAN),
+    ("bitrate", -1), ("duration", NAN), ("duration", -1), ("camera", None), ("web_allow", "x"), ("mirror", "x"), ("control", 5),
+])
+def test_values_of_a_live_session_that_cannot_be_meant(name: str, value: object) -> None:
+    with pytest.raises(streammat.UsageError, match=f"^{name} is .*; expected "):
+        streammat.LiveSession(**{"camera": "in.mp4", "outputs": ("null",), name: value})
+
+
+@pytest.mark.parametrize("source", [5, None, b"in.mp4", "a\0b", "", "missing.mp4"])
+def test_sources_that_are_none(tmp_path: Path, source: object) -> None:
+    for action in (lambda: streammat.process_video(source, tmp_path / "out.mp4"), lambda: list(streammat.mattes(source)), lambda: streammat.matte(source)):
+        with pytest.raises(streammat.StreammatError):
+            action()
+    with pytest.raises(streammat.StreammatError):
+        streammat.process_video("in.mp4", source if isinstance(source, str | bytes | int) and source != "missing.mp4" else 5)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_paths_and_numpy_s_numbers_are_as_good(tmp_path: Path) -> None:
+    source = clip(tmp_path / "in.mp4", frames=2)
+    streammat.process_video(source, tmp_path / "out.mp4", matte=tmp_path / "m.mkv", feather=np.float32(1), crf=np.int64(20), **QUICK_ENGINE)
+    assert (tmp_path / "m.mkv").exists()
 
 
 def test_a_closed_matting_says_so(rgb: np.ndarray) -> None:
@@ -184,6 +232,8 @@ def test_a_live_session_starts_tells_obeys_and_stops(tmp_path: Path) -> None:
     assert session.command("next")["background"] == "blue"
     with pytest.raises(streammat.UsageError, match="confirm"):
         session.command("pass-through", True)
+    with pytest.raises(streammat.UsageError, match="JSON"):
+        session.command("blur", {1})
     report = session.stop()
     assert report.captured > 0
     assert all("event" in event for event in events)  # ends, now that the run has ended

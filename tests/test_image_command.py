@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import struct
 import subprocess
 import sys
-import zlib
 from pathlib import Path
 from typing import Literal
 
 import cv2
 import numpy as np
 import pytest
-from media import Rgb, example_frames, still_of, write_still
+from media import Rgb, example_frames, huge_png, still_of, write_still
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 from running import QUICK, Run, call, names, run
@@ -321,20 +319,9 @@ def test_transparent_webp_holds_exactly_what_png_does(tmp_path: Path, portrait: 
     assert (webp[webp[..., 3] == 0] == 0).all(axis=1).any()  # far from the subject nothing is left of the room
 
 
-def huge(path: Path) -> Path:
-    """A PNG of 32000x32000 in 70 bytes: its header, and data that are cut."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 32000, 32000, 8, 2, 0, 0, 0))
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b""))
-    return path
-
-
 def test_sizes_are_looked_at_before_anything_is_decoded(tmp_path: Path, portrait: Rgb) -> None:
     wanted = "has 32000x32000 pixels; expected at most 16384x16384 of them: make it smaller first"
-    image(huge(tmp_path / "huge.png"), tmp_path / "out.png").refused(1, wanted)
+    image(huge_png(tmp_path / "huge.png"), tmp_path / "out.png").refused(1, wanted)
     write_still(tmp_path / "in.png", portrait)
     image(tmp_path / "in.png", tmp_path / "out.jpg", "--bg", tmp_path / "huge.png").refused(1, wanted)
 

@@ -201,14 +201,35 @@ def test_times_choose_frames(clip: Path, tmp_path: Path) -> None:
     (["webcam", "--size", "50000x50000"], 2, ["--size", "50000x50000", "16384"]), (["bench", "--size", "50000x50000"], 2, ["--size", "50000x50000"]),
     (["model", "export", "lite", "{folder}/o.onnx", "--frame", "50000x50000"], 2, ["--frame", "50000x50000"]),
     (["engine", "build", "--size", "50000x50000"], 2, ["--size", "50000x50000"]),
+    # Numbers of thousands of digits, which Python itself refuses to read.
+    (["video", "{clip}", "{out}", "--bg", "{digits},1,1"], 2, ["is not a colour"]), (["video", "{clip}", "{folder}/o.%99999999d.png"], 2, ["pattern such as"]),
+    (["video", "{folder}/a.%{digits}d.png", "{out}"], 1, ["numbered"]), (["video", "{clip}", "{out}", "--frames", "1-99999999999"], 2, ["--frames", "1001-1100"]),
+    (["video", "{clip}", "{out}", "--subject", "{digits},1"], 2, ["--subject", "largest"]), (["webcam", "--camera", "{clip}", "--web", "localhost:{digits}"], 2, ["--web", "host:port"]),
+    # What is named and asked for nothing.
+    (["video", "{clip}", "{out}", "--ocio", "{folder}/none.ocio"], 1, ["none.ocio", "no such file"]), (["video", "{clip}", "{out}", "--ocio", "{still}"], 1, ["--ocio", "expected a config"]),
+    (["video", "{clip}", "{out}", "--matte-codec", "prores"], 2, ["--matte-codec", "there is no --matte"]),
+    (["webcam", "--camera", "{clip}", "--web", "127.0.0.1:0", "--web-allow", "http://x"], 2, ["--web-allow", "192.168.1.5"]),
+    # Shots and job files of a batch.
+    (["batch", "-q", "{folder}/none", "{folder}/o"], 1, ["none", "no such file"]), (["batch", "{folder}/*.mov", "{folder}/o"], 1, ["no file matches"]),
+    (["batch", "{clip}", "{folder}/o", "--subject", "nan,nan", "--emit", "openjd"], 2, ["--subject", "largest"]), (["batch", "{clip}", "{folder}/o", "--frames", "x", "--dry-run"], 2, ["--frames"]),
+    (["batch", "{clip}", "{clip}"], 1, ["cannot be used", "permissions"]), (["batch", "{clip}", "{folder}/o", "--output", "{{out}}/{{0}}.mov"], 2, ["template", "{{shot}}"]),
 ], ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "")
 def test_what_cannot_be_is_one_line(clip: Path, still: Path, tmp_path: Path, arguments: list[str], code: int, words: list[str]) -> None:
     """With its cause and its cure, and nothing is left behind."""
-    given = {"clip": clip, "still": still, "folder": tmp_path, "out": tmp_path / "out.mp4", "long": "n" * 300}
+    given = {"clip": clip, "still": still, "folder": tmp_path, "out": tmp_path / "out.mp4", "long": "n" * 300, "digits": "9" * 5000}
     done = call(*(word.format(**given) for word in arguments))
-    done.refused(code, *words)
+    done.refused(code, *(word.format(**given) for word in words))
     assert len(done.err.splitlines()) == 1, done.err
-    assert names(tmp_path) == []
+    assert len(done.err) < 1000
+    assert names(tmp_path) in ([], ["o"])
+
+
+@pytest.mark.parametrize("job", ['source = "a\\u0000b.mp4"', 'source = "a.mp4"\nname = "a\\u0000b"', "source = 'a.mp4'\nfps = nan", "source = 'a.mp4'\nstart = 2020-01-01", "source = 5"])
+def test_shots_that_mean_nothing(tmp_path: Path, job: str) -> None:
+    (tmp_path / "job.toml").write_text(f"[[shot]]\n{job}\n")
+    done = call("batch", tmp_path / "job.toml", tmp_path / "out").refused(2, "shot")
+    assert len(done.err.splitlines()) == 1, done.err
+    assert names(tmp_path) == ["job.toml"]
 
 
 @pytest.mark.parametrize(("text", "words"), [
@@ -271,6 +292,8 @@ def test_what_is_forbidden_is_one_line(clip: Path, still: Path, tmp_path: Path) 
     ]
     given = {"clip": clip, "still": still, "out": tmp_path / "out"}
     commands = [pattern.format(**given, bad=tmp_path / bad).split() for bad in ("locked", "readonly") for pattern in patterns]
+    folders = ["image {bad}/ {out}/", "video {bad}/ {out}/", "batch {bad}/ {out}", "video {clip} {out}.mp4 --include {bad}/in.png", "video {clip} {out}.mp4 --ocio {bad}/in.png"]
+    commands += [pattern.format(**given, bad=tmp_path / "locked").split() for pattern in folders]
     commands += [["model", "list"], ["model", "show", "x"], ["engine", "list"]]
     (tmp_path / "locked").chmod(0)
     (tmp_path / "readonly").chmod(0o555)

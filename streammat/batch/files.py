@@ -11,7 +11,7 @@ from typing import Final
 
 from streammat.errors import OutputError, reason
 
-_COUNTER: Final = re.compile(r"%0?\d*d|\$F\d*|#+|@+")
+_COUNTER: Final = re.compile(r"%0?\d{0,2}d|\$F\d{0,2}|#+|@+")
 
 
 def counter_of(path: str | Path) -> re.Match[str] | None:

@@ -14,6 +14,7 @@ from typing import Any, Final
 from streammat.batch.files import is_pattern
 from streammat.errors import InputError, UsageError, reason
 from streammat.film.sequences import IMAGES
+from streammat.paths import listed
 
 KINDS: Final = ("output", "matte", "foreground")
 """Kinds of outputs of a shot; the first is the file that ``streammat video`` calls OUT."""
@@ -68,9 +69,9 @@ def rows_of(sources: Iterable[str]) -> list[Row]:
         path = Path(source)
         if path.suffix.lower() in JOB_FILES:
             found += _job_file(path)
-        elif path.is_dir():
+        elif os.path.isdir(path):
             found += _folder(path)
-        elif glob.has_magic(source) and not path.exists():
+        elif glob.has_magic(source) and not os.path.exists(path):
             if not (matches := sorted(glob.glob(source))):
                 raise InputError(f"{source}: no file matches this pattern; check the folder")
             found += ({"source": each} for each in matches)
@@ -81,9 +82,9 @@ def rows_of(sources: Iterable[str]) -> list[Row]:
 
 def _folder(path: Path) -> list[Row]:
     """Return the clips in a folder, the folders in it that hold a sequence, or the sequence in the folder itself."""
-    names = sorted(each for each in path.iterdir() if not each.name.startswith("."))
+    names = listed(path)
     clips: list[Row] = [{"source": str(each)} for each in names if each.suffix.lower() in CLIPS]
-    clips += [{"source": str(folder)} for folder in names if folder.is_dir() and any(each.suffix.lower() in IMAGES for each in folder.iterdir())]
+    clips += [{"source": str(folder)} for folder in names if folder.is_dir() and any(each.suffix.lower() in IMAGES for each in listed(folder))]
     if not clips and any(each.suffix.lower() in IMAGES for each in names):
         return [{"source": str(path)}]
     if not clips:
@@ -96,7 +97,7 @@ def _name_of(source: str) -> str:
     path = Path(source)
     if is_pattern(source):
         return path.name.split(".")[0].split("%")[0].split("#")[0].rstrip("_-") or path.parent.name
-    return path.resolve().name if path.is_dir() else path.stem
+    return path.resolve().name if os.path.isdir(path) else path.stem
 
 
 def shots_of(
@@ -178,6 +179,8 @@ def _job_file(path: Path) -> list[Row]:
     if not rows:
         raise InputError(f"{path}: has no shot; expected a list of them, or CSV lines below a line of names")
     for number, row in enumerate(rows, 1):
+        if any("\0" in each for each in row.values() if isinstance(each, str)):
+            raise UsageError(f"{path}: shot {number} has a text with a zero byte; expected names and values")
         if None in row or not isinstance(row.get("source"), str):
             raise UsageError(f"{path}: shot {number} has no source, or more columns than the first line; give source, and options by their long names")
         # Beside the job file, so that it can be moved with its clips.

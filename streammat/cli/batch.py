@@ -17,10 +17,10 @@ from streammat.cli.batch_table import Board
 from streammat.cli.command import INPUT, MESSAGES, OUTPUT, Command, option
 from streammat.cli.common import Interrupt, leave, one_line_errors
 from streammat.cli.options import name_of, options_of
+from streammat.cli.values import number_of
 from streammat.cli.video import video
 from streammat.config import WEB_ADDRESS, BatchOptions
-from streammat.engines.usage import Whole, shown
-from streammat.errors import UsageError
+from streammat.errors import UsageError, shown
 
 if TYPE_CHECKING:
     from streammat.batch.estimate import Estimate
@@ -46,9 +46,9 @@ def _passed(command: click.Command) -> click.Command:
 @option("--matte", group=OUTPUT, metavar="TEMPLATE", help="Also write the alpha as grey.  [default: {out}/{shot}/{shot}_matte.{frame}.exr of a sequence, alone]")
 @option("--foreground", group=OUTPUT, metavar="TEMPLATE", help="Also write the straight foreground colour.")
 @option("--report", group=OUTPUT, metavar="FILE.html", help="Also write a page of frames to check of all shots, with CSV and JSON beside it.")
-@option("--workers", group=OUTPUT, type=Whole(0, 1024), default=_DEFAULTS.workers, help="Processes that work at once.  [default: by cores and memory]")
+@option("--workers", group=OUTPUT, type=number_of(BatchOptions, "workers"), default=_DEFAULTS.workers, help="Processes that work at once.  [default: by cores and memory]")
 @option("--ray", is_flag=False, flag_value="local", group=OUTPUT, metavar="[ADDRESS]", help="Work on a Ray cluster whose nodes share the folders; without ADDRESS on one of this machine.")
-@option("--shard-frames", group=OUTPUT, type=Whole(0, 10**9), default=_DEFAULTS.shard_frames, show_default=True,
+@option("--shard-frames", group=OUTPUT, type=number_of(BatchOptions, "shard_frames"), default=_DEFAULTS.shard_frames, show_default=True,
         help="Most frames that one process works on at a time; long clips are cut there, at scene cuts where there are any.  0: never.")
 @option("--dry-run", group=MESSAGES, is_flag=True, help="Show what would be done, and how long it would take; do nothing.")
 @option("--emit", group=MESSAGES, type=click.Choice(["openjd"]), help="Print a job for a render farm (Open Job Description, JSON) and do nothing else.")
@@ -158,10 +158,16 @@ def _arguments(given: Mapping[str, Any], own: Mapping[str, Any]) -> tuple[Sequen
         if name not in known:
             raise UsageError(f"unknown option {shown(repr(name))}; expected source, name, output, matte, foreground, or one of {', '.join(sorted(known))}")
         words += _words(known[name], name, value)
+    from streammat.film.sequences import parse_frames
+    from streammat.film.subject import parse_subject
+
     try:
         parsed = video.make_context("video", ["in.mov", "out.mov", *words])
     except click.UsageError as error:
         raise UsageError(error.format_message()) from error
+    parse_subject(parsed.params["subject"])
+    if parsed.params["frames"] is not None:
+        parse_frames(parsed.params["frames"])
     return words, str(parsed.params["model"])
 
 

@@ -19,9 +19,9 @@ import click
 
 from streammat.cli.command import BACKGROUND, ENGINE, INPUT, MATTE, MESSAGES, OUTPUT, option
 from streammat.cli.streams import finish
-from streammat.config import MOST_GROW, CompositeOptions, MatteControls, MattingOptions, Quality, SequenceOptions, choices
-from streammat.engines.usage import Number, Whole, shown
-from streammat.errors import StreammatError, UsageError, one_line
+from streammat.cli.values import number_of
+from streammat.config import CompositeOptions, MatteControls, MattingOptions, Quality, SequenceOptions, choices
+from streammat.errors import StreammatError, UsageError, one_line, shown
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -44,7 +44,7 @@ def matting_options(command: F, quality: Quality = _MATTING.quality, *, several:
     for add in (
         option("--model", group=MATTE, default=_MATTING.model, show_default=True, metavar="NAME|FILE",
                      help="What mattes: a name that `streammat model list` shows, weights (.pth, .safetensors) or an .onnx file."),
-        option("--threads", group=ENGINE, type=Whole(0, 256), default=_MATTING.threads, help="Threads of the network; 0: every core."),
+        option("--threads", group=ENGINE, type=number_of(MattingOptions, "threads"), default=_MATTING.threads, help="Threads of the network; 0: every core."),
         option("--quality", group=MATTE, type=click.Choice(choices(MattingOptions, "quality")), default=quality, show_default=True,
                      help="Size of the network's input; best looks at two sizes."),
         option("--precision", group=ENGINE, type=click.Choice(with_all("precision")), default=None if several else _MATTING.precision,
@@ -64,13 +64,13 @@ def control_options(command: F) -> F:
     for add in (
         option("--despill", group=MATTE, metavar="COLOUR[:0..100]",
                help="Take a colour out of the subject: green, #00b140:50, or auto for the background's."),
-        option("--despeckle", group=MATTE, type=Whole(0, 10**9), default=_CONTROLS.despeckle, metavar="PIXELS",
+        option("--despeckle", group=MATTE, type=number_of(MatteControls, "despeckle"), default=_CONTROLS.despeckle, metavar="PIXELS",
                help="Remove spots, and fill holes, of fewer pixels."),
-        option("--feather", group=MATTE, type=Number(0, 100), default=_CONTROLS.feather, metavar="PIXELS", help="Blur the matte by so much (Gaussian sigma)."),
-        option("--grow", group=MATTE, type=Number(-MOST_GROW, MOST_GROW), default=_CONTROLS.grow, metavar="PIXELS",
+        option("--feather", group=MATTE, type=number_of(MatteControls, "feather"), default=_CONTROLS.feather, metavar="PIXELS", help="Blur the matte by so much (Gaussian sigma)."),
+        option("--grow", group=MATTE, type=number_of(MatteControls, "grow"), default=_CONTROLS.grow, metavar="PIXELS",
                help="Grow the matte, or shrink it where negative."),
-        option("--clip-white", group=MATTE, type=Number(0, 1), default=_CONTROLS.clip_white, metavar="0..1", help="Alpha from here on is 1."),
-        option("--clip-black", group=MATTE, type=Number(0, 1), default=_CONTROLS.clip_black, metavar="0..1",
+        option("--clip-white", group=MATTE, type=number_of(MatteControls, "clip_white"), default=_CONTROLS.clip_white, metavar="0..1", help="Alpha from here on is 1."),
+        option("--clip-black", group=MATTE, type=number_of(MatteControls, "clip_black"), default=_CONTROLS.clip_black, metavar="0..1",
                help="Alpha up to here is 0; what lies between is stretched."),
     ):
         command = add(command)
@@ -85,7 +85,7 @@ def sequence_options(command: F) -> F:
                help="Of EXR, DPX, TIFF and PNG.  [default: half in EXR, 10 in DPX, else 16]"),
         option("--compression", group=OUTPUT, type=click.Choice(choices(SequenceOptions, "compression")),
                default=_SEQUENCE.compression, show_default=True, help="Of EXR."),
-        option("--exposure", group=INPUT, type=Number(-20, 20), metavar="STOPS",
+        option("--exposure", group=INPUT, type=number_of(SequenceOptions, "exposure"), metavar="STOPS",
                help="Show linear and log images to the network so much brighter.  [default: by the first image]"),
         option("--ocio", group=INPUT, metavar="FILE", help="A config of OpenColorIO.  [default: its built-in studio config]"),
         option("--color-space", group=INPUT, default=_SEQUENCE.color_space, show_default=True, metavar="NAME",
@@ -93,7 +93,7 @@ def sequence_options(command: F) -> F:
         option("--layer", group=INPUT, metavar="NAME", help="Layer of EXR files.  [default: colours without a layer's name]"),
         option("--missing", group=INPUT, type=click.Choice(choices(SequenceOptions, "missing")), default=_SEQUENCE.missing, show_default=True,
                help="Frames of a sequence that are not there: refuse, leave out, or hold the image before."),
-        option("--fps", group=INPUT, type=Number(1, 1000), metavar="RATE", help="Of a sequence.  [default: what the files say, else 24]"),
+        option("--fps", group=INPUT, type=number_of(SequenceOptions, "fps"), metavar="RATE", help="Of a sequence.  [default: what the files say, else 24]"),
     ):
         command = add(command)
     return command

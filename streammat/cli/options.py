@@ -10,8 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from streammat.cli.command import INPUT, option
-from streammat.engines.usage import shown
-from streammat.errors import reason
+from streammat.errors import reason, shown
 
 CONFIG = "streammat.config"
 """Where the context of a command keeps the path that ``--config`` has named."""

@@ -1,13 +1,22 @@
-"""Types of option values that only this program has; numbers are in `streammat.engines.usage`."""
+"""Types of option values: numbers within the bounds that `streammat.config` has, and times."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_type_hints
 
 import click
 
-from streammat.engines.usage import shown
+from streammat.config import bounds
+from streammat.engines.usage import Number, Whole
+from streammat.errors import shown
 from streammat.timecode import Moment, parse_moment
+
+
+def number_of(options: type[object], name: str) -> Number | Whole:
+    """The type of a field of ``options``, with its bounds."""
+    within = bounds(options, name)
+    whole = get_type_hints(options)[name] in (int, int | None)
+    return Whole(int(within.least), int(within.most)) if whole else Number(within.least, within.most)
 
 
 class Time(click.ParamType[Moment]):

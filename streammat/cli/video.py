@@ -20,9 +20,8 @@ from streammat.cli.common import (
     output_options,
     sequence_options,
 )
-from streammat.cli.values import Time
-from streammat.config import MattingOptions, VideoOptions, build
-from streammat.engines.usage import Whole
+from streammat.cli.values import Time, number_of
+from streammat.config import EncodeOptions, MattingOptions, VideoOptions, build
 from streammat.errors import StreammatError, one_line
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
 @click.argument("target", metavar="[OUT]", required=False)
 @composite_options
 @option("--codec", group=OUTPUT, help="h264, hevc, av1, vp9, prores, dnxhr or ffv1.  [default: by the extension of OUT]")
-@option("--crf", group=OUTPUT, type=Whole(0, 63), help="Constant quality in the encoder's own scale; lower is better.")
+@option("--crf", group=OUTPUT, type=number_of(EncodeOptions, "crf"), help="Constant quality in the encoder's own scale; lower is better.")
 @option("--preset", group=OUTPUT, help="Speed against size in the encoder's own words.  [default: veryfast or its equal]")
 @option("--matte", group=OUTPUT, metavar="FILE", help="Also write the alpha as grey.")
 @option("--foreground", group=OUTPUT, metavar="FILE", help="Also write the straight foreground colour.")
@@ -48,14 +47,14 @@ if TYPE_CHECKING:
         help="Skip the beginning: seconds, [h:]m:s or a timecode, from the first frame on, such as 90, 1:30 or 0:01:30:12.")
 @option("--duration", group=INPUT, type=Time(timecode=True, zero=False), metavar="TIME", help="Stop after so long.")
 @option("--frames", group=INPUT, metavar="RANGES", help="Work on these frames alone: 1001-1100, 1-100x2, 1001,1050-1060. Their numbers stay.")
-@option("--start-number", group=INPUT, type=Whole(0, 10**9), default=VideoOptions.start_number, show_default=True, metavar="N",
+@option("--start-number", group=INPUT, type=number_of(VideoOptions, "start_number"), default=VideoOptions.start_number, show_default=True, metavar="N",
         help="Number of a clip's first frame; sequences have their own.")
 @sequence_options
 @option("--include", group=MATTE, metavar="MASK", help="An image, or a sequence, of what belongs to the subject in any case.")
 @option("--exclude", group=MATTE, metavar="MASK", help="The same of what never does.")
 @option("--subject", group=MATTE, metavar="all|largest|X,Y", default=VideoOptions.subject, show_default=True,
         help="Keep one of several: the largest, or the one at a point of the first frame, in pixels.")
-@option("--warm-up", group=INPUT, type=Whole(0, 10_000), default=VideoOptions.warm_up, metavar="N",
+@option("--warm-up", group=INPUT, type=number_of(VideoOptions, "warm_up"), default=VideoOptions.warm_up, metavar="N",
         help="Frames before the first one that are looked at and not written, so that --stable is as it would be had they been.")
 @option("--stable/--no-stable", group=MATTE, default=MattingOptions.stable, show_default=True,
               help="Average the matte's flicker away where the image stands still.")

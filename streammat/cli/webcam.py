@@ -14,9 +14,8 @@ import click
 from streammat.cli.command import BACKGROUND, INPUT, MATTE, MESSAGES, OUTPUT, Command, option
 from streammat.cli.common import Interrupt, control_options, leave, matting_options, one_line_errors, parse_size
 from streammat.cli.options import CONFIG, config_file
-from streammat.cli.values import Time
+from streammat.cli.values import Time, number_of
 from streammat.config import WEB_ADDRESS, CompositeOptions, LiveOptions, build, choices
-from streammat.engines.usage import Number, Whole
 from streammat.errors import UsageError, reason
 from streammat.threads.patient_stream import PatientWriter
 from streammat.timecode import Moment
@@ -35,7 +34,7 @@ _LIVE = LiveOptions()
 @option("--camera", group=INPUT, metavar="WHAT", default=_LIVE.camera, show_default=True,
               help="A number, /dev/videoN, a part of a camera's name, a video file, or an rtsp:// or http:// address.")
 @option("--size", group=INPUT, metavar="WxH", help="Insist on this size.  [default: ask for 1280x720]")
-@option("--fps", group=INPUT, type=Number(1, 240), default=_LIVE.fps, show_default=True, help="Frames per second to ask the camera for.")
+@option("--fps", group=INPUT, type=number_of(LiveOptions, "fps"), default=_LIVE.fps, show_default=True, help="Frames per second to ask the camera for.")
 @option("--to", "outputs", group=OUTPUT, multiple=True, metavar="WHERE", default=_LIVE.outputs, show_default=True,
               help="camera[:DEVICE], /dev/videoN, a file such as rec.mkv, rtmp:// or rtsp://, preview, null; may be repeated.")
 @option("--recordings", group=OUTPUT, metavar="FOLDER", default=_LIVE.recordings, show_default=True,
@@ -45,7 +44,7 @@ _LIVE = LiveOptions()
               "given as the camera. Without a value: default.")
 @option("--monitor", group=OUTPUT, metavar="WHAT",
               help="Also play it on this output device, as late as the image: such as a virtual cable that a meeting takes as its microphone.")
-@option("--sound-delay", group=OUTPUT, type=Number(-1000, 1000), metavar="MS", default=_LIVE.sound_delay, show_default=True,
+@option("--sound-delay", group=OUTPUT, type=number_of(LiveOptions, "sound_delay"), metavar="MS", default=_LIVE.sound_delay, show_default=True,
               help="Move sound back by so much beyond what is measured: what a camera takes before its image arrives.")
 @option("--loop", group=INPUT, is_flag=True, help="Begin a file again at its end.")
 @option("--mirror", group=INPUT, is_flag=True, help="Show the image as a mirror does.")
@@ -55,7 +54,7 @@ _LIVE = LiveOptions()
 @option("--stable/--no-stable", group=MATTE, default=_LIVE.matting.stable, show_default=True, help="Take flicker out of successive mattes.")
 @option("--rest/--no-rest", group=MATTE, default=_LIVE.rest, show_default=True, help="Let the network rest while nothing moves, for 0.4 s at most.")
 @option("--fixed", group=MATTE, is_flag=True, help="Never lower the quality to hold the rate.")
-@option("--bitrate", group=OUTPUT, type=Whole(100, 100_000), default=_LIVE.bitrate, show_default=True, help="Of streams, in kbit/s.")
+@option("--bitrate", group=OUTPUT, type=number_of(LiveOptions, "bitrate"), default=_LIVE.bitrate, show_default=True, help="Of streams, in kbit/s.")
 @option("--control", group=MESSAGES, metavar="PATH", help="Take JSON commands from a unix socket made at PATH, or from stdin (-).")
 @option("--web", group=MESSAGES, metavar="HOST:PORT", is_flag=False, flag_value=WEB_ADDRESS,
               help=f"Serve a control page for browsers, phones and OBS docks, and print its link. Without a value: {WEB_ADDRESS}.")

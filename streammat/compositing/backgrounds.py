@@ -133,7 +133,7 @@ def parse_colour(word: str) -> Rgb | None:
         red, green, blue = (int(pair, 16) for pair in pairs)
         return red, green, blue
     parts = [part.strip() for part in word.split(",")]
-    if len(parts) == 3 and all(part.isascii() and part.isdigit() and int(part) <= 255 for part in parts):
+    if len(parts) == 3 and all(part.isascii() and part.isdigit() and len(part) <= 3 and int(part) <= 255 for part in parts):
         return int(parts[0]), int(parts[1]), int(parts[2])
     return None
 

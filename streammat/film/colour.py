@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from streammat.errors import InputError, UsageError, reason
 from streammat.film.images import Header
 from streammat.media.containers import images_of, open_video
+from streammat.paths import check_readable
 
 Light = NDArray[np.float32]
 """(H, W, 3) float32, linear light; 1 is diffuse white."""
@@ -198,8 +199,18 @@ def _config(path: str | None) -> Any:
     ocio.SetLoggingLevel(ocio.LOGGING_LEVEL_NONE)
     try:
         return ocio.Config.CreateFromFile(BUILT_IN if path is None else path)
-    except ocio.Exception as error:
+    except (ocio.Exception, UnicodeDecodeError) as error:  # its messages cite the file
         raise InputError(f"--ocio {path}: cannot be read ({reason(error)}); expected a config of OpenColorIO") from error
+
+
+def check_config(path: str) -> None:
+    """Refuse what is no config.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    check_readable(path, "a config of OpenColorIO for --ocio")
+    _config(path)
 
 
 def _processors(config: Any, space: str, *, builtin: bool) -> tuple[Any, Any]:

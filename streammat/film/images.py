@@ -87,9 +87,18 @@ def read_header(path: Path, layer: str | None) -> Header:
         spec, _ = _channels(file, path, layer)
         x0, y0 = min(spec.x, spec.full_x), min(spec.y, spec.full_y)
         x1, y1 = max(spec.x + spec.width, spec.full_x + spec.full_width), max(spec.y + spec.height, spec.full_y + spec.full_height)
-        if (x1 - x0) * (y1 - y0) > _MOST_PIXELS:
-            raise InputError(f"{path}: is {x1 - x0}x{y1 - y0} pixels by its own account; expected at most 16384x16384; get a whole copy of it")
+        check_size(path, x1 - x0, y1 - y0)
         return _header(spec, (x0, y0, x1 - x0, y1 - y0))
+
+
+def check_size(path: Path, width: int, height: int) -> None:
+    """Refuse what is larger than any image, before memory is taken for it.
+
+    Raises:
+        InputError: it is.
+    """
+    if width * height > _MOST_PIXELS:
+        raise InputError(f"{path}: is {width}x{height} pixels by its own account; expected at most 16384x16384; get a whole copy of it")
 
 
 def read_image(path: Path, layer: str | None, window: tuple[int, int, int, int]) -> tuple[Pixels, Header]:
@@ -101,6 +110,7 @@ def read_image(path: Path, layer: str | None, window: tuple[int, int, int, int])
     """
     with _Opened(path) as file:
         spec, channels = _channels(file, path, layer)
+        check_size(path, spec.width, spec.height)
         kind = "half" if str(spec.format) == "half" else "float"
         first, last = min(channels), max(channels) + 1
         pixels = file.read_image(file.current_subimage(), 0, first, last, kind)

@@ -10,10 +10,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from streammat.errors import InputError
-from streammat.film.images import openimageio
+from streammat.errors import InputError, reason
+from streammat.film.images import check_size, openimageio
 from streammat.film.sequences import find_sequence, frames_of
 from streammat.media.frame import Frame, Matte
+from streammat.media.image_files import read_notes
 from streammat.media.image_kinds import HEAD, why_undecoded
 from streammat.media.planes import full_scale
 from streammat.paths import check_readable
@@ -92,6 +93,8 @@ def _read(path: Path) -> Mask:
     if path.suffix.lower() in (".exr", ".dpx"):
         oiio = openimageio()
         file = oiio.ImageInput.open(str(path))
+        if file is not None:
+            check_size(path, file.spec().width, file.spec().height)
         pixels = None if file is None else file.read_image("float")
         if pixels is None:
             raise InputError(f"{path}: cannot be read ({oiio.geterror() or 'damaged'}); expected an image that OpenImageIO can read")
@@ -99,7 +102,11 @@ def _read(path: Path) -> Mask:
         file.close()
         found = np.asarray(pixels, np.float32).reshape(pixels.shape[0], pixels.shape[1], -1)
         return np.ascontiguousarray(found[:, :, names.index("A") if "A" in names else 0])
-    data = np.fromfile(path, np.uint8)
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({reason(error)}); check the disk") from error
+    read_notes(data.tobytes(), str(path))
     try:
         pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
     except cv2.error:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from streammat.config import VideoOptions
 from streammat.errors import OutputError, UsageError, reason
+from streammat.paths import listed
 from streammat.sinks.codecs import CONTAINERS
 
 CLIPS = frozenset({*CONTAINERS, ".m4v", ".avi", ".mts", ".m2ts", ".ts", ".mxf", ".mpg", ".mpeg", ".3gp", ".flv", ".wmv"})
@@ -31,7 +32,7 @@ def clips_of(source: str, target: str | None, options: VideoOptions) -> list[tup
     """
     if not os.path.isdir(source):
         return []
-    clips = sorted(path for path in Path(source).iterdir() if path.suffix.lower() in CLIPS and not path.name.startswith("."))
+    clips = [path for path in listed(source) if path.suffix.lower() in CLIPS]
     if not clips:
         return []  # numbered images, or nothing
     if target is None or (os.path.exists(target) and not os.path.isdir(target)):

@@ -23,6 +23,7 @@ from streammat.matting.network import open_network
 from streammat.media.frame import Frame, Matte
 from streammat.media.image_files import ImageNotes
 from streammat.models.library import find_model
+from streammat.paths import listed
 from streammat.pipeline import PATIENCE
 from streammat.sinks.codecs import STILLS
 from streammat.sinks.stills import STANDARD_STREAM, StillsSink
@@ -148,7 +149,7 @@ def _files_of(source: str) -> list[str]:
     """Return the images in a folder, sorted by name; any other name alone."""
     if source == STANDARD_STREAM or not os.path.isdir(source):
         return [source]
-    found = sorted(str(path) for path in Path(source).iterdir() if path.suffix.lower() in (*STILLS, ".jpg", ".jpeg") and not path.name.startswith("."))
+    found = [str(path) for path in listed(source) if path.suffix.lower() in (*STILLS, ".jpg", ".jpeg")]
     if not found:
         raise InputError(f"{source}: holds no images; expected files that end in .jpg, .jpeg, {', '.join(STILLS)}")
     return found

@@ -16,7 +16,7 @@ from streammat.config import Content, EncodeOptions, SequenceOptions, VideoOptio
 from streammat.engines.base import EngineError
 from streammat.errors import InputError, UsageError
 from streammat.film.chosen_frames import ChosenFrames
-from streammat.film.colour import ClipLook
+from streammat.film.colour import ClipLook, check_config
 from streammat.film.compositor import PlateCompositor
 from streammat.film.masks import MaskedMatting
 from streammat.film.sequence_sink import SequenceSink
@@ -65,6 +65,11 @@ class VideoJob:
         check_controls(options.controls)
         if options.report is not None:
             check_report(options.report, overwrite=options.encode.overwrite)
+        if options.sequence.ocio is not None:  # also where nothing comes to ask it
+            check_config(options.sequence.ocio)
+        for name in ("matte", "foreground"):
+            if getattr(options, f"{name}_codec") is not None and getattr(options, name) is None:
+                raise UsageError(f"--{name}-codec: there is no --{name} whose codec it could be; give --{name} FILE, too")
         subject = parse_subject(options.subject)
         transparent = target is None or wants_alpha(target, options.composite, options.encode.codec)
         contents = self._contents(target, options, transparent)

@@ -24,7 +24,7 @@ from streammat.media.planes import alpha_plane
 
 STANDARD_STREAM = "-"
 """Name that stands for standard input and output."""
-_COUNTER = re.compile(r"%0?(\d*)d|#+")
+_COUNTER = re.compile(r"%0?(\d{0,2})d|#+")
 _TIFF = (".tif", ".tiff")
 _PARAMETERS = {
     ".png": [cv2.IMWRITE_PNG_COMPRESSION, 1],

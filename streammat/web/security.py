@@ -17,6 +17,7 @@ import hmac
 import http.cookies
 import ipaddress
 import os
+import re
 import secrets
 import threading
 import time
@@ -30,9 +31,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from streammat.config import WEB_ADDRESS
-from streammat.errors import UsageError
+from streammat.errors import UsageError, shown
 
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
+_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]")
 _DAYS: Final = 30
 _TOKEN_SECONDS: Final = 24 * 3600.0
 _MOST_TOKENS: Final = 8
@@ -61,8 +63,11 @@ def parse_address(text: str, allowed: tuple[str, ...]) -> tuple[str, int]:
     """
     host, _, digits = text.rpartition(":")
     host = host or "127.0.0.1"
-    if not (digits.isascii() and digits.isdigit() and int(digits) <= 65535):
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 5 and int(digits) <= 65535):
         raise UsageError(f"--web {text[:80]}: expected HOST:PORT, such as {WEB_ADDRESS}")
+    for name in allowed:
+        if _NAME.fullmatch(name) is None:
+            raise UsageError(f"--web-allow {shown(repr(name))}: expected a name or an address of this machine alone, such as 192.168.1.5")
     if not allowed and not _is_loopback(host):
         raise UsageError(
             f"--web {text[:80]}: other machines could reach the page at this address; to mean that, name with --web-allow how browsers there call "

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from film.plates import film
-from media import BT709, greys_of, open_frames, probe, write_clip, write_still
+from media import BT709, greys_of, huge_png, open_frames, probe, write_clip, write_still
 from running import names
 
 from streammat.film.subject import SubjectMatting, parse_subject
@@ -102,3 +102,18 @@ def test_subject_of_a_video(clip: Path, tmp_path: Path) -> None:
     for plain, found in zip(greys_of(tmp_path / "a.mkv"), greys_of(tmp_path / "b.mkv"), strict=True):
         assert (found <= plain).all() and found.sum() > 0.8 * plain.sum()
     assert len(list(open_frames(tmp_path / "b.mkv"))) == 3
+
+
+def test_sizes_are_looked_at_before_anything_is_decoded(clip: Path, tmp_path: Path) -> None:
+    """A PNG and an EXR that say that they have a billion pixels."""
+    oiio = pytest.importorskip("OpenImageIO")
+    film(clip, "--matte", tmp_path / "m.mkv", "--include", huge_png(tmp_path / "huge.png")).refused(1, "huge.png", "32000x32000", "16384x16384")
+    spec = oiio.ImageSpec(64, 64, 1, "half")
+    made = oiio.ImageOutput.create("huge.0001.exr")
+    made.open(str(tmp_path / "huge.0001.exr"), spec)
+    made.write_image(np.zeros((64, 64, 1), np.float16))
+    made.close()
+    data = (tmp_path / "huge.0001.exr").read_bytes()
+    place = data.index(b"dataWindow\0box2i\0") + len(b"dataWindow\0box2i\0") + 4 + 8
+    (tmp_path / "huge.0001.exr").write_bytes(data[:place] + (31999).to_bytes(4, "little") * 2 + data[place + 8 :])
+    film(clip, "--matte", tmp_path / "m.mkv", "--exclude", tmp_path / "huge.0001.exr").refused(1, "huge.0001.exr")
