@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import cv2
 import numpy as np
+import psutil
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from synthetic import make_am2k, make_p3m10k
 
 from streammat.engines.network.checkpoint import save_network
 from streammat.engines.network.gfm import GFM
@@ -260,7 +266,7 @@ def test_command_says_what_is_not_the_whole(am2k: Path, weights: dict[str, Path]
     ("rosta", "options", "mattings"),
     [
         ("RIM", ["--strategy", "1/2"], ["single 1/2"]),
-        ("TT", ["--grid", "1/2,1/3"], ["single 1/2", "hybrid 1/2, 1/3", "hybrid 1/3, 1/2", "single 1/3"]),
+        ("TT", ["--grid", "1/2,1/3"], ["single 1/2", "hybrid 1/3, 1/2", "single 1/3"]),
         ("TT", ["--trimap-from-glance"], ["trimap of glance 1/3, closed-form"]),
         ("TT", ["--ensemble", "FT", "--ensemble", "BT"], ["median of 3, hybrid 1/3, 1/2"]),
     ],
@@ -340,3 +346,130 @@ def test_a_broken_image_is_one_line(am2k: Path, weights: dict[str, Path], tmp_pa
     assert result.exit_code == 1
     assert "m_001.png is empty" in result.output.strip().splitlines()[-1]
     assert len(rows_of(tmp_path / "out")) == 1
+
+
+# Long sets: threads, and runs that are interrupted.
+
+
+def test_threads_change_nothing(am2k: Path, tmp_path: Path) -> None:
+    entries = open_layout(am2k, "validation")
+    found = [evaluate_set(entries, grey, tmp_path / str(workers), EvaluationOptions(workers=workers)) for workers in (0, 1, 3)]
+    for other in found[1:]:
+        assert [(case.name, case.matting, case.metrics) for case in other.cases] == [(case.name, case.matting, case.metrics) for case in found[0].cases]
+
+
+def test_an_interrupted_run_goes_on(am2k: Path, tmp_path: Path) -> None:
+    entries, seen = open_layout(am2k, "validation"), []
+
+    def failing(rgb: np.ndarray) -> dict[str, np.ndarray]:
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        seen.append(rgb.shape)
+        return grey(rgb)
+
+    options = EvaluationOptions(identity="these weights", workers=0)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_set(entries, failing, tmp_path / "out", options)
+    with (tmp_path / "out/pictures.csv").open("a") as file:
+        file.write("m_002,gr")  # the power went
+    lines: list[str] = []
+    seen.clear()
+    evaluation = evaluate_set(entries, lambda rgb: seen.append(rgb.shape) or grey(rgb), tmp_path / "out", options, lines.append)
+    whole = evaluate_set(entries, grey, tmp_path / "whole", options)
+    assert lines[0] == "1 of 3 images were measured before"  # the last one may lack mattes and is measured again
+    assert [shape[:2] for shape in seen] == [*SIZES[1:], SIZES[0], SIZES[0]]  # and the first for the sheets of the worst
+    assert [case.metrics for case in evaluation.cases] == [pytest.approx(case.metrics, rel=1e-8) for case in whole.cases]
+    drop = [{key: value for key, value in row.items() if key != "seconds"} for row in rows_of(tmp_path / "out")]
+    assert drop == [{key: value for key, value in row.items() if key != "seconds"} for row in rows_of(tmp_path / "whole")]
+    np.testing.assert_array_equal(*(cv2.imread(str(tmp_path / name / "worst.png")) for name in ("out", "whole")))
+    assert not (tmp_path / "out/unfinished").exists()
+    # A whole run is begun anew, and so is one of something else.
+    evaluate_set(entries, lambda rgb: seen.append(rgb.shape) or grey(rgb), tmp_path / "out", options)
+    assert len(seen) == 4 + 3
+    seen.clear()
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_set(entries, failing, tmp_path / "out", options)
+    seen.clear()
+    evaluate_set(entries, lambda rgb: seen.append(rgb.shape) or grey(rgb), tmp_path / "out", EvaluationOptions(identity="others", workers=0))
+    assert len(seen) == 3
+
+
+def test_the_command_goes_on_with_the_same_weights_alone(am2k: Path, weights: dict[str, Path], tmp_path: Path) -> None:
+    broken = am2k / "validation/original/m_002.jpg"
+    content = broken.read_bytes()
+    broken.write_bytes(b"")
+    options = ("--data", am2k, "--out", tmp_path / "out", "--strategy", "1/2")
+    assert run(weights["TT"], *options).exit_code == 1
+    broken.write_bytes(content)
+    assert "measured before" not in run(weights["RIM"], *options).output
+    broken.write_bytes(b"")
+    assert run(weights["TT"], *options).exit_code == 1
+    broken.write_bytes(content)
+    done = run(weights["TT"], *options)
+    assert done.exit_code == 0, done.output
+    assert "1 of 3 images were measured before" in done.output
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["pictures.csv", "report.md", "worst.png"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [make_am2k, make_p3m10k])
+def test_two_hundred_images_killed_and_gone_on_with_in_flat_memory(make, weights: dict[str, Path], tmp_path: Path) -> None:
+    make(tmp_path / "data", 200 if make is make_am2k else 100)
+    command = [sys.executable, "-m", "streammat.train", "evaluate", weights["TT"], "--data", tmp_path / "data", "--out"]
+
+    def lines_of(folder: str) -> int:
+        path = tmp_path / folder / "pictures.csv"
+        return path.read_bytes().count(b"\n") if path.exists() else 0
+
+    def resident(process: psutil.Process) -> int:
+        return process.memory_info().rss
+
+    whole = psutil.Popen([*command, tmp_path / "whole"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    early = late = 0
+    while whole.poll() is None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            count, used = lines_of("whole"), resident(whole)
+            early, late = (max(early, used), late) if count < 60 else (early, max(late, used))
+        time.sleep(0.02)
+    assert whole.returncode == 0
+    assert lines_of("whole") == 201
+    assert late < early + 30e6  # 140 images more
+    killed = subprocess.Popen([*command, tmp_path / "out"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while lines_of("out") < 80:
+        assert killed.poll() is None
+        time.sleep(0.01)
+    killed.kill()
+    killed.wait()
+    done = subprocess.run([*command, tmp_path / "out"], capture_output=True, text=True, check=True)
+    assert int(re.search(r"(\d+) of 200 images were measured before", done.stderr)[1]) >= 78
+    kept = [[{key: value for key, value in row.items() if key != "seconds"} for row in rows_of(tmp_path / name)] for name in ("out", "whole")]
+    assert kept[0] == kept[1]
+
+
+# Programs.
+
+
+def program(path: Path, text: str) -> Path:
+    path.write_text(f"#!{sys.executable}\nimport sys\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_an_outside_program_is_scored(am2k: Path, tmp_path: Path) -> None:
+    sss = program(tmp_path / "sss", "import cv2\nimage = cv2.imread(sys.argv[1])\ncv2.imwrite(sys.argv[2], image[:, :, 0] * 0 + 51)")
+    done = run(sss, "--data", am2k, "--row", "am2k-ori-sss", "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert "| SSS, AM-2k, ORI, Table 1 | 552.88 |" in done.output
+    assert "| ours - paper |" in done.output
+    for entry, row in zip(open_layout(am2k, "validation"), rows_of(tmp_path / "out"), strict=True):
+        truth = cv2.imread(str(entry.alpha), cv2.IMREAD_GRAYSCALE) / 255.0
+        assert float(row["MAD"]) == pytest.approx(np.abs(0.2 - truth).mean(), rel=1e-4)
+    for text, message in (
+        ("sys.exit('no licence')", "sss ended with 1: no licence"),
+        ("", "wrote no matte"),
+        ("import cv2, numpy\ncv2.imwrite(sys.argv[2], numpy.zeros((3, 4), 'uint8'))", "wrote a matte of 4x3 for an image of 130x100"),
+    ):
+        refused = run(program(tmp_path / "sss", text), "--data", am2k)
+        assert refused.exit_code == 1
+        assert message in refused.output.strip().splitlines()[-1]
+    assert "leave out --strategy" in run(sss, "--data", am2k, "--strategy", "1/2").output

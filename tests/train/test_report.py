@@ -110,3 +110,12 @@ def test_figures_at_hand_can_be_shown() -> None:
         assert row.table is None or 1 <= row.table <= 7
         if row.table != 7:  # of parameters and multiply-adds
             assert set(row.metrics) <= {*DECIMALS, "Speed_s"}, row
+
+
+def test_seconds_stand_beside_those_of_table_5() -> None:
+    text = markdown(FACTS, {"single 1/3": {"SAD": 11.0}}, {}, "am2k-ori-d121-tt", find_rows("am2k-ori-d121-tt"))
+    head, *rows = [line for line in cells(text) if line[0].startswith(("ours", "GFM")) or "seconds" in line]
+    assert head[-1] == "seconds"
+    assert rows[0][-1] == "1.2340"
+    assert [row[-1] for row in rows if "single 1/3" in row[0] and "Table 5" in row[0]] == ["0.1536"]
+    assert "seconds are of an image's matte: ours on cuda, the paper's on its own GPU" in text

@@ -60,9 +60,9 @@ def test_names() -> None:
             parse_strategy(wrong)
 
 
-def test_grid_pairs_every_ratio() -> None:
-    grid = ratio_grid([Fraction(1, 3), Fraction(1, 2)])
-    assert [str(strategy) for strategy in grid] == ["single 1/3", "hybrid 1/3, 1/2", "hybrid 1/2, 1/3", "single 1/2"]
+def test_grid_pairs_ratios_as_table_6_does() -> None:
+    grid = ratio_grid([Fraction(1, 2), Fraction(1, 3)])
+    assert [str(strategy) for strategy in grid] == ["single 1/2", "hybrid 1/3, 1/2", "single 1/3"]
 
 
 def test_shrinking_is_that_of_the_published_test(rgb: np.ndarray) -> None:

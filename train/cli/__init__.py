@@ -21,6 +21,7 @@ COMMANDS = {
     "compose": "Compose images by the RSSN route.",
     "train": "Train a network, or continue a run.",
     "ablate": "Train on with and without each ingredient of the lite recipe, and tabulate what it buys.",
+    "compare": "Train and score the methods of Table 1, or the compositions of Table 4, for the same few steps.",
     "evaluate": "Score a network on a data set, with the paper's metrics and test strategies.",
     "average": "Average weights of one network.",
     "clips": "Contact sheet of clips, matted.",

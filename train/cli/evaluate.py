@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +16,7 @@ from streammat.train.errors import DataError
 
 if TYPE_CHECKING:
     from streammat.engines.network.gfm import GFM
+    from streammat.train.data.layouts import Entry
     from streammat.train.evaluation.evaluate import Matting, TrimapMatting
     from streammat.train.evaluation.strategies import Strategy
     from streammat.train.methods.base import Model
@@ -28,7 +32,7 @@ if TYPE_CHECKING:
     default=None,
     help="hybrid, single, a ratio (5/13), or glance:focus (1/3:1/2).  [default: hybrid; single for .onnx and other methods; 1 with a trimap]",
 )
-@click.option("--grid", default=None, help="Ratios (1/3,1/2,5/13): every pair of them instead of one strategy (Table 6).")
+@click.option("--grid", default=None, help="Ratios (1/3,1/2,5/13): each alone and every pair, the glance at the smaller one (Table 6).")
 @click.option("--ensemble", type=FILE, multiple=True, help="Further networks; the median of all is scored (EN-median).")
 @click.option("--trimap-from-glance", is_flag=True, help="Score a trimap-based matter, fed with the glance (Table 3).")
 @click.option("--matter", default="closed-form", help="That matter: closed-form, weights of dim, indexnet or gca, or a file .onnx, .pt (see train/evaluation/trimap_matting.py).")
@@ -38,15 +42,16 @@ if TYPE_CHECKING:
 @click.option("--row", default=None, help="Preset or data set whose published figures are laid beside ours.")
 @click.option("--rosta", default=None, help="Of MODEL, where a published FT or BT has another file name.")
 @click.option("--limit", type=Whole(1), default=None, help="Only the first images.")
-@click.option("--out", type=FOLDER, default=None, help="Receives pictures.csv, report.md and worst.png.")
+@click.option("--out", type=FOLDER, default=None, help="Receives pictures.csv, report.md and worst.png; an interrupted run goes on there.")
+@click.option("--workers", type=Whole(0, 1024), default=None, help="Threads that measure beside the network; 0: none, for undisturbed seconds.  [default: one for each core]")
 @click.option("--device", default="auto", help="cpu, cuda, or auto.")
 @click.option("--backend", default="onnxruntime", help="Of exported models.")
 @click.option("--name", default="lite", help="Of the pair in a folder.")
 def command(model: Path, data: Path, **options: Any) -> None:
     """Score MODEL on a data set.
 
-    MODEL is a checkpoint (.pth as published, .safetensors as trained; of GFM or of another method), an exported .onnx, or the folder of an exported pair.
-    Of such a folder both precisions are scored on the validation sets of the lite recipe, as in the model's card; the other
+    MODEL is a checkpoint (.pth as published, .safetensors as trained; of GFM or of another method), an exported .onnx, the folder of an exported pair,
+    or a program that is called as PROGRAM IMAGE.png MATTE.png. Of such a folder both precisions are scored on the validation sets of the lite recipe, as in the model's card; the other
     options are not for it.
     """
     if model.is_dir():
@@ -78,7 +83,10 @@ def _score(model: Path, data: Path, options: dict[str, Any]) -> None:
     device = _device(options["device"])
     matting, trimaps = _matting(model, device, options)
     taken = entries[: options["limit"]]
-    measured = EvaluationOptions(binary=options["binary"], video=options["video"], trimaps=trimaps)
+    measured = EvaluationOptions(
+        binary=options["binary"], video=options["video"], trimaps=trimaps, workers=options["workers"],
+        identity=_identity(model, taken, options) if options["out"] is not None else "",
+    )  # fmt: skip
     evaluation = evaluate_set(taken, matting, options["out"], measured, lambda line: click.echo(line, err=True))
     cases = evaluation.cases
     mattings = len({case.matting for case in cases})
@@ -89,13 +97,34 @@ def _score(model: Path, data: Path, options: dict[str, Any]) -> None:
         of=len(entries),
         made_trimaps=sum(case.made_trimap for case in cases) // mattings,
         seconds=sum(case.seconds for case in cases) / len(cases),
-        device="cpu" if model.suffix.lower() == ".onnx" else device,
+        device=_device_name(model, device),
     )
     row = options["row"]
     text = markdown(facts, evaluation.averages(), evaluation.clips, row, find_rows(row) if row else [])
     click.echo(text, nl=False)
     if options["out"] is not None:
         write_whole(options["out"] / "report.md", text.encode())
+
+
+def _device_name(model: Path, device: str) -> str:
+    from streammat.train.evaluation.complexity import hardware
+    from streammat.train.evaluation.program import is_program
+
+    return hardware("cpu" if model.suffix.lower() == ".onnx" or is_program(model) else device)
+
+
+def _identity(model: Path, entries: Sequence[Entry], options: dict[str, Any]) -> str:
+    """Of everything that the figures depend on: what mattes, its options, the images."""
+    matter = Path(options["matter"])
+    files = [model, *options["ensemble"], *([matter] if options["trimap_from_glance"] and matter.is_file() else [])]
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    told = {name: str(value) for name, value in options.items() if name not in ("out", "row", "workers", "device", "limit")}
+    images = [(str(entry.image), str(entry.alpha), str(entry.trimap)) for entry in entries]
+    digest.update(json.dumps([told, images], sort_keys=True).encode())
+    return digest.hexdigest()
 
 
 def _check_strategies(strategy: str | None, grid: str | None) -> list[Strategy]:
@@ -125,10 +154,16 @@ def _matting(model: Path, device: str, options: dict[str, Any]) -> tuple[Matting
         network_matting,
         trimap_matting,
     )
+    from streammat.train.evaluation.program import is_program, program_matting
     from streammat.train.evaluation.strategies import HYBRID, SINGLE, WHOLE
     from streammat.train.methods.base import Method
 
+
     strategies = _check_strategies(options["strategy"], options["grid"])
+    if is_program(model):
+        if strategies or options["ensemble"] or options["trimap_from_glance"]:
+            raise click.UsageError(f"{model} is a program, which sees images as they are; leave out --strategy, --grid, --ensemble and --trimap-from-glance")
+        return program_matting(model), None
     if model.suffix.lower() == ".onnx":
         if options["ensemble"] or options["trimap_from_glance"]:
             raise click.UsageError(

@@ -1,14 +1,20 @@
-"""Every metric of the paper for a data set: mattes of whole images at their own size against their labels."""
+"""Every metric of the paper for a data set: mattes of whole images at their own size against their labels.
+
+Images are read ahead and mattes measured by threads beside the network, a bounded number of them, in the order of the images: all cores
+work, memory does not grow with the set, and neither Conn nor Grad keeps the network waiting.
+"""
 
 from __future__ import annotations
 
-import csv
+import os
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -20,6 +26,7 @@ from streammat.train.data.pool import write_picture
 from streammat.train.errors import DataError, RunError
 from streammat.train.evaluation import metrics
 from streammat.train.evaluation.contact_sheet import CELL, contact_sheet
+from streammat.train.evaluation.results import Case, Rows
 
 Matte = NDArray[np.float32]
 Matting = Callable[[Image], Mapping[str, Matte]]
@@ -45,23 +52,12 @@ class EvaluationOptions:
     """Images of one folder are the frames of a clip, in the order of their names: dtSSD and MESSDdt too."""
     worst: int = 8
     """Images on the sheet of worst cases, by SAD."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """One matte of one image."""
-
-    name: str
-    """Of the image within its set."""
-    matting: str
-    """What made the matte."""
-    width: int
-    height: int
-    metrics: Mapping[str, float]
-    seconds: float
-    """For all mattes of the image, divided by their number."""
-    made_trimap: bool
-    """The data set has none: it was made from the truth."""
+    workers: int | None = None
+    """Threads that measure beside the network; None: one for each core. 0: one thing after the other, so that the seconds are the network's
+    alone."""
+    identity: str = ""
+    """As of `streammat.train.evaluation.results.Rows`: an interrupted run is gone on with by one of the same identity. Clips are always
+    measured anew."""
 
 
 @dataclass(frozen=True)
@@ -116,36 +112,97 @@ def evaluate_set(
             f"{bare[0].image} has no trimap ({len(bare)} of {len(entries)} lack one), and the method needs one; put them into trimap/ "
             "beside the mattes, or give --made-trimaps to make them from the truth"
         )
-    cases: list[Case] = []
-    worst: dict[str, list[tuple[Case, list[Image]]]] = {}
-    clips = _Clips(entries) if options.video else None
-    with _Rows(out, (*METRICS, "IoU") if options.binary else METRICS) as rows:
-        for number, entry in enumerate(entries, 1):
-            rgb, label = load_pair(entry)
-            trimap = load_trimap(entry, label, exact=options.trimaps is not None)
-            truth = label.astype(np.float32) / np.float32(255.0)
-            given = () if options.trimaps is None else (trimap,)
-            started = time.perf_counter()
-            mattes = matting(rgb, *given)
-            seconds = (time.perf_counter() - started) / len(mattes)
-            for name, alpha in mattes.items():
-                try:
-                    figures = measure(alpha, truth, trimap, binary=options.binary)
-                except ValueError as error:  # a network that was trained to NaN, for one
-                    raise RunError(f"matte of {entry.image} by {name} cannot be measured: {error}") from error
-                case = Case(entry.name, name, rgb.shape[1], rgb.shape[0], figures, seconds, entry.trimap is None)
-                cases.append(case)
+    found = _Found(entries, matting, options)
+    with Rows(out, (*METRICS, "IoU") if options.binary else METRICS, "" if options.video else options.identity) as rows:
+        for case in rows.kept:
+            found.keep(case)
+        done = len({case.name for case in rows.kept})
+        if done:
+            report(f"{done} of {len(entries)} images were measured before")
+        for number, measured in enumerate(_measured(entries[done:], matting, options), done + 1):
+            for case, alpha in zip(measured.cases, measured.mattes.values(), strict=True):
                 rows.add(case)
-                _keep_worst(worst.setdefault(name, []), case, (rgb, alpha, truth), options.worst)
-                if clips is not None:
-                    clips.add(entry, name, rgb, alpha, truth)
-            first = cases[-len(mattes)]
-            report(f"{number}/{len(entries)} {first.name}: SAD {first.metrics['SAD']:.2f}, {seconds * len(mattes):.1f} s")
-    evaluation = Evaluation(tuple(cases), {} if clips is None else clips.means())
-    if out is not None:
-        for number, kept in enumerate(worst.values(), 1):
-            _write_sheet(out / ("worst.png" if number == 1 else f"worst-{number}.png"), kept)
-    return evaluation
+                found.add(measured.loaded, case, alpha)
+            first = measured.cases[0]
+            report(f"{number}/{len(entries)} {first.name}: SAD {first.metrics['SAD']:.2f}, {first.seconds * len(measured.cases):.1f} s")
+        if out is not None:
+            found.write_sheets(out)
+    return found.evaluation()
+
+
+class _Loaded(NamedTuple):
+    """An image as it is scored."""
+
+    entry: Entry
+    rgb: Image
+    truth: Matte
+    trimap: Image
+
+
+class _Measured(NamedTuple):
+    """Everything of one image; cases and mattes in one order."""
+
+    loaded: _Loaded
+    mattes: Mapping[str, Matte]
+    cases: Sequence[Case]
+
+
+def _measured(entries: Sequence[Entry], matting: Matting | TrimapMatting, options: EvaluationOptions) -> Iterator[_Measured]:
+    """Images in order, each with its figures; what was measured before an error comes before it."""
+    workers = len(os.sched_getaffinity(0)) if options.workers is None and hasattr(os, "sched_getaffinity") else options.workers
+    workers = (os.cpu_count() or 1) if workers is None else workers
+    if workers == 0:
+        for entry in entries:
+            loaded = _load(entry, options)
+            yield _measure_all(loaded, *_matted(matting, loaded, options), options)
+        return
+    with ThreadPoolExecutor(workers, "evaluate") as pool:
+        waiting = iter(entries)
+        ahead: deque[Future[_Loaded]] = deque(pool.submit(_load, entry, options) for entry in islice(waiting, _AHEAD))
+        behind: deque[Future[_Measured]] = deque()
+        try:
+            while ahead:
+                try:
+                    loaded = ahead.popleft().result()
+                    ahead.extend(pool.submit(_load, entry, options) for entry in islice(waiting, 1))
+                    matted = _matted(matting, loaded, options)
+                except (DataError, RunError):
+                    while behind:
+                        yield behind.popleft().result()
+                    raise
+                behind.append(pool.submit(_measure_all, loaded, *matted, options))
+                while len(behind) > workers or (behind and behind[0].done()):
+                    yield behind.popleft().result()
+            while behind:
+                yield behind.popleft().result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _load(entry: Entry, options: EvaluationOptions) -> _Loaded:
+    rgb, label = load_pair(entry)
+    trimap = load_trimap(entry, label, exact=options.trimaps is not None)
+    return _Loaded(entry, rgb, label.astype(np.float32) / np.float32(255.0), trimap)
+
+
+def _matted(matting: Matting | TrimapMatting, loaded: _Loaded, options: EvaluationOptions) -> tuple[Mapping[str, Matte], float]:
+    """Mattes, and the seconds of each."""
+    given = () if options.trimaps is None else (loaded.trimap,)
+    started = time.perf_counter()
+    mattes = matting(loaded.rgb, *given)
+    return mattes, (time.perf_counter() - started) / len(mattes)
+
+
+def _measure_all(loaded: _Loaded, mattes: Mapping[str, Matte], seconds: float, options: EvaluationOptions) -> _Measured:
+    cases = []
+    for name, alpha in mattes.items():
+        try:
+            figures = measure(alpha, loaded.truth, loaded.trimap, binary=options.binary)
+        except ValueError as error:  # a network that was trained to NaN, for one
+            raise RunError(f"matte of {loaded.entry.image} by {name} cannot be measured: {error}") from error
+        height, width = loaded.truth.shape
+        cases.append(Case(loaded.entry.name, name, width, height, figures, seconds, loaded.entry.trimap is None))
+    return _Measured(loaded, mattes, cases)
 
 
 def measure(alpha: Matte, truth: Matte, trimap: Image, *, binary: bool = False) -> dict[str, float]:
@@ -166,40 +223,50 @@ def measure(alpha: Matte, truth: Matte, trimap: Image, *, binary: bool = False) 
     return figures | ({"IoU": metrics.iou(alpha, truth)} if binary else {})
 
 
-class _Rows:
-    """``pictures.csv``: complete up to the last image, whatever ends the run."""
+class _Found:
+    """What a run has found so far; of images only the worst are kept, small."""
 
-    def __init__(self, out: Path | None, columns: Sequence[str]) -> None:
-        self.columns = columns
-        self.path = None if out is None else out / "pictures.csv"
+    def __init__(self, entries: Sequence[Entry], matting: Matting | TrimapMatting, options: EvaluationOptions) -> None:
+        self.entries = {entry.name: entry for entry in entries}
+        self.matting, self.options = matting, options
+        self.cases: list[Case] = []
+        self.clips = _Clips(entries) if options.video else None
+        self.worst: dict[str, list[tuple[Case, list[Image] | None]]] = {}
 
-    def __enter__(self) -> Self:
-        if self.path is not None:
-            try:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                self.file = self.path.open("w", newline="", encoding="utf-8")
-            except OSError as error:
-                raise _unwritten(self.path, error) from error
-            self._write(["picture", "matting", "width", "height", *self.columns, "seconds", "trimap"])
-        return self
+    def keep(self, case: Case) -> None:
+        """A case of an earlier run, whose matte is made again if it is shown."""
+        self.cases.append(case)
+        self._rank(case, lambda: None)
 
-    def add(self, case: Case) -> None:
-        figures = (f"{case.metrics[name]:.6g}" for name in self.columns)
-        trimap = "made" if case.made_trimap else "given"
-        self._write([case.name, case.matting, case.width, case.height, *figures, f"{case.seconds:.3f}", trimap])
+    def add(self, loaded: _Loaded, case: Case, alpha: Matte) -> None:
+        """A case of this run; those of a clip in the order of its frames."""
+        self.cases.append(case)
+        self._rank(case, lambda: _small(loaded.rgb, alpha, loaded.truth))
+        if self.clips is not None:
+            self.clips.add(loaded.entry, case.matting, loaded.rgb, alpha, loaded.truth)
 
-    def _write(self, row: Sequence[object]) -> None:
-        if self.path is None:
+    def _rank(self, case: Case, images: Callable[[], list[Image] | None]) -> None:
+        kept, count = self.worst.setdefault(case.matting, []), self.options.worst
+        kept.sort(key=lambda pair: -pair[0].metrics["SAD"])
+        if len(kept) >= count and kept[-1][0].metrics["SAD"] >= case.metrics["SAD"]:
             return
-        try:
-            csv.writer(self.file).writerow(row)
-            self.file.flush()
-        except OSError as error:
-            raise _unwritten(self.path, error) from error
+        kept[count - 1 :] = []
+        kept.append((case, images()))
 
-    def __exit__(self, *_error: object) -> None:
-        if self.path is not None:
-            self.file.close()
+    def write_sheets(self, out: Path) -> None:
+        """``worst.png`` … of each matting."""
+        for number, kept in enumerate(self.worst.values(), 1):
+            shown = [(case, self._again(case) if images is None else images) for case, images in kept]
+            _write_sheet(out / ("worst.png" if number == 1 else f"worst-{number}.png"), shown)
+
+    def _again(self, case: Case) -> list[Image]:
+        loaded = _load(self.entries[case.name], self.options)
+        mattes, _ = _matted(self.matting, loaded, self.options)
+        return _small(loaded.rgb, mattes[case.matting], loaded.truth)
+
+    def evaluation(self) -> Evaluation:
+        """Everything."""
+        return Evaluation(tuple(self.cases), {} if self.clips is None else self.clips.means())
 
 
 class _Clips:
@@ -242,21 +309,17 @@ class _Clips:
         }
 
 
+_AHEAD = 2
+"""Images read before the network has time for them."""
 _FRAME_FOLDERS = ("img", "image", "images", "input", "original")
 
 
-def _keep_worst(kept: list[tuple[Case, list[Image]]], case: Case, planes: tuple[Image, Matte, Matte], count: int) -> None:
-    """Put a case among the worst, if it is; images are kept at the size that the sheet shows."""
-    kept.sort(key=lambda pair: -pair[0].metrics["SAD"])
-    if len(kept) >= count and kept[-1][0].metrics["SAD"] >= case.metrics["SAD"]:
-        return
-    rgb, alpha, truth = planes
+def _small(rgb: Image, alpha: Matte, truth: Matte) -> list[Image]:
+    """Image, prediction, truth and error at the size that the sheet shows."""
     grey = [np.rint(plane.clip(0.0, 1.0) * 255.0).astype(np.uint8) for plane in (alpha, truth, np.abs(alpha - truth))]
     scale = min(1.0, CELL / max(truth.shape))
     size = tuple(max(1, round(side * scale)) for side in reversed(truth.shape))
-    small = [np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), np.uint8) for plane in (rgb, *grey)]
-    kept[count - 1 :] = []
-    kept.append((case, small))
+    return [np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), np.uint8) for plane in (rgb, *grey)]
 
 
 def _write_sheet(path: Path, kept: Sequence[tuple[Case, list[Image]]]) -> None:
@@ -265,6 +328,3 @@ def _write_sheet(path: Path, kept: Sequence[tuple[Case, list[Image]]]) -> None:
     sheet = contact_sheet([pictures for _, pictures in ordered], labels, ("image", "prediction", "truth", "error"))
     write_picture(path, sheet)
 
-
-def _unwritten(path: Path, error: OSError) -> RunError:
-    return RunError(f"cannot write {path}: {error.strerror}; make room or give another folder")

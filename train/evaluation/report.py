@@ -19,8 +19,11 @@ DECIMALS = {
     "IoU": 4,
     "dtSSD": 4,
     "MESSDdt": 5,
+    "Speed_s": 4,
 }
 """Metrics in the order of the paper's tables, and the decimals they are given with."""
+HEADINGS = {"Speed_s": "seconds"}
+"""Of columns that are not called as their metric."""
 DIFFERENCE = "ours - paper"
 """Label of the row that follows a published one, where the test strategy is the same."""
 
@@ -41,6 +44,7 @@ class Facts:
     seconds: float
     """Mean time for an image's mattes."""
     device: str
+    """The hardware's name."""
 
 
 def table(rows: Mapping[str, Mapping[str, float]]) -> str:
@@ -54,7 +58,7 @@ def table(rows: Mapping[str, Mapping[str, float]]) -> str:
         Lines, without a newline at the end; a figure that a row lacks is ``-``.
     """
     names = [name for name in DECIMALS if any(name in metrics for metrics in rows.values())]
-    lines = [["", *names], ["---", *("---:" for _ in names)]]
+    lines = [["", *(HEADINGS.get(name, name) for name in names)], ["---", *("---:" for _ in names)]]
     for label, metrics in rows.items():
         sign = "+" if label.startswith(DIFFERENCE) else ""
         lines.append([label, *(f"{metrics[name]:{sign}.{DECIMALS[name]}f}" if name in metrics else "-" for name in names)])
@@ -80,8 +84,10 @@ def markdown(
     Returns:
         Markdown, with a newline at the end.
     """
-    rows = {f"ours, {label}": metrics for label, metrics in averages.items()}
+    timed = any("Speed_s" in entry.metrics for entry in published)
+    rows: dict[str, Mapping[str, float]] = {f"ours, {label}": {**metrics, **({"Speed_s": facts.seconds} if timed else {})} for label, metrics in averages.items()}
     notes = [f"{row_}: {row_.note}" for row_ in published if row_.note]
+    notes += [f"seconds are of an image's matte: ours on {facts.device}, the paper's on its own GPU."] if timed else []
     for entry in published:
         rows[_unused(str(entry), rows)] = entry.metrics
         for label, metrics in averages.items():

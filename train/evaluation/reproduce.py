@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from streammat.train.errors import DataError
 from streammat.train.evaluation.paper import HYBRID, PaperRow, table_rows
-from streammat.train.recipes.presets import SETS, TRACKS, find_preset, presets
+from streammat.train.recipes.presets import METHODS, SETS, TRACKS, find_preset, presets
 
 PUBLISHED = {
     "am2k-ori-d121-tt": "gfm_d121_tt.pth",
@@ -72,6 +72,9 @@ def command(row: PaperRow) -> str:
         return f"`python -m train evaluate $GFM/gfm_d121_tt.pth --data $AM2K --row {row.name} --strategy {_ratios(row.strategy)}`"
     if row.table == 5:
         return f"`{_table5(row)}`"
+    if row.method == "SSS":
+        assert row.name is not None
+        return f"`python -m train evaluate $SSS --data {_DATA[row.name.split('-', 1)[0]]} --row {row.name}`"
     if row.name == "am2k-glance-dim-d121":
         return f"`python -m train evaluate $GFM/gfm_d121_tt.pth --data $AM2K --trimap-from-glance --matter $DIM --row {row.name}`"
     return "-" if row.name is None or row.name not in known else f"`{_row_command(row.name)}`"
@@ -138,6 +141,25 @@ def _table4(*, composed: bool) -> str:
     return _table((row for row in table_rows(4) if (row.track != "ORI") == composed), lambda row: row.method)
 
 
+def _table7() -> str:
+    """Costs beside the paper's, the parts of the other methods, and where the differences come from."""
+    from streammat.train.evaluation.complexity import PAPER_SIDE, table7
+
+    rows = table7()
+    lines = [["network", "parameters, M", "paper", "difference", f"GMac at {PAPER_SIDE}x{PAPER_SIDE}", "paper", "difference"], ["---", *["---:"] * 6]]
+    parts = [["network", "part", "parameters, M", "GMac"], ["---", "---", "---:", "---:"]]
+    for row in rows:
+        stored, macs = (row.ours.parameters + row.unused) / 1e6, row.ours.macs / 1e9
+        gaps = [f"{ours / theirs - 1:+.1%}" for ours, theirs in ((stored, row.paper_parameters), (macs, row.paper_macs))]
+        lines.append([row.network, f"{stored:.2f}", f"{row.paper_parameters}", gaps[0], f"{macs:.2f}", f"{row.paper_macs}", gaps[1]])
+        if row.network in METHODS:
+            parts += [[row.network, name, f"{count / 1e6:.2f}", f"{work / 1e9:.2f}"] for name, (count, work) in row.ours.parts.items()]
+            if row.unused:
+                parts.append([row.network, "unused classifiers", f"{row.unused / 1e6:.2f}", "0.00"])
+    tables = ["\n".join(f"| {' | '.join(line)} |" for line in table) for table in (lines, parts)]
+    return "\n\n".join([tables[0], "By part, of the other methods:", tables[1], "\n".join(f"- {row.network}: {row.why}." for row in rows)])
+
+
 def _rest() -> str:
     """Presets that are no row of the paper."""
     printed = {row.name for table in range(1, 7) for row in table_rows(table)}
@@ -164,6 +186,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "4 composition": lambda: _table4(composed=True),
     "5": lambda: _table(table_rows(5), lambda row: row.method),
     "6": lambda: _table(table_rows(6), lambda row: row.strategy or HYBRID),
+    "7": _table7,
     "presets beside the paper": _rest,
 }
 """What the page's marks name."""

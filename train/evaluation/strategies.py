@@ -88,8 +88,8 @@ def parse_strategy(text: str) -> Strategy:
 
 
 def ratio_grid(ratios: Sequence[Fraction]) -> list[Strategy]:
-    """Every pair of a glance and a focus ratio, the glance's slowest (Table 6)."""
-    return [Strategy(glance, focus) for glance, focus in product(ratios, ratios)]
+    """Every pair whose glance sees the image no larger than its focus, d1 >= d2, the glance's slowest (Table 6)."""
+    return [Strategy(glance, focus) for glance, focus in product(ratios, ratios) if glance <= focus]
 
 
 def input_size(height: int, width: int, ratio: Fraction) -> tuple[int, int]:
