@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from typing import Any, Final
@@ -45,7 +46,11 @@ def _step(plan: Plan, warm_up: float) -> dict[str, Any]:
     outputs = {kind: os.path.abspath(path) for kind, path in shot.outputs}
     words = shot.command(outputs, "-y")
     words[1] = os.path.abspath(shot.source)
-    step: dict[str, Any] = {"name": shot.name[:_LONGEST_NAME]}
+    name = shot.name
+    if len(name) > _LONGEST_NAME:  # what makes it unlike others may be at its end
+        digest = hashlib.blake2b(name.encode(), digest_size=4).hexdigest()
+        name = f"{name[: _LONGEST_NAME - len(digest) - 1]}-{digest}"
+    step: dict[str, Any] = {"name": name}
     if len(plan.shards) > 1:
         parts = [arguments_of(shot, shard, plan.shards, plan.rate, warm_up) for shard in plan.shards]
         frames = [part[0].removeprefix("--frames=") for part in parts]

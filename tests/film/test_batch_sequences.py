@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from media import person
+from media import person, write_clip
 from numpy.typing import NDArray
 from plates import linear, oiio, write_plate
 from running import QUICK, call, names
@@ -46,14 +46,19 @@ def test_a_farm_runs_the_tasks_of_the_template(tmp_path: Path) -> None:
     (tmp_path / "sh020").mkdir()
     for number in range(1001, 1004):
         write_plate(tmp_path / f"sh020/plate.{number}.exr", linear(number))
-    template = json.loads(call("batch", tmp_path / "sh020", tmp_path / "out", *ONE, "--shard-frames", "2", "--emit", "openjd").ok().out)
+    clips = [write_clip(tmp_path / f"{'long' * 20}{take}.mov", size=(64, 64), frames=3) for take in "ab"]
+    template = json.loads(call("batch", tmp_path / "sh020", *clips, tmp_path / "out", *ONE, "--shard-frames", "2", "--emit", "openjd").ok().out)
     job = openjd.create_job(job_template=openjd.decode_job_template(template=template), job_parameter_values={})
-    (step,) = job.steps
+    step, *whole = job.steps
+    assert len(whole) == 2
+    assert not any(each.parameterSpace for each in whole)
     tasks = [each["Frames"].value for each in openjd.StepParameterSpaceIterator(space=step.parameterSpace)]
     assert tasks == ["1001-1002", "1003"]
     for frames in (tasks[1], tasks[0], tasks[1]):
         call(*(word.replace("{{Task.Param.Frames}}", frames) for word in template["steps"][0]["script"]["actions"]["onRun"]["args"])).ok()
     assert names(tmp_path / "out/sh020") == [f"sh020_matte.{number}.exr" for number in range(1001, 1004)]
+    call(*template["steps"][1]["script"]["actions"]["onRun"]["args"]).ok()
+    assert names(tmp_path / "out") == [clips[0].name, "sh020"]
 
 
 def test_frames_to_check_have_the_plates_numbers_and_timecodes(tmp_path: Path) -> None:
