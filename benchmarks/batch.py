@@ -178,14 +178,15 @@ def nodes(folder: Path, clip: Path | None, frames: int, shard: int) -> None:
     (kept,) = [event for event in second.events if event["event"] == "planned"]
     made, reference = outputs(folder / "three"), outputs(folder / "one")
     movie = folder / "three" / f"{clip.stem}.mov"
-    worst = [float(np.abs(ours - theirs).max()) for ours, theirs in zip(alphas(movie), alphas(folder / "video.mov"), strict=True)]
+    compared = [(float(np.abs(ours - theirs).max()), float(ours.mean())) for ours, theirs in zip(alphas(movie), alphas(folder / "video.mov"), strict=True)]
+    worst = [most for most, _ in compared]
     seams = [at for index in range(kept["shards"]) for at in range(index * shard, min(index * shard + 5, len(worst))) if index]
     workers = sorted({event["worker"] for event in (*first.events, *second.events) if event.get("state") == "done"})
     networks = [event["networks"] for event in second.states("done")]
     print(f"{kept['frames']} frames in {kept['shards']} shards by {', '.join(workers)}")
     print(f"{removed}; {len(first.states('lost'))} shards were lost and begun again; the driver was killed with {len(first.states('done'))} shards done, {kept['done']} frames remembered")
     print(f"frames {len(worst)}, mattes {sum(name.endswith('.png') for name in made)}; the bytes of one process with the same shards: {made == reference}")
-    print(f"largest difference of alpha to one unbroken video: {255 * max(worst):.2f}/255, in the five frames after seams {255 * max((seams and [worst[at] for at in seams]) or [0.0]):.2f}/255")
+    print(f"mean alpha {np.mean([mean for _, mean in compared]):.3f}; largest difference of alpha to one unbroken video: {255 * max(worst):.2f}/255, in the five frames after seams {255 * max((seams and [worst[at] for at in seams]) or [0.0]):.2f}/255")
     print(f"networks that each worker had opened at the end of each shard of the second run: {networks}")
     print(f"wall {seconds:.0f} s on three nodes with both kills, {one.seconds:.0f} s ({one.cpu:.0f} s CPU) with one process, {with_video.seconds:.0f} s ({with_video.cpu:.0f} s CPU) of video")
     sys.exit(made != reference or len(worst) != kept["frames"] or max((seams and [worst[at] for at in seams]) or [0.0]) > 1 / 255)
