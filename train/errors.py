@@ -4,7 +4,7 @@ TrainError (StreammatError)
 ├── DataError           a data set, image or matte is missing, broken, of the wrong kind or does not fit its partner
 └── RunError            a training run cannot start, go on or be written: preset, checkpoint, disk, device
 
-Each message is one line that names what was found, what was expected and the cure.
+Each message is one line: what was found; what was expected; what to do.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from streammat.engines.errors import StreammatError
 
 
 class TrainError(StreammatError):
-    """Root of what training raises."""
+    """Root of the errors of training."""
 
 
 class DataError(TrainError):

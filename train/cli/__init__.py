@@ -33,11 +33,11 @@ COMMANDS = {
     "reproduce": "Make the tables of docs/reproduce.md anew.",
     "lite": "The whole recipe of the shipped network.",
 }
-"""Name and one line for each; the command ``name`` is ``command`` in ``train/cli/<name>.py``."""
+"""One line of help for each command; the command ``name`` is ``command`` in ``train/cli/<name>.py``."""
 
 
 class _Commands(OneLine):
-    """Loads a command's module only when it is asked for, so that ``--help`` starts at once."""
+    """A group that imports a command's module only when it is used, so that ``--help`` starts at once."""
 
     program = "train"
 
@@ -55,7 +55,7 @@ class _Commands(OneLine):
             formatter.write_dl(list(COMMANDS.items()))
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; errors that are meant become one line and exit code 1, a bug keeps its traceback."""
+        """Run a command; expected errors become one line and exit code 1, a bug keeps its traceback."""
         try:
             return super().invoke(ctx)
         except StreammatError as error:

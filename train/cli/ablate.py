@@ -33,9 +33,9 @@ def command(
     threads: int,
     seed: int,
 ) -> None:
-    """Train on from the same weights with and without each ingredient of the lite recipe, and tabulate what it buys.
+    """Continue training from the same weights with and without each ingredient of the lite recipe, and tabulate the difference.
 
-    Variants that are done are not done again.
+    Finished variants are not repeated.
     """
     import torch
 

@@ -23,7 +23,7 @@ from streammat.train.cli.common import FOLDER
 @click.option("--model", type=click.Path(dir_okay=False, path_type=Path), default=None, help="Detector, ONNX; default: lite.")
 @click.option("--workers", type=Whole(1, 1024), default=os.cpu_count() or 1, help="Processes.")
 def command(sources: tuple[Path, ...], out: Path, model: Path | None, workers: int, **options: Any) -> None:
-    """Build a set of backgrounds from the photographs in SOURCES, as BG-20k was made; continues where it stopped."""
+    """Build a set of backgrounds from the photographs in SOURCES, as BG-20k was made. A second call continues an interrupted one."""
     from collections import Counter
 
     from streammat.engines.shipped import shipped

@@ -18,7 +18,7 @@ from streammat.train.labels.bystanders import MOST, find_bystanders
 @click.option("--filled/--as-taken", default=True, show_default=True, help="Also look through images without their subjects.")
 def command(weights: Path, cache: Path, sets: tuple[str, ...], *, filled: bool) -> None:
     """Find people and animals that the masks leave out, with WEIGHTS (.safetensors, .pth or exported .onnx); training then uses
-    such images as cut-outs alone. The last search counts.
+    such images only as cut-outs. A new search replaces the last one.
     """
     opener = open_weights(weights)
     folders = sets or [folder for folder in MOST if (cache / folder).is_dir()]

@@ -19,7 +19,9 @@ from streammat.train.errors import DataError
 @click.option("--frames", type=Whole(1), default=6, help="Of each clip, spread over it.")
 @click.option("--pixels", type=Whole(1024), default=288 * 512, help="Of the network's input, about.")
 def command(weights: Path, clips: Path, out: Path, frames: int, pixels: int) -> None:
-    """Contact sheet of clips, each frame matted by WEIGHTS (.safetensors, .pth or exported .onnx) for itself and put on green."""
+    """Make a contact sheet of clips: each frame is matted on its own by WEIGHTS (.safetensors, .pth or exported .onnx) and put on
+    green.
+    """
     from streammat.train.data.pool import write_picture
     from streammat.train.evaluation.clips import missing_inside, read_frames
     from streammat.train.evaluation.contact_sheet import contact_sheet, on_colour

@@ -1,4 +1,4 @@
-"""What commands share."""
+"""Parts shared by the commands."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class _Existing(click.Path):
-    """A path that has to be there; if it is not, one line says so instead of a page on usage."""
+    """A path that must exist; otherwise the error is one line, without the usage text."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:
@@ -39,26 +39,26 @@ DATA = _Existing(exists=True, file_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = _Existing(exists=True, dir_okay=False, path_type=Path)
 IMAGENET = "weights/mobilenetv2_bn_imagenet_features.npz"
-"""Where the data folder of the ``lite`` recipe has the weights of its encoder."""
+"""Path of the encoder's weights in the data folder of the ``lite`` recipe."""
 _SECONDS_BETWEEN_LINES = 30.0
 
 
 class Progress:
-    """Shows a run: a bar on a terminal, elsewhere a line now and then."""
+    """Progress of a run: a bar on a terminal, elsewhere a line from time to time."""
 
     def __init__(self) -> None:
         self._bar: Any = None
         self._spoken = time.monotonic()
 
     def line(self, text: str) -> None:
-        """Something worth a line."""
+        """Print a line."""
         if self._bar is None:
             click.echo(text)
         else:
             self._bar.write(text)
 
     def step(self, done: int, of: int, loss: float) -> None:
-        """A step was done."""
+        """Show a finished step."""
         if sys.stderr.isatty():
             if self._bar is None:
                 from tqdm import tqdm
@@ -71,7 +71,7 @@ class Progress:
             click.echo(f"step {done} of {of}, loss {loss:.3f}")
 
     def close(self) -> None:
-        """Leave the bar as it is."""
+        """End the bar."""
         if self._bar is not None:
             self._bar.close()
 
@@ -89,16 +89,16 @@ def run_training(
     """Train by a preset and write the weights.
 
     Args:
-        preset: of `streammat.train.recipes.presets.find_preset`.
-        folders: where data lies.
-        out: receives everything.
+        preset: as from `streammat.train.recipes.presets.find_preset`.
+        folders: folders of the data.
+        out: folder for all results.
         imagenet: weights of the encoder; None starts from random ones.
         start: weights of the whole network, instead.
-        denoise_now: as of `streammat.train.rssn.compose_sample.ComposedPictures`.
-        options: of `streammat.train.recipes.presets.configure`.
+        denoise_now: as in `streammat.train.rssn.compose_sample.ComposedPictures`.
+        options: as for `streammat.train.recipes.presets.configure`.
 
     Returns:
-        The weights' file; None in a process of a distributed run that does not lead.
+        The weights' file; None in the processes of a distributed run other than the leading one.
     """
     from safetensors import SafetensorError
 
@@ -140,7 +140,7 @@ def run_training(
 
 
 def open_weights(weights: Path) -> Opener:
-    """Any weights as what mattes images, for one input size: ``.onnx`` by ONNX Runtime, everything else by torch."""
+    """Return a function that opens any weights for one input size: ``.onnx`` by ONNX Runtime, everything else by torch."""
     if weights.suffix == ".onnx":
         from streammat.engines.choice import open_engine
         from streammat.engines.model_files import ModelFiles
@@ -157,7 +157,8 @@ def open_weights(weights: Path) -> Opener:
 
 
 def weights_name(config: TrainConfig) -> str:
-    """``<network>_<rosta>.safetensors`` in lower case; the shipped kind, lite TT, is ``lite.safetensors``, and methods without RoSTa
+    """Return ``<network>_<rosta>.safetensors`` in lower case; the shipped kind, lite TT, is ``lite.safetensors``, and methods without
+    RoSTa
     likewise.
     """
     if config.network in METHODS or (config.network, config.rosta) == ("lite", "TT"):
@@ -166,7 +167,7 @@ def weights_name(config: TrainConfig) -> str:
 
 
 def check_parity(folder: Path, files: ModelFiles, data: Path, cache: Path) -> None:
-    """Print how far every backend is from torch; too far is an error."""
+    """Print the difference of every backend from torch; a large one is an error."""
     from streammat.engines.network.checkpoint import load_network
     from streammat.train.lite.recipe import calibration_images, parity
 
@@ -178,7 +179,7 @@ def check_parity(folder: Path, files: ModelFiles, data: Path, cache: Path) -> No
 
 
 def print_scores(scores: dict[str, dict[str, Any]]) -> None:
-    """One line per precision and set."""
+    """Print one line per precision and set."""
     for precision, by_set in scores.items():
         for name, result in by_set.items():
             click.echo(

@@ -50,9 +50,10 @@ if TYPE_CHECKING:
 def command(model: Path, data: Path, **options: Any) -> None:
     """Score MODEL on a data set.
 
-    MODEL is a checkpoint (.pth as published, .safetensors as trained; of GFM or of another method), an exported .onnx, the folder of an exported pair,
-    or a program that is called as PROGRAM IMAGE.png MATTE.png. Of such a folder both precisions are scored on the validation sets of the lite recipe, as in the model's card; the other
-    options are not for it.
+    MODEL is a checkpoint (.pth as published, .safetensors as trained; of GFM or of another method), an exported .onnx, the folder
+    of an exported pair,
+    or a program that is called as PROGRAM IMAGE.png MATTE.png. For such a folder both precisions are scored on the validation
+    sets of the lite recipe, as in the model's card; the other options do not apply.
     """
     if model.is_dir():
         _score_pair(model, data, options)
@@ -128,7 +129,7 @@ def _identity(model: Path, entries: Sequence[Entry], options: dict[str, Any]) ->
 
 
 def _check_strategies(strategy: str | None, grid: str | None) -> list[Strategy]:
-    """Those that were asked for; none where the model's own is to be taken."""
+    """Return the requested strategies; none to use the model's own."""
     from fractions import Fraction
 
     from streammat.train.evaluation.strategies import parse_strategy, ratio_grid
@@ -146,7 +147,7 @@ def _check_strategies(strategy: str | None, grid: str | None) -> list[Strategy]:
 
 
 def _matting(model: Path, device: str, options: dict[str, Any]) -> tuple[Matting | TrimapMatting, str | None]:
-    """What is scored, and which trimaps it is given."""
+    """Return the matting to score, and the kind of trimaps it gets."""
     from streammat.train.evaluation.predictors import (
         exported_matting,
         given_trimap_matting,

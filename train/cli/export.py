@@ -17,7 +17,7 @@ from streammat.train.cli.common import DATA, FILE, FOLDER, check_parity
 def command(weights: Path, out: Path, data: Path | None, cache: Path | None) -> None:
     """Write the ONNX file of WEIGHTS, published or trained, of GFM or another method, and check that it agrees with torch.
 
-    With --data and --cache as the project's own recipe does it: half-precision weights, fp32 and int8, on every backend.
+    With --data and --cache follow the project's own recipe: half-precision weights, fp32 and int8, checked on every backend.
     """
     if (data is None) != (cache is None):
         raise click.UsageError("--data and --cache go together: int8 is calibrated on both")

@@ -16,7 +16,7 @@ from streammat.train.cli.common import DATA, FOLDER
 @click.option("--out", type=FOLDER, required=True, help="Receives DIFFICULTY/img and DIFFICULTY/alpha.")
 @click.option("--count", type=Whole(1), default=40, show_default=True, help="Images of each difficulty.")
 def command(data: Path, cache: Path, out: Path, count: int) -> None:
-    """Make a validation set of held-out subjects, one difficulty at a time; continues where it stopped."""
+    """Make a validation set of held-out subjects, one difficulty at a time. A second call continues an interrupted one."""
     from streammat.train.lite.stress_set import write_hard
 
     write_hard(data, cache, out, count, click.echo)

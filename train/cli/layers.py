@@ -23,10 +23,9 @@ from streammat.train.cli.common import FOLDER
 @click.option("--long-side", type=Whole(32), default=None, help="Reduce images to this; needs --out for --data.")
 @click.option("--workers", type=Whole(1, 1024), default=os.cpu_count() or 1, help="Processes; about 2 GB each at 1080p.")
 def command(data: Path | None, split: str, layout: str, backgrounds: Path | None, workers: int, **options: Any) -> None:
-    """Make foreground and background colours by the closed-form method, and denoised images, for RSSN.
-
-    Continues where it stopped. Layers lie in fg/, bg/, original_denoise/ and fg_denoise/ beside the images, denoised
-    backgrounds in a folder beside theirs, whose name ends in _denoise.
+    """Make foreground and background colours by the closed-form method, and denoised images, for RSSN. A second call continues an
+    interrupted one. Layers are written to fg/, bg/, original_denoise/ and fg_denoise/ beside the images, denoised backgrounds to
+    a folder beside theirs whose name ends in _denoise.
     """
     if data is None and backgrounds is None:
         raise click.UsageError("give --data, or --backgrounds with --denoise, or both")

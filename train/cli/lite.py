@@ -20,20 +20,20 @@ Mean = Mapping[str, int]
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of the training, in a folder of its name."""
+    """A stage of the training, in a folder of its name."""
 
     name: str
     preset: str
     steps: int
     start: Mean = field(default_factory=dict)
-    """Of the weights that it starts from; empty: ImageNet's encoder."""
+    """Mean of the weights that the stage starts from; empty: ImageNet's encoder."""
     without: tuple[str, ...] = ()
-    """Ingredients of the recipe."""
+    """Ingredients of the recipe that are left out."""
     help: str = ""
 
 
 FOURTH: Mean = {"second": 1, "third": 1, "fourth": 2, "steady": 2}
-"""What version 4 was."""
+"""The mean that is version 4."""
 STAGES = (
     Stage("first", "lite", 4200, help="Of the stage that then looks for bystanders."),
     Stage("second", "lite-second", 7200, {"first": 1}),
@@ -44,7 +44,7 @@ STAGES = (
     Stage("fifth", "lite-fifth", 7500, FOURTH, help="Of the last stage."),
 )
 SHIPPED: Mean = {**FOURTH, "fifth": 6}
-"""What is shipped: the mean of what the last stage began from and what it came to."""
+"""The shipped weights: the mean of the last stage's start and result."""
 
 
 @click.command()
@@ -52,7 +52,7 @@ SHIPPED: Mean = {**FOURTH, "fifth": 6}
 @click.option("--out", type=FOLDER, required=True, help="Everything goes here; a second call continues.")
 @click.option("--version", default="1", help="Recorded in the card.")
 def command(data: Path, out: Path, version: str, **steps: int) -> None:
-    """The whole recipe of the shipped network: mattes, training in stages, export, int8, scores, card."""
+    """Run the whole recipe of the shipped network: mattes, training in stages, export, int8, scores, card."""
     import torch
 
     from streammat.engines.network.checkpoint import load_network
@@ -76,7 +76,7 @@ def command(data: Path, out: Path, version: str, **steps: int) -> None:
         return into
 
     def search(stage: str, sets: Iterable[str], *, filled: bool) -> None:
-        """For bystanders, once."""
+        """Search for bystanders, unless that was done before."""
         done = out / stage / "searched"
         if done.exists():
             return

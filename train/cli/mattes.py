@@ -21,7 +21,7 @@ from streammat.train.cli.common import FOLDER
 @click.option("--samples", type=Whole(0), default=6, help="Images of each set on the contact sheet; 0: no sheet.")
 @click.option("--workers", type=Whole(1, 1024), default=os.cpu_count() or 1, help="Processes.")
 def command(data: Path, cache: Path, long_side: int, band: float, samples: int, workers: int) -> None:
-    """Derive mattes from binary masks; continues where it stopped, and writes a contact sheet to judge them by eye."""
+    """Derive mattes from binary masks, and write a contact sheet to judge them by eye. A second call continues an interrupted one."""
     from streammat.train.data.pool import check_outcomes
     from streammat.train.errors import DataError
     from streammat.train.labels.mask_to_alpha import PLAIN_SET, make_mattes, write_sheet

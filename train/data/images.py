@@ -1,4 +1,4 @@
-"""Reading the images and mattes of data sets, strictly: what cannot be meant is an error that names the file."""
+"""Strict reading of a data set's images and mattes: anything doubtful is an error that names the file."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _PNG_START = b"\x89PNG\r\n\x1a\n"
 _JPEG_START = b"\xff\xd8\xff"
 _JPEG_END = 0xD9
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
-"""A marker with a segment of its own, or the end; not an escaped 0xFF of the coded data, padding or a restart."""
+"""A JPEG marker with a segment, or the end marker; not an escaped 0xFF of the coded data, padding or a restart."""
 
 
 @dataclass(frozen=True)
 class Layers:
-    """An image taken apart; all of one H x W."""
+    """The layers of an image, all of the same H x W."""
 
     rgb: Image
     """uint8 (H, W, 3), RGB, 0..255."""
@@ -35,14 +35,14 @@ class Layers:
     foreground: Image
     """uint8 (H, W, 3): the subject's own colour, straight (not multiplied by alpha)."""
     background: Image
-    """uint8 (H, W, 3): what is behind the subject."""
+    """uint8 (H, W, 3): colour of the background."""
 
 
 def read_rgb(path: Path) -> Image:
     """Read a colour image.
 
     Args:
-        path: JPEG, PNG, or whatever OpenCV reads.
+        path: JPEG, PNG, or another format that OpenCV reads.
 
     Returns:
         uint8 (H, W, 3), RGB, 0..255; an alpha channel is dropped, 16 bits become 8.
@@ -64,8 +64,8 @@ def read_alpha(path: Path) -> Image:
         uint8 (H, W), 0..255; 16 bits are rounded to 8.
 
     Raises:
-        DataError: the file is missing, empty, cannot be decoded to its end, is coloured, or has transparent pixels (then
-            nobody can tell which of its two planes is meant).
+        DataError: the file is missing, empty, cannot be decoded to its end, is coloured, or has transparent pixels (it would be
+            unclear which of its planes is the matte).
     """
     plane = _decode(path, cv2.IMREAD_UNCHANGED)
     if plane.dtype == np.uint16:
@@ -101,7 +101,7 @@ def _decode(path: Path, flags: int) -> Image:
 
 
 def _complete(content: bytes) -> bool:
-    """Whether a JPEG or PNG has its end; True for every other format. What follows the end does not matter."""
+    """Return whether a JPEG or PNG is complete; True for every other format. Data after the end does not matter."""
     if content.startswith(_JPEG_START):
         return _jpeg_complete(content)
     if content.startswith(_PNG_START):
@@ -110,7 +110,7 @@ def _complete(content: bytes) -> bool:
 
 
 def _jpeg_complete(content: bytes) -> bool:
-    """Walk the segments to the end marker; searching for its bytes would find that of an embedded thumbnail."""
+    """Return whether walking the segments finds the end marker; searching for its bytes could find that of an embedded thumbnail."""
     position = len(_JPEG_START) - 1
     while marker := _JPEG_MARKER.search(content, position):
         kind, position = content[marker.end() - 1], marker.end()

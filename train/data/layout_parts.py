@@ -1,4 +1,4 @@
-"""The building blocks of layouts: some folders, which images and mattes they hold, and what must be there for that."""
+"""The building blocks of layouts: folders, the images and mattes in them, and what must exist."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import ClassVar, Protocol
 from streammat.train.errors import DataError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-"""Of images, in lower case."""
+"""Extensions of images, in lower case."""
 TRAIN, VALIDATION = "train", "validation"
 SPLITS = {TRAIN: (TRAIN, "training"), VALIDATION: (VALIDATION, "val", "test", "testing")}
-"""Names of a split: what it is called here first, then what else it may be asked for by and found under in plain sets."""
+"""Names of each split: our own first, then other names that users and plain sets may use."""
 _SPLIT_FOLDERS = frozenset(name for names in SPLITS.values() for name in names)
 _PLAIN_DEPTH = 3
 """Folders between a split's folder and its ``img``."""
@@ -21,10 +21,10 @@ _PLAIN_DEPTH = 3
 
 @dataclass(frozen=True)
 class Entry:
-    """Files of one image; None where the data set has none."""
+    """Files of one image; None if the data set has none."""
 
     image: Path
-    """The image; where `composed`, the foreground that is put on `background`."""
+    """The image; if `composed`, the foreground for `background`."""
     alpha: Path
     trimap: Path | None = None
     foreground: Path | None = None
@@ -32,20 +32,20 @@ class Entry:
     original_denoise: Path | None = None
     fg_denoise: Path | None = None
     composed: bool = False
-    """The image has no file: it is the foreground on its background, made when it is loaded."""
+    """True if the image has no file: it is composed of foreground and background when it is loaded."""
     name: str = ""
-    """What results are filed under: the stem, after the set's folder where a split is made of several sets."""
+    """Name for results: the stem, after the set's folder if a split consists of several sets."""
 
 
 class Part(Protocol):
-    """Some folders of a split."""
+    """Protocol of a part: some folders of a split."""
 
     def needs(self, root: Path) -> dict[str, bool]:
-        """What must be there, as shown to the user, and whether it is."""
+        """Return what must exist, as shown to the user, and whether it does."""
         ...
 
     def entries(self, root: Path) -> list[Entry]:
-        """The images, ordered by name.
+        """Return the images, ordered by name.
 
         Raises:
             DataError: an image without a matte, a matte without an image, or nothing at all.
@@ -55,35 +55,35 @@ class Part(Protocol):
 
 @dataclass(frozen=True)
 class Folders:
-    """Images and mattes in two folders below ``base``, and the extras beside them."""
+    """A part with images and mattes in two folders below ``base``, and extra layers beside them."""
 
     base: str
     image: str
     alpha: str = "mask"
 
     def needs(self, root: Path) -> dict[str, bool]:
-        """Both folders."""
+        """Return the two folders, with whether they exist."""
         return {f"{self.base}/{name}": (root / self.base / name).is_dir() for name in (self.image, self.alpha)}
 
     def entries(self, root: Path) -> list[Entry]:
-        """As of `Part`."""
+        """See `Part.entries`."""
         return _paired(root / self.base, self.image, self.alpha)
 
 
 @dataclass(frozen=True)
 class SideBySide:
-    """Images and mattes in one folder, told apart by the end of their stems."""
+    """A part with images and mattes in one folder, distinguished by the end of their stems."""
 
     base: str
     ending: str = "_matte"
 
     def needs(self, root: Path) -> dict[str, bool]:
-        """The folder, with at least one matte."""
+        """Return the folder, with whether it has at least one matte."""
         folder = root / self.base
         return {f"{self.base}/*{self.ending}.png": folder.is_dir() and any(folder.glob(f"*{self.ending}.*"))}
 
     def entries(self, root: Path) -> list[Entry]:
-        """As of `Part`."""
+        """See `Part.entries`."""
         files = by_stem(root / self.base)
         images = {stem: path for stem, path in files.items() if not stem.endswith(self.ending)}
         alphas = {stem.removesuffix(self.ending): path for stem, path in files.items() if stem.endswith(self.ending)}
@@ -93,14 +93,14 @@ class SideBySide:
 
 @dataclass(frozen=True)
 class Composed:
-    """Foregrounds and backgrounds by the lists of Adobe's set, which tells the same order to everybody.
+    """A part by Adobe's lists of foregrounds and backgrounds, which fix the order.
 
     ``Training_set`` holds ``{Adobe-licensed images,Other}/{fg,alpha}``, ``training_fg_names.txt`` and
     ``training_bg_names.txt``; ``Test_set`` holds ``Adobe-licensed images/{fg,alpha,trimaps}``, ``test_fg_names.txt`` and
     ``test_bg_names.txt``. Foreground ``i`` stands on backgrounds ``i * each`` to ``i * each + each - 1``; its trimaps are
-    called ``<stem>_<0..each-1>.png``. Backgrounds (COCO for training, PASCAL VOC for the test) are looked for under their
-    listed names, without the prefix ``COCO_train2014_``, and as ``<stem>_<0..each-1>.png``. Without a folder of backgrounds
-    the training split is its foregrounds alone, to be composed by `streammat.train.rssn.write`; the test split cannot do without.
+    ``<stem>_<0..each-1>.png``. Backgrounds (COCO for training, PASCAL VOC for the test) are searched under their listed names,
+    without the prefix ``COCO_train2014_``, and as ``<stem>_<0..each-1>.png``. Without a folder of backgrounds the training split
+    has only its foregrounds, to be composed by `streammat.train.rssn.write`; the test split needs the backgrounds.
     """
 
     base: str
@@ -112,7 +112,7 @@ class Composed:
     needs_backgrounds: bool
 
     def needs(self, root: Path) -> dict[str, bool]:
-        """The lists and the folders of the first group; the other group may be missing."""
+        """Return the lists and the folders of the first group, with whether they exist; the other group may be missing."""
         lists = [f"{self.base}/{self.lists}_{kind}_names.txt" for kind in ("fg", "bg")]
         folders = [f"{self.base}/{self.groups[0]}/{kind}" for kind in ("fg", "alpha")]
         found = {name: (root / name).is_file() for name in lists} | {name: (root / name).is_dir() for name in folders}
@@ -121,7 +121,7 @@ class Composed:
         return found
 
     def entries(self, root: Path) -> list[Entry]:
-        """As of `Part`, in the order of the lists."""
+        """See `Part.entries`; in the order of the lists."""
         base = root / self.base
         names = {kind: _lines(base / f"{self.lists}_{kind}_names.txt") for kind in ("fg", "bg")}
         if len(names["bg"]) != self.each * len(names["fg"]):
@@ -158,7 +158,9 @@ class Composed:
 
 @dataclass(frozen=True)
 class Plain:
-    """Every folder of images beside a folder of mattes, below the split's own folder, or below the root if that has none."""
+    """A part of all folders of images that have a folder of mattes beside them, below the split's own folder, or below the root
+    if there is none.
+    """
 
     split: str
 
@@ -166,12 +168,12 @@ class Plain:
     ALPHAS: ClassVar[tuple[str, ...]] = ("alpha", "matte", "mask")
 
     def needs(self, root: Path) -> dict[str, bool]:
-        """One set is enough."""
+        """Return whether there is at least one set."""
         name = f"{self.IMAGES[0]}/ beside {'/, '.join(self.ALPHAS)}/, in {self.split}/ or in the folder itself"
         return {name: any(True for _ in self._sets(root))}
 
     def entries(self, root: Path) -> list[Entry]:
-        """As of `Part`, set by set."""
+        """See `Part.entries`; set by set."""
         found: list[Entry] = []
         sets = list(self._sets(root))
         for folder, image in sets:
@@ -198,12 +200,12 @@ class Plain:
 
 
 def picture_files(folder: Path) -> list[Path]:
-    """Images directly in ``folder``, by name; hidden files and other files are passed over."""
+    """Return the images directly in ``folder``, by name; hidden and other files are skipped."""
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
 
 
 def _paired(folder: Path, image: str, alpha: str) -> list[Entry]:
-    """Images of ``folder/image`` with their mattes of ``folder/alpha`` and whatever extras lie beside them."""
+    """Return the images of ``folder/image`` with their mattes of ``folder/alpha`` and extra layers beside them."""
     images, alphas = by_stem(folder / image), by_stem(folder / alpha)
     _check_partners(images, alphas, folder / image, folder / alpha)
     names = ("trimap", "fg", "bg", "original_denoise", "fg_denoise")
@@ -224,10 +226,10 @@ def _paired(folder: Path, image: str, alpha: str) -> list[Entry]:
 
 
 def by_stem(folder: Path) -> dict[str, Path]:
-    """Images directly in ``folder`` by their names without suffix.
+    """Return the images directly in ``folder`` by their names without extension.
 
     Raises:
-        DataError: two share one.
+        DataError: two have the same.
     """
     files: dict[str, Path] = {}
     for path in picture_files(folder):
@@ -253,7 +255,7 @@ def _check_partners(images: Mapping[str, Path], alphas: Mapping[str, Path], imag
 
 
 def _background(folder: Path, listed: str, numbered: str) -> Path:
-    """A background by its listed name, by COCO's name of 2017, or as the scripts that compose in advance call it."""
+    """Find a background by its listed name, by COCO's name of 2017, or by the name that composing scripts give it."""
     for name in (listed, listed.removeprefix("COCO_train2014_"), numbered):
         if (folder / name).is_file():
             return folder / name
@@ -261,7 +263,7 @@ def _background(folder: Path, listed: str, numbered: str) -> Path:
 
 
 def _lines(path: Path) -> list[str]:
-    """Names listed one to a line; lists come with either line ending."""
+    """Read a list with one name per line, with either line ending."""
     try:
         return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:

@@ -1,6 +1,7 @@
-"""Data sets as they are released: which image belongs to which matte.
+"""Layouts of released data sets: pairs images with mattes.
 
-Every layout is one entry of `LAYOUTS`, every folder of a layout one `streammat.train.data.layout_parts.Part`; nothing else knows a data set by name.
+Every layout is one entry of `LAYOUTS`, every folder of a layout one `streammat.train.data.layout_parts.Part`; no other module
+knows data sets by name.
 
 ==============  ========================================================================================================
 am2k            AM-2k and PM-10k: ``train/{original,mask}`` with ``fg, bg, original_denoise, fg_denoise`` where they have
@@ -95,22 +96,23 @@ LAYOUTS: Mapping[str, Layout] = {
     "dapm": Layout("DAPM", {TRAIN: (SideBySide("training"),), VALIDATION: (SideBySide("testing"),)}),
     "plain": Layout("plain", {s: (Plain(s),) for s in (TRAIN, VALIDATION)}),
 }
-"""By the name used in options; `open_layout` tries them in this order."""
+"""Layouts by the name used in options; `open_layout` tries them in this order."""
 
 
 def open_layout(root: Path, split: str, kind: str = "auto") -> list[Entry]:
-    """Find the images of a data set and their mattes; no image is read.
+    """Find the images of a data set and their mattes, without reading them.
 
     Args:
         root: folder of the data set.
         split: ``train``, ``validation`` (also ``val``, ``test``), or a split of one layout alone (``P3M-500-P``).
-        kind: a key of `LAYOUTS`, or ``auto``: the first layout of which nothing is missing.
+        kind: a key of `LAYOUTS`, or ``auto``: the first complete layout.
 
     Returns:
         At least one entry.
 
     Raises:
-        DataError: there is no such folder, layout or split; folders are missing (it names those of the nearest layout); an
+        DataError: there is no such folder, layout or split; folders are missing (the message names those of the nearest layout);
+            an
             image or matte has no partner; a folder has no images.
     """
     if not root.is_dir():
@@ -141,7 +143,7 @@ def open_layout(root: Path, split: str, kind: str = "auto") -> list[Entry]:
 
 @dataclass(frozen=True)
 class BackgroundEntry:
-    """An image without a subject, and its denoised version where that has been made."""
+    """An image without a subject, and its denoised version, if it exists."""
 
     image: Path
     denoise: Path | None = None
@@ -151,14 +153,14 @@ BACKGROUND_FOLDERS = {
     TRAIN: ("train", "train2014", "train2017", "train_bg"),
     VALIDATION: ("testval", "validation", "val", "test", "val2014", "val2017"),
 }
-"""Of BG-20k, COCO and sets made by ``python -m train backgrounds``, by split; denoised ones lie in ``<folder>_denoise``."""
+"""Folders of BG-20k, COCO and sets made by ``python -m train backgrounds``, by split; denoised images are in ``<folder>_denoise``."""
 
 
 def open_backgrounds(root: Path, split: str = TRAIN) -> list[BackgroundEntry]:
     """Find images without subjects: BG-20k, COCO, or any folder of images with subfolders.
 
     Args:
-        root: folder of the set; where it has none of `BACKGROUND_FOLDERS`, all images below it are taken.
+        root: folder of the set; without any of `BACKGROUND_FOLDERS`, all images below it are taken.
         split: ``train`` or ``validation``.
 
     Returns:
@@ -188,7 +190,7 @@ def load_pair(entry: Entry) -> tuple[Image, Image]:
     """Read an image and its matte.
 
     Args:
-        entry: of `open_layout`.
+        entry: as from `open_layout`.
 
     Returns:
         uint8 RGB (H, W, 3) and uint8 alpha (H, W).
@@ -203,12 +205,12 @@ def load_pair(entry: Entry) -> tuple[Image, Image]:
 
 
 def load_trimap(entry: Entry, alpha: Image, *, exact: bool = False) -> Image:
-    """Trimap of an image: the data set's own, or made from alpha with the kernel of TT.
+    """Load the trimap of an image: the data set's own, or made from alpha with TT's kernel.
 
     Args:
-        entry: of `open_layout`.
+        entry: as from `open_layout`.
         alpha: uint8 (H, W) of the same entry.
-        exact: refuse files with other values than 0, 128 and 255.
+        exact: refuse files with values other than 0, 128 and 255.
 
     Returns:
         uint8 (H, W): 0 background, 255 foreground, 128 for every other value of the file.
@@ -229,13 +231,13 @@ def load_trimap(entry: Entry, alpha: Image, *, exact: bool = False) -> Image:
 def load_layers(entry: Entry) -> Layers:
     """Read an image, its matte, and its foreground and background.
 
-    Where the data set has no foreground, the image itself is taken; where it has no background, the foreground is, so
-    that their contrast, and with it the composition loss, is 0. A composed image is made as the script that comes with
-    Adobe's set does: the background is enlarged where it is too small, cut at its top left, and blended with fractions
-    dropped. (It enlarges with Pillow's cubic filter; OpenCV's is a little sharper.)
+    Without a foreground in the data set, the image itself is taken; without a background, the foreground, so that their contrast,
+    and with it the composition loss, is 0. A composed image is made as by the script of Adobe's set: the background is enlarged
+    if it is too small, cropped at its top left, and blended with fractions dropped. (It enlarges with Pillow's cubic filter;
+    OpenCV's is a little sharper.)
 
     Args:
-        entry: of `open_layout`.
+        entry: as from `open_layout`.
 
     Returns:
         Layers of one size.
@@ -257,11 +259,11 @@ def load_layers(entry: Entry) -> Layers:
 
 
 class FolderImages:
-    """The images of a data set as they are (the ORI track); a `streammat.train.data.samples.Pictures`.
+    """The original images of a data set (the ORI track); a `streammat.train.data.samples.Pictures`.
 
     Args:
-        entries: of `open_layout`.
-        require_layers: insist on a foreground and a background for every image.
+        entries: as from `open_layout`.
+        require_layers: require a foreground and a background for every image.
 
     Raises:
         DataError: ``require_layers``, and an image has no foreground or no background.
@@ -277,14 +279,14 @@ class FolderImages:
             )
 
     def __len__(self) -> int:
-        """Images per epoch."""
+        """Return images per epoch."""
         return len(self.entries)
 
     def load(self, index: int, rng: np.random.Generator) -> Layers:  # noqa: ARG002 (the protocol's)
-        """Image ``index``; nothing about it is random.
+        """Load image ``index``; nothing is random.
 
         Raises:
-            DataError: as of `load_layers`, and a matte without a subject, from which nothing can be learnt.
+            DataError: as in `load_layers`, or the matte has no subject.
         """
         entry = self.entries[index]
         layers = load_layers(entry)
@@ -298,12 +300,12 @@ class FolderImages:
 
 
 def _places(folder: Path) -> list[tuple[Path, Path]]:
-    """Every image of a folder, after its place in there without the suffix."""
+    """Return every image of a folder by its relative path without the extension."""
     return [(path.relative_to(folder).with_suffix(""), path) for path in _all_images(folder)]
 
 
 def _all_images(folder: Path) -> list[Path]:
-    """Images of a folder and of all folders below it; none where it is missing."""
+    """Return the images of a folder and of all folders below it; nothing if it is missing."""
     folders = [folder, *(path for path in folder.rglob("*") if path.is_dir())] if folder.is_dir() else []
     return sorted(path for part in folders for path in picture_files(part))
 
@@ -330,7 +332,7 @@ def _check_size(path: Path, plane: Image, image: Path, rgb: Image) -> None:
 
 
 def _fitted(background: Image, shape: tuple[int, ...]) -> Image:
-    """Top left H x W of a background, enlarged first where it is smaller."""
+    """Return the top left H x W of a background, enlarged first if it is smaller."""
     height, width = shape
     rows, columns = background.shape[:2]
     ratio = max(height / rows, width / columns)
@@ -341,7 +343,7 @@ def _fitted(background: Image, shape: tuple[int, ...]) -> Image:
 
 
 def _listing(root: Path, needs: Iterable[str]) -> str:
-    """What lies in ``root`` and in those of its folders that the nearest layout speaks of."""
+    """List the contents of ``root`` and of its folders that belong to the nearest layout."""
     inside = {need.split("/")[0] for need in needs if "/" in need}
     folders = [root, *(root / name for name in sorted(inside) if (root / name).is_dir())]
     return ", ".join(f"{folder if folder == root else folder.name}/: {_names(folder)}" for folder in folders)

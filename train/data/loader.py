@@ -1,4 +1,4 @@
-"""From a map of samples to batches of tensors, in worker processes if asked for."""
+"""Loads samples into batches of tensors, optionally in worker processes."""
 
 from __future__ import annotations
 
@@ -28,10 +28,12 @@ from streammat.train.recipes.config import TrainConfig
 
 
 class Samples(Protocol):
-    """What is trained on; `streammat.train.data.crops.CropDataset` and `streammat.train.lite.dataset.MattingDataset` are such."""
+    """Protocol of the training samples, such as `streammat.train.data.crops.CropDataset` and
+    `streammat.train.lite.dataset.MattingDataset`.
+    """
 
     def __getitem__(self, key: Key) -> Sample:
-        """Make a sample; it depends on the key alone."""
+        """Make a sample; it depends only on the key."""
         ...
 
 
@@ -48,34 +50,34 @@ class Batch:
     classes: Mapping[str, Tensor]
     """uint8 (N, h, w) by RoSTa."""
     pairs: bool = False
-    """Each sample with an even place and the next one are frames of one still scene."""
+    """True if each sample with an even index and the next one are frames of one still scene."""
 
     def pin_memory(self) -> Batch:
-        """For the loader, which calls it where the device is CUDA."""
+        """Pin the memory; called by torch's loader for CUDA devices."""
         classes = {rosta: plane.pin_memory() for rosta, plane in self.classes.items()}
         return Batch(self.rgb.pin_memory(), self.alpha.pin_memory(), self.contrast.pin_memory(), classes, self.pairs)
 
     def to(self, device: torch.device) -> Batch:
-        """The same batch on ``device``."""
+        """Return the batch on ``device``."""
         classes = {rosta: plane.to(device, non_blocking=True) for rosta, plane in self.classes.items()}
         rgb, alpha, contrast = (plane.to(device, non_blocking=True) for plane in (self.rgb, self.alpha, self.contrast))
         return Batch(rgb, alpha, contrast, classes, self.pairs)
 
 
 def load_batches(samples: Samples, config: TrainConfig, first: int, group: Group) -> Iterator[Batch]:
-    """This process's part of every batch from step ``first`` on.
+    """Yield this process's part of every batch from step ``first`` on.
 
     Args:
-        samples: picklable where there are workers: each gets a copy.
+        samples: picklable if there are workers: each gets a copy.
         config: sizes, seed, steps and workers.
         first: step, counted from 0.
-        group: shares out each batch.
+        group: divides each batch between processes.
 
     Yields:
         Batches on the CPU.
 
     Raises:
-        TrainError: as the samples raise it, also where a worker met it.
+        TrainError: raised by the samples, here or in a worker.
     """
     loader: DataLoader[Any] = DataLoader(
         _Guarded(samples),
@@ -107,7 +109,8 @@ def load_batches(samples: Samples, config: TrainConfig, first: int, group: Group
             yield batch
     finally:
         if isinstance(batches, _MultiProcessingDataLoaderIter):
-            # A worker that aborts on its way out is told of by torch's handler of SIGCHLD in the midst of this, and nobody wants it any more.
+            # A worker that aborts on its way out is told of by torch's handler of SIGCHLD in the midst of this, and nobody wants
+            # it any more.
             with suppress(RuntimeError):
                 batches._shutdown_workers()  # noqa: SLF001 (there is no public name)
         kill()
@@ -115,7 +118,7 @@ def load_batches(samples: Samples, config: TrainConfig, first: int, group: Group
 
 
 class _Guarded(Dataset[Sample | TrainError]):
-    """Errors that are meant travel as values: torch would wrap them into pages of traceback."""
+    """Returns expected errors as values, because torch would wrap them in long tracebacks."""
 
     def __init__(self, samples: Samples) -> None:
         self.samples = samples

@@ -1,4 +1,4 @@
-"""Tables of what a command has made, as CSV: one dataclass of strings per line."""
+"""Manifests: CSV tables of a command's results; each line is a dataclass of strings."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Row = TypeVar("Row", bound="DataclassInstance")
 
 
 def read_manifest(path: Path, kind: type[Row]) -> list[Row]:
-    """Read the lines of a manifest; none where there is no file.
+    """Read the lines of a manifest; no file means no lines.
 
     Args:
-        path: of `write_manifest`.
+        path: file of `write_manifest`.
         kind: dataclass of strings.
 
     Raises:
@@ -44,7 +44,7 @@ def read_manifest(path: Path, kind: type[Row]) -> list[Row]:
 
 
 def write_manifest(path: Path, rows: Iterable[Row], kind: type[Row]) -> None:
-    """Write lines under a header, whole or not at all.
+    """Write a header and lines, atomically.
 
     Args:
         path: CSV file.

@@ -1,7 +1,7 @@
-"""Images decoded once: training on a CPU has no time to decode several JPEGs for every sample.
+"""Packs: images decoded once, because training on a CPU has no time to decode several JPEGs for every sample.
 
 A pack is one file of raw pixels that every process maps into memory, so that the system keeps one copy for all of them. It is
-made anew when a file that went into it is added, removed or changed.
+rebuilt when one of its files is added, removed or changed.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _AHEAD = 8
 _Item = TypeVar("_Item")
 _Made = TypeVar("_Made")
 MARGIN = 3
-"""Pixels kept around a cut-out, so that sampling finds transparency there."""
+"""Margin around a cut-out in pixels, so that sampling finds transparency there."""
 LEVELS = 4
-"""Sizes that every image is kept in, each half of the one before: shrinking is what makes samples slow."""
+"""Number of sizes of every image, each half of the one before: shrinking large images is the slow part of making samples."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Subject:
     folder: str
     """Name of its set."""
     alone: bool | None = None
-    """Nobody else is in the image, as far as `streammat.train.labels.bystanders` found; None: nobody looked."""
+    """True if `streammat.train.labels.bystanders` found nobody else in the image; None: not searched."""
 
 
 @dataclass(frozen=True)
@@ -55,20 +55,20 @@ class Cut:
     rgba: Levels
     """uint8 (h, w, 4): the subject's own colour, straight, and its alpha."""
     below: bool
-    """Its image cut it at the lower edge; likewise the next two."""
+    """True if the image cuts the subject at the lower edge; likewise for the next two fields."""
     left: bool
     right: bool
     portrait: bool
-    """Head and shoulders, not a whole body."""
+    """True for head and shoulders, not a whole body."""
     animal: bool = False
 
 
 class Pack:
-    """Subjects and backgrounds, decoded; picklable, each process maps the file for itself.
+    """Decoded subjects and backgrounds; picklable, each process maps the file itself.
 
     Args:
-        file: raw pixels; its table lies beside it with the suffix ``.json``.
-        table: entries (offset, height, width, channels) of each level by key, and where subjects are cut.
+        file: raw pixels; its table is beside it with the extension ``.json``.
+        table: entries (offset, height, width, channels) of each level by key, and the edges that cut subjects.
     """
 
     def __init__(self, file: Path, table: Mapping[str, Sequence[Sequence[int]]]) -> None:
@@ -79,23 +79,23 @@ class Pack:
         return {"file": self.file, "table": self.table, "_pixels": None}
 
     def read(self, key: str) -> Levels:
-        """An image by its file's name, uint8 (H, W, C); views that must not be written to."""
+        """Return an image by its file's name, uint8 (H, W, C); read-only views."""
         if self._pixels is None:
             self._pixels = np.memmap(self.file, np.uint8, mode="r")
         pixels = self._pixels
         return [pixels[at : at + int(np.prod(shape))].reshape(shape) for at, *shape in self.table[key]]
 
     def picture(self, subject: Subject) -> Levels:
-        """A subject's image as it was taken, and its alpha as the fourth channel."""
+        """Return a subject's original image, with its alpha as the fourth channel."""
         return self.read(str(subject.image))
 
     def without(self, subject: Subject) -> Levels | None:
-        """A subject's image without the subject (`streammat.train.lite.background_fill`); None where that cannot be made."""
+        """Return a subject's image without the subject (`streammat.train.lite.background_fill`); None if that is impossible."""
         key = f"{subject.image}:without"
         return self.read(key) if key in self.table else None
 
     def cut(self, subject: Subject) -> Cut:
-        """A subject without its background."""
+        """Return a subject without its background."""
         key = str(subject.foreground)
         below, left, right = (bool(flag) for flag in self.table[f"{key}:cut"][0])
         return Cut(self.read(key), below, left, right, subject.folder == "people_portraits", subject.folder.startswith("animals_"))
@@ -105,13 +105,13 @@ def open_pack(
     file: Path, subjects: Sequence[Subject], backgrounds: Sequence[Path], report: Callable[[str], None] | None = None,
     longest: int = 1600,
 ) -> Pack:
-    """Open the pack of these files, or make it.
+    """Open the pack of these files, building it if necessary.
 
     Args:
-        file: of the pixels; its folder exists.
+        file: file of the pixels; its folder must exist.
         subjects: cached mattes.
         backgrounds: images without a subject.
-        report: is told when a pack is made, which takes a while.
+        report: called when a pack is built, which takes a while.
         longest: larger backgrounds are reduced to this many pixels on their long side.
 
     Raises:
@@ -140,7 +140,8 @@ def _write(
 ) -> tuple[dict[str, list[list[int]]], int]:
     table: dict[str, list[list[int]]] = {}
     size = 0
-    # Decoding and shrinking let other threads run; a few ahead keep every core busy and memory small. Of several processes each writes its own file.
+    # Decoding and shrinking let other threads run; a few ahead keep every core busy and memory small. Of several processes each
+    # writes its own file.
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool, whole_file(file) as partial, partial.open("xb") as out:
         for entries in _ahead(pool, _subject_entries, subjects):
             for key, levels in entries.items():
@@ -162,7 +163,7 @@ def _add(out: BinaryIO, table: dict[str, list[list[int]]], key: str, levels: Lev
 
 
 def _ahead(pool: ThreadPoolExecutor, work: Callable[[_Item], _Made], items: Iterable[_Item]) -> Iterator[_Made]:
-    """Results in the order of the items, made a few ahead of who takes them."""
+    """Yield results in the order of the items, computing a few in advance."""
     under_way: deque[Future[_Made]] = deque()
     try:
         for item in items:
@@ -185,7 +186,7 @@ def _levels(pixels: Image) -> Levels:
 
 
 def _subject_entries(subject: Subject) -> dict[str, Levels | tuple[int, int, int]]:
-    """What a pack holds of one subject, by key: the levels of images, and which sides of its image cut it."""
+    """Return a pack's entries for one subject, by key: the levels of its images, and which sides of its image cut it."""
     rgb, alpha = read_rgb(subject.image), read_alpha(subject.alpha)
     entries: dict[str, Levels | tuple[int, int, int]] = {str(subject.image): _levels(np.dstack([rgb, alpha]))}
     if (filled := fill_subject(rgb, alpha)) is not None:
@@ -199,7 +200,7 @@ def _subject_entries(subject: Subject) -> dict[str, Levels | tuple[int, int, int
 
 
 def bounding_box(alpha: Image) -> tuple[int, int, int, int]:
-    """Left, top, right, bottom in pixels of where alpha exceeds one half; the whole image where nothing does."""
+    """Return left, top, right, bottom in pixels of the area where alpha exceeds one half; the whole image if there is none."""
     rows = np.flatnonzero((alpha > 127).any(axis=1))
     columns = np.flatnonzero((alpha > 127).any(axis=0))
     if not rows.size:

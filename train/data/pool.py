@@ -1,7 +1,7 @@
-"""Slow work on many files: over a pool of processes, whole files only, and nothing that was done is lost.
+"""Runs slow jobs on many files in a pool of processes; files are written atomically, and finished work is never lost.
 
-A job writes its files with `write_picture`, under another name until they are whole, and jobs whose files are there are
-not given again. So a second call of a command that was interrupted continues it.
+A job writes its files atomically, with `write_picture`, and jobs whose files exist are not repeated. So calling an interrupted
+command again continues it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 Report = Callable[[str], None]
-"""Takes one line for the user."""
+"""Called with one line for the user."""
 _REPORT_S = 10.0
 """Seconds between two lines of progress."""
 _JPEG_QUALITY = 95
@@ -37,25 +37,25 @@ _JPEG_QUALITY = 95
 
 @dataclass(frozen=True)
 class Outcome(Generic[Job, Result]):
-    """What became of one job."""
+    """Outcome of one job."""
 
     job: Job
     result: Result | None
-    """None where there is a problem."""
+    """Result; None if there is a problem."""
     problem: str = ""
-    """Why the job's files cannot be used, one line; empty: all went well."""
+    """Why the job's files cannot be used, in one line; empty: success."""
 
 
 def run_jobs(
     work: Callable[[Job], Result], jobs: Sequence[Job], workers: int, report: Report, what: str
 ) -> list[Outcome[Job, Result]]:
-    """Do every job; a broken file does not stop the others.
+    """Run all jobs; a broken file does not stop the others.
 
     Args:
         work: a function at the top of a module (workers import it); raises `DataError` for a file that cannot be used.
-        jobs: what can be sent to another process.
-        workers: processes; 0 works in this one.
-        report: takes a line for each problem, progress every few seconds, and how far an interrupted call came.
+        jobs: picklable arguments of ``work``.
+        workers: processes; 0: this one.
+        report: called with a line for each problem, progress every few seconds, and the state of an interrupted call.
         what: name of the work at the start of each line.
 
     Returns:
@@ -63,7 +63,7 @@ def run_jobs(
 
     Raises:
         RunError: a file cannot be written, or a worker died.
-        KeyboardInterrupt: as it came; what was done stays.
+        KeyboardInterrupt: passed on; finished work stays.
     """
     progress = _Progress(len(jobs), report, what)
     outcomes: dict[int, Outcome[Job, Result]] = {}
@@ -83,10 +83,10 @@ def run_jobs(
 
 
 def check_outcomes(outcomes: Sequence[Outcome[Job, Result]], what: str) -> None:
-    """Fail at the end of a command if any of its files was broken.
+    """Raise an error at the end of a command if any of its files was broken.
 
     Raises:
-        DataError: with how many; each was reported when it was met.
+        DataError: names their number; each was reported when it was found.
     """
     broken = sum(bool(outcome.problem) for outcome in outcomes)
     if broken:
@@ -97,10 +97,10 @@ def check_outcomes(outcomes: Sequence[Outcome[Job, Result]], what: str) -> None:
 
 
 def write_picture(path: Path, image: Image) -> None:
-    """Write an image so that it is there whole or not at all.
+    """Write an image atomically.
 
     Args:
-        path: ends in ``.png`` or ``.jpg`` (quality 95); its folder is made if need be.
+        path: ends in ``.png`` or ``.jpg`` (quality 95); its folder is created if necessary.
         image: uint8 (H, W, 3) RGB or (H, W) grey.
 
     Raises:
@@ -114,7 +114,7 @@ def write_picture(path: Path, image: Image) -> None:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all; otherwise as `write_picture`."""
+    """Write a file atomically; otherwise as `write_picture`."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         whole_files.write_whole(path, content)
@@ -125,7 +125,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def _each(work: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -> Iterator[tuple[int, Outcome[Job, Result]]]:
-    """Outcomes as they come, with the index of their job."""
+    """Yield outcomes as they come, with the index of their job."""
     if workers == 0 or not jobs:
         yield from ((index, _guarded(work, job)) for index, job in enumerate(jobs))
         return
@@ -166,7 +166,7 @@ def _start_worker() -> None:
 
 
 def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for its next job for ever."""
+    """End this worker when its parent is killed; otherwise it would wait for its next job for ever."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
@@ -174,7 +174,7 @@ def _end_with_parent() -> None:
 
 
 class _Progress:
-    """Lines about problems at once, about progress every few seconds and at the end."""
+    """Reports problems at once, progress every few seconds and at the end."""
 
     def __init__(self, total: int, report: Report, what: str) -> None:
         self._total, self._report, self._what = total, report, what

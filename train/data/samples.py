@@ -1,4 +1,4 @@
-"""What the training loop is fed: one sample, and where whole images come from."""
+"""Samples for the training loop, and the protocol of whole images."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from streammat.train.data.images import Image, Layers
 
 
 class Key(NamedTuple):
-    """What a sample is made from, and from nothing else."""
+    """The key of a sample, which determines it completely."""
 
     number: int
     height: int
-    """In pixels, a multiple of the network's stride; likewise the width."""
+    """Height in pixels, a multiple of the network's stride; likewise the width."""
     width: int
     frame: int | None = None
-    """Frame 0 or 1 of a still scene; None: an image of its own."""
+    """Frame 0 or 1 of a still scene; None: a single image."""
 
 
 @dataclass(frozen=True)
@@ -31,22 +31,22 @@ class Sample:
     alpha: Image
     """uint8 (H, W), 0..255."""
     contrast: Image
-    """uint8 (H, W), mean absolute difference of foreground and background; 0 where the background is unknown."""
+    """uint8 (H, W), mean absolute difference of foreground and background; 0 if the background is unknown."""
     classes: Mapping[str, Image] = field(default_factory=dict)
     """Glance target by RoSTa (``TT``, ``FT``, ``BT``): uint8 (h, w), the class of each output pixel."""
     frame: int | None = None
-    """As of its `Key`."""
+    """Frame number, as in its `Key`."""
 
 
 class Pictures(Protocol):
-    """A set of whole images with their layers: files as they are (ORI), or composed on the fly (COMP)."""
+    """Protocol of a set of whole images with their layers: original files (ORI), or composed on the fly (COMP)."""
 
     def __len__(self) -> int:
-        """Images per epoch."""
+        """Return the number of images per epoch."""
         ...
 
     def load(self, index: int, rng: np.random.Generator) -> Layers:
-        """Image ``index``; every random choice comes from ``rng``, so that a sample can be made again.
+        """Load image ``index``; every random choice comes from ``rng``, so that a sample is reproducible.
 
         Raises:
             DataError: a file is missing or broken.

@@ -2,7 +2,7 @@
 
 With foreground where alpha > 250 and background where alpha < 5 (of 255):
 
-- TT: 0 background, 1 transition, 2 foreground; both certain areas are eroded by the kernel. Focus target: alpha.
+- TT: 0 background, 1 transition, 2 foreground; both areas are eroded by the kernel. Focus target: alpha.
 - FT: 1 in the eroded foreground, 0 elsewhere. Focus target: alpha - class.
 - BT: 0 in the background, 1 elsewhere, the latter dilated. Focus target: class - alpha.
 
@@ -19,24 +19,24 @@ from streammat.train.data.images import Image
 KERNELS = {"TT": 25, "FT": 50, "BT": 50}
 """Side of the square kernel of each RoSTa, in pixels of the training image."""
 TRIMAP = "trimap"
-"""Name of the class map that is a trimap by random dilation: TT with another kernel for each sample."""
+"""Name of the class map that is a trimap with random dilation: TT with a different kernel for each sample."""
 TRIMAP_KERNELS = (5, 50)
 """Smallest and largest side of that kernel, in pixels of the training image."""
 KERNEL_IMAGE = 800
-"""Short side, in pixels, of the image that the kernels fit where `scaled_classes` scales them."""
+"""Short side, in pixels, of the image for which `scaled_classes` leaves the kernels unscaled."""
 BACKGROUND_BELOW = 5
 FOREGROUND_ABOVE = 250
-"""Alphas of 255 that count as certain."""
+"""Alpha, of 255, above which a pixel is certain foreground; likewise below the next for background."""
 
 
 def rosta_classes(alpha: Image, rosta: str, kernel: int | None = None) -> Image:
-    """Glance target of one RoSTa.
+    """Return the glance target of one RoSTa.
 
     Args:
         alpha: uint8 (H, W), 0..255, 255 = foreground.
         rosta: ``TT``, ``FT`` or ``BT``.
-        kernel: side of the square in pixels, at least 1; None takes `KERNELS`. A square of even side reaches one pixel
-            further up and left than down and right.
+        kernel: side of the square in pixels, at least 1; None takes `KERNELS`. An even square reaches one pixel further up and
+            left than down and right.
 
     Returns:
         uint8 (H, W): the class of each pixel, 0..2 for TT and 0..1 for FT and BT.
@@ -58,10 +58,10 @@ def rosta_classes(alpha: Image, rosta: str, kernel: int | None = None) -> Image:
 
 
 def scaled_classes(alpha: Image, rosta: str, stride: int) -> Image:
-    """Glance target at the output resolution of a network, for images of no natural size.
+    """Return the glance target at a network's output resolution, for images of arbitrary scale.
 
-    The kernel keeps its proportion to an image of `KERNEL_PICTURE` pixels, so that the transition area is as wide for the
-    eye whatever the size of the training image. It is always of odd side, and at least 3.
+    The kernel keeps its proportion to an image of `KERNEL_PICTURE` pixels, so that the visible width of the transition area does
+    not depend on the size of the training image. Its side is always odd, and at least 3.
 
     Args:
         alpha: uint8 (H, W), 0..255, at the network's input size; H and W multiples of ``stride``.
@@ -78,7 +78,7 @@ def scaled_classes(alpha: Image, rosta: str, stride: int) -> Image:
 
 
 def trimap(alpha: Image, kernel: int = KERNELS["TT"]) -> Image:
-    """Trimap for an evaluation set that has none.
+    """Make a trimap for an evaluation set that has none.
 
     Args:
         alpha: uint8 (H, W), 0..255.

@@ -1,1 +1,1 @@
-"""What a network is measured by: metrics, test strategies, the paper's tables, other networks beside it."""
+"""Evaluation of networks: metrics, test strategies, the paper's tables, comparison with other networks."""

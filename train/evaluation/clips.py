@@ -1,4 +1,4 @@
-"""Frames of a clip, for looking at, and the one thing about their mattes that needs no label: whether they have holes."""
+"""Frames of clips for inspection, and a measure of holes in their mattes, which needs no labels."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from streammat.train.errors import DataError
 from streammat.train.evaluation.contact_sheet import spread
 
 _SIDE = 256
-"""Longer side at which mattes are looked at for holes, in pixels."""
+"""Longer side, in pixels, at which holes in mattes are measured."""
 _LEAST = 300
-"""Pixels that an outline encloses at that size, at least, to count as somebody."""
+"""Least number of pixels inside an outline at that size to count as a subject."""
 
 
 def read_frames(path: Path, count: int) -> list[Image]:
-    """Frames spread evenly over a clip.
+    """Read frames spread evenly over a clip.
 
     Args:
         path: a video file.
-        count: of frames; all of them where there are fewer.
+        count: number of frames; all if there are fewer.
 
     Returns:
         uint8 (H, W, 3), RGB.
@@ -51,16 +51,16 @@ def read_frames(path: Path, count: int) -> list[Image]:
 
 
 def missing_inside(alpha: Image) -> float:
-    """Mean of 1 - alpha well inside a matte's outline: bodies are solid, so that it tells of holes and translucent clothes.
+    """Return the mean of 1 - alpha well inside a matte's outline: bodies are solid, so it measures holes and translucent clothes.
 
-    The outline is that of alpha > 0.3 with gaps of up to 6 % of the longer side closed; what lies within 2 % of it is left out. A subject
-    that is missed altogether, and a ring that an arm closes, go unnoticed or count wrongly: it compares mattes of the same images.
+    The outline is that of alpha > 0.3 with gaps of up to 6 % of the longer side closed; what lies within 2 % of it is left out. A
+    missed subject is not noticed, and a ring closed by an arm counts as a hole; so it is for comparing mattes of the same images.
 
     Args:
         alpha: uint8 (H, W), 0..255.
 
     Returns:
-        0..1; 0 where there is nobody.
+        0..1; 0 if there is no subject.
     """
     scale = _SIDE / max(alpha.shape)
     small = cv2.resize(alpha, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)

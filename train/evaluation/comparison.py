@@ -81,7 +81,7 @@ class Result:
 
 
 def methods(network: str) -> list[Contender]:
-    """The trimap-free methods of Table 1, GFM on ``network`` with its three RoSTas first."""
+    """Return the trimap-free methods of Table 1, GFM on ``network`` with its three RoSTas first."""
     gfm = [Contender(f"gfm-{rosta.lower()}", f"GFM-{rosta} ({network})", network, rosta) for rosta in ("TT", "FT", "BT")]
     return [*gfm, *(Contender(name, name.upper(), name) for name in TRIMAP_FREE)]
 
@@ -181,7 +181,7 @@ def table(contenders: Sequence[Contender], results: Mapping[str, Mapping[int, Re
 def run_all(
     contenders: Sequence[Contender], seeds: Sequence[int], out: Path, run: Callable[[Contender, int], Result]
 ) -> str:
-    """Every contender with the first seed, then with the next; ``table.md`` is written after each, so that it is always of what is done.
+    """Return every contender with the first seed, then with the next; ``table.md`` is written after each, so that it is always of what is done.
 
     Returns:
         The table.

@@ -1,4 +1,4 @@
-"""What a network costs: parameters, multiply-accumulates and seconds."""
+"""Measures the cost of a network: parameters, multiply-accumulates and seconds."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from streammat.train.methods.base import Method, Model
 from streammat.train.methods.weights import TRAINING_ALONE
 
 PAPER_SIDE = 800
-"""Pixels of the square input that Table 7 of the GFM paper is measured with."""
+"""Side in pixels of the square input in Table 7 of the GFM paper."""
 REFERENCE = "r34"
-"""Network that seconds are given in proportion to: GFM-TT(r)."""
+"""Network relative to which seconds are given: GFM-TT(r)."""
 WARM_UP = 1
-"""Passes before those that are timed."""
+"""Passes before the timed ones."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Complexity:
 
     parameters: int
     macs: int
-    """Multiply-accumulates of convolutions, linear layers and matrix products; the rest is not counted, as is usual."""
+    """Multiply-accumulates of convolutions, linear layers and matrix products; as usual, the rest is not counted."""
     elements: int = 0
     """Output elements of norms, biases and upsamplings, which some counters add to the multiply-accumulates."""
     parts: Mapping[str, tuple[int, int]] = field(default_factory=dict)
@@ -45,13 +45,13 @@ def measure_complexity(model: nn.Module, height: int, width: int) -> Complexity:
     """Count parameters and multiply-accumulates.
 
     Args:
-        model: takes float32 (1, 3, height, width), and a trimap where it is a `Method` that needs one; it may live on torch's ``meta``
-            device, where nothing is computed.
+        model: takes float32 (1, 3, height, width), and a trimap if it is a `Method` that needs one; it may be on torch's ``meta``
+            device, which computes nothing.
         height: pixels, multiple of 32.
         width: pixels, multiple of 32.
 
     Returns:
-        The counts, from the shapes of a forward pass; parts of a method that only its losses use are left out.
+        The counts, from the shapes of a forward pass; parts of a method that are only used in its losses are left out.
     """
     elements = 0
 
@@ -81,13 +81,13 @@ def measure_complexity(model: nn.Module, height: int, width: int) -> Complexity:
 
 
 def measure_seconds(model: nn.Module, height: int, width: int, passes: int) -> float:
-    """Median of the time of a forward pass of one image, in seconds.
+    """Measure the median time of a forward pass of one image, in seconds.
 
     Args:
-        model: as of `measure_complexity`, on the device that is measured.
+        model: as in `measure_complexity`, on the device to measure.
         height: pixels, multiple of 32.
         width: pixels, multiple of 32.
-        passes: that are timed, at least 1; `WARM_UP` more come before them.
+        passes: number of timed passes, at least 1; `WARM_UP` more come before them.
     """
     inputs = _inputs_of(model, height, width)
     device, times = inputs[0].device, []
@@ -103,7 +103,7 @@ def measure_seconds(model: nn.Module, height: int, width: int, passes: int) -> f
 
 
 def hardware(device: str) -> str:
-    """What seconds were measured on: the GPU's name, or the processor's and torch's threads."""
+    """Return the hardware of the measurement: the GPU's name, or the processor's and torch's threads."""
     if device.startswith("cuda"):
         return torch.cuda.get_device_name(device)
     try:
@@ -115,7 +115,7 @@ def hardware(device: str) -> str:
 
 
 def make_model(network: str, rosta: str = "TT") -> Model:
-    """A network with random weights.
+    """Make a network with random weights.
 
     Args:
         network: key of `streammat.engines.network.gfm.NETWORKS` or `streammat.train.methods.METHODS`.
@@ -132,10 +132,10 @@ def make_model(network: str, rosta: str = "TT") -> Model:
 
 
 def network_complexity(network: str, rosta: str, height: int, width: int) -> Complexity:
-    """Cost of a network by its shapes alone: no weights are made and nothing is computed.
+    """Return the cost of a network from its shapes: no weights are made and nothing is computed.
 
     Args:
-        network: as of `make_model`.
+        network: as in `make_model`.
         rosta: likewise.
         height: pixels, multiple of 32.
         width: pixels, multiple of 32.
@@ -149,20 +149,20 @@ def network_complexity(network: str, rosta: str, height: int, width: int) -> Com
 
 @dataclass(frozen=True)
 class Table7Row:
-    """One network of the paper's Table 7, counted here and as printed there."""
+    """One network of the paper's Table 7: our counts and the printed ones."""
 
     network: str
     ours: Complexity
     unused: int
-    """Parameters that the paper's file holds, or is taken to, and the network never uses."""
+    """Parameters that the paper's file has, or is assumed to have, and the network never uses."""
     paper_parameters: float
-    """Millions."""
+    """The paper's number of parameters, in millions."""
     paper_macs: float
-    """Thousand millions, at 800x800."""
+    """The paper's multiply-accumulates, in units of 1e9, at 800x800."""
     paper_seconds: float
-    """At 800x800, on the paper's GPU."""
+    """The paper's seconds, at 800x800 on its GPU."""
     why: str
-    """Where the difference comes from, as far as it can be told."""
+    """Known causes of the difference."""
 
 
 # The classifier of the ImageNet network; r34_2b also keeps the stem that it replaces and a side branch that nothing reads.
@@ -195,7 +195,7 @@ _METHOD_REASONS = {
 
 @cache
 def table7() -> tuple[Table7Row, ...]:
-    """Parameters and multiply-accumulates of the networks of the paper's Table 7 beside what is printed there, in its order."""
+    """Return parameters and multiply-accumulates of the networks of the paper's Table 7 beside the printed ones, in its order."""
     rows = []
     for row in table_rows(7):
         assert row.network is not None
@@ -209,7 +209,7 @@ def table7() -> tuple[Table7Row, ...]:
 
 
 def encoder_macs(model: GFM, height: int, width: int) -> int:
-    """Multiply-accumulates of the encoder alone; arguments as of `measure_complexity`."""
+    """Return the multiply-accumulates of the encoder alone; arguments as in `measure_complexity`."""
     return measure_complexity(model.encoder, height, width).macs
 
 

@@ -1,4 +1,4 @@
-"""Many images on one, in rows with a label each, to be judged by eye."""
+"""Contact sheets: many images in labelled rows, to be judged by eye."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def contact_sheet(
 
 
 def on_colour(foreground: Image, alpha: Image, colour: tuple[int, int, int]) -> Image:
-    """A subject on one colour, which shows what its matte leaves of the old background.
+    """Put a subject on one colour, which shows remains of the old background.
 
     Args:
         foreground: uint8 (H, W, 3), straight colour.
@@ -76,7 +76,7 @@ def on_colour(foreground: Image, alpha: Image, colour: tuple[int, int, int]) -> 
 
 
 def spread(count: int, wanted: int) -> list[int]:
-    """At most ``wanted`` indices spread evenly over ``range(count)``, first included: what a sheet shows of many.
+    """Return at most ``wanted`` indices spread evenly over ``range(count)``, including the first, to choose images for a sheet.
 
     Args:
         count: how many there are.
@@ -86,7 +86,7 @@ def spread(count: int, wanted: int) -> list[int]:
 
 
 def grid(pictures: Sequence[Image]) -> list[Sequence[Image]]:
-    """Rows of images that belong together in no other way, about as many as there are columns."""
+    """Arrange unrelated images in rows, about as many as columns."""
     columns = math.ceil(math.sqrt(len(pictures)))
     return [pictures[first : first + columns] for first in range(0, len(pictures), columns)]
 
@@ -104,7 +104,7 @@ def _fit(image: Image, cell: int) -> Image:
 
 
 def _write(sheet: Image, text: str, x: int, y: int, width: int) -> None:
-    """Put a line of text at (x, y), cut to ``width`` pixels; letters outside ASCII, which OpenCV lacks, become ``?``."""
+    """Draw a line of text at (x, y), cut to ``width`` pixels; characters outside ASCII, which OpenCV lacks, become ``?``."""
     plain = text.encode("ascii", "replace").decode("ascii")
 
     def long(line: str) -> int:

@@ -1,6 +1,7 @@
-"""Every metric of the paper for a data set: mattes of whole images at their own size against their labels.
+"""Evaluates mattes of whole images at their own size with all metrics of the paper.
 
-Images are read ahead and mattes measured by threads beside the network, a bounded number of them, in the order of the images: all cores
+Images are read ahead and mattes measured by threads beside the network, a bounded number of them, in the order of the images: all
+cores
 work, memory does not grow with the set, and neither Conn nor Grad keeps the network waiting.
 """
 
@@ -30,9 +31,9 @@ from streammat.train.evaluation.results import Case, Rows
 
 Matte = NDArray[np.float32]
 Matting = Callable[[Image], Mapping[str, Matte]]
-"""uint8 (H, W, 3) RGB to one or more mattes, float32 (H, W), 0..1, by the name of what made them: of a test strategy, for one."""
+"""A function from uint8 (H, W, 3) RGB to one or more mattes, float32 (H, W), 0..1, by name, such as that of a test strategy."""
 TrimapMatting = Callable[[Image, Image], Mapping[str, Matte]]
-"""The same of an image and its trimap."""
+"""The same from an image and its trimap."""
 
 METRICS = ("SAD", "MSE", "MAD", "Grad", "Conn", "SAD-TRAN", "SAD-FG", "SAD-BG")
 """Columns of the paper's Table 1, in its order."""
@@ -41,35 +42,38 @@ VIDEO_METRICS = ("dtSSD", "MESSDdt")
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """What `evaluate_set` measures beside `METRICS`, and shows."""
+    """Options of `evaluate_set`: further measures, and what to show."""
 
     binary: bool = False
-    """Labels are masks: IoU at 0.5 too."""
+    """Labels are masks: also measure IoU at 0.5."""
     trimaps: str | None = None
-    """What the matting is given as its second argument: ``given``, the data set's trimaps and no others, or ``made``, those that are made
-    from the truth where it has none. None: images alone."""
+    """Trimaps for the matting: ``given``, only the data set's own, or ``made``, made from the truth if there are none. None:
+    images alone.
+    """
     video: bool = False
-    """Images of one folder are the frames of a clip, in the order of their names: dtSSD and MESSDdt too."""
+    """Images of one folder are the frames of a clip, in the order of their names: also measure dtSSD and MESSDdt."""
     worst: int = 8
-    """Images on the sheet of worst cases, by SAD."""
+    """Number of images on the sheet of worst cases, by SAD."""
     workers: int | None = None
-    """Threads that measure beside the network; None: one for each core. 0: one thing after the other, so that the seconds are the network's
+    """Threads that measure beside the network; None: one for each core. 0: one thing after the other, so that the seconds are the
+    network's
     alone."""
     identity: str = ""
-    """As of `streammat.train.evaluation.results.Rows`: an interrupted run is gone on with by one of the same identity. Clips are always
+    """As of `streammat.train.evaluation.results.Rows`: an interrupted run is gone on with by one of the same identity. Clips are
+    always
     measured anew."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Everything that was measured."""
+    """All results of an evaluation."""
 
     cases: tuple[Case, ...]
     clips: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
     """`VIDEO_METRICS` by matting and clip."""
 
     def averages(self) -> dict[str, dict[str, float]]:
-        """Means over images, as the paper gives them, and of the video metrics over clips; by matting."""
+        """Return means over images, as in the paper, and of the video metrics over clips; by matting."""
         means: dict[str, dict[str, float]] = {}
         for matting in dict.fromkeys(case.matting for case in self.cases):
             rows = [case.metrics for case in self.cases if case.matting == matting]
@@ -89,21 +93,20 @@ def evaluate_set(
     """Measure mattes of a data set.
 
     Args:
-        entries: of `streammat.train.data.layouts.open_layout`, at least one.
+        entries: as from `streammat.train.data.layouts.open_layout`, at least one.
         matting: makes the mattes.
         out: receives ``pictures.csv``, a row for each matte as soon as it is measured, and ``worst.png``, image, prediction,
             truth and error of the worst cases (``worst-2.png`` … for further mattings). None: nothing is written.
-        options: what else to measure.
-        report: takes a line for each image.
+        options: further measures.
+        report: called with a line for each image.
 
-    Returns:
-        Everything that was measured.
+    Returns: All results.
 
     Raises:
         ValueError: there are no entries.
-        DataError: an image, label or trimap is missing or broken, sizes differ, or a clip has one frame; what was measured
-            before is in ``pictures.csv``.
-        RunError: ``out`` cannot be written, or a matte has values that are no alpha.
+        DataError: an image, label or trimap is missing or broken, sizes differ, or a clip has one frame; earlier results are in
+            ``pictures.csv``.
+        RunError: ``out`` cannot be written, or a matte has values that are not alpha.
     """
     if not entries:
         raise ValueError("no images to evaluate on")
@@ -148,7 +151,7 @@ class _Measured(NamedTuple):
 
 
 def _measured(entries: Sequence[Entry], matting: Matting | TrimapMatting, options: EvaluationOptions) -> Iterator[_Measured]:
-    """Images in order, each with its figures; what was measured before an error comes before it."""
+    """Yield images in order, each with its figures; what was measured before an error comes before it."""
     workers = len(os.sched_getaffinity(0)) if options.workers is None and hasattr(os, "sched_getaffinity") else options.workers
     workers = (os.cpu_count() or 1) if workers is None else workers
     if workers == 0:
@@ -186,7 +189,7 @@ def _load(entry: Entry, options: EvaluationOptions) -> _Loaded:
 
 
 def _matted(matting: Matting | TrimapMatting, loaded: _Loaded, options: EvaluationOptions) -> tuple[Mapping[str, Matte], float]:
-    """Mattes, and the seconds of each."""
+    """Return mattes, and the seconds of each."""
     given = () if options.trimaps is None else (loaded.trimap,)
     started = time.perf_counter()
     mattes = matting(loaded.rgb, *given)
@@ -206,13 +209,13 @@ def _measure_all(loaded: _Loaded, mattes: Mapping[str, Matte], seconds: float, o
 
 
 def measure(alpha: Matte, truth: Matte, trimap: Image, *, binary: bool = False) -> dict[str, float]:
-    """Every metric of one matte.
+    """Measure all metrics of one matte.
 
     Args:
         alpha: float (H, W), 0..1.
         truth: float (H, W), 0..1.
         trimap: uint8 (H, W): 0, 128, 255.
-        binary: IoU too.
+        binary: also IoU.
 
     Returns:
         `METRICS`, by name and in their order.
@@ -270,7 +273,7 @@ class _Found:
 
 
 class _Clips:
-    """Video metrics of clips whose frames come one after the other; only the last frame is kept."""
+    """Computes video metrics of clips frame by frame; only the last frame is kept."""
 
     def __init__(self, entries: Sequence[Entry]) -> None:
         frames = Counter(entry.image.parent for entry in entries)
@@ -300,7 +303,7 @@ class _Clips:
             raise DataError(f"frame {entry.image} cannot be compared with the one before: {error}") from error
 
     def means(self) -> dict[str, dict[str, dict[str, float]]]:
-        """Both metrics by matting and clip; as they are means over pairs, so is this."""
+        """Return both metrics by matting and clip, as means over pairs of frames."""
         return {
             matting: {
                 clip: dict(zip(VIDEO_METRICS, np.mean(pairs, axis=0).tolist(), strict=True)) for clip, pairs in clips.items()
@@ -315,7 +318,7 @@ _FRAME_FOLDERS = ("img", "image", "images", "input", "original")
 
 
 def _small(rgb: Image, alpha: Matte, truth: Matte) -> list[Image]:
-    """Image, prediction, truth and error at the size that the sheet shows."""
+    """Return image, prediction, truth and error at the size that the sheet shows."""
     grey = [np.rint(plane.clip(0.0, 1.0) * 255.0).astype(np.uint8) for plane in (alpha, truth, np.abs(alpha - truth))]
     scale = min(1.0, CELL / max(truth.shape))
     size = tuple(max(1, round(side * scale)) for side in reversed(truth.shape))

@@ -20,31 +20,31 @@ Alpha = NDArray[np.floating]
 GRADIENT_SIGMA = 1.4
 """Deviation in pixels of the Gaussian whose derivatives `grad` takes (Rhemann et al. 2009)."""
 THRESHOLDS = np.arange(0.0, 1.1, 0.1)
-"""Levels of `conn`. As in the published code they are the floats of ``arange``, three of which lie a hair above i/10: a
+"""Levels of `conn`. As in the published code they are the floats of ``arange``, three of which are slightly above i/10: a
 float64 matte of 153/255 does not reach the level 0.6."""
 THETA = 0.15
-"""Distance below which `conn` takes a pixel as connected (Rhemann et al. 2009)."""
+"""Distance below which `conn` treats a pixel as connected (Rhemann et al. 2009)."""
 TOLERANCE = 1e-3
-"""How far outside 0..1 the rounding of a network's last layers may be; mattes of 0..255 are far beyond."""
+"""Tolerated excess over 0..1 caused by rounding in a network's last layers; mattes of 0..255 are far beyond."""
 
 
 _FLOW_SIDE = 16
-"""Smallest side in pixels for OpenCV's DIS flow, whose patches and pyramid need some room."""
+"""Smallest side in pixels for OpenCV's DIS flow, which needs room for its patches and pyramid."""
 
 
 class Regions(NamedTuple):
     """SAD in the three parts of a trimap, in thousands; they add up to `sad`."""
 
     tran: float
-    """Where the trimap is 128."""
+    """SAD where the trimap is 128."""
     fg: float
-    """Where it is 255."""
+    """SAD where the trimap is 255."""
     bg: float
-    """Where it is 0."""
+    """SAD where the trimap is 0."""
 
 
 def check_pair(pred: Alpha, alpha: Alpha, ndim: int = 2) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Refuse what cannot be compared.
+    """Refuse mattes that cannot be compared.
 
     Args:
         pred: float (H, W), or (T, H, W) for ``ndim`` 3, 0..1.
@@ -69,25 +69,25 @@ def check_pair(pred: Alpha, alpha: Alpha, ndim: int = 2) -> tuple[NDArray[np.flo
 
 
 def sad(pred: Alpha, alpha: Alpha) -> float:
-    """Sum of absolute differences, in thousands."""
+    """Return the sum of absolute differences, in thousands."""
     pred, alpha = check_pair(pred, alpha)
     return float(np.abs(pred - alpha).sum() / 1000.0)
 
 
 def mse(pred: Alpha, alpha: Alpha) -> float:
-    """Mean squared difference over all pixels."""
+    """Return the mean squared difference over all pixels."""
     pred, alpha = check_pair(pred, alpha)
     return float(np.square(pred - alpha).mean())
 
 
 def mad(pred: Alpha, alpha: Alpha) -> float:
-    """Mean absolute difference over all pixels."""
+    """Return the mean absolute difference over all pixels."""
     pred, alpha = check_pair(pred, alpha)
     return float(np.abs(pred - alpha).mean())
 
 
 def sad_regions(pred: Alpha, alpha: Alpha, trimap: NDArray[np.generic]) -> Regions:
-    """SAD-TRAN, SAD-FG and SAD-BG: `sad` over the parts of a trimap.
+    """Return SAD-TRAN, SAD-FG and SAD-BG: `sad` over the parts of a trimap.
 
     Args:
         pred: float (H, W), 0..1.
@@ -112,7 +112,7 @@ def sad_regions(pred: Alpha, alpha: Alpha, trimap: NDArray[np.generic]) -> Regio
 
 
 def grad(pred: Alpha, alpha: Alpha) -> float:
-    """Gradient error (Rhemann et al. 2009): squared differences of the gradients' magnitudes, summed, over 10.
+    """Return the gradient error (Rhemann et al. 2009): squared differences of the gradients' magnitudes, summed, over 10.
 
     Gradients are first derivatives of a Gaussian of deviation 1.4 px, in float32, borders mirrored.
     """
@@ -128,14 +128,14 @@ def _magnitude(matte: NDArray[np.float64]) -> NDArray[np.float32]:
 
 
 def conn(pred: Alpha, alpha: Alpha) -> float:
-    """Connectivity error (Rhemann et al. 2009), in thousands.
+    """Return the connectivity error (Rhemann et al. 2009), in thousands.
 
     For the levels 0, 0.1 … 1 let omega be the largest 4-connected component of the pixels where both mattes reach the
     level. A pixel's l is the last level before it left omega, and 1 if it never did. With d = matte - l its connectivity
     is 1 - d where d >= 0.15, and 1 elsewhere; the error is the sum of absolute differences.
 
-    Two points that the definition leaves open are decided as the published code does. Of components of one size the first
-    in raster order counts. A level that no pixel reaches in both mattes ends the search, so that the pixels of the last
+    Two points that the definition leaves open follow the published code. Of components of equal size the first in raster order
+    counts. A level that no pixel reaches in both mattes ends the search, so that the pixels of the last
     omega keep l = 1; an entirely black prediction therefore has no connectivity error.
     """
     pred, alpha = check_pair(pred, alpha)
@@ -158,14 +158,14 @@ def conn(pred: Alpha, alpha: Alpha) -> float:
 
 
 def largest_component(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The largest 4-connected component.
+    """Return the largest 4-connected component.
 
     Args:
         mask: bool (H, W).
 
     Returns:
-        bool (H, W): the pixels of the component with the most pixels, the first in raster order where several have as
-        many; nothing where ``mask`` is empty.
+        bool (H, W): the pixels of the component with the most pixels, the first in raster order if several are equal; empty if
+        ``mask`` is empty.
     """
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=4, ltype=cv2.CV_32S)
     areas = stats[1:, cv2.CC_STAT_AREA]  # 0 is what is not in the mask
@@ -178,7 +178,7 @@ def largest_component(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def iou(pred: Alpha, alpha: Alpha, threshold: float = 0.5) -> float:
-    """Intersection over union of the pixels above ``threshold``; 1 where neither has any."""
+    """Return the intersection over union of the pixels above ``threshold``; 1 if neither has any."""
     pred, alpha = check_pair(pred, alpha)
     a, b = pred > threshold, alpha > threshold
     union = np.count_nonzero(a | b)
@@ -186,7 +186,7 @@ def iou(pred: Alpha, alpha: Alpha, threshold: float = 0.5) -> float:
 
 
 def dtssd(preds: Alpha, alphas: Alpha) -> float:
-    """dtSSD, how differently two videos change (Erofeev et al. 2015).
+    """Return dtSSD, the difference of the changes over time of two videos (Erofeev et al. 2015).
 
     The mean, over pairs of neighbouring frames, of the square root of the mean squared difference between the change of
     the prediction and that of the truth. Tables of other works often give it times 100.
@@ -204,7 +204,7 @@ def dtssd(preds: Alpha, alphas: Alpha) -> float:
 
 
 def messddt(preds: Alpha, alphas: Alpha, frames: NDArray[np.uint8] | None = None) -> float:
-    """MESSDdt, how much the squared error of a point changes while the point moves (Erofeev et al. 2015).
+    """Return MESSDdt, the change of a point's squared error along its motion (Erofeev et al. 2015).
 
     With e_t = (prediction - truth)^2 of frame t and v the optical flow from frame t to t + 1: the mean, over pairs of
     neighbouring frames, of the mean of abs(e_t(x) - e_{t+1}(x + v(x))) over the pixels that stay within the image. x + v
@@ -213,7 +213,7 @@ def messddt(preds: Alpha, alphas: Alpha, frames: NDArray[np.uint8] | None = None
     Args:
         preds: float (T, H, W), 0..1, at least two frames of at least 16 x 16 pixels.
         alphas: the truth, of the same shape.
-        frames: uint8 (T, H, W, 3), RGB: what the flow is taken from. None takes it from the truth itself.
+        frames: uint8 (T, H, W, 3), RGB: source of the flow. None: the flow of the truth itself.
 
     Raises:
         ValueError: as all metrics here; or there is one frame only, frames are too small for the flow, or ``frames`` is not

@@ -1,7 +1,7 @@
-"""Published figures to lay beside ours: the tables of Li et al. 2022, and a few that others quote.
+"""Published figures for comparison: the tables of Li et al. 2022, and a few quoted by others.
 
 ``paper_tables.csv`` holds every figure of the paper's seven tables as it is printed, ``paper_figures.json`` those from elsewhere,
-each with its source. What a row needs to be made again (its preset, its test strategy) is worked out here from its columns.
+each with its source. The preset and test strategy that reproduce a row are derived from its columns here.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SOURCE = "Li et al., IJCV 2022, Table"
 NETWORKS = {"DenseNet-121": "d121", "ResNet-34": "r34", "ResNet-34-2b": "r34_2b", "ResNet-101": "r101"}
 """Key of `streammat.engines.network.gfm.NETWORKS` by the encoder's name in the tables."""
 LETTERS = {"d121": "d", "r34": "r", "r34_2b": "r2b", "r101": "r†"}
-"""How the paper calls the networks: GFM(d)."""
+"""The paper's letters for the networks: GFM(d)."""
 SETS = {"AM-2k": "am2k", "PM-10k": "pm10k"}
 BASELINES = {"SHM": "shm", "LF": "lf", "HATT": "hatt", "SHMC": "shmc", "DIM": "dim", "IndexNet": "indexnet", "GCA": "gca"}
 """Key of `streammat.train.methods.METHODS` by the method's name in the tables; SSS has none."""
@@ -31,7 +31,7 @@ _PARTS = {
     "GFM excl. PPM": ("-no-ppm", "no PPM"),
     "GFM excl. BB": ("-no-bridge", "no bridge block"),
 }
-"""Table 4, network: what the preset's name ends in, and words for it."""
+"""Table 4, network: ends of the presets' names, and descriptions."""
 _STEPS = {
     "GFM": ("comp-bg20k", "no step of RSSN"),
     "GFM w/ blur": ("comp-rssn-only-blur", "blur alone"),
@@ -39,7 +39,7 @@ _STEPS = {
     "GFM w/ noise": ("comp-rssn-only-noise", "noise alone"),
     "GFM w/ RSSN": ("comp-rssn", "all three steps"),
 }
-"""Table 4, composition: the preset's track, and words for it."""
+"""Table 4, composition: tracks of the presets, and descriptions."""
 _UNITS = {"Parameters_M": "parameters_millions", "Complexity_GMac_800x800": "gmac_800x800", "Inference_s_V100_800x800": "seconds_800x800"}
 _MISPRINTS = {
     ("2", "PM-10k", "COMP-RSSN", "GCA"): "MSE 0.0090 is probably a misprint of 0.0009: its SAD is the lowest of the track, where others have 0.0010.",
@@ -51,14 +51,14 @@ HYBRID = "hybrid 1/3, 1/2"
 
 @dataclass(frozen=True)
 class PaperRow:
-    """One row of a published table; None where the source does not say."""
+    """One row of a published table; None if the source does not say."""
 
     method: str
     """As printed, with the encoder's letter and the RoSTa: ``GFM-TT(r)``."""
     metrics: Mapping[str, float]
     """By the name in the table: ``SAD``, ``MSE`` …; what the table lacks is absent."""
     source: str
-    """Where the figures were read."""
+    """Source of the figures."""
     table: int | None = None
     """Number of the table in Li et al. 2022; None: the figures are from elsewhere."""
     set: str | None = None
@@ -68,9 +68,9 @@ class PaperRow:
     network: str | None = None
     """Key of `streammat.engines.network.gfm.NETWORKS` or `streammat.train.methods.METHODS`."""
     name: str | None = None
-    """What ``evaluate --row`` finds it by: the name of the preset that makes it, or, where no preset does, a name of its own."""
+    """Name for ``evaluate --row``: that of the preset that reproduces the row, or its own if there is none."""
     strategy: str | None = None
-    """Test strategy, as `streammat.train.evaluation.strategies.Strategy` calls itself; None: the table does not say, or it is the method's own."""
+    """Name of the test strategy, as in `streammat.train.evaluation.strategies.Strategy`; None: unknown, or the method's own."""
     note: str = ""
     """What to know before comparing."""
 
@@ -81,14 +81,14 @@ class PaperRow:
 
 @cache
 def load_rows(path: Path = FIGURES) -> tuple[PaperRow, ...]:
-    """All published figures: the paper's tables in their order, then those of ``path``."""
+    """Load all published figures: the paper's tables in order, then those of ``path``."""
     entries = json.loads(path.read_text(encoding="utf-8"))
     return (*paper_rows(), *(PaperRow(**{key: value for key, value in entry.items() if value is not None}) for entry in entries))
 
 
 @cache
 def paper_rows() -> tuple[PaperRow, ...]:
-    """Every row of the paper's seven tables, in their order."""
+    """Return every row of the paper's seven tables, in order."""
     grouped: dict[tuple[str, ...], dict[str, float]] = {}
     with TABLES.open(newline="", encoding="utf-8") as file:
         for line in csv.DictReader(file):
@@ -98,21 +98,21 @@ def paper_rows() -> tuple[PaperRow, ...]:
 
 
 def table_rows(table: int) -> list[PaperRow]:
-    """The rows of one table."""
+    """Return the rows of one table."""
     return [row for row in paper_rows() if row.table == table]
 
 
 def find_rows(name: str, rows: tuple[PaperRow, ...] | None = None) -> list[PaperRow]:
-    """Rows to compare with.
+    """Find rows for comparison.
 
     Args:
-        name: of a preset (``am2k-ori-r34-tt``) or of another row, or of a data set, which gives all that is known of it (``P3M-500-P``);
-            upper and lower case are the same, and ``-modern`` at its end is passed over.
-        rows: where to look; None takes `load_rows`.
+        name: name of a preset (``am2k-ori-r34-tt``) or of another row, or of a data set, for all its rows (``P3M-500-P``); case
+            and ``-modern`` at the end are ignored.
+        rows: rows to search; None: `load_rows`.
 
     Returns:
-        Those of the preset, else those of the set; none where nothing is known. What a later table repeats from an earlier one
-        (same name, strategy and figures) is left out.
+        Rows of the preset, else of the set; empty if nothing is known. Rows that a later table repeats (same name, strategy and
+        figures) are left out.
     """
     given = load_rows() if rows is None else rows
     wanted = name.casefold().removesuffix("-modern")
@@ -122,7 +122,7 @@ def find_rows(name: str, rows: tuple[PaperRow, ...] | None = None) -> list[Paper
 
 
 def preset_rows() -> Mapping[str, list[PaperRow]]:
-    """Rows by `PaperRow.name`; those of Table 7 have none."""
+    """Return rows by `PaperRow.name`; those of Table 7 have none."""
     names: dict[str, list[PaperRow]] = {}
     for row in paper_rows():
         if row.name is not None:
@@ -131,12 +131,12 @@ def preset_rows() -> Mapping[str, list[PaperRow]]:
 
 
 def difference(ours: Mapping[str, float], theirs: Mapping[str, float]) -> dict[str, float]:
-    """Ours less theirs, of the metrics that both have."""
+    """Return our figures minus theirs, for the metrics that both have."""
     return {name: ours[name] - value for name, value in theirs.items() if name in ours}
 
 
 def compared(label: str, row: PaperRow) -> bool:
-    """Whether figures of the test strategy ``label`` are to be laid beside ``row``."""
+    """Return whether figures of the test strategy ``label`` are comparable with ``row``."""
     return row.strategy is None or row.strategy == label
 
 

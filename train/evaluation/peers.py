@@ -1,4 +1,4 @@
-"""Our weights beside other networks on every validation set: one table, made by ``python -m train peers``."""
+"""Compares our weights with other networks on every validation set, for ``python -m train peers``."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from streammat.train.lite.validation import PIXELS, Pair, Predict, list_pairs, n
 from streammat.train.teachers import isnet, rvm, selfie
 
 Matte = Callable[[Image], NDArray[np.float32]]
-"""uint8 (H, W, 3) RGB to alpha, float32 (H, W)."""
+"""A function from uint8 (H, W, 3) RGB to alpha, float32 (H, W)."""
 TEACHERS: Mapping[str, tuple[str, Callable[[Path], Matte]]] = {
     "RVM": (rvm.FILE, lambda file: rvm.RobustVideoMatting(file, precision="f32").image),
     "ISNet": (isnet.FILE, lambda file: isnet.ISNet(file).image),
     "MediaPipe": (selfie.FILE, lambda file: selfie.Selfie(file).image),
 }
-"""File in the folder of teachers, and what opens it, by name."""
+"""File in the folder of teachers, and the function that opens it, by name."""
 
 
 @dataclass(frozen=True)
@@ -41,23 +41,24 @@ class Row:
 
 
 def held_sets(cache_folder: Path) -> dict[str, list[Pair]]:
-    """What `streammat.train.labels.labelling` held out, as ``held/<set>``."""
+    """Return the sets that `streammat.train.labels.labelling` held out, as ``held/<set>``."""
     found = {f"held/{folder.name}": list_pairs(folder) for folder in sorted((cache_folder / "held").glob("*"))}
     return {name: pairs for name, pairs in found.items() if pairs}
 
 
 def all_sets(data: Path | None, cache_folder: Path | None) -> dict[str, list[Pair]]:
-    """Every validation set that is there."""
+    """Return all existing validation sets."""
     return (validation_sets(data) if data else {}) | (held_sets(cache_folder) if cache_folder else {})
 
 
 def our_matte(opener: Callable[[tuple[int, int]], Predict], pixels: int = PIXELS, second: int | None = None) -> Matte:
-    """Our network on an image of any size: one pass, or the mean of two of which the second sees the mirror image.
+    """Return a function that runs our network on images of any size: one pass, or the mean of two, the second on the mirror
+    image.
 
     Args:
-        opener: gives the network for one input size.
-        pixels: of the first pass.
-        second: of the second pass; None: there is none.
+        opener: opens the network for one input size.
+        pixels: input pixels of the first pass.
+        second: input pixels of the second pass; None: no second pass.
     """
     opened = cache(opener)
 
@@ -78,10 +79,10 @@ def compare(networks: Mapping[str, Matte], sets: Mapping[str, Sequence[Pair]], m
     """Score every network on every set.
 
     Args:
-        networks: by name.
-        sets: pairs of image and label by name.
-        most: images of each set, spread evenly over it; None: all.
-        report: takes a line for each row.
+        networks: networks by name.
+        sets: pairs of image and label, by the set's name.
+        most: most images of each set, spread evenly; None: all.
+        report: called with a line for each row.
     """
     rows = []
     for name, pairs in sets.items():
@@ -99,7 +100,9 @@ def compare(networks: Mapping[str, Matte], sets: Mapping[str, Sequence[Pair]], m
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The rows as a Markdown table: a line for each set, a column for each network, ``IoU / MAD``; the best IoU of a line in bold."""
+    """Return the rows as a Markdown table: a line for each set, a column for each network, ``IoU / MAD``; the best IoU of a line
+    in bold.
+    """
     networks = list(dict.fromkeys(row.network for row in rows))
     lines = [f"| set | images | {' | '.join(networks)} |", "|---|---|" + "---|" * len(networks)]
     for name in dict.fromkeys(row.set for row in rows):
@@ -112,7 +115,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def sheet(networks: Mapping[str, Matte], pairs: Sequence[Pair], count: int) -> Image:
-    """Images, labels and what each network makes of them, spread evenly over ``pairs``."""
+    """Make a contact sheet of images, labels and each network's results, spread evenly over ``pairs``."""
     rows, labels = [], []
     for index in spread(len(pairs), count):
         rgb, label = read_rgb(pairs[index].image), read_alpha(pairs[index].label)

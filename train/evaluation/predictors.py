@@ -1,6 +1,5 @@
-"""What can be evaluated (`streammat.train.evaluation.evaluate.Matting`): networks by test strategy, their ensembles, GFM's trimap with a matter.
-
-Each takes whole images and gives one matte for each test strategy, by the strategy's name.
+"""Mattings for evaluation (`streammat.train.evaluation.evaluate.Matting`): networks by test strategy, their ensembles, GFM's
+trimap with a trimap-based method. Each takes whole images and returns one matte for each test strategy, by the strategy's name.
 """
 
 from __future__ import annotations
@@ -37,11 +36,11 @@ TrimapMatting = Callable[[Image, Image], Mapping[str, NDArray[np.float32]]]
 
 
 def network_matting(models: Sequence[GFM], strategies: Sequence[Strategy]) -> Matting:
-    """Networks shown images by test strategies.
+    """Return a matting that runs networks by test strategies.
 
     Args:
         models: one, or several for their median (EN-median: TT, FT and BT).
-        strategies: each gives a matte.
+        strategies: one matte for each.
     """
 
     def matting(rgb: Image) -> dict[str, NDArray[np.float32]]:
@@ -53,7 +52,7 @@ def network_matting(models: Sequence[GFM], strategies: Sequence[Strategy]) -> Ma
 
 
 def method_matting(model: Method, strategies: Sequence[Strategy]) -> Matting:
-    """Another method than GFM, without a trimap, shown images in single passes.
+    """Return a matting that runs another method than GFM, without a trimap, in single passes.
 
     Raises:
         DataError: a strategy has two sizes, or the method needs a trimap.
@@ -65,7 +64,7 @@ def method_matting(model: Method, strategies: Sequence[Strategy]) -> Matting:
 
 
 def given_trimap_matting(model: Method, strategies: Sequence[Strategy]) -> TrimapMatting:
-    """A trimap-based method, shown images and their trimaps in single passes.
+    """Return a matting that runs a trimap-based method on images and their trimaps, in single passes.
 
     Raises:
         DataError: a strategy has two sizes.
@@ -80,16 +79,16 @@ def _check_single(model: Method, strategies: Sequence[Strategy]) -> None:
 
 
 def trimap_matting(model: GFM, ratios: Sequence[Fraction], matter: TrimapMethod, name: str) -> Matting:
-    """The network's glance as the trimap of a trimap-based matter (Table 3).
+    """Return a matting that feeds the network's glance as a trimap to a trimap-based method (Table 3).
 
     Args:
         model: a network of RoSTa TT or RIM.
-        ratios: sizes at which the glance sees the image; each gives a matte.
-        matter: of `streammat.train.evaluation.trimap_matting.open_matter`.
-        name: of the matter, for the result's.
+        ratios: relative sizes of the glance's input; one matte for each.
+        matter: the method, as from `streammat.train.evaluation.trimap_matting.open_matter`.
+        name: name of the method, for the result's.
 
     Raises:
-        DataError: the network's glance knows no transition.
+        DataError: the network's glance has no transition class.
     """
     if "TT" not in model.heads:
         raise DataError(f"the glance of RoSTa {model.rosta} gives no trimap; give a network of RoSTa TT or RIM")
@@ -101,10 +100,11 @@ def trimap_matting(model: GFM, ratios: Sequence[Fraction], matter: TrimapMethod,
 
 
 def exported_matting(path: Path, backend: str, strategies: Sequence[Strategy]) -> Matting:
-    """An exported network, ONNX as `streammat.engines.export.onnx` writes it; its two decoders are fused inside, so it knows single passes.
+    """Return a matting that runs an exported network, ONNX as `streammat.engines.export.onnx` writes it; it fuses its two
+    decoders inside, so only single passes are possible.
 
     Args:
-        path: ``.onnx``.
+        path: the ``.onnx`` file.
         backend: as in `streammat.engines.choice.open_engine`.
         strategies: single passes.
 
@@ -134,4 +134,4 @@ def exported_matting(path: Path, backend: str, strategies: Sequence[Strategy]) -
 
 
 _ENGINES = 4
-"""Engines kept open."""
+"""Number of engines kept open."""

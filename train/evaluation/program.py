@@ -20,7 +20,7 @@ from streammat.train.errors import DataError
 
 
 def is_program(path: Path) -> bool:
-    """Whether a file is to be run, and not read: it may be executed, and its suffix is none of weights."""
+    """Return whether a file is to be run, and not read: it may be executed, and its suffix is none of weights."""
     return os.access(path, os.X_OK) and path.suffix.lower() not in (".onnx", ".pth", ".pt", ".tar", ".safetensors")
 
 

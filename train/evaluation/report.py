@@ -1,4 +1,4 @@
-"""What is told of an evaluation: a Markdown table of our figures, with the published ones beside them where any are known."""
+"""The report on an evaluation: a Markdown table of our figures, beside published ones if there are any."""
 
 from __future__ import annotations
 
@@ -21,41 +21,41 @@ DECIMALS = {
     "MESSDdt": 5,
     "Speed_s": 4,
 }
-"""Metrics in the order of the paper's tables, and the decimals they are given with."""
+"""Metrics in the order of the paper's tables, with their numbers of decimals."""
 HEADINGS = {"Speed_s": "seconds"}
 """Of columns that are not called as their metric."""
 DIFFERENCE = "ours - paper"
-"""Label of the row that follows a published one, where the test strategy is the same."""
+"""Label of the row of differences after a published row with the same test strategy."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What an evaluation was made of."""
+    """Facts about an evaluation."""
 
     models: tuple[str, ...]
-    """Files."""
+    """Files of the models."""
     data: str
     """Folder of the data set and split."""
     images: int
     of: int
-    """Images of the whole split; more than ``images`` where a limit was set."""
+    """Number of images of the whole split; more than ``images`` if there was a limit."""
     made_trimaps: int
-    """Images whose trimap was made from the truth, because the set has none."""
+    """Number of images whose trimap was made from the truth, because the set has none."""
     seconds: float
-    """Mean time for an image's mattes."""
+    """Mean time for an image's mattes, in seconds."""
     device: str
     """The hardware's name."""
 
 
 def table(rows: Mapping[str, Mapping[str, float]]) -> str:
-    """Figures as a Markdown table.
+    """Return figures as a Markdown table.
 
     Args:
-        rows: metrics by name, by what stands in the first column; metrics that no row has get no column. Figures of rows whose label
-            begins with `DIFFERENCE` have their sign.
+        rows: metrics by name, by the label in the first column; metrics that no row has get no column. Figures of rows whose
+            label begins with `DIFFERENCE` have a sign.
 
     Returns:
-        Lines, without a newline at the end; a figure that a row lacks is ``-``.
+        Lines, without a newline at the end; a missing figure is ``-``.
     """
     names = [name for name in DECIMALS if any(name in metrics for metrics in rows.values())]
     lines = [["", *(HEADINGS.get(name, name) for name in names)], ["---", *("---:" for _ in names)]]
@@ -72,14 +72,14 @@ def markdown(
     row: str | None,
     published: Sequence[PaperRow],
 ) -> str:
-    """The whole report.
+    """Return the whole report.
 
     Args:
-        facts: what was evaluated.
+        facts: facts about the evaluation.
         averages: means over images, by test strategy.
-        videos: by test strategy, the video metrics of each clip; may be empty.
-        row: the name that published figures were looked up by; None: nobody asked.
-        published: what was found.
+        videos: video metrics of each clip, by test strategy; may be empty.
+        row: name by which published figures were searched; None: not searched.
+        published: rows that were found.
 
     Returns:
         Markdown, with a newline at the end.
@@ -127,7 +127,7 @@ def _trimaps(facts: Facts) -> str:
 
 
 def _unused(label: str, rows: Mapping[str, object]) -> str:
-    """``label``, numbered where it is taken."""
+    """Return ``label``, with a number if it is taken."""
     number = 2
     unused = label
     while unused in rows:

@@ -1,6 +1,6 @@
 """The tables of docs/reproduce.md, made from the presets and the paper's figures so that neither can disagree with the page.
 
-The page's words are written by hand; what lies between the lines ``<!-- table NAME -->`` and ``<!-- end -->`` is made here.
+The page's text is written by hand; the parts between ``<!-- table NAME -->`` and ``<!-- end -->`` are generated here.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ _MARK = re.compile(r"(<!-- table (?P<name>.+?) -->\n).*?(<!-- end -->)", re.DOTA
 
 
 def fill(page: str) -> str:
-    """The page with each of its tables made anew.
+    """Return the page with all tables regenerated.
 
     Args:
-        page: Markdown, with marks as the module says.
+        page: Markdown, with marks as described in the module.
 
     Raises:
         DataError: a mark names no table, or one of `TABLES` has no mark.
@@ -65,7 +65,7 @@ def fill(page: str) -> str:
 
 
 def command(row: PaperRow) -> str:
-    """The command, or commands, that make a row of tables 1 to 6; ``-`` where this project cannot."""
+    """Return the commands that reproduce a row of tables 1 to 6; ``-`` if this project cannot."""
     known = presets()
     if row.table == 6:
         assert row.strategy is not None
@@ -106,7 +106,7 @@ def _ratios(strategy: str) -> str:
 
 
 def _table(rows: Iterable[PaperRow], label: Callable[[PaperRow], str], *, weights: bool = False) -> str:
-    """A Markdown table: label, printed figures, command; below it what to know of single rows."""
+    """Return a Markdown table: label, printed figures, command; and below it notes on single rows."""
     rows = list(rows)
     metrics = [name for name in _DECIMALS if any(name in row.metrics for row in rows)]
     headings = ["row", *(_HEADINGS.get(name, name) for name in metrics), "command", *(["published weights"] if weights else [])]
@@ -161,7 +161,7 @@ def _table7() -> str:
 
 
 def _rest() -> str:
-    """Presets that are no row of the paper."""
+    """Return the table of presets that are no row of the paper."""
     printed = {row.name for table in range(1, 7) for row in table_rows(table)}
     count: dict[str, list[str]] = {}
     for name, preset in presets().items():
@@ -189,4 +189,4 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "7": _table7,
     "presets beside the paper": _rest,
 }
-"""What the page's marks name."""
+"""The tables, by the names in the page's marks."""

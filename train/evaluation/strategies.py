@@ -1,8 +1,8 @@
-"""The paper's test strategies: how a whole image is shown to a network (Li et al. 2022, sections 5.2.2 and 5.5, Table 6).
+"""The paper's test strategies: sizes at which a network sees a whole image (Li et al. 2022, sections 5.2.2 and 5.5, Table 6).
 
 The glance sees the image at one size, the focus at another, both are brought back to the image's size and fused there
-(hybrid); where the two sizes are equal, one pass gives a fused matte that is brought back (single). Around the network
-nothing is learned, so that every strategy works with every network.
+(hybrid); if the two sizes are equal, one pass gives a fused matte that is resized (single). Strategies have no weights, so each
+works with every network.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ MULTIPLE = 32
 LONGEST = 1600
 """Longest side of a network's input in pixels, as in the published test."""
 _WHOLE = 1.0 - 1e-4
-"""A resized class map that is at least this high has only pixels of that class behind it."""
+"""Value of a resized class map from which all source pixels have that class."""
 
 
 TRIMAP_VALUES = np.full(256, np.float32(0.5))
-"""What networks are given for 0, 128 and 255 of a trimap: 0, 0.5 and 1."""
+"""Network inputs for 0, 128 and 255 of a trimap: 0, 0.5 and 1."""
 TRIMAP_VALUES[[0, 255]] = 0.0, 1.0
 
 
 @dataclass(frozen=True)
 class Strategy:
-    """Sizes of the two passes over that of the image, each above 0 and at most 1."""
+    """Sizes of the two passes relative to the image, each above 0 and at most 1."""
 
     glance_ratio: Fraction = Fraction(1, 3)
     focus_ratio: Fraction = Fraction(1, 2)
@@ -51,7 +51,7 @@ class Strategy:
 
     @property
     def single(self) -> bool:
-        """Both decoders look at one size: one pass."""
+        """True if both decoders use the same size: one pass."""
         return self.glance_ratio == self.focus_ratio
 
     def __str__(self) -> str:
@@ -63,11 +63,11 @@ HYBRID = Strategy()
 SINGLE = Strategy(Fraction(5, 13), Fraction(5, 13))
 """The paper's single pass."""
 WHOLE = Strategy(Fraction(1), Fraction(1))
-"""The image at its size: how trimap-based methods are shown it."""
+"""The image at its own size, for trimap-based methods."""
 
 
 def parse_strategy(text: str) -> Strategy:
-    """Strategy from its name.
+    """Parse a strategy's name.
 
     Args:
         text: ``hybrid``, ``single``, one ratio (``5/13``, ``0.5``), or glance and focus ratio (``1/3:1/2``).
@@ -88,15 +88,15 @@ def parse_strategy(text: str) -> Strategy:
 
 
 def ratio_grid(ratios: Sequence[Fraction]) -> list[Strategy]:
-    """Every pair whose glance sees the image no larger than its focus, d1 >= d2, the glance's slowest (Table 6)."""
+    """Return every pair whose glance sees the image no larger than its focus, d1 >= d2, the glance's slowest (Table 6)."""
     return [Strategy(glance, focus) for glance, focus in product(ratios, ratios) if glance <= focus]
 
 
 def input_size(height: int, width: int, ratio: Fraction) -> tuple[int, int]:
-    """Size of a network's input: each side times ``ratio``, floored to a multiple of 32, at least 32 and at most 1600.
+    """Return the size of a network's input: each side times ``ratio``, floored to a multiple of 32, at least 32 and at most 1600.
 
     Args:
-        height: of the image, in pixels.
+        height: height of the image in pixels.
         width: likewise.
         ratio: above 0.
 
@@ -108,29 +108,29 @@ def input_size(height: int, width: int, ratio: Fraction) -> tuple[int, int]:
 
 
 def predict_alpha(model: GFM, rgb: Image, strategy: Strategy = HYBRID) -> Matte:
-    """Matte of a whole image.
+    """Predict the matte of a whole image.
 
     Args:
         model: any network, in eval mode, on any device.
         rgb: uint8 (H, W, 3), RGB, of any size.
-        strategy: how it is shown.
+        strategy: the test strategy.
 
     Returns:
         float32 (H, W), 0..1.
 
     Raises:
-        ValueError: ``rgb`` is no such image.
+        ValueError: ``rgb`` is not such an image.
     """
     return predict_alphas(model, rgb, [strategy])[strategy]
 
 
 @torch.no_grad()
 def predict_alphas(model: GFM, rgb: Image, strategies: Iterable[Strategy]) -> dict[Strategy, Matte]:
-    """`predict_alpha` for several strategies, in their order; sizes that they share are computed once.
+    """Predict mattes by several strategies, in order; shared sizes are computed once.
 
     A hybrid strategy takes the class of each pixel of the glance, resizes the maps of the classes bilinearly and fuses at
-    the image's size, as the published test does: with TT a pixel is foreground or background where only such pixels are
-    behind it, elsewhere the focus decides; with FT and BT the resized class and the focus are added or subtracted and
+    the image's size, as the published test does: with TT a pixel is foreground or background if all its source pixels are,
+    otherwise the focus decides; with FT and BT the resized class and the focus are added or subtracted and
     clipped. Networks that fuse by expectation (`GFM.soft`) resize the probabilities. For RIM each of the three pairs is
     fused, then integrated.
     """
@@ -163,19 +163,19 @@ def predict_alphas(model: GFM, rgb: Image, strategies: Iterable[Strategy]) -> di
 
 @torch.no_grad()
 def predict_method(model: Method, rgb: Image, ratio: Fraction, trimap: Image | None = None) -> Matte:
-    """Matte of a whole image by another method than GFM, in one pass.
+    """Predict the matte of a whole image with another method than GFM, in one pass.
 
     Args:
         model: in eval mode, on any device.
         rgb: uint8 (H, W, 3), RGB, of any size.
-        ratio: size of the pass over that of the image.
-        trimap: uint8 (H, W), 0, 128 and 255, for methods that need one. Where it is certain its value is the result.
+        ratio: size of the pass relative to the image.
+        trimap: uint8 (H, W), 0, 128 and 255, for methods that need one. Its certain values are kept.
 
     Returns:
         float32 (H, W), 0..1.
 
     Raises:
-        ValueError: the image or the trimap is none, or one is missing.
+        ValueError: the image or the trimap is invalid, or the trimap is missing.
     """
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or not rgb.size:
         raise ValueError(f"image is {rgb.dtype} {rgb.shape}; expected uint8 (H, W, 3)")
@@ -191,13 +191,13 @@ def predict_method(model: Method, rgb: Image, ratio: Fraction, trimap: Image | N
 
 
 def fuse_enlarged(weights: Matte, focus: Matte, rosta: str, *, soft: bool) -> Matte:
-    """Fusion at the image's size; see `predict_alphas`.
+    """Fuse at the image's size; see `predict_alphas`.
 
     Args:
-        weights: float32 (H, W, C), 0..1: how much of each class is behind a pixel.
+        weights: float32 (H, W, C), 0..1: share of each class in a pixel.
         focus: float32 (H, W), 0..1.
         rosta: ``TT``, ``FT`` or ``BT``.
-        soft: weigh the classes instead of deciding by them.
+        soft: weight the classes instead of choosing one.
 
     Returns:
         float32 (H, W), 0..1.
@@ -214,18 +214,15 @@ def fuse_enlarged(weights: Matte, focus: Matte, rosta: str, *, soft: bool) -> Ma
 
 @torch.no_grad()
 def glance_trimap(model: GFM, rgb: Image, ratio: Fraction = HYBRID.glance_ratio) -> Image:
-    """The glance's classes as a trimap for a trimap-based matter (Table 3).
+    """Return the glance's classes as a trimap for a trimap-based method (Table 3).
 
     Args:
         model: a network with RoSTa TT or RIM.
         rgb: uint8 (H, W, 3), RGB.
-        ratio: size of the pass over that of the image.
-
-    Returns:
-        uint8 (H, W): 255 foreground, 0 background, 128 everywhere else.
+        ratio: size of the pass relative to the image. Returns: uint8 (H, W): 255 foreground, 0 background, 128 everywhere else.
 
     Raises:
-        ValueError: the network's glance knows no transition (FT, BT).
+        ValueError: the network's glance has no transition class (FT, BT).
     """
     if "TT" not in model.heads:
         raise ValueError(f"a glance of RoSTa {model.rosta} knows no transition area; a trimap needs TT or RIM")
@@ -238,7 +235,7 @@ def glance_trimap(model: GFM, rgb: Image, ratio: Fraction = HYBRID.glance_ratio)
 
 
 def median_ensemble(alphas: Sequence[Matte]) -> Matte:
-    """EN-median: the median of each pixel over networks of different RoSTa (section 5.5).
+    """Return EN-median: the median of each pixel over networks of different RoSTa (section 5.5).
 
     Args:
         alphas: float (H, W), 0..1, at least one; TT, FT and BT in the paper.
@@ -256,7 +253,7 @@ def median_ensemble(alphas: Sequence[Matte]) -> Matte:
 
 
 def shrink(rgb: Image, size: tuple[int, int]) -> Matte:
-    """An image at a network's size: Gaussian blur against aliasing, then bilinear, as in the published test.
+    """Resize an image for a network: Gaussian blur against aliasing, then bilinear, as in the published test.
 
     Args:
         rgb: uint8 (H, W, 3).
@@ -276,7 +273,7 @@ def shrink(rgb: Image, size: tuple[int, int]) -> Matte:
 
 
 def enlarge(maps: Matte, size: tuple[int, ...]) -> Matte:
-    """Maps of a network, float32 (h, w, C), bilinearly at an image's height and width: float32 (H, W, C)."""
+    """Resize a network's maps, float32 (h, w, C), bilinearly to an image's height and width: float32 (H, W, C)."""
     resized = cv2.resize(maps, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
     return np.asarray(resized, np.float32).reshape(size[0], size[1], maps.shape[2])
 
@@ -287,12 +284,12 @@ def _network_input(model: GFM | Method, rgb: Image, ratio: Fraction) -> torch.Te
 
 
 def _array(maps: torch.Tensor) -> Matte:
-    """(1, C, h, w) of any float type to float32 (h, w, C)."""
+    """Convert (1, C, h, w) of any float type to float32 (h, w, C)."""
     return np.ascontiguousarray(maps[0].permute(1, 2, 0).float().cpu().numpy())
 
 
 def _winners(glance: torch.Tensor) -> Matte:
-    """Logits (1, C, h, w) to float32 (h, w, C): 1 for the class, 0 for the others."""
+    """Convert logits (1, C, h, w) to float32 (h, w, C): 1 for the class, 0 for the others."""
     winner = glance.argmax(dim=1, keepdim=True)
     return _array(torch.zeros_like(glance).scatter_(1, winner, 1.0))
 

@@ -1,4 +1,4 @@
-"""Matters that need a trimap, for GFM's own trimap to be fed to them (Table 3): closed-form, or any network in a file.
+"""Trimap-based methods, to be used with GFM's own trimap (Table 3): closed-form matting, or any network in a file.
 
 Convention for a file, ONNX or TorchScript. float32, one image at a time, height and width padded to multiples of 32:
 
@@ -8,7 +8,7 @@ Convention for a file, ONNX or TorchScript. float32, one image at a time, height
 - red, green and blue are 0..1, without normalisation; the trimap is 0 background, 0.5 unknown, 1 foreground;
 - the first output is alpha, (1, 1, H, W), (1, H, W) or (H, W), 0..1.
 
-A network that wants something else is wrapped before it is exported. Where the trimap is certain its value is the result.
+Another network must be wrapped before it is exported. Certain values of the trimap are kept.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from streammat.train.evaluation.strategies import TRIMAP_VALUES, WHOLE, predict_
 
 Matte = NDArray[np.float32]
 TrimapMethod = Callable[[Image, Image], Matte]
-"""Image, uint8 (H, W, 3) RGB, and trimap, uint8 (H, W) of 0, 128 and 255, to alpha, float32 (H, W), 0..1.
+"""A function from image, uint8 (H, W, 3) RGB, and trimap, uint8 (H, W) of 0, 128 and 255, to alpha, float32 (H, W), 0..1.
 
-It raises ValueError when the two do not fit, and DataError when a network fails or returns something else.
+It raises ValueError if the two do not match, and DataError if a network fails or returns something else.
 """
 
 CLOSED_FORM = "closed-form"
@@ -38,14 +38,15 @@ TORCHSCRIPT = (".pt", ".ts", ".torchscript")
 WEIGHTS = (".safetensors", ".pth", ".tar")
 _MULTIPLE = 32
 _Run = Callable[[Matte, Matte], Any]
-"""Image float32 (1, 3, H, W) and trimap float32 (1, 1, H, W), both 0..1, to what the network returns first."""
+"""A function from image float32 (1, 3, H, W) and trimap float32 (1, 1, H, W), both 0..1, to the network's first output."""
 
 
 def open_matter(name: str | Path) -> TrimapMethod:
-    """Matter by name.
+    """Open a trimap-based method by name.
 
     Args:
-        name: ``closed-form``, or a file: weights of a trimap-based method (``.safetensors``, ``.pth``; `streammat.train.methods`), ``.onnx``, or
+        name: ``closed-form``, or a file: weights of a trimap-based method (``.safetensors``, ``.pth``;
+            `streammat.train.methods`), ``.onnx``, or
             TorchScript (``.pt``, ``.ts``, ``.torchscript``).
 
     Raises:
@@ -66,10 +67,9 @@ def open_matter(name: str | Path) -> TrimapMethod:
 
 
 def closed_form(rgb: Image, trimap: Image) -> Matte:
-    """Closed-form matting (Levin et al. 2008), by PyMatting; see `TrimapMethod`.
+    """Return closed-form matting (Levin et al. 2008), by PyMatting; see `TrimapMethod`.
 
-    Where one of foreground and background is not in the trimap, the unknown area becomes the other; where neither is, it
-    stays at 0.5, because nothing is known.
+    If the trimap lacks foreground or background, the unknown area becomes the other one; if it lacks both, it stays at 0.5.
     """
     _check(rgb, trimap)
     alpha = _trimap_values(trimap)
@@ -85,7 +85,7 @@ def closed_form(rgb: Image, trimap: Image) -> Matte:
 
 
 def _certain_kept(run: _Run, path: Path) -> TrimapMethod:
-    """The convention around a network: padding, ranges, and the trimap's certain values."""
+    """Wrap a network by the convention: padding, ranges, and the trimap's certain values."""
 
     def matter(rgb: Image, trimap: Image) -> Matte:
         _check(rgb, trimap)
@@ -173,7 +173,7 @@ def _open_torchscript(path: Path) -> _Run:
 
 
 def _trimap_values(trimap: Image) -> Matte:
-    """0, 0.5 and 1 for 0, 128 and 255."""
+    """Return 0, 0.5 and 1 for 0, 128 and 255."""
     return np.asarray(TRIMAP_VALUES[trimap], np.float32)
 
 
@@ -186,5 +186,5 @@ def _check(rgb: Image, trimap: Image) -> None:
 
 
 def _line(error: Exception) -> str:
-    """First line of a message."""
+    """Return the first line of a message."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -102,7 +102,7 @@ def find_bystanders(
 
 
 def read_bystanders(base: Path) -> dict[str, bool]:
-    """Whether an image shows its subject alone, by its stem; empty where nobody looked or is to look.
+    """Return whether an image shows its subject alone, by its stem; empty where nobody looked or is to look.
 
     Args:
         base: the set's folder in the cache.

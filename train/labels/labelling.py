@@ -197,7 +197,7 @@ def _label_item(name: str, item: Item, cache: Path, teachers: Teachers, seen: Ha
 
 
 def _label(item: Item, rgb: Image, mask: Image | None, teachers: Teachers) -> tuple[str, Label]:
-    """Kind and label of one image; each network is asked only where its answer counts."""
+    """Return the kind and label of one image; each network is asked only where its answer counts."""
     if mask is None:
         return "people", unlabelled_people(*teachers.matting.views(rgb))
     binary = np.where(mask > 127, 255, 0).astype(np.uint8)
@@ -228,7 +228,7 @@ def _label(item: Item, rgb: Image, mask: Image | None, teachers: Teachers) -> tu
 
 
 def _sorted(mask: Image, people: Alpha, person: float, animal: float) -> str:
-    """Whether a mask is of people, of animals or of neither."""
+    """Return whether a mask is of people, of animals or of neither."""
     inside = mask > 127
     covered = float(np.count_nonzero(inside & (people > 0.5))) / max(1, int(np.count_nonzero(inside)))
     if covered >= 0.5 and person >= 0.2:
@@ -285,7 +285,7 @@ def _second_label(data: Path, folder: str, stem: str, rgb: Image, matte: Image, 
 
 
 def known_images(data: Path, progress: Callable[[str], None]) -> Hashes:
-    """Hashes of everything that is validated on, and of the training sets that are there already."""
+    """Return hashes of everything that is validated on, and of the training sets that are there already."""
     seen = Hashes()
     for path in _existing(data):
         seen.add(_at_most(read_rgb(path), LONG_SIDE), "/".join(path.parts[-3:]))

@@ -99,7 +99,7 @@ def trimap_from_mask(mask: NDArray[np.uint8], inside: float, outside: float) -> 
 
 
 def matte_from_mask(rgb: NDArray[np.uint8], mask: NDArray[np.uint8], inside: float, outside: float) -> NDArray[np.uint8]:
-    """Alpha of an image by closed-form matting in the band around its mask's edge.
+    """Return alpha of an image by closed-form matting in the band around its mask's edge.
 
     Args:
         rgb: uint8 (H, W, 3), 0..255.
@@ -235,7 +235,7 @@ def _sheet_row(job: MatteJob) -> Sequence[Image]:
 
 
 def _list_jobs(data: Path, cache: Path, long_side: int, plain: MatteSet) -> list[MatteJob]:
-    """Every image of every set that is there, done or not."""
+    """Return every image of every set that is there, done or not."""
     sets = [(spec, data / "train" / spec.folder, cache / spec.folder) for spec in MATTE_SETS]
     jobs: list[MatteJob] = []
     for spec, source, out in (*sets, (plain, data, cache)):

@@ -61,7 +61,7 @@ def _grey(path: Path) -> Mask:
 
 
 def _counted(path: Path) -> Mask:
-    """Numbers of persons, 0 for none."""
+    """Return numbers of persons, 0 for none."""
 
     def read() -> Image:
         plane = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)

@@ -42,13 +42,13 @@ class Label:
 
 
 def iou(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
-    """Intersection over union; 1 where both are empty."""
+    """Return the intersection over union; 1 where both are empty."""
     union = int(np.count_nonzero(one | other))
     return float(np.count_nonzero(one & other)) / union if union else 1.0
 
 
 def certain_inside(mask: NDArray[np.bool_]) -> Alpha:
-    """The mask without its edge, with a soft one instead: what the mask alone answers for."""
+    """Return the mask without its edge, with a soft one instead: what the mask alone answers for."""
     radius = max(1, round(0.012 * float(np.sqrt(np.count_nonzero(mask)))))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
     padded = cv2.copyMakeBorder(mask.astype(np.uint8) * 255, radius + 1, radius + 1, radius + 1, radius + 1, cv2.BORDER_REPLICATE)
@@ -57,7 +57,7 @@ def certain_inside(mask: NDArray[np.bool_]) -> Alpha:
 
 
 def reach(mask: NDArray[np.bool_], share: float) -> NDArray[np.bool_]:
-    """The mask grown by a share of the square root of its area."""
+    """Return the mask grown by a share of the square root of its area."""
     radius = max(2, round(share * float(np.sqrt(np.count_nonzero(mask)))))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
     return np.asarray(cv2.dilate(mask.astype(np.uint8), kernel), np.uint8) > 0
@@ -94,7 +94,7 @@ def without_haze(seen: Alpha, mask: NDArray[np.bool_]) -> Alpha:
 
 
 def animal_label(mask: Image, matte: Callable[[], Image], segmented: Alpha, people: Alpha | None) -> Label:
-    """Animals with a mask: the segmentation within reach of the mask, and people beside them.
+    """Return animals with a mask: the segmentation within reach of the mask, and people beside them.
 
     Args:
         mask: uint8 (H, W), 0 or 255.
@@ -130,6 +130,6 @@ def unlabelled_people(one: Alpha, other: Alpha) -> Label:
 
 
 def half_seen(alpha: Alpha) -> float:
-    """Share of alphas between 0.1 and 0.9 in the area above 0.1."""
+    """Return the share of alphas between 0.1 and 0.9 in the area above 0.1."""
     area = int(np.count_nonzero(alpha > 0.1))
     return float(np.count_nonzero((alpha > 0.1) & (alpha < 0.9))) / area if area else 0.0

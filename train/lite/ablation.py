@@ -36,7 +36,7 @@ class AblationConfig:
 
 
 def variants() -> tuple[str, ...]:
-    """Names of all runs."""
+    """Return names of all runs."""
     return (START, EVERYTHING, *INGREDIENTS)
 
 
@@ -90,7 +90,7 @@ def run_variant(
 
 
 def read_scores(path: Path) -> dict[str, Scores]:
-    """Scores of a variant.
+    """Return scores of a variant.
 
     Raises:
         DataError: the file is damaged.

@@ -96,7 +96,7 @@ def draw_camera(rng: np.random.Generator, faults: FaultConfig) -> Camera:
 
 
 def expose(rng: np.random.Generator, rgb: Image, camera: Camera) -> Image:
-    """One frame of a camera.
+    """Return one frame of a camera.
 
     Args:
         rng: source of the noise.
@@ -128,7 +128,7 @@ def expose(rng: np.random.Generator, rgb: Image, camera: Camera) -> Image:
 
 
 def drift(rng: np.random.Generator, rgb: Image) -> Image:
-    """A still scene a moment later: exposure and white balance have moved a little.
+    """Return a still scene a moment later: exposure and white balance have moved a little.
 
     Args:
         rng: source of chance.

@@ -82,7 +82,7 @@ def _spans(alpha: Image) -> tuple[NDArray[np.intp], NDArray[np.intp]] | None:
 
 
 def _reflected(position: NDArray[np.intp], size: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Positions of an endless row of mirror images of the first ``size`` pixels."""
+    """Return positions of an endless row of mirror images of the first ``size`` pixels."""
     period = np.maximum(2 * size, 1)
     within = np.mod(position, period)
     result: NDArray[np.intp] = np.where(within < size, within, period - 1 - within)

@@ -160,7 +160,7 @@ class MattingDataset:
         return Sample(expose(moment, drift(moment, scene.rgb), camera), scene.alpha, scene.contrast, classes, key.frame)
 
     def make_scene(self, rng: Rng, height: int, width: int) -> Scene:
-        """An image before the camera's faults."""
+        """Return an image before the camera's faults."""
         kind = rng.random()
         if kind < self.config.empty:
             return self._empty(rng, height, width)
@@ -180,7 +180,7 @@ class MattingDataset:
         return compose(rng, background, known, cuts, self.props, self.scene)
 
     def background(self, rng: Rng, height: int, width: int) -> Image:
-        """A crop without a subject: of a room, a landscape, an image without its subject, or what is beside the subject."""
+        """Return a crop without a subject: of a room, a landscape, an image without its subject, or what is beside the subject."""
         rooms, landscapes = self.collection.rooms, self.collection.landscapes
         picture: Levels
         if self.collection.objects and rng.random() < self.config.objects:
@@ -215,7 +215,7 @@ class MattingDataset:
         return pool[int(rng.integers(len(pool)))]
 
     def _shown(self, rng: Rng) -> Subject:
-        """One whose image may be seen as it was taken."""
+        """Return one whose image may be seen as it was taken."""
         for _ in range(8):
             subject = self._subject(rng)
             if subject.alone is not False:
@@ -223,7 +223,7 @@ class MattingDataset:
         return subject
 
     def _originality(self, subject: Subject) -> float:
-        """Factor of the share of images as taken; passers-by are labelled background."""
+        """Return the factor of the share of images as taken; passers-by are labelled background."""
         if subject.alone is False:
             return 0.0
         return 1.2 if _is_alone(subject) or self.config.everybody else 0.6
@@ -247,7 +247,7 @@ class MattingDataset:
         return turned(rng, scene) if rng.random() < self.scene.tilt else scene
 
     def _mosaic(self, rng: Rng, first: Subject, height: int, width: int) -> Scene:
-        """Two images as taken, side by side."""
+        """Return two images as taken, side by side."""
         middle = int(rng.uniform(0.35, 0.65) * width)
         parts = (self._original(rng, first, height, middle), self._original(rng, self._shown(rng), height, width - middle))
         return Scene(*(np.concatenate(planes, axis=1) for planes in zip(*((s.rgb, s.alpha, s.contrast) for s in parts), strict=True)))
@@ -275,7 +275,7 @@ class MattingDataset:
 
 
 def _pack_all(data: Path, cache: Path, config: DataConfig) -> Pack:
-    """The pack of all sets, whichever this run takes: another one would take the file away from a run beside it."""
+    """Return the pack of all sets, whichever this run takes: another one would take the file away from a run beside it."""
     others = tuple(entry for entry in dict([*WIDE_SETS, *DataConfig.sets]).items() if entry[0] not in dict(config.sets))
     parts = collect(data, cache, replace(config, sets=(*config.sets, *others), things=(), holdout=0))
     subjects = sorted(parts[0].all_subjects(), key=lambda subject: subject.image)
@@ -283,7 +283,7 @@ def _pack_all(data: Path, cache: Path, config: DataConfig) -> Pack:
 
 
 def batch_keys(config: TrainConfig, first: int) -> Iterator[list[Key]]:
-    """Batches of sample keys from step ``first`` on; batch ``k`` depends on the seed, ``k`` and the number of steps.
+    """Yield batches of sample keys from step ``first`` on; batch ``k`` depends on the seed, ``k`` and the number of steps.
 
     In a batch of pairs each key with an even place and the next one are frames of one scene.
     """
@@ -302,7 +302,7 @@ def batch_keys(config: TrainConfig, first: int) -> Iterator[list[Key]]:
 
 
 def _section(level: Image, side: float, top: float, tall: float) -> Image:
-    """Colours of the left (``side`` > 0) or right share of an image, from ``top`` on; all shares of its size."""
+    """Return colours of the left (``side`` > 0) or right share of an image, from ``top`` on; all shares of its size."""
     rows, columns = level.shape[:2]
     across = slice(0, max(1, int(side * columns))) if side > 0 else slice(min(columns - 1, columns - int(-side * columns)), columns)
     return level[int(top * rows) : max(int(top * rows) + 1, int((top + tall) * rows)), across, :3]
@@ -325,6 +325,6 @@ def _part(found: Sequence[_T], every: int, *, held: bool) -> list[_T]:
 
 
 def _place(rng: Rng, middle: float, crop: float, extent: float, limit: int) -> float:
-    """Centre of a crop that holds part of the subject and stays within the image."""
+    """Return the centre of a crop that holds part of the subject and stays within the image."""
     wanted = middle + rng.uniform(-0.35, 0.35) * max(crop, extent)
     return float(np.clip(wanted, crop / 2, max(crop / 2, limit - crop / 2)))

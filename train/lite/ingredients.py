@@ -66,7 +66,7 @@ INGREDIENTS: Mapping[str, tuple[str, Callable[[Recipe], Recipe]]] = {
 
 
 def recipe_without(names: Sequence[str], base: str = "cut-outs") -> Recipe:
-    """A recipe without some of its ingredients.
+    """Return a recipe without some of its ingredients.
 
     Args:
         names: keys of `INGREDIENTS`.

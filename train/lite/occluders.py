@@ -39,7 +39,7 @@ class Spot:
 
 
 def anywhere(rng: Rng, height: int, width: int) -> Spot:
-    """A place and a size in an image of ``height`` x ``width`` pixels."""
+    """Return a place and a size in an image of ``height`` x ``width`` pixels."""
     reach = np.exp(rng.uniform(np.log(0.06), np.log(0.35))) * min(height, width)
     return Spot(rng.uniform(0, width), rng.uniform(0, height), reach)
 
@@ -55,7 +55,7 @@ def at_edge(rng: Rng, height: int, width: int) -> Spot:
 
 
 def at_outline(rng: Rng, alpha: Plane) -> Spot | None:
-    """A place where hands may be: at the outline of a subject, below its head; None where there is none.
+    """Return a place where hands may be: at the outline of a subject, below its head; None where there is none.
 
     Args:
         rng: source of chance.
@@ -77,7 +77,7 @@ def at_outline(rng: Rng, alpha: Plane) -> Spot | None:
 
 
 def make_thing(rng: Rng, height: int, width: int, props: Props, spot: Spot) -> tuple[Plane, Plane]:
-    """Colour (H, W, 3) and soft mask (H, W), 0..1, of a thing, or of something of a random outline."""
+    """Return the colour (H, W, 3) and soft mask (H, W), 0..1, of a thing, or of something of a random outline."""
     if props.things and rng.random() < 0.3:
         thing = props.things[int(rng.integers(len(props.things)))]
         rows, columns = thing.rgba[0].shape[:2]
@@ -113,7 +113,7 @@ def paste_thing(rng: Rng, image: Plane, props: Props) -> None:
 
 
 def folds(rng: Rng, height: int, width: int) -> Plane:
-    """Light and dark of cloth that falls in folds, (H, W), about 1.0: waves along one direction, bent by slower ones across it."""
+    """Return light and dark of cloth that falls in folds, (H, W), about 1.0: waves along one direction, bent by slower ones across it."""
     scale = 4
     y, x = np.mgrid[0 : max(1, height // scale), 0 : max(1, width // scale)].astype(np.float32) * np.float32(scale / max(height, width))
     turn, waves = rng.uniform(0, np.pi), np.exp(rng.uniform(np.log(3.0), np.log(18.0)))

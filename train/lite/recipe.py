@@ -68,7 +68,7 @@ def average(weights: Sequence[Path], out: Path) -> None:
 
 
 def model_files(folder: Path, name: str) -> ModelFiles:
-    """The pair of ONNX files as `export_model` names them, without digests."""
+    """Return the pair of ONNX files as `export_model` names them, without digests."""
     return ModelFiles(name, folder / f"{name}.fp32.onnx", folder / f"{name}.int8.onnx")
 
 
@@ -97,7 +97,7 @@ def export_model(network: GFM, folder: Path, data: Path, cache: Path) -> ModelFi
 
 
 def calibration_images(data: Path, cache: Path) -> Iterator[NDArray[np.uint8]]:
-    """Training images of another seed, uint8 (1, H, W, 3): people at all sizes, animals, empty rooms."""
+    """Yield training images of another seed, uint8 (1, H, W, 3): people at all sizes, animals, empty rooms."""
     dataset = MattingDataset(data, cache, DataConfig(), _CALIBRATION_SEED)
     for index in range(CALIBRATION_IMAGES):
         yield dataset[Key(index, *CALIBRATION_SIZES[index % len(CALIBRATION_SIZES)])].rgb[None]
@@ -109,7 +109,7 @@ def engine_opener(files: ModelFiles, backend: str, precision: str) -> Callable[[
 
 
 def parity(network: GFM, files: ModelFiles, images: list[NDArray[np.uint8]]) -> dict[str, float]:
-    """Largest absolute difference of alpha between torch and each installed backend at fp32.
+    """Return the largest absolute difference of alpha between torch and each installed backend at fp32.
 
     Args:
         network: the weights that ``files`` were made from.
@@ -132,7 +132,7 @@ def parity(network: GFM, files: ModelFiles, images: list[NDArray[np.uint8]]) -> 
 
 
 def score(files: ModelFiles, data: Path, backend: str = "onnxruntime") -> dict[str, dict[str, Scores]]:
-    """Scores by precision and validation set."""
+    """Return scores by precision and validation set."""
     sets: dict[str, list[Pair]] = validation_sets(data)
     return {
         precision: {name: evaluate(engine_opener(files, backend, precision), pairs) for name, pairs in sets.items()}
@@ -179,5 +179,5 @@ def write_card(files: ModelFiles, folder: Path, version: str, steps: int, scores
 
 
 def sha256(path: Path) -> str:
-    """Hex digest of a file."""
+    """Return the hex digest of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

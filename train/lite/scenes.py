@@ -83,7 +83,7 @@ def add_clutter(rng: Rng, background: Image, props: Props, config: SceneConfig) 
 
 
 def add_fabric(rng: Rng, background: Image, props: Props, config: SceneConfig) -> Image:
-    """A large folded thing that is no subject, on a background; uint8 (H, W, 3), a new image."""
+    """Return a large folded thing that is no subject, on a background; uint8 (H, W, 3), a new image."""
     if rng.random() >= config.fabric:
         return background
     height, width = background.shape[:2]
@@ -150,7 +150,7 @@ def compose(
 
 
 def turned(rng: Rng, scene: Scene) -> Scene:
-    """The scene seen by a tilted camera, near enough that no corner is empty."""
+    """Return the scene seen by a tilted camera, near enough that no corner is empty."""
     height, width = scene.alpha.shape
     angle = float(np.clip(rng.normal(0, 11), -25, 25))
     turn = np.radians(abs(angle))
@@ -185,7 +185,7 @@ def _share(logarithm: float, cut: Cut, config: SceneConfig) -> float:
 def _place(
     rng: Rng, cut: Cut, share: float, across: float, height: int, width: int, config: SceneConfig
 ) -> tuple[Image, Image, float | None]:
-    """A subject's colour and alpha on an empty canvas, and, if it has to hide behind something, the height of its lower end."""
+    """Return a subject's colour and alpha on an empty canvas, and, if it has to hide behind something, the height of its lower end."""
     mirror = bool(rng.random() < 0.5)
     rows, columns = cut.rgba[0].shape[:2]
     size = rows / (share * height)
@@ -222,7 +222,7 @@ def _lit(rng: Rng, colour: Image, alpha: Image, behind: NDArray[np.float32], dim
 
 
 def _dyed(rng: Rng, colour: Image) -> Image:
-    """Another hue: the channels' means over the image scaled apart, and now and then exchanged."""
+    """Return another hue: the channels' means over the image scaled apart, and now and then exchanged."""
     order = rng.permutation(3) if rng.random() < 0.3 else np.arange(3)
     return _to_uint8(colour[:, :, order].astype(np.float32) * np.exp(rng.normal(0, 0.25, 3)))
 
@@ -236,7 +236,7 @@ def _patterned(
     top: tuple[float, float],
     strength: tuple[float, float],
 ) -> Image:
-    """One colour, a texture, stripes or checks on a subject, from a share ``top`` of its height down: where clothes are, or fur is."""
+    """Return one colour, a texture, stripes or checks on a subject, from a share ``top`` of its height down: where clothes are, or fur is."""
     height, width = alpha.shape
     rows = np.flatnonzero((alpha > 127).any(axis=1))
     if rows.size < 8:
@@ -277,7 +277,7 @@ def _cast_shadow(rng: Rng, image: Plane, alpha: Plane) -> None:
 
 
 def _counter(rng: Rng, foot: float, height: int, width: int, props: Props) -> tuple[Plane, Plane]:
-    """Something with a level upper edge that hides all below ``foot``: a table, a wall, a seat."""
+    """Return something with a level upper edge that hides all below ``foot``: a table, a wall, a seat."""
     y = np.arange(height, dtype=np.float32)[:, None]
     edge = foot - rng.uniform(0.01, 0.05) * height
     slope = rng.normal(0, 0.02) * (np.arange(width, dtype=np.float32)[None] - width / 2)

@@ -92,7 +92,7 @@ def write_hard(data: Path, cache: Path, out: Path, count: int, report: Callable[
 
 
 def _with_subject(dataset: MattingDataset, number: int, *, wanted: bool) -> Sample:
-    """Image ``number``; where a subject is wanted but hidden, one of its substitutes."""
+    """Return image ``number``; where a subject is wanted but hidden, one of its substitutes."""
     height, width = SIZES[number % len(SIZES)]
     for attempt in range(8):
         sample = dataset[Key(number + 100_000 * attempt, height, width)]

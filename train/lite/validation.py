@@ -61,7 +61,7 @@ class Scores:
 
     @classmethod
     def of(cls, scores: Sequence[ImageScore]) -> Scores:
-        """Means.
+        """Return means.
 
         Raises:
             ValueError: there are no images.
@@ -86,13 +86,13 @@ def validation_sets(data: Path) -> dict[str, list[Pair]]:
 
 
 def hard_sets(folder: Path) -> dict[str, list[Pair]]:
-    """The parts of what `streammat.train.lite.stress_set.write_hard` wrote, as ``hard/<difficulty>``."""
+    """Return the parts of what `streammat.train.lite.stress_set.write_hard` wrote, as ``hard/<difficulty>``."""
     found = {f"hard/{part.name}": list_pairs(part) for part in sorted(folder.glob("*"))}
     return {name: pairs for name, pairs in found.items() if pairs}
 
 
 def list_pairs(folder: Path) -> list[Pair]:
-    """Images of ``folder/img`` with the label of the same stem in ``folder/mask`` or ``folder/alpha``."""
+    """Return images of ``folder/img`` with the label of the same stem in ``folder/mask`` or ``folder/alpha``."""
     labels: Mapping[str, Path] = {path.stem: path for kind in ("mask", "alpha") for path in (folder / kind).glob("*")}
     return [Pair(path, labels[path.stem]) for path in sorted((folder / "img").glob("*")) if path.stem in labels]
 
@@ -148,12 +148,12 @@ def score_images(
 
 
 def evaluate(open_predict: Callable[[tuple[int, int]], Predict], pairs: Iterable[Pair]) -> Scores:
-    """Means over the images; arguments and errors as of `score_images` and `Scores.of`."""
+    """Return means over the images; arguments and errors as of `score_images` and `Scores.of`."""
     return Scores.of(score_images(open_predict, pairs))
 
 
 def by_share(scores: Sequence[ImageScore]) -> dict[str, Scores]:
-    """Means by the size of the subject, classes of `SHARES`; images without one, and classes without images, are left out."""
+    """Return means by the size of the subject, classes of `SHARES`; images without one, and classes without images, are left out."""
     found: dict[str, Scores] = {}
     for low, high in itertools.pairwise(SHARES):
         part = [score for score in scores if low < score.share <= high]

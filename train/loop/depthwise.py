@@ -14,7 +14,7 @@ class StridedDepthwise(nn.Conv2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Float (N, C, H, W) to (N, C, H / stride, W / stride), of the dtype of ``x``."""
+        """Map float (N, C, H, W) to (N, C, H / stride, W / stride), of the dtype of ``x``."""
         if x.device.type != "cpu" or not self.training or not torch.is_autocast_enabled("cpu"):
             return super().forward(x)
         with torch.autocast("cpu", enabled=False):

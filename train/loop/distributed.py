@@ -29,11 +29,11 @@ class Group:
         return self.rank == 0
 
     def largest(self, values: list[float]) -> list[float]:
-        """Element-wise maximum over all processes, so that all of them take the same decision."""
+        """Return element-wise maximum over all processes, so that all of them take the same decision."""
         return self._reduced(values, dist.ReduceOp.MAX)
 
     def mean(self, values: list[float]) -> list[float]:
-        """Element-wise mean over all processes."""
+        """Return element-wise mean over all processes."""
         return [value / self.size for value in self._reduced(values, dist.ReduceOp.SUM)]
 
     def share(self, count: int) -> slice:
@@ -83,7 +83,7 @@ def process_group(device: str) -> Iterator[Group]:
 
 
 def find_device(name: str, local_rank: int | None = None) -> torch.device:
-    """The device of this process.
+    """Return the device of this process.
 
     Args:
         name: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:<index>``.
@@ -110,7 +110,7 @@ def find_device(name: str, local_rank: int | None = None) -> torch.device:
 
 
 def share_gradients(objective: nn.Module, group: Group) -> nn.Module:
-    """A network and its losses as they are called in training: with several processes their gradients are averaged.
+    """Return a network and its losses as they are called in training: with several processes their gradients are averaged.
 
     On CUDA batch norms take their statistics over all processes; on the CPU, where torch has no such norm, each process has
     its own and the leading one's running averages count.

@@ -102,7 +102,7 @@ def train(
 
 
 def make_network(config: TrainConfig) -> Model:
-    """The network of a run, GFM or another method, with random weights from torch's generator.
+    """Return the network of a run, GFM or another method, with random weights from torch's generator.
 
     Raises:
         RunError: there is no such network, RoSTa or ablation of it.
@@ -198,7 +198,7 @@ def _run(
 
 
 def train_step(predictor: nn.Module, state: State, batch: Batch, config: TrainConfig) -> LossParts:
-    """One optimiser step.
+    """Return one optimiser step.
 
     Args:
         predictor: `streammat.train.loop.objective.Objective` of the network, or what `streammat.train.loop.distributed.share_gradients` made of it.
@@ -233,12 +233,12 @@ def train_step(predictor: nn.Module, state: State, batch: Batch, config: TrainCo
 
 
 def detached_terms(parts: LossParts) -> list[Tensor]:
-    """The terms in the order of `streammat.train.loop.objective.objective_terms`."""
+    """Return the terms in the order of `streammat.train.loop.objective.objective_terms`."""
     return [value.detach() for value in parts.terms.values()]
 
 
 def torch_predict(model: Model) -> Predict:
-    """The network as `streammat.train.evaluation.evaluate` wants it; float32, whatever it was trained in."""
+    """Return the network as `streammat.train.evaluation.evaluate` wants it; float32, whatever it was trained in."""
     device = next(model.parameters()).device
 
     @torch.no_grad()

@@ -40,7 +40,7 @@ _EPSILON = 1e-6
 
 
 def glance_loss(logits: Tensor, classes: Tensor) -> Tensor:
-    """Cross-entropy of the glance, Equation 2, averaged over the pixels.
+    """Return cross-entropy of the glance, Equation 2, averaged over the pixels.
 
     Args:
         logits: (N, C, h, w), before the softmax.
@@ -53,7 +53,7 @@ def glance_loss(logits: Tensor, classes: Tensor) -> Tensor:
 
 
 def alpha_loss(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Smooth absolute difference sqrt(d^2 + 1e-12), averaged with ``weight``.
+    """Return smooth absolute difference sqrt(d^2 + 1e-12), averaged with ``weight``.
 
     With the transition area as weight it is Equation 3, with ones Equation 5.
 
@@ -98,7 +98,7 @@ def laplacian_loss(prediction: Tensor, target: Tensor, weight: Tensor, level_gro
 
 
 def composition_loss(prediction: Tensor, target: Tensor, contrast: Tensor) -> Tensor:
-    """Mean difference of the two composites, Equation 7.
+    """Return the mean difference of the two composites, Equation 7.
 
     Both are made of the same layers, so they differ by (alpha error) * (foreground - background), and no composite needs
     to be made.
@@ -115,7 +115,7 @@ def composition_loss(prediction: Tensor, target: Tensor, contrast: Tensor) -> Te
 
 
 def gradient_loss(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Mean absolute difference of neighbouring pixels' differences, across and down, weighted as in `alpha_loss`.
+    """Return the mean absolute difference of neighbouring pixels' differences, across and down, weighted as in `alpha_loss`.
 
     Args:
         prediction: (N, 1, h, w).
@@ -132,7 +132,7 @@ def gradient_loss(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
 
 
 def ssim_loss(prediction: Tensor, target: Tensor) -> Tensor:
-    """One less the structural similarity (Wang et al. 2004), averaged over the pixels, in a Gaussian window of 11 pixels and deviation 1.5.
+    """Return one less the structural similarity (Wang et al. 2004), averaged over the pixels, in a Gaussian window of 11 pixels and deviation 1.5.
 
     Args:
         prediction: (N, 1, h, w), 0..1.
@@ -157,7 +157,7 @@ def ssim_loss(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def adversarial_loss(critic: nn.Module, image: Tensor, prediction: Tensor, target: Tensor) -> Tensor:
-    """The game of network and critic (Goodfellow et al. 2014) as one loss for both: max over the network, min over the critic, of its error.
+    """Return the game of network and critic (Goodfellow et al. 2014) as one loss for both: max over the network, min over the critic, of its error.
 
     The critic's cross-entropy is what its own weights descend; on its way to the network the gradient is turned round (Ganin and
     Lempitsky 2015), so that one optimiser step moves both.
@@ -231,7 +231,7 @@ def gfm_loss(
     *,
     pairs: bool = False,
 ) -> LossParts:
-    """All terms of one batch, Equation 8.
+    """Return all terms of one batch, Equation 8.
 
     Args:
         prediction: of `streammat.engines.network.gfm.GFM.predict`.
@@ -259,13 +259,13 @@ def gfm_loss(
 
 
 def _flicker(alpha: Tensor) -> Tensor:
-    """Difference of the two frames of each scene."""
+    """Return the difference of the two frames of each scene."""
     one, other = alpha[0::2], alpha[1::2]
     return alpha_loss(one, other, torch.ones_like(one))
 
 
 def term_names(heads: tuple[str, ...], config: LossConfig = PAPER_WEIGHTS) -> list[str]:
-    """Names of `LossParts.terms` for a network of these heads, in their order."""
+    """Return names of `LossParts.terms` for a network of these heads, in their order."""
     fused = ["alpha", "laplacian", "composition"]
     group = ["glance", "focus_alpha", "focus_laplacian", *fused]
     named = group if len(heads) == 1 else [f"{rosta.lower()}_{name}" for rosta in heads for name in group] + fused
@@ -294,7 +294,7 @@ def _fused_terms(fused: Tensor, alpha: Tensor, contrast: Tensor, config: LossCon
 
 
 def _down(x: Tensor) -> Tensor:
-    """Half the size after the binomial filter 1 4 6 4 1."""
+    """Return half the size after the binomial filter 1 4 6 4 1."""
     taps = x.new_tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16.0
     x = F.pad(x, (2, 2, 2, 2), mode="reflect") if min(x.shape[-2:]) > 2 else F.pad(x, (2, 2, 2, 2), mode="replicate")
     x = F.conv2d(x, taps.view(1, 1, 1, 5), stride=(1, 2))

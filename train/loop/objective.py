@@ -46,10 +46,10 @@ class Objective(nn.Module):
 
 
 def objective_terms(model: Model, loss: LossConfig) -> list[str]:
-    """Names of what an `Objective` of ``model`` gives, in their order."""
+    """Return names of what an `Objective` of ``model`` gives, in their order."""
     return term_names(model.heads, loss) if isinstance(model, GFM) else list(model.TERMS)
 
 
 def _pooled(plane: Tensor, stride: int) -> Tensor:
-    """uint8 (N, H, W), 0..255, to float32 (N, 1, H/stride, W/stride), 0..1."""
+    """Return uint8 (N, H, W), 0..255, to float32 (N, 1, H/stride, W/stride), 0..1."""
     return F.avg_pool2d(plane.unsqueeze(1).float() / 255.0, stride)

@@ -47,14 +47,14 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 def schedule_progress(config: TrainConfig, step: int, elapsed: float) -> float:
-    """Share of the run that is done, 0..1: by steps or by ``elapsed`` seconds, whichever is further."""
+    """Return the share of the run that is done, 0..1: by steps or by ``elapsed`` seconds, whichever is further."""
     by_steps = step / config.steps
     by_time = elapsed / (config.minutes * 60.0) if config.minutes is not None else 0.0
     return min(1.0, max(by_steps, by_time))
 
 
 def learning_rate(config: TrainConfig, progress: float) -> float:
-    """The decoders' rate when ``progress`` (0..1) of the run is done.
+    """Return the decoders' rate when ``progress`` (0..1) of the run is done.
 
     Raises:
         RunError: no such schedule.
@@ -70,7 +70,7 @@ def learning_rate(config: TrainConfig, progress: float) -> float:
 
 
 def make_average(model: Model, config: TrainConfig) -> Model:
-    """A copy of the network for `update_average`; without averaging, the network itself."""
+    """Return a copy of the network for `update_average`; without averaging, the network itself."""
     return copy.deepcopy(model).eval().requires_grad_(False) if config.ema else model
 
 

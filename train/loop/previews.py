@@ -22,7 +22,7 @@ ROWS = 4
 
 @torch.no_grad()
 def preview(model: Model, batch: Batch) -> Image:
-    """Image, what the network makes of it and true alpha side by side, one row for each of the first samples.
+    """Return image, what the network makes of it and true alpha side by side, one row for each of the first samples.
 
     GFM gives its glance as a trimap, focus and alpha, other methods alpha, after the trimap that they were given if any.
 

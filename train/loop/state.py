@@ -140,7 +140,7 @@ def load_state(path: Path, state: State, config: TrainConfig) -> None:
 
 
 def _needed(content: Any) -> int:
-    """Bytes of all tensors within nested dictionaries and lists: what a file of them takes at least."""
+    """Return bytes of all tensors within nested dictionaries and lists: what a file of them takes at least."""
     if isinstance(content, torch.Tensor):
         return content.numel() * content.element_size()
     inner = content.values() if isinstance(content, dict) else content if isinstance(content, (list, tuple)) else ()
@@ -153,7 +153,7 @@ def _plain(value: Any) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    """The first sentence of an error, for one line."""
+    """Return the first sentence of an error, for one line."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     text = str(error).strip().split("\n")[0].split(". ")[0]

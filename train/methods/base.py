@@ -111,7 +111,7 @@ class Method(nn.Module, ABC):
 
     @abstractmethod
     def losses(self, maps: Maps, targets: Targets) -> Maps:
-        """Scalars by `TERMS`, whose sum is minimised."""
+        """Return scalars by `TERMS`, whose sum is minimised."""
 
 
 Model = GFM | Method
@@ -119,5 +119,5 @@ Model = GFM | Method
 
 
 def trimap_values(classes: Tensor) -> Tensor:
-    """A trimap as networks are given it: int64 (N, H, W), 0..2, to float32 (N, 1, H, W), 0, 0.5, 1."""
+    """Return a trimap as networks are given it: int64 (N, H, W), 0..2, to float32 (N, 1, H, W), 0, 0.5, 1."""
     return classes.unsqueeze(1).float() / 2.0

@@ -24,7 +24,7 @@ class Refinement(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def forward(self, image: Tensor, logits: Tensor) -> Tensor:
-        """(N, 3, H, W) and (N, 1, H, W) to refined logits (N, 1, H, W)."""
+        """Map (N, 3, H, W) and (N, 1, H, W) to refined logits (N, 1, H, W)."""
         x = torch.cat([image, torch.sigmoid(logits)], dim=1)
         for conv in self.convs:
             x = F.relu(conv(x))
@@ -61,7 +61,7 @@ class DIM(Method):
         self.refinement = Refinement()
 
     def maps(self, x: Tensor, trimap: Tensor | None) -> Maps:
-        """``alpha``, refined, and ``raw``, that of the first stage."""
+        """Return ``alpha``, refined, and ``raw``, that of the first stage."""
         assert trimap is not None
         places: list[Tensor] = []
         y = torch.cat([x, trimap.to(x.dtype)], dim=1)

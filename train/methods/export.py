@@ -77,7 +77,7 @@ def export_method(model: Method, path: Path) -> float:
 
 
 def _wrapped(model: Method) -> nn.Module:
-    """A copy ready to be traced: in eval mode, spectral norms worked out."""
+    """Return a copy ready to be traced: in eval mode, spectral norms worked out."""
     copied = copy.deepcopy(model).eval().float()
     for module in list(copied.modules()):
         if parametrize.is_parametrized(module):

@@ -31,7 +31,7 @@ class EncoderBlock(nn.Module):
         self.shortcut = nn.Sequential(nn.AvgPool2d(stride), _normed(cin, width, 1), nn.BatchNorm2d(width)) if stride > 1 else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Float (N, cin, h, w) to (N, width, h/stride, w/stride)."""
+        """Map float (N, cin, h, w) to (N, width, h/stride, w/stride)."""
         y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
         return F.relu(y + (x if self.shortcut is None else self.shortcut(x)))
 
@@ -46,7 +46,7 @@ class DecoderBlock(nn.Module):
         self.shortcut = nn.Sequential(nn.Upsample(scale_factor=2.0, mode="nearest"), _normed(cin, width, 1), nn.BatchNorm2d(width)) if up else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Float (N, cin, h, w) to (N, width, h, w), or of twice the size."""
+        """Map float (N, cin, h, w) to (N, width, h, w), or of twice the size."""
         y = self.bn2(self.conv2(F.leaky_relu(self.bn1(self.conv1(x)), 0.2)))
         return F.leaky_relu(y + (x if self.shortcut is None else self.shortcut(x)), 0.2)
 
@@ -141,7 +141,7 @@ class Encoder(nn.Module):
         self.skips = nn.ModuleList(_skip(a, b) for a, b in ((self.CHANNELS, 32), (32, 32), (64, 64), (128, 128), (256, 256)))
 
     def forward(self, x: Tensor, unknown: Tensor) -> tuple[Tensor, list[Tensor], Tensor]:
-        """Float (N, 6, H, W) and (N, 1, H/8, W/8) to the last map, the shortcuts, finest first, and the guide's features."""
+        """Map float (N, 6, H, W) and (N, 1, H/8, W/8) to the last map, the shortcuts, finest first, and the guide's features."""
         half = F.relu(self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))))
         guide = self.guide(x[:, :3])
         quarter = self.stages[0](F.relu(self.bn3(self.conv3(half))))
@@ -176,7 +176,7 @@ class GCA(Method):
         self.head = nn.Conv2d(32, 1, 3, padding=1)
 
     def maps(self, x: Tensor, trimap: Tensor | None) -> Maps:
-        """``alpha``."""
+        """Return ``alpha``."""
         assert trimap is not None
         classes = torch.cat([(trimap == value).to(x.dtype) for value in (0.0, UNKNOWN, 1.0)], dim=1)
         unknown = classes[:, 1:2, ::8, ::8]
@@ -194,24 +194,24 @@ class GCA(Method):
 
 
 def _skip(cin: int, cout: int) -> nn.Sequential:
-    """Two convolutions between encoder and decoder."""
+    """Return two convolutions between encoder and decoder."""
     return nn.Sequential(_normed(cin, cout, 3), nn.ReLU(), nn.BatchNorm2d(cout), _normed(cout, cout, 3), nn.ReLU(), nn.BatchNorm2d(cout))
 
 
 def _single(side: int, channels: int) -> Tensor:
-    """Kernels that each pick one place of a square, for every channel: (channels side^2, 1, side, side)."""
+    """Return kernels that each pick one place of a square, for every channel: (channels side^2, 1, side, side)."""
     return torch.eye(side * side).view(-1, 1, side, side).repeat(channels, 1, 1, 1)
 
 
 def _patches(x: Tensor, kernels: Tensor, stride: int) -> Tensor:
-    """Squares of a map, mirrored at its border: (N, C, h, w) to (N, C side^2, number of squares); a convolution, so that it exports."""
+    """Return squares of a map, mirrored at its border: (N, C, h, w) to (N, C side^2, number of squares); a convolution, so that it exports."""
     more = kernels.shape[-1] - stride
     x = F.pad(x, ((more + 1) // 2, more // 2, (more + 1) // 2, more // 2), mode="reflect")
     return F.conv2d(x, kernels.to(x.dtype), stride=stride, groups=_channels(kernels)).flatten(2)
 
 
 def _fold(patches: Tensor, kernels: Tensor, stride: int) -> Tensor:
-    """Squares laid where they came from and summed: (N, C side^2, h, w) to (N, C, stride h, stride w)."""
+    """Return squares laid where they came from and summed: (N, C side^2, h, w) to (N, C, stride h, stride w)."""
     padding = (kernels.shape[-1] - stride) // 2
     return F.conv_transpose2d(patches, kernels.to(patches.dtype), stride=stride, padding=padding, groups=_channels(kernels))
 

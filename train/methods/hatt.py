@@ -22,7 +22,7 @@ class ChannelAttention(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Float (N, C, h, w), same out as in."""
+        """Map float (N, C, h, w), same out as in."""
         weight: Tensor = self.weigh(x.mean(dim=(2, 3)))
         return x * weight[:, :, None, None]
 
@@ -58,7 +58,7 @@ class Critic(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Conv2d(cin, 1, 4, 1, 1))
 
     def forward(self, image: Tensor, alpha: Tensor) -> Tensor:
-        """(N, 3, H, W), scaled, and (N, 1, H, W) to logits (N, 1, h, w): above 0 for true mattes."""
+        """Map (N, 3, H, W), scaled, and (N, 1, H, W) to logits (N, 1, h, w): above 0 for true mattes."""
         out: Tensor = self.layers(torch.cat([image, alpha], dim=1))
         return out
 
@@ -92,7 +92,7 @@ class HATT(Method):
         self.critic = Critic()
 
     def maps(self, x: Tensor, trimap: Tensor | None) -> Maps:  # noqa: ARG002 (the base class has it)
-        """``alpha`` and ``scaled``, the image that the critic sees beside it."""
+        """Return ``alpha`` and ``scaled``, the image that the critic sees beside it."""
         features = self.encoder(x)
         semantics = enlarge(self.distil(self.pyramid(features[4])), features[1])
         details = self.filter(semantics, self.appearance(features[1]))

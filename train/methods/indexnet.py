@@ -31,7 +31,7 @@ class PaddedResidual(nn.Module):
         self.project = ConvBN(hidden, cout, 1, act=None)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Float (N, cin, h, w) to (N, cout, h, w)."""
+        """Map float (N, cin, h, w) to (N, cout, h, w)."""
         padded = F.pad(x, (1, 1, 1, 1))
         y: Tensor = self.project(self.depthwise(padded if self.expand is None else self.expand(padded)))
         return x + y if self.shortcut else y
@@ -59,7 +59,7 @@ class IndexBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Float (N, C, h, w) to the encoder's indices, which sum to 1 over each 2x2, and the decoder's, 0..1 each; both of the shape of x."""
+        """Map float (N, C, h, w) to the encoder's indices, which sum to 1 over each 2x2, and the decoder's, 0..1 each; both of the shape of x."""
         scores = torch.sigmoid(torch.stack([place(x) for place in self.places], dim=2))
         return F.pixel_shuffle(torch.softmax(scores, dim=2).flatten(1, 2), 2), F.pixel_shuffle(scores.flatten(1, 2), 2)
 
@@ -85,7 +85,7 @@ class ContextPooling(nn.Module):
         self.dropout = nn.Dropout(0.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Float (N, cin, h, w) to (N, cout, h, w); a batch of at least two in training, because of the norm of the mean."""
+        """Map float (N, cin, h, w) to (N, cout, h, w); a batch of at least two in training, because of the norm of the mean."""
         maps = [branch(x) for branch in self.branches]
         mean = self.mean(x.mean(dim=(2, 3), keepdim=True)).expand_as(maps[0])
         out: Tensor = self.dropout(self.project(torch.cat([*maps, mean], dim=1)))
@@ -109,7 +109,7 @@ class IndexedEncoder(nn.Module):
         self.indices = nn.ModuleDict({str(layer): IndexBlock(channels) for layer, channels in self.POOLED.items()})
 
     def forward(self, x: Tensor) -> tuple[list[Tensor], dict[int, Tensor]]:
-        """Float (N, 4, H, W) to the map of each layer, indexed where it is pooled next, and the decoder's indices by layer."""
+        """Map float (N, 4, H, W) to the map of each layer, indexed where it is pooled next, and the decoder's indices by layer."""
         maps: list[Tensor] = []
         indices: dict[int, Tensor] = {}
         for number, layer in enumerate(self.layers):
@@ -146,7 +146,7 @@ class IndexNet(Method):
         self.head = nn.Sequential(ConvBN(32, 1, 5, act=nn.ReLU6), nn.Conv2d(1, 1, 5, padding=2, bias=False))
 
     def maps(self, x: Tensor, trimap: Tensor | None) -> Maps:
-        """``alpha``, which may leave 0..1."""
+        """Return ``alpha``, which may leave 0..1."""
         assert trimap is not None
         maps, indices = self.encoder(torch.cat([x, trimap.to(x.dtype)], dim=1))
         y = self.pooling(maps.pop())

@@ -53,7 +53,7 @@ class PyramidPooling(nn.Module):
         self.branches = nn.ModuleList(ConvBN(cin, cin // len(self.BINS), 1) for _ in self.BINS)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Float (N, C, h, w) to (N, 2C, h, w)."""
+        """Map float (N, C, h, w) to (N, 2C, h, w)."""
         pooled = [enlarge(branch(adaptive_pool(x, bins)), x) for bins, branch in zip(self.BINS, self.branches, strict=True)]
         return torch.cat([x, *pooled], dim=1)
 
@@ -75,7 +75,7 @@ class AtrousPooling(nn.Module):
         self.project = ConvBN(width * 5, width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Float (N, cin, h, w) to (N, width, h, w)."""
+        """Map float (N, cin, h, w) to (N, width, h, w)."""
         mean = self.mean(x.mean(dim=(2, 3), keepdim=True))
         maps = [branch(x) for branch in self.branches]
         out: Tensor = self.project(torch.cat([*maps, mean.expand_as(maps[0])], dim=1))
@@ -97,6 +97,6 @@ class UpBlock(nn.Module):
         self.convs = nn.Sequential(*(ConvBN(a, b, 3) for a, b in zip(sizes, widths, strict=False)))
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        """(N, cin, h, w) and (N, skip, h', w') to (N, widths[-1], h', w')."""
+        """Map (N, cin, h, w) and (N, skip, h', w') to (N, widths[-1], h', w')."""
         out: Tensor = self.convs(torch.cat([enlarge(x, skip), skip], dim=1))
         return out

@@ -35,7 +35,7 @@ class Layout:
 
 
 def recognise(path: Path, tensors: Mapping[str, Tensor]) -> tuple[Method, dict[str, Tensor]] | None:
-    """A method with random weights and a file's tensors under our names; None: the file is of no such method.
+    """Return a method with random weights and a file's tensors under our names; None: the file is of no such method.
 
     Args:
         path: of the file.

@@ -44,7 +44,7 @@ class MattingNetwork(nn.Module):
         self.head = nn.Conv2d(64, 1, 5, padding=2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Float (N, 6, H, W), image and trimap, to alpha (N, 1, H, W), 0..1."""
+        """Map float (N, 6, H, W), image and trimap, to alpha (N, 1, H, W), 0..1."""
         places: list[Tensor] = []
         for index in range(len(VGG16.STAGES)):
             if index:
@@ -83,7 +83,7 @@ class SHM(Method):
         self.matting = MattingNetwork()
 
     def maps(self, x: Tensor, trimap: Tensor | None) -> Maps:  # noqa: ARG002 (the base class has it)
-        """``alpha``, ``trimap`` and ``auxiliary`` (logits of background, unknown, foreground), ``raw`` (the matting network's alpha)."""
+        """Return ``alpha``, ``trimap`` and ``auxiliary`` (logits of background, unknown, foreground), ``raw`` (the matting network's alpha)."""
         logits, auxiliary = self.trimap(self.encoder(x), x)
         probability = F.softmax(logits.float(), dim=1)
         raw = self.matting(torch.cat([x, probability.to(x.dtype)], dim=1)).float()

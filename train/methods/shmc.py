@@ -34,7 +34,7 @@ class Unit(nn.Module):
         self.head = nn.Conv2d(ends[-1], 1, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Float (N, inputs, H, W) to (N, 1, H, W), 0..1."""
+        """Map float (N, inputs, H, W) to (N, 1, H, W), 0..1."""
         features = self.encoder(x)
         y = self.centre(features[-1])
         for level, skip in zip(self.levels, (*reversed(features[:-1]), x), strict=True):
@@ -61,7 +61,7 @@ class SHMC(Method):
         self.refinement = Unit(4)
 
     def maps(self, x: Tensor, trimap: Tensor | None) -> Maps:  # noqa: ARG002 (the base class has it)
-        """``alpha``, and at a quarter of its size ``mask``, ``unified`` (the mask of even quality) and ``small`` (the image)."""
+        """Return ``alpha``, and at a quarter of its size ``mask``, ``unified`` (the mask of even quality) and ``small`` (the image)."""
         small = _quarter(x)
         mask = self.encoder(small)
         unified = self._unify(small, mask)

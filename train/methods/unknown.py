@@ -10,7 +10,7 @@ from streammat.train.methods.base import Targets
 
 
 def unknown_losses(alpha: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
-    """The alpha-prediction loss and the compositional loss of Deep Image Matting, its Eq. 1 and 2, averaged over the unknown area.
+    """Return the alpha-prediction loss and the compositional loss of Deep Image Matting, its Eq. 1 and 2, averaged over the unknown area.
 
     Two composites of the same layers differ by (alpha error) * (foreground - background).
 

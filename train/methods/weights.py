@@ -94,7 +94,7 @@ def kind(model: Model) -> str:
 
 
 def _kept(model: Method) -> list[str]:
-    """Keys that are written."""
+    """Return keys that are written."""
     return [key for key in model.state_dict() if not key.startswith(TRAINING_ALONE) and not key.endswith("num_batches_tracked")]
 
 

@@ -104,7 +104,7 @@ class Preset:
 
 
 def find_preset(name: str, network: str | None = None, rosta: str | None = None) -> Preset:
-    """The preset of a name.
+    """Return the preset of a name.
 
     Args:
         name: key of `presets`, or one with ``-modern`` at its end.
@@ -138,7 +138,7 @@ def find_preset(name: str, network: str | None = None, rosta: str | None = None)
 
 @cache
 def presets() -> Mapping[str, Preset]:
-    """All presets by name, without the modern ones."""
+    """Return all presets by name, without the modern ones."""
     found = [_lite(), _second_lite(), *_later_lites(), _folder()]
     for data, title in SETS.items():
         for key, track in TRACKS.items():
@@ -160,7 +160,7 @@ def configure(
     crop: int | None = None,
     **others: Any,
 ) -> TrainConfig:
-    """The options of a run: a preset and what is wanted otherwise; None leaves the preset's choice.
+    """Return the options of a run: a preset and what is wanted otherwise; None leaves the preset's choice.
 
     Args:
         preset: of `find_preset`.
@@ -300,7 +300,7 @@ def _modern(config: TrainConfig) -> TrainConfig:
 
 
 def _chosen(config: TrainConfig, network: str, rosta: str) -> TrainConfig:
-    """Another network in a free preset: its rate, its batch where crops are of one size, and memory."""
+    """Return another network in a free preset: its rate, its batch where crops are of one size, and memory."""
     one_size = len(config.sizes) == 1
     return replace(
         config,

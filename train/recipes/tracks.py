@@ -34,7 +34,7 @@ class Folders:
 
 
 def open_images(preset: Preset, folders: Folders, *, denoise_now: bool = False) -> Pictures | None:
-    """The images of a preset's track; None for the ``lite`` recipe, which makes its own without end.
+    """Return the images of a preset's track; None for the ``lite`` recipe, which makes its own without end.
 
     Args:
         preset: of `streammat.train.recipes.presets.find_preset`.
@@ -58,7 +58,7 @@ def open_images(preset: Preset, folders: Folders, *, denoise_now: bool = False) 
 
 
 def open_samples(preset: Preset, config: TrainConfig, images: Pictures | None, folders: Folders) -> tuple[Samples, list[Pair]]:
-    """Samples to train on, and held-out images to watch the training by.
+    """Return samples to train on, and held-out images to watch the training by.
 
     Args:
         preset: of `streammat.train.recipes.presets.find_preset`.
@@ -100,7 +100,7 @@ def remark(images: Pictures | None) -> str | None:
 
 
 def rssn_of(track: Track) -> Rssn:
-    """Probabilities of RSSN's steps: the paper's for those of the track, 0 for the others."""
+    """Return probabilities of RSSN's steps: the paper's for those of the track, 0 for the others."""
 
     def probability(step: str, paper: float) -> float:
         return paper if step in track.steps else 0.0

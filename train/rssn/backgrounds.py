@@ -221,7 +221,7 @@ def write_one(job: WriteJob) -> int:
 
 
 def _find(sources: Sequence[Path]) -> dict[str, Path]:
-    """Images by name, ordered by it."""
+    """Return images by name, ordered by it."""
     found: dict[str, Path] = {}
     files: dict[str, str] = {}
     for source in sources:
@@ -274,7 +274,7 @@ def _read_measured(path: Path) -> Measured | None:
 
 @lru_cache(maxsize=len(_SHAPES))
 def _engine(model: Path, size: tuple[int, int]) -> Engine:
-    """A worker's own engine for a size, kept for the next image."""
+    """Return a worker's own engine for a size, kept for the next image."""
     return open_engine(ModelFiles(model.stem, model), precision="fp32", size=size, threads=1)
 
 
@@ -288,7 +288,7 @@ def _file_name(name: str) -> str:
 
 
 def _share(name: str, seed: int) -> float:
-    """A number in 0..1 that follows from the name, so that an image stays in its split when others come and go."""
+    """Return a number in 0..1 that follows from the name, so that an image stays in its split when others come and go."""
     return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8]) / 2.0**64
 
 

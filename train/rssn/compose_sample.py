@@ -128,7 +128,7 @@ def blur_background(background: Image, kernel: int) -> Image:
 
 
 def blend(foreground: Image, alpha: Image, background: Image) -> Image:
-    """The paper's equation 1: alpha * foreground + (1 - alpha) * background, computed in float and rounded.
+    """Return the paper's equation 1: alpha * foreground + (1 - alpha) * background, computed in float and rounded.
 
     Args:
         foreground: uint8 (H, W, 3), straight colour.
@@ -267,11 +267,11 @@ class ComposedImages:
             )
 
     def __len__(self) -> int:
-        """Composites per epoch."""
+        """Return composites per epoch."""
         return len(self.entries) * self.per_foreground
 
     def pair(self, index: int) -> tuple[Entry, BackgroundEntry]:
-        """Foreground and background of composite ``index``."""
+        """Return foreground and background of composite ``index``."""
         number, copy = divmod(index, self.per_foreground)
         count = len(self.backgrounds)
         rng = np.random.default_rng((self.seed, number))
@@ -279,7 +279,7 @@ class ComposedImages:
         return self.entries[number], self.backgrounds[int(chosen[copy])]
 
     def load(self, index: int, rng: np.random.Generator) -> Layers:
-        """Composite ``index``; steps, cut and noise come from ``rng``.
+        """Return composite ``index``; steps, cut and noise come from ``rng``.
 
         Raises:
             DataError: a file is missing or broken, sizes differ, or the matte is empty.
@@ -290,7 +290,7 @@ class ComposedImages:
 def make_composite(
     rng: np.random.Generator, entry: Entry, behind: BackgroundEntry, rssn: Rssn
 ) -> tuple[Layers, Steps]:
-    """One composite from files; what has no denoised file is denoised now, if the steps want it.
+    """Return one composite from files; what has no denoised file is denoised now, if the steps want it.
 
     Args:
         rng: for the steps, the cut of the background and the noise, in this order.

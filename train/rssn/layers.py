@@ -55,7 +55,7 @@ class LayerJob:
         return self.folder / kind / f"{self.stem}.png"
 
     def wanted(self) -> list[Path]:
-        """All files that the job is to make."""
+        """Return all files that the job is to make."""
         copies = () if self.options.out is None else ("original", "mask")
         return [self.target(kind) for kind in (*copies, *COLOURS, *(DENOISED if self.options.denoise else ()))]
 
@@ -70,7 +70,7 @@ class DenoiseJob:
 
 
 def estimate_colours(rgb: Image, alpha: Image) -> tuple[Image, Image]:
-    """Foreground and background of an image: the minimiser of equation 19 in Levin et al. 2008, by PyMatting.
+    """Return foreground and background of an image: the minimiser of equation 19 in Levin et al. 2008, by PyMatting.
 
     Args:
         rgb: uint8 (H, W, 3).
@@ -94,7 +94,7 @@ def estimate_colours(rgb: Image, alpha: Image) -> tuple[Image, Image]:
 
 
 def reduce(picture: Image, long_side: int | None) -> Image:
-    """An image, uint8 (H, W) or (H, W, 3), with at most ``long_side`` pixels on its long side; smaller ones as they are."""
+    """Return an image, uint8 (H, W) or (H, W, 3), with at most ``long_side`` pixels on its long side; smaller ones as they are."""
     if long_side is None or max(picture.shape[:2]) <= long_side:
         return picture
     scale = long_side / max(picture.shape[:2])

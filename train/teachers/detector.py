@@ -49,7 +49,7 @@ class Detector:
         self._network = core.compile_model(core.read_model(graph), "CPU", options)
 
     def scores(self, rgb: NDArray[np.uint8]) -> tuple[float, float]:
-        """Highest score of a person and of an animal anywhere in an image, each 0..1.
+        """Return the highest score of a person and of an animal anywhere in an image, each 0..1.
 
         Args:
             rgb: uint8 (H, W, 3).

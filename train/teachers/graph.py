@@ -61,7 +61,7 @@ class GraphNetwork(nn.Module):
                     self.fixed[name] = value
 
     def _needed(self) -> list[str]:
-        """Nodes that the outputs depend on, inputs before those that use them."""
+        """Return nodes that the outputs depend on, inputs before those that use them."""
         order: dict[str, None] = {}
         stack = [(name, False) for name in self.outputs]
         while stack:
@@ -97,7 +97,7 @@ class GraphNetwork(nn.Module):
 
 
 def to_onnx(module: nn.Module, inputs: tuple[Tensor, ...], names: Sequence[str], outputs: Sequence[str]) -> io.BytesIO:
-    """A module around a graph as ONNX for inputs of these sizes.
+    """Return a module around a graph as ONNX for inputs of these sizes.
 
     Args:
         module: to export.
@@ -182,7 +182,7 @@ def _channels_last(x: Tensor) -> Tensor:
 
 
 def _same_padding(x: Tensor, kernel: Sequence[int], stride: Sequence[int]) -> list[int]:
-    """Left, right, top, bottom of TensorFlow's SAME padding for (N, H, W, C)."""
+    """Return the left, right, top, bottom of TensorFlow's SAME padding for (N, H, W, C)."""
     padding = []
     for size, side, step in zip((x.shape[2], x.shape[1]), reversed(kernel), reversed(stride), strict=True):
         total = max((-(-size // step) - 1) * step + side - size, 0)

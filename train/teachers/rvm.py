@@ -41,7 +41,7 @@ class _Step(nn.Module):
 
 
 def export_rvm(file: Path, size: tuple[int, int], ratio: float = 1.0, batch: int = 1) -> io.BytesIO:
-    """One step as ONNX: inputs ``rgb`` float32 (N, H, W, 3) 0..1 and ``r1``..``r4``, outputs ``alpha`` (N, H, W, 1) and ``o1``..``o4``.
+    """Return one step as ONNX: inputs ``rgb`` float32 (N, H, W, 3) 0..1 and ``r1``..``r4``, outputs ``alpha`` (N, H, W, 1) and ``o1``..``o4``.
 
     Args:
         file: the graph.
@@ -56,7 +56,7 @@ def export_rvm(file: Path, size: tuple[int, int], ratio: float = 1.0, batch: int
 
 
 def empty_states(size: tuple[int, int], ratio: float, batch: int) -> list[NDArray[np.float32]]:
-    """The states before the first frame: zeros (N, h, w, C)."""
+    """Return the states before the first frame: zeros (N, h, w, C)."""
     height, width = (int(side * ratio) for side in size)
     return [
         np.zeros((batch, -(-height // 2**level), -(-width // 2**level), channels), np.float32) for level, channels in enumerate(STATES, 1)
@@ -92,12 +92,12 @@ class RobustVideoMatting:
         return self._settled(rgb, [rgb])[0]
 
     def views(self, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Mattes of one image and of its mirror image, turned back: how far they differ tells how sure the network is."""
+        """Return mattes of one image and of its mirror image, turned back: how far they differ tells how sure the network is."""
         one, other = self._settled(rgb, [rgb, rgb[:, ::-1]])
         return one, np.ascontiguousarray(other[:, ::-1])
 
     def clip(self, frames: list[NDArray[np.uint8]], first: int = 3) -> list[NDArray[np.float32]]:
-        """Mattes of the frames of a clip in order, each uint8 (H, W, 3) to float32 (H, W); the first is seen ``first`` times to begin with."""
+        """Return mattes of the frames of a clip in order, each uint8 (H, W, 3) to float32 (H, W); the first is seen ``first`` times to begin with."""
         size = _best_size(frames[0])
         states = empty_states(size, 1.0, 1)
         mattes = []
@@ -131,7 +131,7 @@ def _scale(shape: tuple[int, ...], size: tuple[int, int]) -> float:
 
 
 def _best_size(rgb: NDArray[np.uint8]) -> tuple[int, int]:
-    """The one of `SIZES` that the image fills most."""
+    """Return the one of `SIZES` that the image fills most."""
     return max(SIZES, key=lambda size: rgb.shape[0] * rgb.shape[1] * _scale(rgb.shape, size) ** 2 / (size[0] * size[1]))
 
 
