@@ -257,11 +257,7 @@ class ExportOptions:
     """Network input (height, width) in pixels, multiples of 32; None: free."""
     batch: int | None = 1
     """Images per batch; None: free."""
-    opset: int | None = None
-    """ONNX opset; None: that of the package's own files."""
     precision: Literal["fp32", "fp16", "int8"] = "fp32"
-    heads: bool = False
-    """Also output glance and focus."""
     normalised: bool = False
     """Input is float32 (N, 3, H, W), 0..1, instead of uint8 (N, H, W, 3)."""
     overwrite: bool = False

@@ -25,7 +25,7 @@ from running import REPOSITORY, Run, call, names, python, spawn, wait_for
 from streammat.bench.asking import Asker, ChildError, Stopped
 from streammat.bench.child import JOBS
 from streammat.bench.clip import hasten, rate_of
-from streammat.bench.report import PeakResult, size_result, spread
+from streammat.bench.report import size_result
 from streammat.bench.variants import Variant
 from streammat.engines import registry as backends
 from streammat.engines.registry import BACKENDS, Backend
@@ -159,7 +159,7 @@ def test_every_figure_of_an_engine_is_there(document: Json) -> None:
             assert live["faults"]["max"] == 0
             assert live["p99_ms"]["min"] >= live["p50_ms"]["min"] > 0
             assert live["within_33_ms"]["max"] <= 1
-        assert entry["network"][0]["matrix_share"] is entry["device_bytes"] is None
+        assert entry["device_bytes"] is None
 
 
 def test_differences_are_to_float32(document: Json) -> None:
@@ -357,26 +357,7 @@ def answer(p50: float, fps: float) -> Json:
     row = {"batch": 1, "p50_ms": p50, "p99_ms": 2 * p50, "cpu_ms": 1.0, "fps": fps}
     return {
         "batches": [row], "spec": spec, "start_up_s": 1.0, "memory_bytes": 5, "device_bytes": 7, "mean": 0.1, "max": 0.2,
-        "picture_bytes": 3_000, "alpha_bytes": 1_000,
     }
-
-
-def test_shares_of_the_peaks_of_the_engine_s_own_device() -> None:
-    peaks = [PeakResult(f"cuda:{number}", spread([1e12 * number]), spread([3e6]), spread([1e6])) for number in (1, 2)]
-    answers: Any = {
-        Variant("cuda", "fp16", "cuda:1"): {"network": [answer(10.0, 100.0), answer(20.0, 50.0)]},
-        Variant("onnxruntime", "fp32", "cuda:2"): {"network": [answer(10.0, 100.0)]},
-        Variant("onnxruntime", "fp32", "cpu"): {"network": [answer(10.0, 100.0)]},
-    }
-    result = size_result((96, 128), [(192, 256)], {"reference": None, "pictures": 4}, answers, [], peaks, 10**9)
-    first, second, host = (engine.network[0] for engine in result.engines)
-    assert first.matrix_share is not None
-    assert first.matrix_share.rounds == pytest.approx((0.1, 0.05))
-    assert first.copy_share is not None
-    assert first.copy_share.rounds == pytest.approx((0.2, 0.1))
-    assert second.matrix_share is not None
-    assert second.matrix_share.median == pytest.approx(0.05)
-    assert host.matrix_share is host.copy_share is None
 
 
 def test_rounds_that_are_missing_do_not_shift_ratios() -> None:
@@ -387,7 +368,7 @@ def test_rounds_that_are_missing_do_not_shift_ratios() -> None:
         fast: {"network": [answer(10.0, 1.0), answer(5.0, 1.0)]},
         Variant("cuda", "fp16", "cuda:0"): {},
     }
-    result = size_result((96, 128), [(192, 256)], {"reference": None, "pictures": 4}, answers, [], [], None)
+    result = size_result((96, 128), [(192, 256)], {"reference": None, "pictures": 4}, answers, [])
     assert result.fastest == {"network:1": "openvino int8 cpu"}
     assert [engine.network[0].ratio.rounds for engine in result.engines] == [(3.0,), (1.0, 1.0)]
     assert result.codec is result.engines[0].file is result.engines[0].live is None

@@ -47,7 +47,7 @@ def export_onnx(model: GFM, path: Path) -> None:
     height, width = ("height", "width") if model.stride == 1 else ("half_height", "half_width")
     axes = {"rgb": {0: "batch", 1: "height", 2: "width"}, "alpha": {0: "batch", 1: height, 2: width}}
     with whole_file(path) as partial:
-        write_onnx(FoldedMatte(model).eval(), torch.zeros(1, 64, 96, 3, dtype=torch.uint8), partial, axes, OPSET)
+        write_onnx(FoldedMatte(model).eval(), torch.zeros(1, 64, 96, 3, dtype=torch.uint8), partial, axes)
 
 
 def check_weights(model: GFM) -> None:
@@ -58,7 +58,7 @@ def check_weights(model: GFM) -> None:
 
 
 def write_onnx(
-    module: nn.Module, example: Tensor, path: Path, axes: Mapping[str, Mapping[int, str]], opset: int, metadata: Mapping[str, str] | None = None
+    module: nn.Module, example: Tensor, path: Path, axes: Mapping[str, Mapping[int, str]], metadata: Mapping[str, str] | None = None
 ) -> None:
     """Trace a module into a checked ONNX file.
 
@@ -67,7 +67,6 @@ def write_onnx(
         example: input for the trace.
         path: target.
         axes: the input's name, then the outputs', in order, each with the names of its free axes.
-        opset: ONNX opset.
         metadata: the file's ``metadata_props``.
 
     Raises:
@@ -83,7 +82,7 @@ def write_onnx(
             str(path),
             input_names=[given],
             output_names=made,
-            opset_version=opset,
+            opset_version=OPSET,
             dynamo=False,  # keeps Resize by constant scales; the other exporter computes sizes from shapes
             dynamic_axes={name: dict(free) for name, free in axes.items() if free},
         )

@@ -13,6 +13,7 @@ import onnx
 from numpy.typing import NDArray
 
 from streammat.engines.export.equalize import equalize
+from streammat.engines.whole_files import whole_file
 
 QUANTIZED = ("Conv", "Add", "Relu", "Clip")
 """Operators that run in int8; resizing, pooling, sigmoid and softmax stay float."""
@@ -82,6 +83,5 @@ def quantize_onnx(source: Path, target: Path, images: Iterable[NDArray[np.uint8]
             calibrate_method=CalibrationMethod.MinMax,
         )
         graph = onnx.load(raw)
-    partial = target.with_name(target.name + ".partial")
-    onnx.save(graph, partial)
-    partial.replace(target)
+    with whole_file(target) as partial:
+        onnx.save(graph, partial)

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from streammat.engines.base import EngineError
 from streammat.engines.network.gfm import GFM, NETWORKS, Ablation
+from streammat.engines.whole_files import whole_file
 
 logger = logging.getLogger(__name__)
 
@@ -48,9 +49,8 @@ def save_network(model: GFM, path: Path, *, half: bool = False) -> None:
             kept = kept.to(torch.float16)
         tensors[key] = kept.contiguous()
     metadata = {"network": model.network, "rosta": model.rosta, "ablation": json.dumps(asdict(model.ablation))}
-    partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, metadata=metadata)
-    partial.replace(path)
+    with whole_file(path) as partial:
+        save_file(tensors, partial, metadata=metadata)
 
 
 def load_network(path: Path, content: bytes | None = None) -> GFM:

@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Final
 
+from streammat.engines.whole_files import whole_file
 from streammat.errors import OutputError, reason
 
 _COUNTER: Final = re.compile(r"%0?\d{0,2}d|\$F\d{0,2}|#+|@+")
@@ -51,11 +52,10 @@ def put(part: Path, target: Path) -> None:
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
-            beside = target.with_name(f"{target.stem}.partial{target.suffix}")
-            shutil.copyfile(part, beside)
-            with beside.open("r+b") as file:
-                os.fsync(file.fileno())
-            os.replace(beside, target)
+            with whole_file(target) as beside:
+                shutil.copyfile(part, beside)
+                with beside.open("r+b") as file:
+                    os.fsync(file.fileno())
             part.unlink()
     except OSError as error:
         raise OutputError(f"{target}: cannot be written ({reason(error)}); check space and permissions of its folder") from error

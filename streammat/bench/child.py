@@ -106,12 +106,9 @@ def network(matting: dict[str, Any], size: tuple[int, int], batches: list[int], 
     start_up = time.perf_counter() - begin
     rows = [_timed(engine, given, batch, math.ceil(calls / batch)) for batch in batches]
     memory = peak_memory() - before
-    result = {
-        "start_up_s": round(start_up, 3), "memory_bytes": memory, "batches": rows, "spec": asdict(engine.spec),
-        "picture_bytes": given[0].nbytes, "alpha_bytes": first[0].nbytes,
-    }
+    result = {"start_up_s": round(start_up, 3), "memory_bytes": memory, "batches": rows, "spec": asdict(engine.spec)}
     if engine.spec.backend in ("cuda", "tensorrt"):
-        result["device_bytes"] = import_module("streammat.engines.gpu.peaks").device_memory(engine.spec.device)
+        result["device_bytes"] = import_module("torch").cuda.max_memory_reserved(engine.spec.device)
     truth = Path(folder) / "alphas.npy"
     if truth.exists():
         alphas = np.concatenate([first, *(engine.infer(given[index : index + 1]) for index in range(1, len(given)))])
@@ -204,20 +201,7 @@ def live(matting: dict[str, Any], clip: str, background: str, seconds: float) ->
     }
 
 
-def peaks(device: str) -> dict[str, Any]:
-    """Measure the peaks of a GPU: see `streammat.engines.gpu.peaks`."""
-    return dict(asdict(import_module("streammat.engines.gpu.peaks").measure(device)))
-
-
-def work(model: str, sizes: list[list[int]]) -> dict[str, Any]:
-    """Count the operations for one image at all sizes of the network's input: see `streammat.engines.gpu.peaks`."""
-    count = import_module("streammat.engines.gpu.peaks").flop_per_picture
-    return {"flop": sum(int(count(find_model(model), tuple(size))) for size in sizes)}
-
-
-JOBS: dict[str, Callable[..., dict[str, Any]]] = {
-    "pictures": images, "network": network, "codec": codec, "file": file, "live": live, "peaks": peaks, "work": work,
-}
+JOBS: dict[str, Callable[..., dict[str, Any]]] = {"pictures": images, "network": network, "codec": codec, "file": file, "live": live}
 
 
 @dataclass
@@ -259,8 +243,7 @@ def main() -> None:
     answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     notes = _Notes()
-    for name in ("streammat", "engines"):
-        logging.getLogger(name).addHandler(notes)
+    logging.getLogger("streammat").addHandler(notes)
     job = json.load(sys.stdin)
     if "size" in job:
         job["size"] = tuple(job["size"])

@@ -9,7 +9,7 @@ from typing import Any
 
 from streammat.bench.variants import NotRun, Variant
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the document; raised when a field changes its meaning or is removed."""
 Answers = Mapping[Variant, Mapping[str, Sequence[Mapping[str, Any]]]]
 """Answers of `child` by variant and kind of job: one for each round, from the first one, without gaps."""
@@ -38,10 +38,6 @@ class BatchResult:
     fps: Spread
     ratio: Spread
     """``p50_ms`` over that of the fastest engine at this batch, round by round."""
-    matrix_share: Spread | None
-    """Share of the GPU's measured matrix peak; None on other devices."""
-    copy_share: Spread | None
-    """Share of the time that the copies to and from the device would take at the measured bandwidths."""
 
 
 @dataclass(frozen=True)
@@ -126,24 +122,10 @@ class SizeResult:
     """The variant that ``difference_*`` compares with; None if it could not run."""
     pictures: int
     """Number of images that the network was given and that the difference is measured on."""
-    flop_per_picture: int | None
-    """Additions and multiplications of the network per image; None if no GPU is measured."""
     fastest: dict[str, str]
     """By ``network:BATCH`` and ``file``: the variant whose ratio is 1."""
     codec: CodecResult | None
     engines: tuple[EngineResult, ...]
-
-
-@dataclass(frozen=True)
-class PeakResult:
-    """Measured peaks of a GPU."""
-
-    device: str
-    matrix_flops: Spread
-    """Additions and multiplications per second in a large fp16 matrix product."""
-    upload_bytes: Spread
-    """Bytes per second from the host's pinned memory to the device."""
-    download_bytes: Spread
 
 
 def spread(values: Sequence[float]) -> Spread:
@@ -153,7 +135,7 @@ def spread(values: Sequence[float]) -> Spread:
 
 def size_result(
     size: tuple[int, int], network_sizes: Sequence[tuple[int, int]], images: Mapping[str, Any], answers: Answers,
-    codec: Sequence[Mapping[str, Any]], peaks: Sequence[PeakResult], flop: int | None,
+    codec: Sequence[Mapping[str, Any]],
 ) -> SizeResult:
     """Return medians and ratios of the answers at one size.
 
@@ -163,8 +145,6 @@ def size_result(
         images: answer of the job ``images``.
         answers: answers of the variants; variants without any are left out.
         codec: answers of the job ``codec``, one per round.
-        peaks: measured peaks of the GPUs.
-        flop: additions and multiplications per image.
     """
     done = {variant: jobs for variant, jobs in answers.items() if jobs.get("network")}
     batches = [row["batch"] for row in next(iter(done.values()))["network"][0]["batches"]] if done else []
@@ -177,15 +157,12 @@ def size_result(
     def engine(variant: Variant, jobs: Mapping[str, Sequence[Mapping[str, Any]]]) -> EngineResult:
         alone = jobs["network"]
         spec = alone[0]["spec"]
-        peak = next((peak for peak in peaks if peak.device == variant.gpu), None)
         rows = []
         for batch in batches:
             parts = [_of_batch(answer, batch) for answer in alone]
-            fps = [part["fps"] for part in parts]
             ratio = _ratio(times[batch][variant], times[batch][fastest[f"network:{batch}"]])
-            shares = (None, None) if peak is None or flop is None else _shares(fps, peak, flop, alone[0])
             p50, p99, cpu, per_second = (_spread_of(parts, name) for name in ("p50_ms", "p99_ms", "cpu_ms", "fps"))
-            rows.append(BatchResult(batch, p50, p99, cpu, per_second, ratio, *shares))
+            rows.append(BatchResult(batch, p50, p99, cpu, per_second, ratio))
         return EngineResult(
             variant.engine, variant.precision, variant.device, spec["version"], spec["threads"], spec["reason"],
             _spread_of(alone, "start_up_s"), _spread_of(alone, "memory_bytes"),
@@ -197,7 +174,7 @@ def size_result(
 
     sides = [_spread_of([row[part] for row in codec], name) for part in ("decode", "encode") for name in ("cpu_ms", "fps")] if codec else []
     return SizeResult(
-        size, tuple(network_sizes), images["reference"], images["pictures"], flop, {name: str(variant) for name, variant in fastest.items()},
+        size, tuple(network_sizes), images["reference"], images["pictures"], {name: str(variant) for name, variant in fastest.items()},
         CodecResult(*sides) if codec else None,
         tuple(engine(variant, jobs) for variant, jobs in done.items()),
     )
@@ -233,12 +210,6 @@ def _ratio(times: Sequence[float], fastest: Sequence[float]) -> Spread:
 
 def _spread_of(answers: Sequence[Mapping[str, Any]], name: str) -> Spread:
     return spread([answer[name] for answer in answers])
-
-
-def _shares(fps: Sequence[float], peak: PeakResult, flop: int, answer: Mapping[str, Any]) -> tuple[Spread, Spread]:
-    copying = answer["picture_bytes"] / peak.upload_bytes.median + answer["alpha_bytes"] / peak.download_bytes.median
-    computing = flop / peak.matrix_flops.median
-    return spread([round(rate * computing, 6) for rate in fps]), spread([round(rate * copying, 6) for rate in fps])
 
 
 def _file(

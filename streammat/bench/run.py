@@ -17,7 +17,7 @@ from streammat.bench import clip, report
 from streammat.bench.asking import Asker, ChildError, Stopped
 from streammat.bench.child import WARM_UP
 from streammat.bench.machine import Watch, clock_ms, cores, describe
-from streammat.bench.report import PeakResult, SizeResult, size_result, spread
+from streammat.bench.report import SizeResult, size_result
 from streammat.bench.variants import NotRun, Variant, plan
 from streammat.compositing.backgrounds import parse_background
 from streammat.config import BenchOptions
@@ -41,7 +41,6 @@ class _Gathered:
     size: tuple[int, int]
     networks: tuple[tuple[int, int], ...]
     pictures: dict[str, Any]
-    flop: int | None
     answers: dict[Variant, dict[str, list[dict[str, Any]]]]
     codec: list[dict[str, Any]] = field(default_factory=list)
 
@@ -75,7 +74,6 @@ class Bench:
         self._done: list[SizeResult] = []
         self._at_work: _Gathered | None = None
         self._clocks: list[list[float]] = []
-        self._peaks: dict[str, list[dict[str, float]]] = {}
         self._notes: dict[str, None] = {}
         self._fault: str | None = None
         self._watch = Watch()
@@ -166,7 +164,6 @@ class Bench:
             "options": asdict(options) | {"sizes": sides, "warm_up_calls": WARM_UP, "clip_fps": float(self._rate)},
             "sizes": [report.document(result) for result in self._done],
             "not_run": [report.not_run(entry) for entry in self.not_run],
-            "peaks": [asdict(peak) for peak in self._peak_results()],
             "machine": {
                 "load_before": self._watch.load, "others_cores": self._watch.others(), "clock_ms": [statistics.median(clocks) for clocks in self._clocks],
                 "clock_drift": self._drift(),
@@ -196,13 +193,12 @@ class Bench:
             raise EngineError(f"{told}: the clip's images cannot be made: {error}") from error
         if pictures["reference"] is None:
             self._note(f"{told}: nothing to tell the difference to: {pictures['reason']}")
-        self._at_work = at_work = _Gathered(size, networks, pictures, self._flop(networks), {variant: {} for variant in self._variants})
+        self._at_work = at_work = _Gathered(size, networks, pictures, {variant: {} for variant in self._variants})
         failed: set[Variant] = set()
         for turn in range(options.rounds):
             self._clocks.append([clock_ms()])
             self._told(progress, f"{told}, round {turn + 1}/{options.rounds}: decoding and encoding")
             self._codec(at_work, source, target)
-            self._measure_peaks()
             # Every round begins with another one, so that coming first helps or harms nobody.
             order = self._variants[turn % len(self._variants) :] + self._variants[: turn % len(self._variants)]
             for kind in self._kinds:
@@ -245,38 +241,10 @@ class Bench:
         what = "" if kind == "network" else f"{kind}: "
         self.not_run.append(NotRun(variant.engine, variant.precision, variant.device, size, what + reason, asked=bool(asked)))
 
-    # -- GPUs ---------------------------------------------------------------------------------------------------
-
-    def _gpus(self) -> list[str]:
-        """Return the devices whose peaks torch can measure."""
-        return list(dict.fromkeys(variant.gpu for variant in self._variants if variant.gpu is not None))
-
-    def _measure_peaks(self) -> None:
-        for device in self._gpus():
-            try:
-                self._peaks.setdefault(device, []).append(self._asker.ask("peaks", device=device))
-            except ChildError as error:
-                self._note(f"the peaks of {device} were not measured: {error}")
-
-    def _peak_results(self) -> list[PeakResult]:
-        names = ("matrix_flops", "upload_bytes", "download_bytes")
-        return [PeakResult(device, *(spread([row[name] for row in rows]) for name in names)) for device, rows in self._peaks.items() if rows]
-
-    def _flop(self, networks: tuple[tuple[int, int], ...]) -> int | None:
-        if not self._gpus():
-            return None
-        try:
-            return int(self._asker.ask("work", model=self.options.matting.model, sizes=networks)["flop"])
-        except ChildError as error:
-            self._note(f"no share of the matrix peak: {error}")
-            return None
-
     # -- telling ------------------------------------------------------------------------------------------------
 
     def _result(self, at_work: _Gathered) -> SizeResult:
-        return size_result(
-            at_work.size, at_work.networks, at_work.pictures, at_work.answers, at_work.codec, self._peak_results(), at_work.flop
-        )
+        return size_result(at_work.size, at_work.networks, at_work.pictures, at_work.answers, at_work.codec)
 
     def _drift(self) -> float | None:
         """Return the clock time of the slowest round over that of the fastest; None before there are two."""

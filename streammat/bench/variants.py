@@ -21,12 +21,6 @@ class Variant:
     precision: str
     device: str
 
-    @property
-    def gpu(self) -> str | None:
-        """Torch's name of the GPU that it runs on: ONNX Runtime's ``tensorrt:1`` is ``cuda:1``; None for what torch does not know."""
-        kind, _, number = self.device.partition(":")
-        return f"cuda:{number or 0}" if kind in ("cuda", "tensorrt") else None
-
     def __str__(self) -> str:
         return f"{self.engine} {self.precision} {self.device}"
 

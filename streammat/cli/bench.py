@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,6 +17,7 @@ from streammat.cli.common import Interrupt, matting_options, one_line_errors, pa
 from streammat.cli.values import Time
 from streammat.config import BenchOptions, MattingOptions
 from streammat.engines.usage import Whole
+from streammat.engines.whole_files import write_whole
 from streammat.errors import OutputError
 from streammat.paths import check_writable
 from streammat.timecode import Moment
@@ -62,27 +62,29 @@ def bench(
         )
         from streammat.bench.run import Bench
 
-        with _document(target) as write:
-            job = Bench(options)
-            interrupt.stops(job.stop)
-            progress = _Progress(quiet=quiet)
-            try:
-                for result in job.run(progress):
-                    progress.clear()
-                    if not as_json:
-                        _tell(result, job)
-            finally:
+        if target is not None:
+            _check_target(target)
+        job = Bench(options)
+        interrupt.stops(job.stop)
+        progress = _Progress(quiet=quiet)
+        try:
+            for result in job.run(progress):
                 progress.clear()
-                if job.results or job.stopped:
-                    document = json.dumps(job.document())
-                    if as_json:
-                        click.echo(document)
-                    else:
-                        _conclude(job)
-                    write(document)
-            faults = [] if job.stopped else job.faults()
-            if faults:
-                click.echo(f"streammat: error: {'; '.join(faults)}", err=True)
+                if not as_json:
+                    _tell(result, job)
+        finally:
+            progress.clear()
+            if job.results or job.stopped:
+                document = json.dumps(job.document())
+                if as_json:
+                    click.echo(document)
+                else:
+                    _conclude(job)
+                if target is not None:
+                    _write(target, document)
+        faults = [] if job.stopped else job.faults()
+        if faults:
+            click.echo(f"streammat: error: {'; '.join(faults)}", err=True)
     sys.exit(interrupt.exit_code or int(bool(faults)))
 
 
@@ -113,36 +115,18 @@ class _Progress:
             click.echo("\r\x1b[K", err=True, nl=False)
 
 
-@contextmanager
-def _document(target: str | None) -> Iterator[Any]:
-    """Yield a function that writes the document; fails before the measurement if the file cannot be written."""
-    if target is None:
-        yield lambda _text: None
-        return
+def _check_target(target: str) -> None:
+    """Refuse a document that cannot be written, before minutes are spent."""
     if os.path.exists(target) and not os.path.isfile(target):
         raise OutputError(f"--out {target}: is a folder or a device; expected the name of a file, such as here.json")
     check_writable(target)
-    partial_name = f"{target}.{secrets.token_hex(4)}.partial"
+
+
+def _write(target: str, document: str) -> None:
     try:
-        file = open(partial_name, "x", encoding="utf-8")  # noqa: SIM115 - closed below
+        write_whole(Path(target), f"{document}\n".encode())
     except OSError as error:
-        raise OutputError(f"--out {target}: cannot be written ({error.strerror}); check the path and its permissions") from error
-
-    def write(text: str) -> None:
-        try:
-            file.write(text + "\n")
-            file.close()
-            os.replace(partial_name, target)
-        except OSError as error:
-            raise OutputError(f"--out {target}: cannot be written ({error.strerror}); the figures are on stdout") from error
-
-    try:
-        yield write
-    finally:
-        with suppress(OSError):
-            file.close()
-        if os.path.exists(partial_name):
-            os.remove(partial_name)
+        raise OutputError(f"--out {target}: cannot be written ({error.strerror}); the figures are on stdout") from error
 
 
 def _tell(result: SizeResult, job: Bench) -> None:
@@ -156,10 +140,9 @@ def _tell(result: SizeResult, job: Bench) -> None:
             apart = "-" if engine.difference_mean is None else f"{engine.difference_mean:.5f}, {engine.difference_max:.3f}"
             rows.append([
                 _name(engine), str(row.batch), _wide(row.p50_ms, 2), f"{row.p99_ms.median:.2f}", f"{row.fps.median:.1f}", f"{row.cpu_ms.median:.1f}",
-                f"{row.ratio.median:.2f}", apart, *([_percent(row.matrix_share), _percent(row.copy_share)] if result.flop_per_picture else []),
+                f"{row.ratio.median:.2f}", apart,
             ])
-    shares = ["of matrix peak", "of copy peak"] if result.flop_per_picture else []
-    _table(["network alone", "batch", "ms p50", "p99", "fps", "CPU ms", "ratio", "from fp32: mean, max", *shares], rows)
+    _table(["network alone", "batch", "ms p50", "p99", "fps", "CPU ms", "ratio", "from fp32: mean, max"], rows)
     files = [
         [
             _name(engine), _wide(engine.file.fps, 1), f"{engine.file.cpu_ms.median:.1f}", f"{engine.file.ratio.median:.2f}",
@@ -219,7 +202,3 @@ def _wide(value: Spread, digits: int) -> str:
 
 def _megabytes(value: Spread) -> str:
     return f"{value.median / 1e6:.0f}"
-
-
-def _percent(value: Spread | None) -> str:
-    return "-" if value is None else f"{100 * value.median:.1f} %"

@@ -11,7 +11,6 @@ import click
 
 from streammat.cli.common import Interrupt, one_line_errors, output_options, parse_size
 from streammat.config import ExportOptions, MattingOptions, choices
-from streammat.engines.usage import Whole
 from streammat.errors import UsageError
 
 if TYPE_CHECKING:
@@ -101,17 +100,15 @@ def remove(name: str) -> None:
 @click.option("--quality", type=click.Choice(choices(MattingOptions, "quality")), default=_MATTING.quality, show_default=True,
               help="With --frame; best is 5/13 of the frame, uncapped.")
 @click.option("--batch", default=str(_EXPORT.batch), show_default=True, metavar="N|free", help="Images at once.")
-@click.option("--opset", type=Whole(11, 20), help="Of ONNX, 11 to 20.  [default: 17]")
 @click.option("--precision", type=click.Choice(choices(ExportOptions, "precision")), default=_EXPORT.precision, show_default=True,
               help="Inside the file; its input and outputs stay as they are.")
-@click.option("--heads", is_flag=True, help="Give glance and focus beside alpha.")
 @click.option("--normalised-input", "normalised", is_flag=True, help="Take float32 (N, 3, H, W), 0..1, instead of uint8 (N, H, W, 3).")
 @output_options
 def export(
-    name: str, target: str, *, size: str | None, frame: str | None, quality: Any, batch: str, opset: int | None, precision: Any, heads: bool,
-    normalised: bool, overwrite: bool, quiet: bool, as_json: bool,
+    name: str, target: str, *, size: str | None, frame: str | None, quality: Any, batch: str, precision: Any, normalised: bool,
+    overwrite: bool, quiet: bool, as_json: bool,
 ) -> None:
-    """Write a model as a file for other programs: OUT ends in .onnx, .pt2 (torch.export) or .engine (TensorRT).
+    """Write a model as an ONNX file for other programs: OUT ends in .onnx.
 
     \b
     streammat model export lite lite.onnx
@@ -124,12 +121,11 @@ def export(
     with one_line_errors(as_json, quiet=quiet), Interrupt():
         from streammat.models.export import export_model
 
-        done = export_model(name, target, ExportOptions(_input_size(size, frame, quality), _batch(batch), opset, precision, heads, normalised, overwrite))
-    parity = {output: asdict(one) for output, one in done.parity.items()}
+        done = export_model(name, target, ExportOptions(_input_size(size, frame, quality), _batch(batch), precision, normalised, overwrite))
     if as_json:
-        click.echo(json.dumps({"output": target, "bytes": done.bytes, "difference_from_torch": parity, "metadata": dict(done.metadata)}))
+        click.echo(json.dumps({"output": target, "bytes": done.bytes, "difference_from_torch": {"alpha": asdict(done.parity)}, "metadata": dict(done.metadata)}))
     elif not quiet:
-        differs = "; ".join(f"{output} differs from torch by {one['largest']:.1e} at most, {one['mean']:.1e} on average" for output, one in parity.items())
+        differs = f"alpha differs from torch by {done.parity.largest:.1e} at most, {done.parity.mean:.1e} on average"
         click.echo(f"wrote {target}, {_megabytes(done.bytes)}: {differs}", err=True)
 
 

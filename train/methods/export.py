@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from streammat.engines.base import EngineError
-from streammat.engines.export.onnx import OPSET, drawn_images, write_onnx
+from streammat.engines.export.onnx import drawn_images, write_onnx
+from streammat.engines.whole_files import whole_file
 from streammat.train.methods.base import UNKNOWN, Method
 
 LARGEST_DIFFERENCE = 2e-3
@@ -59,20 +60,16 @@ def export_method(model: Method, path: Path) -> float:
         OSError: the file cannot be written.
     """
     wrapped = _wrapped(model)
-    partial = path.with_name(path.name + ".partial")
-    try:
+    with whole_file(path) as partial:
         if model.NEEDS_TRIMAP:
             axes = {"image": {0: "batch", 2: "height", 3: "width"}, "alpha": {0: "batch", 2: "height", 3: "width"}}
-            write_onnx(wrapped, torch.full((1, 4, 64, 96), 0.5), partial, axes, OPSET)
+            write_onnx(wrapped, torch.full((1, 4, 64, 96), 0.5), partial, axes)
         else:
             axes = {"rgb": {0: "batch", 1: "height", 2: "width"}, "alpha": {0: "batch", 1: "height", 2: "width"}}
-            write_onnx(wrapped, torch.zeros(1, 64, 96, 3, dtype=torch.uint8), partial, axes, OPSET)
+            write_onnx(wrapped, torch.zeros(1, 64, 96, 3, dtype=torch.uint8), partial, axes)
         largest = _difference(wrapped, partial, trimap=model.NEEDS_TRIMAP)
         if not largest <= LARGEST_DIFFERENCE:  # so that NaN is refused, too
             raise EngineError(f"the exported {model.NAME} disagrees with its weights: alpha differs by {largest:.1e}; at most {LARGEST_DIFFERENCE:.0e} is allowed")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     return largest
 
 

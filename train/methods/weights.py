@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from streammat.engines.base import EngineError
 from streammat.engines.network.checkpoint import fill, load_checkpoint, load_imagenet, read_tensors, save_network
 from streammat.engines.network.gfm import GFM
+from streammat.engines.whole_files import whole_file
 from streammat.train.errors import RunError
 from streammat.train.methods import METHODS
 from streammat.train.methods.base import Method, Model
@@ -34,9 +35,8 @@ def save_weights(model: Model, path: Path) -> None:
         save_network(model, path)
         return
     tensors = {key: model.state_dict()[key].detach().cpu().contiguous() for key in _kept(model)}
-    partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, metadata={"method": json.dumps(model.NAME)})
-    partial.replace(path)
+    with whole_file(path) as partial:
+        save_file(tensors, partial, metadata={"method": json.dumps(model.NAME)})
 
 
 def load_weights(path: Path, rosta: str | None = None) -> Model:
