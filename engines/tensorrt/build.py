@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ from streammat.engines.model_files import ModelFiles
 from streammat.engines.registry import check_present, probe
 from streammat.engines.tensorrt.cache import BuildOptions, Cached, EngineCache
 from streammat.engines.tensorrt.convert import LESS, Progress, export_half, serialize
-from streammat.engines.tensorrt.engine import CURE, Plan, builder_version, key_here
+from streammat.engines.tensorrt.engine import CURE, Plan, key_here
 from streammat.engines.tensorrt.types import Layers, count_layers
 
 if TYPE_CHECKING:
@@ -93,10 +94,10 @@ def build_plan(
     begin = time.monotonic()
     try:
         with torch.cuda.device(device):
-            program = export_half(network, size, batch, device)
-            plan = serialize(model.name, program, size, batch, device, options, timings, progress or _untold)
-            del program
+            half = export_half(network, size, batch, device)
             torch.cuda.empty_cache()
+            plan = serialize(model.name, half, device, options, timings, progress or _untold)
+            del half
         seconds = time.monotonic() - begin
         opened = Plan(plan, model.name, size, batch, device)
         try:
@@ -173,11 +174,11 @@ def check_builder(device: str) -> None:
     """Refuse to build if this machine cannot.
 
     Raises:
-        EngineUnavailableError: no GPU, no driver, no TensorRT, no torch-tensorrt.
+        EngineUnavailableError: no GPU, no driver, no TensorRT, no onnx.
     """
     found = probe("tensorrt")
-    if not builder_version():
-        raise EngineUnavailableError(f"torch-tensorrt, which builds engines, is not installed; {CURE}")
+    if find_spec("onnx") is None:
+        raise EngineUnavailableError(f"onnx, which building needs, is not installed; {CURE}")
     check_present(device, found)
 
 

@@ -26,7 +26,7 @@ from streammat.engines.whole_files import write_whole
 
 logger = logging.getLogger(__name__)
 
-REVISION = 1
+REVISION = 2
 """Version of the exported network and of the note's format; engines of another version are stale."""
 _ANY_GPU = "any of compute capability 8.0 or later"
 _WAITING_SECONDS = 0.2
@@ -62,8 +62,6 @@ class EngineKey:
     driver: str
     """Version of the driver, such as ``580.95.05``."""
     tensorrt: str
-    torch_tensorrt: str
-    """Version of torch-tensorrt that built it; empty on a machine without it, and then ignored."""
     options: BuildOptions = field(default_factory=BuildOptions)
     revision: int = REVISION
 
@@ -75,8 +73,6 @@ class EngineKey:
     def misfit(self, here: EngineKey) -> list[str]:
         """Return the reasons why an engine of this key cannot run as ``here``; of the options only hardware compatibility counts."""
         skipped = {"options"}
-        if not here.torch_tensorrt:
-            skipped.add("torch_tensorrt")
         if self.options.hardware_compatible:
             skipped |= {"gpu", "sm"}
         found = [
@@ -91,7 +87,7 @@ class EngineKey:
 
 _WORDS = {
     "weights": "weights", "precision": "precision", "size": "network input", "batch": "batch", "gpu": "GPU", "sm": "compute capability",
-    "driver": "driver", "tensorrt": "TensorRT", "torch_tensorrt": "torch-tensorrt", "revision": "streammat's revision",
+    "driver": "driver", "tensorrt": "TensorRT", "revision": "streammat's revision",
 }
 
 
@@ -299,7 +295,8 @@ def age(seconds: float) -> str:
 
 def _read_note(path: Path) -> Cached:
     note = json.loads(path.read_text(encoding="utf-8"))
-    key = dict(note["key"])
+    known = {item.name for item in fields(EngineKey)}
+    key = {name: value for name, value in note["key"].items() if name in known}  # an earlier revision had more
     key["size"] = (int(key["size"][0]), int(key["size"][1]))
     key["options"] = BuildOptions(**key["options"])
     return Cached(

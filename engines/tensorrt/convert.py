@@ -1,28 +1,22 @@
-"""Converts a network to a serialized TensorRT engine with torch-tensorrt, including settings that its options do not offer."""
+"""Converts a network to a serialized TensorRT engine: ONNX in half precision, read and built by TensorRT itself (experimental: no GPU has run it)."""
 
 from __future__ import annotations
 
-import logging
-import shutil
 import tempfile
 import threading
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from unittest import mock
 
 from streammat.engines.backends.cuda import device_error
-from streammat.engines.base import EngineError, EngineUnavailableError, first_line, lack_of_memory
+from streammat.engines.base import EngineError, first_line, lack_of_memory
 from streammat.engines.tensorrt.cache import BuildOptions
-from streammat.engines.tensorrt.engine import CURE, load
+from streammat.engines.tensorrt.engine import load, tensorrt_log
 from streammat.engines.tensorrt.types import check_network
 from streammat.engines.whole_files import write_whole
 
 if TYPE_CHECKING:
-    from torch.export import ExportedProgram
-
     from streammat.engines.network.gfm import GFM
 
 Progress = Callable[[str, float], None]
@@ -32,21 +26,27 @@ LESS = "take a smaller --batch, --quality or --workspace"
 _POLL_SECONDS = 0.2
 
 
-def export_half(network: GFM, size: tuple[int, int], batch: int, device: str) -> ExportedProgram:
+def export_half(network: GFM, size: tuple[int, int], batch: int, device: str) -> bytes:
     """Export the network for TensorRT.
 
     Args:
         network: float32.
         size: (height, width) in pixels.
         batch: images.
-        device: device of the program's weights.
+        device: device for the trace.
 
     Returns:
-        A program of static shape, uint8 (batch, height, width, 3) to float32 (batch, height/s, width/s).
+        ONNX of static shape: input ``rgb`` uint8 (batch, height, width, 3), output ``output0`` float32 (batch, height/s, width/s),
+        encoder and decoders in half precision.
+
+    Raises:
+        EngineError: the weights are too large for one file.
+        OSError: the folder for temporary files is full.
     """
     import torch
     from torch import Tensor, nn
 
+    from streammat.engines.export.onnx import check_weights, write_onnx
     from streammat.engines.network.folded import FoldedMatte
 
     class Static(nn.Module):
@@ -59,109 +59,99 @@ def export_half(network: GFM, size: tuple[int, int], batch: int, device: str) ->
         def forward(self, rgb: Tensor) -> Tensor:
             return self.folded.matte(rgb.float().permute(0, 3, 1, 2))
 
-    folded = Static(FoldedMatte(network, torch.float16)).to(device).eval()
+    check_weights(network)
     rgb = torch.zeros((batch, *size, 3), dtype=torch.uint8, device=device)
-    with torch.no_grad():
-        return torch.export.export(folded, (rgb,), strict=False)
+    with tempfile.TemporaryDirectory(prefix="streammat-") as folder:
+        path = Path(folder) / "half.onnx"
+        write_onnx(Static(FoldedMatte(network, torch.float16)).to(device).eval(), rgb, path, {"rgb": {}, "output0": {}})
+        return path.read_bytes()
 
 
-def serialize(
-    model: str, program: ExportedProgram, size: tuple[int, int], batch: int, device: str, options: BuildOptions, timings: Path | None, progress: Progress
-) -> bytes:
+def serialize(model: str, network: bytes, device: str, options: BuildOptions, timings: Path | None, progress: Progress) -> bytes:
     """Build the engine in a separate thread, so that Ctrl-C works meanwhile.
 
     Args:
         model: id, for messages.
-        program: as from `export_half`.
-        size: (height, width) of its images in pixels.
-        batch: batch size of the program.
+        network: as from `export_half`.
         device: ``cuda:N``.
         options: build options.
         timings: file of kernel timings, read and extended; None: no file.
         progress: see `Progress`.
 
     Returns:
-        The plan: input ``rgb`` uint8 (N, H, W, 3), output ``output0`` float32 (N, H/s, W/s), static.
+        The plan, with input and output as those of ``network``.
 
     Raises:
-        EngineUnavailableError: torch-tensorrt cannot be loaded.
-        EngineError: it has no converter, or TensorRT builds no engine.
+        EngineError: TensorRT cannot read the network, or builds no engine.
         KeyboardInterrupt: passed on, when the builder has stopped.
     """
     import torch
 
-    trt = _load_builder()
-    import torch_tensorrt
-    from torch_tensorrt.dynamo.conversion import _conversion
-    from torch_tensorrt.dynamo.lowering import _decompositions
-
-    # Torch takes ReLU6 apart into a clamp in float between two casts, 35 times in ``lite``; TensorRT has it as one layer.
-    kept = {op: how for op, how in _decompositions.ENABLED_TORCH_DECOMPOSITIONS.items() if "hardtanh" not in str(op)}
+    trt, log = load(), tensorrt_log()
     cancelled = threading.Event()
-    monitor = _monitor(trt, progress, cancelled)
-
-    class Interpreter(_conversion.TRTInterpreter):  # type: ignore[misc]
-        """torch-tensorrt's interpreter with inspectable layers and progress; it has no option for either outside its debugger."""
-
-        def _populate_trt_builder_config(self, *args: Any, **kwargs: Any) -> Any:
-            check_network(trt, self.ctx.net, model)
-            config = super()._populate_trt_builder_config(*args, **kwargs)
-            config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-            config.progress_monitor = monitor
-            return config
-
     result: list[bytes] = []
     fault: list[BaseException] = []
 
-    def body(timing_cache: Path) -> None:
+    def body() -> None:
         try:
-            with torch.cuda.device(device), torch.no_grad(), warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                plan = torch_tensorrt.dynamo.convert_exported_program_to_serialized_trt_engine(
-                    program,
-                    arg_inputs=[torch_tensorrt.Input(shape=(batch, *size, 3), dtype=torch.uint8)],
-                    device=torch_tensorrt.Device(gpu_id=torch.device(device).index or 0),
-                    require_full_compilation=True,
-                    workspace_size=options.workspace,
-                    optimization_level=options.optimization_level,
-                    hardware_compatible=options.hardware_compatible,
-                    immutable_weights=True,
-                    timing_cache_path=str(timing_cache),
-                )
-            result.append(bytes(plan))
+            with torch.cuda.device(device):
+                builder = trt.Builder(log)
+                definition = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+                parser = trt.OnnxParser(definition, log)
+                if not parser.parse(network):
+                    raise RuntimeError("; ".join(parser.get_error(index).desc() for index in range(parser.num_errors)) or _reason(log))
+                check_network(trt, definition, model)
+                config = _config(trt, builder, options, timings)
+                config.progress_monitor = _monitor(trt, progress, cancelled)
+                plan = builder.build_serialized_network(definition, config)
+                if plan is None:
+                    raise RuntimeError(_reason(log))
+                result.append(bytes(plan))
+                if timings is not None:
+                    with suppress(OSError):  # they save time next time, no more
+                        write_whole(timings, bytes(config.get_timing_cache().serialize()))
         except BaseException as error:  # noqa: BLE001 (handed to the thread that waits)
             fault.append(error)
 
-    with tempfile.TemporaryDirectory(prefix="streammat-") as folder, _quiet() as heard, ExitStack() as patches:
-        patches.enter_context(mock.patch.object(_conversion, "TRTInterpreter", Interpreter))
-        patches.enter_context(mock.patch.object(_decompositions, "ENABLED_TORCH_DECOMPOSITIONS", kept))
-        # Theirs is written in place: a copy, so that a build that breaks off spoils nothing.
-        copy = Path(folder) / "timings.bin"
-        if timings is not None:
-            with suppress(OSError):
-                shutil.copyfile(timings, copy)
-        worker = threading.Thread(target=body, args=(copy,), name="streammat-build-engine")
-        worker.start()
-        try:
-            while worker.is_alive():
-                worker.join(_POLL_SECONDS)
-        except BaseException:
-            cancelled.set()
-            worker.join()
-            raise
-        if fault:
-            cause = _innermost(fault[0])
-            if isinstance(cause, EngineError):
-                raise cause
-            # Of a build that came to nothing torch-tensorrt knows no more than that; TensorRT itself has said why.
-            reason = heard[-1] if heard else first_line(cause)
-            if lack_of_memory(cause) or lack_of_memory(EngineError(reason)):
-                raise device_error(device, EngineError(f"out of memory: {reason}"), f"building {model!r}", LESS) from cause
-            raise EngineError(f"TensorRT cannot build {model!r}: {reason}; try another --optimization-level, or take --engine cuda") from cause
-        if timings is not None:
-            with suppress(OSError):  # they save time next time, no more
-                write_whole(timings, copy.read_bytes())
+    log.last = ""
+    worker = threading.Thread(target=body, name="streammat-build-engine")
+    worker.start()
+    try:
+        while worker.is_alive():
+            worker.join(_POLL_SECONDS)
+    except BaseException:
+        cancelled.set()
+        worker.join()
+        raise
+    if fault:
+        if isinstance(fault[0], EngineError):
+            raise fault[0]
+        if lack_of_memory(fault[0]):
+            raise device_error(device, fault[0], f"building {model!r}", LESS) from fault[0]
+        raise EngineError(f"TensorRT cannot build {model!r}: {first_line(fault[0])}; try another --optimization-level, or take --engine cuda") from fault[0]
     return result[0]
+
+
+def _reason(log: Any) -> str:
+    return str(log.last) or "no reason given"
+
+
+def _config(trt: Any, builder: Any, options: BuildOptions, timings: Path | None) -> Any:
+    """Return the builder configuration: layers that can be inspected afterwards, kernel timings of earlier builds."""
+    config = builder.create_builder_config()
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    config.builder_optimization_level = options.optimization_level
+    if options.workspace:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace)
+    if options.hardware_compatible:
+        config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
+    before = b""
+    if timings is not None:
+        with suppress(OSError):
+            before = timings.read_bytes()
+    if not config.set_timing_cache(config.create_timing_cache(before), ignore_mismatch=False):
+        config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)
+    return config
 
 
 def _monitor(trt: Any, progress: Progress, cancelled: threading.Event) -> Any:
@@ -188,53 +178,3 @@ def _monitor(trt: Any, progress: Progress, cancelled: threading.Event) -> Any:
                 progress(phase, min(1.0, done / self._steps.get(phase, 1)))
 
     return Monitor()
-
-
-def _load_builder() -> Any:
-    """Import torch-tensorrt and return the module ``tensorrt`` that it uses."""
-    load()
-    try:
-        with _quiet(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            import torch_tensorrt  # noqa: F401
-    except Exception as error:  # it raises the bare class
-        raise EngineUnavailableError(f"torch-tensorrt cannot be loaded ({first_line(error)}); {CURE}") from error
-    finally:
-        logging.captureWarnings(capture=False)  # which it turns on for the whole process
-    return load()
-
-
-@contextmanager
-def _quiet() -> Iterator[list[str]]:
-    """Keep torch-tensorrt's log messages off the terminal; yields the list that collects its errors."""
-    heard: list[str] = []
-
-    class Keep(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            heard.append(" ".join(record.getMessage().split()))
-
-    # Their second name has a blank in it, so it is no child of the first.
-    loggers = [logging.getLogger(name) for name in ("torch_tensorrt", "torch_tensorrt [TensorRT Conversion Context]")]
-    before = [(each.level, each.propagate) for each in loggers]
-    handler = Keep(logging.ERROR)
-    loggers[1].addHandler(handler)
-    for each in loggers:
-        each.setLevel(logging.ERROR)
-        each.propagate = False
-    silent = logging.NullHandler()
-    loggers[0].addHandler(silent)
-    try:
-        yield heard
-    finally:
-        loggers[0].removeHandler(silent)
-        loggers[1].removeHandler(handler)
-        for each, (level, propagate) in zip(loggers, before, strict=True):
-            each.setLevel(level)
-            each.propagate = propagate
-
-
-def _innermost(error: BaseException) -> BaseException:
-    """Return the first cause of an error, which has the reason in torch-tensorrt."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error

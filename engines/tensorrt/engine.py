@@ -11,7 +11,6 @@ import logging
 import shlex
 from contextlib import suppress
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,7 +126,7 @@ class Plan:
         torch, trt = _torch(), load()
         self._device = torch.device(device)
         self._name = device
-        self._log = _log()
+        self._log = tensorrt_log()
         self._log.last = ""
         try:
             with torch.cuda.device(self._device):
@@ -226,8 +225,7 @@ def probe() -> Probe:
     from streammat.engines.backends.cuda import probe as probe_cuda
 
     found = probe_cuda()
-    note = f"torch-tensorrt is not installed: engines that were built run, none can be built; {CURE}"
-    return Probe(str(load().__version__), found.devices, found.notes if builder_version() else (*found.notes, note))
+    return Probe(str(load().__version__), found.devices, found.notes)
 
 
 def find_built(model: ModelFiles, size: tuple[int, int], batch: int, device: str, cache: EngineCache | None = None) -> Cached | None:
@@ -257,7 +255,7 @@ def key_here(model: ModelFiles, size: tuple[int, int], batch: int, device: str, 
         raise EngineUnavailableError(gpus.reason or f"there is no {device}; the driver finds {len(gpus.names)} GPUs")
     return EngineKey(
         weights_digest(model), PRECISION, size, batch, gpus.names[index], gpus.capabilities[index], driver_version(), str(load().__version__),
-        builder_version(), options or BuildOptions(),
+        options or BuildOptions(),
     )
 
 
@@ -272,14 +270,6 @@ def weights_digest(model: ModelFiles) -> str:
         return file_sha256(model.weights)
     except OSError as error:
         raise EngineError(f"cannot read model file {model.weights}: {error.strerror}; {model.cure}") from error
-
-
-def builder_version() -> str:
-    """Return torch-tensorrt's version; empty if it is not installed."""
-    try:
-        return metadata.version("torch_tensorrt")
-    except metadata.PackageNotFoundError:
-        return ""
 
 
 def build_line(model: ModelFiles, size: tuple[int, int], batch: int) -> str:
@@ -303,7 +293,7 @@ def load() -> Any:
 
 
 @cache
-def _log() -> Any:
+def tensorrt_log() -> Any:
     """Return the single logger for TensorRT, which keeps the last error; it must outlive all TensorRT objects."""
     trt = load()
 

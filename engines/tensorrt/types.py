@@ -13,8 +13,9 @@ from typing import Any
 
 from streammat.engines.base import EngineError
 
-_HALF = re.compile(r"folded\.model\.(encoder|glance|focus)\b")
-_RIM = re.compile(r"folded\.model\.rim\b")
+HALF = re.compile(r"/(encoder|glance|focus)/")
+"""Layers of the encoder and the decoders, by the names that ONNX gives them."""
+_RIM = re.compile(r"/rim/")
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def check_network(trt: Any, network: Any, model: str) -> None:
     found = 0
     for index in range(network.num_layers):
         layer = network.get_layer(index)
-        if _HALF.search(layer.name):
+        if HALF.search(layer.name):
             found += 1
             kinds = {layer.get_output(output).dtype for output in range(layer.num_outputs)}
             if trt.DataType.FLOAT in kinds:

@@ -16,7 +16,7 @@ from pathlib import Path
 from streammat.engines.backends.nvidia import find_gpus
 from streammat.engines.base import usable_cores
 
-_LIBRARIES = ("av", "numpy", "opencv-python", "onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "openvino", "torch", "torch-tensorrt", "tensorrt")
+_LIBRARIES = ("av", "numpy", "opencv-python", "onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "openvino", "torch", "tensorrt")
 
 
 @dataclass(frozen=True)

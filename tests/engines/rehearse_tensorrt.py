@@ -1,7 +1,6 @@
 """Run in a process of its own by `test_tensorrt.py`: our TensorRT code with a stand-in for ``tensorrt``, on a machine without a GPU.
 
 ``rehearse_tensorrt.py run FOLDER``: what runs engines, on a small network written by hand.
-``rehearse_tensorrt.py convert NETWORK ROSTA``: torch-tensorrt's own converters on a whole network, and the result run by torch.
 ``rehearse_tensorrt.py build FOLDER``: all of `streammat engine build` for the shipped model, and the engine run.
 """
 
@@ -13,13 +12,13 @@ import logging
 import sys
 import threading
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent / "stand_in"))
 
 import numpy as np
 import torch
+from onnx import TensorProto, helper
 
 DEVICE = "cpu"
 
@@ -63,8 +62,6 @@ def pretend() -> None:
     cuda.current_device = lambda: 0
     cuda.get_device_capability = lambda *_args: (9, 0)
     torch.Tensor.record_stream = lambda _self, _stream: None  # type: ignore[method-assign, assignment]
-    if not hasattr(torch._C, "_CudaDeviceProperties"):
-        torch._C._CudaDeviceProperties = SimpleNamespace  # type: ignore[misc, assignment]
     from streammat.engines import registry as backends
     from streammat.engines.backends import cuda as cuda_engine
     from streammat.engines.backends.nvidia import Gpus
@@ -79,24 +76,28 @@ def pretend() -> None:
     logging.basicConfig(level=logging.INFO, format="%(name)s %(levelname)s %(message)s", stream=sys.stderr)
 
 
-def by_hand(batch: int, size: tuple[int, int], *, output: str = "FLOAT") -> bytes:
+def by_hand(batch: int, size: tuple[int, int], *, output: int = TensorProto.FLOAT) -> bytes:
     """A plan whose alpha is the mean of the colours over 255, at half size."""
     import tensorrt as trt
 
-    builder = trt.Builder(trt.Logger())
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    rgb = network.add_input("rgb", trt.DataType.UINT8, (batch, *size, 3))
-    given = network.add_cast(rgb, trt.DataType.HALF).get_output(0)
-    mean = network.add_reduce(given, trt.ReduceOperation.AVG, 1 << 3, False).get_output(0)
-    part = network.add_slice(mean, (0, 0, 0), (batch, size[0] // 2, size[1] // 2), (1, 2, 2)).get_output(0)
-    alpha = network.add_cast(part, trt.DataType[output]).get_output(0)
-    scale = network.add_constant((1, 1, 1), torch.full((1,), 1 / 255, dtype=trt.DataType[output].value).numpy()).get_output(0)
-    result = network.add_elementwise(alpha, scale, trt.ElementWiseOperation.PROD).get_output(0)
-    result.name = "output0"
-    network.mark_output(result)
-    config = builder.create_builder_config()
-    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-    return bytes(builder.build_engine_with_config(network, config).serialize())
+    nodes = [
+        helper.make_node("Cast", ["rgb"], ["given"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["given"], ["mean"], axes=[3], keepdims=0),
+        helper.make_node("Slice", ["mean", "start", "end", "axes", "steps"], ["part"]),
+        helper.make_node("Div", ["part", "most"], ["alpha"]),
+        helper.make_node("Cast", ["alpha"], ["output0"], to=output),
+    ]
+    numbers = {"start": [0, 0], "end": [*size], "axes": [1, 2], "steps": [2, 2]}
+    constants = [helper.make_tensor(name, TensorProto.INT64, [2], values) for name, values in numbers.items()]
+    constants.append(helper.make_tensor("most", TensorProto.FLOAT, [], [255.0]))
+    given = helper.make_tensor_value_info("rgb", TensorProto.UINT8, (batch, *size, 3))
+    made = helper.make_tensor_value_info("output0", output, (batch, size[0] // 2, size[1] // 2))
+    graph = helper.make_graph(nodes, "by hand", [given], [made], constants)
+    content = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+    builder = trt.Builder(trt.ILogger())
+    network = builder.create_network()
+    assert trt.OnnxParser(network, builder.logger).parse(content)
+    return bytes(builder.build_serialized_network(network, builder.create_builder_config()))
 
 
 def refused(call: Any, *words: str) -> None:
@@ -176,7 +177,7 @@ def run(folder: Path) -> None:
     # Plans that must not run.
     refused(lambda: Plan(b"no plan", "lite", size, batch, DEVICE), "refuses the engine", "magic tag")
     refused(lambda: Plan(by_hand(1, size), "lite", size, batch, DEVICE), "of another kind", "expected uint8 (2, 64, 96, 3)")
-    refused(lambda: Plan(by_hand(batch, size, output="HALF"), "lite", size, batch, DEVICE), "of another kind")
+    refused(lambda: Plan(by_hand(batch, size, output=TensorProto.FLOAT16), "lite", size, batch, DEVICE), "of another kind")
     original = trt.ICudaEngine.create_execution_context
     trt.ICudaEngine.create_execution_context = lambda _self: None
     refused(opened, "too little memory", "1.0 GiB are free")
@@ -198,45 +199,10 @@ def run(folder: Path) -> None:
     entry.plan.unlink()
     refused(opened, "cannot read engine")
 
-    # Building without torch-tensorrt.
-    tensorrt_build.builder_version = lambda: ""
-    refused(lambda: tensorrt_build.build_engine(model, size, cache=cache, device=DEVICE), "torch-tensorrt", "pip install")
+    # Building without onnx.
+    tensorrt_build.find_spec = lambda _name: None
+    refused(lambda: tensorrt_build.build_engine(model, size, cache=cache, device=DEVICE), "onnx", "pip install")
     del environment_folder
-
-
-def convert(network: str, rosta: str) -> None:
-    import tensorrt as trt
-    from torch import nn
-
-    from streammat.engines.network.folded import FoldedMatte
-    from streammat.engines.network.gfm import GFM
-    from streammat.engines.tensorrt.cache import BuildOptions
-    from streammat.engines.tensorrt.convert import export_half, serialize
-    from streammat.engines.tensorrt.engine import Plan
-    from streammat.engines.tensorrt.types import count_layers
-
-    size, batch = (64, 96), 1
-    torch.manual_seed(0)
-    model = GFM(network, rosta).eval()
-    with torch.no_grad():
-        for module in model.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                assert module.running_mean is not None
-                assert module.running_var is not None
-                module.running_mean.normal_(0, 0.1)
-                module.running_var.uniform_(0.5, 2)
-    program = export_half(model, size, batch, DEVICE)
-    plan = serialize(network, program, size, batch, DEVICE, BuildOptions(), None, lambda _phase, _done: None)
-    opened = Plan(plan, network, size, batch, DEVICE)
-    layers = count_layers(opened.describe(), network)
-    rgb = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (batch, *size, 3), dtype=np.uint8))
-    with torch.inference_mode():
-        expected = FoldedMatte(model, torch.float16)(rgb)
-    difference = float((opened(rgb) - expected).abs().max())
-    assert difference <= 1e-3, difference
-    config = trt.Builder.configs[-1]
-    assert config.profiling_verbosity is trt.ProfilingVerbosity.DETAILED
-    print(json.dumps({"half": layers.half, "single": layers.single, "other": layers.other, "difference": difference}))
 
 
 def build(folder: Path) -> None:
@@ -319,7 +285,5 @@ if __name__ == "__main__":
     pretend()
     if sys.argv[1] == "run":
         run(Path(sys.argv[2]))
-    elif sys.argv[1] == "convert":
-        convert(sys.argv[2], sys.argv[3])
     else:
         build(Path(sys.argv[2]))

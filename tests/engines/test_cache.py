@@ -15,7 +15,7 @@ import pytest
 from streammat.engines.base import EngineError
 from streammat.engines.tensorrt.cache import BuildOptions, EngineCache, EngineKey, age, cache_folder
 
-KEY = EngineKey("a" * 64, "fp16", (288, 512), 1, "NVIDIA H100", "9.0", "580.95", "11.0.0", "2.13.0")
+KEY = EngineKey("a" * 64, "fp16", (288, 512), 1, "NVIDIA H100", "9.0", "580.95", "11.0.0")
 PLAN = b"plan" * 1000
 
 
@@ -47,7 +47,6 @@ def test_what_is_stored_is_found_and_read(cache: EngineCache) -> None:
         ({"sm": "8.9"}, "compute capability 9.0, here 8.9"),
         ({"driver": "590.1"}, "driver 580.95, here 590.1"),
         ({"tensorrt": "11.4.0"}, "TensorRT 11.0.0, here 11.4.0"),
-        ({"torch_tensorrt": "2.14.0"}, "torch-tensorrt 2.13.0, here 2.14.0"),
         ({"revision": 0}, "revision"),
     ],
 )
@@ -61,13 +60,8 @@ def test_a_foreign_engine_is_passed_over_with_the_reason(cache: EngineCache, cha
 
 def test_every_part_of_the_key_is_tried() -> None:
     """So that a new field cannot be forgotten above."""
-    tried = {"weights", "precision", "size", "batch", "gpu", "sm", "driver", "tensorrt", "torch_tensorrt", "revision"}
+    tried = {"weights", "precision", "size", "batch", "gpu", "sm", "driver", "tensorrt", "revision"}
     assert {item.name for item in fields(EngineKey)} == tried | {"options"}
-
-
-def test_the_builders_version_is_of_no_account_where_it_is_not_installed(cache: EngineCache) -> None:
-    entry = cache.store("lite", KEY, PLAN, {})
-    assert cache.find(replace(KEY, torch_tensorrt="")) == entry
 
 
 def test_a_compatible_engine_runs_on_other_gpus_since_ampere(cache: EngineCache) -> None:
