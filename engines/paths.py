@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from streammat.engines.base import EngineError
 
@@ -15,16 +16,22 @@ def expanded(text: str) -> Path:
     return Path(os.path.expanduser(text))
 
 
-def home(setting: str) -> Path:
-    """Return the user's home folder.
+def user_folder(kind: Literal["cache", "data"], setting: str) -> Path:
+    """Return our folder in the system's place for user data or for caches; it may not exist yet.
 
     Args:
+        kind: which of the two places.
         setting: name of the environment variable to set instead, for the message.
 
     Raises:
-        EngineError: there is none: HOME is not set, and the system does not have the user.
+        EngineError: the user has no home folder: HOME is not set, and the system does not know the user.
     """
-    folder = expanded("~")
+    from platformdirs import user_cache_path, user_data_path
+
+    try:
+        folder: Path = (user_cache_path if kind == "cache" else user_data_path)("streammat", appauthor=False)
+    except RuntimeError:  # of newer versions; earlier ones leave ~ in it
+        folder = Path("~")
     if not folder.is_absolute():
         raise EngineError(f"this user has no home folder (HOME is not set); set {setting} to a folder")
     return folder

@@ -5,10 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import sys
 from pathlib import Path
 
-from streammat.engines.paths import home
 from streammat.errors import InputError, OutputError, UsageError, reason
 
 
@@ -50,26 +48,6 @@ def listed(folder: str | Path) -> list[Path]:
         return sorted(path for path in Path(folder).iterdir() if not path.name.startswith("."))
     except OSError as error:
         raise InputError(f"{folder}: cannot be read ({reason(error)}); check the folder and its permissions") from error
-
-
-def data_folder(setting: str) -> Path:
-    """Return our folder in the system's place for user data; it may not exist yet.
-
-    Args:
-        setting: name of the environment variable that overrides it, for the message.
-
-    Raises:
-        EngineError: the user has no home folder.
-    """
-    if sys.platform == "darwin":
-        base = home(setting) / "Library" / "Application Support"
-    elif sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or home(setting) / "AppData" / "Local")
-    else:
-        given = os.environ.get("XDG_DATA_HOME", "")
-        # The XDG specification has relative paths ignored.
-        base = Path(given) if os.path.isabs(given) else home(setting) / ".local" / "share"
-    return base / "streammat"
 
 
 def check_writable(path: str | Path, *, made: bool = False) -> None:

@@ -23,6 +23,7 @@ from streammat.engines.base import EngineSpec
 from streammat.errors import CameraLostError, InputError
 from streammat.live.background_switcher import BackgroundSwitcher
 from streammat.live.checked_matting import CheckedMatting
+from streammat.live.events import Faults
 from streammat.live.fallback import FallbackCompositor, OutputFrame
 from streammat.live.output_worker import OutputWorker
 from streammat.live.outputs import Outputs
@@ -196,13 +197,14 @@ class Run:
         self.scenes = BackgroundSwitcher((scene,), CompositeOptions())
         self.shown: list[OutputFrame] = []
         self.keepers = list(keepers) or [Keeper()]
-        self.showing = FallbackCompositor(self.camera.info, self.clock, self.scenes.current, self._trouble)
+        faults = Faults(self._tell)
+        self.showing = FallbackCompositor(self.camera.info, self.clock, self.scenes.current, faults)
         outlets = [
             OutputWorker(f"keeper{number}", keeper, self.clock, capacity=100 if not keeper._delay else 1, failed=self._failed)
             for number, keeper in enumerate(self.keepers)
         ]
         matting = matting or CheckedMatting(self.engine, TemporalFilter() if stable else None)
-        self.live = Live(self.camera, self.camera.reopen, matting, self._show(), Outputs(outlets), self._tell)
+        self.live = Live(self.camera, self.camera.reopen, matting, self._show(), Outputs(outlets), self._tell, faults=faults)
         prepare(self)
         self._limit = time.monotonic() + seconds
         self.report: LiveReport = self.live.run(self._supervise, 0.02)
@@ -227,9 +229,6 @@ class Run:
                 return shown
 
         return Watched()
-
-    def _trouble(self, error: Exception) -> None:
-        self.live.trouble(error)
 
     def _supervise(self) -> None:
         assert time.monotonic() < self._limit, "the run does not end"

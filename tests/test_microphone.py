@@ -9,6 +9,7 @@ import time
 import types
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -299,7 +300,7 @@ def test_the_command_records_a_microphone_and_plays_it(library: Library, tmp_pat
 def test_the_monitor_is_as_late_as_the_image(library: Library) -> None:
     clock = Clock()
     sound = AudioCapture(open_sound("headset", None), lambda: Microphone("headset"), clock, print)  # type: ignore[arg-type]
-    monitor = Monitor("cable", sound.tape, lambda: 0.2, lambda: False, print)
+    monitor = Monitor("cable", sound, lambda: 0.2, print)
     sound.start([])
     monitor.start()
     wait_for(lambda: len(library.played) > 450)
@@ -322,7 +323,7 @@ def test_devices_that_are_pulled_out_are_found_again(library: Library) -> None:
 
     clock = Clock()
     sound = AudioCapture(Microphone("headset"), lambda: open_sound("headset", None), clock, tell)  # type: ignore[arg-type]
-    monitor = Monitor("cable", sound.tape, lambda: 0.1, lambda: False, tell)
+    monitor = Monitor("cable", sound, lambda: 0.1, tell)
     sound.start([])
     monitor.start()
     wait_for(lambda: sound.level is not None)
@@ -341,8 +342,7 @@ def test_devices_that_are_pulled_out_are_found_again(library: Library) -> None:
 
 
 def test_a_monitor_that_waits_too_often_gets_more_time(library: Library) -> None:
-    tape = AudioBuffer(1)
-    monitor = Monitor("cable", tape, lambda: None, lambda: False, print)
+    monitor = Monitor("cable", SimpleNamespace(tape=AudioBuffer(1), muted=False), lambda: None, print)
     monitor.start()
     wait_for(lambda: len(library.played) > 5)
     monitor._missed += 10

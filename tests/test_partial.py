@@ -55,7 +55,7 @@ def test_what_one_run_writes_is_no_output_of_another(clip: Path, tmp_path: Path)
 
 
 def test_claims_hold_between_processes_and_end_with_them(tmp_path: Path) -> None:
-    code = f"import pathlib, sys\nfrom streammat.sinks.partial import Claim\nClaim(pathlib.Path({str(tmp_path / 'out.mp4')!r}))\nprint(flush=True)\nsys.stdin.read()"
+    code = f"import pathlib, sys\nfrom streammat.sinks.partial import Claim\nclaim = Claim(pathlib.Path({str(tmp_path / 'out.mp4')!r}))\nprint(flush=True)\nsys.stdin.read()"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
         other.stdout.readline()

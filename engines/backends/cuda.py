@@ -75,7 +75,7 @@ class CudaEngine:
     ) -> None:
         del threads, cache  # of engines on the CPU
         check_size(size)
-        torch = _load()
+        torch = load_torch()
         if kind_of(device) == "cuda":
             check_present(device, probe())
         self._device = torch.device(device)
@@ -124,22 +124,14 @@ class CudaEngine:
         """
         if self._network is None:
             raise EngineError("the engine is closed")
-        torch = _load()
+        torch = load_torch()
         try:
             with torch.inference_mode():
                 if self._stream is None:
                     alpha: Tensor = self._network(rgb.to(self._device))
                     return alpha
                 captured = self._captured.get(len(rgb)) or self._capture(len(rgb))
-                caller = torch.cuda.current_stream(self._device)
-                self._stream.wait_stream(caller)
-                with torch.cuda.stream(self._stream):
-                    captured.rgb.copy_(rgb, non_blocking=True)
-                    captured.replay()
-                    result = captured.alpha.clone()
-                caller.wait_stream(self._stream)
-                result.record_stream(caller)
-                return result
+                return run_captured(rgb, captured.rgb, captured.replay, captured.alpha, self._stream)
         except RuntimeError as error:
             height, width = self._spec.size
             raise device_error(self._spec.device, error, f"{len(rgb)} of {width}x{height} at once") from error
@@ -180,11 +172,11 @@ class CudaEngine:
         """Free graphs and their memory; nothing may be running any more."""
         self._captured.clear()
         self._memory = None
-        _load().cuda.empty_cache()
+        load_torch().cuda.empty_cache()
 
     def _capture(self, count: int) -> _Captured:
         """Allocate memory and capture the graph for batches of ``count``."""
-        torch = _load()
+        torch = load_torch()
         network = self._network
         rgb = torch.zeros((count, *self._spec.size, 3), dtype=torch.uint8, device=self._device)
         with torch.cuda.device(self._device), _convolutions():
@@ -216,7 +208,32 @@ def _convolutions() -> Any:
     """Return a context that sets up cuDNN: the fastest kernel for each shape, found by trial, and no TF32, whose mantissa has
     only ten bits.
     """
-    return _load().backends.cudnn.flags(enabled=True, benchmark=True, deterministic=False, allow_tf32=False)
+    return load_torch().backends.cudnn.flags(enabled=True, benchmark=True, deterministic=False, allow_tf32=False)
+
+
+def run_captured(rgb: Tensor, given: Tensor, replay: Callable[[], object], alpha: Tensor, stream: Any) -> Tensor:
+    """Run captured work on its own stream, ordered after the caller's current stream and before what the caller launches next.
+
+    Args:
+        rgb: a batch, on the host or the device.
+        given: input of the work.
+        replay: launches the work.
+        alpha: output of the work.
+        stream: stream of the work.
+
+    Returns:
+        A copy of the output.
+    """
+    torch = load_torch()
+    caller = torch.cuda.current_stream(given.device)
+    stream.wait_stream(caller)
+    with torch.cuda.stream(stream):
+        given.copy_(rgb, non_blocking=True)
+        replay()
+        result = alpha.clone()
+    caller.wait_stream(stream)
+    result.record_stream(caller)
+    return result
 
 
 def run_on_host(matte: Callable[[Tensor], Tensor], rgb: NDArray[np.uint8], batch: int, device: str) -> NDArray[np.float32]:
@@ -225,7 +242,7 @@ def run_on_host(matte: Callable[[Tensor], Tensor], rgb: NDArray[np.uint8], batch
     Raises:
         EngineError: raised by ``matte``, or the device failed meanwhile.
     """
-    torch = _load()
+    torch = load_torch()
     parts = []
     for begin in range(0, len(rgb), batch):
         part = rgb[begin : begin + batch]
@@ -249,7 +266,7 @@ def device_error(device: object, error: BaseException, what: str, cure: str = "t
     """
     if lack_of_memory(error) is None:
         return EngineError(f"{device} failed: {first_line(error)}")
-    torch = _load()
+    torch = load_torch()
     try:
         free = f" ({torch.cuda.mem_get_info(device)[0] / 2**30:.1f} GiB are free)" if kind_of(str(device)) == "cuda" else ""
     except RuntimeError:  # there is not even enough to ask
@@ -259,7 +276,7 @@ def device_error(device: object, error: BaseException, what: str, cure: str = "t
 
 def probe() -> Probe:
     """Return torch's version and the GPUs that it can use; see `streammat.engines.registry.probe`."""
-    torch = _load()
+    torch = load_torch()
     gpus = find_gpus()
     if torch.version.cuda is None:
         # Which build pip takes by itself depends on the system: on Windows it is this one.
@@ -324,9 +341,14 @@ def _network(model: ModelFiles, dtype: torch.dtype) -> Any:
     return FoldedMatte(load_weights(model), dtype)
 
 
-def _load() -> Any:
+def load_torch(cure: str = "pip install 'streammat[cuda]'") -> Any:
+    """The module ``torch``.
+
+    Raises:
+        EngineUnavailableError: it is not installed, or its libraries are not found; ends in ``cure``.
+    """
     try:
         import torch
     except (ImportError, OSError) as error:
-        raise EngineUnavailableError(f"torch cannot be loaded ({error}); pip install 'streammat[cuda]'") from error
+        raise EngineUnavailableError(f"torch cannot be loaded ({error}); {cure}") from error
     return torch

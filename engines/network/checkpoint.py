@@ -9,7 +9,7 @@ import json
 import logging
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
@@ -173,7 +173,7 @@ def _published(key: str, levels: int, heads: int) -> str:
         levels: decoder levels before D0: the coarsest is D<levels>.
         heads: RoSTas that the network predicts.
     """
-    for pattern, replacement in (
+    if (found := first_rename(key, (
         (r"^encoder\.stem\.", "encoder0."),
         (r"^encoder\.reduce\.0\.", "encoder4.1."),
         (r"^encoder\.reduce\.1\.", "encoder4.2."),
@@ -183,10 +183,8 @@ def _published(key: str, levels: int, heads: int) -> str:
         (r"^glance\.pooling\.merge\.", "psp_module.bottleneck."),
         (r"^rim\.1\.squeeze\.", "rim.1.fc.0."),
         (r"^rim\.1\.excite\.", "rim.1.fc.2."),
-    ):
-        key, count = re.subn(pattern, replacement, key)
-        if count:
-            return key
+    ))) is not None:
+        return found
     if match := re.fullmatch(r"encoder\.layer([56])\.(\d)\.(.*)", key):
         return f"encoder{match[1]}.{int(match[2]) + 1}.{match[3]}"  # their first entry is the pooling
     if match := re.fullmatch(r"glance\.sides\.(\d)\.(.*)", key):
@@ -200,6 +198,15 @@ def _published(key: str, levels: int, heads: int) -> str:
         suffix = f"_{match[2].lower()}" if heads > 1 else ""
         return f"decoder0_{match[1][0]}{suffix}.{_flat(match[3], match[4] or '0')}.{match[5]}"
     return key
+
+
+def first_rename(key: str, rules: Iterable[tuple[str, str]]) -> str | None:
+    """``key`` with the first of ``rules``, pattern and replacement, that fits; None: none does."""
+    for pattern, replacement in rules:
+        renamed, count = re.subn(pattern, replacement, key)
+        if count:
+            return renamed
+    return None
 
 
 def _flat(block: str, part: str) -> int:

@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import re
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from streammat.engines.base import EngineError
-from streammat.engines.paths import expanded, home
+from streammat.engines.paths import expanded, user_folder
 from streammat.engines.whole_files import write_whole
 
 logger = logging.getLogger(__name__)
@@ -273,15 +272,7 @@ def cache_folder() -> Path:
     """Return the folder of built engines: in ``STREAMMAT_CACHE``, or in the platform's cache folder."""
     if chosen := os.environ.get("STREAMMAT_CACHE"):
         return expanded(chosen) / "engines"
-    if sys.platform == "darwin":
-        base = home("STREAMMAT_CACHE") / "Library" / "Caches"
-    elif sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or home("STREAMMAT_CACHE") / "AppData" / "Local") / "Cache"
-    else:
-        given = os.environ.get("XDG_CACHE_HOME", "")
-        # The XDG specification has relative paths ignored.
-        base = Path(given) if os.path.isabs(given) else home("STREAMMAT_CACHE") / ".cache"
-    return base / "streammat" / "engines"
+    return user_folder("cache", "STREAMMAT_CACHE") / "engines"
 
 
 def age(seconds: float) -> str:
@@ -295,8 +286,7 @@ def age(seconds: float) -> str:
 
 def _read_note(path: Path) -> Cached:
     note = json.loads(path.read_text(encoding="utf-8"))
-    known = {item.name for item in fields(EngineKey)}
-    key = {name: value for name, value in note["key"].items() if name in known}  # an earlier revision had more
+    key = dict(note["key"])
     key["size"] = (int(key["size"][0]), int(key["size"][1]))
     key["options"] = BuildOptions(**key["options"])
     return Cached(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streammat.engines.backends.cuda import device_error, run_on_host
+from streammat.engines.backends.cuda import device_error, load_torch, run_captured, run_on_host
 from streammat.engines.backends.nvidia import driver_version, find_gpus
 from streammat.engines.base import EngineError, EngineSpec, EngineUnavailableError, check_alpha, check_rgb, check_size, first_line
 from streammat.engines.model_files import ModelFiles, file_sha256
@@ -123,7 +123,7 @@ class Plan:
     """
 
     def __init__(self, content: bytes, model: str, size: tuple[int, int], batch: int, device: str) -> None:
-        torch, trt = _torch(), load()
+        torch, trt = load_torch(CURE), load()
         self._device = torch.device(device)
         self._name = device
         self._log = tensorrt_log()
@@ -155,19 +155,11 @@ class Plan:
 
     def __call__(self, rgb: Tensor) -> Tensor:
         """See `TensorRtEngine.matte`."""
-        torch = _torch()
+        torch = load_torch(CURE)
         count = len(rgb)
         try:
             with torch.inference_mode():
-                caller = torch.cuda.current_stream(self._device)
-                self._stream.wait_stream(caller)
-                with torch.cuda.stream(self._stream):
-                    self._rgb[:count].copy_(rgb, non_blocking=True)
-                    self._launch()
-                    result: Tensor = self._alpha[:count].clone()
-                caller.wait_stream(self._stream)
-                result.record_stream(caller)
-                return result
+                return run_captured(rgb, self._rgb[:count], self._launch, self._alpha[:count], self._stream)
         except RuntimeError as error:
             raise device_error(self._name, error, f"a batch of {count}") from error
 
@@ -179,7 +171,7 @@ class Plan:
 
     def close(self) -> None:
         """Free the device's memory."""
-        torch = _torch()
+        torch = load_torch(CURE)
         with suppress(RuntimeError):  # a device that has failed fails in this, too
             self._stream.synchronize()
         # In this order: each holds the next one.
@@ -201,7 +193,7 @@ class Plan:
         return inputs[0], outputs[0]
 
     def _captured(self) -> Callable[[], object]:
-        torch = _torch()
+        torch = load_torch(CURE)
         with torch.cuda.stream(self._stream):
             for _ in range(_WARM_UP):
                 self._enqueue()
@@ -308,11 +300,3 @@ def tensorrt_log() -> Any:
             logger.debug("TensorRT: %s", msg)
 
     return Log()
-
-
-def _torch() -> Any:
-    try:
-        import torch
-    except (ImportError, OSError) as error:
-        raise EngineUnavailableError(f"torch cannot be loaded ({error}); {CURE}") from error
-    return torch

@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 
@@ -96,27 +96,31 @@ class MonitorReport:
     """Number of times that the device had to wait for sound."""
 
 
+class Heard(Protocol):
+    """Sound that can be played while it is captured, such as `streammat.audio.capture.AudioCapture`."""
+
+    tape: AudioBuffer
+    muted: bool
+    """True while silence is wanted."""
+
+
 class Monitor:
     """Plays a run's sound on a device.
 
     Args:
         text: ``default``, PortAudio's number, or a part of a name.
-        tape: the run's audio buffer.
+        sound: the run's sound.
         late: returns the latency of the frames in seconds; None while it is not known.
-        muted: returns True while silence is wanted.
         tell: called with the events ``monitor-lost`` and ``monitor-back``.
 
     Raises:
         OutputError: it is missing, unknown or busy, or PortAudio is not there; the message says what to do.
     """
 
-    def __init__(
-        self, text: str, tape: AudioBuffer, late: Callable[[], float | None], muted: Callable[[], bool], tell: Callable[..., None]
-    ) -> None:
+    def __init__(self, text: str, sound: Heard, late: Callable[[], float | None], tell: Callable[..., None]) -> None:
         self._text = text
-        self._tape = tape
+        self._sound = sound
         self._late = late
-        self._muted = muted
         self._tell = tell
         self._missed = self._missed_before = 0
         self._latency: float | None = None
@@ -149,7 +153,7 @@ class Monitor:
         self._stream = portaudio.Stream(self._text, "output", self._play, self._latency)
         self.name = self._stream.name
         self._clock = None
-        self._follower = Follower(self._tape, self._stream.rate)
+        self._follower = Follower(self._sound.tape, self._stream.rate)
         self._follower.delay = self._delay
 
     def _watch(self) -> None:
@@ -210,7 +214,7 @@ class Monitor:
             self._clock = SampleClock(rate, when)
         found = self._follower.render(self._clock.time, self._clock.period, count)
         self._clock.add(count, when)
-        gain = 0.0 if self._muted() else 1.0
+        gain = 0.0 if self._sound.muted else 1.0
         found *= np.linspace(self._gain, gain, count, dtype=np.float32)[:, None]
         self._gain = gain
         samples[:] = mixed(found, samples.shape[1])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import importlib.metadata
 import os
@@ -12,6 +11,8 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from streammat.engines.backends.nvidia import find_gpus
 from streammat.engines.base import usable_cores
@@ -26,8 +27,7 @@ class Hardware:
     cpu: str
     cores: int
     """Number of cores that this process may use."""
-    memory_bytes: int | None
-    """Bytes of RAM; None if the system does not tell."""
+    memory_bytes: int
     gpus: tuple[str, ...]
     cuda: str
     """Newest CUDA version that the driver supports; empty if there is no driver."""
@@ -43,7 +43,7 @@ def describe() -> Hardware:
     """Return a description of this machine."""
     gpus = find_gpus()
     return Hardware(
-        _cpu_name(), cores(), _memory(), gpus.names, gpus.driver, platform.platform(), platform.machine(), platform.python_version(),
+        _cpu_name(), cores(), psutil.virtual_memory().total, gpus.names, gpus.driver, platform.platform(), platform.machine(), platform.python_version(),
         {name: version for name in _LIBRARIES if (version := _version(name)) is not None},
     )
 
@@ -56,13 +56,13 @@ def cores() -> int:
 class Watch:
     """Measures from now on how busy other processes keep the machine.
 
-    That is the system's CPU time less that of this process and of its ended children. Linux only: elsewhere the standard library
-    has no such count, and the load average, if there is one, has to do.
+    That is the system's CPU time less that of this process and of its ended children. Windows does not count the latter: there the
+    load average has to do.
     """
 
     def __init__(self) -> None:
-        self.load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-        """Load average of the last minute at the start; None if the system has none."""
+        self.load = psutil.getloadavg()[0]
+        """Load average of the last minute at the start."""
         self._begin = _used()
 
     def others(self) -> float | None:
@@ -86,7 +86,8 @@ def clock_ms() -> float:
 def peak_memory() -> int:
     """Return the peak resident memory of this process, in bytes."""
     if sys.platform == "win32":
-        return _peak_on_windows()
+        peak: int = psutil.Process().memory_info().peak_wset
+        return peak
     try:
         # Not getrusage: on Linux a fresh program starts with the peak of the process that started it.
         lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
@@ -98,36 +99,14 @@ def peak_memory() -> int:
         return peak if sys.platform == "darwin" else peak * 1024
 
 
-if sys.platform == "win32":
-
-    class _Counters(ctypes.Structure):
-        """The Windows structure PROCESS_MEMORY_COUNTERS."""
-
-        _fields_ = (
-            ("cb", ctypes.c_uint32), ("PageFaultCount", ctypes.c_uint32), ("PeakWorkingSetSize", ctypes.c_size_t), ("others", ctypes.c_size_t * 7),
-        )
-
-    def _peak_on_windows() -> int:
-        kernel = ctypes.WinDLL("kernel32")
-        kernel.GetCurrentProcess.restype = ctypes.c_void_p
-        counters = _Counters(cb=ctypes.sizeof(_Counters))
-        kernel.K32GetProcessMemoryInfo(ctypes.c_void_p(kernel.GetCurrentProcess()), ctypes.byref(counters), counters.cb)
-        return int(counters.PeakWorkingSetSize)
-
-
 def _used() -> tuple[float, float] | None:
     """Return (wall time, CPU time of others), both in seconds since some moment."""
-    try:
-        fields = Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:]
-        ticks = [int(field) for field in fields]
-    except (OSError, ValueError):
+    if sys.platform == "win32":
         return None
-    if len(ticks) < 8 or not any(ticks):
-        return None
-    user, nice, system, _, _, irq, softirq, steal = ticks[:8]
-    everybody = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+    times = psutil.cpu_times()
+    busy = sum(getattr(times, name, 0.0) for name in ("user", "nice", "system", "irq", "softirq", "steal"))
     ours = os.times()
-    return time.monotonic(), everybody - (ours.user + ours.system + ours.children_user + ours.children_system)
+    return time.monotonic(), busy - (ours.user + ours.system + ours.children_user + ours.children_system)
 
 
 def _cpu_name() -> str:
@@ -151,13 +130,6 @@ def _generation(lines: list[str]) -> str:
     """Return family and model of an x86 CPU: virtual machines shorten the name to ``AMD EPYC``."""
     found = {name: next((line.partition(":")[2].strip() for line in lines if line.partition("\t")[0] == name), "") for name in ("cpu family", "model")}
     return f"family {found['cpu family']}, model {found['model']}" if all(found.values()) else ""
-
-
-def _memory() -> int | None:
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
-        return None
 
 
 def _version(name: str) -> str | None:

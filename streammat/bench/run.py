@@ -137,10 +137,8 @@ class Bench:
         others = self._watch.others()
         if others is not None and others > _BUSY * cores():
             found.append(f"other programs kept {others:.1f} of {cores()} cores busy during the run; figures are worth little until they are gone")
-        elif others is None and self._watch.load is not None and self._watch.load > 1:
+        elif others is None and self._watch.load > 1:
             found.append(f"the load average was {self._watch.load:.1f} when the run began; figures are worth little on a busy machine")
-        elif others is None and self._watch.load is None:
-            found.append("this system does not say whether other programs were running")
         drift = self._drift()
         if drift is not None and drift > _DRIFT:
             found.append(f"the slowest round's clock took {100 * (drift - 1):.0f} % longer than the fastest's for the same work; compare ratios, not figures")

@@ -8,12 +8,16 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
+from streammat.errors import one_line
+
 Hear = Callable[[dict[str, Any]], None]
 """A listener: takes one event, ``{"event": name, "time": seconds since 1970, …}``; must return at once."""
 
 _STATUSES: Final = 300
 """Status events kept for later subscribers: five minutes."""
 _OTHERS: Final = 200
+_REPEAT_SECONDS: Final = 5.0
+"""Seconds between two reports of the same fault."""
 
 
 class Events:
@@ -29,15 +33,28 @@ class Events:
         self._hear: list[Hear] = []
         self._statuses: deque[dict[str, Any]] = deque(maxlen=_STATUSES)
         self._others: deque[dict[str, Any]] = deque(maxlen=_OTHERS)
+        self._faults: dict[str, float] = {}
 
     def __call__(self, event: str, **details: Any) -> None:
-        """Distribute one event."""
+        """Distribute one event; a fault that repeats with every frame is reported from time to time only."""
+        if event == "fault" and self._told_lately(str(details.get("message"))):
+            return
         self._tell(event, **details)
         message = {"event": event, "time": round(time.time(), 3), **details}
         with self._lock:
             (self._statuses if event == "status" else self._others).append(message)
             for hear in self._hear:
                 hear(message)
+
+    def _told_lately(self, message: str) -> bool:
+        now = time.monotonic()
+        with self._lock:
+            if now - self._faults.get(message, -2 * _REPEAT_SECONDS) < _REPEAT_SECONDS:
+                return True
+            if len(self._faults) > 100:
+                self._faults.clear()
+            self._faults[message] = now
+            return False
 
     def subscribe(self, hear: Hear) -> list[dict[str, Any]]:
         """Call ``hear`` with every event from now on.
@@ -53,3 +70,20 @@ class Events:
         """Call ``hear`` no more; does nothing if it was not subscribed."""
         with self._lock:
             self._hear = [each for each in self._hear if each is not hear]
+
+
+class Faults:
+    """Counts and reports frames that could not be shown. Call it with the error, from any thread.
+
+    Args:
+        tell: called with a ``fault`` for each.
+    """
+
+    def __init__(self, tell: Callable[..., None]) -> None:
+        self._tell = tell
+        self.count = 0
+
+    def __call__(self, error: Exception) -> None:
+        """Count a frame that could not be shown, and report why."""
+        self.count += 1
+        self._tell("fault", message=one_line(error) or type(error).__name__)

@@ -17,7 +17,8 @@ from typing import Any
 
 from streammat.audio.capture import AudioCapture
 from streammat.audio.monitor import Monitor
-from streammat.errors import CameraLostError, StreammatError, one_line
+from streammat.errors import CameraLostError, StreammatError
+from streammat.live.events import Faults
 from streammat.live.fallback import FallbackCompositor, OutputFrame
 from streammat.live.outputs import Outputs
 from streammat.live.report import LiveReport
@@ -57,12 +58,13 @@ class Live:
         sound: capture of a microphone, for the outputs with an audio track; not yet started.
         monitor: plays it; not yet started.
         look: called with each frame after the outputs; must return at once.
+        faults: counts frames that failed, here and elsewhere; None: one of its own.
     """
 
     def __init__(
         self, source: LiveSource, reopen: Callable[[], LiveSource], matting: Callable[[Frame], Matte], showing: FallbackCompositor,
         outputs: Outputs, tell: Tell, sound: AudioCapture | None = None, monitor: Monitor | None = None,
-        look: Callable[[OutputFrame], None] | None = None,
+        look: Callable[[OutputFrame], None] | None = None, faults: Faults | None = None,
     ) -> None:
         self._source = source
         self._reopen = reopen
@@ -80,7 +82,7 @@ class Live:
         self._mattes: Channel[tuple[Frame, Matte]] = Channel(1, "drop_oldest")
         self._clocks = {name: StageClock(name) for name in ("matte", "composite")}
         self._captured = 0
-        self._faults = 0
+        self._faults = faults or Faults(tell)
         self._shown: Counter[str] = Counter()
         self._notes: list[str] = list(source.notes)
         self.left = False
@@ -138,7 +140,7 @@ class Live:
     def progress(self) -> Progress:
         """Return the frame counts so far."""
         composed = self._shown["composite"] + self._shown["pass-through"]
-        return Progress(self._captured, composed, self._faults, self._frames.dropped + self._mattes.dropped)
+        return Progress(self._captured, composed, self._faults.count, self._frames.dropped + self._mattes.dropped)
 
     def busy_ms(self) -> dict[str, float]:
         """Return the median of each stage's own time over its last frames, in milliseconds; 0 if there is none yet."""
@@ -184,7 +186,7 @@ class Live:
                 with self._clocks["matte"].measure():
                     matte = self._matting(frame)
             except Exception as error:  # noqa: BLE001 - whatever it is, the room must not be shown and the show goes on
-                self.trouble(error)
+                self._faults(error)
             else:
                 self._mattes.put((frame, matte))
                 del matte
@@ -202,11 +204,6 @@ class Live:
             if self._look is not None:
                 self._look(shown)
             del item, shown
-
-    def trouble(self, error: Exception) -> None:
-        """Count a frame that could not be shown, and report why."""
-        self._faults += 1
-        self._tell("fault", message=one_line(error) or type(error).__name__)
 
     # -- starting, failing, ending ------------------------------------------------------------------------------
 

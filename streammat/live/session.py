@@ -6,6 +6,7 @@ import threading
 import time
 from contextlib import ExitStack
 from dataclasses import asdict, replace
+from functools import partial
 from typing import IO, TYPE_CHECKING, Any, get_args
 
 import cv2
@@ -15,11 +16,12 @@ from streammat.audio.monitor import Monitor
 from streammat.compositing.matte_controls import ControlledMatting, changed, check_controls
 from streammat.config import EncodeOptions, LiveOptions, MatteControls, MattingOptions, Quality
 from streammat.engines.base import EngineError
+from streammat.engines.paths import user_folder
 from streammat.errors import UsageError
 from streammat.live.background_switcher import BackgroundSwitcher
 from streammat.live.checked_matting import CheckedMatting
 from streammat.live.control import Command, Keys, Listener, SocketListener, StdinListener
-from streammat.live.events import Events
+from streammat.live.events import Events, Faults
 from streammat.live.fallback import FallbackCompositor
 from streammat.live.open_output import check_output, is_file, open_output, shows_now
 from streammat.live.open_source import open_live_source, open_sound
@@ -33,9 +35,8 @@ from streammat.matting.network import open_network
 from streammat.matting.rest import Rest
 from streammat.matting.temporal import TemporalFilter
 from streammat.models.library import find_model
-from streammat.paths import data_folder
 from streammat.sinks.targets import check_targets
-from streammat.sources.shaper import Clock, LiveSource
+from streammat.sources.shaper import Clock
 from streammat.threads.interruptible import answer_of
 
 if TYPE_CHECKING:
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
 
 _STATUS_SECONDS = 1.0
 _RELOAD_SECONDS = 1.0
-_TOLD_SECONDS = 5.0
 _QUALITIES: tuple[Quality, ...] = get_args(Quality)
 # The network is opened anew after nothing but faults, so many at least, for so many seconds.
 _REPAIR_FAULTS, _REPAIR_SECONDS, _LONGEST_PATIENCE = 3, 2.0, 60.0
@@ -68,8 +68,8 @@ class LiveRun:
         self.options = options
         self.tell = Events(tell)
         """Distributes events; the caller may send its own to all listeners, too."""
+        self._faults = Faults(self.tell)
         self._lock = threading.Lock()
-        self._told: dict[str, float] = {}
         self._muted = False
         if options.monitor is not None and options.microphone is None:
             raise UsageError("--monitor: plays the microphone, and there is none; give --microphone, too")
@@ -100,7 +100,7 @@ class LiveRun:
             if options.microphone is not None:
                 sound = open_sound(options.microphone, source)
                 undo.callback(sound.close)
-                self._sound = AudioCapture(sound, lambda: open_sound(str(options.microphone), source), self.clock, self._heard, later=options.sound_delay / 1000)
+                self._sound = AudioCapture(sound, partial(open_sound, options.microphone, source), self.clock, self.tell, later=options.sound_delay / 1000)
             self._model = find_model(options.matting.model)
             engine = open_network(self._model, self.info.size, 0, options.matting)
             stable = TemporalFilter() if options.matting.stable else None
@@ -111,18 +111,22 @@ class LiveRun:
             self._controlled = ControlledMatting(self._matting, options.controls)
             self._holder = QualityController(levels(options, engine.spec, self.info.size, self._model.areas))
             self._matting_at_work = self._holder.level.matting
-            self.showing = FallbackCompositor(self.info, self.clock, self._scenes.current, self._trouble)
+            self.showing = FallbackCompositor(self.info, self.clock, self._scenes.current, self._faults)
             self.showing.mirror = options.mirror
             self.keys = Keys(self, lambda line: self.tell("said", message=line))
+            opened = partial(
+                open_output, info=self.info, clock=self.clock, options=options, key=self.keys.press, tell=self.tell, camera=self.camera,
+                channels=0 if self._sound is None else self._sound.channels,
+            )
             workers: list[OutputWorker] = []
             for text in options.outputs:
-                workers.append(self._open_output(text, later=False))
+                workers.append(opened(text, later=False))
                 undo.callback(workers[-1].abort)
             self._outputs = Outputs(workers)
-            self._switch = OutputSwitch(self._outputs, self._open_output, options.outputs, options.recordings, self._heard)
+            self._switch = OutputSwitch(self._outputs, partial(opened, later=True), options.outputs, options.recordings, self.tell)
             self._monitor: Monitor | None = None
             if options.monitor is not None and self._sound is not None:
-                self._monitor = Monitor(options.monitor, self._sound.tape, self._outputs.late, self._silenced, self._heard)
+                self._monitor = Monitor(options.monitor, self._sound, self._outputs.late, self.tell)
                 undo.callback(self._monitor.stop)
             self._listeners: list[Listener] = [] if self.page is None else [self.page]
             if options.control == "-" and stdin is not None:
@@ -132,7 +136,8 @@ class LiveRun:
                 self._listeners.append(SocketListener(options.control, self, self.tell))
                 undo.callback(self._listeners[-1].close)
             look = None if self.page is None else self.page.tap.put
-            self.live = Live(source, self._reopen, self._controlled, self.showing, self._outputs, self._heard, self._sound, self._monitor, look)
+            reopen = partial(open_live_source, options, self.clock, shape=self.info.size)
+            self.live = Live(source, reopen, self._controlled, self.showing, self._outputs, self.tell, self._sound, self._monitor, look, self._faults)
             undo.pop_all()
         self._opening: threading.Thread | None = None
         self._next_status = self._next_reload = 0.0
@@ -346,7 +351,7 @@ class LiveRun:
                 self._matting.exchange(open_network(self._model, self.info.size, 0, matting))
                 self._matting_at_work = matting
             except EngineError as error:
-                self._trouble(error)
+                self._faults(error)
             self._holder.restart()
 
         self._opening = threading.Thread(target=body, name="streammat-network", daemon=True)
@@ -380,38 +385,13 @@ class LiveRun:
     def _silence(self) -> None:
         """Mute the sound if it is muted or the run is paused: a paused image implies silence."""
         if self._sound is not None:
-            self._sound.muted = self._silenced()
-
-    def _silenced(self) -> bool:
-        return self._muted or self.showing.paused
-
-    def _open_output(self, text: str, *, later: bool = True) -> OutputWorker:
-        channels = 0 if self._sound is None else self._sound.channels
-        return open_output(text, self.info, self.clock, self.options, self.keys.press, self._heard, self.camera, channels, later=later)
-
-    def _reopen(self) -> LiveSource:
-        return open_live_source(self.options, self.clock, shape=self.info.size)
+            self._sound.muted = self._muted or self.showing.paused
 
     def _pass_through(self, command: Command) -> None:
         wanted = _toggled(self.showing.pass_through, command.value)
         if wanted and not command.confirm:
             raise UsageError('pass-through shows the room as it is; to confirm send {"command": "pass-through", "value": true, "confirm": true}')
         self.showing.pass_through = wanted
-
-    def _trouble(self, error: Exception) -> None:
-        self.live.trouble(error)
-
-    def _heard(self, event: str, **details: Any) -> None:
-        """Pass events on; a fault that repeats with every frame is reported from time to time only."""
-        key = str(details.get("message"))
-        now = time.monotonic()
-        if event == "fault":
-            if now - self._told.get(key, -10.0) < _TOLD_SECONDS:
-                return
-            if len(self._told) > 100:
-                self._told.clear()
-            self._told[key] = now
-        self.tell(event, **details)
 
 
 def _open_page(address: str, allowed: tuple[str, ...], job: LiveRun, events: Events) -> ControlPage:
@@ -420,7 +400,7 @@ def _open_page(address: str, allowed: tuple[str, ...], job: LiveRun, events: Eve
     except ModuleNotFoundError as error:
         raise UsageError(f'--web: needs {error.name}, which is not installed; run: pip install "streammat[web]"') from error
     try:
-        key_file = data_folder("XDG_DATA_HOME") / "web.key"
+        key_file = user_folder("data", "XDG_DATA_HOME") / "web.key"
     except EngineError:
         key_file = None
     return ControlPage(address, allowed, job, events, key_file)

@@ -17,11 +17,11 @@ from typing import Any
 
 from streammat.engines.base import EngineError
 from streammat.engines.model_files import ModelFiles, card_files, file_sha256, read_card
-from streammat.engines.paths import expanded
+from streammat.engines.paths import expanded, user_folder
 from streammat.engines.shipped import card as shipped_card
 from streammat.engines.shipped import shipped, shipped_names
 from streammat.errors import InputError, UsageError
-from streammat.paths import check_readable, data_folder
+from streammat.paths import check_readable
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ def library_folder() -> Path:
         if os.path.isfile(folder):
             raise UsageError(f"STREAMMAT_MODELS is {chosen}, a file; expected a folder")
         return folder
-    return data_folder("STREAMMAT_MODELS") / "models"
+    return user_folder("data", "STREAMMAT_MODELS") / "models"
 
 
 def find_model(model: str) -> ModelFiles:

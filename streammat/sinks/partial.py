@@ -10,11 +10,6 @@ from pathlib import Path
 
 from streammat.errors import UsageError
 
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
-
 
 class PartialFile:
     """``out.partial.mp4`` for ``out.mp4``: in the same folder, so that renaming is atomic, and with the same extension, so that
@@ -128,50 +123,28 @@ class Claim:
     """
 
     def __init__(self, output: Path) -> None:
+        from filelock import FileLock, Timeout
+
         self._path = output.with_name(f".{output.name}.lock")
         if self._path.is_symlink():
             raise UsageError(f"{output}: {self._path.name} beside it is a link where a lock is to be; remove it, or give another name")
+        # Whichever thread ends an output releases it.
+        self._lock = FileLock(self._path, mode=0o666, thread_local=False)
+        if not output.parent.is_dir():  # which the library would make
+            return
         try:
-            self._descriptor = _locked(self._path)
-        except BlockingIOError as error:
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
             raise UsageError(f"{output}: another run, or another output of this one, is writing it; wait for that, or give another name") from error
+        except (OSError, NotImplementedError):
+            pass  # whoever opens the output will say why
 
     def release(self) -> None:
         """Release the name; may be called twice."""
-        descriptor, self._descriptor = self._descriptor, None
-        if descriptor is None:
+        if not self._lock.is_locked:
             return
         if sys.platform == "win32":  # what is open cannot be removed there, by us or while another has it
-            os.close(descriptor)
+            self._lock.release()
         with suppress(OSError):
             os.unlink(self._path)
-        if sys.platform != "win32":
-            os.close(descriptor)
-
-
-def _locked(path: Path) -> int | None:
-    """Return a descriptor that holds the lock; None if locks are not supported. Raises BlockingIOError if another process holds
-    it.
-    """
-    while True:
-        try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
-        except OSError:  # whoever opens the output will say why
-            return None
-        try:
-            if sys.platform == "win32":
-                msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-                return descriptor
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError) as error:  # Windows calls it the latter
-            os.close(descriptor)
-            raise BlockingIOError from error
-        except OSError:
-            os.close(descriptor)
-            with suppress(OSError):
-                os.unlink(path)
-            return None
-        with suppress(OSError):
-            if os.lstat(path).st_ino == os.fstat(descriptor).st_ino:
-                return descriptor
-        os.close(descriptor)  # whoever had it removed the file just then
+        self._lock.release()

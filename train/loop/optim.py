@@ -7,6 +7,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from streammat.train.errors import RunError
 from streammat.train.methods.base import Model
@@ -77,8 +78,9 @@ def make_average(model: Model, config: TrainConfig) -> Model:
 @torch.no_grad()
 def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
     """Exponential moving average of weights and batch-norm statistics; counters are copied."""
-    for mean, value in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
-        if mean.dtype.is_floating_point:
-            mean.lerp_(value, 1.0 - decay)
-        else:
+    pairs = list(zip(average.state_dict().values(), model.state_dict().values(), strict=True))
+    means, values = zip(*(pair for pair in pairs if pair[0].dtype.is_floating_point), strict=True)
+    get_ema_multi_avg_fn(decay)(means, values, 0)  # type: ignore[no-untyped-call]
+    for mean, value in pairs:
+        if not mean.dtype.is_floating_point:
             mean.copy_(value)

@@ -17,6 +17,7 @@ from pathlib import Path
 from torch import Tensor
 
 from streammat.engines.base import EngineError
+from streammat.engines.network.checkpoint import first_rename
 from streammat.train.methods.base import Method
 from streammat.train.methods.dim import DIM
 from streammat.train.methods.gca import GCA
@@ -67,15 +68,13 @@ _DIM_STAGES = {"0": "1_1", "2": "1_2", "5": "2_1", "7": "2_2", "10": "3_1", "12"
 
 
 def _dim(key: str) -> str:
-    for pattern, replacement in (
+    if (found := first_rename(key, (
         (r"^last\.", "conv6_1."),
         (r"^first\.", "deconv6_1."),
         (r"^head\.", "deconv1."),
         (r"^refinement\.head\.", "refine_pred."),
-    ):
-        key, count = re.subn(pattern, replacement, key)
-        if count:
-            return key
+    ))) is not None:
+        return found
     if match := re.fullmatch(r"encoder\.features\.(\d+)\.(\w+)", key):
         return f"conv{_DIM_STAGES[match[1]]}.{match[2]}"
     if match := re.fullmatch(r"decoder\.(\d)\.(\w+)", key):

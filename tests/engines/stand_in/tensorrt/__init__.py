@@ -63,6 +63,10 @@ class MemoryPoolType(enum.Enum):
     WORKSPACE = 0
 
 
+class LayerType(enum.Enum):
+    CONSTANT, OTHER = 0, 1
+
+
 class HardwareCompatibilityLevel(enum.Enum):
     NONE, AMPERE_PLUS = 0, 1
 
@@ -75,6 +79,7 @@ class ITensor:
 class ILayer:
     def __init__(self, node: Any, kinds: dict[str, DataType]) -> None:
         self.name, self.kind = node.name, node.op_type
+        self.type = LayerType.CONSTANT if self.kind == "Constant" else LayerType.OTHER
         self.inputs = [ITensor(name, kinds[name]) for name in node.input if name in kinds]
         self.outputs = [ITensor(name, kinds[name]) for name in node.output if name in kinds]
 
