@@ -128,8 +128,8 @@ def rvm_of_authors(file: Path, threads: int) -> Callable[[tuple[int, int]], Blen
     return opened
 
 
-def selfie(folder: Path, threads: int) -> Callable[[tuple[int, int]], Blend]:
-    """MediaPipe's selfie network from the package's graph, blended with 8 bits as background filters do."""
+def selfie_session(folder: Path, threads: int) -> tuple[Any, int]:
+    """MediaPipe's selfie network from the package's graph, ``rgb`` (1, 256, 256, 3) 0..1 to ``alpha``, and the side of its input."""
     import torch
 
     from streammat.train.teachers.graph import GraphNetwork, to_onnx
@@ -144,13 +144,19 @@ def selfie(folder: Path, threads: int) -> Callable[[tuple[int, int]], Blend]:
             (alpha,) = self.graph({"input_1": rgb})
             return alpha
 
+    return _session(to_onnx(Network(), (torch.zeros(1, SIDE, SIDE, 3),), ["rgb"], ["alpha"]).getvalue(), threads), SIDE
+
+
+def selfie(folder: Path, threads: int) -> Callable[[tuple[int, int]], Blend]:
+    """The same, blended with 8 bits as background filters do."""
+
     def opened(size: tuple[int, int]) -> Blend:
-        session = _session(to_onnx(Network(), (torch.zeros(1, SIDE, SIDE, 3),), ["rgb"], ["alpha"]).getvalue(), threads)
+        session, side = selfie_session(folder, threads)
         behind = np.empty((*size, 3), np.uint8)
         behind[:] = GREEN.astype(np.uint8)
 
         def blend(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-            small = cv2.resize(rgb, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR).astype(np.float32) / 255
+            small = cv2.resize(rgb, (side, side), interpolation=cv2.INTER_LINEAR).astype(np.float32) / 255
             (alpha,) = session.run(None, {"rgb": small[None]})
             mask = cv2.resize(np.clip(alpha[0, :, :, 0], 0, 1), (rgb.shape[1], rgb.shape[0]), interpolation=cv2.INTER_LINEAR)
             return np.asarray(cv2.blendLinear(rgb, behind, mask, 1 - mask))

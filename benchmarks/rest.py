@@ -1,15 +1,13 @@
 # ruff: noqa: INP001 - scripts are no package
-"""What letting the network rest saves, and what it costs: the alphas that are shown against those of a network that works on every frame.
+"""What letting the network rest saves, and what it costs: the mattes that are shown against those of a network that works on every frame.
 
-Each clip goes through the network once; then the same alphas are filtered over time, once all of them and once those of the frames on which
-the network would have worked, the others being kept (``streammat.matting.rest``). ``worked`` is the share of frames with work. ``mean`` and ``worst`` are
-the mean absolute difference of alpha over all frames and in the worst frame, times 1000. ``stale`` is the longest run of frames in which more
-than 0.2 % of the image is subject in one and background in the other (a difference of more than a half). CPU is what `Matting` takes for a
-frame, user and system, without and with rest.
+Each clip goes through two mattings side by side, one whose network works on every frame and one that rests (``streammat.matting.rest``), and the mattes at
+the frame's size are compared. ``worked`` is the share of frames with work. ``mean`` and ``worst`` are the mean absolute difference of alpha over all
+frames and in the worst frame, times 1000. ``stale`` is the longest run of frames in which more than 0.2 % of the image is subject in one and
+background in the other (a difference of more than a half). CPU is what the matting takes for a frame, user and system, without and with rest.
 
     python benchmarks/rest.py                           # drawn clips: still, noisy, breathing, entries at several speeds
     python benchmarks/rest.py webcam1.mkv webcam2.mkv   # clips of yours
-    python benchmarks/rest.py --no-cpu                  # differences alone
 
 Needs scikit-image (``pip install 'streammat[dev]'``), which carries the example's portrait.
 """
@@ -25,7 +23,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from temporal import KINDS, Floats, Kind, Recorder, example_scene, record, write
+from temporal import KINDS, Kind, example_scene, write
 
 from streammat.engines.choice import open_engine
 from streammat.engines.model_files import ModelFiles
@@ -50,10 +48,15 @@ def _flickers(t: float) -> float:
     return 1.0 + 0.05 * math.sin(2 * math.pi * 10 * t)
 
 
+LISTENS = Kind("listens", lambda t: (1.2 * math.sin(0.7 * t), 0.4 * math.sin(2.0 * t), 0.004 * math.sin(0.9 * t), 1.0 + 0.002 * math.sin(2.0 * t)))
+"""Somebody who breathes, sways by a pixel or two and turns the head by a quarter of a degree."""
 ENTRIES = (
     *(_enters(speed) for speed in (30.0, 60.0, 120.0, 240.0)),
     replace(_enters(60.0), name="enters, 60 px/s, dim and noisy", light=lambda _: 0.3, noise=6.0),
     replace(_enters(60.0), name="enters, 60 px/s, lamp flickers", light=_flickers),
+    replace(_enters(15.0), name="enters, 15 px/s, dim", light=lambda _: 0.3),
+    replace(_enters(60.0), name="enters, 60 px/s, dim, lamp flickers", light=lambda t: 0.3 * _flickers(t)),
+    LISTENS,
     replace(KINDS[0], name="still, lamp flickers", light=_flickers),
 )
 
@@ -66,54 +69,36 @@ class Found:
     mean: float
     worst: float
     stale: int
+    always_ms: float
+    resting_ms: float
 
 
-def rested(recorder: Recorder) -> tuple[Floats, list[bool]]:
-    """(alphas that are shown, whether the network worked) for each frame."""
-    rest, stable = Rest(), TemporalFilter()
-    alphas, worked = [], []
-    for alpha, rgb, at in recorder.seen:
-        kept = rest(rgb, at)
-        worked.append(kept is None)
-        if kept is None:
-            kept = stable(alpha, rgb, at)
-            rest.keep(kept, rgb, at)
-        alphas.append(kept)
-    return np.stack(alphas), worked
-
-
-def compared(recorder: Recorder) -> Found:
-    """Resting against always working."""
-    stable = TemporalFilter()
-    always = np.stack([stable(alpha, rgb, at) for alpha, rgb, at in recorder.seen])
-    shown, worked = rested(recorder)
-    differences = np.abs(shown - always)
-    wrong = (differences > 0.5).mean((1, 2)) > STALE
-    longest = run = 0
-    for one in wrong:
-        run = run + 1 if one else 0
-        longest = max(longest, run)
-    means = differences.mean((1, 2))
-    return Found(float(np.mean(worked)), 1000 * float(means.mean()), 1000 * float(means.max()), longest)
-
-
-def cpu_ms(path: Path, files: ModelFiles, rest: Rest | None) -> float:
-    """CPU milliseconds of `Matting` for a frame, decoding not counted."""
+def compared(path: Path, files: ModelFiles) -> Found:
+    """Resting against always working: the mattes of both, frame by frame, and the CPU milliseconds that each takes (decoding not counted)."""
     source = FileSource(str(path), audio=False)
-    engine = open_engine(files, size=network_sizes(*source.info.size, "balanced")[0], threads=1)
-    matting = Matting(engine, TemporalFilter(), rest=rest)
-    spent, frames = 0.0, 0
+    size = network_sizes(*source.info.size, "balanced")[0]
+    rest = Rest()
+    mattings = [Matting(open_engine(files, size=size, threads=1), TemporalFilter(), rest=one) for one in (None, rest)]
+    spent, means, longest, run = [0.0, 0.0], [], 0, 0
     try:
         for item in source:
-            if isinstance(item, Frame):
+            if not isinstance(item, Frame):
+                continue
+            mattes = []
+            for number, matting in enumerate(mattings):
                 begin = time.process_time()
-                matting(item)
-                spent += time.process_time() - begin
-                frames += 1
+                mattes.append(matting(item).alpha)
+                spent[number] += time.process_time() - begin
+            differences = cv2.absdiff(*mattes)
+            means.append(float(differences.mean()) / 255)
+            run = run + 1 if (differences > 127).mean() > STALE else 0
+            longest = max(longest, run)
     finally:
-        engine.close()
+        for matting in mattings:
+            matting.engine.close()
         source.close()
-    return 1000 * spent / frames
+    frames = len(means)
+    return Found(1 - rest.frames / frames, 1000 * float(np.mean(means)), 1000 * max(means), longest, *(1000 * one / frames for one in spent))
 
 
 def main() -> None:
@@ -121,7 +106,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="What letting the network rest saves and costs")
     parser.add_argument("clips", nargs="*", help="clips; none: draw some")
     parser.add_argument("--model", default="lite", help="name or file, as of `streammat video`")
-    parser.add_argument("--no-cpu", action="store_true", help="do not measure CPU time")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     files = find_model(arguments.model)
@@ -134,8 +118,8 @@ def main() -> None:
                 clips.append((kind.name, Path(folder) / f"{number}.mp4"))
                 write(clips[-1][1], scene, kind)
         for name, path in clips:
-            found = compared(record(path, files))
-            cpu = "-" if arguments.no_cpu else f"{cpu_ms(path, files, None):.1f} → {cpu_ms(path, files, Rest()):.1f}"
+            found = compared(path, files)
+            cpu = f"{found.always_ms:.1f} → {found.resting_ms:.1f} ({100 * found.resting_ms / found.always_ms:.0f} %)"
             print(f"| {name} | {100 * found.worked:.0f} % | {found.mean:.2f} | {found.worst:.2f} | {found.stale} | {cpu} |", flush=True)
 
 

@@ -224,7 +224,7 @@ class LiveOptions:
     loop: bool = False
     """Restart a file given as the camera at its end."""
     outputs: Annotated[tuple[str, ...], Within(1, 100)] = ("camera",)
-    """``camera[:DEVICE]``, ``/dev/videoN``, a video file, ``rtmp://`` or ``rtsp://``, ``preview``, ``null``."""
+    """``camera[:DEVICE]``, ``/dev/videoN``, a video file, ``rtmp://`` or ``rtsp://``, ``alpha[:PORT]``, ``preview``, ``null``."""
     recordings: str = "."
     """The folder in which the command ``record`` makes recordings."""
     overwrite: bool = False

@@ -110,6 +110,7 @@ def test_a_stream_is_started_and_ended_while_the_run_goes_on(clip: Path, server:
     with steered(clip, "--to", "null", "--bitrate", "500") as run:
         assert "no address is known" in run.ask("stream", True)["error"]
         assert "expected rtmp" in run.ask("stream", "file:///etc/passwd")["error"]
+        assert "has no SRT" in run.ask("stream", "srt://127.0.0.1:9")["error"]
         run.ask("stream", server.url)
         wait_for(lambda: server.frames > 20, 40)
         assert run.ask("status")["streaming"] is True

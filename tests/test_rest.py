@@ -111,6 +111,7 @@ def test_the_network_rests_while_nothing_moves_and_its_faults_are_not_kept(tmp_p
     assert engine.calls < 6
     assert rest.frames == 30 - engine.calls == matting.rested
     assert all((matte.alpha == mattes[0].alpha).all() for matte in mattes)
+    assert len({id(matte) for matte in mattes}) == engine.calls - 1  # no work at all for those that are kept; the first was refused
     moved = image.copy()
     moved[:, :20] = 0.9
     calls = engine.calls

@@ -36,7 +36,7 @@ _LIVE = LiveOptions()
 @option("--size", group=INPUT, metavar="WxH", help="Insist on this size.  [default: ask for 1280x720]")
 @option("--fps", group=INPUT, type=number_of(LiveOptions, "fps"), default=_LIVE.fps, show_default=True, help="Frames per second to ask the camera for.")
 @option("--to", "outputs", group=OUTPUT, multiple=True, metavar="WHERE", default=_LIVE.outputs, show_default=True,
-              help="camera[:DEVICE], /dev/videoN, a file such as rec.mkv, rtmp:// or rtsp://, preview, null; may be repeated.")
+              help="camera[:DEVICE], /dev/videoN, a file such as rec.mkv, rtmp:// or rtsp://, alpha[:PORT] (with alpha, for OBS), preview, null; may be repeated.")
 @option("--recordings", group=OUTPUT, metavar="FOLDER", default=_LIVE.recordings, show_default=True,
               help="Where recordings are made that are started during the run, by the page or the command record.")
 @option("--microphone", group=INPUT, metavar="WHAT", is_flag=False, flag_value="default",

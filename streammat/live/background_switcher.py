@@ -9,7 +9,7 @@ from fractions import Fraction
 
 from streammat.compositing.backgrounds import Background, BackgroundSpec, open_background, parse_background
 from streammat.compositing.compositor import Compositor
-from streammat.config import CompositeOptions, MatteControls
+from streammat.config import CompositeOptions, Content, MatteControls
 from streammat.errors import InputError, UsageError
 
 _MOST_ADDED = 16
@@ -41,6 +41,7 @@ class BackgroundSwitcher:
         texts: backgrounds as ``streammat.compositing.backgrounds.parse_background`` takes them, at least one, none transparent.
         options: how they are fitted, and whether the old background's colour is removed from edges.
         controls: adjustments of the subject's colour.
+        alpha: draw the subject alone beside the composite, for outputs with alpha.
 
     Raises:
         UsageError, InputError: one of them cannot be shown; the message names it.
@@ -49,7 +50,9 @@ class BackgroundSwitcher:
     def __init__(
         self, texts: tuple[str, ...], options: CompositeOptions,
         controls: MatteControls = MatteControls(),  # noqa: B008 - frozen
+        *, alpha: bool = False,
     ) -> None:
+        self._contents: tuple[Content, ...] = ("composite", "transparent") if alpha else ("composite",)
         self._options = options
         self._controls = controls
         self._lock = threading.RLock()
@@ -169,7 +172,7 @@ class BackgroundSwitcher:
     def _open(self, text: str) -> Scene:
         spec = parse_background(text)
         if spec.kind == "transparent":
-            raise UsageError("--bg transparent: cameras and streams carry no transparency; give a colour such as green to key on")
+            raise UsageError("--bg transparent: cameras and streams carry no transparency; give a colour such as green to key on, or --to alpha for OBS")
         return self._made(text, spec)
 
     def _made(self, text: str, spec: BackgroundSpec) -> Scene:
@@ -177,7 +180,7 @@ class BackgroundSwitcher:
         return Scene(text, spec, background, self._compositor(background))
 
     def _compositor(self, background: Background) -> Compositor:
-        return Compositor(["composite"], background, decontaminate=self._options.decontaminate, alpha="straight", controls=self._controls)
+        return Compositor(self._contents, background, decontaminate=self._options.decontaminate, alpha="straight", controls=self._controls)
 
 
 def _stamp(spec: BackgroundSpec) -> tuple[int, int] | None:

@@ -35,6 +35,8 @@ class OutputFrame:
     kind: Kind
     captured: int
     """Time of capture, or of making a replacement, in ticks of ``TIME_BASE``; the frame's own time may be slightly later."""
+    cutout: tuple[Frame, Matte] | None = None
+    """The subject alone, for outputs with alpha, where scenes draw it; None: nothing is to be seen there."""
 
     @property
     def live(self) -> bool:
@@ -62,6 +64,7 @@ class FallbackCompositor:
         self._clock = clock
         self._trouble = trouble
         self._good: Frame | None = None
+        self._good_cutout: tuple[Frame, Matte] | None = None
         self._good_at = 0.0
         self._last = -1
         self._steady = False
@@ -98,17 +101,23 @@ class FallbackCompositor:
         if self.mirror:
             frame, matte = _mirrored(frame, matte)
         if self.pass_through:
-            return self._shown(frame.planes, frame.pts, "pass-through")
-        (picture,) = self.scene.compositor(frame, matte)
+            shown = self._shown(frame.planes, frame.pts, "pass-through")
+            return replace(shown, cutout=(shown.frame, Matte(np.full(frame.size, 255, np.uint8))))
+        picture, *others = self.scene.compositor(frame, matte)
         picture.pts = self._stamp(picture.image, frame.pts)
         self._good, self._good_at = picture, self._clock.age(0)
-        return OutputFrame(picture, "composite", frame.pts)
+        self._good_cutout = (replace(others[0], pts=picture.pts), matte) if others else None
+        return OutputFrame(picture, "composite", frame.pts, self._good_cutout)
 
     def _instead(self) -> OutputFrame:
         now = self._now()
         if self._good is not None and self._clock.age(0) - self._good_at <= HOLD:
-            return self._shown(self._good.planes, now, "held")
-        self._good = None
+            shown = self._shown(self._good.planes, now, "held")
+            if self._good_cutout is None:
+                return shown
+            colour, matte = self._good_cutout
+            return replace(shown, cutout=(replace(colour, pts=shown.frame.pts), matte))
+        self._good = self._good_cutout = None
         if not self.scene.shows_room:
             try:
                 planes = self.scene.background.planes(replace(self._template, pts=now), self._no_matte)

@@ -9,6 +9,7 @@ from streammat.errors import UsageError, one_line
 from streammat.live.output_worker import OutputWorker
 from streammat.live.report import OutputKind
 from streammat.sinks import Sink, SoundSink
+from streammat.sinks.alpha import AlphaSink, is_alpha
 from streammat.sinks.codecs import container_of, is_still
 from streammat.sinks.file import FileSink
 from streammat.sinks.null import NullSink
@@ -24,7 +25,7 @@ _PATIENT = 30
 def is_file(text: str) -> bool:
     """Return whether ``--to`` names a file to record."""
     word = text.lower()
-    return not (word in ("preview", "null", "camera") or word.startswith(("camera:", "/dev/video")) or is_stream(text))
+    return not (is_alpha(text) or word in ("preview", "null", "camera") or word.startswith(("camera:", "/dev/video")) or is_stream(text))
 
 
 def check_output(text: str) -> None:
@@ -40,7 +41,7 @@ def check_output(text: str) -> None:
     try:
         container_of(text)
     except UsageError as error:
-        raise UsageError(f"--to {text}: expected camera, /dev/videoN, preview, null, an rtmp:// or rtsp:// address, or a file such as rec.mkv") from error
+        raise UsageError(f"--to {text}: expected camera, /dev/videoN, preview, alpha, null, an rtmp:// or rtsp:// address, or a file such as rec.mkv") from error
 
 
 def open_output(
@@ -73,6 +74,9 @@ def open_output(
         hurry = sink.hurry if isinstance(sink, StreamSink) else None
         kind: OutputKind = "stream" if is_stream(text) else "recording"
         return OutputWorker(name, sink, clock, capacity=_PATIENT, failed=failed, hear=sink.hear if channels else None, hurry=hurry, kind=kind)
+    if is_alpha(text):
+        sink_with_alpha = AlphaSink(text, info)
+        return OutputWorker(f"alpha at {sink_with_alpha.address}", sink_with_alpha, clock, capacity=1, failed=failed)
     return OutputWorker(name, _open(text, info, key, camera), clock, capacity=1, failed=failed, kind="null" if text.lower() == "null" else "shown")
 
 

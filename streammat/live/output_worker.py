@@ -6,13 +6,15 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
+import av
 import numpy as np
 
 from streammat.audio.track import CHUNK, RATE, Chunk
 from streammat.live.fallback import OutputFrame
 from streammat.live.report import LatencyMeter, OutputKind, OutputReport
-from streammat.media.frame import Matte
+from streammat.media.frame import Frame, Matte, planes_of
 from streammat.sinks import Sink
 from streammat.sources.shaper import Clock
 from streammat.threads.channel import Channel, Closed
@@ -50,7 +52,7 @@ class OutputWorker:
         self._hurry = hurry
         self._sound: deque[Chunk] = deque(maxlen=_SOUND_SECONDS * RATE // CHUNK)
         self._pictures: Channel[OutputFrame] = Channel(capacity, "drop_oldest")
-        self._opaque: Matte | None = None
+        self._flat: tuple[Frame, Matte] | None = None
         self._thread = threading.Thread(target=self._work, name=f"streammat-out-{name}", daemon=True)
 
     def start(self) -> None:
@@ -105,7 +107,7 @@ class OutputWorker:
     def _work(self) -> None:
         try:
             for shown in self._pictures:
-                self._sink.write(shown.frame, self._matte(shown))
+                self._sink.write(*self._wanted(shown))
                 if shown.live:
                     self.latency.add(self._clock.age(shown.captured))
                 self._write_sound()
@@ -128,8 +130,19 @@ class OutputWorker:
             self.failure = error
             self._failed(self.name, error)
 
-    def _matte(self, shown: OutputFrame) -> Matte:
-        """Return a full matte: live frames are opaque."""
-        if self._opaque is None:
-            self._opaque = Matte(np.full(shown.frame.size, 255, np.uint8))
-        return self._opaque
+    def _wanted(self, shown: OutputFrame) -> tuple[Frame, Matte]:
+        """Return what this sink shows: an opaque frame, or the subject with its alpha, or nothing at all."""
+        frame = shown.frame
+        if self._sink.content != "transparent":
+            if self._flat is None:
+                self._flat = frame, Matte(np.full(frame.size, 255, np.uint8))
+            return frame, self._flat[1]
+        if shown.cutout is not None:
+            return shown.cutout
+        if self._flat is None:
+            image = av.VideoFrame(frame.image.width, frame.image.height, frame.layout.name)
+            planes = planes_of(image, frame.layout)
+            for index, plane in enumerate(planes):
+                plane[:] = 128 if index else frame.black  # live frames are YUV of 8 bits
+            self._flat = replace(frame, image=image, planes=planes), Matte(np.zeros(frame.size, np.uint8))
+        return replace(self._flat[0], pts=frame.pts), self._flat[1]

@@ -35,6 +35,7 @@ from streammat.matting.network import open_network
 from streammat.matting.rest import Rest
 from streammat.matting.temporal import TemporalFilter
 from streammat.models.library import find_model
+from streammat.sinks.alpha import is_alpha
 from streammat.sinks.targets import check_targets
 from streammat.sources.shaper import Clock
 from streammat.threads.interruptible import answer_of
@@ -85,7 +86,7 @@ class LiveRun:
         files = [text for text in options.outputs if is_file(text)]
         check_targets([options.camera, *options.backgrounds], files, EncodeOptions(overwrite=options.overwrite))
         check_controls(options.controls)
-        self._scenes = BackgroundSwitcher(options.backgrounds, options.composite, options.controls)
+        self._scenes = BackgroundSwitcher(options.backgrounds, options.composite, options.controls, alpha=any(map(is_alpha, options.outputs)))
         self.clock = Clock()
         with ExitStack() as undo:
             undo.callback(self._scenes.close)

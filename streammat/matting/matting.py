@@ -103,6 +103,9 @@ class Matting:
         self._scaler = VideoReformatter()
         self._converter = VideoReformatter()
         self._refine = Refiner()
+        self._rested = False
+        self._matte: Matte | None = None
+        """The last that was made; kept while the network rests."""
 
     def __call__(self, frame: Frame) -> Matte:
         """Return the matte of ``frame``, at its size and in its orientation.
@@ -110,7 +113,11 @@ class Matting:
         Raises:
             EngineError: the network failed, or its result contains NaN.
         """
-        return self._refine(self.infer(frame), frame)
+        alpha = self.infer(frame)
+        if self._rested and self._matte is not None and self._matte.alpha.shape == frame.size:
+            return self._matte  # the frame's own detail has not changed either
+        self._matte = self._refine(alpha, frame)
+        return self._matte
 
     def infer(self, frame: Frame) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
         """Return alpha at the network's output resolution: float32 (h, w) in 0..1, in the frame's stored orientation."""
@@ -133,6 +140,7 @@ class Matting:
         rgb = np.ascontiguousarray(np.rot90(pixels, frame.rotation), np.uint8)
         at = frame.pts * frame.time_base
         alpha = None if self._rest is None else self._rest(rgb, at)
+        self._rested = alpha is not None
         if alpha is None:
             alpha = self._work(rgb, at)
         return np.ascontiguousarray(np.rot90(alpha, -frame.rotation))

@@ -239,6 +239,10 @@ def check_stream(url: str) -> None:
 
 def _format_of(url: str) -> str:
     scheme = url.partition("://")[0].lower()
+    if scheme == "srt":
+        raise UsageError(
+            f"--to {public(url)}: the FFmpeg that PyAV brings has no SRT; expected rtmp:// or rtsp:// to a server that hands it on as SRT, such as MediaMTX"
+        )
     if scheme not in _FORMATS:
         raise UsageError(f"--to {public(url)}: cannot stream to {scheme}://; expected {', '.join(f'{name}://' for name in _FORMATS)}")
     return _FORMATS[scheme]
