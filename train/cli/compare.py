@@ -49,8 +49,9 @@ def command(
 ) -> None:
     """Train and score everything that a table compares, for the same few steps, and tabulate it with the spread over seeds.
 
-    "methods": the trimap-free methods of Table 1, on images as they are. "composition": GFM-TT on composites with none, one and all of
-    RSSN's steps (Table 4). Runs that are done are not done again, and one that was interrupted goes on.
+    "methods": the trimap-free methods of Table 1, on images as they are. "composition": GFM-TT on composites with none, one and
+    all of
+    RSSN's steps (Table 4). Finished runs are not repeated, and an interrupted one is continued.
     """
     import torch
 

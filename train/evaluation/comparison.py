@@ -1,6 +1,8 @@
-"""Short runs of everything that a table of the paper compares, on one data set with the same steps and seeds: the chain seen at work.
+"""Short runs of everything that a table of the paper compares, on one data set with the same steps and seeds, to exercise the
+whole chain.
 
-`methods` are the trimap-free methods of Table 1, `compositions` the tracks of Table 4. Each is trained from the same number of steps and
+`methods` are the trimap-free methods of Table 1, `compositions` the tracks of Table 4. Each is trained from the same number of
+steps and
 samples, scored on the held-out images by the paper's metrics, and tabulated with the spread over the seeds.
 """
 
@@ -27,9 +29,9 @@ from streammat.train.recipes.presets import STEP_TRACKS, TRACKS, Preset, Track, 
 from streammat.train.recipes.tracks import Folders, open_images, open_samples
 
 TRIMAP_FREE = ("shm", "lf", "hatt", "shmc")
-"""Methods of `streammat.train.methods.METHODS` that the paper's Table 1 has."""
+"""Methods of `streammat.train.methods.METHODS` in the paper's Table 1."""
 _CURVE_ROWS = 10
-"""Rows of the loss curve: the first and the last one tell how far the loss fell."""
+"""Number of rows of the loss curve; the first and the last one show how far the loss fell."""
 
 
 @dataclass(frozen=True)
@@ -37,32 +39,32 @@ class Contender:
     """One row of a comparison."""
 
     name: str
-    """Of its files, and what ``--only`` calls it."""
+    """Name, for its files and ``--only``."""
     title: str
-    """Of its row."""
+    """Title of its row."""
     network: str
-    """As of `streammat.train.recipes.config.TrainConfig.network`."""
+    """Network, as in `streammat.train.recipes.config.TrainConfig.network`."""
     rosta: str | None = None
-    """None: the method has none."""
+    """RoSTa; None: the method has none."""
     track: Track = TRACKS["ori"]
 
 
 @dataclass(frozen=True)
 class ComparisonConfig:
-    """What is the same for every row."""
+    """Options that are the same for every row."""
 
     steps: int = 150
     batch: int = 4
     crop: int = 64
     """Side of the training samples in pixels, a multiple of 32."""
     images: int = 40
-    """Held-out images that are scored at most, spread over the set."""
+    """Most held-out images to score, spread evenly over the set."""
     strategy: str = "single"
-    """Test strategy; methods other than GFM know single passes alone."""
+    """Test strategy; methods other than GFM only support single passes."""
     learning_rate: float | None = None
-    """Peak; None takes the network's own of the modern recipe."""
+    """Peak learning rate; None: the network's own in the modern recipe."""
     precision: str = "bf16"
-    """Of training; scored in float32."""
+    """Precision of training; scoring is in float32."""
 
 
 @dataclass(frozen=True)
@@ -70,14 +72,14 @@ class Result:
     """One run, trained and scored."""
 
     options: Mapping[str, object]
-    """Its `ComparisonConfig`, to notice a folder of other runs."""
+    """Its `ComparisonConfig`, to detect a folder of other runs."""
     metrics: Mapping[str, float]
     """Means over the held-out images."""
     images: int
     first_loss: float
-    """Mean of the first tenth of the steps."""
+    """Mean loss of the first tenth of the steps."""
     last_loss: float
-    """Mean of the last tenth."""
+    """Mean loss of the last tenth."""
 
 
 def methods(network: str) -> list[Contender]:
@@ -87,7 +89,7 @@ def methods(network: str) -> list[Contender]:
 
 
 def compositions(network: str) -> list[Contender]:
-    """GFM-TT on ``network`` by the compositions of Table 4: without RSSN, with one of its steps, with all."""
+    """Return GFM-TT on ``network`` with the compositions of Table 4: without RSSN, with one of its steps, with all."""
     tracks = {"none": TRACKS["comp-bg20k"], **{key.rpartition("-")[2]: track for key, track in STEP_TRACKS.items()}, "all": TRACKS["comp-rssn"]}
     return [Contender(f"rssn-{key}", {"none": "no step", "all": "all three steps"}.get(key, f"{key} alone"), network, "TT", track) for key, track in tracks.items()]
 
@@ -108,10 +110,10 @@ def run_contender(
         contender: of `methods` or `compositions`.
         seed: of the weights, the order and every augmentation.
         folders: the data set with ``train`` and ``validation``, and backgrounds where the track composes.
-        out: receives ``<name>-<seed>.json`` and the folder ``<name>-<seed>`` with curve, samples, ``pictures.csv`` and ``worst.png``. The
-            checkpoint, which is large, is taken away when the run is scored.
-        config: what is the same for every row.
-        watcher: is told how it goes.
+        out: folder for ``<name>-<seed>.json`` and the folder ``<name>-<seed>`` with curve, samples, ``pictures.csv`` and
+            ``worst.png``. The checkpoint, which is large, is removed when the run is scored.
+        config: options that are the same for every row.
+        watcher: shows the progress.
         imagenet: weights of the encoder; None starts from random ones.
         threads: of torch.
 
@@ -149,7 +151,7 @@ def run_contender(
 
 
 def read_result(path: Path) -> Result:
-    """What `run_contender` wrote.
+    """Read the result of `run_contender`.
 
     Raises:
         DataError: the file is damaged.
@@ -181,7 +183,8 @@ def table(contenders: Sequence[Contender], results: Mapping[str, Mapping[int, Re
 def run_all(
     contenders: Sequence[Contender], seeds: Sequence[int], out: Path, run: Callable[[Contender, int], Result]
 ) -> str:
-    """Return every contender with the first seed, then with the next; ``table.md`` is written after each, so that it is always of what is done.
+    """Return every contender with the first seed, then with the next; ``table.md`` is written after each, so that it is always of
+    what is done.
 
     Returns:
         The table.

@@ -55,13 +55,11 @@ class EvaluationOptions:
     worst: int = 8
     """Number of images on the sheet of worst cases, by SAD."""
     workers: int | None = None
-    """Threads that measure beside the network; None: one for each core. 0: one thing after the other, so that the seconds are the
-    network's
-    alone."""
+    """Threads that measure beside the network; None: one per core. 0: no threads, so that the seconds are the network's alone."""
     identity: str = ""
-    """As of `streammat.train.evaluation.results.Rows`: an interrupted run is gone on with by one of the same identity. Clips are
-    always
-    measured anew."""
+    """Identity as in `streammat.train.evaluation.results.Rows`: a run of the same identity continues an interrupted one. Clips
+    are always measured anew.
+    """
 
 
 @dataclass(frozen=True)
@@ -134,7 +132,7 @@ def evaluate_set(
 
 
 class _Loaded(NamedTuple):
-    """An image as it is scored."""
+    """A loaded image with its label and trimap."""
 
     entry: Entry
     rgb: Image
@@ -143,7 +141,7 @@ class _Loaded(NamedTuple):
 
 
 class _Measured(NamedTuple):
-    """Everything of one image; cases and mattes in one order."""
+    """Results for one image; cases and mattes in the same order."""
 
     loaded: _Loaded
     mattes: Mapping[str, Matte]
@@ -151,7 +149,7 @@ class _Measured(NamedTuple):
 
 
 def _measured(entries: Sequence[Entry], matting: Matting | TrimapMatting, options: EvaluationOptions) -> Iterator[_Measured]:
-    """Yield images in order, each with its figures; what was measured before an error comes before it."""
+    """Yield images in order, each with its figures; results before an error are yielded first."""
     workers = len(os.sched_getaffinity(0)) if options.workers is None and hasattr(os, "sched_getaffinity") else options.workers
     workers = (os.cpu_count() or 1) if workers is None else workers
     if workers == 0:
@@ -227,7 +225,7 @@ def measure(alpha: Matte, truth: Matte, trimap: Image, *, binary: bool = False) 
 
 
 class _Found:
-    """What a run has found so far; of images only the worst are kept, small."""
+    """Results of a run so far; only the worst images are kept, reduced."""
 
     def __init__(self, entries: Sequence[Entry], matting: Matting | TrimapMatting, options: EvaluationOptions) -> None:
         self.entries = {entry.name: entry for entry in entries}
@@ -237,12 +235,12 @@ class _Found:
         self.worst: dict[str, list[tuple[Case, list[Image] | None]]] = {}
 
     def keep(self, case: Case) -> None:
-        """A case of an earlier run, whose matte is made again if it is shown."""
+        """Add a case of an earlier run, whose matte is made again if it is shown."""
         self.cases.append(case)
         self._rank(case, lambda: None)
 
     def add(self, loaded: _Loaded, case: Case, alpha: Matte) -> None:
-        """A case of this run; those of a clip in the order of its frames."""
+        """Add a case of this run; those of a clip in the order of its frames."""
         self.cases.append(case)
         self._rank(case, lambda: _small(loaded.rgb, alpha, loaded.truth))
         if self.clips is not None:
@@ -257,7 +255,7 @@ class _Found:
         kept.append((case, images()))
 
     def write_sheets(self, out: Path) -> None:
-        """``worst.png`` … of each matting."""
+        """Write ``worst.png`` … of each matting."""
         for number, kept in enumerate(self.worst.values(), 1):
             shown = [(case, self._again(case) if images is None else images) for case, images in kept]
             _write_sheet(out / ("worst.png" if number == 1 else f"worst-{number}.png"), shown)
@@ -268,7 +266,7 @@ class _Found:
         return _small(loaded.rgb, mattes[case.matting], loaded.truth)
 
     def evaluation(self) -> Evaluation:
-        """Everything."""
+        """Return all results."""
         return Evaluation(tuple(self.cases), {} if self.clips is None else self.clips.means())
 
 
@@ -313,7 +311,7 @@ class _Clips:
 
 
 _AHEAD = 2
-"""Images read before the network has time for them."""
+"""Number of images read ahead of the network."""
 _FRAME_FOLDERS = ("img", "image", "images", "input", "original")
 
 

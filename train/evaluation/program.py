@@ -1,6 +1,7 @@
-"""Mattes by a program outside this project: how a method without an implementation here (SSS, in MATLAB) is scored.
+"""Runs an external program as a matting, to score a method without an implementation here (SSS, in MATLAB).
 
-The program is called once for each image as ``PROGRAM IMAGE.png MATTE.png`` and writes the second file: grey, 0 to 255, of the image's size.
+The program is called once for each image as ``PROGRAM IMAGE.png MATTE.png`` and writes the second file: grey, 0 to 255, of the
+image's size.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def is_program(path: Path) -> bool:
 
 
 def program_matting(path: Path) -> Callable[[Image], Mapping[str, NDArray[np.float32]]]:
-    """What a program mattes, under the program's name.
+    """Return a matting that runs a program, under the program's name.
 
     Raises (when an image is matted):
         DataError: the program cannot be run, fails, or writes no matte of the image's size.

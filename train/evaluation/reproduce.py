@@ -142,7 +142,7 @@ def _table4(*, composed: bool) -> str:
 
 
 def _table7() -> str:
-    """Costs beside the paper's, the parts of the other methods, and where the differences come from."""
+    """Return the table of costs beside the paper's, the parts of the other methods, and the causes of the differences."""
     from streammat.train.evaluation.complexity import PAPER_SIDE, table7
 
     rows = table7()

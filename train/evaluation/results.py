@@ -1,4 +1,4 @@
-"""``pictures.csv``: a row for each matte as soon as it is measured, read again by the run that goes on after an interruption."""
+"""Reads and writes ``pictures.csv``: a row for each measured matte; a run that continues an interrupted one reads it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from streammat.train.errors import RunError
 
 TABLE = "pictures.csv"
 UNFINISHED = "unfinished"
-"""Beside the table until the run is whole: says which run it is, and no other one may go on with it."""
+"""Name of the file beside an unfinished table that identifies its run; only the same run may continue it."""
 _BEFORE = ("picture", "matting", "width", "height")
 _AFTER = ("seconds", "trimap")
 
@@ -24,26 +24,26 @@ class Case:
     """One matte of one image."""
 
     name: str
-    """Of the image within its set."""
+    """Name of the image within its set."""
     matting: str
-    """What made the matte."""
+    """Name of the matting."""
     width: int
     height: int
     metrics: Mapping[str, float]
     seconds: float
-    """For all mattes of the image, divided by their number."""
+    """Seconds for all mattes of the image, divided by their number."""
     made_trimap: bool
-    """The data set has none: it was made from the truth."""
+    """True if the trimap was made from the truth."""
 
 
 class Rows:
-    """The table of a run: complete up to the last image, whatever ends the run.
+    """The table of a run, which is complete up to the last image, whatever ends the run.
 
     Args:
         out: folder; None: nothing is written.
         columns: metrics, in order.
-        identity: of everything that the figures depend on. A table that a run of the same identity left unfinished is gone on with;
-            empty: every run begins anew.
+        identity: digest of everything that the figures depend on. An unfinished table with the same identity is continued; empty:
+            every run starts anew.
     """
 
     def __init__(self, out: Path | None, columns: Sequence[str], identity: str = "") -> None:
@@ -51,7 +51,7 @@ class Rows:
         self.path = None if out is None else out / TABLE
         self.mark = None if out is None else out / UNFINISHED
         self.kept: tuple[Case, ...] = ()
-        """What an earlier run measured: whole images, in order."""
+        """Results of an earlier run: complete images, in order."""
 
     def __enter__(self) -> Self:
         if self.path is None or self.mark is None:
@@ -96,7 +96,7 @@ class Rows:
         return [case.name, case.matting, case.width, case.height, *figures, f"{case.seconds:.3f}", "made" if case.made_trimap else "given"]
 
     def _left(self) -> tuple[Case, ...]:
-        """What an interrupted run of the same identity measured, but for its last image, of which mattes may be missing."""
+        """Return the results of an interrupted run of the same identity, without its last image, which may lack mattes."""
         assert self.path is not None
         assert self.mark is not None
         if not self.identity or not self.path.exists() or not self.mark.exists() or self.mark.read_text(encoding="utf-8") != self.identity:

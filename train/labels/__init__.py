@@ -1,1 +1,1 @@
-"""Alpha to train on, made from masks and from other networks."""
+"""Labels for training: alpha made from masks and from other networks."""

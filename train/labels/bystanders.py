@@ -1,9 +1,9 @@
-"""Who else is in an image: the masks of the training sets show the one who is portrayed, or one kind of animal.
+"""Searches for bystanders: the masks of the training sets show only the portrayed person, or one kind of animal.
 
-The shipped network mattes everybody in view. Trained on images whose passers-by, riders and friends are labelled background,
-it would learn to leave people out, and learns those very images by heart; so a network that has seen people of street photographs
-as cut-outs alone (``--without street``) looks for them, and images that have any are only used as cut-outs from then on. Self-training, in the
-one place where the labels are known to be wrong.
+The shipped network mattes everybody in view. Trained on images whose passers-by, riders and friends are labelled background, it
+would learn to leave people out, and would memorise those images. So a network that has seen people of street photographs only as
+cut-outs (``--without street``) searches for them, and images with bystanders are then only used as cut-outs. This is
+self-training where the labels are known to be wrong.
 """
 
 from __future__ import annotations
@@ -22,26 +22,31 @@ from streammat.train.lite.background_fill import fill_subject
 from streammat.train.lite.validation import Predict, network_size, predict_image
 
 FILE = "bystanders.json"
-"""In a set's folder of the cache: for each image the largest thing found besides its subject, as a share of the image."""
+"""Name of the file, in a set's folder of the cache, with the largest find besides the subject for each image, as a share of the
+image.
+"""
 MOST: Mapping[str, float] = {
     "people_fullbody": 0.0006,
     "animals_horses": 0.003,
     "animals_cats": 0.01,
 }
-"""Sets that are looked through, and the share up to which an image counts as without bystanders. On streets 10 x 12 pixels of 512 x
-384; small finds beside animals are mostly a network's own errors, and so are finds in portraits of any size: seats and shadows. Those
-are the images that teach most."""
+"""Sets to search, and the largest find, as a share of the image, that does not count as a bystander: for streets 10 x 12 pixels
+of 512 x 384. Small finds beside animals are mostly errors of the network, and so are all finds in portraits (seats and shadows),
+which are therefore not searched.
+"""
 PIXELS = 416 * 736
-"""Of the network's input, twice as many for the image without its subject; each also mirrored. Small figures need a large one."""
+"""Pixels of the network's input, twice as many for the image without its subject; each is also run mirrored. Small figures need a
+large input.
+"""
 _BELIEF = 0.25
 _NEAR = 0.03
 
 
 def bystander_share(seen: Image, alpha: Image) -> float:
-    """How much of the image the largest thing takes up that is no part of the labelled subject.
+    """Return the share of the image of the largest find that is not part of the labelled subject.
 
     Args:
-        seen: uint8 (H, W), what a network finds.
+        seen: uint8 (H, W), a network's matte.
         alpha: uint8 (H, W), the label.
 
     Returns:
@@ -57,21 +62,22 @@ def bystander_share(seen: Image, alpha: Image) -> float:
 def find_bystanders(
     open_predict: Callable[[tuple[int, int]], Predict], cache: Path, folder: str, report: Report, *, filled: bool = True
 ) -> tuple[int, int]:
-    """Look through one set of the cache and write its `FILE`.
+    """Search one set of the cache and write its `FILE`.
 
     Args:
-        open_predict: gives the network for one input size.
-        cache: mattes.
+        open_predict: opens the network for one input size.
+        cache: folder of the mattes.
         folder: name of the set.
-        report: takes one line at a time.
-        filled: look through the image without its subject (`streammat.train.lite.background_fill`) as well, where it can be made. A network that was trained
-            on an image may have learnt to leave out whoever stands beside its subject; a weak one sees much that is not there.
+        report: called with one line at a time.
+        filled: also search the image without its subject (`streammat.train.lite.background_fill`), if that can be made. A network
+            that was trained on an image may have learnt to leave out people beside its subject; a weak network has many false
+            finds.
 
     Returns:
-        Images, and those with bystanders.
+        Number of images, and of those with bystanders.
 
     Raises:
-        DataError: there are no mattes of the set, or one is broken.
+        DataError: the set has no mattes, or one is broken.
         RunError: the file cannot be written.
     """
     base = cache / folder
@@ -102,13 +108,13 @@ def find_bystanders(
 
 
 def read_bystanders(base: Path) -> dict[str, bool]:
-    """Return whether an image shows its subject alone, by its stem; empty where nobody looked or is to look.
+    """Read whether each image shows its subject alone, by stem; empty if the set was not searched.
 
     Args:
         base: the set's folder in the cache.
 
     Raises:
-        DataError: the file is there and cannot be read.
+        DataError: the file exists and cannot be read.
     """
     path = base / FILE
     if base.name not in MOST or not path.exists():

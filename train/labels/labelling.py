@@ -1,4 +1,6 @@
-"""Labels public sets with masks and teachers, and writes what can be trusted as mattes to train on, with a manifest of what became of each image."""
+"""Labels public sets with masks and teacher networks, and writes reliable labels as mattes for training, with a manifest of all
+images.
+"""
 
 from __future__ import annotations
 
@@ -24,43 +26,43 @@ from streammat.train.teachers import detector, isnet, rvm
 MANIFEST = "manifest"
 HELD_FOLDER = "held"
 LONG_SIDE = 640
-"""Labelled images have at most this many pixels on their long side."""
+"""Most pixels on the long side of labelled images."""
 BAND = 0.020
-"""Unknown band of masks, on each side of their edge (`streammat.train.labels.mask_to_alpha.trimap_from_mask`)."""
+"""Unknown band of masks on each side of their edge (`streammat.train.labels.mask_to_alpha.trimap_from_mask`)."""
 PERSON, ANIMAL = 0.30, 0.25
-"""Scores of the detector from which somebody is in an image."""
+"""Detector scores from which an image contains a person, or an animal."""
 SAME = 6
-"""Bits of 64 that the hashes of two copies of one image differ by at most."""
+"""Most bits, of 64, in which the hashes of two copies of an image differ."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """What became of one image: a line of the manifest."""
+    """Result for one image: a line of the manifest."""
 
     set: str
     name: str
     folder: str
-    """Where it was written, below the cache; empty: nowhere."""
+    """Folder below the cache it was written to; empty: not written."""
     rule: str
-    """Which rule labelled it, or why it was left out."""
+    """The rule that labelled it, or why it was left out."""
     agreement: float
     share: float
-    """Of the image that is foreground."""
+    """Share of the image that is foreground."""
 
 
 class Manifest:
-    """``manifest/<set>.csv``: a line for each image as it is done, so that an interrupted call goes on where it stopped.
+    """``manifest/<set>.csv``: a line for each finished image, so that a second call continues an interrupted one.
 
     Args:
-        cache: as of `label_set`.
-        name: of the set.
+        cache: as in `label_set`.
+        name: name of the set.
     """
 
     def __init__(self, cache: Path, name: str) -> None:
         path = cache / MANIFEST / f"{name}.csv"
         path.parent.mkdir(parents=True, exist_ok=True)
         self.known: set[str] = set()
-        """Images that are done."""
+        """Finished images."""
         if path.exists():
             with path.open(newline="", encoding="utf-8") as lines:
                 self.known = {row["name"] for row in csv.DictReader(lines)}
@@ -76,7 +78,7 @@ class Manifest:
         self._file.close()
 
     def add(self, record: Record) -> None:
-        """Write a line; an image that has one already gets no other."""
+        """Write a line, unless the image has one already."""
         if record.name not in self.known:
             self._writer.writerow(asdict(record) | {"agreement": round(record.agreement, 3), "share": round(record.share, 3)})
             self.known.add(record.name)
@@ -84,11 +86,11 @@ class Manifest:
 
 @dataclass
 class Teachers:
-    """The networks that label; each is loaded when it is first asked.
+    """The teacher networks; each is loaded at its first use.
 
     Args:
         folder: holds ``rvm.json``, ``centernet.json`` with their ``.bin`` files, and ``isnet.onnx``.
-        threads: of each.
+        threads: threads of each network.
     """
 
     folder: Path
@@ -111,17 +113,17 @@ class Teachers:
 
 
 class Hashes:
-    """Finds copies of images that must not be trained on, or that are there already."""
+    """Finds copies of images that must not be used for training, or are in use already."""
 
     def __init__(self) -> None:
         self._known: list[tuple[NDArray[np.bool_], str]] = []
 
     def add(self, rgb: Image, name: str) -> None:
-        """Remember an image under a name."""
+        """Add an image under a name."""
         self._known.append((_hash(rgb), name))
 
     def find(self, rgb: Image) -> str | None:
-        """Name of an image that this one is a copy of, also as its mirror image; None: of none."""
+        """Return the name of an image of which this one is a copy, possibly mirrored; None if there is none."""
         for view in (rgb, np.ascontiguousarray(rgb[:, ::-1])):
             bits = _hash(view)
             for known, name in self._known:
@@ -131,25 +133,25 @@ class Hashes:
 
 
 def _hash(rgb: Image) -> NDArray[np.bool_]:
-    """64 bits of the low frequencies (the usual perceptual hash)."""
+    """Return 64 bits of the low frequencies (the usual perceptual hash)."""
     grey = cv2.resize(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
     low = cv2.dct(grey)[:8, :8].ravel()
     return np.asarray(low > np.median(low[1:]))
 
 
 def label_set(public: PublicSet, raw: Path, cache: Path, teachers: Teachers, seen: Hashes, report: Report) -> None:
-    """Label one set and write it to ``<cache>/<kind>_<set>/{img,alpha,fg}``, what is held out to ``<cache>/held/…/{img,mask}``.
+    """Label one set and write it to ``<cache>/<kind>_<set>/{img,alpha,fg}``; held-out images go to ``<cache>/held/…/{img,mask}``.
 
     Args:
-        public: of `streammat.train.labels.public_sets.SETS`.
-        raw: holds the unpacked repositories.
-        cache: receives everything.
-        teachers: that label.
-        seen: images that must not come in again; those of this set are added.
-        report: takes a line now and then.
+        public: one of `streammat.train.labels.public_sets.SETS`.
+        raw: folder of the unpacked repositories.
+        cache: folder for the results.
+        teachers: the teacher networks.
+        seen: images that must not be used again; those of this set are added.
+        report: called with a line from time to time.
 
     Raises:
-        DataError: the set is not there.
+        DataError: the set is missing.
         RunError: a file cannot be written.
     """
     root = raw / public.repository.replace("/", "+")
@@ -197,7 +199,7 @@ def _label_item(name: str, item: Item, cache: Path, teachers: Teachers, seen: Ha
 
 
 def _label(item: Item, rgb: Image, mask: Image | None, teachers: Teachers) -> tuple[str, Label]:
-    """Return the kind and label of one image; each network is asked only where its answer counts."""
+    """Return kind and label of one image; each network runs only if its result is needed."""
     if mask is None:
         return "people", unlabelled_people(*teachers.matting.views(rgb))
     binary = np.where(mask > 127, 255, 0).astype(np.uint8)
@@ -228,7 +230,7 @@ def _label(item: Item, rgb: Image, mask: Image | None, teachers: Teachers) -> tu
 
 
 def _sorted(mask: Image, people: Alpha, person: float, animal: float) -> str:
-    """Return whether a mask is of people, of animals or of neither."""
+    """Return whether a mask shows people, animals or neither."""
     inside = mask > 127
     covered = float(np.count_nonzero(inside & (people > 0.5))) / max(1, int(np.count_nonzero(inside)))
     if covered >= 0.5 and person >= 0.2:
@@ -239,7 +241,7 @@ def _sorted(mask: Image, people: Alpha, person: float, animal: float) -> str:
 
 
 def write_matte(base: Path, name: str, rgb: Image, alpha: Alpha) -> None:
-    """Write image, alpha and foreground of one label; the image comes last, so where it is, the others are."""
+    """Write image, alpha and foreground of one label; the image is written last, so if it exists, the others do."""
     from pymatting import estimate_foreground_ml
 
     stored = np.clip(np.rint(alpha * 255.0), 0, 255).astype(np.uint8)
@@ -250,15 +252,15 @@ def write_matte(base: Path, name: str, rgb: Image, alpha: Alpha) -> None:
 
 
 def relabel(data: Path, mattes: Path, cache: Path, folder: str, teachers: Teachers, report: Report) -> None:
-    """Label a set of `streammat.train.labels.mask_to_alpha` again, so that those whom its masks leave out are in its alphas.
+    """Label a set of `streammat.train.labels.mask_to_alpha` again, so that its alphas include people whom its masks leave out.
 
     Args:
-        data: with ``train/<folder>/alpha_rvm`` where the matting network's alphas have been written already.
+        data: folder, with ``train/<folder>/alpha_rvm`` if the matting network's alphas have been written already.
         mattes: as written by `streammat.train.labels.mask_to_alpha`.
-        cache: receives ``<folder>/{img,alpha,fg}``.
+        cache: folder for ``<folder>/{img,alpha,fg}``.
         folder: name of the set.
-        teachers: that label.
-        report: takes a line now and then.
+        teachers: the teacher networks.
+        report: called with a line from time to time.
     """
     images = sorted((mattes / folder / "img").glob("[!.]*.jpg"))
     with Manifest(cache, folder) as manifest:
@@ -285,7 +287,7 @@ def _second_label(data: Path, folder: str, stem: str, rgb: Image, matte: Image, 
 
 
 def known_images(data: Path, progress: Callable[[str], None]) -> Hashes:
-    """Return hashes of everything that is validated on, and of the training sets that are there already."""
+    """Return the hashes of all validation images, and of the existing training sets."""
     seen = Hashes()
     for path in _existing(data):
         seen.add(_at_most(read_rgb(path), LONG_SIDE), "/".join(path.parts[-3:]))

@@ -1,8 +1,8 @@
-"""Alpha mattes and foreground colours from binary masks, written once to a cache.
+"""Makes alpha mattes and foreground colours from binary masks, once, in a cache.
 
-A binary mask tells little about hair. The mask's edge is opened to a thin unknown band and closed-form matting
-(Levin et al. 2008) decides it; multi-level foreground estimation (Germer et al. 2020) then removes the old background's
-colour from the edge, so that a subject can be put on another background.
+A binary mask tells little about hair. So the mask's edge is widened to a thin unknown band, in which closed-form matting (Levin
+et al. 2008) computes alpha; multi-level foreground estimation (Germer et al. 2020) then removes the old background's colour from
+the edge, so that a subject can be put on another background.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from streammat.train.errors import DataError
 from streammat.train.evaluation.contact_sheet import contact_sheet, on_colour, spread
 
 LONG_SIDE = 512
-"""Cached images have at most this many pixels on their long side, unless told otherwise; training crops are smaller."""
+"""Default limit of the long side of cached images, in pixels; training crops are smaller."""
 SHEET = "sheet.png"
 _WIDEST = 9  # radius of the band at most, in pixels of an image of LONG_SIDE
 
 
 @dataclass(frozen=True)
 class MatteSet:
-    """How far the masks of one training set can be trusted."""
+    """The accuracy of the masks of one training set."""
 
     folder: str
-    """Below ``<data>/train``, or empty: ``<data>`` itself; holds ``img/`` and ``mask/`` or ``alpha/``."""
+    """Below ``<data>/train``, or empty: ``<data>`` itself; it has ``img/`` and ``mask/`` or ``alpha/``."""
     inside: float
     """Width of the unknown band inside the mask, as a fraction of the square root of the subject's area; 0: true alpha."""
     outside: float
-    """The same outside the mask."""
+    """Width of the band outside the mask, likewise."""
 
 
 # Portrait masks follow the hair; parsing masks and polygons are looser, so their bands are wider.
@@ -48,7 +48,7 @@ MATTE_SETS: tuple[MatteSet, ...] = (
     MatteSet("detail_alpha", 0.0, 0.0),
 )
 PLAIN_SET = MatteSet("", 0.020, 0.020)
-"""A folder of ``img/`` and ``mask/`` about which nothing is known."""
+"""Settings for any folder with ``img/`` and ``mask/``."""
 
 
 @dataclass(frozen=True)
@@ -57,24 +57,24 @@ class MatteJob:
 
     image: Path
     label: Path | None
-    """None: there is none, which is said when it is the image's turn."""
+    """The mask; None: missing, which is reported when the image is processed."""
     out: Path
     """Folder of the set in the cache."""
     spec: MatteSet
     long_side: int
 
     def target(self, kind: str) -> Path:
-        """File in the cache: ``img``, ``alpha`` or ``fg``."""
+        """Return the file of a kind in the cache: ``img``, ``alpha`` or ``fg``."""
         return self.out / kind / f"{self.image.stem}{'.png' if kind == 'alpha' else '.jpg'}"
 
 
 def trimap_from_mask(mask: NDArray[np.uint8], inside: float, outside: float) -> NDArray[np.float64]:
-    """Open the edge of a binary mask to an unknown band.
+    """Widen the edge of a binary mask to an unknown band.
 
     Args:
         mask: uint8 (H, W), 0 or 255.
-        inside: width of the band inside the subject over the square root of its area.
-        outside: the same outside.
+        inside: width of the band inside the subject, relative to the square root of its area.
+        outside: width outside, likewise.
 
     Returns:
         float64 (H, W): 0 background, 0.5 unknown, 1 foreground.
@@ -99,7 +99,7 @@ def trimap_from_mask(mask: NDArray[np.uint8], inside: float, outside: float) -> 
 
 
 def matte_from_mask(rgb: NDArray[np.uint8], mask: NDArray[np.uint8], inside: float, outside: float) -> NDArray[np.uint8]:
-    """Return alpha of an image by closed-form matting in the band around its mask's edge.
+    """Compute the alpha of an image by closed-form matting in the band around its mask's edge.
 
     Args:
         rgb: uint8 (H, W, 3), 0..255.
@@ -132,7 +132,7 @@ def matte_from_mask(rgb: NDArray[np.uint8], mask: NDArray[np.uint8], inside: flo
 
 
 def prepare_one(job: MatteJob) -> int:
-    """Write the alpha, foreground and image of one pair; the image comes last, so its presence means done.
+    """Write the alpha, foreground and image of one pair; the image is written last, so its presence means that the pair is done.
 
     Returns:
         1, the number of pairs.
@@ -170,23 +170,23 @@ def prepare_one(job: MatteJob) -> int:
 def make_mattes(
     data: Path, cache: Path, workers: int, report: Report, long_side: int = LONG_SIDE, plain: MatteSet = PLAIN_SET
 ) -> list[Outcome[MatteJob, int]]:
-    """Write mattes for every pair that has none yet; safe to interrupt and to run again.
+    """Write mattes for every pair that has none yet; may be interrupted and run again.
 
     Args:
         data: folder with ``train/<set>/img`` and ``mask`` or ``alpha`` for the sets of `MATTE_SETS`, or with ``img`` and
             ``mask`` of its own.
-        cache: receives ``<set>/img/*.jpg``, ``<set>/alpha/*.png`` and ``<set>/fg/*.jpg`` of equal size; without
+        cache: folder for ``<set>/img/*.jpg``, ``<set>/alpha/*.png`` and ``<set>/fg/*.jpg`` of equal size; without
             ``<set>/`` where ``data`` is a single set.
         workers: processes; 0: this one.
-        report: takes one line at a time.
+        report: called with one line at a time.
         long_side: larger images are reduced to this many pixels on their long side.
-        plain: band for a ``data`` that is a single set.
+        plain: settings if ``data`` is a single set.
 
     Returns:
-        What became of each pair that was to be done.
+        The outcome of each pair.
 
     Raises:
-        DataError: ``data`` holds no training set.
+        DataError: ``data`` has no training set.
         RunError: a file cannot be written, or a worker died.
     """
     jobs = _list_jobs(data, cache, long_side, plain)
@@ -199,20 +199,20 @@ def make_mattes(
 
 
 def prepare_mattes(data: Path, cache: Path, workers: int, report: Report) -> int:
-    """As `make_mattes`, for programs that need no more than the number of pairs that were written now."""
+    """Call `make_mattes` and return only the number of pairs that were written now."""
     return sum(not outcome.problem for outcome in make_mattes(data, cache, workers, report))
 
 
 def write_sheet(data: Path, cache: Path, samples: int) -> Path | None:
-    """Write ``sheet.png``, to judge mattes by eye: image, mask, alpha, and the subject on green and on magenta.
+    """Write ``sheet.png`` for judging mattes by eye: image, mask, alpha, and the subject on green and on magenta.
 
     Args:
-        data: as of `make_mattes`.
-        cache: what it filled.
-        samples: images of each set, spread evenly over it.
+        data: as in `make_mattes`.
+        cache: the folder that it filled.
+        samples: number of images of each set, spread evenly.
 
     Returns:
-        The file; None where there are no mattes.
+        The file; None if there are no mattes.
     """
     by_set: dict[Path, list[MatteJob]] = {}
     for job in _list_jobs(data, cache, LONG_SIDE, PLAIN_SET):
@@ -235,7 +235,7 @@ def _sheet_row(job: MatteJob) -> Sequence[Image]:
 
 
 def _list_jobs(data: Path, cache: Path, long_side: int, plain: MatteSet) -> list[MatteJob]:
-    """Return every image of every set that is there, done or not."""
+    """List every image of every existing set, done or not."""
     sets = [(spec, data / "train" / spec.folder, cache / spec.folder) for spec in MATTE_SETS]
     jobs: list[MatteJob] = []
     for spec, source, out in (*sets, (plain, data, cache)):

@@ -1,6 +1,7 @@
-"""Public sets of images with and without masks that the shipped network is trained on, as their repositories lay them out.
+"""The public sets of images, with and without masks, that the shipped network is trained on, in their repositories' layouts.
 
-Each is unpacked to ``<raw>/<repository with a plus for the slash>``, for instance ``<raw>/gmguarino+PennFudan``. None of them is part of this
+Each is unpacked to ``<raw>/<repository with a plus for the slash>``, for instance ``<raw>/gmguarino+PennFudan``. None of them is
+part of this
 project; docs/models.md names their licences.
 """
 
@@ -16,9 +17,9 @@ import numpy as np
 from streammat.train.data.images import Image, read_alpha, read_rgb
 
 Mask = Callable[[], Image | None]
-"""Reads the mask: uint8 (H, W), 0 or 255; None where there is none."""
+"""A function that reads the mask: uint8 (H, W), 0 or 255; None if there is none."""
 HELD = 10
-"""Every n-th image of a set (whole clips of a set of clips) is never trained on."""
+"""Every n-th image of a set (or whole clip, for clips) is held out of training."""
 
 
 @dataclass(frozen=True)
@@ -26,31 +27,31 @@ class Item:
     """One image of a set."""
 
     name: str
-    """Unique within the set; the stem of what is written."""
+    """Name, unique within the set; the stem of written files."""
     image: Path
     mask: Mask
     kind: str
-    """``people``, ``animals``, ``objects``, or ``any`` where it has to be found out."""
+    """Kind: ``people``, ``animals``, ``objects``, or ``any`` if it must be detected."""
     group: str = ""
-    """Images of one clip are held out together."""
+    """Group; images of one clip are held out together."""
 
 
 @dataclass(frozen=True)
 class PublicSet:
-    """A set and the repository it lies in."""
+    """A set and its repository."""
 
     name: str
     repository: str
     commit: str
     items: Callable[[Path], Iterator[Item]]
     held: tuple[str, ...] = ()
-    """Groups that are never trained on; empty: every `HELD`-th image."""
+    """Groups held out of training; empty: every `HELD`-th image."""
     left_out: tuple[str, ...] = ()
     """Groups that are not used at all."""
     wrong: frozenset[str] = frozenset()
-    """Images whose labels were looked at and show neither a person nor an animal: flowers, houses, sculptures."""
+    """Images whose labels were inspected and show neither a person nor an animal: flowers, houses, sculptures."""
     every: int = 1
-    """Only every n-th image is taken: sets that are large and alike."""
+    """Take only every n-th image, for large sets of similar images."""
 
 
 def _grey(path: Path) -> Mask:
@@ -61,7 +62,7 @@ def _grey(path: Path) -> Mask:
 
 
 def _counted(path: Path) -> Mask:
-    """Return numbers of persons, 0 for none."""
+    """Return the numbers of persons, 0 for none."""
 
     def read() -> Image:
         plane = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
@@ -76,7 +77,7 @@ def _nothing() -> None:
 
 
 _PLAYERS = ((27, 154, 218), (38, 198, 129), (255, 106, 77), (22, 100, 252))
-"""RGB of the football set's teams, goalkeepers and referees; found by what a matting network sees in each colour."""
+"""RGB label colours of teams, goalkeepers and referees in the football set; found by comparing each colour with a network's matte."""
 
 
 def _players(path: Path) -> Mask:
@@ -209,4 +210,4 @@ SETS: tuple[PublicSet, ...] = (
     PublicSet("street", "bearpaw/clothing-co-parsing", "fe34fb7", _street, every=2),
     PublicSet("hair", "ubisemper/segmentation_product", "11e9a4e", _hair, every=4),
 )
-"""In the order in which they are labelled: what teaches most first."""
+"""The sets, in the order of labelling: the most useful first."""

@@ -1,7 +1,8 @@
-"""Alpha for training from masks and from other networks: who is right where, and when a label cannot be trusted.
+"""Rules that combine masks and teacher networks to alpha for training, and reject unreliable labels.
 
-Who counts as foreground, the same in every set: everybody whom a viewer would call a subject or a companion of one, at any distance at
-which a figure is more than 3 % of the image; animals likewise; what they hold, wear or ride belongs to them where the mask has it.
+Foreground is the same in every set: every person whom a viewer would call a subject or a companion of one, at any distance at
+which a figure is more than 3 % of the image; animals likewise; what they hold, wear or ride belongs to them if the mask includes
+it.
 """
 
 from __future__ import annotations
@@ -18,37 +19,39 @@ from streammat.train.data.images import Image
 Alpha = NDArray[np.float32]
 """float32 (H, W), 0..1."""
 SURE_PEOPLE = 0.80
-"""Share of a mask that the matting network must find to be believed at the mask's edge; below, people are posed, dark or cut as it does not know them."""
+"""Least share of a mask that the matting network must find for its edge to be used; below, poses, darkness or cropping are
+unfamiliar to it.
+"""
 SURE_ANIMAL = 0.85
-"""IoU of mask and segmentation from which the segmentation is believed at the mask's edge."""
+"""Least IoU of mask and segmentation for using the segmentation's edge."""
 SURE_TWICE = 0.95
-"""IoU of the mattes of an image and of its mirror image from which they are believed without a mask."""
+"""Least IoU of the mattes of an image and its mirror image for using them without a mask."""
 SOLID = 0.6
-"""Mean alpha from which something apart from a mask is somebody."""
+"""Least mean alpha of a find apart from the mask that counts as a person."""
 HALF_SEEN = 0.16
-"""Share of alphas between 0.1 and 0.9 in a matte's area above which it is doubted."""
+"""Largest share of alphas between 0.1 and 0.9 in the area of a reliable matte."""
 
 
 @dataclass(frozen=True)
 class Label:
-    """An alpha and what it was made of."""
+    """An alpha and its origin."""
 
     alpha: Alpha | None
-    """None: not to be trusted; the image is left out."""
+    """The alpha; None: unreliable, the image is left out."""
     rule: str
-    """Which rule made it, or why it is left out; one word of the manifest."""
+    """The rule that made it, or why it is left out; one word for the manifest."""
     agreement: float
     """IoU of mask and network, or of the network's two views."""
 
 
 def iou(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
-    """Return the intersection over union; 1 where both are empty."""
+    """Return the intersection over union; 1 if both are empty."""
     union = int(np.count_nonzero(one | other))
     return float(np.count_nonzero(one & other)) / union if union else 1.0
 
 
 def certain_inside(mask: NDArray[np.bool_]) -> Alpha:
-    """Return the mask without its edge, with a soft one instead: what the mask alone answers for."""
+    """Return the mask eroded, with a soft edge: the part for which the mask alone is reliable."""
     radius = max(1, round(0.012 * float(np.sqrt(np.count_nonzero(mask)))))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
     padded = cv2.copyMakeBorder(mask.astype(np.uint8) * 255, radius + 1, radius + 1, radius + 1, radius + 1, cv2.BORDER_REPLICATE)
@@ -64,11 +67,11 @@ def reach(mask: NDArray[np.bool_], share: float) -> NDArray[np.bool_]:
 
 
 def people_label(mask: Image, matte: Callable[[], Image], seen: Alpha) -> Label:
-    """People with a mask: what the mask is sure of, the matting network's edge, and whom the mask leaves out.
+    """Label people with a mask: the mask's certain part, the matting network's edge, and people whom the mask leaves out.
 
     Args:
         mask: uint8 (H, W), 0 or 255.
-        matte: makes the mask's own alpha, uint8 (H, W) (`streammat.train.labels.mask_to_alpha.matte_from_mask`).
+        matte: computes the mask's own alpha, uint8 (H, W) (`streammat.train.labels.mask_to_alpha.matte_from_mask`).
         seen: the matting network's alpha.
     """
     inside = mask > 127
@@ -84,7 +87,7 @@ def people_label(mask: Image, matte: Callable[[], Image], seen: Alpha) -> Label:
 
 
 def without_haze(seen: Alpha, mask: NDArray[np.bool_]) -> Alpha:
-    """What a network sees near a mask, and farther off whole figures alone: a faint smear beside somebody is its doubt, a solid thing is somebody else."""
+    """Return a network's alpha near a mask, and farther away only solid figures: faint smears are the network's uncertainty."""
     far = ~reach(mask, 0.05)
     count, parts, facts, _ = cv2.connectedComponentsWithStats(((seen > 0.1) & far).astype(np.uint8))
     totals = np.bincount(parts.ravel(), seen.ravel(), count)
@@ -94,13 +97,13 @@ def without_haze(seen: Alpha, mask: NDArray[np.bool_]) -> Alpha:
 
 
 def animal_label(mask: Image, matte: Callable[[], Image], segmented: Alpha, people: Alpha | None) -> Label:
-    """Return animals with a mask: the segmentation within reach of the mask, and people beside them.
+    """Label animals with a mask: the segmentation near the mask, and people beside them.
 
     Args:
         mask: uint8 (H, W), 0 or 255.
-        matte: makes the mask's own alpha, uint8 (H, W).
-        segmented: of the salient subject.
-        people: the matting network's alpha; None: there are none.
+        matte: computes the mask's own alpha, uint8 (H, W).
+        segmented: segmentation of the salient subject.
+        people: the matting network's alpha; None: no people.
     """
     inside = mask > 127
     if not inside.any():
@@ -117,7 +120,7 @@ def animal_label(mask: Image, matte: Callable[[], Image], segmented: Alpha, peop
 
 
 def unlabelled_people(one: Alpha, other: Alpha) -> Label:
-    """People without a mask: believed where the views of an image and of its mirror image agree and little is half seen."""
+    """Label people without a mask: accepted if the mattes of the image and its mirror image agree and little is half transparent."""
     agreement = iou(one > 0.5, other > 0.5)
     alpha = np.asarray((one + other) / 2, np.float32)
     if float(alpha.mean()) < 0.005:

@@ -1,1 +1,1 @@
-"""The recipe of the shipped network: how its training images are made, and how it is averaged, exported and scored."""
+"""The recipe of the shipped network: making training images, averaging, export and scoring."""

@@ -1,4 +1,4 @@
-"""What each ingredient of the ``lite`` recipe buys: short runs from the same weights, each without one, scored alike."""
+"""Ablation of the ``lite`` recipe: short runs from the same weights, each without one ingredient, with the same scoring."""
 
 from __future__ import annotations
 
@@ -17,48 +17,48 @@ from streammat.train.recipes.presets import configure, find_preset
 from streammat.train.recipes.tracks import Folders, open_samples
 
 EVERYTHING = "everything"
-"""The run that leaves nothing out, which the others are compared with."""
+"""Name of the complete run, with which the others are compared."""
 START = "start"
-"""The weights that all runs start from, scored as they are."""
+"""Name for the scores of the starting weights."""
 RATE = 4e-4
-"""Peak learning rate: that of a run half way."""
+"""Peak learning rate: that in the middle of a full run."""
 
 
 @dataclass(frozen=True)
 class AblationConfig:
-    """How long and on what; the same for every variant."""
+    """Length and data of the runs; the same for every variant."""
 
     steps: int = 250
     threads: int = 2
     seed: int = 11
     images: int = 60
-    """Of each validation set at most, spread over it."""
+    """Most images of each validation set, spread evenly."""
 
 
 def variants() -> tuple[str, ...]:
-    """Return names of all runs."""
+    """Return the names of all runs."""
     return (START, EVERYTHING, *INGREDIENTS)
 
 
 def run_variant(
     name: str, folders: Folders, hard: Path | None, start: Path, out: Path, config: AblationConfig, watcher: Watcher
 ) -> dict[str, Scores]:
-    """Train one variant and score it, unless that was done before.
+    """Train and score one variant, unless that was done before.
 
     Args:
         name: one of `variants`.
         folders: data and mattes.
-        hard: what `streammat.train.lite.stress_set` wrote.
+        hard: folder written by `streammat.train.lite.stress_set`.
         start: weights that the run starts from.
-        out: receives ``<name>.json``, and the run under ``<name>/``.
-        config: how long and on what.
-        watcher: is told how it goes.
+        out: folder for ``<name>.json``, and the run under ``<name>/``.
+        config: length and data.
+        watcher: shows the progress.
 
     Returns:
         Scores by validation set.
 
     Raises:
-        RunError: there is no such ingredient, or something cannot be written.
+        RunError: there is no such ingredient, or a file cannot be written.
         DataError: there are no validation images, or one is broken.
     """
     if name not in variants():
@@ -90,7 +90,7 @@ def run_variant(
 
 
 def read_scores(path: Path) -> dict[str, Scores]:
-    """Return scores of a variant.
+    """Read the scores of a variant.
 
     Raises:
         DataError: the file is damaged.
@@ -102,7 +102,7 @@ def read_scores(path: Path) -> dict[str, Scores]:
 
 
 def table(results: Mapping[str, Mapping[str, Scores]], sets: Sequence[str]) -> str:
-    """Markdown: a row for each variant, IoU by set, and what is left where there is nobody.
+    """Return a Markdown table: a row for each variant, with IoU by set, and the mean alpha of sets without a subject.
 
     Args:
         results: scores by variant and set.

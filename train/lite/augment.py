@@ -1,4 +1,4 @@
-"""What cameras and codecs do to an image; each effect is rare, so most images stay close to clean."""
+"""Augmentation by faults of cameras and codecs; each effect is rare, so most images stay nearly clean."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ class FaultConfig:
     """Probability of each fault of a camera, per image."""
 
     dark: float = 0.14
-    """A quarter to seven tenths of the light, and its noise."""
+    """Low light: 0.25 to 0.7 of the light, with noise."""
     vignette: float = 0.08
     noise: float = 0.25
-    """Standard deviation 2 to 12 of 255."""
+    """Noise of standard deviation 2 to 12, of 255."""
     blur: float = 0.15
-    """Out of focus or moved."""
+    """Blur by defocus or motion."""
     grey: float = 0.07
     jpeg: float = 0.2
-    """Quality 25 to 90."""
+    """JPEG compression of quality 25 to 90."""
 
 
 PAIR_NOISE, PAIR_JPEG = 0.6, 0.4
-"""Probabilities of noise and coding where frames are to be told apart: without them two frames of a still scene are one image."""
+"""Probabilities of noise and coding in pairs of frames; without them two frames of a still scene would be identical."""
 NO_FAULTS = FaultConfig(0, 0, 0, 0, 0, 0)
 
 
@@ -36,9 +36,9 @@ def jitter_colour(rng: np.random.Generator, rgb: Image, probability: float) -> I
     """Change brightness, contrast, gamma and white balance; the three curves are applied as tables.
 
     Args:
-        rng: source of chance.
+        rng: random generator.
         rgb: uint8 (H, W, 3), RGB, 0..255.
-        probability: of changing anything at all.
+        probability: probability of any change.
 
     Returns:
         uint8 (H, W, 3).
@@ -56,31 +56,31 @@ def jitter_colour(rng: np.random.Generator, rgb: Image, probability: float) -> I
 
 @dataclass(frozen=True)
 class Camera:
-    """The faults of one camera in one light: what stays as it is from frame to frame."""
+    """The faults of one camera in one light, which are constant from frame to frame."""
 
     light: float = 1.0
     """Factor of all values."""
     vignette: float = 0.0
     """Share of the light that the corners lose."""
     noise: float = 0.0
-    """Standard deviation, of 255."""
+    """Standard deviation of the noise, of 255."""
     coarse: int = 1
-    """Pixels across a grain: after a webcam's own scaling it is coarser than a pixel."""
+    """Size of the noise grain in pixels: a webcam's own scaling makes it coarser than a pixel."""
     luma: bool = False
-    """Grain is alike in all channels for the most part, as codecs leave it, instead of different in each."""
+    """True if the grain is mostly equal in all channels, as after video coding, instead of independent."""
     kernel: NDArray[np.float32] | None = None
-    """Of the blur."""
+    """Blur kernel."""
     grey: bool = False
     quality: int = 0
-    """Of JPEG; 0: none."""
+    """JPEG quality; 0: no JPEG."""
 
 
 def draw_camera(rng: np.random.Generator, faults: FaultConfig) -> Camera:
-    """Webcam faults: low light, vignetting, blur, noise, greyscale, JPEG.
+    """Draw webcam faults: low light, vignetting, blur, noise, greyscale, JPEG.
 
     Args:
-        rng: source of chance.
-        faults: how often.
+        rng: random generator.
+        faults: their probabilities.
     """
     light = rng.uniform(0.25, 0.7) if rng.random() < faults.dark else 1.0
     return Camera(
@@ -96,7 +96,7 @@ def draw_camera(rng: np.random.Generator, faults: FaultConfig) -> Camera:
 
 
 def expose(rng: np.random.Generator, rgb: Image, camera: Camera) -> Image:
-    """Return one frame of a camera.
+    """Apply a camera's faults to one frame.
 
     Args:
         rng: source of the noise.
@@ -128,10 +128,10 @@ def expose(rng: np.random.Generator, rgb: Image, camera: Camera) -> Image:
 
 
 def drift(rng: np.random.Generator, rgb: Image) -> Image:
-    """Return a still scene a moment later: exposure and white balance have moved a little.
+    """Change exposure and white balance a little, as in a still scene a moment later.
 
     Args:
-        rng: source of chance.
+        rng: random generator.
         rgb: uint8 (H, W, 3), RGB, 0..255.
 
     Returns:
@@ -151,7 +151,7 @@ def _grain(rng: np.random.Generator, height: int, width: int, camera: Camera) ->
 
 
 def _blur_kernel(rng: np.random.Generator) -> NDArray[np.float32]:
-    """Out of focus, or moved during the exposure."""
+    """Return the kernel of a defocus or of motion during the exposure."""
     if rng.random() < 0.6:
         line = cv2.getGaussianKernel(13, rng.uniform(0.5, 1.8), cv2.CV_32F)
         return (line @ line.T).astype(np.float32)

@@ -1,8 +1,8 @@
-"""An image without its subject: what is beside it, mirrored into its place.
+"""Fills the subject's place in an image with mirrored background from beside it.
 
-Rooms and landscapes are not what most people stand before. The photographs of the training sets have streets, parks, crowds of
-things and undergrowth behind their subjects; mirrored into the subject's place they are backgrounds too, and what does not
-look right is mostly hidden by the subjects that are put there.
+Most people are not in front of the background sets' rooms and landscapes. The photographs of the training sets have streets,
+parks, clutter and undergrowth behind their subjects; with the subject filled in they are backgrounds too, and artefacts are
+mostly hidden by the subjects that are put there.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from numpy.typing import NDArray
 from streammat.train.data.images import Image
 
 WIDEST = 0.62
-"""Of the image's width that a subject may take up in any row."""
+"""Largest share of the image's width that a subject may cover in any row."""
 LEAST = 0.12
-"""Of the image's width that one side has to show in every row."""
+"""Least share of the image's width that must be visible on one side in every row."""
 _REACH = 0.02
 _CROSSFADE = 0.25
 
 
 def fill_subject(rgb: Image, alpha: Image) -> Image | None:
-    """Take a subject out of its image.
+    """Remove a subject from its image.
 
     Args:
         rgb: uint8 (H, W, 3).
-        alpha: uint8 (H, W), of all subjects.
+        alpha: uint8 (H, W), alpha of all subjects.
 
     Returns:
-        uint8 (H, W, 3); None where too little of the background is seen.
+        uint8 (H, W, 3); None if too little of the background is visible.
     """
     height, width = alpha.shape
     spans = _spans(alpha)
@@ -58,7 +58,7 @@ def fill_subject(rgb: Image, alpha: Image) -> Image | None:
 
 
 def _spans(alpha: Image) -> tuple[NDArray[np.intp], NDArray[np.intp]] | None:
-    """For each row the columns from and to which something of a subject is near; None where there is no subject."""
+    """Return the first and last column near a subject for each row; None if there is no subject."""
     height, width = alpha.shape
     reach = max(2, round(_REACH * max(alpha.shape)))
     near = cv2.dilate((alpha > 5).astype(np.uint8), np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)) > 0
@@ -82,7 +82,7 @@ def _spans(alpha: Image) -> tuple[NDArray[np.intp], NDArray[np.intp]] | None:
 
 
 def _reflected(position: NDArray[np.intp], size: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return positions of an endless row of mirror images of the first ``size`` pixels."""
+    """Return positions in an infinite row of mirror images of the first ``size`` pixels."""
     period = np.maximum(2 * size, 1)
     within = np.mod(position, period)
     result: NDArray[np.intp] = np.where(within < size, within, period - 1 - within)

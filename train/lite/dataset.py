@@ -1,6 +1,6 @@
-"""Training images of the ``lite`` recipe: crops as taken, scenes put together, and images without a subject.
+"""Training images of the ``lite`` recipe: crops of original images, composed scenes, and images without a subject.
 
-Sample ``i`` depends on the seed and ``i`` alone, so a resumed run sees exactly what an unbroken one would have seen.
+Sample ``i`` depends on the seed and ``i`` alone, so a resumed run sees exactly the samples of an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ Rng = np.random.Generator
 _T = TypeVar("_T")
 PACK = "pack.bin"
 OBJECTS = "objects_"
-"""Start of the names of sets without subjects."""
+"""Prefix of the names of sets without subjects."""
 GROUPS = frozenset(f"people_{name}" for name in ("penn", "ecssd", "coco", "davis", "football", "voc", "street"))
-"""Sets of groups and passers-by: somebody too small to be labelled may be left when the subjects are taken out."""
+"""Sets of groups and passers-by: when the subjects are removed, people too small to be labelled may remain."""
 STREET = "people_fullbody"
 """The set whose masks show one person of several."""
 _FRAMES = 104_729  # added to the seed of what differs between frames of one scene
@@ -39,24 +39,24 @@ _FRAMES = 104_729  # added to the seed of what differs between frames of one sce
 
 @dataclass(frozen=True)
 class Collection:
-    """Files of one part of the data: what is trained on, or what is held out."""
+    """Files of one part of the data: for training, or held out."""
 
     subjects: Mapping[str, Sequence[Subject]]
-    """By set."""
+    """Subjects by set."""
     rooms: Sequence[Path]
     landscapes: Sequence[Path]
     things: Sequence[Subject] = ()
-    """Cut-outs that are no subjects."""
+    """Cut-outs of objects that are not subjects."""
     objects: Sequence[Path] = ()
-    """Photographs of objects, with nobody in them."""
+    """Photographs of objects, without subjects."""
 
     def all_subjects(self) -> list[Subject]:
-        """Of every set, one after the other."""
+        """Return the subjects of all sets, one set after the other."""
         return [subject for found in self.subjects.values() for subject in found]
 
 
 def collect(data: Path, cache: Path, config: DataConfig) -> tuple[Collection, Collection]:
-    """Find the images, and keep every n-th of every kind out of training.
+    """Find the images, and hold every n-th of every kind out of training.
 
     Args:
         data: folder with ``backgrounds/houses`` and ``backgrounds/hd``; either may be missing.
@@ -64,7 +64,7 @@ def collect(data: Path, cache: Path, config: DataConfig) -> tuple[Collection, Co
         config: which sets, and how many are held out.
 
     Returns:
-        What is trained on, and what is held out; the choice depends on the sorted file names alone.
+        The files for training, and those held out; the choice depends only on the sorted file names.
 
     Raises:
         DataError: the cache is empty.
@@ -99,15 +99,15 @@ class MattingDataset:
     """Map from a sample's index to a training image.
 
     Args:
-        data: as of `collect`.
-        cache: mattes; the pack of decoded images is kept there as well.
+        data: as from `collect`.
+        cache: folder of mattes; the pack of decoded images is kept there as well.
         config: proportions.
-        seed: of every random choice.
+        seed: seed of all random choices.
         heads: RoSTas that need a glance target: ``TT``, ``FT``, ``BT``.
         stride: input pixels per output pixel of the network.
-        scene: what composites are made of.
-        faults: of the camera.
-        held: make images of what is held out instead.
+        scene: options of composites.
+        faults: faults of the camera.
+        held: use the held-out files instead.
 
     Raises:
         DataError: the cache is empty, or an image is broken.
@@ -130,13 +130,13 @@ class MattingDataset:
         parts = collect(data, cache, config)
         self.collection = parts[held]
         self.held = parts[True].all_subjects()
-        """Subjects that are kept out of training."""
+        """Subjects held out of training."""
         self.config, self.scene, self.faults = config, scene or SceneConfig(), faults or FaultConfig()
         self.seed, self.heads, self.stride = seed, heads, stride
         self.pack = _pack_all(data, cache, config)
         self.props = Props(self.background, [self.pack.cut(subject) for subject in self.collection.things])
         self.filled = [s for s in self.collection.all_subjects() if _is_alone(s) and self.pack.without(s) is not None]
-        """Subjects whose images show enough else to be backgrounds without them."""
+        """Subjects whose images have enough background to be backgrounds without them."""
         self.folders = [folder for folder, _ in config.sets if folder in self.collection.subjects]
         if not self.folders:
             raise DataError(f"every matte under {cache} is held out or none is; expected more than {config.holdout} of a set")
@@ -160,7 +160,7 @@ class MattingDataset:
         return Sample(expose(moment, drift(moment, scene.rgb), camera), scene.alpha, scene.contrast, classes, key.frame)
 
     def make_scene(self, rng: Rng, height: int, width: int) -> Scene:
-        """Return an image before the camera's faults."""
+        """Make an image, without the camera's faults."""
         kind = rng.random()
         if kind < self.config.empty:
             return self._empty(rng, height, width)
@@ -180,7 +180,9 @@ class MattingDataset:
         return compose(rng, background, known, cuts, self.props, self.scene)
 
     def background(self, rng: Rng, height: int, width: int) -> Image:
-        """Return a crop without a subject: of a room, a landscape, an image without its subject, or what is beside the subject."""
+        """Return a crop without a subject: of a room, a landscape, an image with its subject removed, or the part beside the
+        subject.
+        """
         rooms, landscapes = self.collection.rooms, self.collection.landscapes
         picture: Levels
         if self.collection.objects and rng.random() < self.config.objects:
@@ -215,7 +217,7 @@ class MattingDataset:
         return pool[int(rng.integers(len(pool)))]
 
     def _shown(self, rng: Rng) -> Subject:
-        """Return one whose image may be seen as it was taken."""
+        """Draw a subject whose original image may be used."""
         for _ in range(8):
             subject = self._subject(rng)
             if subject.alone is not False:
@@ -223,7 +225,7 @@ class MattingDataset:
         return subject
 
     def _originality(self, subject: Subject) -> float:
-        """Return the factor of the share of images as taken; passers-by are labelled background."""
+        """Return the factor for the share of original images, in which passers-by are labelled background."""
         if subject.alone is False:
             return 0.0
         return 1.2 if _is_alone(subject) or self.config.everybody else 0.6
@@ -247,13 +249,13 @@ class MattingDataset:
         return turned(rng, scene) if rng.random() < self.scene.tilt else scene
 
     def _mosaic(self, rng: Rng, first: Subject, height: int, width: int) -> Scene:
-        """Return two images as taken, side by side."""
+        """Return two original images side by side."""
         middle = int(rng.uniform(0.35, 0.65) * width)
         parts = (self._original(rng, first, height, middle), self._original(rng, self._shown(rng), height, width - middle))
         return Scene(*(np.concatenate(planes, axis=1) for planes in zip(*((s.rgb, s.alpha, s.contrast) for s in parts), strict=True)))
 
     def _beside(self, rng: Rng) -> Levels | None:
-        """What an image shows beside its subject; None where that is too little, or not known to be empty."""
+        """Return the part of an image beside its subject; None if it is too small, or not known to be empty."""
         subject = self._subject(rng)
         if not _is_alone(subject):
             return None
@@ -275,7 +277,9 @@ class MattingDataset:
 
 
 def _pack_all(data: Path, cache: Path, config: DataConfig) -> Pack:
-    """Return the pack of all sets, whichever this run takes: another one would take the file away from a run beside it."""
+    """Open the pack of all sets, even of those that this run does not use: a different pack would replace the file of a parallel
+    run.
+    """
     others = tuple(entry for entry in dict([*WIDE_SETS, *DataConfig.sets]).items() if entry[0] not in dict(config.sets))
     parts = collect(data, cache, replace(config, sets=(*config.sets, *others), things=(), holdout=0))
     subjects = sorted(parts[0].all_subjects(), key=lambda subject: subject.image)
@@ -285,7 +289,7 @@ def _pack_all(data: Path, cache: Path, config: DataConfig) -> Pack:
 def batch_keys(config: TrainConfig, first: int) -> Iterator[list[Key]]:
     """Yield batches of sample keys from step ``first`` on; batch ``k`` depends on the seed, ``k`` and the number of steps.
 
-    In a batch of pairs each key with an even place and the next one are frames of one scene.
+    In a batch of pairs each key with an even index and the next one are frames of one scene.
     """
     start = np.array([share for _, _, share in config.sizes])
     end = np.array(config.final_shares or start)
@@ -302,14 +306,16 @@ def batch_keys(config: TrainConfig, first: int) -> Iterator[list[Key]]:
 
 
 def _section(level: Image, side: float, top: float, tall: float) -> Image:
-    """Return colours of the left (``side`` > 0) or right share of an image, from ``top`` on; all shares of its size."""
+    """Return the left (``side`` > 0) or right part of an image, from ``top`` on; sizes are shares of the image's."""
     rows, columns = level.shape[:2]
     across = slice(0, max(1, int(side * columns))) if side > 0 else slice(min(columns - 1, columns - int(-side * columns)), columns)
     return level[int(top * rows) : max(int(top * rows) + 1, int((top + tall) * rows)), across, :3]
 
 
 def _is_alone(subject: Subject) -> bool:
-    """Where nobody looked, street photographs are not taken to be empty but for their subject; images of groups may show others far away."""
+    """Return whether an image shows only its subject. Unsearched street photographs may have others, as may images of groups, far
+    away.
+    """
     if subject.folder in GROUPS:
         return False
     return subject.folder != STREET if subject.alone is None else subject.alone
@@ -320,11 +326,11 @@ def _is_thing(subject: Subject, config: DataConfig) -> bool:
 
 
 def _part(found: Sequence[_T], every: int, *, held: bool) -> list[_T]:
-    """What is held out, or the rest; 0 holds out nothing."""
+    """Return the held-out items, or the rest; 0 holds out nothing."""
     return [item for number, item in enumerate(found) if (every > 0 and number % every == every - 1) == held]
 
 
 def _place(rng: Rng, middle: float, crop: float, extent: float, limit: int) -> float:
-    """Return the centre of a crop that holds part of the subject and stays within the image."""
+    """Return the centre of a crop that contains a part of the subject and stays within the image."""
     wanted = middle + rng.uniform(-0.35, 0.35) * max(crop, extent)
     return float(np.clip(wanted, crop / 2, max(crop / 2, limit - crop / 2)))

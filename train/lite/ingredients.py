@@ -1,4 +1,4 @@
-"""What the recipe of the shipped network is made of, by name: each can be left out, to see what it buys."""
+"""The named ingredients of the shipped network's recipe; each can be left out, to measure its effect."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from streammat.train.recipes.config import WIDE_SETS, DataConfig
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the training images of the ``lite`` recipe are made."""
+    """Options for making the training images of the ``lite`` recipe."""
 
     data: DataConfig = field(default_factory=DataConfig)
     scene: SceneConfig = field(default_factory=SceneConfig)
@@ -29,8 +29,9 @@ RECIPES: Mapping[str, Recipe] = {
         DataConfig(sets=WIDE_SETS, everybody=True, original=0.55, empty=0.13, objects=0.35, mosaic=0.35, cover=(0.2, 1.5)), faults=FaultConfig(grey=0.12)
     ),
 }
-"""Few sets whose masks show one subject each; many in which everybody is labelled (`streammat.train.labels.labelling`), seen as they were taken more often; and
-these with more objects that are nobody."""
+"""Recipes by name: a few sets whose masks show one subject each; many in which everybody is labelled
+(`streammat.train.labels.labelling`), with more original images; and these with more objects as backgrounds.
+"""
 
 
 def _scene(**fields: object) -> Callable[[Recipe], Recipe]:
@@ -62,7 +63,7 @@ INGREDIENTS: Mapping[str, tuple[str, Callable[[Recipe], Recipe]]] = {
     "animals": ("people alone", _data(sets=tuple(entry for entry in DataConfig().sets if not entry[0].startswith("animals_")))),
     "faults": ("perfect cameras", lambda recipe: replace(recipe, faults=NO_FAULTS)),
 }
-"""Title and change of each variant, by what is left out."""
+"""Title and change of each variant, by the ingredient that is left out."""
 
 
 def recipe_without(names: Sequence[str], base: str = "cut-outs") -> Recipe:

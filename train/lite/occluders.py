@@ -1,4 +1,4 @@
-"""Things that are no subjects: clutter behind them, what hides them, and what they hold."""
+"""Objects that are not subjects: clutter behind them, occluders, and things that they hold."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ Plane = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Props:
-    """What scenes are furnished with."""
+    """Props of scenes: textures and cut-outs."""
 
     texture: Callable[[Rng, int, int], Image]
-    """Gives a crop of some background, uint8 (height, width, 3)."""
+    """Returns a crop of some background, uint8 (height, width, 3)."""
     things: Sequence[Cut] = ()
     """Cut-outs that are no subjects."""
 
 
 @dataclass(frozen=True)
 class Spot:
-    """Where a thing goes: its middle and half of its height, in pixels."""
+    """Position of an object: its middle and half of its height, in pixels."""
 
     x: float
     y: float
@@ -39,13 +39,13 @@ class Spot:
 
 
 def anywhere(rng: Rng, height: int, width: int) -> Spot:
-    """Return a place and a size in an image of ``height`` x ``width`` pixels."""
+    """Draw a position and size in an image of ``height`` x ``width`` pixels."""
     reach = np.exp(rng.uniform(np.log(0.06), np.log(0.35))) * min(height, width)
     return Spot(rng.uniform(0, width), rng.uniform(0, height), reach)
 
 
 def at_edge(rng: Rng, height: int, width: int) -> Spot:
-    """What stands nearer to the camera than the subjects reaches in from a side or from below."""
+    """Draw a position at the left, right or lower edge, for objects nearer to the camera than the subjects."""
     spot = anywhere(rng, height, width)
     inside = rng.uniform(-0.3, 0.7) * spot.reach
     side = int(rng.integers(3))
@@ -55,11 +55,11 @@ def at_edge(rng: Rng, height: int, width: int) -> Spot:
 
 
 def at_outline(rng: Rng, alpha: Plane) -> Spot | None:
-    """Return a place where hands may be: at the outline of a subject, below its head; None where there is none.
+    """Draw a position where hands may be: at the outline of a subject, below its head; None if there is none.
 
     Args:
         rng: source of chance.
-        alpha: of the subject, (H, W), 0..1.
+        alpha: the subject's alpha, (H, W), 0..1.
     """
     solid = alpha > 0.5
     rows = np.flatnonzero(solid.any(axis=1))
@@ -77,7 +77,7 @@ def at_outline(rng: Rng, alpha: Plane) -> Spot | None:
 
 
 def make_thing(rng: Rng, height: int, width: int, props: Props, spot: Spot) -> tuple[Plane, Plane]:
-    """Return the colour (H, W, 3) and soft mask (H, W), 0..1, of a thing, or of something of a random outline."""
+    """Return colour (H, W, 3) and soft mask (H, W), 0..1, of a cut-out object, or of a random shape."""
     if props.things and rng.random() < 0.3:
         thing = props.things[int(rng.integers(len(props.things)))]
         rows, columns = thing.rgba[0].shape[:2]
@@ -106,14 +106,14 @@ def make_thing(rng: Rng, height: int, width: int, props: Props, spot: Spot) -> t
 
 
 def paste_thing(rng: Rng, image: Plane, props: Props) -> None:
-    """Draw a thing somewhere into an image, float32 (H, W, 3), in place."""
+    """Draw an object into an image, float32 (H, W, 3), in place."""
     height, width = image.shape[:2]
     colour, mask = make_thing(rng, height, width, props, anywhere(rng, height, width))
     image += mask[:, :, None] * (colour - image)
 
 
 def folds(rng: Rng, height: int, width: int) -> Plane:
-    """Return light and dark of cloth that falls in folds, (H, W), about 1.0: waves along one direction, bent by slower ones across it."""
+    """Return the shading of folded cloth, (H, W), around 1.0: waves along one direction, bent by slower ones across it."""
     scale = 4
     y, x = np.mgrid[0 : max(1, height // scale), 0 : max(1, width // scale)].astype(np.float32) * np.float32(scale / max(height, width))
     turn, waves = rng.uniform(0, np.pi), np.exp(rng.uniform(np.log(3.0), np.log(18.0)))

@@ -1,4 +1,4 @@
-"""What follows training: averages, export, int8, parity, scores and the card, each a function of files."""
+"""The steps after training: averages, export, int8, parity, scores and the card, each a function of files."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ from streammat.train.recipes.config import DataConfig
 CALIBRATION_SIZES = ((288, 512), (448, 320), (288, 384), (256, 256))
 CALIBRATION_IMAGES = 64
 BEST_AREAS = (512 * 512, 288 * 512)
-"""Network pixels of the two passes of `--quality best`: `python -m train score --pixels 262144 --second 147456`."""
+"""Input pixels of the two passes of `--quality best`: `python -m train score --pixels 262144 --second 147456`."""
 _CALIBRATION_SEED = 99
 
 
 def average(weights: Sequence[Path], out: Path) -> None:
-    """Write the mean of several weights: stages of one run that each do something better (Wortsman et al. 2022).
+    """Write the mean of several weights, such as the stages of one run (Wortsman et al. 2022).
 
     Args:
         weights: files of `streammat.engines.network.checkpoint.save_network`, all of one network.
-        out: receives the mean; replaced atomically.
+        out: file of the mean; replaced atomically.
 
     Raises:
         RunError: they are of different networks, or ``out`` cannot be written.
@@ -77,9 +77,9 @@ def export_model(network: GFM, folder: Path, data: Path, cache: Path) -> ModelFi
 
     Args:
         network: trained.
-        folder: receives the files.
+        folder: folder for the files.
         data: folder with backgrounds, for calibration.
-        cache: mattes, for calibration.
+        cache: folder of mattes, for calibration.
 
     Returns:
         The pair of ONNX files.
@@ -97,23 +97,23 @@ def export_model(network: GFM, folder: Path, data: Path, cache: Path) -> ModelFi
 
 
 def calibration_images(data: Path, cache: Path) -> Iterator[NDArray[np.uint8]]:
-    """Yield training images of another seed, uint8 (1, H, W, 3): people at all sizes, animals, empty rooms."""
+    """Make training images with another seed, uint8 (1, H, W, 3): people at all sizes, animals, empty rooms."""
     dataset = MattingDataset(data, cache, DataConfig(), _CALIBRATION_SEED)
     for index in range(CALIBRATION_IMAGES):
         yield dataset[Key(index, *CALIBRATION_SIZES[index % len(CALIBRATION_SIZES)])].rgb[None]
 
 
 def engine_opener(files: ModelFiles, backend: str, precision: str) -> Callable[[tuple[int, int]], Predict]:
-    """For `streammat.train.lite.validation.evaluate`: an engine per input size."""
+    """Return a function for `streammat.train.lite.validation.evaluate` that opens an engine for an input size."""
     return lambda size: open_engine(files, backend, precision, size).infer
 
 
 def parity(network: GFM, files: ModelFiles, images: list[NDArray[np.uint8]]) -> dict[str, float]:
-    """Return the largest absolute difference of alpha between torch and each installed backend at fp32.
+    """Measure the largest absolute difference of alpha between torch and each installed backend at fp32.
 
     Args:
-        network: the weights that ``files`` were made from.
-        files: exported.
+        network: the network that ``files`` were made from.
+        files: exported files.
         images: uint8 (1, H, W, 3).
 
     Returns:
@@ -132,7 +132,7 @@ def parity(network: GFM, files: ModelFiles, images: list[NDArray[np.uint8]]) -> 
 
 
 def score(files: ModelFiles, data: Path, backend: str = "onnxruntime") -> dict[str, dict[str, Scores]]:
-    """Return scores by precision and validation set."""
+    """Return the scores by precision and validation set."""
     sets: dict[str, list[Pair]] = validation_sets(data)
     return {
         precision: {name: evaluate(engine_opener(files, backend, precision), pairs) for name, pairs in sets.items()}
@@ -141,13 +141,13 @@ def score(files: ModelFiles, data: Path, backend: str = "onnxruntime") -> dict[s
 
 
 def write_card(files: ModelFiles, folder: Path, version: str, steps: int, scores: dict[str, dict[str, Scores]]) -> dict[str, Any]:
-    """Write ``<name>.json``: the card that programs read.
+    """Write ``<name>.json``, the model's card for programs.
 
     Args:
         files: the exported pair.
-        folder: where they lie; the card goes beside them.
-        version: of the weights.
-        steps: optimiser steps they were trained for.
+        folder: their folder; the card is written there.
+        version: version of the weights.
+        steps: number of optimiser steps of their training.
         scores: as measured by `score`.
 
     Returns:
@@ -179,5 +179,5 @@ def write_card(files: ModelFiles, folder: Path, version: str, steps: int, scores
 
 
 def sha256(path: Path) -> str:
-    """Return the hex digest of a file."""
+    """Return the SHA-256 of a file in hexadecimal."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

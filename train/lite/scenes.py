@@ -1,8 +1,7 @@
-"""Scenes put together: subjects, things that are no subjects, and light, on a background.
+"""Composes scenes: subjects, objects that are not subjects, and light, on a background.
 
-The shipped network sees few real images, so that what it meets later has to come from here: subjects of every size and
-number, cut by the frame and by furniture, before clutter, against the light. What a scene is made of is drawn by the caller's
-generator alone.
+The shipped network sees few real images, so the scenes must cover later use: subjects of every size and number, cut by the frame
+and by furniture, in front of clutter, against the light. All random choices come from the caller's generator.
 """
 
 from __future__ import annotations
@@ -21,59 +20,59 @@ from streammat.train.lite.occluders import Plane, Props, Rng, Spot, at_edge, at_
 from streammat.train.lite.warp import warp
 
 SMALL = 0.4
-"""Height over the image's up to which a subject counts as small."""
+"""Largest height of a small subject, relative to the image's."""
 
 
 @dataclass(frozen=True)
 class SceneConfig:
-    """What scenes are made of; probabilities are per scene unless said otherwise. 0 leaves an ingredient out."""
+    """Options of scenes; probabilities are per scene unless said otherwise. 0 leaves an ingredient out."""
 
     crowd: tuple[float, ...] = (0.52, 0.24, 0.14, 0.10)
-    """Of one, two, three … subjects."""
+    """Probabilities of one, two, three … subjects."""
     height: tuple[float, float] = (0.13, 1.25)
-    """Subject's height over the image's."""
+    """Range of a subject's height relative to the image's."""
     small: float = 0.3
-    """Subjects of up to `SMALL` of the image's height, drawn evenly on a log scale; the others evenly from there on."""
+    """Share of subjects of up to `SMALL` of the image's height, drawn evenly on a log scale; the others evenly above."""
     portrait_height: float = 0.22
     """Least height of head and shoulders."""
     clutter: float = 0.35
-    """One to three cut-outs of other images behind the subjects, which are background."""
+    """One to three cut-outs of other images behind the subjects; they are background."""
     occluder: float = 0.1
-    """One such before them, that reaches in from an edge of the image."""
+    """One such cut-out in front of them, from an edge of the image."""
     fabric: float = 0.25
-    """Something large and folded, as bedspreads, curtains and coats are; per image without a subject."""
+    """A large folded object, such as a bedspread, curtain or coat; per image without a subject."""
     held: float = 0.14
-    """A thing at the subject's outline, which belongs to it as what hands hold does; per subject."""
+    """An object at the subject's outline, which belongs to it, such as things held in hands; per subject."""
     counter: float = 0.12
-    """A subject that its own image cut below stands behind something, instead of at the lower edge; per subject."""
+    """A subject that its own image cuts at the bottom is put behind something, instead of at the lower edge; per subject."""
     pattern: float = 0.2
-    """Clothes of another texture, or plain ones, black, white and the background's own colour more often than others; per person."""
+    """Clothes with another texture or in one colour, most often black, white or the background's own colour; per person."""
     coat: float = 0.25
-    """Fur of another colour, half of the time with stripes, checks or a texture; per animal. There are only cats and horses."""
+    """Fur of another colour, half of the time with stripes, checks or a texture; per animal (the data has only cats and horses)."""
     backlight: float = 0.07
-    """Subjects darker than what is behind them; half of the time to a silhouette."""
+    """Subjects darker than the background; half of the time as silhouettes."""
     glare: float = 0.03
     """Subjects nearly overexposed."""
     shadow: float = 0.2
-    """A soft shadow on what is behind; per subject."""
+    """A soft shadow on the background; per subject."""
     tilt: float = 0.15
-    """The whole image turned by up to 25 degrees."""
+    """The whole image rotated by up to 25 degrees."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """An image and what it is made of; H x W."""
+    """A composed image and its layers; H x W."""
 
     rgb: Image
     """uint8 (H, W, 3), RGB."""
     alpha: Image
     """uint8 (H, W), 0..255: all subjects together."""
     contrast: Image
-    """uint8 (H, W): mean absolute difference of foreground and background; 0 where they are unknown."""
+    """uint8 (H, W): mean absolute difference of foreground and background; 0 where unknown."""
 
 
 def add_clutter(rng: Rng, background: Image, props: Props, config: SceneConfig) -> Image:
-    """Things that are no subjects, on a background; uint8 (H, W, 3), a new image."""
+    """Put objects that are not subjects on a background; returns a new image, uint8 (H, W, 3)."""
     if rng.random() >= config.clutter:
         return background
     image = background.astype(np.float32)
@@ -83,7 +82,7 @@ def add_clutter(rng: Rng, background: Image, props: Props, config: SceneConfig) 
 
 
 def add_fabric(rng: Rng, background: Image, props: Props, config: SceneConfig) -> Image:
-    """Return a large folded thing that is no subject, on a background; uint8 (H, W, 3), a new image."""
+    """Put a large folded object that is not a subject on a background; returns a new image, uint8 (H, W, 3)."""
     if rng.random() >= config.fabric:
         return background
     height, width = background.shape[:2]
@@ -97,15 +96,15 @@ def add_fabric(rng: Rng, background: Image, props: Props, config: SceneConfig) -
 def compose(
     rng: Rng, background: Image, known: Image | None, cuts: Sequence[Cut], props: Props, config: SceneConfig
 ) -> Scene:
-    """Put subjects before a background.
+    """Put subjects in front of a background.
 
     Args:
         rng: source of chance.
         background: uint8 (H, W, 3).
-        known: alpha of subjects that the background already shows, uint8 (H, W); None: it shows none.
-        cuts: subjects, at least one; the smaller they come out, the further back they stand.
-        props: for things and patterns.
-        config: what may happen.
+        known: alpha of subjects already in the background, uint8 (H, W); None: there are none.
+        cuts: subjects, at least one; smaller ones are placed further back.
+        props: objects and textures.
+        config: probabilities.
     """
     height, width = background.shape[:2]
     behind = background.astype(np.float32)
@@ -150,7 +149,7 @@ def compose(
 
 
 def turned(rng: Rng, scene: Scene) -> Scene:
-    """Return the scene seen by a tilted camera, near enough that no corner is empty."""
+    """Return the scene as seen by a tilted camera, enlarged so that no corner is empty."""
     height, width = scene.alpha.shape
     angle = float(np.clip(rng.normal(0, 11), -25, 25))
     turn = np.radians(abs(angle))
@@ -163,7 +162,7 @@ def turned(rng: Rng, scene: Scene) -> Scene:
 
 
 def _layout(rng: Rng, cuts: Sequence[Cut], config: SceneConfig) -> list[tuple[Cut, float, float]]:
-    """For each subject its height over the image's and where its middle is across the image, 0..1."""
+    """Draw for each subject its relative height and the horizontal position of its middle, 0..1."""
     low, high = config.height
     if rng.random() < config.small:
         base = np.log(low) + rng.random() * (np.log(SMALL) - np.log(low))
@@ -185,7 +184,7 @@ def _share(logarithm: float, cut: Cut, config: SceneConfig) -> float:
 def _place(
     rng: Rng, cut: Cut, share: float, across: float, height: int, width: int, config: SceneConfig
 ) -> tuple[Image, Image, float | None]:
-    """Return a subject's colour and alpha on an empty canvas, and, if it has to hide behind something, the height of its lower end."""
+    """Return a subject's colour and alpha on an empty canvas, and, if something must hide its lower end, the height of that."""
     mirror = bool(rng.random() < 0.5)
     rows, columns = cut.rgba[0].shape[:2]
     size = rows / (share * height)
@@ -210,7 +209,7 @@ def _place(
 
 
 def _lit(rng: Rng, colour: Image, alpha: Image, behind: NDArray[np.float32], dim: float) -> Plane:
-    """Move the subject's mean colour towards the background's, as one light would, half of the time; then ``dim`` it."""
+    """Move the subject's mean colour towards the background's, as common light would, half of the time; then ``dim`` it."""
     out = colour.astype(np.float32)
     solid = alpha > 200
     if rng.random() < 0.5 and solid.any():
@@ -222,7 +221,7 @@ def _lit(rng: Rng, colour: Image, alpha: Image, behind: NDArray[np.float32], dim
 
 
 def _dyed(rng: Rng, colour: Image) -> Image:
-    """Return another hue: the channels' means over the image scaled apart, and now and then exchanged."""
+    """Change the hue: scale the channels differently, and sometimes exchange them."""
     order = rng.permutation(3) if rng.random() < 0.3 else np.arange(3)
     return _to_uint8(colour[:, :, order].astype(np.float32) * np.exp(rng.normal(0, 0.25, 3)))
 
@@ -236,7 +235,7 @@ def _patterned(
     top: tuple[float, float],
     strength: tuple[float, float],
 ) -> Image:
-    """Return one colour, a texture, stripes or checks on a subject, from a share ``top`` of its height down: where clothes are, or fur is."""
+    """Put one colour, a texture, stripes or checks on a subject, from a share ``top`` of its height down, as clothes or fur."""
     height, width = alpha.shape
     rows = np.flatnonzero((alpha > 127).any(axis=1))
     if rows.size < 8:
@@ -277,7 +276,7 @@ def _cast_shadow(rng: Rng, image: Plane, alpha: Plane) -> None:
 
 
 def _counter(rng: Rng, foot: float, height: int, width: int, props: Props) -> tuple[Plane, Plane]:
-    """Return something with a level upper edge that hides all below ``foot``: a table, a wall, a seat."""
+    """Draw an object with a level upper edge that hides everything below ``foot``: a table, a wall, a seat."""
     y = np.arange(height, dtype=np.float32)[:, None]
     edge = foot - rng.uniform(0.01, 0.05) * height
     slope = rng.normal(0, 0.02) * (np.arange(width, dtype=np.float32)[None] - width / 2)

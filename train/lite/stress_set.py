@@ -1,9 +1,9 @@
-"""A validation set for what goes wrong: held-out subjects before held-out rooms, one difficulty at a time.
+"""A validation set of difficult cases: held-out subjects in front of held-out rooms, one difficulty at a time.
 
-The official validation images show one large subject each. What users complain of is elsewhere: several people, small ones,
-bodies cut by frame and furniture, bad light, bad cameras, and rooms where nobody is. The images here are made as training
-images are, of subjects and backgrounds that are never trained on; they tell what a change does to one difficulty, not how
-good the network is on photographs.
+The official validation images show one large subject each. Users' complaints are about other cases: several people, small ones,
+bodies cut by frame and furniture, bad light, bad cameras, and empty rooms. The images here are made as training
+images are, from subjects and backgrounds that are held out of training; they show the effect of a change on one difficulty, not
+the quality on photographs.
 """
 
 from __future__ import annotations
@@ -61,21 +61,21 @@ DIFFICULTIES: dict[str, Difficulty] = {
     "empty": Difficulty(replace(_PLAIN, clutter=0.35), replace(_COMPOSITE, empty=1.0)),
     "fabric": Difficulty(replace(_PLAIN, fabric=1.0), replace(_COMPOSITE, empty=1.0)),
 }
-"""By name of the folder."""
+"""The difficulties, by name of the folder."""
 
 
 def write_hard(data: Path, cache: Path, out: Path, count: int, report: Callable[[str], None]) -> None:
-    """Write the set, or what of it is not there yet.
+    """Write the set, or the missing part of it.
 
     Args:
         data: folder of the recipe, with ``backgrounds``.
-        cache: mattes.
-        out: receives ``<difficulty>/img/*.png`` and ``<difficulty>/alpha/*.png``.
-        count: images of each difficulty, at least 1; an image depends on its difficulty and number alone.
-        report: takes one line at a time.
+        cache: folder of mattes.
+        out: folder for ``<difficulty>/img/*.png`` and ``<difficulty>/alpha/*.png``.
+        count: images of each difficulty, at least 1; an image depends only on its difficulty and number.
+        report: called with one line at a time.
 
     Raises:
-        DataError: the cache is empty or lacks what a difficulty needs.
+        DataError: the cache is empty or lacks files that a difficulty needs.
         RunError: a file cannot be written.
     """
     for name, difficulty in DIFFICULTIES.items():
@@ -92,7 +92,7 @@ def write_hard(data: Path, cache: Path, out: Path, count: int, report: Callable[
 
 
 def _with_subject(dataset: MattingDataset, number: int, *, wanted: bool) -> Sample:
-    """Return image ``number``; where a subject is wanted but hidden, one of its substitutes."""
+    """Make image ``number``; if its subject is completely hidden, make a substitute."""
     height, width = SIZES[number % len(SIZES)]
     for attempt in range(8):
         sample = dataset[Key(number + 100_000 * attempt, height, width)]

@@ -1,4 +1,4 @@
-"""How good the shipped network is: few numbers for many small images, whose labels are masks for the most part.
+"""Validation of the shipped network: a few numbers for many small images, whose labels are mostly masks.
 
 `streammat.train.evaluation.evaluate` has the paper's metrics.
 """
@@ -19,10 +19,10 @@ from streammat.train.evaluation import metrics
 from streammat.train.evaluation.contact_sheet import contact_sheet, on_colour
 
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-"""uint8 (1, h, w, 3) RGB to float32 (1, h/2, w/2) alpha; h and w multiples of 32."""
+"""A function from uint8 (1, h, w, 3) RGB to float32 (1, h/2, w/2) alpha; h and w multiples of 32."""
 
 PIXELS = 288 * 512
-"""Pixels of the network's input: what a 720p webcam gets at the paper's 5/13, floored, within a laptop's budget."""
+"""Pixels of the network's input for a 720p webcam at the paper's 5/13, floored, which a laptop can afford."""
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.4, 1.0)
 """Borders of the classes of a subject's size, as a share of the image."""
 
@@ -37,13 +37,13 @@ class Pair:
 
 @dataclass(frozen=True)
 class ImageScore:
-    """One image."""
+    """Scores of one image."""
 
     pair: Pair
     share: float
-    """Of the image that the subjects cover, 0..1."""
+    """Share of the image that the subjects cover, 0..1."""
     iou: float
-    """At alpha > 0.5; 1 where nothing was wanted and nothing found."""
+    """IoU at alpha > 0.5; 1 if neither label nor matte has a subject."""
     mad: float
     mse: float
     sad: float
@@ -73,7 +73,7 @@ class Scores:
 
 
 def validation_sets(data: Path) -> dict[str, list[Pair]]:
-    """Validation pairs by set; sets that are not there are left out.
+    """Return the validation pairs by set; missing sets are left out.
 
     Args:
         data: folder with ``val/people_portraits``, ``val/animals_cats`` and ``val/video/<clip>``.
@@ -86,25 +86,25 @@ def validation_sets(data: Path) -> dict[str, list[Pair]]:
 
 
 def hard_sets(folder: Path) -> dict[str, list[Pair]]:
-    """Return the parts of what `streammat.train.lite.stress_set.write_hard` wrote, as ``hard/<difficulty>``."""
+    """Return the sets written by `streammat.train.lite.stress_set.write_hard`, as ``hard/<difficulty>``."""
     found = {f"hard/{part.name}": list_pairs(part) for part in sorted(folder.glob("*"))}
     return {name: pairs for name, pairs in found.items() if pairs}
 
 
 def list_pairs(folder: Path) -> list[Pair]:
-    """Return images of ``folder/img`` with the label of the same stem in ``folder/mask`` or ``folder/alpha``."""
+    """Return the images of ``folder/img`` with the label of the same stem in ``folder/mask`` or ``folder/alpha``."""
     labels: Mapping[str, Path] = {path.stem: path for kind in ("mask", "alpha") for path in (folder / kind).glob("*")}
     return [Pair(path, labels[path.stem]) for path in sorted((folder / "img").glob("*")) if path.stem in labels]
 
 
 def network_size(height: int, width: int, pixels: int = PIXELS) -> tuple[int, int]:
-    """Input size of the image's aspect with about ``pixels`` pixels; height and width rounded to multiples of 32."""
+    """Return an input size with the image's aspect ratio and about ``pixels`` pixels; height and width are multiples of 32."""
     scale = (pixels / (height * width)) ** 0.5
     return max(32, round(height * scale / 32) * 32), max(32, round(width * scale / 32) * 32)
 
 
 def predict_image(predict: Predict, rgb: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.float32]:
-    """Matte of a whole image.
+    """Predict the matte of a whole image.
 
     Args:
         predict: the network.
@@ -126,9 +126,9 @@ def score_images(
     """Score a network on images.
 
     Args:
-        open_predict: gives the network for one input size; called once per size.
-        pairs: images.
-        pixels: of the network's input, about.
+        open_predict: opens the network for one input size; called once per size.
+        pairs: images and labels.
+        pixels: approximate pixels of the network's input.
 
     Raises:
         DataError: an image cannot be read.
@@ -148,12 +148,14 @@ def score_images(
 
 
 def evaluate(open_predict: Callable[[tuple[int, int]], Predict], pairs: Iterable[Pair]) -> Scores:
-    """Return means over the images; arguments and errors as of `score_images` and `Scores.of`."""
+    """Return means over the images; arguments and errors as in `score_images` and `Scores.of`."""
     return Scores.of(score_images(open_predict, pairs))
 
 
 def by_share(scores: Sequence[ImageScore]) -> dict[str, Scores]:
-    """Return means by the size of the subject, classes of `SHARES`; images without one, and classes without images, are left out."""
+    """Return means by the size of the subject, in the classes of `SHARES`; images without a subject, and empty classes, are left
+    out.
+    """
     found: dict[str, Scores] = {}
     for low, high in itertools.pairwise(SHARES):
         part = [score for score in scores if low < score.share <= high]
@@ -165,13 +167,13 @@ def by_share(scores: Sequence[ImageScore]) -> dict[str, Scores]:
 def worst_sheet(
     open_predict: Callable[[tuple[int, int]], Predict], scores: Sequence[ImageScore], count: int, pixels: int = PIXELS
 ) -> Image:
-    """Contact sheet of the images with the largest mean error: image, label, alpha, and the cut-out on green.
+    """Make a contact sheet of the images with the largest mean error: image, label, alpha, and the cut-out on green.
 
     Args:
-        open_predict: as of `score_images`.
-        scores: of it.
-        count: images.
-        pixels: as of `score_images`.
+        open_predict: as in `score_images`.
+        scores: its results.
+        count: number of images.
+        pixels: as in `score_images`.
     """
     rows, labels = [], []
     for score in sorted(scores, key=lambda score: -score.mad)[:count]:

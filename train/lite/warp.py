@@ -1,4 +1,4 @@
-"""Pieces cut out of images: moved, scaled, turned and mirrored in one step."""
+"""Cuts pieces out of images: moves, scales, rotates and mirrors in one step."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def warp(
         levels: uint8 (H, W) or (H, W, C) in one or several sizes, each half of the one before.
         cx: middle of the piece in pixels of the largest size, from its left edge.
         cy: likewise from its upper edge.
-        size: pixels of the largest size to one of the piece.
-        angle: of the piece within the image, in degrees.
-        height: of the piece in pixels.
-        width: of the piece in pixels.
-        mirror: swap left and right of the piece.
+        size: pixels of the largest size per pixel of the piece.
+        angle: rotation of the piece within the image, in degrees.
+        height: height of the piece in pixels.
+        width: width of the piece in pixels.
+        mirror: mirror the piece left to right.
         border: OpenCV's border mode beyond the image.
 
     Returns:

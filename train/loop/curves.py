@@ -1,4 +1,4 @@
-"""The curve of a run as CSV: one row every so many steps, each term of the loss a column."""
+"""The curve of a run as CSV: a row at regular steps, a column for each term of the loss."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ HEAD = ("step", "seconds", "rate", "total")
 
 
 class Curve:
-    """``curve.csv``; the rows of a run that was broken off and goes on are those of an unbroken one.
+    """Writes ``curve.csv``; a resumed run gives the same rows as an uninterrupted one.
 
     Args:
-        path: of the file; it may exist.
-        names: of the terms.
-        step: where the run starts: rows after it come from steps that no checkpoint saw, which are done again.
+        path: the file; it may exist.
+        names: names of the terms.
+        step: step at which the run starts: later rows come from steps after the last checkpoint and are removed, because those
+            steps are repeated.
 
     Raises:
         RunError: the file cannot be read or written.
@@ -45,7 +46,7 @@ class Curve:
         Args:
             step: steps done.
             seconds: of training so far.
-            rate: learning rate of the decoders.
+            rate: the decoders' learning rate.
             losses: the total, then the terms.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Strided depthwise convolutions, whose gradient is slow in bfloat16 on CPUs."""
+"""Speeds up strided depthwise convolutions, whose gradient is slow in bfloat16 on CPUs."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 
 class StridedDepthwise(nn.Conv2d):
-    """A depthwise convolution with a stride that stays in float32 under bfloat16 autocast on a CPU, image by image.
+    """A strided depthwise convolution that runs in float32 under bfloat16 autocast on a CPU, image by image.
 
-    oneDNN has no fast kernel for its bfloat16 gradient, and single images stay in the cache: together a fifth of a
-    training step of ``lite``. Everything else computes as `torch.nn.Conv2d` does.
+    oneDNN has no fast kernel for its bfloat16 gradient, and single images fit into the cache: together this saves a fifth of a
+    training step of ``lite``. Otherwise it computes as `torch.nn.Conv2d` does.
     """
 
     def forward(self, x: Tensor) -> Tensor:

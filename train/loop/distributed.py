@@ -1,4 +1,4 @@
-"""One training process, or several that ``torchrun`` started: who they are and what they agree on."""
+"""One training process, or several started by ``torchrun``: their ranks, devices and communication."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from streammat.train.errors import RunError
 
 @dataclass(frozen=True)
 class Group:
-    """The processes of a run, seen from one of them."""
+    """The processes of a run, from the view of one of them."""
 
     device: torch.device
-    """Where this process computes."""
+    """Device of this process."""
     rank: int = 0
     size: int = 1
 
     @property
     def leads(self) -> bool:
-        """This process writes the files and speaks."""
+        """True for the leading process, which writes files and reports."""
         return self.rank == 0
 
     def largest(self, values: list[float]) -> list[float]:
-        """Return element-wise maximum over all processes, so that all of them take the same decision."""
+        """Return the element-wise maximum over all processes, so that all of them make the same decision."""
         return self._reduced(values, dist.ReduceOp.MAX)
 
     def mean(self, values: list[float]) -> list[float]:
-        """Return element-wise mean over all processes."""
+        """Return the element-wise mean over all processes."""
         return [value / self.size for value in self._reduced(values, dist.ReduceOp.SUM)]
 
     def share(self, count: int) -> slice:
-        """Which of a batch's ``count`` samples are this process's.
+        """Return this process's part of a batch of ``count`` samples.
 
         Raises:
-            RunError: they cannot be shared out evenly.
+            RunError: they cannot be divided evenly.
         """
         if count % self.size:
             raise RunError(
@@ -60,13 +60,14 @@ class Group:
 
 @contextmanager
 def process_group(device: str) -> Iterator[Group]:
-    """Join the other processes, if ``torchrun`` started any, and leave them at the end.
+    """Join the group of processes, if ``torchrun`` started several, and leave it at the end.
 
     Args:
-        device: as `streammat.train.recipes.config.TrainConfig.device`; each process of a node takes the CUDA device of its own local rank.
+        device: as in `streammat.train.recipes.config.TrainConfig.device`; each process of a node takes the CUDA device of its
+            local rank.
 
     Raises:
-        RunError: the device is not there.
+        RunError: the device does not exist.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     place = find_device(device, int(os.environ.get("LOCAL_RANK", "0")) if size > 1 else None)
@@ -87,7 +88,7 @@ def find_device(name: str, local_rank: int | None = None) -> torch.device:
 
     Args:
         name: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:<index>``.
-        local_rank: number of this process on its machine where there are several; it picks among CUDA devices.
+        local_rank: number of this process on its machine, if there are several; it selects the CUDA device.
 
     Raises:
         RunError: there is no such device.
@@ -110,14 +111,15 @@ def find_device(name: str, local_rank: int | None = None) -> torch.device:
 
 
 def share_gradients(objective: nn.Module, group: Group) -> nn.Module:
-    """Return a network and its losses as they are called in training: with several processes their gradients are averaged.
+    """Prepare a network with its losses for training: with several processes their gradients are averaged.
 
-    On CUDA batch norms take their statistics over all processes; on the CPU, where torch has no such norm, each process has
-    its own and the leading one's running averages count.
+    On CUDA batch norms take their statistics over all processes; on the CPU, where torch has no such norm, each process has its
+    own, and the leading one's running averages are used.
 
     Args:
-        objective: of `streammat.train.loop.objective`, on the group's device; its batch norms are replaced in place where they have to be.
-        group: of this process.
+        objective: as in `streammat.train.loop.objective`, on the group's device; its batch norms are replaced in place if
+            necessary.
+        group: the group of this process.
     """
     if group.size == 1:
         return objective

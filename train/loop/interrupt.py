@@ -1,6 +1,7 @@
-"""Ctrl-C, SIGTERM and a closed terminal: a run ends after the step that is under way, and processes start where neither can hit them.
+"""Handles Ctrl-C, SIGTERM and a closed terminal: a run ends after the current step, and signals are blocked while processes
+start.
 
-A signal that was ignored when the program was started stays ignored: so shells keep a terminal's Ctrl-C from jobs in the background.
+A signal that was ignored at the start stays ignored: shells do that for jobs in the background.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ from contextlib import contextmanager
 from types import FrameType
 
 ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-"""What asks a run to end; Windows has no SIGHUP."""
+"""Signals that end a run; Windows has no SIGHUP."""
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal ended the run; its state is on the disk.
+    """Raised when a signal ended the run; its state is on the disk.
 
     Args:
-        number: of the signal.
+        number: number of the signal.
         step: steps done.
     """
 
@@ -30,12 +31,12 @@ class Stopped(KeyboardInterrupt):
 
 
 class Signals:
-    """The signal that came, if any."""
+    """The received signal, if any."""
 
     number = 0
 
     def receive(self, number: int, _frame: FrameType | None) -> None:
-        """Note a first signal; a second one ends the process at once, as it would without this."""
+        """Record a first signal; a second one ends the process at once, with its default action."""
         if self.number:
             raise KeyboardInterrupt
         self.number = number
@@ -43,7 +44,7 @@ class Signals:
 
 @contextmanager
 def deferred_signals() -> Iterator[Signals]:
-    """Note the signals of `ENDING` instead of dying of them; in a thread other than the main one nothing is changed."""
+    """Record the signals of `ENDING` instead of ending at once; does nothing in threads other than the main one."""
     signals = Signals()
     if threading.current_thread() is not threading.main_thread():
         yield signals
@@ -59,9 +60,8 @@ def deferred_signals() -> Iterator[Signals]:
 
 @contextmanager
 def held_signals(*numbers: signal.Signals) -> Iterator[None]:
-    """Hold signals back while processes are started, which inherit that; what comes meanwhile is delivered here afterwards.
-
-    Windows has no such thing, and its Ctrl-C reaches everybody.
+    """Block signals while processes are started, which inherit the block; pending signals are delivered here afterwards. Windows
+    does not support that, and its Ctrl-C reaches all processes.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield

@@ -1,8 +1,9 @@
 """The training loop: one function from samples to weights, for every recipe, exact to resume.
 
-Around it: `streammat.train.recipes.config` (options), `streammat.train.data.loader` (samples to batches), `streammat.train.loop.losses`, `streammat.train.loop.optim` (optimiser, rates,
-averaged weights), `streammat.train.loop.state` (checkpoints), `streammat.train.loop.distributed` (several processes), `streammat.train.loop.curves` and
-`streammat.train.loop.previews` (what is watched).
+Around it: `streammat.train.recipes.config` (options), `streammat.train.data.loader` (samples to batches),
+`streammat.train.loop.losses`, `streammat.train.loop.optim` (optimiser, rates,
+averaged weights), `streammat.train.loop.state` (checkpoints), `streammat.train.loop.distributed` (several processes),
+`streammat.train.loop.curves` and `streammat.train.loop.previews` (monitoring).
 """
 
 from __future__ import annotations
@@ -42,14 +43,14 @@ SAMPLES = "samples"
 
 
 class Watcher(Protocol):
-    """Whoever shows how a run goes; only the leading process has one."""
+    """Protocol for showing the progress of a run; only the leading process has one."""
 
     def line(self, text: str) -> None:
-        """Something worth a line."""
+        """Report a line of text."""
         ...
 
     def step(self, done: int, of: int, loss: float) -> None:
-        """A step was done."""
+        """Report a finished step."""
         ...
 
 
@@ -65,20 +66,20 @@ def train(
     """Train a network, or continue where ``out`` stopped.
 
     Args:
-        config: the run; on resuming, the same one but for `streammat.train.recipes.config.MAY_CHANGE`.
+        config: options of the run; on resuming the same except for `streammat.train.recipes.config.MAY_CHANGE`.
         samples: with a glance target for each of the network's heads, at its stride (see `make_network`).
-        out: receives ``checkpoint.pt`` (whole state, replaced atomically), ``curve.csv`` and ``samples/``.
-        watcher: is told how it goes.
+        out: folder for ``checkpoint.pt`` (whole state, replaced atomically), ``curve.csv`` and ``samples/``.
+        watcher: shows the progress.
         imagenet: weights of the encoder for a fresh start; None starts from random ones.
         start: weights of the whole network for a fresh start, of the same kind as ``config`` asks for; None: see ``imagenet``.
-        held: images to score the network on now and then.
+        held: images for scoring the network from time to time.
 
     Returns:
-        The averaged weights, or the weights themselves where nothing is averaged, in eval mode; None in the processes of a
-        distributed run that do not lead.
+        The averaged weights, or the weights themselves without averaging, in eval mode; None in the processes of a distributed
+        run other than the leading one.
 
     Raises:
-        RunError: options, device, checkpoint or disk do not allow the run, another one has ``out``, or the loss is not a number.
+        RunError: options, device, checkpoint or disk do not allow the run, another run is using ``out``, or the loss is NaN.
         DataError: an image cannot be used.
         Stopped: Ctrl-C, SIGTERM or a closed terminal; the checkpoint is written and the same call continues.
     """
@@ -102,7 +103,7 @@ def train(
 
 
 def make_network(config: TrainConfig) -> Model:
-    """Return the network of a run, GFM or another method, with random weights from torch's generator.
+    """Make the network of a run, GFM or another method, with random weights from torch's generator.
 
     Raises:
         RunError: there is no such network, RoSTa or ablation of it.
@@ -119,10 +120,10 @@ def make_network(config: TrainConfig) -> Model:
 
 
 def check_precision(precision: str, device: torch.device) -> None:
-    """Refuse a precision that is unknown, or that the device cannot train in.
+    """Refuse a precision that is unknown, or that the device cannot train with.
 
     Raises:
-        RunError: with the ones that can be used.
+        RunError: names the possible ones.
     """
     if precision not in PRECISIONS:
         raise RunError(f"unknown precision {precision!r}; expected one of {', '.join(PRECISIONS)}")
@@ -198,19 +199,20 @@ def _run(
 
 
 def train_step(predictor: nn.Module, state: State, batch: Batch, config: TrainConfig) -> LossParts:
-    """Return one optimiser step.
+    """Take one optimiser step.
 
     Args:
-        predictor: `streammat.train.loop.objective.Objective` of the network, or what `streammat.train.loop.distributed.share_gradients` made of it.
+        predictor: the `streammat.train.loop.objective.Objective` of the network, possibly wrapped by
+            `streammat.train.loop.distributed.share_gradients`.
         state: its optimiser takes the step.
         batch: on the network's device.
         config: precision, loss, clipping.
 
     Returns:
-        The terms, of this process's part of the batch.
+        The terms for this process's part of the batch.
 
     Raises:
-        RunError: the loss or its gradient is not finite; no weight was changed.
+        RunError: the loss or its gradient is not finite; the weights are unchanged.
     """
     model = state.model
     parts = LossParts(predictor(batch), config.loss.group_weight)

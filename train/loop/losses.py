@@ -1,6 +1,6 @@
 """Losses of GFM (Li et al. 2022, Section 3.4), Equations 2 to 8, at the network's output resolution.
 
-All tensors are float32, (N, 1, h, w) unless said otherwise, alphas in 0..1. What is compared with what, by RoSTa:
+All tensors are float32, (N, 1, h, w) unless said otherwise, alphas in 0..1. Comparisons by RoSTa:
 
 ====== =============== ======================== ==========================
 RoSTa  glance          focus is compared with   where
@@ -30,17 +30,17 @@ from streammat.engines.network.gfm import Head, Prediction
 from streammat.train.recipes.config import LossConfig
 
 LEVELS = 5
-"""Of the Laplacian pyramid."""
+"""Levels of the Laplacian pyramid."""
 TRANSITION = 1
 """Class of the transition area in the glance of TT."""
 PAPER_WEIGHTS = LossConfig()
 SSIM_WINDOW, SSIM_SIGMA = 11, 1.5
-"""Pixels: side and deviation of the window of `ssim_loss`."""
+"""Side and standard deviation, in pixels, of the window of `ssim_loss`."""
 _EPSILON = 1e-6
 
 
 def glance_loss(logits: Tensor, classes: Tensor) -> Tensor:
-    """Return cross-entropy of the glance, Equation 2, averaged over the pixels.
+    """Return the cross-entropy of the glance, Equation 2, averaged over the pixels.
 
     Args:
         logits: (N, C, h, w), before the softmax.
@@ -53,7 +53,7 @@ def glance_loss(logits: Tensor, classes: Tensor) -> Tensor:
 
 
 def alpha_loss(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Return smooth absolute difference sqrt(d^2 + 1e-12), averaged with ``weight``.
+    """Return the smooth absolute difference sqrt(d^2 + 1e-12), averaged with ``weight``.
 
     With the transition area as weight it is Equation 3, with ones Equation 5.
 
@@ -63,26 +63,26 @@ def alpha_loss(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         weight: (N, 1, h, w), not negative.
 
     Returns:
-        Scalar; 0 where the weight is 0 everywhere.
+        Scalar; 0 if the weight is 0 everywhere.
     """
     difference = torch.sqrt((prediction - target).square() + _EPSILON**2)
     return (difference * weight).sum() / (weight.sum() + _EPSILON)
 
 
 def laplacian_loss(prediction: Tensor, target: Tensor, weight: Tensor, level_growth: float = 1.0) -> Tensor:
-    """L1 distance of five levels of the Laplacian pyramids over the weight's sum.
+    """Return the L1 distance of five levels of the Laplacian pyramids, divided by the weight's sum.
 
-    With the transition area as weight it is Equation 4, with ones Equation 6. The pyramid is linear, so that of the weighted
-    difference gives all levels at once; its last level is the low-pass that remains.
+    With the transition area as weight it is Equation 4, with ones Equation 6. The pyramid is linear, so the pyramid of the
+    weighted difference has all levels; the last one is the low-pass rest.
 
     Args:
         prediction: (N, 1, h, w).
         target: (N, 1, h, w).
         weight: (N, 1, h, w), 0..1.
-        level_growth: weight of each level over that of the finer one; the finest has 1.
+        level_growth: weight of each level relative to the finer one; the finest has 1.
 
     Returns:
-        Scalar; 0 where the weight is 0 everywhere.
+        Scalar; 0 if the weight is 0 everywhere.
     """
     current = (prediction - target) * weight
     total = current.new_zeros(())
@@ -100,13 +100,13 @@ def laplacian_loss(prediction: Tensor, target: Tensor, weight: Tensor, level_gro
 def composition_loss(prediction: Tensor, target: Tensor, contrast: Tensor) -> Tensor:
     """Return the mean difference of the two composites, Equation 7.
 
-    Both are made of the same layers, so they differ by (alpha error) * (foreground - background), and no composite needs
+    Both consist of the same layers, so they differ by (alpha error) * (foreground - background), and no composite needs
     to be made.
 
     Args:
         prediction: (N, 1, h, w).
         target: (N, 1, h, w).
-        contrast: (N, 1, h, w), 0..1: mean over RGB of |foreground - background|; 0 where the layers are unknown.
+        contrast: (N, 1, h, w), 0..1: mean over RGB of |foreground - background|; 0 if the layers are unknown.
 
     Returns:
         Scalar.
@@ -115,15 +115,15 @@ def composition_loss(prediction: Tensor, target: Tensor, contrast: Tensor) -> Te
 
 
 def gradient_loss(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Return the mean absolute difference of neighbouring pixels' differences, across and down, weighted as in `alpha_loss`.
+    """Return the mean absolute difference of horizontal and vertical gradients, weighted as in `alpha_loss`.
 
     Args:
         prediction: (N, 1, h, w).
         target: (N, 1, h, w).
-        weight: (N, 1, h, w), not negative; a difference has that of its left or upper pixel.
+        weight: (N, 1, h, w), not negative; a gradient has the weight of its left or upper pixel.
 
     Returns:
-        Scalar; 0 where the weight is 0 everywhere.
+        Scalar; 0 if the weight is 0 everywhere.
     """
     error = prediction - target
     across, down = error[..., 1:] - error[..., :-1], error[..., 1:, :] - error[..., :-1, :]
@@ -132,7 +132,8 @@ def gradient_loss(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
 
 
 def ssim_loss(prediction: Tensor, target: Tensor) -> Tensor:
-    """Return one less the structural similarity (Wang et al. 2004), averaged over the pixels, in a Gaussian window of 11 pixels and deviation 1.5.
+    """Return one minus the structural similarity (Wang et al. 2004), averaged over the pixels, with a Gaussian window of 11
+    pixels and deviation 1.5.
 
     Args:
         prediction: (N, 1, h, w), 0..1.
@@ -157,10 +158,11 @@ def ssim_loss(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def adversarial_loss(critic: nn.Module, image: Tensor, prediction: Tensor, target: Tensor) -> Tensor:
-    """Return the game of network and critic (Goodfellow et al. 2014) as one loss for both: max over the network, min over the critic, of its error.
+    """Return the adversarial loss of network and critic (Goodfellow et al. 2014): the critic minimises its error, the network
+    maximises it.
 
-    The critic's cross-entropy is what its own weights descend; on its way to the network the gradient is turned round (Ganin and
-    Lempitsky 2015), so that one optimiser step moves both.
+    The critic's weights descend on its cross-entropy; on its way to the network the gradient is reversed (Ganin and Lempitsky
+    2015), so that one optimiser step trains both.
 
     Args:
         critic: image and alpha to logits, above 0 for true mattes.
@@ -169,14 +171,14 @@ def adversarial_loss(critic: nn.Module, image: Tensor, prediction: Tensor, targe
         target: (N, 1, h, w), 0..1.
 
     Returns:
-        Scalar: the critic's mean error over true mattes and predicted ones.
+        Scalar: the critic's mean error over true and predicted mattes.
     """
     true, false = critic(image, target), critic(image, _Reversed.apply(prediction))  # type: ignore[no-untyped-call]
     return 0.5 * (F.softplus(-true).mean() + F.softplus(false).mean())
 
 
 class _Reversed(torch.autograd.Function):
-    """The identity, whose gradient has the other sign."""
+    """The identity with a negated gradient."""
 
     @staticmethod
     def forward(_context: Any, x: Tensor) -> Tensor:
@@ -188,7 +190,7 @@ class _Reversed(torch.autograd.Function):
 
 
 def focus_target(alpha: Tensor, classes: Tensor, rosta: str) -> tuple[Tensor, Tensor]:
-    """What the focus of one RoSTa has to give, and where that counts.
+    """Return the target of one RoSTa's focus, and its weight.
 
     Args:
         alpha: (N, 1, h, w).
@@ -208,17 +210,19 @@ def focus_target(alpha: Tensor, classes: Tensor, rosta: str) -> tuple[Tensor, Te
 
 @dataclass(frozen=True)
 class LossParts:
-    """The terms of one batch."""
+    """The loss terms of one batch."""
 
     terms: dict[str, Tensor]
     """Scalars by name: ``glance`` (Eq. 2), ``focus_alpha`` (3 or 5), ``focus_laplacian`` (4 or 6), ``alpha`` (5), ``laplacian``
-    (6), ``composition`` (7), ``steady`` (pairs of frames alone). RIM's heads have the prefix ``tt_``, ``ft_``, ``bt_``; without one are those of its integration."""
+    (6), ``composition`` (7), ``steady`` (pairs of frames alone). RIM's heads have the prefix ``tt_``, ``ft_``, ``bt_``; the terms
+    of its integration have none.
+    """
     group_weight: float = 1.0
     """As in `LossConfig`."""
 
     @property
     def total(self) -> Tensor:
-        """What is minimised: the sum of the terms, Equation 8, times `group_weight`."""
+        """The loss to minimise: the sum of the terms, Equation 8, times `group_weight`."""
         return torch.stack(list(self.terms.values())).sum() * self.group_weight
 
 
@@ -231,15 +235,15 @@ def gfm_loss(
     *,
     pairs: bool = False,
 ) -> LossParts:
-    """Return all terms of one batch, Equation 8.
+    """Compute all terms of one batch, Equation 8.
 
     Args:
-        prediction: of `streammat.engines.network.gfm.GFM.predict`.
+        prediction: as from `streammat.engines.network.gfm.GFM.predict`.
         alpha: (N, 1, h, w), true alpha at the output resolution.
         classes: glance target by RoSTa of each head, int64 (N, h, w).
         contrast: (N, 1, h, w), as in `composition_loss`.
-        config: weights.
-        pairs: each image with an even number and the next one are frames of one scene.
+        config: weights of the terms.
+        pairs: each image with an even index and the next one are frames of one scene.
 
     Returns:
         The terms; each a scalar.
@@ -294,7 +298,7 @@ def _fused_terms(fused: Tensor, alpha: Tensor, contrast: Tensor, config: LossCon
 
 
 def _down(x: Tensor) -> Tensor:
-    """Return half the size after the binomial filter 1 4 6 4 1."""
+    """Halve the size after the binomial filter 1 4 6 4 1."""
     taps = x.new_tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16.0
     x = F.pad(x, (2, 2, 2, 2), mode="reflect") if min(x.shape[-2:]) > 2 else F.pad(x, (2, 2, 2, 2), mode="replicate")
     x = F.conv2d(x, taps.view(1, 1, 1, 5), stride=(1, 2))

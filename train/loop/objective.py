@@ -1,4 +1,4 @@
-"""A network with its losses, as one module: what a training step calls, and what is shared between processes."""
+"""A network with its losses as one module, which a training step calls and processes share."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 
 
 class Objective(nn.Module):
-    """From a batch to the losses.
+    """Computes the losses of a batch.
 
     Args:
-        model: GFM or another method; in place, its norms may be replaced by others later.
+        model: GFM or another method; its norms may later be replaced in place.
         config: precision and the weights of GFM's loss.
     """
 
@@ -29,7 +29,7 @@ class Objective(nn.Module):
         self.model, self.config = model, config
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Scalars by `term_names`; the network under autocast, the losses in float32."""
+        """Return the scalars of `term_names`; the network runs under autocast, the losses in float32."""
         device, precision = batch.rgb.device.type, self.config.precision
         # A permuted NHWC tensor already is channels-last in memory.
         image = batch.rgb.permute(0, 3, 1, 2).float()
@@ -46,10 +46,10 @@ class Objective(nn.Module):
 
 
 def objective_terms(model: Model, loss: LossConfig) -> list[str]:
-    """Return names of what an `Objective` of ``model`` gives, in their order."""
+    """Return the names of the losses of an `Objective` of ``model``, in order."""
     return term_names(model.heads, loss) if isinstance(model, GFM) else list(model.TERMS)
 
 
 def _pooled(plane: Tensor, stride: int) -> Tensor:
-    """Return uint8 (N, H, W), 0..255, to float32 (N, 1, H/stride, W/stride), 0..1."""
+    """Return Average uint8 (N, H, W), 0..255, to float32 (N, 1, H/stride, W/stride), 0..1."""
     return F.avg_pool2d(plane.unsqueeze(1).float() / 255.0, stride)

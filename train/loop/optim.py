@@ -18,7 +18,7 @@ SCHEDULES = ("constant", "cosine")
 
 
 def make_optimizer(model: Model, config: TrainConfig) -> torch.optim.Optimizer:
-    """Adam or AdamW with a rate of its own for the pretrained encoder and no decay on biases and norms.
+    """Make Adam or AdamW with a separate rate for the pretrained encoder and no decay on biases and norms.
 
     Raises:
         RunError: no such optimiser.
@@ -42,20 +42,20 @@ def make_optimizer(model: Model, config: TrainConfig) -> torch.optim.Optimizer:
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Give every group its share of ``rate``."""
+    """Set every group's learning rate to its share of ``rate``."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["scale"]
 
 
 def schedule_progress(config: TrainConfig, step: int, elapsed: float) -> float:
-    """Return the share of the run that is done, 0..1: by steps or by ``elapsed`` seconds, whichever is further."""
+    """Return the finished share of the run, 0..1: by steps or by ``elapsed`` seconds, whichever is larger."""
     by_steps = step / config.steps
     by_time = elapsed / (config.minutes * 60.0) if config.minutes is not None else 0.0
     return min(1.0, max(by_steps, by_time))
 
 
 def learning_rate(config: TrainConfig, progress: float) -> float:
-    """Return the decoders' rate when ``progress`` (0..1) of the run is done.
+    """Return the decoders' learning rate at ``progress`` (0..1) of the run.
 
     Raises:
         RunError: no such schedule.
@@ -77,7 +77,7 @@ def make_average(model: Model, config: TrainConfig) -> Model:
 
 @torch.no_grad()
 def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
-    """Exponential moving average of weights and batch-norm statistics; counters are copied."""
+    """Update the exponential moving average of weights and batch-norm statistics; counters are copied."""
     pairs = list(zip(average.state_dict().values(), model.state_dict().values(), strict=True))
     means, values = zip(*(pair for pair in pairs if pair[0].dtype.is_floating_point), strict=True)
     get_ema_multi_avg_fn(decay)(means, values, 0)  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""What a network makes of its training samples, as one image to be judged by eye."""
+"""Previews: a network's results for training samples, as one image to be judged by eye."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from streammat.train.evaluation.contact_sheet import contact_sheet
 from streammat.train.methods.base import Model, trimap_values
 
 ROWS = 4
-"""Samples shown."""
+"""Number of samples in a preview."""
 
 
 @torch.no_grad()
 def preview(model: Model, batch: Batch) -> Image:
-    """Return image, what the network makes of it and true alpha side by side, one row for each of the first samples.
+    """Make an image with input, the network's result and true alpha side by side, one row for each of the first samples.
 
-    GFM gives its glance as a trimap, focus and alpha, other methods alpha, after the trimap that they were given if any.
+    For GFM the results are its glance as a trimap, focus and alpha; for other methods alpha, after their trimap, if any.
 
     Args:
-        model: on the device of the batch; looked at in eval mode, and left in the mode it was in.
-        batch: of samples.
+        model: on the device of the batch; run in eval mode, then restored to its mode.
+        batch: the samples.
 
     Returns:
         uint8 (H', W', 3), RGB.
@@ -67,6 +67,6 @@ def write_preview(path: Path, model: Model, batch: Batch) -> None:
 
 
 def _grey(plane: torch.Tensor) -> Image:
-    """Float (N, H, W), 0..1, to uint8 0..255."""
+    """Convert float (N, H, W), 0..1, to uint8 0..255."""
     grey: Image = np.rint(plane.float().cpu().numpy() * 255.0).astype(np.uint8)
     return grey

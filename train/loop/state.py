@@ -1,4 +1,4 @@
-"""The whole state of a run on disk: written atomically, continued exactly, refused where it does not belong."""
+"""Checkpoints: the whole state of a run on disk, written atomically, continued exactly, refused for other runs."""
 
 from __future__ import annotations
 
@@ -18,34 +18,33 @@ from streammat.train.methods.base import Model
 from streammat.train.recipes.config import MAY_CHANGE, TrainConfig
 
 FORMAT = 2
-"""Of the file; counted up when what it holds changes."""
+"""Version of the file format; raised when its contents change."""
 
 
 @dataclass
 class State:
-    """What changes while a network is trained. Every random choice follows from the seed and ``step``, so none is kept."""
+    """The changing state of a training. Every random choice follows from the seed and ``step``, so no random state is kept."""
 
     model: Model
     average: Model
-    """`model` itself where nothing is averaged."""
+    """The averaged network; `model` itself without averaging."""
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     step: int = 0
     """Steps done."""
     elapsed: float = 0.0
-    """Seconds of training so far, over all parts."""
+    """Seconds of training so far, over all resumed parts."""
     window: list[list[float]] = field(default_factory=list)
-    """Losses since the last row of the curve, one list for each step."""
+    """Losses since the last row of the curve, a list for each step."""
 
 
 @contextmanager
 def only_run(out: Path) -> Iterator[None]:
-    """Hold a run's folder, which is there: two runs would write each other's checkpoints over.
-
-    A killed run holds nothing, and where the file system has no locks nothing is held.
+    """Lock a run's folder, which must exist: two runs would overwrite each other's checkpoints. A killed run releases its lock;
+    on file systems without locks nothing is locked.
 
     Raises:
-        RunError: another process has it.
+        RunError: another process holds the lock.
     """
     from filelock import FileLock, Timeout
 
@@ -63,15 +62,15 @@ def only_run(out: Path) -> Iterator[None]:
 
 
 def save_state(path: Path, state: State, config: TrainConfig) -> None:
-    """Write a checkpoint beside the old one, make sure that it is on the disk, and put it in the old one's place.
+    """Write a checkpoint beside the old one, flush it to the disk, and replace the old one.
 
     Args:
-        path: of the checkpoint.
-        state: of the run.
-        config: of the run.
+        path: path of the checkpoint.
+        state: state of the run.
+        config: options of the run.
 
     Raises:
-        RunError: it cannot be written, for instance because the disk is full; the old checkpoint is still there.
+        RunError: it cannot be written, for instance because the disk is full; the old checkpoint is kept.
     """
     content = {
         "format": FORMAT,
@@ -107,12 +106,12 @@ def load_state(path: Path, state: State, config: TrainConfig) -> None:
     """Continue from a checkpoint.
 
     Args:
-        path: of `save_state`.
+        path: file of `save_state`.
         state: freshly made for ``config``; filled in place.
-        config: of the run that goes on.
+        config: options of the resumed run.
 
     Raises:
-        RunError: the file is damaged, or its run had other options than `MAY_CHANGE` allows.
+        RunError: the file is damaged, or its run had other options, beyond those in `MAY_CHANGE`.
     """
     cure = "delete it to start anew, or give another --out"
     try:
@@ -140,7 +139,7 @@ def load_state(path: Path, state: State, config: TrainConfig) -> None:
 
 
 def _needed(content: Any) -> int:
-    """Return bytes of all tensors within nested dictionaries and lists: what a file of them takes at least."""
+    """Return the bytes of all tensors in nested dictionaries and lists, which a file needs at least."""
     if isinstance(content, torch.Tensor):
         return content.numel() * content.element_size()
     inner = content.values() if isinstance(content, dict) else content if isinstance(content, (list, tuple)) else ()
@@ -148,12 +147,12 @@ def _needed(content: Any) -> int:
 
 
 def _plain(value: Any) -> Any:
-    """Tuples as lists, whatever a serialiser made of them."""
+    """Return a value with tuples as lists, to compare values after serialisation."""
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _reason(error: Exception) -> str:
-    """Return the first sentence of an error, for one line."""
+    """Return the first sentence of an error, for a one-line message."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     text = str(error).strip().split("\n")[0].split(". ")[0]

@@ -12,6 +12,6 @@ from streammat.train.methods.shm import SHM
 from streammat.train.methods.shmc import SHMC
 
 METHODS: dict[str, type[Method]] = {method.NAME: method for method in (SHM, LF, HATT, SHMC, DIM, IndexNet, GCA)}
-"""By name: what ``TrainConfig.network`` and presets call them."""
+"""The methods, by their names in ``TrainConfig.network`` and presets."""
 
 __all__ = ["DIM", "GCA", "HATT", "LF", "METHODS", "SHM", "SHMC", "IndexNet", "Matte", "Method", "Model", "Targets"]

@@ -1,7 +1,8 @@
-"""What every method that the paper compares GFM with has in common: one class per method, one file per class.
+"""The base of all methods that the paper compares GFM with: one class per method, one file per class.
 
-A method is a network with its own losses. It is trained by the loop, on the tracks and with the crops of GFM, and scored by the same
-command. Its file is to be read beside its paper: docstrings name sections, equations and figures there.
+A method is a network with its own losses. It is trained by the loop, on the tracks and with the crops of GFM, and scored by the
+same
+command. Read its file together with its paper: docstrings name sections, equations and figures.
 """
 
 from __future__ import annotations
@@ -17,27 +18,27 @@ from streammat.engines.network.backbones import IMAGENET
 from streammat.engines.network.gfm import GFM
 
 Maps = dict[str, Tensor]
-"""What a network predicts, by name; ``alpha``, float32 (N, 1, H, W), is always there."""
+"""A network's predictions, by name; ``alpha``, float32 (N, 1, H, W), is always among them."""
 UNKNOWN = 0.5
-"""Value of a trimap's unknown area as a network is given it; background is 0, foreground 1."""
+"""Value of the unknown area in a network's trimap; background is 0, foreground 1."""
 
 
 class Matte(NamedTuple):
-    """What a network gives outside training."""
+    """A network's result outside training."""
 
     alpha: Tensor
     """float32 (N, 1, H, W), 0..1."""
 
 
 class Targets(NamedTuple):
-    """What a batch's predictions are compared with."""
+    """Targets for a batch's predictions."""
 
     alpha: Tensor
     """float32 (N, 1, H, W), 0..1."""
     contrast: Tensor
-    """float32 (N, 1, H, W), 0..1, as of `streammat.train.loop.losses.composition_loss`."""
+    """float32 (N, 1, H, W), 0..1, as in `streammat.train.loop.losses.composition_loss`."""
     classes: Mapping[str, Tensor]
-    """int64 (N, H, W) by name: of the RoSTas, or `TRIMAP`."""
+    """Class maps, int64 (N, H, W), by name: a RoSTa, or `TRIMAP`."""
     image: Tensor
     """float32 (N, 3, H, W), RGB, 0..255."""
 
@@ -45,8 +46,8 @@ class Targets(NamedTuple):
 class Method(nn.Module, ABC):
     """A network of another paper and its losses.
 
-    Subclasses set the class variables, build ``encoder`` (what ImageNet weights are for, trained at the encoder's rate) and whatever
-    else they need, and give `maps` and `losses`.
+    Subclasses set the class variables, build ``encoder`` (which takes ImageNet weights and is trained at the encoder's rate) and
+    their other parts, and implement `maps` and `losses`.
     """
 
     NAME: ClassVar[str]
@@ -54,9 +55,9 @@ class Method(nn.Module, ABC):
     TITLE: ClassVar[str]
     """Authors, title and year of the paper."""
     HEADS: ClassVar[tuple[str, ...]] = ()
-    """Class maps that the losses need: of RoSTas, or `streammat.train.data.targets.TRIMAP`, which is also what is given."""
+    """Class maps that the losses need: of RoSTas, or `streammat.train.data.targets.TRIMAP`, which is then also the input."""
     NEEDS_TRIMAP: ClassVar[bool] = False
-    """A trimap is given beside the image."""
+    """True if the network takes a trimap beside the image."""
     TERMS: ClassVar[tuple[str, ...]]
     """Names of the losses, in order."""
     MULTIPLE: ClassVar[int] = 32
@@ -76,11 +77,11 @@ class Method(nn.Module, ABC):
 
     @property
     def network(self) -> str:
-        """Name, as `streammat.engines.network.gfm.GFM` has one."""
+        """Name of the network, as in `streammat.engines.network.gfm.GFM`."""
         return self.NAME
 
     def forward(self, image: Tensor, trimap: Tensor | None = None) -> Matte:
-        """Matte a batch; arguments and errors as of `predict`."""
+        """Matte a batch; arguments and errors as in `predict`."""
         alpha = self.predict(image, trimap)["alpha"].clamp(0.0, 1.0)
         if self.NEEDS_TRIMAP:
             assert trimap is not None
@@ -88,14 +89,14 @@ class Method(nn.Module, ABC):
         return Matte(alpha)
 
     def predict(self, image: Tensor, trimap: Tensor | None = None) -> Maps:
-        """What is trained.
+        """Return all predictions, for training.
 
         Args:
             image: float32 (N, 3, H, W), RGB, 0..255; H and W are multiples of 32.
             trimap: float32 (N, 1, H, W), 0, 0.5 and 1, for methods that need one; others take None.
 
         Raises:
-            ValueError: a shape does not fit, or the trimap is missing or not wanted.
+            ValueError: a shape does not fit, or the trimap is missing or superfluous.
         """
         if image.ndim != 4 or image.shape[1] != 3 or image.shape[2] % self.MULTIPLE or image.shape[3] % self.MULTIPLE:
             raise ValueError(f"image has shape {tuple(image.shape)}; expected (N, 3, H, W), H and W multiples of {self.MULTIPLE}")
@@ -107,17 +108,17 @@ class Method(nn.Module, ABC):
 
     @abstractmethod
     def maps(self, x: Tensor, trimap: Tensor | None) -> Maps:
-        """Everything that is predicted, from the scaled image (N, 3, H, W) and the trimap, as of `predict`."""
+        """Predict from the scaled image (N, 3, H, W) and the trimap, as in `predict`."""
 
     @abstractmethod
     def losses(self, maps: Maps, targets: Targets) -> Maps:
-        """Return scalars by `TERMS`, whose sum is minimised."""
+        """Return the scalars of `TERMS`, whose sum is minimised."""
 
 
 Model = GFM | Method
-"""Whatever the loop trains and the commands score."""
+"""A network that can be trained and scored: GFM or another method."""
 
 
 def trimap_values(classes: Tensor) -> Tensor:
-    """Return a trimap as networks are given it: int64 (N, H, W), 0..2, to float32 (N, 1, H, W), 0, 0.5, 1."""
+    """Convert a trimap for a network: int64 (N, H, W), 0..2, to float32 (N, 1, H, W), 0, 0.5, 1."""
     return classes.unsqueeze(1).float() / 2.0

@@ -13,7 +13,9 @@ from streammat.train.methods.unknown import unknown_losses
 
 
 class Refinement(nn.Module):
-    """Second stage (Section 4.2, Fig. 4): four convolutions over image and raw alpha give what is to be added before the sigmoid."""
+    """Second stage (Section 4.2, Fig. 4): four convolutions over image and raw alpha predict a correction that is added before
+    the sigmoid.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,10 +35,10 @@ class Refinement(nn.Module):
 
 
 class DIM(Method):
-    """VGG-16 with the trimap as fourth channel, poolings whose places the decoder's unpoolings go back to, and a refinement.
+    """VGG-16 with the trimap as fourth channel, poolings whose indices the decoder's unpoolings reuse, and a refinement.
 
     The first stage (Section 4.1, Fig. 3): fourteen convolutions and five poolings, six convolutions and five unpoolings. The last
-    convolution of the encoder stands for the first fully connected layer.
+    convolution of the encoder replaces the first fully connected layer.
     """
 
     NAME = "dim"
@@ -45,7 +47,7 @@ class DIM(Method):
     NEEDS_TRIMAP = True
     TERMS = ("alpha", "composition", "refined")
     WEIGHT = 0.5
-    """Of the alpha-prediction loss against the compositional loss, Eq. 3."""
+    """Weight of the alpha-prediction loss against the compositional loss, Eq. 3."""
     WIDTHS = (512, 256, 128, 64, 64)
 
     encoder: VGG16
@@ -61,7 +63,7 @@ class DIM(Method):
         self.refinement = Refinement()
 
     def maps(self, x: Tensor, trimap: Tensor | None) -> Maps:
-        """Return ``alpha``, refined, and ``raw``, that of the first stage."""
+        """Return Return ``alpha``, refined, and ``raw``, that of the first stage."""
         assert trimap is not None
         places: list[Tensor] = []
         y = torch.cat([x, trimap.to(x.dtype)], dim=1)
@@ -76,10 +78,11 @@ class DIM(Method):
         return {"alpha": torch.sigmoid(refined.float()), "raw": torch.sigmoid(logits.float())}
 
     def losses(self, maps: Maps, targets: Targets) -> Maps:
-        """Eq. 1 (alpha prediction), 2 (composition) and 3 of the first stage; the alpha prediction of the refinement. Unknown area alone.
+        """Return Eq. 1 (alpha prediction), 2 (composition) and 3 of the first stage; the alpha prediction of the refinement. Only
+        the unknown area counts.
 
-        The paper trains the stages one after the other, then together; here they are trained together from the start, which the
-        refinement's beginning at zero allows.
+        The paper trains the stages one after the other, then together; here they are trained together from the start, which is
+        possible because the refinement starts at zero.
         """
         alpha, composition = unknown_losses(maps["raw"], targets)
         refined, _ = unknown_losses(maps["alpha"], targets)

@@ -1,4 +1,4 @@
-"""A method to one ONNX file, so that everything that runs GFM's files runs it, too."""
+"""Exports a method to one ONNX file, so that everything that runs GFM's files can run it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from streammat.engines.whole_files import whole_file
 from streammat.train.methods.base import UNKNOWN, Method
 
 LARGEST_DIFFERENCE = 2e-3
-"""Of alpha between torch and ONNX Runtime."""
+"""Largest allowed difference of alpha between torch and ONNX Runtime."""
 
 
 class WithoutTrimap(nn.Module):
@@ -27,20 +27,22 @@ class WithoutTrimap(nn.Module):
         self.model = model
 
     def forward(self, rgb: Tensor) -> Tensor:
-        """Alpha."""
+        """Return alpha."""
         alpha: Tensor = self.model(rgb.permute(0, 3, 1, 2).float()).alpha[:, 0]
         return alpha
 
 
 class WithTrimap(nn.Module):
-    """The convention of `streammat.train.evaluation.trimap_matting`: float32 (N, 4, H, W), red, green, blue and trimap, 0..1, to alpha (N, 1, H, W)."""
+    """The convention of `streammat.train.evaluation.trimap_matting`: float32 (N, 4, H, W), red, green, blue and trimap, 0..1, to
+    alpha (N, 1, H, W).
+    """
 
     def __init__(self, model: Method) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, image: Tensor) -> Tensor:
-        """Alpha."""
+        """Return alpha."""
         alpha: Tensor = self.model(image[:, :3] * 255.0, image[:, 3:]).alpha
         return alpha
 
@@ -74,7 +76,7 @@ def export_method(model: Method, path: Path) -> float:
 
 
 def _wrapped(model: Method) -> nn.Module:
-    """Return a copy ready to be traced: in eval mode, spectral norms worked out."""
+    """Return a copy for tracing: in eval mode, with spectral norms computed."""
     copied = copy.deepcopy(model).eval().float()
     for module in list(copied.modules()):
         if parametrize.is_parametrized(module):

@@ -12,17 +12,17 @@ from streammat.train.methods.unknown import unknown_losses
 
 
 def _normed(cin: int, cout: int, kernel: int, stride: int = 1, *, pad: bool = True) -> nn.Module:
-    """Convolution under spectral norm (Miyato et al. 2018), as every one of the network but its last."""
+    """Return a convolution under spectral norm (Miyato et al. 2018), as all of the network's but the last."""
     return spectral_norm(nn.Conv2d(cin, cout, kernel, stride, kernel // 2 if pad else 0, bias=False))
 
 
 def _doubled(channels: int, cout: int) -> nn.Module:
-    """Transposed convolution to twice the size, under spectral norm."""
+    """Return a transposed convolution to twice the size, under spectral norm."""
     return spectral_norm(nn.ConvTranspose2d(channels, cout, 4, 2, 1, bias=False), dim=0)
 
 
 class EncoderBlock(nn.Module):
-    """Residual block of the encoder; where it shrinks, its shortcut is an average (ResNet-D, He et al. 2019)."""
+    """Residual block of the encoder; with a stride its shortcut is an average (ResNet-D, He et al. 2019)."""
 
     def __init__(self, cin: int, width: int, stride: int) -> None:
         super().__init__()
@@ -52,19 +52,19 @@ class DecoderBlock(nn.Module):
 
 
 class GuidedAttention(nn.Module):
-    """Guided contextual attention (Section 3.2, Fig. 3): opacity flows between places whose image looks alike.
+    """Guided contextual attention (Section 3.2, Fig. 3): opacity flows between places with similar image features.
 
-    Patches of the image's features are compared with each other; what is similar to a place lends it the patch of the alpha features
-    that lies there. Unknown places may not answer for themselves, and known and unknown ones are weighed by how many of each there are.
+    Patches of the image's features are compared with each other; a place receives the alpha features of similar places. Unknown
+    places are excluded as their own source, and known and unknown sources are weighted by their numbers.
 
     Args:
         channels: of both maps.
     """
 
     RATE = 2
-    """Every second place is compared."""
+    """Step between the compared places."""
     PATCH, VALUE = 3, 4
-    """Sides of a patch of the image's features and of the alpha features, in their pixels."""
+    """Sides of a patch of the image's features and of the alpha features, in pixels of the maps."""
 
     keys: Tensor
     values: Tensor
@@ -77,15 +77,15 @@ class GuidedAttention(nn.Module):
         self.project = nn.Sequential(nn.Conv2d(channels, channels, 1, bias=False), nn.BatchNorm2d(channels))
 
     def forward(self, image: Tensor, alpha: Tensor, unknown: Tensor) -> Tensor:
-        """Attend.
+        """Propagate alpha features by attention.
 
         Args:
             image: float (N, C, h, w), features of the image.
-            alpha: float (N, C, h, w), features of what is to be propagated.
+            alpha: float (N, C, h, w), features to propagate.
             unknown: float (N, 1, h, w), 1 in the unknown area.
 
         Returns:
-            Float (N, C, h, w): ``alpha`` and what has come to it.
+            Float (N, C, h, w): ``alpha`` plus the propagated features.
         """
         rate = self.RATE
         guide, unknown = self.guidance(image)[:, :, ::rate, ::rate], unknown[:, :, ::rate, ::rate]
@@ -117,7 +117,7 @@ class Guide(nn.Sequential):
 
 
 class Encoder(nn.Module):
-    """ResNet-34's beginning, more slowly shrunk, with shortcuts to the decoder (Fig. 2)."""
+    """The beginning of ResNet-34, with slower downsampling and shortcuts to the decoder (Fig. 2)."""
 
     COUNTS = (3, 4, 4, 2)
     WIDTHS = (64, 128, 256, 512)
@@ -189,7 +189,7 @@ class GCA(Method):
         return {"alpha": (torch.tanh(self.head(y).float()) + 1.0) / 2.0}
 
     def losses(self, maps: Maps, targets: Targets) -> Maps:
-        """Eq. 8: the absolute difference of alpha in the unknown area, and nothing else."""
+        """Return Eq. 8: only the absolute difference of alpha in the unknown area."""
         return {"alpha": unknown_losses(maps["alpha"], targets)[0]}
 
 
@@ -199,19 +199,21 @@ def _skip(cin: int, cout: int) -> nn.Sequential:
 
 
 def _single(side: int, channels: int) -> Tensor:
-    """Return kernels that each pick one place of a square, for every channel: (channels side^2, 1, side, side)."""
+    """Return kernels that each select one position of a square, for every channel: (channels side^2, 1, side, side)."""
     return torch.eye(side * side).view(-1, 1, side, side).repeat(channels, 1, 1, 1)
 
 
 def _patches(x: Tensor, kernels: Tensor, stride: int) -> Tensor:
-    """Return squares of a map, mirrored at its border: (N, C, h, w) to (N, C side^2, number of squares); a convolution, so that it exports."""
+    """Return the squares of a map, mirrored at its border: (N, C, h, w) to (N, C side^2, number of squares); a convolution, so
+    that it can be exported.
+    """
     more = kernels.shape[-1] - stride
     x = F.pad(x, ((more + 1) // 2, more // 2, (more + 1) // 2, more // 2), mode="reflect")
     return F.conv2d(x, kernels.to(x.dtype), stride=stride, groups=_channels(kernels)).flatten(2)
 
 
 def _fold(patches: Tensor, kernels: Tensor, stride: int) -> Tensor:
-    """Return squares laid where they came from and summed: (N, C side^2, h, w) to (N, C, stride h, stride w)."""
+    """Put squares back to their positions and sum them: (N, C side^2, h, w) to (N, C, stride h, stride w)."""
     padding = (kernels.shape[-1] - stride) // 2
     return F.conv_transpose2d(patches, kernels.to(patches.dtype), stride=stride, padding=padding, groups=_channels(kernels))
 

@@ -13,7 +13,7 @@ from streammat.train.methods.layers import AtrousPooling, enlarge
 
 
 class ChannelAttention(nn.Module):
-    """Channel-wise attention (Section 3.3): pyramidal features are distilled by weighing their channels with their global means."""
+    """Channel-wise attention (Section 3.3): pyramidal features are distilled by weighting their channels with their global means."""
 
     def __init__(self, channels: int, reduction: int = 4) -> None:
         super().__init__()
@@ -28,9 +28,10 @@ class ChannelAttention(nn.Module):
 
 
 class SpatialAttention(nn.Module):
-    """Spatial attention (Section 3.3): what the pyramidal features know of the whole filters the appearance of the details.
+    """Spatial attention (Section 3.3): the pyramidal features filter the appearance of details.
 
-    Two convolutions, along the rows and along the columns first, see 1x7 and 7x1 pixels; their sum becomes one weight for each place.
+    Two convolutions, along the rows and along the columns first, see 1x7 and 7x1 pixels; their sum becomes one weight for each
+    place.
     """
 
     def __init__(self, channels: int) -> None:
@@ -39,12 +40,12 @@ class SpatialAttention(nn.Module):
         self.columns = nn.Sequential(nn.Conv2d(channels, channels // 4, (7, 1), padding=(3, 0)), nn.ReLU(), nn.Conv2d(channels // 4, 1, (1, 7), padding=(0, 3)))
 
     def forward(self, semantics: Tensor, appearance: Tensor) -> Tensor:
-        """Both float (N, C, h, w); the appearance where it matters."""
+        """Return the filtered appearance; all float (N, C, h, w)."""
         return appearance * torch.sigmoid(self.rows(semantics) + self.columns(semantics))
 
 
 class Critic(nn.Module):
-    """PatchGAN's discriminator (Isola et al. 2017): for patches of 70 pixels, whether a matte over its image is a true one."""
+    """PatchGAN's discriminator (Isola et al. 2017): predicts for patches of 70 pixels whether an image's matte is a true one."""
 
     WIDTHS = ((64, 2), (128, 2), (256, 2), (512, 1))
 
@@ -64,9 +65,9 @@ class Critic(nn.Module):
 
 
 class HATT(Method):
-    """Pyramidal features, weighed by channel, guide the appearance cues of an early layer, weighed by place (Fig. 2).
+    """Pyramidal features, weighted by channel, guide the appearance cues of an early layer, weighted by position (Fig. 2).
 
-    The critic is part of training alone: it is not written with the weights, nor counted.
+    The critic is only used in training: it is neither written with the weights nor counted.
     """
 
     NAME = "hatt"
@@ -75,8 +76,9 @@ class HATT(Method):
     ADVERSARIAL, MSE, SSIM = 0.05, 1.0, 0.1
     """Weights of Eq. 7."""
     WIDTH, FINE = 256, 176
-    """Channels at a quarter of the image's size and at the whole. The paper prints none but the first; these meet the cost that the GFM paper
-    measured."""
+    """Channels at a quarter of the image's size and at full size. The paper only gives the first; these match the cost measured
+    in the GFM paper.
+    """
     DILATIONS = (6, 12, 18)
 
     def __init__(self) -> None:
@@ -92,7 +94,7 @@ class HATT(Method):
         self.critic = Critic()
 
     def maps(self, x: Tensor, trimap: Tensor | None) -> Maps:  # noqa: ARG002 (the base class has it)
-        """Return ``alpha`` and ``scaled``, the image that the critic sees beside it."""
+        """Return Return ``alpha`` and ``scaled``, the image for the critic."""
         features = self.encoder(x)
         semantics = enlarge(self.distil(self.pyramid(features[4])), features[1])
         details = self.filter(semantics, self.appearance(features[1]))
@@ -102,7 +104,7 @@ class HATT(Method):
         return {"alpha": torch.sigmoid(logits.float()), "scaled": x}
 
     def losses(self, maps: Maps, targets: Targets) -> Maps:
-        """Eq. 3 to 7: adversarial, mean squared and structural similarity."""
+        """Return Eq. 3 to 7: adversarial, mean squared and structural similarity losses."""
         return {
             "adversarial": self.ADVERSARIAL * adversarial_loss(self.critic, maps["scaled"], maps["alpha"], targets.alpha),
             "mse": self.MSE * F.mse_loss(maps["alpha"], targets.alpha),

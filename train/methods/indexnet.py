@@ -40,7 +40,7 @@ class PaddedResidual(nn.Module):
 class IndexBlock(nn.Module):
     """Depthwise index network of the many-to-one kind, nonlinear and with context (Section 4.3, Fig. 5).
 
-    Four convolutions of stride 2 look at windows of 4x4 and answer for one place each of the inner 2x2.
+    Four convolutions of stride 2 see windows of 4x4, each for one position of the inner 2x2.
 
     Args:
         channels: of the map.
@@ -59,7 +59,9 @@ class IndexBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Map float (N, C, h, w) to the encoder's indices, which sum to 1 over each 2x2, and the decoder's, 0..1 each; both of the shape of x."""
+        """Map float (N, C, h, w) to the encoder's indices, which sum to 1 over each 2x2, and the decoder's, 0..1 each; both of
+        the shape of x.
+        """
         scores = torch.sigmoid(torch.stack([place(x) for place in self.places], dim=2))
         return F.pixel_shuffle(torch.softmax(scores, dim=2).flatten(1, 2), 2), F.pixel_shuffle(scores.flatten(1, 2), 2)
 
@@ -127,7 +129,7 @@ class IndexedEncoder(nn.Module):
 class IndexNet(Method):
     """Encoder, index blocks between encoder and decoder, context pooling, seven levels of 5x5 convolutions (Fig. 4).
 
-    Indices that a level's pooling took are learnt from its map, and guide both that pooling and the decoder's upsampling there.
+    A level's indices are predicted from its map, and guide both its pooling and the decoder's upsampling.
     """
 
     NAME = "indexnet"
@@ -136,7 +138,7 @@ class IndexNet(Method):
     NEEDS_TRIMAP = True
     TERMS = ("alpha", "composition")
     WIDTHS = ((160, 96), (96, 64), (64, 32), (32, 24), (24, 16), (16, 32), (32, 32))
-    """Channels in, from below and from the encoder each, and out, of levels 6 to 0."""
+    """Channels of levels 6 to 0: in, from below and from the encoder each, and out."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -146,7 +148,7 @@ class IndexNet(Method):
         self.head = nn.Sequential(ConvBN(32, 1, 5, act=nn.ReLU6), nn.Conv2d(1, 1, 5, padding=2, bias=False))
 
     def maps(self, x: Tensor, trimap: Tensor | None) -> Maps:
-        """Return ``alpha``, which may leave 0..1."""
+        """Return Return ``alpha``, which may exceed 0..1."""
         assert trimap is not None
         maps, indices = self.encoder(torch.cat([x, trimap.to(x.dtype)], dim=1))
         y = self.pooling(maps.pop())
@@ -157,11 +159,11 @@ class IndexNet(Method):
         return {"alpha": self.head(y).float()}
 
     def losses(self, maps: Maps, targets: Targets) -> Maps:
-        """Section 5.1: the alpha prediction and compositional losses of DIM, in the unknown area."""
+        """Return the losses of Section 5.1: the alpha prediction and compositional losses of DIM, in the unknown area."""
         alpha, composition = unknown_losses(maps["alpha"], targets)
         return {"alpha": 0.5 * alpha, "composition": 0.5 * composition}
 
 
 def _bare(cin: int, cout: int, kernel: int, groups: int = 1) -> nn.Sequential:
-    """Convolution without padding, norm, ReLU6."""
+    """Return a convolution without padding, norm, ReLU6."""
     return nn.Sequential(nn.Conv2d(cin, cout, kernel, groups=groups, bias=False), nn.BatchNorm2d(cout), nn.ReLU6())

@@ -11,19 +11,19 @@ from streammat.engines.network.decoders import adaptive_pool
 
 
 def enlarge(x: Tensor, like: Tensor) -> Tensor:
-    """Bilinearly to the height and width of ``like``."""
+    """Resize bilinearly to the height and width of ``like``."""
     return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)
 
 
 def max_pool(x: Tensor) -> tuple[Tensor, Tensor]:
-    """2x2 max pooling that remembers where the maxima were (Badrinarayanan et al. 2017), in operators that export.
+    """Pool 2x2 maxima and remember their positions (Badrinarayanan et al. 2017), with operators that can be exported.
 
     Args:
         x: float (N, C, h, w), h and w even.
 
     Returns:
-        The maxima, (N, C, h/2, w/2), and their places for `max_unpool`, (N, C, 4, h/2, w/2), 0 or 1; of equal values the first in
-        raster order counts.
+        The maxima, (N, C, h/2, w/2), and their positions for `max_unpool`, (N, C, 4, h/2, w/2), 0 or 1; of equal values the first
+        in raster order counts.
     """
     quarters = torch.stack([x[:, :, i::2, j::2] for i in (0, 1) for j in (0, 1)], dim=2)
     largest = quarters.amax(dim=2, keepdim=True)
@@ -35,12 +35,13 @@ def max_pool(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def max_unpool(x: Tensor, places: Tensor) -> Tensor:
-    """Each value to where its maximum was, 0 elsewhere: (N, C, h, w) to (N, C, 2h, 2w)."""
+    """Put each value at the position of its maximum, 0 elsewhere: (N, C, h, w) to (N, C, 2h, 2w)."""
     return F.pixel_shuffle((x.unsqueeze(2) * places).flatten(1, 2), 2)
 
 
 class PyramidPooling(nn.Module):
-    """PSPNet's pooling (Zhao et al. 2017, Fig. 3): bins 1, 2, 3 and 6, a quarter of the channels each, concatenated with the input.
+    """PSPNet's pooling (Zhao et al. 2017, Fig. 3): bins 1, 2, 3 and 6, a quarter of the channels each, concatenated with the
+    input.
 
     Args:
         cin: channels.
@@ -64,7 +65,7 @@ class AtrousPooling(nn.Module):
     Args:
         cin: channels in.
         width: channels of each branch, and out.
-        dilations: of the three.
+        dilations: dilations of the three.
     """
 
     def __init__(self, cin: int, width: int, dilations: tuple[int, int, int]) -> None:

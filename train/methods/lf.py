@@ -12,14 +12,15 @@ from streammat.train.methods.layers import UpBlock
 
 
 class Decoder(nn.Module):
-    """One of the two decoders (Fig. 2): up from the encoder's last map to the image's size, with a skip connection at every level.
+    """One of the two decoders (Fig. 2): upsamples the encoder's last map to the image's size, with a skip connection at every
+    level.
 
     Args:
-        channels: of the encoder's maps, finest first.
+        channels: channels of the encoder's maps, finest first.
     """
 
     LEVELS = ((112,), (256, 192), (256, 192), (256, 256), (256, 256, 160))
-    """Channels of each level's convolutions, coarsest first. The paper prints none; these meet the cost that the GFM paper measured."""
+    """Channels of each level's convolutions, coarsest first. The paper gives none; these match the cost measured in the GFM paper."""
 
     def __init__(self, channels: tuple[int, ...]) -> None:
         super().__init__()
@@ -29,7 +30,7 @@ class Decoder(nn.Module):
         self.head = nn.Conv2d(ends[-1], 1, 3, padding=1)
 
     def forward(self, features: list[Tensor], image: Tensor) -> tuple[Tensor, Tensor]:
-        """The encoder's maps and the scaled image to a probability (N, 1, H, W) and the map that it was made of."""
+        """Map the encoder's maps and the scaled image to a probability (N, 1, H, W) and the map before it."""
         x = features[-1]
         for level, skip in zip(self.levels, (*reversed(features[:-1]), image), strict=True):
             x = level(x, skip)
@@ -37,9 +38,9 @@ class Decoder(nn.Module):
 
 
 class LF(Method):
-    """Two decoders say how much each pixel is foreground and background; a network of five convolutions weighs the two.
+    """Two decoders predict foreground and background probabilities of each pixel; a network of five convolutions blends the two.
 
-    Where both are certain the fusion has nothing to do, so the task left to it is the transition between them (Section 3).
+    Where both are certain the fusion has no influence, so its task is the transition between them (Section 3).
     """
 
     NAME = "lf"
@@ -63,7 +64,7 @@ class LF(Method):
         )
 
     def maps(self, x: Tensor, trimap: Tensor | None) -> Maps:  # noqa: ARG002 (the base class has it)
-        """Return ``alpha``, ``foreground`` and ``background`` (their probabilities), ``weight`` (the blending weight)."""
+        """Return Return ``alpha``, ``foreground`` and ``background`` (their probabilities), ``weight`` (the blending weight)."""
         features = self.encoder(x)
         foreground, front = self.foreground(features, x)
         background, back = self.background(features, x)
@@ -73,7 +74,8 @@ class LF(Method):
         return {"alpha": alpha, "foreground": foreground, "background": background, "weight": weight}
 
     def losses(self, maps: Maps, targets: Targets) -> Maps:
-        """Eq. 4 to 6: each decoder by the absolute difference and that of the gradients, with more weight in the transition; the
+        """Return Eq. 4 to 6: each decoder by the absolute difference and that of the gradients, with more weight in the
+        transition; the
         fusion by the absolute difference.
         """
         between = ((targets.alpha > 0.0) & (targets.alpha < 1.0)).to(targets.alpha.dtype)

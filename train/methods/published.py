@@ -1,4 +1,4 @@
-"""Published weights of the trimap-based methods: which of their keys is which of ours. Facts about files; no file is shipped.
+"""Key mappings for published weights of the trimap-based methods. No such file is shipped.
 
 ========  ===========================================================================================================
 dim       state dicts of a PyTorch training of the first stage: ``conv1_1.weight`` … ``conv6_1``, ``deconv6_1`` … ``deconv1``
@@ -26,24 +26,24 @@ from streammat.train.methods.indexnet import IndexNet
 
 @dataclass(frozen=True)
 class Layout:
-    """One kind of published file."""
+    """Key mapping for one kind of published file."""
 
     method: type[Method]
     sign: str
-    """A key that only such files have."""
+    """A key by which such files are recognised."""
     theirs: Callable[[str], str]
-    """Their name of one of our keys."""
+    """Maps one of our keys to the file's."""
 
 
 def recognise(path: Path, tensors: Mapping[str, Tensor]) -> tuple[Method, dict[str, Tensor]] | None:
-    """Return a method with random weights and a file's tensors under our names; None: the file is of no such method.
+    """Return the method, with random weights, and the file's tensors under our names; None if the file is of no such method.
 
     Args:
-        path: of the file.
-        tensors: what it holds.
+        path: path of the file.
+        tensors: its tensors.
 
     Raises:
-        EngineError: it is of DIM with connections that the paper has not.
+        EngineError: it is of DIM with connections that are not in the paper.
     """
     plain = {key.removeprefix("module."): value for key, value in tensors.items() if not key.endswith("num_batches_tracked")}
     layout = next((layout for layout in LAYOUTS if layout.sign in plain), None)

@@ -13,7 +13,7 @@ from streammat.train.methods.layers import PyramidPooling, enlarge, max_pool, ma
 
 
 class TrimapNetwork(nn.Module):
-    """T-Net (Section 4.1): PSPNet-50, which says background, unknown or foreground of every pixel."""
+    """T-Net (Section 4.1): PSPNet-50, which classifies every pixel as background, unknown or foreground."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -23,15 +23,15 @@ class TrimapNetwork(nn.Module):
         self.auxiliary = nn.Sequential(ConvBN(1024, 256, 3), nn.Dropout2d(0.1), nn.Conv2d(256, 3, 1))
 
     def forward(self, features: list[Tensor], image: Tensor) -> tuple[Tensor, Tensor]:
-        """The encoder's maps to logits (N, 3, H, W), and those of the auxiliary head."""
+        """Map the encoder's maps to logits (N, 3, H, W), and those of the auxiliary head."""
         return enlarge(self.head(self.pooling(features[4])), image), enlarge(self.auxiliary(features[3]), image)
 
 
 class MattingNetwork(nn.Module):
     """M-Net (Section 4.2, Fig. 4): VGG-16's thirteen convolutions with four poolings, six convolutions with four unpoolings.
 
-    As in DIM, on whose Stage 1 it is modelled, each 5x5 convolution of the decoder comes before an unpooling; all but the last one
-    have a norm, which DIM has not.
+    As in DIM's Stage 1, its model, each 5x5 convolution of the decoder comes before an unpooling; unlike in DIM all but the last
+    one have a norm.
     """
 
     WIDTHS = (512, 256, 128, 64, 64)
@@ -62,7 +62,7 @@ class MattingNetwork(nn.Module):
 class SHM(Method):
     """Trimap network, matting network and their probabilistic fusion, trained together (Fig. 3).
 
-    The first ever trimap-free matting network. Weights: the trimap network may start from ResNet-50's.
+    The first trimap-free matting network. The trimap network may start from ResNet-50's weights.
     """
 
     NAME = "shm"
@@ -74,7 +74,7 @@ class SHM(Method):
     LAMBDA = 0.01
     """Weight of the trimap's loss, Eq. 6."""
     AUXILIARY = 0.4
-    """Of the trimap's second loss, as in PSPNet."""
+    """Weight of the trimap's auxiliary loss, as in PSPNet."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,7 +83,9 @@ class SHM(Method):
         self.matting = MattingNetwork()
 
     def maps(self, x: Tensor, trimap: Tensor | None) -> Maps:  # noqa: ARG002 (the base class has it)
-        """Return ``alpha``, ``trimap`` and ``auxiliary`` (logits of background, unknown, foreground), ``raw`` (the matting network's alpha)."""
+        """Return Return ``alpha``, ``trimap`` and ``auxiliary`` (logits of background, unknown, foreground), ``raw`` (the matting
+        network's alpha).
+        """
         logits, auxiliary = self.trimap(self.encoder(x), x)
         probability = F.softmax(logits.float(), dim=1)
         raw = self.matting(torch.cat([x, probability.to(x.dtype)], dim=1)).float()
@@ -91,7 +93,7 @@ class SHM(Method):
         return {"alpha": probability[:, 2:] + probability[:, 1:2] * raw, "trimap": logits.float(), "auxiliary": auxiliary.float(), "raw": raw}
 
     def losses(self, maps: Maps, targets: Targets) -> Maps:
-        """Eq. 4 (trimap), 5 (alpha and composition) and 6 (their sum)."""
+        """Return Eq. 4 (trimap), 5 (alpha and composition) and 6 (their sum)."""
         everywhere = torch.ones_like(targets.alpha)
         classes = targets.classes["TT"]
         return {

@@ -12,11 +12,12 @@ from streammat.train.methods.base import Maps, Method, Targets
 from streammat.train.methods.layers import UpBlock, enlarge
 
 COARSE = 4
-"""The first two networks see the image at a quarter of its size (192x160 against 768x640 in the paper's Section 4)."""
+"""Scale of the first two networks' input: a quarter of the image's size (192x160 against 768x640 in the paper's Section 4)."""
 
 
 class Unit(nn.Module):
-    """An encoder-decoder on ResNet-34, as the GFM paper took for each of the three networks: five levels with skip connections.
+    """An encoder-decoder on ResNet-34, which the GFM paper used for each of the three networks: five levels with skip
+    connections.
 
     Args:
         inputs: channels in.
@@ -45,8 +46,8 @@ class Unit(nn.Module):
 class SHMC(Method):
     """Mask prediction, quality unification and matting refinement, one after the other (Fig. 3).
 
-    The paper trains the first on many coarse masks and few fine ones; here, as in the GFM paper, every image has a fine one. What the
-    quality unification network is shown as a coarse mask is the first network's own, and as a fine one the true matte, made small.
+    The paper trains the first on many coarse masks and few fine ones; here, as in the GFM paper, every image has a fine one. The
+    quality unification network's coarse mask is the first network's own, and its fine mask the true matte, reduced.
     """
 
     NAME = "shmc"
@@ -56,12 +57,14 @@ class SHMC(Method):
     def __init__(self) -> None:
         super().__init__()
         self.encoder = Unit(3)
-        """Mask prediction network (Section 3.1); it, of the three, is what an encoder's weights are for."""
+        """Mask prediction network (Section 3.1); of the three networks it takes the encoder's pretrained weights."""
         self.unification = Unit(4)
         self.refinement = Unit(4)
 
     def maps(self, x: Tensor, trimap: Tensor | None) -> Maps:  # noqa: ARG002 (the base class has it)
-        """Return ``alpha``, and at a quarter of its size ``mask``, ``unified`` (the mask of even quality) and ``small`` (the image)."""
+        """Return Return ``alpha``, and at a quarter of its size ``mask``, ``unified`` (the unified mask) and ``small`` (the
+        image).
+        """
         small = _quarter(x)
         mask = self.encoder(small)
         unified = self._unify(small, mask)
@@ -69,7 +72,8 @@ class SHMC(Method):
         return {"alpha": alpha, "mask": mask, "unified": unified, "small": small}
 
     def losses(self, maps: Maps, targets: Targets) -> Maps:
-        """Section 3: the mask's absolute difference; Eq. 3 (identity) and 4 (consistency) of quality unification; the refinement's
+        """Return the losses of Section 3: the mask's absolute difference; Eq. 3 (identity) and 4 (consistency) of quality
+        unification; the refinement's
         absolute difference of alpha and of the composite.
         """
         everywhere = torch.ones_like(targets.alpha)
@@ -86,7 +90,7 @@ class SHMC(Method):
         }
 
     def _unify(self, small: Tensor, mask: Tensor) -> Tensor:
-        """Quality unification network (Section 3.2)."""
+        """Run the quality unification network (Section 3.2)."""
         unified: Tensor = self.unification(torch.cat([small, mask.to(small.dtype)], dim=1))
         return unified
 

@@ -1,4 +1,4 @@
-"""Losses within a trimap's unknown area, which the trimap-based methods share."""
+"""Losses in a trimap's unknown area, shared by the trimap-based methods."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from streammat.train.methods.base import Targets
 
 
 def unknown_losses(alpha: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
-    """Return the alpha-prediction loss and the compositional loss of Deep Image Matting, its Eq. 1 and 2, averaged over the unknown area.
+    """Return the alpha-prediction and compositional losses of Deep Image Matting, its Eq. 1 and 2, averaged over the unknown
+    area.
 
     Two composites of the same layers differ by (alpha error) * (foreground - background).
 
     Args:
         alpha: (N, 1, H, W), predicted.
-        targets: with the class map of the trimap.
+        targets: targets with the class map of the trimap.
     """
     unknown = (targets.classes[TRIMAP].unsqueeze(1) == TRANSITION).to(alpha.dtype)
     composed = alpha_loss(alpha * targets.contrast, targets.alpha * targets.contrast, unknown)

@@ -1,4 +1,4 @@
-"""Weights of any network that is trained here, GFM or another method: written, read, and started from ImageNet's."""
+"""Writes and reads weights of all networks, GFM and other methods, and initialises encoders from ImageNet's."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from streammat.train.methods.base import Method, Model
 from streammat.train.methods.published import recognise
 
 TRAINING_ALONE = ("critic.",)
-"""Parts of a network that only its losses use: neither written nor read."""
+"""Parts of a network that are only used in its losses: neither written nor read."""
 
 
 def save_weights(model: Model, path: Path) -> None:
-    """Write a network with what is needed to build it again.
+    """Write a network with the facts needed to rebuild it.
 
     Args:
         model: any network.
@@ -40,17 +40,17 @@ def save_weights(model: Model, path: Path) -> None:
 
 
 def load_weights(path: Path, rosta: str | None = None) -> Model:
-    """Read weights of any kind that this project knows: ours, the authors' of GFM, and published ones of DIM, IndexNet and GCA.
+    """Read weights of any supported kind: ours, the authors' of GFM, and published ones of DIM, IndexNet and GCA.
 
     Args:
         path: ``.safetensors`` of `save_weights`, or a state dict saved by torch (``.pth``, ``.pth.tar``).
-        rosta: as of `streammat.engines.network.checkpoint.load_checkpoint`; for GFM alone.
+        rosta: as in `streammat.engines.network.checkpoint.load_checkpoint`; only for GFM.
 
     Returns:
         float32 network in eval mode.
 
     Raises:
-        EngineError: the file is missing, damaged, or of a network that is not known; the message names the first key that does not fit.
+        EngineError: the file is missing, damaged, or of an unknown network; the message names the first key that does not fit.
     """
     name = _method_of(path) if path.suffix == ".safetensors" else None
     if name is None:
@@ -70,11 +70,11 @@ def load_weights(path: Path, rosta: str | None = None) -> Model:
 
 
 def continue_from(model: Model, path: Path) -> None:
-    """Go on from weights of the same kind of network.
+    """Load weights of the same kind of network as a start.
 
     Raises:
         RunError: they are of another kind.
-        EngineError: as of `load_weights`.
+        EngineError: as in `load_weights`.
     """
     found = load_weights(path, model.rosta if isinstance(model, GFM) and _method_of(path) is None else None)
     kinds = [kind(network) for network in (found, model)]
@@ -84,22 +84,26 @@ def continue_from(model: Model, path: Path) -> None:
 
 
 def start_encoder(model: Model, path: Path) -> None:
-    """Fill the encoder with weights trained on ImageNet, from a local file; errors as of `streammat.engines.network.checkpoint.load_imagenet`."""
+    """Fill the encoder with weights trained on ImageNet, from a local file; errors as in
+    `streammat.engines.network.checkpoint.load_imagenet`.
+    """
     load_imagenet(model, path)
 
 
 def kind(model: Model) -> str:
-    """What must be the same for weights to fit."""
+    """Return a text that must be equal for weights to fit."""
     return f"{model.network} {model.rosta} {model.ablation}" if isinstance(model, GFM) else f"method {model.NAME}"
 
 
 def _kept(model: Method) -> list[str]:
-    """Return keys that are written."""
+    """Return the keys to write."""
     return [key for key in model.state_dict() if not key.startswith(TRAINING_ALONE) and not key.endswith("num_batches_tracked")]
 
 
 def _method_of(path: Path) -> str | None:
-    """Name in the metadata of a ``.safetensors`` file; None: it is GFM's, or unreadable, which the reader will say."""
+    """Return the method's name in the metadata of a ``.safetensors`` file; None if it is GFM's, or unreadable, which the reader
+    reports.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get("method")

@@ -1,1 +1,1 @@
-"""What can be trained, by name: options, presets, and the samples that each takes."""
+"""Everything that can be trained, by name: options, presets, and their samples."""

@@ -1,4 +1,4 @@
-"""Every choice of a training run, in frozen dataclasses; a checkpoint records them. Light: imports nothing heavy."""
+"""All options of a training run, in frozen dataclasses, which checkpoints record. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -7,38 +7,44 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class LossConfig:
-    """How the terms of `streammat.train.loop.losses` are weighed; the defaults are the paper's."""
+    """Weights of the terms of `streammat.train.loop.losses`; the defaults are the paper's."""
 
     group_weight: float = 1.0
-    """Factor of the whole sum. The authors' published code has 0.25; Adam's steps hardly depend on it."""
+    """Factor of the whole sum. The authors' published code uses 0.25; Adam's steps hardly depend on it."""
     level_growth: float = 1.0
-    """Weight of each level of the Laplacian pyramid over that of the finer one. The paper's Equation 4 adds the levels up
-    as they are; 2.0 gives the weights 2^(k-1) of Hou and Liu (2019), which the shipped ``lite`` was trained with."""
+    """Weight of each level of the Laplacian pyramid relative to the finer one. The paper's Equation 4 adds the levels without
+    weights; 2.0 gives the weights 2^(k-1) of Hou and Liu (2019), which the shipped ``lite`` was trained with.
+    """
     steady: float = 0.0
-    """Weight of the difference between the alphas of two frames of one still scene, which is what flickers, in batches of such pairs
-    (`TrainConfig.pairs`); not from the paper."""
+    """Weight of the difference between the alphas of two frames of one still scene, that is flicker, in batches of such pairs
+    (`TrainConfig.pairs`); not from the paper.
+    """
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Options of `streammat.train.loop.loop.train`; the defaults are the recipe of the shipped network, `streammat.train.recipes.presets` has the paper's."""
+    """Options of `streammat.train.loop.loop.train`; the defaults are the recipe of the shipped network,
+    `streammat.train.recipes.presets` has the paper's.
+    """
 
     preset: str = "lite"
     """Name of the preset that the run was made from; a checkpoint is continued under the same one."""
     network: str = "lite"
-    """Key of `streammat.engines.network.gfm.NETWORKS`, or of `streammat.train.methods.METHODS`, which have neither RoSTa nor ablations."""
+    """Key of `streammat.engines.network.gfm.NETWORKS`, or of `streammat.train.methods.METHODS`, which have neither RoSTa nor
+    ablations.
+    """
     rosta: str = "TT"
     """``TT``, ``FT``, ``BT`` or ``RIM``."""
     single_decoder: bool = False
-    """This and the next two: `streammat.engines.network.gfm.Ablation` (the paper's Table 4)."""
+    """See `streammat.engines.network.gfm.Ablation` (the paper's Table 4); likewise the next two."""
     ppm: str = "all"
     bridge: bool = True
     recipe: str = "cut-outs"
-    """What training images of the ``lite`` recipe are made of: key of `streammat.train.lite.ingredients.RECIPES`."""
+    """Recipe of the training images of ``lite``: key of `streammat.train.lite.ingredients.RECIPES`."""
     without: tuple[str, ...] = ()
     """Ingredients of the ``lite`` recipe that are left out: keys of `streammat.train.lite.ingredients.INGREDIENTS`."""
     checkpointing: bool = False
-    """Keep no activations of encoder and decoders: less memory, about a third more time."""
+    """Recompute activations of encoder and decoders: less memory, about a third more time."""
     steps: int = 9000
     """Optimiser steps; a cosine schedule ends there."""
     minutes: float | None = None
@@ -56,12 +62,13 @@ class TrainConfig:
         (512, 512, 0.01),
         (416, 736, 0.01),
     )
-    """Crop height, width in pixels (multiples of 32) and share of the batches."""
+    """Crop sizes: height, width in pixels (multiples of 32) and share of the batches."""
     final_shares: tuple[float, ...] = (0.16, 0.08, 0.08, 0.08, 0.20, 0.14, 0.08, 0.09, 0.09)
-    """Shares of ``sizes`` at the last step; those between change evenly. Empty: they stay. A network that never saw images
-    as large as those it is given loses whom it would find in smaller ones; large ones from the start cost too much."""
+    """Shares of ``sizes`` at the last step; they change linearly. Empty: constant shares. A network that was never trained on
+    large images misses people in them; large ones from the start cost too much.
+    """
     pairs: float = 0.0
-    """Share of the batches that are made of pairs: two frames each of still scenes, in other noise, coding and exposure."""
+    """Share of the batches that consist of pairs: two frames of a still scene, with different noise, coding and exposure."""
     optimizer: str = "adamw"
     """``adamw`` or ``adam``."""
     schedule: str = "cosine"
@@ -69,35 +76,35 @@ class TrainConfig:
     learning_rate: float = 1.2e-3
     """Peak, for the decoders."""
     encoder_rate: float = 0.3
-    """Learning rate of the pretrained encoder over that of the decoders."""
+    """Learning rate of the pretrained encoder relative to that of the decoders."""
     weight_decay: float = 1e-2
-    """Not on biases and batch norms."""
+    """Weight decay, except on biases and batch norms."""
     warmup: float = 0.03
     """Share of the cosine schedule with a linearly rising learning rate."""
     clip: float | None = 1.0
-    """Largest norm of the gradient; None leaves it as it is."""
+    """Largest norm of the gradient; None: not clipped."""
     ema: float = 0.999
-    """Decay of the averaged weights, which are what is evaluated and written; 0 keeps none and takes the weights themselves."""
+    """Decay of the averaged weights, which are evaluated and written; 0: use the weights themselves."""
     loss: LossConfig = LossConfig(level_growth=2.0)
     """Weights of the loss."""
     precision: str = "bf16"
-    """``fp32``, ``bf16``, or ``fp16`` (CUDA only): of the network under autocast; losses and weights stay float32."""
+    """Precision of the network under autocast: ``fp32``, ``bf16``, or ``fp16`` (CUDA only); losses and weights stay float32."""
     device: str = "auto"
     """``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:<index>``."""
     seed: int = 1
-    """Of the weights, the order and every augmentation."""
+    """Seed of the weights, the order and all augmentation."""
     workers: int = 1
     """Loader processes of each training process; 0 loads in the training process itself."""
     threads: int = 2
-    """Threads of torch."""
+    """Number of torch's threads."""
     log_every: int = 20
     """Steps between rows of the curve."""
     samples_every: int = 500
-    """Steps between images of what the network makes of its training samples; 0: none."""
+    """Steps between previews of the network's results on training samples; 0: none."""
     checkpoint_minutes: float = 3.0
     """Minutes between checkpoints."""
     evaluate_minutes: float = 15.0
-    """Minutes between evaluations on held-out images, where there are any."""
+    """Minutes between evaluations on held-out images, if there are any."""
 
     def __post_init__(self) -> None:
         assert len(self.final_shares) in (0, len(self.sizes)), "final_shares has a share for each of sizes, or none at all"
@@ -124,7 +131,7 @@ WIDE_SETS = (
     ("animals_davis", 0.02),
     ("detail_alpha", 0.02),
 )
-"""Share of each set among the subjects, of what `python -m train sets` labels."""
+"""Share of each set labelled by `python -m train sets` among the subjects."""
 MAY_CHANGE = frozenset(
     {
         "steps",
@@ -138,13 +145,14 @@ MAY_CHANGE = frozenset(
         "evaluate_minutes",
     }
 )
-"""Fields of `TrainConfig` that a resumed run may have otherwise than its checkpoint. ``steps`` and ``minutes`` may be
-raised to go on with a finished run; under a cosine they change the rates of what follows."""
+"""Fields of `TrainConfig` that may differ between a checkpoint and its resumed run. ``steps`` and ``minutes`` may be raised to
+continue a finished run; with a cosine they change the following rates.
+"""
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What a training image of the ``lite`` recipe is made of; probabilities are per image unless said otherwise."""
+    """Options of the training images of the ``lite`` recipe; probabilities are per image unless said otherwise."""
 
     sets: tuple[tuple[str, float], ...] = (
         ("people_portraits", 0.38),
@@ -157,27 +165,32 @@ class DataConfig:
     things: tuple[tuple[str, str], ...] = tuple(
         ("detail_alpha", f"GT{number:02}") for number in (1, 2, 11, 13, 19, 21, 25, 26, 27)
     )
-    """Set and name of mattes of flowers, baskets and the like: clutter, not subjects."""
+    """Set and name of mattes of objects (flowers, baskets and the like), which are clutter, not subjects."""
     holdout: int = 20
-    """Every n-th subject and background is kept out of training to watch it; 0: none."""
+    """Every n-th subject and background is held out for validation; 0: none."""
     original: float = 0.36
-    """Crops of an image as it was taken."""
+    """Crops of an original image."""
     everybody: bool = False
-    """Alphas hold everybody in view, as `streammat.train.labels.labelling` writes them: images may be seen whole, and be backgrounds without their subjects."""
+    """True if alphas include everybody in view, as `streammat.train.labels.labelling` writes them: images may be used whole, and
+    as backgrounds with their subjects removed.
+    """
     objects: float = 0.15
-    """A background is a photograph of an object that is no subject, where there are any; per background."""
+    """A photograph of an object that is not a subject, if there are any; per background."""
     mosaic: float = 0.0
-    """Two images as taken beside each other, so that several subjects stand at any distance; per image as taken that is wider than high."""
+    """Two original images side by side, so that there are several subjects at any distance; per original image that is wider than
+    high.
+    """
     street: bool = True
-    """What street photographs show around their subjects is seen. Without it a network never learns that their passers-by are
-    background, which is the one to find them with (`streammat.train.labels.bystanders`)."""
+    """Use the surroundings of subjects in street photographs. Without them a network never learns that passers-by are background,
+    as needed to find them (`streammat.train.labels.bystanders`).
+    """
     empty: float = 0.12
-    """Images without a subject; the rest are composites."""
+    """Images without a subject; the remaining ones are composites."""
     cover: tuple[float, float] = (0.3, 1.6)
-    """Subject's size over the crop's, in originals."""
+    """Subject's size relative to the crop's, in original images."""
     onto: float = 0.2
-    """A composite's background is an image with a subject of its own; per composite."""
+    """The background is an image with its own subject; per composite."""
     filled: float = 0.3
-    """A background is an image whose subject was taken out (`streammat.train.lite.background_fill`); per background."""
+    """An image whose subject was removed (`streammat.train.lite.background_fill`); per background."""
     beside: float = 0.15
-    """A background is what an image shows beside its subject; per background."""
+    """The part of an image beside its subject; per background."""

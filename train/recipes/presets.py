@@ -1,13 +1,14 @@
-"""Presets: a name for every run of the paper, made from small tables, and the project's own recipes.
+"""Presets: names for all runs of the paper, generated from small tables, and for the project's own recipes.
 
-``<set>-<track>-<method>`` are the methods that the paper compares with. ``<set>-<track>-<network>-<rosta>`` is the product of `SETS`, `TRACKS`, `BATCH` and `ROSTAS`, which holds each row of the
-paper's Table 1 that is a GFM, and what the table leaves out. Table 4 adds networks with a part taken away and RSSN with one
-step alone; its row without RSSN is the track ``comp-bg20k``. All of these train as Section 5.2.2 says: Adam at 1e-5,
+``<set>-<track>-<method>`` are the methods that the paper compares with. ``<set>-<track>-<network>-<rosta>`` is the product of
+`SETS`, `TRACKS`, `BATCH` and `ROSTAS`, which includes each GFM row of the paper's Table 1, and further combinations. Table 4 adds
+networks with a part removed and RSSN with one step only; its row without RSSN is the track ``comp-bg20k``. All of these train as
+Section 5.2.2 says: Adam at 1e-5,
 crops of 320, 500 epochs on ORI and 100 on COMP. Every name also exists with ``-modern`` at its end: the same data and
 network, trained by AdamW with a cosine schedule, averaged weights and bfloat16.
 
-``lite``, ``lite-second``, ``lite-third``, ``lite-fourth``, ``lite-steady``, ``lite-fifth``, ``lite-sixth`` and ``lite-seventh`` are the recipe of the shipped network; ``folder`` trains any network on any folder of images and mattes.
-Light: imports nothing heavy.
+``lite``, ``lite-second``, ``lite-third``, ``lite-fourth``, ``lite-steady``, ``lite-fifth``, ``lite-sixth`` and ``lite-seventh``
+are the recipe of the shipped network; ``folder`` trains any network on any folder of images and mattes. Imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ MODERN = "-modern"
 
 @dataclass(frozen=True)
 class Track:
-    """Where the images of a run come from."""
+    """Origin of a run's images."""
 
     title: str
     epochs: int
     backgrounds: str | None = None
-    """What foregrounds are composed with; None: images as they were taken."""
+    """Backgrounds for composites; None: original images."""
     steps: tuple[str, ...] = ()
-    """Steps of RSSN that are taken, each with the probability of `streammat.train.rssn.compose_sample.Rssn`."""
+    """Steps of RSSN that are applied, each with the probability of `streammat.train.rssn.compose_sample.Rssn`."""
 
 
 RSSN_STEPS = ("denoise", "blur", "noise")
@@ -50,11 +51,11 @@ STEP_TRACKS: Mapping[str, Track] = {
 }
 """Table 4, composition."""
 SETS = {"am2k": "AM-2k", "pm10k": "P3M-10k (PM-10k)"}
-"""PM-10k was released as P3M-10k; either is read."""
+"""Data sets; PM-10k was released as P3M-10k, and both are supported."""
 BATCH = {"d121": 4, "r34": 32, "r34_2b": 8, "r101": 8}
 """Batch size of each of the paper's networks."""
 METHODS = {"shm": 8, "lf": 8, "hatt": 8, "shmc": 8, "dim": 8, "indexnet": 16, "gca": 16}
-"""Methods of `streammat.train.methods.METHODS` that the paper compares with, and their batch size here; the paper names none."""
+"""Methods of `streammat.train.methods.METHODS` that the paper compares with, and their batch size here; the paper gives none."""
 LITE_BATCH = 16
 ROSTAS = ("TT", "FT", "BT", "RIM")
 ABLATIONS: Mapping[str, tuple[str, dict[str, Any]]] = {
@@ -65,7 +66,7 @@ ABLATIONS: Mapping[str, tuple[str, dict[str, Any]]] = {
 }
 """Table 4, network: title and fields of `TrainConfig`."""
 ABLATED = ("d121", "r34")
-"""Networks that Table 4's variants are given for, with TT."""
+"""Networks for which Table 4 has variants, with TT."""
 
 PAPER = TrainConfig(
     preset="",
@@ -81,9 +82,9 @@ PAPER = TrainConfig(
     loss=LossConfig(),
     precision="fp32",
 )
-"""Section 5.2.2, but for what each preset adds."""
+"""Common options of Section 5.2.2, to which each preset adds its own."""
 MODERN_RATE = 2e-4
-"""Peak rate of the paper's networks in the modern recipe; ``lite``, which is small, takes the one of its own recipe."""
+"""Peak rate of the paper's networks in the modern recipe; the small ``lite`` has its own recipe's."""
 
 
 @dataclass(frozen=True)
@@ -94,25 +95,25 @@ class Preset:
     title: str
     config: TrainConfig
     track: Track | None
-    """None: the images of the ``lite`` recipe."""
+    """Track of the images; None: the ``lite`` recipe's."""
     epochs: int | None
-    """None: `TrainConfig.steps` counts."""
+    """Number of epochs; None: `TrainConfig.steps` is used."""
     free: bool = False
-    """Network and RoSTa may be chosen."""
+    """True if network and RoSTa may be chosen."""
     continues: bool = False
-    """It goes on from weights of the whole network."""
+    """True if it starts from weights of the whole network."""
 
 
 def find_preset(name: str, network: str | None = None, rosta: str | None = None) -> Preset:
-    """Return the preset of a name.
+    """Find the preset of a name.
 
     Args:
         name: key of `presets`, or one with ``-modern`` at its end.
-        network: for a preset that leaves the choice; None takes its own.
+        network: network for a preset that allows a choice; None: its own.
         rosta: likewise.
 
     Raises:
-        RunError: no such preset (the nearest names are given), or it has its own network or RoSTa.
+        RunError: no such preset (the message has similar names), or it has a fixed network or RoSTa.
     """
     known = presets()
     base = name.removesuffix(MODERN)
@@ -160,19 +161,19 @@ def configure(
     crop: int | None = None,
     **others: Any,
 ) -> TrainConfig:
-    """Return the options of a run: a preset and what is wanted otherwise; None leaves the preset's choice.
+    """Return the options of a run: a preset with changes; None keeps the preset's value.
 
     Args:
-        preset: of `find_preset`.
-        images: of an epoch; None where the recipe has no epochs.
+        preset: as from `find_preset`.
+        images: number of images of an epoch; None if the recipe has no epochs.
         steps: optimiser steps, instead of epochs.
         epochs: passes over the images.
         batch: samples of a step, over all processes, at the preset's first crop size.
-        crop: side of the samples in pixels, a multiple of 32; one size then.
+        crop: side of all samples in pixels, a multiple of 32.
         others: fields of `TrainConfig` by name.
 
     Returns:
-        With the number of steps that the epochs come to.
+        The options, with the number of steps of the epochs.
 
     Raises:
         RunError: the options contradict each other or the preset.
@@ -239,7 +240,9 @@ def _second_lite() -> Preset:
 
 
 def _later_lites() -> list[Preset]:
-    """Larger images from the start: the two passes of `--quality best` see as many pixels as the largest of them."""
+    """Return the later presets of lite, with larger images from the start: the two passes of `--quality best` see as many pixels
+    as the largest.
+    """
     shares = (0.18, 0.08, 0.06, 0.06, 0.20, 0.10, 0.08, 0.12, 0.12)
     steady = _next_stage("lite-steady", "its stage on pairs of frames of one scene, against flicker", shares, 4e-4, 0.02, 9)
     fifth = _next_stage("lite-fifth", "its last stage, like the fourth, with some pairs of frames", shares, 6e-4, 0.02, 13)
@@ -285,7 +288,7 @@ def _folder() -> Preset:
 
 
 def _modern(config: TrainConfig) -> TrainConfig:
-    """AdamW with a warm-up and a cosine, averaged weights, bfloat16; none of it is from the paper."""
+    """Return the options with AdamW, warm-up and cosine, averaged weights, bfloat16; none of this is from the paper."""
     return replace(
         config,
         optimizer="adamw",
@@ -300,7 +303,7 @@ def _modern(config: TrainConfig) -> TrainConfig:
 
 
 def _chosen(config: TrainConfig, network: str, rosta: str) -> TrainConfig:
-    """Return another network in a free preset: its rate, its batch where crops are of one size, and memory."""
+    """Return the options for another network in a free preset: its rate, its batch if crops have one size, and memory."""
     one_size = len(config.sizes) == 1
     return replace(
         config,

@@ -1,4 +1,4 @@
-"""What a preset trains on: its images found, checked and made into samples."""
+"""Finds and checks a preset's images and makes samples of them."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ from streammat.train.rssn.compose_sample import ComposedImages, Rssn
 
 @dataclass(frozen=True)
 class Folders:
-    """Where the data lies; None: not given."""
+    """Folders of the data; None: not given."""
 
     data: Path
     """The data set; for the ``lite`` recipe the folder with ``backgrounds``."""
     backgrounds: Path | None = None
-    """For the COMP tracks."""
+    """Backgrounds for the COMP tracks."""
     cache: Path | None = None
     """Mattes of the ``lite`` recipe."""
 
 
 def open_images(preset: Preset, folders: Folders, *, denoise_now: bool = False) -> Pictures | None:
-    """Return the images of a preset's track; None for the ``lite`` recipe, which makes its own without end.
+    """Open the images of a preset's track; None for the ``lite`` recipe, which generates images without end.
 
     Args:
-        preset: of `streammat.train.recipes.presets.find_preset`.
-        folders: where they lie.
-        denoise_now: as of `streammat.train.rssn.compose_sample.ComposedPictures`.
+        preset: as from `streammat.train.recipes.presets.find_preset`.
+        folders: their folders.
+        denoise_now: as in `streammat.train.rssn.compose_sample.ComposedPictures`.
 
     Raises:
         RunError: a folder that the track needs was not given.
-        DataError: the data set is not laid out as expected, or lacks something.
+        DataError: the data set has an unexpected layout, or is incomplete.
     """
     track = preset.track
     if track is None:
@@ -58,13 +58,13 @@ def open_images(preset: Preset, folders: Folders, *, denoise_now: bool = False) 
 
 
 def open_samples(preset: Preset, config: TrainConfig, images: Pictures | None, folders: Folders) -> tuple[Samples, list[Pair]]:
-    """Return samples to train on, and held-out images to watch the training by.
+    """Open the samples for training, and held-out images for validation.
 
     Args:
-        preset: of `streammat.train.recipes.presets.find_preset`.
-        config: of `streammat.train.recipes.presets.configure`.
-        images: of `open_images`.
-        folders: where data lies.
+        preset: as from `streammat.train.recipes.presets.find_preset`.
+        config: as from `streammat.train.recipes.presets.configure`.
+        images: as from `open_images`.
+        folders: folders of the data.
 
     Raises:
         RunError: no such network, or the ``lite`` recipe was given no mattes.
@@ -88,7 +88,7 @@ def open_samples(preset: Preset, config: TrainConfig, images: Pictures | None, f
 
 
 def remark(images: Pictures | None) -> str | None:
-    """What a user should know of the images before a long run, in a line."""
+    """Return a line with what a user should know about the images before a long run."""
     if not isinstance(images, FolderImages):
         return None
     bare = sum(entry.foreground is None or entry.background is None for entry in images.entries)
@@ -100,7 +100,7 @@ def remark(images: Pictures | None) -> str | None:
 
 
 def rssn_of(track: Track) -> Rssn:
-    """Return probabilities of RSSN's steps: the paper's for those of the track, 0 for the others."""
+    """Return the probabilities of RSSN's steps: the paper's for those of the track, 0 for the others."""
 
     def probability(step: str, paper: float) -> float:
         return paper if step in track.steps else 0.0

@@ -1,8 +1,8 @@
-"""A set of backgrounds from a pile of photographs, as BG-20k was made (Section 4.1).
+"""Builds a set of backgrounds from photographs, as BG-20k was made (Section 4.1).
 
-Kept are photographs whose shorter side has at least 1080 pixels, reduced to 1080; near duplicates go (perceptual hash),
-and so does everything with a salient person or animal in it, which in a composite would be a subject without alpha. The
-detector is this project's own network: an image of which it takes more than a small share for a subject is rejected.
+It keeps photographs whose shorter side has at least 1080 pixels, reduced to 1080, and rejects near duplicates (perceptual hash)
+and images with a salient person or animal, which in a composite would be a subject without alpha. The detector is this project's
+own network: an image with more than a small share of subject is rejected.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from streammat.train.evaluation.contact_sheet import contact_sheet, grid, spread
 
 MANIFEST, KEPT_SHEET, REJECTED_SHEET = "manifest.csv", "kept.png", "rejected.png"
 UNREADABLE, SMALL, SUBJECT, DUPLICATE = "cannot be read", "too small", "subject covers", "duplicate of"
-"""How the reasons of rejections begin."""
+"""Prefixes of the reasons for rejection."""
 _MEASURED = ".measured"
 _SHAPES = ((288, 512), (384, 384), (512, 288))  # network inputs (height, width) for lying, square and standing images
 _SHEET_IMAGES = 49
@@ -37,26 +37,26 @@ _SHEET_IMAGES = 49
 
 @dataclass(frozen=True)
 class BackgroundOptions:
-    """What is kept; the defaults follow BG-20k where the paper gives a number."""
+    """Options of the selection; the defaults follow BG-20k if the paper gives a number."""
 
     min_side: int = 1080
     """Pixels of the shorter side: smaller images are rejected, larger ones reduced to it."""
     distance: int = 6
     """Images whose 64-bit perceptual hashes differ in at most this many bits are near duplicates."""
     subject: float = 0.02
-    """Share of the image, 0..1, above which a subject is too much; the network is in doubt about a little everywhere."""
+    """Largest share of subject in an image, 0..1; above 0, because the network has small false finds everywhere."""
     validation: float = 0.25
     """Share of the kept images that goes to ``testval``: BG-20k has 15,000 and 5,000."""
     seed: int = 0
-    """Of the split."""
+    """Seed of the split."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What is known of one image; it is kept on disk, since it is slow to find out."""
+    """Measurements of one image, cached on disk because they are slow."""
 
     stamp: str
-    """Size and time of the file and the model's digest: what the rest was found from."""
+    """Size and time of the file and the model's digest, which identify the measurement."""
     width: int
     height: int
     fingerprint: str
@@ -67,7 +67,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class MeasureJob:
-    """One image to be measured."""
+    """One image to measure."""
 
     image: Path
     target: Path
@@ -77,7 +77,7 @@ class MeasureJob:
 
 @dataclass(frozen=True)
 class WriteJob:
-    """One image to be reduced and written."""
+    """One image to reduce and write."""
 
     image: Path
     target: Path
@@ -86,16 +86,16 @@ class WriteJob:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A line of the manifest; values as they stand in it."""
+    """A line of the manifest, with its values as text."""
 
     picture: str
-    """Name: the folder it came from and its path therein."""
+    """Name: source folder and path inside it."""
     split: str
     """``train``, ``testval``, or empty: rejected."""
     file: str
-    """Where it lies in the set; empty: rejected."""
+    """File in the set; empty: rejected."""
     size: str
-    """Of the file in the set, ``WIDTHxHEIGHT`` pixels; empty: rejected."""
+    """Size of the file in the set, ``WIDTHxHEIGHT`` pixels; empty: rejected."""
     reason: str
     """Why it was rejected; empty: kept."""
 
@@ -103,16 +103,16 @@ class Verdict:
 def build_backgrounds(
     sources: Sequence[Path], out: Path, options: BackgroundOptions, model: Path, workers: int, report: Report
 ) -> list[Verdict]:
-    """Sort photographs and write the set; what an earlier call has measured or written is not done again.
+    """Select photographs and write the set; measurements and files of an earlier call are reused.
 
     Args:
-        sources: folders, searched to any depth.
-        out: receives ``train/*.jpg``, ``testval/*.jpg``, ``manifest.csv``, ``kept.png`` and ``rejected.png``. Images
-            that the manifest of an earlier call lists and that no longer belong are removed.
-        options: what is kept.
+        sources: folders, searched recursively.
+        out: folder for ``train/*.jpg``, ``testval/*.jpg``, ``manifest.csv``, ``kept.png`` and ``rejected.png``. Images listed in
+            an earlier call's manifest that are no longer selected are removed.
+        options: options of the selection.
         model: ONNX file of the detector, see `streammat.engines.model_files.ModelFiles.fp32`.
         workers: processes; 0: this one.
-        report: takes one line at a time.
+        report: called with one line at a time.
 
     Returns:
         A verdict for each image, ordered by name.
@@ -143,12 +143,12 @@ def build_backgrounds(
 
 
 def judge(measured: dict[str, Measured], broken: dict[str, str], options: BackgroundOptions) -> list[Verdict]:
-    """Decide about every image; the first of several near duplicates, by name, is kept.
+    """Decide on every image; the first of several near duplicates, by name, is kept.
 
     Args:
-        measured: by name.
+        measured: measurements by name.
         broken: why images could not be read, by name.
-        options: what is kept.
+        options: options of the selection.
 
     Returns:
         Verdicts ordered by name.
@@ -177,7 +177,7 @@ def judge(measured: dict[str, Measured], broken: dict[str, str], options: Backgr
 
 
 def subject_share(rgb: Image, model: Path) -> float:
-    """How much of an image the network takes for a subject.
+    """Return the share of an image that the network takes for subject.
 
     Args:
         rgb: uint8 (H, W, 3).
@@ -196,7 +196,7 @@ def subject_share(rgb: Image, model: Path) -> float:
 
 
 def measure_one(job: MeasureJob) -> int:
-    """Measure an image and write what was found; returns 1, the number of files.
+    """Measure an image and write the result; returns 1, the number of files.
 
     Raises:
         DataError: it cannot be read.
@@ -213,7 +213,7 @@ def measure_one(job: MeasureJob) -> int:
 
 
 def write_one(job: WriteJob) -> int:
-    """Reduce an image and write it; returns 1, the number of files. Errors as of `measure_one`."""
+    """Reduce an image and write it; returns 1, the number of files. Errors as in `measure_one`."""
     rgb = read_rgb(job.image)
     size = _reduced_size(rgb.shape[1], rgb.shape[0], job.min_side)
     write_picture(job.target, np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8))
@@ -221,7 +221,7 @@ def write_one(job: WriteJob) -> int:
 
 
 def _find(sources: Sequence[Path]) -> dict[str, Path]:
-    """Return images by name, ordered by it."""
+    """Find the images, ordered by name."""
     found: dict[str, Path] = {}
     files: dict[str, str] = {}
     for source in sources:
@@ -243,7 +243,7 @@ def _find(sources: Sequence[Path]) -> dict[str, Path]:
 def _measure_all(
     pictures: dict[str, Path], folder: Path, model: Path, workers: int, report: Report
 ) -> tuple[dict[str, Measured], dict[str, str]]:
-    """What is known of each image, and why the others cannot be read."""
+    """Return the measurements of all images, and why the others cannot be read."""
     digest = hashlib.sha256(ModelFiles(model.stem, model).read("fp32")).hexdigest()[:16]
     jobs, measured = {}, {}
     for name, path in pictures.items():
@@ -274,7 +274,7 @@ def _read_measured(path: Path) -> Measured | None:
 
 @lru_cache(maxsize=len(_SHAPES))
 def _engine(model: Path, size: tuple[int, int]) -> Engine:
-    """Return a worker's own engine for a size, kept for the next image."""
+    """Return a worker's engine for a size, cached for the next image."""
     return open_engine(ModelFiles(model.stem, model), precision="fp32", size=size, threads=1)
 
 
@@ -288,12 +288,12 @@ def _file_name(name: str) -> str:
 
 
 def _share(name: str, seed: int) -> float:
-    """Return a number in 0..1 that follows from the name, so that an image stays in its split when others come and go."""
+    """Return a number in 0..1 derived from the name, so that an image stays in its split when others are added or removed."""
     return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8]) / 2.0**64
 
 
 def _write_sheets(verdicts: Sequence[Verdict], pictures: dict[str, Path], out: Path) -> None:
-    """A sheet of what was kept, and one of what was rejected, by reason."""
+    """Write contact sheets of kept and of rejected images, by reason."""
     kept = [out / verdict.file for verdict in verdicts if verdict.file]
     shown = [read_rgb(kept[index]) for index in spread(len(kept), _SHEET_IMAGES) if kept[index].exists()]
     if shown:

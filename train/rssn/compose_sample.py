@@ -1,14 +1,14 @@
 """The composition route RSSN (Section 4, pipeline 1): Reduce resolution, Sharpness and Noise discrepancies.
 
-A subject that is cut out and put on another photograph gives itself away: the two images differ in noise, in depth of
-field and in grain, and a network learns that instead of what a subject is. Per composite, each with its own probability:
+A subject on another photograph is easy to recognise: the two images differ in noise, depth of field and grain, and a network
+learns these differences instead of what a subject is. Per composite, each with its own probability:
 
-1. denoise: foreground and background by BM3D (Dabov et al. 2007), so that neither brings its camera's noise;
+1. denoise: foreground and background by BM3D (Dabov et al. 2007), to remove their cameras' noise;
 2. blur: the background by an average over a square, the look of a lens with a small depth of field;
 3. blend: composite = alpha * foreground + (1 - alpha) * background, the paper's equation 1; always;
 4. noise: the same Gaussian noise over the whole composite.
 
-Resolution is the matter of the background set: `streammat.train.rssn.backgrounds` and BG-20k hold large photographs only.
+Resolution is handled by the choice of backgrounds: `streammat.train.rssn.backgrounds` and BG-20k hold large photographs only.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from streammat.train.errors import DataError, RunError
 PER_FOREGROUND = 5
 """Backgrounds for each foreground: the paper's K."""
 BM3D_SIGMA = 10.0
-"""Assumed deviation of the noise that BM3D removes, in grey levels. The paper names none; 10 is what step 4 adds back."""
+"""Assumed deviation of the noise that BM3D removes, in grey levels. The paper gives none; 10 is the noise that step 4 adds."""
 _BM3D_SIDE = 32
 _OPPONENT = np.array([[1 / 3, 1 / 3, 1 / 3], [1 / 2, 0, -1 / 2], [1 / 4, -1 / 2, 1 / 4]])
 """BM3D's colour space: rows are luma, red against blue, green against magenta."""
@@ -35,10 +35,10 @@ _OPPONENT = np.array([[1 / 3, 1 / 3, 1 / 3], [1 / 2, 0, -1 / 2], [1 / 4, -1 / 2,
 
 @dataclass(frozen=True)
 class Rssn:
-    """How often each step is taken; the rows of Table 4 set some or all of the three to 0."""
+    """Probabilities of the steps; the rows of Table 4 set some or all of the three to 0."""
 
     denoise: float = 0.5
-    """Probability, 0..1; foreground and background share the choice."""
+    """Probability of denoising, 0..1, for foreground and background together."""
     blur: float = 0.5
     """Probability, 0..1."""
     noise: float = 0.5
@@ -64,7 +64,7 @@ NO_RSSN = Rssn(denoise=0.0, blur=0.0, noise=0.0)
 
 @dataclass(frozen=True)
 class Steps:
-    """What is done to one composite."""
+    """The steps applied to one composite."""
 
     denoise: bool
     kernel: int
@@ -73,10 +73,10 @@ class Steps:
 
 
 def draw_steps(rng: np.random.Generator, rssn: Rssn) -> Steps:
-    """Choose the steps of one composite.
+    """Draw the steps of one composite.
 
-    Every random number is drawn whatever the probabilities are, so that runs which differ in one of them (the rows of
-    Table 4) agree in all else.
+    All random numbers are drawn whatever the probabilities are, so that runs that differ in one of them (the rows of Table 4)
+    agree in everything else.
 
     Args:
         rng: advanced by four numbers.
@@ -113,11 +113,11 @@ def denoise(rgb: Image, sigma: float = BM3D_SIGMA) -> Image:
 
 
 def blur_background(background: Image, kernel: int) -> Image:
-    """Average over a square, as out of the depth of field.
+    """Blur a background by averaging over a square, as if out of focus.
 
     Args:
         background: uint8 (H, W, 3).
-        kernel: side of the square in pixels; below 2 nothing is done.
+        kernel: side of the square in pixels; below 2: no blur.
 
     Returns:
         uint8 (H, W, 3); beyond the border the image is mirrored.
@@ -128,7 +128,7 @@ def blur_background(background: Image, kernel: int) -> Image:
 
 
 def blend(foreground: Image, alpha: Image, background: Image) -> Image:
-    """Return the paper's equation 1: alpha * foreground + (1 - alpha) * background, computed in float and rounded.
+    """Blend by the paper's equation 1: alpha * foreground + (1 - alpha) * background, computed in float and rounded.
 
     Args:
         foreground: uint8 (H, W, 3), straight colour.
@@ -148,7 +148,7 @@ def blend(foreground: Image, alpha: Image, background: Image) -> Image:
 
 
 def add_noise(rng: np.random.Generator, rgb: Image, sigma: float) -> Image:
-    """Add Gaussian noise to every value on its own and clip.
+    """Add independent Gaussian noise to every value and clip.
 
     The published training code lets values wrap around (255 + 1 becomes 0); the paper does not ask for that.
 
@@ -164,13 +164,13 @@ def add_noise(rng: np.random.Generator, rgb: Image, sigma: float) -> Image:
 
 
 def fit_background(rng: np.random.Generator, background: Image, height: int, width: int) -> Image:
-    """Scale a background, its aspect kept, until it covers the foreground's image, and cut a random part of that size.
+    """Scale a background, keeping its aspect ratio, until it covers the foreground's image, and crop a random part of that size.
 
     Args:
-        rng: for the place of the cut.
+        rng: for the position of the crop.
         background: uint8 (H', W', 3) of any size.
-        height: of the foreground's image.
-        width: of the foreground's image.
+        height: height of the foreground's image.
+        width: width of the foreground's image.
 
     Returns:
         uint8 (height, width, 3).
@@ -191,14 +191,14 @@ def compose(
 
     Args:
         rng: source of the noise.
-        foreground: uint8 (H, W, 3), denoised where the steps say so.
+        foreground: uint8 (H, W, 3), denoised if the steps say so.
         alpha: uint8 (H, W).
-        background: uint8 (H, W, 3), as the foreground.
-        steps: of `draw_steps`.
-        noise_sigma: as of `add_noise`.
+        background: uint8 (H, W, 3), likewise.
+        steps: as from `draw_steps`.
+        noise_sigma: as in `add_noise`.
 
     Returns:
-        The composite as ``rgb``, and the foreground and background that went into the blend.
+        The composite as ``rgb``, and the blended foreground and background.
 
     Raises:
         ValueError: the sizes differ.
@@ -211,21 +211,21 @@ def compose(
 
 
 class ComposedImages:
-    """Composites made when they are asked for (the COMP tracks); a `streammat.train.data.samples.Pictures`.
+    """Composites made on demand (the COMP tracks); a `streammat.train.data.samples.Pictures`.
 
-    Image ``i`` is foreground ``i // per_foreground``. Which backgrounds a foreground stands on follows from the seed
-    alone; they differ from each other as long as there are enough.
+    Image ``i`` is foreground ``i // per_foreground``. The seed alone determines a foreground's backgrounds; they are all
+    different if there are enough.
 
     Args:
-        entries: of `streammat.train.data.layouts.open_layout`, with foreground colours.
-        backgrounds: of `streammat.train.data.layouts.open_backgrounds`.
-        rssn: steps; `NO_RSSN` for plain blending.
+        entries: as from `streammat.train.data.layouts.open_layout`, with foreground colours.
+        backgrounds: as from `streammat.train.data.layouts.open_backgrounds`.
+        rssn: probabilities; `NO_RSSN` for plain blending.
         per_foreground: backgrounds for each foreground.
-        seed: for the choice of backgrounds.
-        denoise_now: denoise images that have no denoised file when they are needed; minutes each at full size.
+        seed: seed of the choice of backgrounds.
+        denoise_now: denoise images without a denoised file when needed; minutes each at full size.
 
     Raises:
-        DataError: a foreground is missing, or a denoised file that may be needed, or there is nothing to compose.
+        DataError: a foreground or a denoised file that may be needed is missing, or there is nothing to compose.
     """
 
     def __init__(
@@ -267,7 +267,7 @@ class ComposedImages:
             )
 
     def __len__(self) -> int:
-        """Return composites per epoch."""
+        """Return the number of composites per epoch."""
         return len(self.entries) * self.per_foreground
 
     def pair(self, index: int) -> tuple[Entry, BackgroundEntry]:
@@ -279,7 +279,7 @@ class ComposedImages:
         return self.entries[number], self.backgrounds[int(chosen[copy])]
 
     def load(self, index: int, rng: np.random.Generator) -> Layers:
-        """Return composite ``index``; steps, cut and noise come from ``rng``.
+        """Make composite ``index``; steps, crop and noise come from ``rng``.
 
         Raises:
             DataError: a file is missing or broken, sizes differ, or the matte is empty.
@@ -290,16 +290,16 @@ class ComposedImages:
 def make_composite(
     rng: np.random.Generator, entry: Entry, behind: BackgroundEntry, rssn: Rssn
 ) -> tuple[Layers, Steps]:
-    """Return one composite from files; what has no denoised file is denoised now, if the steps want it.
+    """Make one composite from files; images without a denoised file are denoised now, if the steps need it.
 
     Args:
-        rng: for the steps, the cut of the background and the noise, in this order.
-        entry: of `streammat.train.data.layouts.open_layout`, with a foreground.
-        behind: of `streammat.train.data.layouts.open_backgrounds`.
-        rssn: steps.
+        rng: for the steps, the crop of the background and the noise, in this order.
+        entry: as from `streammat.train.data.layouts.open_layout`, with a foreground.
+        behind: as from `streammat.train.data.layouts.open_backgrounds`.
+        rssn: probabilities.
 
     Returns:
-        As `compose`, and which steps were taken.
+        The result of `compose`, and the applied steps.
 
     Raises:
         DataError: a file is missing or broken, sizes differ, or the matte is empty.

@@ -1,4 +1,4 @@
-"""What RSSN puts together, made once per data set: foreground and background colours, and denoised images.
+"""Makes the layers for RSSN, once per data set: foreground and background colours, and denoised images.
 
 ==================  ===================================================================================================
 ``fg``, ``bg``      colours of subject and background by the closed-form method (Levin et al. 2008, equation 19), given
@@ -28,16 +28,16 @@ COLOURS, DENOISED = ("fg", "bg"), ("original_denoise", "fg_denoise")
 
 @dataclass(frozen=True)
 class LayerOptions:
-    """What is made, and how."""
+    """Options of making layers."""
 
     denoise: bool = False
-    """Also make the denoised images; minutes each at full size."""
+    """Also make denoised images; minutes each at full size."""
     sigma: float = BM3D_SIGMA
     """For `streammat.train.rssn.compose_sample.denoise`, in grey levels."""
     long_side: int | None = None
-    """Reduce larger images to this many pixels on their long side; None: the size they have."""
+    """Reduce larger images to this many pixels on their long side; None: keep their size."""
     out: Path | None = None
-    """Receives a data set of its own in the layout of AM-2k, images and mattes included; None: beside the images."""
+    """Folder for a separate data set in the layout of AM-2k, with images and mattes; None: beside the images."""
 
 
 @dataclass(frozen=True)
@@ -46,16 +46,16 @@ class LayerJob:
 
     entry: Entry
     folder: Path
-    """Receives ``fg/`` and the others."""
+    """Folder for ``fg/`` and the other layers."""
     stem: str
     options: LayerOptions
 
     def target(self, kind: str) -> Path:
-        """File of one kind of layer."""
+        """Return the file of one kind of layer."""
         return self.folder / kind / f"{self.stem}.png"
 
     def wanted(self) -> list[Path]:
-        """Return all files that the job is to make."""
+        """Return all files that the job makes."""
         copies = () if self.options.out is None else ("original", "mask")
         return [self.target(kind) for kind in (*copies, *COLOURS, *(DENOISED if self.options.denoise else ()))]
 
@@ -70,15 +70,15 @@ class DenoiseJob:
 
 
 def estimate_colours(rgb: Image, alpha: Image) -> tuple[Image, Image]:
-    """Return foreground and background of an image: the minimiser of equation 19 in Levin et al. 2008, by PyMatting.
+    """Estimate foreground and background of an image: the minimiser of equation 19 in Levin et al. 2008, by PyMatting.
 
     Args:
         rgb: uint8 (H, W, 3).
         alpha: uint8 (H, W), 0..255.
 
     Returns:
-        Foreground and background, uint8 (H, W, 3), straight colour. Where alpha is 0 the foreground is a smooth
-        continuation, as is the background where alpha is 255.
+        Foreground and background, uint8 (H, W, 3), straight colour. The foreground is continued smoothly where alpha is 0, and
+        the background where alpha is 255.
 
     Raises:
         DataError: the solver does not converge.
@@ -94,7 +94,7 @@ def estimate_colours(rgb: Image, alpha: Image) -> tuple[Image, Image]:
 
 
 def reduce(picture: Image, long_side: int | None) -> Image:
-    """Return an image, uint8 (H, W) or (H, W, 3), with at most ``long_side`` pixels on its long side; smaller ones as they are."""
+    """Reduce an image, uint8 (H, W) or (H, W, 3), to at most ``long_side`` pixels on its long side; smaller ones are unchanged."""
     if long_side is None or max(picture.shape[:2]) <= long_side:
         return picture
     scale = long_side / max(picture.shape[:2])
@@ -105,21 +105,21 @@ def reduce(picture: Image, long_side: int | None) -> Image:
 def make_layers(
     data: Path, split: str, kind: str, options: LayerOptions, workers: int, report: Report
 ) -> list[Outcome[LayerJob, int]]:
-    """Make what is missing of a data set's layers.
+    """Make the missing layers of a data set.
 
     Args:
         data: root of the data set.
-        split: as of `streammat.train.data.layouts.open_layout`.
+        split: as in `streammat.train.data.layouts.open_layout`.
         kind: layout, as there.
-        options: what to make.
+        options: which layers to make.
         workers: processes; 0: this one.
-        report: takes one line at a time.
+        report: called with one line at a time.
 
     Returns:
-        What became of each image that was not done yet.
+        The outcome of each image that was not done yet.
 
     Raises:
-        DataError: the data set cannot be read, or its layers have no place.
+        DataError: the data set cannot be read, or has no place for layers.
         RunError: a file cannot be written.
     """
     if options.long_side is not None and options.out is None:
@@ -134,7 +134,7 @@ def make_layers(
 def denoise_backgrounds(
     root: Path, split: str, options: LayerOptions, workers: int, report: Report
 ) -> list[Outcome[DenoiseJob, int]]:
-    """Denoise what is not yet denoised of a set of backgrounds, into ``<folder>_denoise`` beside it.
+    """Denoise the remaining images of a set of backgrounds, into ``<folder>_denoise`` beside it.
 
     Arguments, result and errors are those of `make_layers`.
     """
@@ -177,7 +177,7 @@ def make_one(job: LayerJob) -> int:
 
 
 def denoise_one(job: DenoiseJob) -> int:
-    """Denoise one background; returns 1, the number of files written. Errors as of `make_one`."""
+    """Denoise one background; returns 1, the number of files written. Errors as in `make_one`."""
     write_picture(job.target, denoise(reduce(read_rgb(job.image), job.options.long_side), job.options.sigma))
     return 1
 

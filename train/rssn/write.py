@@ -1,4 +1,4 @@
-"""Composites written to disk, a data set in the layout of AM-2k: to be looked at, or trained on by another program."""
+"""Writes composites to disk as a data set in the layout of AM-2k, for inspection or for other programs."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _SHEET_ROWS, _SHEET_COLUMNS = 10, 8
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the manifest; values as they stand in it."""
+    """A line of the manifest, with its values as text."""
 
     composite: str
     foreground: str
     background: str
     denoise: str
-    """``1`` or ``0``."""
+    """Whether the step was applied: ``1`` or ``0``."""
     blur_kernel: str
     """Side of the square in pixels, ``0`` without blur."""
     noise: str
-    """``1`` or ``0``."""
+    """Whether the step was applied: ``1`` or ``0``."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,11 @@ class ComposeJob:
     seed: tuple[int, int]
 
     def target(self, kind: str) -> Path:
-        """File of one layer."""
+        """Return the file of one layer."""
         return self.folder / kind / f"{self.stem}.png"
 
     def row(self) -> Row:
-        """What the seed says will be done."""
+        """Return the steps determined by the seed."""
         steps = draw_steps(np.random.default_rng(self.seed), self.rssn)
         flags = (str(int(steps.denoise)), str(steps.kernel), str(int(steps.noise)))
         assert self.entry.foreground is not None
@@ -59,20 +59,19 @@ class ComposeJob:
 
 
 def write_composites(pictures: ComposedImages, out: Path, workers: int, report: Report) -> list[Outcome[ComposeJob, int]]:
-    """Write every composite that is not there yet, ``manifest.csv`` and ``sheet.png``.
+    """Write the missing composites, ``manifest.csv`` and ``sheet.png``.
 
     Args:
         pictures: what to compose; the random choices of composite ``i`` follow from its seed and ``i``.
-        out: receives ``train/{original,mask,fg,bg}/<foreground>_<copy>.png``: the composite, its matte, and the layers
-            that were blended.
+        out: folder for ``train/{original,mask,fg,bg}/<foreground>_<copy>.png``: the composite, its matte, and the blended layers.
         workers: processes; 0: this one.
-        report: takes one line at a time.
+        report: called with one line at a time.
 
     Returns:
-        What became of each composite that was to be written.
+        The outcome of each missing composite.
 
     Raises:
-        RunError: a file cannot be written, or ``out`` holds composites made from other files or by other options.
+        RunError: a file cannot be written, or ``out`` has composites made from other files or with other options.
     """
     jobs = [_job(pictures, index, out) for index in range(len(pictures))]
     rows = {job.stem: job.row() for job in jobs}
@@ -116,7 +115,7 @@ def _job(pictures: ComposedImages, index: int, out: Path) -> ComposeJob:
 
 
 def _write_sheet(path: Path, jobs: list[ComposeJob], per_foreground: int) -> None:
-    """A row for each of some foregrounds: the foreground, then its composites."""
+    """Write a sheet with a row for each of some foregrounds: the foreground, then its composites."""
     by_entry: dict[Path, list[ComposeJob]] = {}
     for job in jobs:
         by_entry.setdefault(job.entry.image, []).append(job)

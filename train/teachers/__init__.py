@@ -1,1 +1,1 @@
-"""Other people's networks that label images for training, and that ours are measured beside; none of them ships."""
+"""Teacher networks: other people's networks that label training images and serve for comparison; none of them is shipped."""

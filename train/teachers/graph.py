@@ -1,7 +1,7 @@
-"""TensorFlow.js graphs as torch modules: enough operators to run RobustVideoMatting, CenterNet and MediaPipe's selfie network.
+"""Runs TensorFlow.js graphs as torch modules, with the operators of RobustVideoMatting, CenterNet and MediaPipe's selfie network.
 
-A graph is a ``.json`` file of nodes and the ``.bin`` files of its weights. Everything that is known before the first image (shapes,
-branches) is decided in Python, so that the module can be traced and exported to ONNX for inputs of one size.
+A graph is a ``.json`` file of nodes and the ``.bin`` files of its weights. Everything that does not depend on the image (shapes,
+branches) is evaluated in Python, so that the module can be traced and exported to ONNX for inputs of one size.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from torch import Tensor, nn
 from streammat.train.errors import DataError
 
 _DEAD = object()
-"""Value of the branch of a condition that is not taken."""
+"""Value of the branch of a condition that is not executed."""
 _Value = Any
-"""Tensor (N, H, W, C) or of lower rank, NumPy array where it is known beforehand, or `_DEAD`."""
+"""Tensor (N, H, W, C) or of lower rank, NumPy array if it is constant, or `_DEAD`."""
 
 
 class GraphNetwork(nn.Module):
     """A TensorFlow.js graph.
 
     Args:
-        file: the graph's ``.json``; its weights lie beside it.
-        outputs: names of the nodes to return, in this order; names of signature outputs are understood too.
+        file: the graph's ``.json``; its weights are beside it.
+        outputs: names of the nodes to return, in this order; names of signature outputs are possible, too.
 
     Raises:
-        DataError: the file is missing or no graph.
+        DataError: the file is missing or not a graph.
     """
 
     def __init__(self, file: Path, outputs: Sequence[str]) -> None:
@@ -61,7 +61,7 @@ class GraphNetwork(nn.Module):
                     self.fixed[name] = value
 
     def _needed(self) -> list[str]:
-        """Return nodes that the outputs depend on, inputs before those that use them."""
+        """Return the nodes that the outputs depend on, in topological order."""
         order: dict[str, None] = {}
         stack = [(name, False) for name in self.outputs]
         while stack:
@@ -77,10 +77,10 @@ class GraphNetwork(nn.Module):
         """Run the graph.
 
         Args:
-            feeds: value of each placeholder: float tensors (N, H, W, C), or NumPy arrays where they are constants of the run.
+            feeds: value of each placeholder: float tensors (N, H, W, C), or NumPy arrays for constants.
 
         Returns:
-            The outputs, float tensors as TensorFlow has them: (N, H, W, C).
+            The outputs, float tensors in TensorFlow's layout: (N, H, W, C).
         """
         values: dict[str, _Value] = {}
         for name in self.order:
@@ -97,13 +97,13 @@ class GraphNetwork(nn.Module):
 
 
 def to_onnx(module: nn.Module, inputs: tuple[Tensor, ...], names: Sequence[str], outputs: Sequence[str]) -> io.BytesIO:
-    """Return a module around a graph as ONNX for inputs of these sizes.
+    """Export a module around a graph to ONNX for inputs of these sizes.
 
     Args:
-        module: to export.
-        inputs: examples.
-        names: of the inputs.
-        outputs: their names.
+        module: the module.
+        inputs: example inputs.
+        names: names of the inputs.
+        outputs: names of the outputs.
     """
     out = io.BytesIO()
     with warnings.catch_warnings(), torch.no_grad():
@@ -182,7 +182,7 @@ def _channels_last(x: Tensor) -> Tensor:
 
 
 def _same_padding(x: Tensor, kernel: Sequence[int], stride: Sequence[int]) -> list[int]:
-    """Return the left, right, top, bottom of TensorFlow's SAME padding for (N, H, W, C)."""
+    """Return left, right, top, bottom of TensorFlow's SAME padding for (N, H, W, C)."""
     padding = []
     for size, side, step in zip((x.shape[2], x.shape[1]), reversed(kernel), reversed(stride), strict=True):
         total = max((-(-size // step) - 1) * step + side - size, 0)

