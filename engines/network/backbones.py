@@ -87,9 +87,11 @@ class MobileNetV2(nn.Module):
                 cin = cout
         self.blocks = nn.ModuleList(blocks)
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """Return maps of strides 2 to 32, finest first; ``x`` is already scaled."""
-        x = self.stem(x)
+    def forward(self, x: Tensor, hint: Tensor | None = None) -> list[Tensor]:
+        """Return maps of strides 2 to 32, finest first; ``x`` is already scaled, and ``hint``, (N, 32, H/2, W/2), is added before the stem's activation."""
+        convolution, norm, activation = self.stem
+        x = norm(convolution(x))
+        x = activation(x if hint is None else x + hint)
         features: list[Tensor] = []
         for index, block in enumerate(self.blocks):
             x = block(x)
@@ -362,6 +364,8 @@ class Backbone:
     """Subtracted from RGB 0..255."""
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     """Then divided by; in units of 0..255."""
+    hint: int | None = None
+    """Channels of the hint at stride 2 that its forward takes beside the image; None: it takes none."""
 
 
 IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
@@ -374,6 +378,7 @@ BACKBONES: dict[str, Backbone] = {
         strides=(2, 4, 8, 16, 32),
         mean=IMAGENET[0],
         std=IMAGENET[1],
+        hint=32,
     ),
     # The paper's encoders take the image as it is, 0..255.
     "resnet34": Backbone(partial(ResNet, BasicBlock, (3, 4, 6, 3)), (64, 64, 128, 256, 512), (2, 4, 8, 16, 32)),

@@ -49,6 +49,8 @@ def save_network(model: GFM, path: Path, *, half: bool = False) -> None:
             kept = kept.to(torch.float16)
         tensors[key] = kept.contiguous()
     metadata = {"network": model.network, "rosta": model.rosta, "ablation": json.dumps(asdict(model.ablation))}
+    if model.memory is not None:
+        metadata["memory"] = "previous alpha"
     with whole_file(path) as partial:
         save_file(tensors, partial, metadata=metadata)
 
@@ -83,7 +85,7 @@ def load_network(path: Path, content: bytes | None = None) -> GFM:
                 f"they are of method {metadata['method']}, which `python -m train export` turns into an .onnx file that every command runs"
             )
         ablation = Ablation(**json.loads(metadata.get("ablation", "{}")))
-        model = GFM(metadata.get("network", ""), metadata.get("rosta", "TT"), ablation)
+        model = GFM(metadata.get("network", ""), metadata.get("rosta", "TT"), ablation, memory="memory" in metadata)
     except (ValueError, TypeError, RecursionError) as error:
         raise EngineError(f"weights {path} are not of a network that this version knows: {error}") from error
     fill(model, path, tensors, {key: key for key in model.state_dict()})

@@ -136,15 +136,16 @@ class GFM(nn.Module):
         network: key of `NETWORKS`.
         rosta: one of `ROSTAS`.
         ablation: parts to leave out.
+        memory: the network also takes the matte of the frame before.
 
     Raises:
-        ValueError: no such network or RoSTa, or an ablation that the network does not know.
+        ValueError: no such network or RoSTa, or an ablation or a memory that the network does not know.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, network: str = "lite", rosta: str = "TT", ablation: Ablation | None = None) -> None:
+    def __init__(self, network: str = "lite", rosta: str = "TT", ablation: Ablation | None = None, *, memory: bool = False) -> None:
         super().__init__()
         if network not in NETWORKS:
             raise ValueError(f"no network named {network!r}; there are {', '.join(NETWORKS)}")
@@ -167,6 +168,16 @@ class GFM(nn.Module):
         ends = len(spec.focus.widths) if isinstance(spec.focus, LitePlan) else len(backbone.strides) + 1
         self.stride = (1, *backbone.strides)[len(backbone.strides) + 1 - ends]
         """Input pixels per output pixel, in each direction."""
+        self.memory = self._memory(backbone.hint) if memory else None
+        """What turns the matte of the frame before into the encoder's hint."""
+
+    def _memory(self, channels: int | None) -> nn.Conv2d:
+        """Make what turns a matte into the hint. It says nothing at first, so that a network that was trained without it can go on with it."""
+        if channels is None or self.stride != 2:
+            raise ValueError(f"network {self.network!r} cannot take the matte of the frame before")
+        memory = nn.Conv2d(1, channels, 3, padding=1, bias=False)
+        nn.init.zeros_(memory.weight)
+        return memory
 
     def _decoders(self, spec: Network, channels: tuple[int, ...]) -> tuple[nn.Module, nn.Module | None]:
         lite, cut = isinstance(spec.glance, LitePlan), self.ablation
@@ -206,11 +217,22 @@ class GFM(nn.Module):
             maps = tuple(F.interpolate(m, size=image.shape[-2:], mode="bilinear", align_corners=False) for m in maps)  # type: ignore[assignment]
         return GFMOutput(*maps)
 
-    def predict(self, image: Tensor) -> Prediction:
-        """Return the outputs for the losses, from float32 (N, 3, H, W), RGB, 0..255; raises ValueError as `forward` does."""
+    def predict(self, image: Tensor, previous: Tensor | None = None) -> Prediction:
+        """Return the outputs for the losses.
+
+        Args:
+            image: as of `forward`.
+            previous: float32 (N, 1, h, w), 0..1: alpha of the frame before at the network's own resolution, for a network with a memory. Zeros, or None: not known.
+
+        Raises:
+            ValueError: as `forward` raises it.
+        """
         if image.ndim != 4 or image.shape[1] != 3 or image.shape[2] % 32 or image.shape[3] % 32:
             raise ValueError(f"image has shape {tuple(image.shape)}; expected (N, 3, H, W), H and W multiples of 32")
-        return self.decode(self._run(self.encoder, (image - self.mean) / self.std))
+        scaled = (image - self.mean) / self.std
+        if self.memory is None or previous is None:
+            return self.decode(self._run(self.encoder, scaled))
+        return self.decode(self._run(self.encoder, scaled, self.memory(previous)))
 
     def decode(self, features: list[Tensor]) -> Prediction:
         """Run both decoders and the fusion; ``features`` are the encoder's maps, finest first."""
@@ -237,10 +259,10 @@ class GFM(nn.Module):
         alpha: Tensor = self.rim(alphas)
         return alpha
 
-    def _run(self, module: Callable[..., Any], argument: Any) -> Any:
+    def _run(self, module: Callable[..., Any], *arguments: Any) -> Any:
         if self.checkpointing and self.training:
-            return checkpoint(module, argument, use_reentrant=False)
-        return module(argument)
+            return checkpoint(module, *arguments, use_reentrant=False)
+        return module(*arguments)
 
 
 def fuse(glance: Tensor, focus: Tensor, rosta: str, *, soft: bool = False) -> Tensor:

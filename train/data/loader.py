@@ -51,17 +51,19 @@ class Batch:
     """uint8 (N, h, w) by RoSTa."""
     pairs: bool = False
     """True if each sample with an even index and the next one are frames of one still scene."""
+    number: int = 0
+    """Number of its first sample; random choices for the batch as a whole depend on it."""
 
     def pin_memory(self) -> Batch:
         """Pin the memory; called by torch's loader for CUDA devices."""
         classes = {rosta: plane.pin_memory() for rosta, plane in self.classes.items()}
-        return Batch(self.rgb.pin_memory(), self.alpha.pin_memory(), self.contrast.pin_memory(), classes, self.pairs)
+        return Batch(self.rgb.pin_memory(), self.alpha.pin_memory(), self.contrast.pin_memory(), classes, self.pairs, self.number)
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on ``device``."""
         classes = {rosta: plane.to(device, non_blocking=True) for rosta, plane in self.classes.items()}
         rgb, alpha, contrast = (plane.to(device, non_blocking=True) for plane in (self.rgb, self.alpha, self.contrast))
-        return Batch(rgb, alpha, contrast, classes, self.pairs)
+        return Batch(rgb, alpha, contrast, classes, self.pairs, self.number)
 
 
 def load_batches(samples: Samples, config: TrainConfig, first: int, group: Group) -> Iterator[Batch]:
@@ -158,6 +160,7 @@ def _collate(samples: Sequence[Sample | TrainError]) -> Batch | TrainError:
         stacked([sample.contrast for sample in good]),
         {rosta: stacked([sample.classes[rosta] for sample in good]) for rosta in good[0].classes},
         pairs=good[0].frame is not None,
+        number=good[0].number,
     )
 
 

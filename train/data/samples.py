@@ -36,6 +36,8 @@ class Sample:
     """Glance target by RoSTa (``TT``, ``FT``, ``BT``): uint8 (h, w), the class of each output pixel."""
     frame: int | None = None
     """Frame number, as in its `Key`."""
+    number: int = 0
+    """Sample number, as in its `Key`."""
 
 
 class Pictures(Protocol):

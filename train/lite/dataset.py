@@ -154,10 +154,10 @@ class MattingDataset:
         # Crops are of any scale, so the kernels go by the crop's size and not by the size of the image it came from.
         classes = {rosta: scaled_classes(scene.alpha, rosta, self.stride) for rosta in self.heads}
         if key.frame is None:
-            return Sample(expose(rng, scene.rgb, draw_camera(rng, self.faults)), scene.alpha, scene.contrast, classes)
+            return Sample(expose(rng, scene.rgb, draw_camera(rng, self.faults)), scene.alpha, scene.contrast, classes, number=key.number)
         camera = draw_camera(rng, replace(self.faults, noise=PAIR_NOISE, jpeg=PAIR_JPEG))
         moment = np.random.Generator(np.random.Philox(key=[self.seed + _FRAMES, 2 * key.number + key.frame]))
-        return Sample(expose(moment, drift(moment, scene.rgb), camera), scene.alpha, scene.contrast, classes, key.frame)
+        return Sample(expose(moment, drift(moment, scene.rgb), camera), scene.alpha, scene.contrast, classes, key.frame, key.number)
 
     def make_scene(self, rng: Rng, height: int, width: int) -> Scene:
         """Make an image, without the camera's faults."""

@@ -112,7 +112,7 @@ def make_network(config: TrainConfig) -> Model:
         return METHODS[config.network]()
     try:
         ablation = Ablation(config.single_decoder, config.ppm, config.bridge)  # type: ignore[arg-type]
-        model = GFM(config.network, config.rosta, ablation)
+        model = GFM(config.network, config.rosta, ablation, memory=config.memory)
     except ValueError as error:
         raise RunError(str(error)) from error
     model.checkpointing = config.checkpointing

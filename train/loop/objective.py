@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from streammat.engines.network.gfm import GFM
 from streammat.train.data.loader import Batch
 from streammat.train.data.targets import TRIMAP
+from streammat.train.lite.memory import draw_previous
 from streammat.train.loop.losses import gfm_loss, term_names
 from streammat.train.methods.base import Model, Targets, trimap_values
 from streammat.train.recipes.config import LossConfig, TrainConfig
@@ -37,12 +38,24 @@ class Objective(nn.Module):
         classes = {name: plane.long() for name, plane in batch.classes.items()}
         with torch.autocast(device, PRECISIONS[precision], enabled=precision != "fp32"):
             if isinstance(self.model, GFM):
-                prediction = self.model.predict(image)
+                prediction = self.model.predict(image, self._previous(image, alpha, batch.number))
             else:
                 maps = self.model.predict(image, trimap_values(classes[TRIMAP]) if self.model.NEEDS_TRIMAP else None)
         if isinstance(self.model, GFM):
             return gfm_loss(prediction, alpha, classes, contrast, self.config.loss, pairs=batch.pairs).terms
         return self.model.losses(maps, Targets(alpha, contrast, classes, image))
+
+
+    def _previous(self, image: Tensor, alpha: Tensor, number: int) -> Tensor | None:
+        """What the network is to take for the matte of the frame before; None for one that takes none."""
+        if self.model.memory is None:
+            return None
+        generator = torch.Generator(image.device).manual_seed(self.config.seed * 1_000_003 + number)
+        training = self.model.training
+        self.model.eval()
+        previous = draw_previous(lambda view, before: self.model.predict(view, before).alpha, image, alpha, generator)
+        self.model.train(training)
+        return previous
 
 
 def objective_terms(model: Model, loss: LossConfig) -> list[str]:

@@ -80,7 +80,10 @@ def continue_from(model: Model, path: Path) -> None:
     kinds = [kind(network) for network in (found, model)]
     if kinds[0] != kinds[1]:
         raise RunError(f"{path} holds {kinds[0]}; this run trains {kinds[1]}: choose the same network, or other weights")
-    model.load_state_dict(found.state_dict(), strict=isinstance(model, GFM))
+    state = found.state_dict()
+    if isinstance(model, GFM) and isinstance(found, GFM) and model.memory is not None and found.memory is None:
+        state["memory.weight"] = model.memory.weight  # it says nothing yet
+    model.load_state_dict(state, strict=isinstance(model, GFM))
 
 
 def start_encoder(model: Model, path: Path) -> None:

@@ -69,6 +69,8 @@ class TrainConfig:
     """
     pairs: float = 0.0
     """Share of the batches that consist of pairs: two frames of a still scene, with different noise, coding and exposure."""
+    memory: bool = False
+    """True for a network that takes the matte of the frame before (`streammat.train.lite.memory`)."""
     optimizer: str = "adamw"
     """``adamw`` or ``adam``."""
     schedule: str = "cosine"

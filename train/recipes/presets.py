@@ -7,8 +7,8 @@ Section 5.2.2 says: Adam at 1e-5,
 crops of 320, 500 epochs on ORI and 100 on COMP. Every name also exists with ``-modern`` at its end: the same data and
 network, trained by AdamW with a cosine schedule, averaged weights and bfloat16.
 
-``lite``, ``lite-second``, ``lite-third``, ``lite-fourth``, ``lite-steady``, ``lite-fifth``, ``lite-sixth`` and ``lite-seventh``
-are the recipe of the shipped network; ``folder`` trains any network on any folder of images and mattes. Imports nothing heavy.
+``lite``, ``lite-second``, ``lite-third``, ``lite-fourth``, ``lite-steady``, ``lite-fifth``, ``lite-sixth``, ``lite-seventh`` and
+``lite-eighth`` are the recipe of the shipped network; ``folder`` trains any network on any folder of images and mattes. Imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -255,12 +255,19 @@ def _later_lites() -> list[Preset]:
         _with_recipe(
             _with_pairs(_next_stage("lite-seventh", "its stage on all labelled sets, with more objects that are nobody", shares, 6e-4, 0.02, 23), 0.3), "everybody-objects"
         ),
+        _with_memory(
+            _with_recipe(_with_pairs(_next_stage("lite-eighth", "its stage with the matte of the frame before", shares, 6e-4, 0.02, 29), 0.3), "everybody")
+        ),
     ]
 
 
 def _with_pairs(preset: Preset, share: float) -> Preset:
     config = preset.config
     return replace(preset, config=replace(config, pairs=share, loss=replace(config.loss, steady=2.0)))
+
+
+def _with_memory(preset: Preset) -> Preset:
+    return replace(preset, config=replace(preset.config, memory=True))
 
 
 def _with_recipe(preset: Preset, recipe: str) -> Preset:
