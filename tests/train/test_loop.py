@@ -87,11 +87,11 @@ def same(one: GFM, other: GFM) -> bool:
 @pytest.mark.parametrize(
     ("config", "heads", "number"),
     [
-        (LITE, ("TT",), signal.SIGINT),
+        (replace(LITE, memory=True), ("TT",), signal.SIGINT),
         (PAPERS, ("TT",), signal.SIGTERM),
         (replace(PAPERS, rosta="RIM"), ("TT", "FT", "BT"), signal.SIGINT),
     ],
-    ids=["lite", "paper", "rim"],
+    ids=["lite with a memory", "paper", "rim"],
 )
 def test_stopped_run_goes_on_as_the_unbroken_one(config, heads, number, images, tmp_path: Path) -> None:
     samples = crops(images, *heads)

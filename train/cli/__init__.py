@@ -28,6 +28,7 @@ COMMANDS = {
     "hard": "Make a validation set of held-out subjects, one difficulty at a time.",
     "score": "Score weights on validation images, by set and by the subject's size.",
     "peers": "Score weights beside other networks on every validation set.",
+    "sequences": "Score weights, and RobustVideoMatting, on sequences of frames.",
     "export": "Write the fp32 and int8 ONNX files of trained weights.",
     "complexity": "Count parameters and multiply-accumulates.",
     "reproduce": "Make the tables of docs/reproduce.md anew.",

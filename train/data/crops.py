@@ -96,6 +96,7 @@ class CropDataset:
             resized(layers.alpha[window]),
             np.rint(contrast).astype(np.uint8),
             {name: sampled(_classes_within(layers.alpha, name, kernels.get(name), top, left, rows, columns)) for name in self.heads},
+            number=key.number,
         )
 
     def _picture(self, index: int) -> int:

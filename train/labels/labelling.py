@@ -68,7 +68,7 @@ class Manifest:
                 self.known = {row["name"] for row in csv.DictReader(lines)}
         self._file = path.open("a", newline="", encoding="utf-8", buffering=1)
         self._writer = csv.DictWriter(self._file, [field.name for field in fields(Record)])
-        if not self.known:
+        if not self._file.tell():
             self._writer.writeheader()
 
     def __enter__(self) -> Self:
