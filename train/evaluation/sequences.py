@@ -6,6 +6,7 @@ as it would see a video: RobustVideoMatting with its recurrent state, ours with 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -94,11 +95,10 @@ def score_sequence(network: str, name: str, alphas: Sequence[NDArray[np.float32]
     ious = [metrics.iou(alpha, label) for alpha, label in zip(alphas, labels, strict=True)]
     mads = [metrics.mad(alpha, label) for alpha, label in zip(alphas, labels, strict=True)]
     errors = [alpha - label for alpha, label in zip(alphas, labels, strict=True)]
-    changes = [float(np.sqrt(np.square(after - before).mean())) for before, after in zip(errors, errors[1:], strict=False)]
+    changes = [float(np.sqrt(np.square(after - before).mean())) for before, after in itertools.pairwise(errors)]
     areas, truths = ([float(plane.mean()) for plane in planes] for planes in (alphas, labels))
-    jumps = [
-        abs((a1 - a0) - (t1 - t0)) / max(a0, a1, 0.01) for a0, a1, t0, t1 in zip(areas, areas[1:], truths, truths[1:], strict=False)
-    ]
+    pairs = zip(itertools.pairwise(areas), itertools.pairwise(truths), strict=True)
+    jumps = [abs((a1 - a0) - (t1 - t0)) / max(a0, a1, 0.01) for (a0, a1), (t0, t1) in pairs]
     return SequenceScore(
         network, name, len(alphas), float(np.mean(ious)), float(np.mean(mads)), 100 * float(np.mean(changes)), max(jumps), float(np.mean([iou >= FOUND for iou in ious]))
     )

@@ -38,23 +38,22 @@ class Objective(nn.Module):
         classes = {name: plane.long() for name, plane in batch.classes.items()}
         with torch.autocast(device, PRECISIONS[precision], enabled=precision != "fp32"):
             if isinstance(self.model, GFM):
-                prediction = self.model.predict(image, self._previous(image, alpha, batch.number))
+                prediction = self.model.predict(image, self._previous(self.model, image, alpha, batch.number))
             else:
                 maps = self.model.predict(image, trimap_values(classes[TRIMAP]) if self.model.NEEDS_TRIMAP else None)
         if isinstance(self.model, GFM):
             return gfm_loss(prediction, alpha, classes, contrast, self.config.loss, pairs=batch.pairs).terms
         return self.model.losses(maps, Targets(alpha, contrast, classes, image))
 
-
-    def _previous(self, image: Tensor, alpha: Tensor, number: int) -> Tensor | None:
-        """What the network is to take for the matte of the frame before; None for one that takes none."""
-        if self.model.memory is None:
+    def _previous(self, model: GFM, image: Tensor, alpha: Tensor, number: int) -> Tensor | None:
+        """Draw what the network is to take for the matte of the frame before; None for a network that takes none."""
+        if model.memory is None:
             return None
         generator = torch.Generator(image.device).manual_seed(self.config.seed * 1_000_003 + number)
-        training = self.model.training
-        self.model.eval()
-        previous = draw_previous(lambda view, before: self.model.predict(view, before).alpha, image, alpha, generator)
-        self.model.train(training)
+        training = model.training
+        model.eval()
+        previous = draw_previous(lambda view, before: model.predict(view, before).alpha, image, alpha, generator)
+        model.train(training)
         return previous
 
 
