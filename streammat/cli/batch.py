@@ -205,7 +205,7 @@ def _show(plans: Sequence[Plan], costs: Sequence[Estimate], workers: int, free: 
     if as_json:
         click.echo(json.dumps({"event": "total", "shots": len(plans), "frames": frames, "bytes": size, "free": free, "workers": workers, "seconds": round(seconds)}))
     else:
-        click.echo(f"{len(plans)} shots, {frames} frames, about {_megabytes(size)} ({_megabytes(free)} are free), about {seconds / 60:.1f} minutes with {workers} workers")
+        click.echo(f"{len(plans)} shots, {frames} frames, about {_megabytes(size)} ({_megabytes(free)} are free), about {seconds / 60:.1f} minutes with {workers} {'worker' if workers == 1 else 'workers'}")
     if size > free:
         click.echo(f"warning: {_megabytes(size)} will not fit: {_megabytes(free)} are free", err=True)
 

@@ -118,7 +118,7 @@ class Board(AbstractContextManager["Board"]):
         failed = sum(row.state == "failed" for row in rows)
         ready = sum(row.state in ("done", "was done") for row in rows)
         workers = len({worker for row in rows for worker in row.workers.values()})
-        return f"{ready} of {len(rows)} shots done, {failed} failed; {rate:.1f} frames per second by {workers} workers{rest}"
+        return f"{ready} of {len(rows)} shots done, {failed} failed; {rate:.1f} frames per second by {workers} {'worker' if workers == 1 else 'workers'}{rest}"
 
     def _table(self) -> Any:
         from rich.table import Table
