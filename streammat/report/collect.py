@@ -22,12 +22,12 @@ from streammat.report.measures import COLUMNS, Measures, Measuring
 from streammat.sources import StreamInfo
 from streammat.timecode import parse_moment
 
-CHECKS: Final = 12
+CHECKS: Final = 16
 """Most frames to check per shot."""
 STRIP: Final = 12
 """Most images in a shot's strip."""
 _APART: Final = Fraction(1, 2)
-"""Least distance in seconds of two frames to check for the same reason; the worse one of nearer frames is taken."""
+"""Least distance in seconds of two frames to check; the worst one of nearer frames is taken."""
 _SMALL: Final = 256
 """Longer side in pixels of the images that are measured."""
 _SHOWN: Final = 320
@@ -248,8 +248,12 @@ def _check(index: int, number: int, seconds: float, timecode: str, reasons: Mapp
 
 
 def worst(checks: list[Check]) -> list[Check]:
-    """Return the most severe frames to check, the worst first."""
-    return sorted(checks, key=lambda check: (-check.severity, check.index))[:CHECKS]
+    """Return the most severe frames to check, the worst first; of those within half a second of each other the worst stands for all."""
+    found: list[Check] = []
+    for check in sorted(checks, key=lambda check: (-check.severity, check.index)):
+        if len(found) < CHECKS and all(abs(check.seconds - other.seconds) >= _APART for other in found):
+            found.append(check)
+    return found
 
 
 def over_checkerboard(rgb: NDArray[np.uint8], alpha: NDArray[np.float32]) -> NDArray[np.uint8]:
