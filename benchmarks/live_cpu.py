@@ -55,7 +55,7 @@ from streammat.sources.file import FileSource
 from streammat.sources.shaper import TIME_BASE, Clock, Shaper, live_info
 
 BACKGROUND = str(EXAMPLES / "beach.jpg")
-ALWAYS, RESTING, MEDIAPIPE = NAMES = ("streammat --no-rest", "streammat", "MediaPipe 256x256")
+ALWAYS, RESTING, MEDIAPIPE, DECODING = NAMES = ("streammat --no-rest", "streammat", "MediaPipe 256x256", "decoding alone")
 SETTLE = 30
 """Frames before the first look."""
 
@@ -133,6 +133,12 @@ def measure(name: str, clip: str, options: argparse.Namespace) -> dict[str, floa
     """One run in this process."""
     cv2.setNumThreads(1)
     clock, source, rest = Clock(), Replay(clip), Rest()
+    if name == DECODING:
+        moments = []
+        for _ in source:
+            moments.append(time.process_time())
+            source.shown.release()
+        return {"cpu_ms": 1000 * (moments[-1] - moments[SETTLE - 1]) / (len(moments) - SETTLE), "rested": 0.0}
     if name == MEDIAPIPE:
         matting: Callable[[Frame], Matte] = mediapipe(options.models)
     else:

@@ -12,6 +12,8 @@ correction is made at full size, and only for soft pixels, gathered by index: th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import cv2
@@ -84,7 +86,12 @@ class Foreground:
 
 
 class ForegroundEstimator:
-    """Removes the background's colour from soft edges. Keeps no state between frames."""
+    """Removes the background's colour from soft edges. What it keeps between frames is where the last matte is soft: a matte that
+    is kept, as while nothing moves, is not looked at anew.
+    """
+
+    def __init__(self) -> None:
+        self._edges: _Edges | None = None
 
     def __call__(self, frame: Frame, matte: Matte) -> tuple[Plane, ...]:
         """Return ``estimate`` as whole planes in the frame's layout.
@@ -97,54 +104,80 @@ class ForegroundEstimator:
     def estimate(self, frame: Frame, matte: Matte) -> Foreground:
         """Return the foreground of one frame."""
         layout = frame.layout
-        return _estimated(frame.planes[: layout.colour_planes], matte, layout.chroma, (1 << layout.depth) - 1)
+        planes = frame.planes[: layout.colour_planes]
+        if self._edges is None or self._edges.matte is not matte or self._edges.shapes != [plane.shape for plane in planes]:
+            self._edges = _Edges(matte, planes, layout.chroma)
+        return _estimated(planes, self._edges, (1 << layout.depth) - 1)
 
     def of_light(self, light: FloatArray, matte: Matte) -> FloatArray:
         """Return the foreground of an (H, W, 3) floating-point image, whose values are unbounded; the image itself if nothing is
         soft.
         """
         planes = tuple(np.ascontiguousarray(light[:, :, index]) for index in range(3))
-        found = _estimated(planes, matte, (0, 0), None).planes()
+        found = _estimated(planes, _Edges(matte, planes, (0, 0)), None).planes()
         return light if found is planes else np.dstack(found)
 
 
-def _estimated(planes: tuple[Plane, ...], matte: Matte, chroma: tuple[int, int], top: int | None) -> Foreground:
+class _Edges:
+    """Where a matte is soft, in planes of given sizes.
+
+    Args:
+        matte: must not be changed.
+        planes: of a frame, as many as are coloured.
+        chroma: of its layout.
+    """
+
+    def __init__(self, matte: Matte, planes: Sequence[Plane], chroma: tuple[int, int]) -> None:
+        self.matte = matte
+        self.shapes = [plane.shape for plane in planes]
+        by_shape = {shape: SoftPixels(resize_alpha(matte, (shape[0], shape[1]))) for shape in dict.fromkeys(self.shapes)}
+        self.pixels = tuple(by_shape[shape] for shape in self.shapes)
+        self._chroma = chroma
+
+    @cached_property
+    def grid(self) -> _Grid | None:
+        """The coarse grid around the soft pixels; None if there are none."""
+        if not any(map(len, self.pixels)):
+            return None
+        cell = _cell(*self.shapes[0], self._chroma)
+        weight = shrink(self.matte.alpha, cell, cell).astype(np.float32)
+        weight *= 1.0 / full_scale(self.matte.alpha)
+        band = soft_band(weight)
+        if not band.any():
+            return None
+        box = around(band, FAR + 1)
+        scales = [(cell >> sx, cell >> sy) for sx, sy in (self._chroma if index in (1, 2) else (0, 0) for index in range(len(self.pixels)))]
+        places: dict[int, _Places] = {}
+        for soft, scale in zip(self.pixels, scales, strict=True):
+            if id(soft) not in places:
+                places[id(soft)] = _Places(soft, box, scale)
+        return _Grid(weight[box[0] : box[1], box[2] : box[3]], box, scales, [places[id(soft)] for soft in self.pixels])
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """Cells around a matte's soft pixels."""
+
+    weight: FloatArray
+    """Alpha, 0..1."""
+    box: tuple[int, int, int, int]
+    """(y0, y1, x0, x1), in cells of the whole image."""
+    scales: list[tuple[int, int]]
+    """Pixels per cell of each plane, (horizontal, vertical)."""
+    places: list[_Places]
+    """Of each plane's soft pixels."""
+
+
+def _estimated(planes: tuple[Plane, ...], edges: _Edges, top: int | None) -> Foreground:
     """Return the foreground of ``planes``, with values up to ``top``, or unbounded."""
-    soft: dict[tuple[int, ...], SoftPixels] = {}
-    for plane in planes:
-        if plane.shape not in soft:
-            soft[plane.shape] = SoftPixels(resize_alpha(matte, (plane.shape[0], plane.shape[1])))
-    pixels = tuple(soft[plane.shape] for plane in planes)
-    values = tuple(each.of(plane).astype(np.float32) for each, plane in zip(pixels, planes, strict=True))
-    if any(map(len, pixels)):
-        _decontaminate(planes, matte, chroma, pixels, values, top)
-    return Foreground(planes, pixels, values)
-
-
-def _decontaminate(
-    planes: Sequence[Plane], matte: Matte, chroma: tuple[int, int], pixels: Sequence[SoftPixels], values: Sequence[FloatArray], top: int | None
-) -> None:
-    """Replace ``values``, the soft pixels of each plane, by the foreground's colour, in place."""
-    height, width = planes[0].shape
-    cell = _cell(height, width, chroma)
-    weight = shrink(matte.alpha, cell, cell).astype(np.float32)
-    weight *= 1.0 / full_scale(matte.alpha)
-    band = soft_band(weight)
-    if not band.any():
-        return
-    box = around(band, FAR + 1)
-    cells = slice(box[0], box[1]), slice(box[2], box[3])
-    scales = [(cell >> sx, cell >> sy) for sx, sy in (chroma if index in (1, 2) else (0, 0) for index in range(len(values)))]
-    small = [
-        shrink(plane[box[0] * fy : box[1] * fy, box[2] * fx : box[3] * fx], fx, fy)
-        for plane, (fx, fy) in zip(planes, scales, strict=True)
-    ]
-    guesses = _guesses(small, weight[cells])
-    places: dict[int, _Places] = {}
-    for index, (soft, value) in enumerate(zip(pixels, values, strict=True)):
-        if id(soft) not in places:
-            places[id(soft)] = _Places(soft, box, scales[index])
-        places[id(soft)].correct(value, *guesses[index], top)
+    values = tuple(each.of(plane).astype(np.float32) for each, plane in zip(edges.pixels, planes, strict=True))
+    grid = edges.grid
+    if grid is not None:
+        y0, y1, x0, x1 = grid.box
+        small = [shrink(plane[y0 * fy : y1 * fy, x0 * fx : x1 * fx], fx, fy) for plane, (fx, fy) in zip(planes, grid.scales, strict=True)]
+        for value, places, guess in zip(values, grid.places, _guesses(small, grid.weight), strict=True):
+            places.correct(value, *guess, top)
+    return Foreground(planes, edges.pixels, values)
 
 
 class _Places:

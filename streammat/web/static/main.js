@@ -12,6 +12,7 @@ let now = {};
 let listed = "";
 let messageTimer = 0;
 let blurTimer = 0;
+let imageOfRoom = false;
 const curves = new Curves($("curves"));
 
 function say(text) {
@@ -121,7 +122,8 @@ function listOutputs() {
     const item = document.createElement("li");
     const name = document.createElement("span");
     const state = document.createElement("span");
-    name.textContent = output.name;
+    name.textContent = output.kind === "recording" ? output.name.split(/[\\/]/).at(-1) : output.name;
+    name.title = output.name;
     state.textContent = output.error ? `ended: ${output.error}` : `${output.state}, ${output.images} images, ${output.dropped} dropped`;
     state.classList.toggle("failed", Boolean(output.error));
     item.append(name, state);
@@ -142,7 +144,7 @@ function show() {
   $("room").textContent = now["pass-through"] ? "Hide the room" : "Show the room…";
   $("save").hidden = !now.config;
   $("mute").hidden = now.muted === undefined;
-  showRoom(now["pass-through"]);
+  showRoom();
   if (now.backgrounds) listBackgrounds();
   if (now.outputs) listOutputs();
   if (!blurTimer) showBlur(); // what is being chosen stays
@@ -161,7 +163,10 @@ function showBlur() {
   $("blur-value").textContent = strength === null ? "off" : `${strength} %`;
 }
 
-function showRoom(room) {
+/** Frame the image in red while the room is to be shown, and while an image of it is there: what stands in for a late one is not the room. */
+function showRoom(image = imageOfRoom) {
+  imageOfRoom = image;
+  const room = imageOfRoom || now["pass-through"];
   document.body.classList.toggle("room", Boolean(room));
   $("shown").hidden = !room;
 }
