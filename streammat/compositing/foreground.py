@@ -139,7 +139,7 @@ class _Edges:
         """The coarse grid around the soft pixels; None if there are none."""
         if not any(map(len, self.pixels)):
             return None
-        cell = _cell(*self.shapes[0], self._chroma)
+        cell = _cell(self.shapes[0][0], self.shapes[0][1], self._chroma)
         weight = shrink(self.matte.alpha, cell, cell).astype(np.float32)
         weight *= 1.0 / full_scale(self.matte.alpha)
         band = soft_band(weight)
