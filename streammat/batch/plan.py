@@ -22,6 +22,7 @@ from streammat.film.sequences import find_sequence, frames_text
 from streammat.media.containers import open_video
 from streammat.media.frame import Frame
 from streammat.sinks.codecs import choose_codec
+from streammat.sources import Recorded
 from streammat.sources.file import FileSource
 from streammat.timecode import Moment
 
@@ -70,7 +71,8 @@ def plan_of(shot: Shot, options: BatchOptions, *, cuts: bool = True) -> Plan:
     if sequence is not None:
         images = SequenceSource(sequence, _sequence_options(shot), _given(shot).get("--frames"))
         longest = options.shard_frames if options.shard_frames and may_shard(shot) else images.info.frames
-        return Plan(shot, images.info.size, images.info.rate, shards_of(images.info.frames, (), longest))
+        found = _cuts(images) if cuts and images.info.frames > longest else ()
+        return Plan(shot, images.info.size, images.info.rate, shards_of(images.info.frames, found, longest))
     source = FileSource(shot.source, audio=False)
     info = source.info
     try:
@@ -89,10 +91,12 @@ def _given(shot: Shot) -> dict[str, str]:
 
 
 def _sequence_options(shot: Shot) -> SequenceOptions:
-    """Return the options that determine which frames a sequence has."""
+    """Return the options that determine which frames a sequence has, and how they are shown."""
     given = _given(shot)
     missing: Any = given.get("--missing", "error")
-    return SequenceOptions(missing=missing, layer=given.get("--layer"), fps=float(given["--fps"]) if "--fps" in given else None)
+    fps, exposure = (float(given[name]) if name in given else None for name in ("--fps", "--exposure"))
+    space = given.get("--color-space", SequenceOptions.color_space)
+    return SequenceOptions(missing=missing, layer=given.get("--layer"), fps=fps, color_space=space, ocio=given.get("--ocio"), exposure=exposure)
 
 
 def may_shard(shot: Shot) -> bool:
@@ -185,7 +189,7 @@ def _regular_frames(path: str, rate: Fraction) -> int:
     return len(times) if len(times) and float(off.max()) <= float(_JITTER / rate) else 0
 
 
-def _cuts(source: FileSource) -> list[int]:
+def _cuts(source: Recorded) -> list[int]:
     """Return the first frame of each scene, by PySceneDetect; nothing if that is not installed."""
     try:
         from scenedetect import ContentDetector, FrameTimecode
@@ -198,7 +202,7 @@ def _cuts(source: FileSource) -> list[int]:
     return sorted(set(found))
 
 
-def _small(source: FileSource) -> Iterator[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]:
+def _small(source: Recorded) -> Iterator[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]:
     """Yield a source's frames as small BGR images (h, w, 3)."""
     scaler = VideoReformatter()
     for item in source:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -73,3 +74,17 @@ def test_frames_to_check_have_the_plates_numbers_and_timecodes(tmp_path: Path) -
     (shot,) = json.loads((tmp_path / "r.json").read_text())["shots"]
     assert shot["frames"] == list(range(1001, 1009))
     assert [(check["frame"], check["timecode"]) for check in shot["checks"]] == [(1005, "01:00:00:04")]
+
+
+@pytest.mark.skipif(find_spec("scenedetect") is None, reason="needs the extra film")
+def test_sequences_are_cut_where_a_scene_ends(tmp_path: Path) -> None:
+    """Logarithmic plates, too, which only ``--color-space`` tells how to show."""
+    (tmp_path / "sh040").mkdir()
+    for number in range(1001, 1041):
+        plate = linear(1) if number < 1023 else 0.2 * linear(9)
+        write_plate(tmp_path / f"sh040/plate.{number}.dpx", plate, "uint16", bits=10, attributes={"dpx:Transfer": "Logarithmic"})
+    command = ("batch", tmp_path / "sh040", tmp_path / "out", *ONE, "--shard-frames", "30", "--emit", "openjd")
+    call(*command).refused(2, "--color-space")
+    template = json.loads(call(*command, "--color-space", "logc3").ok().out)
+    (frames,) = template["steps"][0]["parameterSpace"]["taskParameterDefinitions"]
+    assert frames["range"] == ["1001-1022", "1023-1040"]
