@@ -58,7 +58,15 @@ class ControlKeywords(TypedDict, total=False):
     despill: str | None
 
 
-class VideoKeywords(EngineKeywords, ControlKeywords, total=False):
+class SubjectKeywords(TypedDict, total=False):
+    """What of an image is the subject; see `streammat.config.SubjectOptions` for defaults and meaning."""
+
+    include: str | None
+    exclude: str | None
+    subject: str
+
+
+class VideoKeywords(EngineKeywords, ControlKeywords, SubjectKeywords, total=False):
     """Options of `process_video`; see `streammat.config.VideoOptions` for defaults and meaning."""
 
     stable: bool
@@ -80,9 +88,6 @@ class VideoKeywords(EngineKeywords, ControlKeywords, total=False):
     deinterlace: bool
     frames: str | None
     start_number: int
-    include: str | None
-    exclude: str | None
-    subject: str
     fps: float | None
     missing: str
     layer: str | None
@@ -91,12 +96,13 @@ class VideoKeywords(EngineKeywords, ControlKeywords, total=False):
     exposure: float | None
     compression: str
     depth: str
+    exr_layers: str | None
     verify: bool
     warm_up: int
     report: str | None
 
 
-class LiveKeywords(EngineKeywords, ControlKeywords, total=False):
+class LiveKeywords(EngineKeywords, ControlKeywords, SubjectKeywords, total=False):
     """Options of `LiveSession`; see `streammat.config.LiveOptions` for defaults and meaning."""
 
     stable: bool

@@ -77,6 +77,18 @@ class MatteControls:
 
 
 @dataclass(frozen=True)
+class SubjectOptions:
+    """Options that choose what of an image is the subject."""
+
+    include: str | None = None
+    """Mask, an image or in ``video`` a sequence, of what always belongs to the subject: see ``film.masks``."""
+    exclude: str | None = None
+    """Mask of what never belongs to the subject."""
+    subject: str = "all"
+    """Subject to keep: ``all``, ``largest`` or a point ``x,y`` in pixels: see ``film.subject``."""
+
+
+@dataclass(frozen=True)
 class CompositeOptions:
     """Options of compositing: background, edges, alpha."""
 
@@ -97,6 +109,7 @@ class StillOptions:
     matting: MattingOptions = STILLS
     composite: CompositeOptions = field(default_factory=CompositeOptions)
     controls: MatteControls = field(default_factory=MatteControls)
+    subjects: SubjectOptions = field(default_factory=SubjectOptions)
 
 
 @dataclass(frozen=True)
@@ -133,6 +146,8 @@ class SequenceOptions:
     """Compression of EXR files."""
     depth: Literal["auto", "half", "float", "8", "10", "12", "16"] = "auto"
     """Bit depth of outputs: see ``film.images.depth_of``."""
+    exr_layers: str | None = None
+    """Additional layers of the first EXR output: see ``film.layers``."""
     verify: bool = True
     """Read each written file back and compare."""
 
@@ -168,12 +183,7 @@ class VideoOptions:
     start_number: Annotated[int, Within(0, 10**9)] = 1
     """Number of a clip's first frame; sequences have their own."""
     sequence: SequenceOptions = field(default_factory=SequenceOptions)
-    include: str | None = None
-    """Mask, an image or a sequence, of what always belongs to the subject."""
-    exclude: str | None = None
-    """Mask, an image or a sequence, of what never belongs to the subject."""
-    subject: str = "all"
-    """Subject to keep: ``all``, ``largest`` or a point ``x,y`` in pixels: see ``film.subject``."""
+    subjects: SubjectOptions = field(default_factory=SubjectOptions)
 
 
 WEB_ADDRESS: Final = "127.0.0.1:8137"
@@ -243,6 +253,7 @@ class LiveOptions:
     config: str | None = None
     """The file that the command ``save`` writes changed settings into; it was read already."""
     controls: MatteControls = field(default_factory=MatteControls)
+    subjects: SubjectOptions = field(default_factory=SubjectOptions)
     web: str | None = None
     """HOST:PORT of the control page; None: no page. See ``streammat.web``."""
     web_allow: tuple[str, ...] = ()

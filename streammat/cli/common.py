@@ -20,7 +20,7 @@ import click
 from streammat.cli.command import BACKGROUND, ENGINE, INPUT, MATTE, MESSAGES, OUTPUT, option
 from streammat.cli.streams import finish
 from streammat.cli.values import number_of
-from streammat.config import CompositeOptions, MatteControls, MattingOptions, Quality, SequenceOptions, choices
+from streammat.config import CompositeOptions, MatteControls, MattingOptions, Quality, SequenceOptions, SubjectOptions, choices
 from streammat.errors import StreammatError, UsageError, one_line, shown
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -30,6 +30,7 @@ _MATTING = MattingOptions()
 _COMPOSITE = CompositeOptions()
 _CONTROLS = MatteControls()
 _SEQUENCE = SequenceOptions()
+_SUBJECTS = SubjectOptions()
 
 
 def matting_options(command: F, quality: Quality = _MATTING.quality, *, several: bool = False) -> F:
@@ -77,12 +78,26 @@ def control_options(command: F) -> F:
     return command
 
 
+def subject_options(command: F, masks: str = "An image") -> F:
+    """Add --include, --exclude, --subject; ``masks`` says what the first two take."""
+    for add in (
+        option("--subject", group=MATTE, metavar="all|largest|X,Y", default=_SUBJECTS.subject, show_default=True,
+               help="Keep one of several: the largest, or the one at a point, in pixels of the first frame."),
+        option("--exclude", group=MATTE, metavar="MASK", help="The same of what never does."),
+        option("--include", group=MATTE, metavar="MASK", help=f"{masks} of what belongs to the subject in any case."),
+    ):
+        command = add(command)
+    return command
+
+
 def sequence_options(command: F) -> F:
-    """Add --fps, --missing, --layer, --color-space, --ocio, --exposure, --compression, --depth, --no-verify."""
+    """Add --fps, --missing, --layer, --color-space, --ocio, --exposure, --compression, --exr-layers, --depth, --no-verify."""
     for add in (
         option("--no-verify", "verify", group=OUTPUT, is_flag=True, flag_value=False, default=True, help="Do not read written EXR, DPX, TIFF and PNG back."),
         option("--depth", group=OUTPUT, type=click.Choice(choices(SequenceOptions, "depth")), default=_SEQUENCE.depth,
                help="Of EXR, DPX, TIFF and PNG.  [default: half in EXR, 10 in DPX, else 16]"),
+        option("--exr-layers", group=OUTPUT, metavar="NAMES",
+               help="Layers beside the base layer of the first EXR output, with commas: matte, confidence, foreground."),
         option("--compression", group=OUTPUT, type=click.Choice(choices(SequenceOptions, "compression")),
                default=_SEQUENCE.compression, show_default=True, help="Of EXR."),
         option("--exposure", group=INPUT, type=number_of(SequenceOptions, "exposure"), metavar="STOPS",

@@ -18,6 +18,7 @@ from streammat.cli.common import (
     matting_options,
     one_line_errors,
     output_options,
+    subject_options,
 )
 from streammat.config import STILLS, StillOptions, build
 from streammat.errors import UsageError, one_line
@@ -27,6 +28,7 @@ from streammat.errors import UsageError, one_line
 @click.argument("paths", metavar="IN... OUT", nargs=-1, required=True)
 @composite_options
 @control_options
+@subject_options
 @partial(matting_options, quality=STILLS.quality)
 @output_options
 def image(paths: tuple[str, ...], *, overwrite: bool, quiet: bool, as_json: bool, **values: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,6 +20,7 @@ from streammat.cli.common import (
     one_line_errors,
     output_options,
     sequence_options,
+    subject_options,
 )
 from streammat.cli.values import Time, number_of
 from streammat.config import EncodeOptions, MattingOptions, VideoOptions, build
@@ -50,10 +52,7 @@ if TYPE_CHECKING:
 @option("--start-number", group=INPUT, type=number_of(VideoOptions, "start_number"), default=VideoOptions.start_number, show_default=True, metavar="N",
         help="Number of a clip's first frame; sequences have their own.")
 @sequence_options
-@option("--include", group=MATTE, metavar="MASK", help="An image, or a sequence, of what belongs to the subject in any case.")
-@option("--exclude", group=MATTE, metavar="MASK", help="The same of what never does.")
-@option("--subject", group=MATTE, metavar="all|largest|X,Y", default=VideoOptions.subject, show_default=True,
-        help="Keep one of several: the largest, or the one at a point of the first frame, in pixels.")
+@partial(subject_options, masks="An image, or a sequence,")
 @option("--warm-up", group=INPUT, type=number_of(VideoOptions, "warm_up"), default=VideoOptions.warm_up, metavar="N",
         help="Frames before the first one that are looked at and not written, so that --stable is as it would be had they been.")
 @option("--stable/--no-stable", group=MATTE, default=MattingOptions.stable, show_default=True,

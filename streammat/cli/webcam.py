@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import click
 
 from streammat.cli.command import BACKGROUND, INPUT, MATTE, MESSAGES, OUTPUT, Command, option
-from streammat.cli.common import Interrupt, control_options, leave, matting_options, one_line_errors, parse_size
+from streammat.cli.common import Interrupt, control_options, leave, matting_options, one_line_errors, parse_size, subject_options
 from streammat.cli.options import CONFIG, config_file
 from streammat.cli.values import Time, number_of
 from streammat.config import WEB_ADDRESS, CompositeOptions, LiveOptions, build, choices
@@ -62,6 +62,7 @@ _LIVE = LiveOptions()
               help="Let other machines reach the page, which is not encrypted, by this name or address of this machine; may be repeated.")
 @option("--duration", group=INPUT, type=Time(timecode=False, zero=False), metavar="TIME", help="End after so long: seconds or [h:]m:s.")
 @control_options
+@subject_options
 @matting_options
 @option("-y", "--overwrite", group=OUTPUT, is_flag=True, help="Replace recordings that are there already.")
 @option("--quiet", "-q", group=MESSAGES, is_flag=True, help="Print errors only.")

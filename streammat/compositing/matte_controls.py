@@ -109,7 +109,7 @@ def controlled(matte: Matte, controls: MatteControls) -> Matte:
         alpha = grown(alpha, controls.grow)
     if controls.feather:
         alpha = cv2.GaussianBlur(alpha, (0, 0), controls.feather, borderType=cv2.BORDER_REPLICATE)
-    return Matte(alpha)
+    return matte.adjusted(alpha)
 
 
 def clipped(alpha: Plane, black: float, white: float) -> Plane:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -74,6 +74,24 @@ class PlateCompositor:
                 pixels = _with(colour, share[:, :, 0] < 1, front * share + behind * (1 - share), plate.space)
             found[content] = replace(frame, plate=Plate(pixels, plate.space, plate.header))
         return found
+
+
+class WithForeground:
+    """Attaches the foreground to images for outputs that hold it as a layer.
+
+    Args:
+        compositor: draws the images, with the foreground as the last one.
+        beside: for each image, whether it carries the foreground.
+    """
+
+    def __init__(self, compositor: Callable[[Frame, Matte], Sequence[Frame]], beside: Sequence[bool]) -> None:
+        self._compositor = compositor
+        self._beside = tuple(beside)
+
+    def __call__(self, frame: Frame, matte: Matte) -> list[Frame]:
+        """Return one image per output; raises what the other compositor raises."""
+        *images, foreground = self._compositor(frame, matte)
+        return [replace(image, foreground=foreground) if beside else image for image, beside in zip(images, self._beside, strict=True)]
 
 
 def _with(pixels: Pixels, mask: NDArray[np.bool_], light: Light, space: ColourSpace) -> Pixels:

@@ -13,7 +13,9 @@ from av.video.reformatter import VideoReformatter
 
 from streammat.config import AlphaType, Content, SequenceOptions
 from streammat.errors import OutputError, UsageError
+from streammat.film.colour import ColourSpace
 from streammat.film.images import Header, Pixels, depth_of, later, openimageio, write_image
+from streammat.film.layers import channels_of, confidence_of
 from streammat.film.sequences import SequenceName, parse_sequence
 from streammat.media.damage import Damage
 from streammat.media.frame import HDR, Frame, Matte, Packet, layout_of, planes_of, swscale_matrix
@@ -30,7 +32,7 @@ class SequenceSink:
 
     EXR holds a matte in the channel ``A`` alone, and a cut-out as ``R``, ``G``, ``B`` multiplied by ``A``; other formats hold
     grey, and straight or multiplied colour. Colours of sequences stay in the space of the input; colours of clips are linear
-    Rec.709 in EXR.
+    Rec.709 in EXR. EXR may hold additional layers: see ``film.layers``.
 
     Args:
         pattern: such as ``out.####.exr``; a single ``#`` takes as many digits as the input's names have, or four.
@@ -39,7 +41,8 @@ class SequenceSink:
         options: compression, depth, whether to read files back.
         overwrite: replace files that are there.
         alpha: colour of transparent images in formats other than EXR.
-        own_space: a clip's colours are in their own space, and EXR keeps them in it.
+        own_space: the colour space of a clip that EXR keeps its colours in; None: they are converted to linear Rec.709.
+        layers: additional layers of EXR from ``layers.parse_layers``; for ``foreground``, frames carry theirs.
 
     Raises:
         UsageError: the pattern has no counter, a file exists, or the format cannot hold the content.
@@ -48,9 +51,10 @@ class SequenceSink:
 
     def __init__(
         self, pattern: str, info: StreamInfo, content: Content, options: SequenceOptions, *, overwrite: bool, alpha: AlphaType,
-        own_space: bool = False,
+        own_space: ColourSpace | None = None, layers: tuple[str, ...] = (),
     ) -> None:
         self.content = content
+        self.layers = layers
         self.notes: list[str] = []
         self.damage: tuple[Damage, ...] = ()
         self.frames = 0
@@ -60,7 +64,8 @@ class SequenceSink:
         self._name = _named(pattern, info)
         suffix = Path(pattern).suffix.lower()
         self._exr = suffix == ".exr"
-        self._linear = self._exr and not own_space
+        self._own_space = own_space
+        self._linear = self._exr and own_space is None
         self._multiplied = self._exr or alpha == "premultiplied"
         self._converter = VideoReformatter()
         self._half = depth_of(suffix, options.depth)[0] == "half"
@@ -96,6 +101,8 @@ class SequenceSink:
             pixels = self._colour(frame)
             if self.content == "transparent":
                 pixels, names = self._with_alpha(pixels, alpha), ("R", "G", "B", "A")
+        if self.layers:
+            pixels, names = self._with_layers(pixels, frame, matte, alpha), names + channels_of(self.layers)
         if frame.rotation:  # EXR and DPX cannot say it: all are upright, as other stills are
             pixels = np.ascontiguousarray(np.rot90(pixels, frame.rotation))
             window = (0, 0, pixels.shape[1], pixels.shape[0])
@@ -124,6 +131,19 @@ class SequenceSink:
         cut[:, :, 3:] = alpha
         return cut
 
+    def _with_layers(self, base: Pixels, frame: Frame, matte: Matte, alpha: Pixels) -> Pixels:
+        """Return ``base`` followed by the channels of the additional layers."""
+        parts = [base]
+        for layer in self.layers:
+            if layer == "foreground":
+                assert frame.foreground is not None
+                parts.append(self._colour(frame.foreground))
+            else:
+                parts.append(alpha if layer == "matte" else confidence_of(matte))
+        # Half where all is to be half: a colour's infinity would not come back from float.
+        kind = np.float16 if self._half else np.float32
+        return np.concatenate([np.asarray(part, kind) for part in parts], 2)
+
     def _colour(self, frame: Frame) -> Pixels:
         if frame.plate is not None:
             return frame.plate.pixels
@@ -150,8 +170,9 @@ class SequenceSink:
         kept: list[tuple[str, Any, Any]] = [("framesPerSecond", oiio.TypeDesc("rational"), (rate.numerator, rate.denominator))]
         if aspect != 1:
             kept.append(("PixelAspectRatio", oiio.TypeDesc("float"), float(aspect)))
-        if self._linear and self.content != "matte":
-            kept.append(("colorInteropID", oiio.TypeDesc("string"), "lin_rec709_scene"))
+        interop = "lin_rec709_scene" if self._linear else "" if self._own_space is None else self._own_space.interop
+        if interop and self.content != "matte":
+            kept.append(("colorInteropID", oiio.TypeDesc("string"), interop))
         window = (0, 0, width, height)
         header = Header(window, window, tuple(kept), rate, None, aspect, frame.rotation)
         text = self._info.stream_metadata.get("timecode")
@@ -159,7 +180,7 @@ class SequenceSink:
             return header
         frames = self.frames if frame.number is None else frame.number - self._info.numbers[0]
         try:
-            return later(header, parse_moment(text).later(frames, Fraction(self._info.rate)))
+            return later(header, parse_moment(text).later(frames, Fraction(self._info.rate)), self._info.rate)
         except (ValueError, UsageError):
             return header
 

@@ -116,7 +116,7 @@ class SequenceSource:
             sizes = [f"{width}x{height}" for _, _, width, height in (header.display, self._display)]
             raise InputError(f"{path}: is {sizes[0]}; expected {sizes[1]} as the first of the sequence")
         if number in self._held:
-            header = later(header, self._timecode and self._timecode.later(number - self._first_number, self._rate))
+            header = later(header, self._timecode and self._timecode.later(number - self._first_number, self._rate), self._rate)
         if self._options.color_space.lower() != "auto" and self.space.interop:
             header = named(header, self.space.interop)
         plate = Plate(pixels, self.space, replace(header, rate=self._rate))

@@ -52,15 +52,14 @@ class SubjectMatting:
             return matte
         others = half & ~kept
         near, far = _distance(kept), _distance(others)
-        return Matte(np.where(near <= far, alpha, alpha.dtype.type(0)))
+        return matte.adjusted(np.where(near <= far, alpha, alpha.dtype.type(0)))
 
     def _choice(self, labels: NDArray[np.int32], stats: NDArray[np.int32], frame: Frame) -> int:
         before = self._before
         if before is None and isinstance(self._which, tuple):
             x, y = self._which
             height, width = frame.size if frame.rotation % 2 == 0 else frame.size[::-1]
-            if not (0 <= x < width and 0 <= y < height):
-                raise UsageError(f"--subject {x},{y}: lies outside the image of {width}x{height}")
+            check_inside(self._which, (height, width))
             point = np.zeros((height, width), np.bool_)
             point[y, x] = True
             before = np.ascontiguousarray(np.rot90(point, -frame.rotation))
@@ -71,6 +70,17 @@ class SubjectMatting:
         if covered.any():
             return int(np.argmax(covered))
         return int(labels.flat[int(np.argmin(np.where(labels > 0, _distance(before), np.inf)))])
+
+
+def check_inside(which: Which, size: tuple[int, int]) -> None:
+    """Check that a point lies inside an upright image of ``size`` (height, width).
+
+    Raises:
+        UsageError: it does.
+    """
+    height, width = size
+    if isinstance(which, tuple) and not (which[0] < width and which[1] < height):
+        raise UsageError(f"--subject {which[0]},{which[1]}: lies outside the image of {width}x{height}; expected a point in it")
 
 
 def _distance(part: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from functools import partial
 from itertools import chain
@@ -17,6 +17,8 @@ from streammat.compositing.matte_controls import check_controls, controlled
 from streammat.config import Content, EncodeOptions, StillOptions
 from streammat.engines.base import Engine, EngineError
 from streammat.errors import InputError, OutputError, StreammatError, UsageError
+from streammat.film.masks import Masks
+from streammat.film.subject import SubjectMatting, parse_subject
 from streammat.jobs.outputs import GREEN, check_still, wants_alpha
 from streammat.matting.matting import Matting, network_sizes
 from streammat.matting.network import open_network
@@ -77,6 +79,8 @@ class ImageJob:
         self._options = matting
         self._composite = composite
         self._controls = options.controls
+        self._subject = parse_subject(options.subjects.subject)
+        self._masks = Masks(options.subjects, numbered=False)
         self._background = None if self._spec is None else open_background(self._spec, composite.fit, Fraction(1))
         self._engine: Engine | None = None
         self._ending: float | None = None
@@ -129,7 +133,10 @@ class ImageJob:
     def _matte(self, frame: Frame) -> Matte:
         self._working = True
         try:
-            return controlled(Matting(self._engine_for(frame.size))(frame), self._controls)
+            matting: Callable[[Frame], Matte] = Matting(self._engine_for(frame.size))
+            if self._subject != "all":
+                matting = SubjectMatting(matting, self._subject)
+            return self._masks.applied(controlled(matting(frame), self._controls), frame)
         finally:
             self._working = False
 

@@ -40,11 +40,11 @@ def open_background_for(
 
 
 def open_sink(
-    path: str, info: StreamInfo, content: Content, encode: EncodeOptions, *, tracks: bool, alpha: AlphaType
+    path: str, info: StreamInfo, content: Content, encode: EncodeOptions, *, tracks: bool, alpha: AlphaType, verify: bool
 ) -> TrackSink:
-    """Open the sink for ``path``."""
+    """Open the sink for ``path``; it reads stills back with ``verify``."""
     if is_still(path):
-        return StillsSink(path, content, overwrite=encode.overwrite, alpha=alpha, numbers=info.numbers)
+        return StillsSink(path, content, overwrite=encode.overwrite, alpha=alpha, numbers=info.numbers, verify=verify)
     return FileSink(path, info, content, encode, tracks=tracks)
 
 

@@ -17,8 +17,9 @@ from streammat.engines.base import EngineError
 from streammat.errors import InputError, UsageError
 from streammat.film.chosen_frames import ChosenFrames
 from streammat.film.colour import ClipLook, check_config
-from streammat.film.compositor import PlateCompositor
-from streammat.film.masks import MaskedMatting
+from streammat.film.compositor import PlateCompositor, WithForeground
+from streammat.film.layers import parse_layers
+from streammat.film.masks import MaskedMatting, Masks
 from streammat.film.sequence_sink import SequenceSink
 from streammat.film.sequence_source import SequenceSource
 from streammat.film.sequences import find_sequence, parse_frames
@@ -70,7 +71,11 @@ class VideoJob:
         for name in ("matte", "foreground"):
             if getattr(options, f"{name}_codec") is not None and getattr(options, name) is None:
                 raise UsageError(f"--{name}-codec: there is no --{name} whose codec it could be; give --{name} FILE, too")
-        subject = parse_subject(options.subject)
+        subject = parse_subject(options.subjects.subject)
+        layers = parse_layers(options.sequence.exr_layers)
+        layered = next((path for path in self.outputs if Path(path).suffix.lower() == ".exr"), None)
+        if layers and layered is None:
+            raise UsageError(f"--exr-layers {options.sequence.exr_layers}: no output is EXR; expected one such as out.####.exr")
         transparent = target is None or wants_alpha(target, options.composite, options.encode.codec)
         contents = self._contents(target, options, transparent)
         encodes = [self._encode(path, content, target, options, transparent) for path, content in contents]
@@ -93,10 +98,12 @@ class VideoJob:
                     sinks.append(ReportSink(path, Path(source).stem, reader.info, overwrite=encode.overwrite))
                     continue
                 alpha = options.composite.alpha
-                film = takes_plates(path, reader)
+                film = takes_plates(path, reader, options.sequence)
                 sinks.append(
-                    SequenceSink(path, reader.info, content, options.sequence, overwrite=encode.overwrite, alpha=alpha, own_space=look is not None)
-                    if film else open_sink(path, reader.info, content, encode, tracks=path == target, alpha=alpha)
+                    SequenceSink(
+                        path, reader.info, content, options.sequence, overwrite=encode.overwrite, alpha=alpha,
+                        own_space=None if look is None else look.space, layers=layers if path == layered else (),
+                    ) if film else open_sink(path, reader.info, content, encode, tracks=path == target, alpha=alpha, verify=options.sequence.verify)
                 )
                 undo.callback(sinks[-1].abort)
             compositor = compositor_for(reader, sinks, background, options)
@@ -105,9 +112,9 @@ class VideoJob:
             mattes: Callable[[Frame], Matte] = matting if subject == "all" else SubjectMatting(matting, subject)
             mattes = ControlledMatting(mattes, options.controls)
             read = reader.files if isinstance(reader, SequenceSource) else []
-            if options.include is not None or options.exclude is not None:
-                mattes = MaskedMatting(mattes, options.include, options.exclude)
-                read = [*read, *mattes.files]
+            if (masks := Masks(options.subjects)).files:
+                mattes = MaskedMatting(mattes, masks)
+                read = [*read, *masks.files]
             check_numbered(read, sinks, reader.info.numbers)
             if options.warm_up:
                 mattes = WarmedUp(mattes, partial(self._earlier, source, reader, options), lambda: not self.pipeline.stopping)
@@ -213,10 +220,10 @@ def look_of(clip: str, source: Recorded, options: SequenceOptions) -> ClipLook |
     return look
 
 
-def takes_plates(path: str, source: Recorded) -> bool:
-    """Return whether ``path`` names film files, which take plates: EXR and DPX always, TIFF and PNG for sequences."""
+def takes_plates(path: str, source: Recorded, options: SequenceOptions) -> bool:
+    """Return whether ``path`` names film files, which take plates: EXR and DPX always, TIFF and PNG for sequences or with a ``--depth``."""
     suffix = Path(path).suffix.lower()
-    return suffix in FILM or (isinstance(source, SequenceSource) and suffix in (".tif", ".tiff", ".png"))
+    return suffix in FILM or (suffix in (".tif", ".tiff", ".png") and (isinstance(source, SequenceSource) or options.depth != "auto"))
 
 
 def compositor_for(
@@ -224,9 +231,15 @@ def compositor_for(
 ) -> Callable[[Frame, Matte], Sequence[Frame]]:
     """Return the compositor that draws the images of ``sinks``, in order."""
     decontaminate, alpha = options.composite.decontaminate, options.composite.alpha
+    contents: list[tuple[Content, bool]] = [(sink.content, isinstance(sink, SequenceSink)) for sink in sinks]
+    beside = [isinstance(sink, SequenceSink) and "foreground" in sink.layers for sink in sinks]
+    if any(beside):
+        contents.append(("foreground", True))
+    compositor: Compositor | PlateCompositor
     if isinstance(source, SequenceSource):
-        contents = [(sink.content, isinstance(sink, SequenceSink)) for sink in sinks]
-        return PlateCompositor(contents, background, decontaminate=decontaminate, alpha=alpha, controls=options.controls)
-    if any(isinstance(sink, SequenceSink) for sink in sinks):
-        alpha = "straight"  # the sink multiplies, in light
-    return Compositor([sink.content for sink in sinks], background, decontaminate=decontaminate, alpha=alpha, controls=options.controls)
+        compositor = PlateCompositor(contents, background, decontaminate=decontaminate, alpha=alpha, controls=options.controls)
+    else:
+        if any(isinstance(sink, SequenceSink) and sink.content == "transparent" for sink in sinks):
+            alpha = "straight"  # the sink multiplies, in light
+        compositor = Compositor([content for content, _ in contents], background, decontaminate=decontaminate, alpha=alpha, controls=options.controls)
+    return WithForeground(compositor, beside) if any(beside) else compositor

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from functools import partial
@@ -18,6 +19,8 @@ from streammat.config import EncodeOptions, LiveOptions, MatteControls, MattingO
 from streammat.engines.base import EngineError
 from streammat.engines.paths import user_folder
 from streammat.errors import UsageError
+from streammat.film.masks import MaskedMatting, Masks
+from streammat.film.subject import SubjectMatting, check_inside, parse_subject
 from streammat.live.background_switcher import BackgroundSwitcher
 from streammat.live.checked_matting import CheckedMatting
 from streammat.live.control import Command, Keys, Listener, SocketListener, StdinListener
@@ -34,6 +37,7 @@ from streammat.live.settings import as_toml, save_settings
 from streammat.matting.network import open_network
 from streammat.matting.rest import Rest
 from streammat.matting.temporal import TemporalFilter
+from streammat.media.frame import Frame, Matte
 from streammat.models.library import find_model
 from streammat.sinks.alpha import is_alpha
 from streammat.sinks.targets import check_targets
@@ -109,7 +113,13 @@ class LiveRun:
             self._matting = answer_of(lambda: CheckedMatting(engine, stable, rest=rest), "streammat-network")
             undo.callback(self._matting.close)
             # After the guard: it judges what the network says, and the user wants what the controls make of that.
-            self._controlled = ControlledMatting(self._matting, options.controls)
+            chosen: Callable[[Frame], Matte] = self._matting
+            if (subject := parse_subject(options.subjects.subject)) != "all":
+                check_inside(subject, self.info.size)
+                chosen = SubjectMatting(chosen, subject)
+            self._controlled = ControlledMatting(chosen, options.controls)
+            masks = Masks(options.subjects, numbered=False)
+            masked: Callable[[Frame], Matte] = MaskedMatting(self._controlled, masks) if masks.files else self._controlled
             self._holder = QualityController(levels(options, engine.spec, self.info.size, self._model.areas))
             self._matting_at_work = self._holder.level.matting
             self.showing = FallbackCompositor(self.info, self.clock, self._scenes.current, self._faults)
@@ -138,7 +148,7 @@ class LiveRun:
                 undo.callback(self._listeners[-1].close)
             look = None if self.page is None else self.page.tap.put
             reopen = partial(open_live_source, options, self.clock, shape=self.info.size)
-            self.live = Live(source, reopen, self._controlled, self.showing, self._outputs, self.tell, self._sound, self._monitor, look, self._faults)
+            self.live = Live(source, reopen, masked, self.showing, self._outputs, self.tell, self._sound, self._monitor, look, self._faults)
             undo.pop_all()
         self._opening: threading.Thread | None = None
         self._next_status = self._next_reload = 0.0

@@ -73,6 +73,7 @@ class DeviceMatte(Matte):
     def __init__(self, work: Work) -> None:
         object.__setattr__(self, "_work", work)
         object.__setattr__(self, "_alpha", None)
+        object.__setattr__(self, "network", None)
 
     __slots__ = ("_alpha", "_work")
     _work: Work

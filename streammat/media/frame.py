@@ -176,6 +176,8 @@ class Frame:
     """Frame number for outputs of numbered files; None: they count from 1."""
     plate: Plate | None = None
     """For sequences: the original pixels of the file; the frame itself is their conversion for the network."""
+    foreground: Frame | None = None
+    """The straight foreground colour of the same image, for outputs that hold it as a layer."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -195,6 +197,12 @@ class Matte:
 
     alpha: Plane
     """(H, W) at the frame's size: uint8 0..255 for 8-bit frames, uint16 0..65535 for deeper ones; full scale = foreground."""
+    network: Plane | None = None
+    """Alpha of the network, if controls, masks or the choice of a subject have changed it; None: ``alpha`` itself."""
+
+    def adjusted(self, alpha: Plane) -> Matte:
+        """Return a matte with another ``alpha`` that keeps the network's."""
+        return Matte(alpha, self.alpha if self.network is None else self.network)
 
     def mirrored(self) -> Matte:
         """Return the matte mirrored left to right."""

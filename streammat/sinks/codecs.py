@@ -140,6 +140,8 @@ class Container:
     """Format that text subtitles are converted to."""
     transcodes: tuple[str, ...] = ()
     """Audio codecs to transcode although FFmpeg's table allows them: its muxer refuses them or hardly any player plays them."""
+    counted: bool = False
+    """The container has no timestamps: frames come at a constant rate, and samples follow each other from the same beginning."""
 
 
 _PCM = ("pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le", "pcm_s16be", "pcm_s24be", "pcm_u8")
@@ -156,6 +158,7 @@ CONTAINERS: dict[str, Container] = {
         transcodes=("opus", "flac", "vorbis"),
     ),
     ".mkv": Container("matroska", ("h264", "hevc", "av1", "vp9", "prores", "ffv1"), "ffv1", audio="libopus", matte="ffv1", text="subrip"),
+    ".mxf": Container("mxf", ("dnxhr",), None, audio="pcm_s24le", counted=True),
     ".webm": Container("webm", ("vp9", "av1"), "vp9", transparent_by_default=True, audio="libopus"),
 }
 STILLS_WITH_ALPHA = (".png", ".webp", ".tif", ".tiff")

@@ -97,6 +97,10 @@ class FileSink:
         self._shift: Fraction | None = None if from_zero else Fraction(0)
         self._over = False  # closed, dropped or failed: the container takes nothing more
         self._durations: dict[int, int] = {}
+        self._counted = kind.counted
+        self._rate = info.rate
+        self._begin: Fraction | None = None
+        self._early: list[Packet] = []  # of tracks that wait for the first frame's time
         self._second_key: float | None = None  # when it is due; inf: it was, or there is no need
         self._converter = VideoReformatter()
         if not self._matte and (layout.chroma != info.layout.chroma or layout.depth < info.layout.depth):
@@ -131,9 +135,10 @@ class FileSink:
         except (av.FFmpegError, OSError, ValueError) as error:
             self._drop()
             height, width = info.size
+            rate = f" at {float(info.rate):.6g} frames per second, or {kind.muxer.upper()} does" if kind.counted else ""
             raise OutputError(
-                f"{path}: the {codec.name} encoder ({codec.encoder}) refuses {width}x{height} {self._format} ({reason(error)}); "
-                f"try another --codec or size"
+                f"{path}: the {codec.name} encoder ({codec.encoder}) refuses {width}x{height} {self._format}{rate} ({reason(error)}); "
+                f"try another --codec{', .mov' if rate else ''} or size"
             ) from error
         except BaseException:
             self._drop()
@@ -146,6 +151,8 @@ class FileSink:
 
     def write(self, frame: Frame, matte: Matte) -> None:
         """Encode one frame with its own time."""
+        if self._counted:
+            self._count(frame.pts * frame.time_base)
         image = self._picture(frame, matte)
         image.pts, image.time_base = frame.pts, frame.time_base
         if self._shift is None:
@@ -165,6 +172,9 @@ class FileSink:
 
     def copy(self, packet: Packet) -> None:
         """Write a packet of an audio or subtitle track; damaged ones are left out."""
+        if self._counted and self._begin is None:
+            self._early.append(packet)
+            return
         try:
             self._tracks.carry(packet)
         except (av.FFmpegError, OSError) as error:
@@ -273,7 +283,9 @@ class FileSink:
         return None
 
     def _rotated(self, stream: av.VideoStream, info: StreamInfo) -> av.VideoStream:
-        if info.rotation:
+        if info.rotation and self._counted:
+            self.notes.append(f"{self._path.name}: is stored turned as the input, and {self._path.suffix} cannot say so")
+        elif info.rotation:
             stream.set_display_rotation(info.rotation * 90)
         return stream
 
@@ -290,6 +302,19 @@ class FileSink:
         self._stream.metadata.update(kept)
         if info.chapters:
             self._container.set_chapters(list(info.chapters))
+
+    def _count(self, time: Fraction) -> None:
+        """Start the tracks with the first frame, and refuse a frame whose time is not that of its number."""
+        if self._begin is None:
+            self._begin = time
+            self._tracks.begin(time)
+            for packet in self._early:
+                self.copy(packet)
+            self._early.clear()
+        late = time - self._begin - self.frames / self._rate
+        if abs(late) * self._rate > Fraction(1, 2):
+            kind = self._path.suffix
+            raise self._failed(ValueError(f"it comes {float(late):+.3f} s off the steady {float(self._rate):.6g} frames per second that {kind} has; write .mov"))
 
     # -- encoding -----------------------------------------------------------------------------------------------
 

@@ -45,6 +45,7 @@ class StillsSink:
         alpha: kind of colour in transparent images; TIFF records it.
         numbered: False: there is one file, and a part that looks like a counter, as in ``take#2.png``, belongs to its name.
         numbers: numbers of the images that are known beforehand, checked for existing files.
+        verify: read each file back and compare it; for JPEG, which is lossy, its size only.
         image: metadata of the input of a single still: its colour profile and EXIF are written, except to TIFF, for which neither
             of our encoders can.
 
@@ -55,7 +56,7 @@ class StillsSink:
 
     def __init__(
         self, pattern: str, content: Content, *, overwrite: bool, alpha: AlphaType = "straight", numbered: bool = True,
-        numbers: tuple[int, ...] = (1,), image: ImageNotes = ImageNotes(),  # noqa: B008 - frozen
+        numbers: tuple[int, ...] = (1,), verify: bool = False, image: ImageNotes = ImageNotes(),  # noqa: B008 - frozen
     ) -> None:
         self.content = content
         self.notes: list[str] = []
@@ -68,6 +69,7 @@ class StillsSink:
         found = ((cv2.IMAGE_METADATA_ICCP, image.icc), (cv2.IMAGE_METADATA_EXIF, image.exif)) if self._suffix not in _TIFF else ()
         self._metadata = {kind: np.frombuffer(block, np.uint8) for kind, block in found if block}
         self._overwrite = overwrite
+        self._verify = verify
         self._associated = alpha == "premultiplied"
         self._converter = VideoReformatter()
         if pattern == STANDARD_STREAM:
@@ -112,11 +114,18 @@ class StillsSink:
             if self._pattern == STANDARD_STREAM:
                 _to_standard_output(data)
             else:
-                write_whole(path, data)
+                write_whole(path, data, (lambda written: self._check(path, written, picture)) if self._verify else None)
         except OSError as error:
             raise OutputError(f"{path}: cannot be written ({reason(error)}); check space and permissions") from error
         self.frames += 1
         self._next = number + 1
+
+    def _check(self, path: Path, written: Path, picture: NDArray[Any]) -> None:
+        """Read ``written``, the future ``path``, back; raise OutputError if it is not ``picture``."""
+        found = _read_back(written, picture)
+        same = found is not None and found.shape == picture.shape and (self._suffix in (".jpg", ".jpeg") or np.array_equal(found, picture))
+        if not same:
+            raise OutputError(f"{path}: is another image when it is read back; the disk or the codec is at fault, and the frame is not kept")
 
     def copy(self, packet: Packet) -> None:
         """Ignore the packet: stills have no other tracks."""
@@ -153,6 +162,24 @@ class StillsSink:
         if self.content != "transparent":
             return np.dstack((blue, green, red))
         return np.dstack((blue, green, red, alpha_plane(matte, depth)))
+
+
+def _read_back(written: Path, picture: NDArray[Any]) -> NDArray[Any] | None:
+    """Return the image in a file in the form of ``picture``; None if it cannot be decoded."""
+    try:
+        if written.suffix.lower() in _TIFF and picture.ndim == 3 and picture.shape[2] == 4:  # of which OpenCV would multiply colours
+            with av.open(str(written.absolute())) as file:
+                image = next(file.decode(video=0))
+            return image.to_ndarray(format="rgba" if picture.dtype == np.uint8 else "rgba64le")[:, :, [2, 1, 0, 3]]
+        found = np.asarray(cv2.imdecode(np.fromfile(written, np.uint8), cv2.IMREAD_UNCHANGED))
+    except (av.FFmpegError, StopIteration, cv2.error):
+        return None
+    # WebP has no grey, and no alpha where all is opaque.
+    if found.ndim == 3 and picture.ndim == 2 and (found == found[:, :, :1]).all():
+        return np.asarray(found[:, :, 0])
+    if found.ndim == 3 and found.shape[2] == 3 and picture.ndim == 3 and picture.shape[2] == 4:
+        return np.dstack((found, np.full(found.shape[:2], np.iinfo(found.dtype).max, found.dtype)))
+    return found
 
 
 def _to_standard_output(data: bytes) -> None:

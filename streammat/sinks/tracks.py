@@ -92,6 +92,11 @@ class _TranscodedAudio:
         self._divider: av.AudioResampler | None = None
         self._end: Fraction | None = None
         """When the last decoded frame ends, in seconds."""
+        self._begin: Fraction | None = None
+
+    def begin(self, time: Fraction) -> None:
+        """Start the sound at ``time``, in seconds: earlier sound is left out, and silence fills a later beginning."""
+        self._begin = self._end = time
 
     def carry(self, packet: Packet) -> Iterator[Packet]:
         context = self._source.codec_context
@@ -105,6 +110,8 @@ class _TranscodedAudio:
         for frame in decoded:
             if frame.time_base is None:
                 frame.time_base = packet.time_base
+            if self._begin is not None and _end_of(frame) <= self._begin:
+                continue
             for part in self._filled(frame):
                 for ready in self._divide(self._convert(part)):
                     yield from self._output.encode(ready)
@@ -147,6 +154,12 @@ class _TranscodedAudio:
             self._divider = av.AudioResampler(context.format, context.layout, context.sample_rate, context.frame_size or None)
         for frame in frames:
             yield from self._divider.resample(frame)
+
+
+def _end_of(frame: av.AudioFrame) -> Fraction:
+    assert frame.pts is not None
+    assert frame.time_base is not None
+    return frame.pts * frame.time_base + Fraction(frame.samples, frame.sample_rate)
 
 
 def _silence(like: av.AudioFrame, begin: Fraction, seconds: Fraction) -> av.AudioFrame:
@@ -204,12 +217,12 @@ class Tracks:
             # FFmpeg lists what decodes or encodes a codec, which may have another name: dca for DTS, pgssub for PGS.
             decoder = stream.codec_context.name
             codec = av.Codec(decoder, "r").canonical_name
-            if not supported.isdisjoint((codec, decoder)) and codec not in kind.transcodes:
+            if not kind.counted and not supported.isdisjoint((codec, decoder)) and codec not in kind.transcodes:
                 output = container.add_stream_from_template(stream)
                 unpack = codec == "aac" and not stream.codec_context.extradata and kind.muxer in ("mp4", "mov")
                 self._tracks[stream.index] = _Unpacked(output, stream) if unpack else _Copied(output, stream)
             elif stream.type == "audio":
-                output = container.add_stream(kind.audio, rate=_rate_for(kind.audio, stream.rate))
+                output = container.add_stream(kind.audio, rate=RATE if kind.counted else _rate_for(kind.audio, stream.rate))
                 assert isinstance(output, av.AudioStream)
                 output.codec_context.layout = _LAYOUTS.get(stream.layout.nb_channels, "stereo")
                 self._tracks[stream.index] = _TranscodedAudio(output, stream)
@@ -230,6 +243,12 @@ class Tracks:
     def damage(self) -> list[Damage]:
         """Packets that were left out because they could not be decoded."""
         return [each for each in self._left_out.values() if each]
+
+    def begin(self, time: Fraction) -> None:
+        """Start the transcoded tracks at ``time``, in seconds, for containers without timestamps; call it before the first packet."""
+        for track in self._tracks.values():
+            if isinstance(track, _TranscodedAudio):
+                track.begin(time)
 
     def carry(self, packet: Packet) -> None:
         """Write a packet from the source, copied or transcoded; packets of left-out tracks and damaged ones are skipped.

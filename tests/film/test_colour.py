@@ -140,6 +140,9 @@ def test_clip_in_a_space_of_its_own(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "seen.mkv")) as container:
         shown, _ = (image.to_ndarray(format="rgb48le") for image in container.decode(video=0))
     assert (shown[mattes[1] == 1] == log[mattes[1] == 1]).all()
+    video(clip, tmp_path / "log.####.exr", "--color-space", "logc3", "--frames", "1").ok()
+    space = ocio.Config.CreateFromFile("ocio://studio-config-latest").getColorSpace(LOGC3)
+    assert opened(tmp_path / "log.0001.exr")[0].get_string_attribute("colorInteropID") == space.getInteropID() != ""
     # The exposure is the clip's, whichever frames are worked on.
     for name, options in (("whole", []), ("part", ["--frames", "2"])):
         film(clip, "--matte", tmp_path / f"{name}.mkv", "--no-stable", "--color-space", "logc3", *options).ok()

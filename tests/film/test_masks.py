@@ -9,9 +9,9 @@ import av
 import cv2
 import numpy as np
 import pytest
-from film.plates import film
-from media import BT709, greys_of, huge_png, open_frames, probe, write_clip, write_still
-from running import names
+from film.plates import SIZE, film, linear, opened, write_plate
+from media import BT709, greys_of, huge_png, open_frames, person, probe, still_of, write_clip, write_still
+from running import QUICK, call, names, run
 
 from streammat.film.subject import SubjectMatting, parse_subject
 from streammat.media.frame import Colour, Frame, Matte, layout_of, planes_of
@@ -51,6 +51,66 @@ def test_masks(clip: Path, tmp_path: Path) -> None:
         assert np.abs(np.rint(found * 255) - expected).max() <= 1
     (tmp_path / "ex.0003.png").unlink()
     film(clip, "--matte", tmp_path / "m.mkv", "--exclude", tmp_path / "ex.####.png").refused(1, "--exclude", "has no frame 3")
+
+
+def test_masks_of_film_tools(tmp_path: Path) -> None:
+    """A mask's pixels lie where its data window says: those that compositors write are cut to what is in them; a lone EXR is one image for all frames."""
+    width, height = SIZE
+    (tmp_path / "plates").mkdir()
+    display = (0, 0, width - 16, height - 8)
+    write_plate(tmp_path / "plates/o.1001.exr", linear(0), origin=(-8, -4), display=display)
+    for name, names_, scale in (("mask", ("A",), 1), ("mask_v2", ("R", "G", "B"), 1), ("double", ("A",), 2)):
+        part = np.ones((20 * scale, 30 * scale, len(names_)), np.float16)
+        where = (display[2] * scale, display[3] * scale)
+        write_plate(tmp_path / f"{name}.exr", part, names=names_, origin=(10 * scale, 6 * scale), display=(0, 0, *where))
+    film(tmp_path / "plates", "--matte", tmp_path / "plain.#.exr").ok()
+    plain = opened(tmp_path / "plain.1001.exr")[1][:, :, 0]
+    inside = np.zeros(plain.shape, bool)
+    inside[4 + 6 : 4 + 26, 8 + 10 : 8 + 40] = True
+    for name in ("mask", "mask_v2"):
+        film(tmp_path / "plates", "--matte", tmp_path / f"{name}-m.#.exr", "--exclude", tmp_path / f"{name}.exr").ok()
+        found = opened(tmp_path / f"{name}-m.1001.exr")[1][:, :, 0]
+        assert not found[inside].any() and plain[inside].any()
+        assert (found[~inside] == plain[~inside]).all()
+    film(tmp_path / "plates", "--matte", tmp_path / "double-m.#.exr", "--include", tmp_path / "double.exr").ok()
+    found = opened(tmp_path / "double-m.1001.exr")[1][:, :, 0]
+    assert (found[11:29, 19:47] == 1).all()
+    far = cv2.dilate(inside.astype(np.uint8), np.ones((3, 3), np.uint8)) == 0
+    assert (found[far] == plain[far]).all()
+
+
+def test_image(tmp_path: Path) -> None:
+    """``image`` has the same masks and subjects; its mask is one image, and each image has its own subject."""
+    write_still(tmp_path / "in.png", person(0, 192, 108)[:, :, ::-1])
+    mask = np.zeros((54, 96), np.uint8)
+    mask[:, :40] = 255
+    write_still(tmp_path / "mask.png", mask)
+    quick = (*QUICK, "-y")
+    call("image", tmp_path / "in.png", tmp_path / "plain.png", *quick).ok()
+    call("image", tmp_path / "in.png", tmp_path / "masked.png", "--exclude", tmp_path / "mask.png", *quick).ok()
+    plain, masked = (still_of(tmp_path / f"{name}.png")[:, :, 3] for name in ("plain", "masked"))
+    wanted = np.minimum(plain, 255 - cv2.resize(mask, (192, 108), interpolation=cv2.INTER_LINEAR))
+    assert plain[:, :60].any() and np.abs(masked.astype(int) - wanted).max() <= 1
+    call("image", tmp_path / "in.png", tmp_path / "one.png", "--subject", "largest", *quick).ok()
+    assert 0.8 * plain.sum() < still_of(tmp_path / "one.png")[:, :, 3].sum() <= plain.sum()
+    call("image", tmp_path / "in.png", tmp_path / "o.png", "--subject", "500,10", *quick).refused(1, "outside", "192x108")
+    call("image", tmp_path / "in.png", tmp_path / "o.png", "--include", tmp_path / "m.####.png", *quick).refused(2, "is a sequence", "one image")
+
+
+def test_live(tmp_path: Path) -> None:
+    """A live run, too: of what a mask holds only the background is shown."""
+    clip = write_clip(tmp_path / "in.mp4", size=(192, 108), frames=8, tags=BT709)
+    mask = np.zeros((108, 192), np.uint8)
+    mask[:, 60:140] = 255
+    write_still(tmp_path / "mask.png", mask)
+    shown = []
+    for name, options in (("a.mkv", []), ("b.mkv", ["--exclude", tmp_path / "mask.png", "--subject", "largest"])):
+        run("webcam", "--camera", clip, "--to", tmp_path / name, "--bg", "#00ff00", "--fixed", *QUICK, *options).ok()
+        *_, last = (frame.to_ndarray(format="rgb24") for frame in open_frames(tmp_path / name))
+        shown.append(((last[:, 64:136, 1] > 200) & (last[:, 64:136, 0] < 80)).mean())
+    assert shown[0] < 0.9 and shown[1] == 1
+    run("webcam", "--camera", clip, "--to", "null", "--subject", "500,10", *QUICK).refused(2, "outside", "192x108")
+    run("webcam", "--camera", clip, "--to", "null", "--include", tmp_path / "m.####.png", *QUICK).refused(2, "is a sequence", "one image")
 
 
 def frame_of(index: int, rotation: int = 0) -> Frame:

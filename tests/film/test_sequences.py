@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import sys
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
-from film.plates import SIZE, linear, oiio, opened, write_plate, write_shot
+from film.plates import SIZE, film, linear, oiio, opened, write_plate, write_shot
 from media import BT709, Audio, greys_of, open_frames, person, probe, still_of, write_clip
 from running import QUICK, names, run, spawn, video, wait_for
 
@@ -126,6 +128,64 @@ def test_missing_frames(tmp_path: Path) -> None:
     assert [spec.get_string_attribute("smpte:TimeCode") for spec, _ in held] == ["10:20:30:02", "10:20:30:03", "10:20:30:04"]
 
 
+@pytest.mark.parametrize("rate", [48, 50, 60])
+def test_timecode_of_fast_clips(tmp_path: Path, rate: int) -> None:
+    """SMPTE's timecode counts pairs of frames above 30 a second, with a bit for the second of them; it is read in the same way."""
+    clip = write_clip(tmp_path / "in.mov", size=SIZE, frames=3, rate=rate, tags=BT709, timecode="01:00:00:44")
+    (tmp_path / "out").mkdir()
+    film(clip, "--matte", tmp_path / "out/m.####.exr").ok()
+    specs = [opened(path)[0] for path in sorted((tmp_path / "out").iterdir())]
+    second = 1 << (31 if rate == 50 else 15)
+    assert [int(spec.getattribute("smpte:TimeCode")[0]) & 0xFFFFFFFF for spec in specs] == [0x01000022, 0x01000022 | second, 0x01000023]
+    write_plate(tmp_path / "out/p.0002.exr", linear(0), timecode=tuple(map(int, specs[1].getattribute("smpte:TimeCode"))), rate=(rate, 1))
+    video(tmp_path / "out/p.####.exr", tmp_path / "back.mov").ok()
+    assert probe(tmp_path / "back.mov").timecode == "01:00:00:45"
+
+
+def test_depth_of_a_clip(tmp_path: Path) -> None:
+    """TIFF and PNG of clips have the depth that is asked for, too; without one they are as deep as the clip."""
+    clip = write_clip(tmp_path / "in.mkv", codec="ffv1", pix_fmt="yuv444p", size=SIZE, frames=1, tags=BT709)
+    video(clip, tmp_path / "f.####.tif", "--depth", "float").ok()
+    spec, pixels = opened(tmp_path / "f.0001.tif")
+    assert str(spec.format) == "float" and spec.nchannels == 4
+    full = pixels[:, :, 3] == 1
+    assert np.abs(pixels[:, :, :3][full] * 255 - person(0, *SIZE)[full]).mean() < 3
+    video(clip, tmp_path / "p.####.png", "--depth", "16").ok()
+    assert still_of(tmp_path / "p.0001.png").dtype == np.uint16
+
+
+def test_alpha_beside_numbered_mattes(tmp_path: Path) -> None:
+    """``--alpha premultiplied`` holds for a clip, whatever is written beside it."""
+    clip = write_clip(tmp_path / "in.mkv", codec="ffv1", pix_fmt="yuv444p", size=SIZE, frames=1, tags=BT709)
+    for name, more in (("a", ()), ("b", ("--matte", tmp_path / "m.####.exr"))):
+        video(clip, tmp_path / f"{name}.mov", "--alpha", "premultiplied", *more).ok()
+    first, second = (next(open_frames(tmp_path / f"{name}.mov")) for name in "ab")
+    assert all(bytes(one) == bytes(other) for one, other in zip(first.planes, second.planes, strict=True))
+
+
+def test_stills_of_clips_are_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PNG, TIFF and WebP of a clip, too, with and without alpha; a file that changes on the disk does not get its name."""
+    from streammat.engines import whole_files
+
+    clip = write_clip(tmp_path / "in.mkv", codec="ffv1", pix_fmt="yuv444p10le", size=SIZE, frames=1, tags=BT709)
+    for suffix in ("png", "tif", "webp", "jpg"):
+        video(clip, tmp_path / f"o.%02d.{suffix}", *(["--bg", "green"] if suffix == "jpg" else []), "--matte", tmp_path / f"m.%02d.{suffix}").ok()
+    real = whole_files.os.fsync
+
+    def flipped(descriptor: int) -> None:
+        """Change a byte within the pixels of what was written."""
+        real(descriptor)
+        size = os.fstat(descriptor).st_size
+        os.lseek(descriptor, size // 2, os.SEEK_SET)
+        os.write(descriptor, b"\xa5\x5a\xa5")
+
+    monkeypatch.setattr(whole_files.os, "fsync", flipped)
+    for suffix in ("png", "tif"):
+        video(clip, tmp_path / f"bad.%02d.{suffix}").refused(1, f"bad.01.{suffix}", "read back")
+    assert not list(tmp_path.glob("*bad*"))
+    video(clip, tmp_path / "bad.%02d.png", "--no-verify").ok()
+
+
 def test_data_window(tmp_path: Path) -> None:
     """Overscan is kept where the plate has it, and a small data window is filled up with black."""
     width, height = SIZE
@@ -168,6 +228,11 @@ def test_layers(tmp_path: Path) -> None:
     full = cut[:, :, 3] == 1
     assert full.any() and (cut[:, :, :3][full] == linear(0)[full]).all()
     video(tmp_path / "plates", tmp_path / "c.####.exr", "--layer", "depth").refused(2, "no layer depth", "beauty")
+    (tmp_path / "grey").mkdir()
+    grey = np.concatenate((linear(0), linear(0)[:, :, 1:2]), 2)
+    write_plate(tmp_path / "grey/g.1001.exr", grey, names=("R", "G", "B", "lum.V"))
+    video(tmp_path / "grey", tmp_path / "g.####.exr", "--layer", "lum").ok()
+    assert (opened(tmp_path / "g.1001.exr")[1][:, :, :3][full] == linear(0)[full][:, 1:2]).any()
 
 
 def test_parts(tmp_path: Path) -> None:
@@ -251,6 +316,46 @@ def test_dnxhr(tmp_path: Path) -> None:
     assert (found.times, found.timecode, found.tags, found.audio) == (before.times, before.timecode, before.tags, before.audio)
     small = write_clip(tmp_path / "small.mov", size=SIZE, frames=1)
     video(small, tmp_path / "p.mov", "--codec", "dnxhr", "--bg", "green").refused(1, "dnxhr", "96x64")
+
+
+@pytest.mark.parametrize("rate", [Fraction(24000, 1001), 50])
+def test_mxf(tmp_path: Path, rate: Fraction | int) -> None:
+    """DNxHR in MXF, in and out: frames, rate, timecode, colour, and sound that begins where it did, though MXF only counts samples."""
+    clip = write_clip(
+        tmp_path / "in.mov", size=(256, 144), frames=12, rate=rate, tags=BT709, timecode="01:00:00:05",
+        audio=[Audio(), Audio(rate=44100, layout="mono", silent=0.1), Audio(codec="pcm_s16le", start=0.1)],
+    )
+    video(clip, tmp_path / "o.mxf", "--bg", "green", "--matte", tmp_path / "m.mxf").ok()
+    found, before = probe(tmp_path / "o.mxf"), probe(clip)
+    assert (found.container, found.codec, found.pix_fmt, found.rate) == ("mxf", "dnxhd", "yuv422p10le", rate)
+    assert (found.times, found.timecode, found.tags) == (before.times, before.timecode, before.tags)
+    assert [track.codec for track in found.audio] == ["pcm_s24le"] * 3
+    assert probe(tmp_path / "m.mxf").frames == 12
+    for track, silent in enumerate((0.0, 0.1, 0.1)):
+        assert abs(first_sound(tmp_path / "o.mxf", track) - silent) < 0.03
+    video(tmp_path / "o.mxf", tmp_path / "back.mov", "--bg", "blue").ok()
+    back = probe(tmp_path / "back.mov")
+    assert [round(float(time), 3) for time in back.times] == [round(float(time), 3) for time in before.times]
+    assert back.timecode == before.timecode and len(back.audio) == 3
+
+
+def first_sound(path: Path, track: int) -> float:
+    """When sound is first heard in a file of counted samples, in seconds."""
+    with av.open(str(path)) as container:
+        stream = container.streams.audio[track]
+        blocks = [frame.to_ndarray().astype(np.float64).reshape(-1, stream.channels) for frame in container.decode(stream)]
+        samples = np.concatenate(blocks)
+        return int(np.argmax(np.abs(samples).max(1) > 0.02 * 2**31)) / stream.rate
+
+
+def test_mxf_is_steady(tmp_path: Path) -> None:
+    """What MXF cannot hold is refused: rates that it does not know, frames at other times, alpha."""
+    slow = write_clip(tmp_path / "slow.mov", size=(256, 144), frames=2, rate=15)
+    video(slow, tmp_path / "o.mxf", "--bg", "green").refused(1, "at 15 frames per second", ".mov")
+    jumps = write_clip(tmp_path / "jumps.mov", size=(256, 144), frames=5, rate=25, time_base=Fraction(1, 1000), pts=[0, 40, 120, 130, 160])
+    video(jumps, tmp_path / "o.mxf", "--bg", "green").refused(1, "off the steady", ".mov")
+    video(slow, tmp_path / "o.mxf", "--bg", "transparent").refused(2, ".mxf", "alpha")
+    assert names(tmp_path) == ["jumps.mov", "o.partial.mxf", "slow.mov"], "what was done is kept, as of every clip that breaks off"
 
 
 def test_sequence_to_clip(shot: Path, tmp_path: Path) -> None:
