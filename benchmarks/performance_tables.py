@@ -16,9 +16,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from streammat.bench.report import SCHEMA
+
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
 BEGIN, END = "<!-- tables: made by benchmarks/performance_tables.py -->", "<!-- end of tables -->"
-SCHEMA = 1
 Json = dict[str, Any]
 
 
@@ -56,16 +57,14 @@ def tables(size: Json) -> Iterator[str]:
     frame, *networks = (f"{sides['width']}x{sides['height']}" for sides in (size["size"], *size["network_sizes"]))
     yield f"**{frame}**, network {' and '.join(networks)}"
     yield ""
-    shares = size["flop_per_picture"] is not None
     header = ["network alone", "ms p50", "ms p99", "fps", "CPU ms", "ratio", "alpha apart from fp32: mean", "max"]
-    header += ["of matrix peak", "of copy peak"] if shares else []
     rows = []
     for engine in size["engines"]:
         for row in engine["network"]:
             name = named(engine) + (f", batch {row['batch']}" if len(engine["network"]) > 1 else "")
             apart = ["-", "-"] if engine["difference_mean"] is None else [f"{engine['difference_mean']:.5f}", f"{engine['difference_max']:.3f}"]
             line = [name, wide(row["p50_ms"], 2), mid(row["p99_ms"], 2), mid(row["fps"], 1), mid(row["cpu_ms"], 1), mid(row["ratio"], 2), *apart]
-            rows.append(line + ([percent(row["matrix_share"]), percent(row["copy_share"])] if shares else []))
+            rows.append(line)
     yield from table(header, rows)
     rows = [
         [

@@ -25,7 +25,7 @@ from running import REPOSITORY, Run, call, names, python, spawn, wait_for
 from streammat.bench.asking import Asker, ChildError, Stopped
 from streammat.bench.child import JOBS
 from streammat.bench.clip import hasten, rate_of
-from streammat.bench.report import size_result
+from streammat.bench.report import SCHEMA, size_result
 from streammat.bench.variants import Variant
 from streammat.engines import registry as backends
 from streammat.engines.registry import BACKENDS, Backend
@@ -93,7 +93,7 @@ def engines(document: Json) -> dict[str, Json]:
 
 
 def test_the_document_says_what_was_measured_where(document: Json, both: tuple[Run, Path], clip: Path) -> None:
-    assert (document["schema"], document["schema_version"], document["stopped"]) == ("streammat-bench", 1, False)
+    assert (document["schema"], document["schema_version"], document["stopped"]) == ("streammat-bench", SCHEMA, False)
     assert document["hardware"]["cores"] >= 1
     assert document["hardware"]["cpu"]
     assert document["hardware"]["libraries"]["onnxruntime"]

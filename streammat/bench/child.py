@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streammat.bench.machine import peak_memory
+from streammat.bench.machine import grown_since, peak_memory
 from streammat.config import CompositeOptions, EncodeOptions, LiveOptions, MattingOptions, VideoOptions
 from streammat.engines.base import Engine, EngineError, EngineSpec
 from streammat.errors import StreammatError, one_line
@@ -105,7 +105,7 @@ def network(matting: dict[str, Any], size: tuple[int, int], batches: list[int], 
     first = engine.infer(given[:1])
     start_up = time.perf_counter() - begin
     rows = [_timed(engine, given, batch, math.ceil(calls / batch)) for batch in batches]
-    memory = peak_memory() - before
+    memory = grown_since(before)
     result = {"start_up_s": round(start_up, 3), "memory_bytes": memory, "batches": rows, "spec": asdict(engine.spec)}
     if engine.spec.backend in ("cuda", "tensorrt"):
         result["device_bytes"] = import_module("torch").cuda.max_memory_reserved(engine.spec.device)
@@ -167,7 +167,7 @@ def file(matting: dict[str, Any], clip: str, target: str, background: str) -> di
     job = VideoJob(clip, target, options)
     with _measured() as spent:
         report = job.run()
-    return {**spent.per_frame(report.frames_out), "memory_bytes": peak_memory() - before}
+    return {**spent.per_frame(report.frames_out), "memory_bytes": grown_since(before)}
 
 
 def live(matting: dict[str, Any], clip: str, background: str, seconds: float) -> dict[str, Any]:
@@ -197,7 +197,7 @@ def live(matting: dict[str, Any], clip: str, background: str, seconds: float) ->
         # Of all frames that came: one that was dropped was not in time.
         "within_33_ms": round(latency.within_33_ms * shown / report.captured, 4),
         "captured": report.captured, "shown": shown, "dropped": report.dropped + output.dropped, "faults": report.faults,
-        "cpu_ms": spent.per_frame(shown)["cpu_ms"], "memory_bytes": peak_memory() - before,
+        "cpu_ms": spent.per_frame(shown)["cpu_ms"], "memory_bytes": grown_since(before),
     }
 
 

@@ -99,6 +99,11 @@ def peak_memory() -> int:
         return peak if sys.platform == "darwin" else peak * 1024
 
 
+def grown_since(before: int) -> int:
+    """Return by how many bytes the peak has grown since it was ``before``; Linux counts pages roughly, so that it can even seem to shrink."""
+    return max(0, peak_memory() - before)
+
+
 def _used() -> tuple[float, float] | None:
     """Return (wall time, CPU time of others), both in seconds since some moment."""
     if sys.platform == "win32":
