@@ -131,11 +131,12 @@ def test_standard_input_and_output(tmp_path: Path, portrait: Rgb) -> None:
     """``-`` is standard input, or a PNG on standard output: the same image as with files."""
     source = write_still(tmp_path / "me.png", portrait)
     image(source, tmp_path / "out.png").ok()
-    command = [sys.executable, "-m", "streammat", "image", "-", "-", *QUICK, "--bg", "blur"]
-    done = subprocess.run(command, input=source.read_bytes(), capture_output=True, timeout=60, check=True)
     image(source, tmp_path / "blur.png", "--bg", "blur").ok()
-    shown = cv2.imdecode(np.frombuffer(done.stdout, np.uint8), cv2.IMREAD_UNCHANGED)
-    assert np.array_equal(shown, cv2.imread(str(tmp_path / "blur.png"), cv2.IMREAD_UNCHANGED))
+    for options, same in (([], "out.png"), (["--bg", "blur"], "blur.png")):  # transparent, as in the help, and on a background
+        command = [sys.executable, "-m", "streammat", "image", "-", "-", *QUICK, *options]
+        done = subprocess.run(command, input=source.read_bytes(), capture_output=True, timeout=60, check=True)
+        shown = cv2.imdecode(np.frombuffer(done.stdout, np.uint8), cv2.IMREAD_UNCHANGED)
+        assert np.array_equal(shown, cv2.imread(str(tmp_path / same), cv2.IMREAD_UNCHANGED))
     call("image", "-", source, tmp_path / "cut", *QUICK).refused(2, "standard input and output take one image")
     call("image", source, "-", "--json", *QUICK).refused(2, "both want standard output")
 

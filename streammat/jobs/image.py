@@ -65,7 +65,7 @@ class ImageJob:
         behind = [] if composite.background is None else [composite.background]
         files = [output for output in self.outputs if output != STANDARD_STREAM]
         check_targets([*sources, *behind], files, EncodeOptions(overwrite=overwrite), made=into_folder)
-        self._transparent = wants_alpha(files[0] if files else ".png", composite, None)
+        self._transparent = wants_alpha(files[0] if files else "out.png", composite, None)
         for output in files:
             check_still(output, "transparent" if self._transparent else "composite")
         self._spec = None if self._transparent else parse_background(GREEN if composite.background is None else composite.background)
