@@ -277,7 +277,7 @@ def test_exported_files_agree_and_run(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_eight_images_are_learnt(name: str, tmp_path: Path) -> None:
     data, out = make_plain(tmp_path / "data", 8), tmp_path / "run"
-    options = ("--threads", 1, "--steps", 40, "--batch", 8, "--crop", 64, "--workers", 0, "--rate", "3e-4", "--log-every", 5, "--seed", 1, "--precision", "fp32")
+    options = ("--threads", 1, "--steps", 40, "--batch", 8, "--crop", 32, "--workers", 0, "--rate", "3e-4", "--log-every", 5, "--seed", 1, "--precision", "fp32")
     result = run("train", "--preset", "folder", "--network", name, "--data", data, "--out", out, *options)
     assert result.exit_code == 0, result.output
     with (out / "curve.csv").open() as file:
@@ -326,6 +326,8 @@ def test_bad_trimaps_and_weights_are_one_line(tmp_path: Path) -> None:
     assert "indexnet.safetensors is of method indexnet; an ensemble is made of networks of GFM" in refused(
         "evaluate", gfm, "--data", am2k, "--ensemble", weights
     )
+    started = ("train", "--preset", "folder", "--data", plain, "--out", tmp_path / "out", "--steps", 1)
+    assert "gfm.safetensors holds lite TT" in refused(*started, "--network", "indexnet", "--start", gfm)
     with pytest.raises(RunError, match="gfm.safetensors holds lite TT .*; this run trains method indexnet"):
         continue_from(METHODS["indexnet"](), gfm)
     with pytest.raises(RunError, match="indexnet.safetensors holds method indexnet; this run trains lite TT"):

@@ -101,6 +101,20 @@ def test_ours_less_the_papers() -> None:
     assert DIFFERENCE not in other  # another test: nothing to subtract
 
 
+def test_every_row_shows_paper_ours_and_the_difference() -> None:
+    named = {row.name for row in paper_rows() if row.table != 7}
+    assert None not in named
+    for row in paper_rows():
+        if row.name is None:
+            continue
+        ours = {row.strategy or "its own": {name: value + 1.0 for name, value in row.metrics.items() if name != "Speed_s"}}
+        lines = cells(markdown(FACTS, ours, {}, row.name, find_rows(row.name)))
+        sad = f"{row.metrics['SAD']:.2f}"  # a later table may have the row under another title
+        shown = next(number for number, line in enumerate(lines) if "Table" in line[0] and line[1] == sad and (row.strategy or "") in line[0])
+        assert lines[shown + 1][0].startswith(DIFFERENCE), row
+        assert {float(cell) for cell in lines[shown + 1][1:] if cell != "-"} == {1.0}, row
+
+
 def test_figures_at_hand_can_be_shown() -> None:
     rows = load_rows()
     assert len(rows) > 122
