@@ -167,7 +167,7 @@ def _measured(entries: Sequence[Entry], matting: Matting | TrimapMatting, option
                     loaded = ahead.popleft().result()
                     ahead.extend(pool.submit(_load, entry, options) for entry in islice(waiting, 1))
                     matted = _matted(matting, loaded, options)
-                except (DataError, RunError):
+                except Exception:
                     while behind:
                         yield behind.popleft().result()
                     raise
