@@ -55,7 +55,7 @@ def _run(checkout: Path, command: list[str]) -> float:
     arguments = [sys.executable, "-m", "streammat", *command]
     done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - ours
     if done.returncode:
-        sys.exit(f"{checkout}: {done.stderr.strip()}")
+        sys.exit(f"{checkout}: ended with {done.returncode}: {done.stderr.strip()}")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 

@@ -238,11 +238,6 @@ def check_alpha(model: str, shape: tuple[int, ...], size: tuple[int, int]) -> No
         raise EngineError(f"model {model!r} gave alpha {shape} for an image of {size}; expected that size or half of it")
 
 
-def first_line(error: BaseException) -> str:
-    """Return the first line of a message; the error's name if it has none."""
-    return (str(error).splitlines() or [""])[0] or type(error).__name__
-
-
 def usable_cores() -> int:
     """Return the number of cores that this process may use; ``os.process_cpu_count`` of Python 3.13."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

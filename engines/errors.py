@@ -19,6 +19,12 @@ def one_line(error: BaseException) -> str:
     return " ".join(word if len(word) <= _LONGEST_WORD else shown(word) for word in str(error).split())
 
 
+def first_line(error: BaseException) -> str:
+    """Return a library's error in one line: the system's text for it, or the first line of its message, or its class."""
+    said = (getattr(error, "strerror", None) or str(error)).strip().splitlines()
+    return said[0].strip() if said else type(error).__name__
+
+
 def shown(value: Any) -> str:
     """Return a value for a message, shortened."""
     text = str(value)

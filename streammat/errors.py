@@ -14,6 +14,7 @@ Each message is one line: what was found; what was expected; what to do. ``reaso
 from __future__ import annotations
 
 from streammat.engines.errors import StreammatError, one_line, shown
+from streammat.engines.errors import first_line as reason
 
 __all__ = ["CameraLostError", "InputError", "OutputError", "StreammatError", "UsageError", "one_line", "reason", "shown"]
 
@@ -32,9 +33,3 @@ class CameraLostError(InputError):
 
 class OutputError(StreammatError):
     """An output cannot be opened, encoded or finished."""
-
-
-def reason(error: Exception) -> str:
-    """Return a library's error in one line: the system's text for it, or the first line of its message."""
-    said = (getattr(error, "strerror", None) or str(error)).strip().splitlines()
-    return said[0].strip() if said else type(error).__name__

@@ -26,9 +26,9 @@ from streammat.engines.base import (
     check_alpha,
     check_rgb,
     check_size,
-    first_line,
     lack_of_memory,
 )
+from streammat.engines.errors import first_line
 from streammat.engines.model_files import ModelFiles
 from streammat.engines.registry import Probe, check_present, kind_of
 

@@ -23,9 +23,9 @@ from streammat.engines.base import (
     check_rgb,
     check_size,
     default_threads,
-    first_line,
     memory_error,
 )
+from streammat.engines.errors import first_line
 from streammat.engines.model_files import ModelFiles
 from streammat.engines.registry import Probe, kind_of
 

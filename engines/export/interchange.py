@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from streammat.engines.backends.cuda import load_weights
 from streammat.engines.backends.onnxruntime import run_file
-from streammat.engines.base import EngineError, default_threads, first_line
+from streammat.engines.base import EngineError, default_threads
 from streammat.engines.choice import int8_feature
+from streammat.engines.errors import first_line
 from streammat.engines.export.onnx import check_weights, write_onnx
 from streammat.engines.export.parity import NOTICEABLE, Parity, compare, draw
 from streammat.engines.model_files import ModelFiles

@@ -20,6 +20,7 @@ from safetensors.torch import load, load_file, save_file
 from torch import Tensor
 
 from streammat.engines.base import EngineError
+from streammat.engines.errors import first_line
 from streammat.engines.network.gfm import GFM, NETWORKS, Ablation
 from streammat.engines.whole_files import whole_file
 
@@ -299,8 +300,8 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
     except OSError as error:
         raise EngineError(f"cannot read weights {path}: {error.strerror or error}") from error
     except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        reason = str(error).strip().split("\n")[0].split(". ")[0] or type(error).__name__
-        raise EngineError(f"cannot read weights {path}: {reason}; expected a state dict saved by torch.save") from error
+        said = first_line(error).split(". ")[0]
+        raise EngineError(f"cannot read weights {path}: {said}; expected a state dict saved by torch.save") from error
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]  # of a training's checkpoint
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):

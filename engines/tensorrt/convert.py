@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streammat.engines.backends.cuda import device_error
-from streammat.engines.base import EngineError, first_line, lack_of_memory
+from streammat.engines.base import EngineError, lack_of_memory
+from streammat.engines.errors import first_line
 from streammat.engines.tensorrt.cache import BuildOptions
 from streammat.engines.tensorrt.engine import load, tensorrt_log
 from streammat.engines.tensorrt.types import check_network

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from streammat.engines.backends.cuda import device_error, load_torch, run_captured, run_on_host
 from streammat.engines.backends.nvidia import driver_version, find_gpus
-from streammat.engines.base import EngineError, EngineSpec, EngineUnavailableError, check_alpha, check_rgb, check_size, first_line
+from streammat.engines.base import EngineError, EngineSpec, EngineUnavailableError, check_alpha, check_rgb, check_size
+from streammat.engines.errors import first_line
 from streammat.engines.model_files import ModelFiles, file_sha256
 from streammat.engines.registry import Probe, check_present
 from streammat.engines.tensorrt.cache import BuildOptions, Cached, EngineCache, EngineKey

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from streammat.batch.files import is_pattern
-from streammat.errors import InputError, UsageError, reason
+from streammat.errors import InputError, UsageError, one_line, reason
 from streammat.film.sequences import IMAGES
 from streammat.paths import listed
 
@@ -206,7 +206,7 @@ def _document(path: Path) -> dict[str, Any]:
     try:
         found = yaml.safe_load(path.read_bytes())
     except yaml.YAMLError as error:
-        raise ValueError(" ".join(str(error).split())) from error
+        raise ValueError(one_line(error)) from error
     if not isinstance(found, dict):
         raise ValueError("it holds no table")  # noqa: TRY004 - as of a file that is no YAML
     return {str(key): value for key, value in found.items()}

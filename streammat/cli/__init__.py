@@ -5,27 +5,29 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 129 the terminal was closed, 130 in
 
 from __future__ import annotations
 
+from collections import UserDict
+from importlib import import_module
+from typing import Any
+
 import click
 
-from streammat.cli.batch import batch
-from streammat.cli.bench import bench
 from streammat.cli.command import Program
-from streammat.cli.config import config
-from streammat.cli.devices import devices
-from streammat.cli.doctor import doctor
-from streammat.cli.engine import engine
-from streammat.cli.engines import engines
-from streammat.cli.image import image
-from streammat.cli.model import model
-from streammat.cli.video import video
-from streammat.cli.webcam import webcam
+
+NAMES = ("video", "batch", "webcam", "image", "bench", "model", "engine", "engines", "devices", "doctor", "config")
+"""The commands; each is the function ``<name>`` of ``streammat/cli/<name>.py``."""
 
 
-@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(UserDict[str, Any]):
+    """The commands by name; a command's module is imported when it is used, so that each starts at once."""
+
+    def __getitem__(self, name: str) -> click.Command:
+        if self.data[name] is None:
+            self.data[name] = getattr(import_module(f"streammat.cli.{name}"), name)
+        command: click.Command = self.data[name]
+        return command
+
+
+@click.group(cls=Program, commands=_Commands(dict.fromkeys(NAMES)), context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="streammat", prog_name="streammat")
 def main() -> None:
     """Cut people and animals out of video and put them on another background."""
-
-
-for command in (video, batch, webcam, image, bench, model, engine, engines, devices, doctor, config):
-    main.add_command(command)

@@ -32,8 +32,6 @@ from streammat.matting.temporal import TemporalFilter
 from streammat.media.frame import Frame, Matte
 from streammat.models.library import find_model
 from streammat.pipeline import Pipeline
-from streammat.report.collect import ReportSink
-from streammat.report.page import check_report
 from streammat.sinks import TrackSink
 from streammat.sinks.codecs import FILM, choose_codec, encode_beside, is_still
 from streammat.sinks.targets import check_targets
@@ -65,6 +63,8 @@ class VideoJob:
         check_targets([source, *([] if behind is None else [behind])], self.outputs, options.encode)
         check_controls(options.controls)
         if options.report is not None:
+            from streammat.report.page import check_report
+
             check_report(options.report, overwrite=options.encode.overwrite)
         if options.sequence.ocio is not None:  # also where nothing comes to ask it
             check_config(options.sequence.ocio)
@@ -95,6 +95,8 @@ class VideoJob:
             sinks: list[TrackSink] = []
             for (path, content), encode in zip(contents, encodes, strict=True):
                 if path == options.report:
+                    from streammat.report.collect import ReportSink
+
                     sinks.append(ReportSink(path, Path(source).stem, reader.info, overwrite=encode.overwrite))
                     continue
                 alpha = options.composite.alpha

@@ -12,6 +12,7 @@ import av
 import numpy as np
 
 from streammat.audio.track import CHUNK, RATE, Chunk
+from streammat.errors import one_line
 from streammat.live.fallback import OutputFrame
 from streammat.live.report import LatencyMeter, OutputKind, OutputReport
 from streammat.media.frame import Frame, Matte, planes_of
@@ -98,7 +99,7 @@ class OutputWorker:
     @property
     def error(self) -> str | None:
         """The error that ended the output early, in one line."""
-        return None if self.failure is None else " ".join(str(self.failure).split())
+        return None if self.failure is None else one_line(self.failure)
 
     def report(self) -> OutputReport:
         """Return the output's summary so far."""

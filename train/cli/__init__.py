@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from streammat.engines.errors import StreammatError
+from streammat.engines.errors import StreammatError, one_line
 from streammat.engines.usage import OneLine
 
 COMMANDS = {
@@ -60,7 +60,7 @@ class _Commands(OneLine):
         try:
             return super().invoke(ctx)
         except StreammatError as error:
-            click.echo(f"train: error: {' '.join(str(error).split())}", err=True)
+            click.echo(f"train: error: {one_line(error)}", err=True)
             sys.exit(1)
         except KeyboardInterrupt:
             click.echo("train: interrupted; the same command continues", err=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from streammat.engines.errors import first_line
 from streammat.engines.usage import Whole
 from streammat.train.cli.common import DATA, FILE, FOLDER, print_scores
 from streammat.train.errors import DataError
@@ -213,5 +214,5 @@ def _device(name: str) -> str:
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:  # a name that torch does not know, or a device that is not there
-        raise DataError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
+        raise DataError(f"device {name!r} cannot be used: {first_line(error)}") from error
     return name

@@ -22,6 +22,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from streammat.engines.errors import first_line
 from streammat.train.data.images import Image
 from streammat.train.errors import DataError
 from streammat.train.evaluation.strategies import TRIMAP_VALUES, WHOLE, predict_method
@@ -100,7 +101,7 @@ def _certain_kept(run: _Run, path: Path) -> TrimapMethod:
         try:
             result = np.asarray(run(image, np.asarray(planes[1], np.float32)[None, None]), np.float32)
         except Exception as error:  # onnxruntime's and TorchScript's own errors share no base class
-            raise DataError(f"matter {path} failed on an image of {width} x {height}: {_line(error)}") from error
+            raise DataError(f"matter {path} failed on an image of {width} x {height}: {first_line(error)}") from error
         if result.squeeze().shape != (height + down, width + right):
             raise DataError(
                 f"matter {path} returned shape {result.shape}; expected alpha (1, 1, {height + down}, {width + right})"
@@ -136,7 +137,7 @@ def _open_onnx(path: Path) -> _Run:
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions share no base class
-        raise DataError(f"matter {path} is not an ONNX file that can be run: {_line(error)}") from error
+        raise DataError(f"matter {path} is not an ONNX file that can be run: {first_line(error)}") from error
     inputs = {node.name: node.shape[1] if len(node.shape) == 4 else None for node in session.get_inputs()}
     names, channels = list(inputs), list(inputs.values())
     if len(names) == 1 and (channels[0] == 4 or isinstance(channels[0], str)):
@@ -158,7 +159,7 @@ def _open_torchscript(path: Path) -> _Run:
             warnings.simplefilter("ignore", DeprecationWarning)
             module = torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
     except Exception as error:  # also what zipfile and pickle raise
-        raise DataError(f"matter {path} is not a TorchScript file that can be run: {_line(error)}") from error
+        raise DataError(f"matter {path} is not a TorchScript file that can be run: {first_line(error)}") from error
     count = len(module.forward.schema.arguments) - 1  # without self
     if count not in (1, 2):
         raise DataError(f"matter {path} takes {count} inputs; expected one of 4 channels, or image of 3 and trimap of 1")
@@ -183,8 +184,3 @@ def _check(rgb: Image, trimap: Image) -> None:
     if not np.isin(trimap, (0, 128, 255)).all():
         strange = np.setdiff1d(trimap, (0, 128, 255))[:5].tolist()
         raise ValueError(f"trimap has values {strange}; expected 0, 128 and 255 alone")
-
-
-def _line(error: Exception) -> str:
-    """Return the first line of a message."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from streammat.engines.errors import first_line
 from streammat.train.errors import RunError
 from streammat.train.methods.base import Model
 from streammat.train.recipes.config import MAY_CHANGE, TrainConfig
@@ -93,7 +94,7 @@ def save_state(path: Path, state: State, config: TrainConfig) -> None:
     except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
         # torch's own error of a failed write does not say why it failed.
         full = isinstance(error, RuntimeError) and shutil.disk_usage(path.parent).free < _needed(content)
-        reason = "No space left on device" if full else _reason(error)
+        reason = "No space left on device" if full else first_line(error).split(". ")[0]
         with suppress(OSError):
             partial.unlink()
         kept = f"the one before, {path}, is kept" if path.exists() else "none was written before"
@@ -117,7 +118,7 @@ def load_state(path: Path, state: State, config: TrainConfig) -> None:
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        raise RunError(f"checkpoint {path} is damaged ({_reason(error)}); {cure}") from error
+        raise RunError(f"checkpoint {path} is damaged ({first_line(error)}); {cure}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise RunError(f"checkpoint {path} is not of this version of the program; {cure}")
     now = asdict(config)
@@ -134,7 +135,7 @@ def load_state(path: Path, state: State, config: TrainConfig) -> None:
         state.optimizer.load_state_dict(content["optimizer"])
         state.scaler.load_state_dict(content["scaler"])
     except (RuntimeError, ValueError, KeyError) as error:
-        raise RunError(f"checkpoint {path} does not fit the network ({_reason(error)}); {cure}") from error
+        raise RunError(f"checkpoint {path} does not fit the network ({first_line(error)}); {cure}") from error
     state.step, state.elapsed, state.window = content["step"], content["elapsed"], content["window"]
 
 
@@ -149,11 +150,3 @@ def _needed(content: Any) -> int:
 def _plain(value: Any) -> Any:
     """Return a value with tuples as lists, to compare values after serialisation."""
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
-def _reason(error: Exception) -> str:
-    """Return the first sentence of an error, for a one-line message."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    text = str(error).strip().split("\n")[0].split(". ")[0]
-    return text or type(error).__name__
