@@ -28,6 +28,22 @@ def test_a_file_takes_its_name_when_it_is_whole(tmp_path: Path, monkeypatch: pyt
     assert first != second
 
 
+def test_a_file_is_looked_at_before_it_takes_its_name(tmp_path: Path) -> None:
+    target, seen = tmp_path / "model.onnx", []
+
+    def look(partial: Path) -> None:
+        seen.append((partial.read_bytes(), partial.parent, target.exists()))
+        if len(seen) == 2:
+            raise ValueError("it is not good")
+
+    write_whole(target, b"new", look)
+    with pytest.raises(ValueError, match="not good"):
+        write_whole(target, b"bad", look)
+    assert seen == [(b"new", tmp_path, False), (b"bad", tmp_path, True)]
+    assert target.read_bytes() == b"new"
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+
+
 def test_what_fails_leaves_nothing_and_the_old_file(tmp_path: Path) -> None:
     target = tmp_path / "model.onnx"
     target.write_bytes(b"old")
