@@ -37,7 +37,7 @@ from peers import selfie_session
 from rest import LISTENS
 from temporal import EXAMPLES, RATE, example_scene
 
-from streammat.bench.clip import pictures, write_clip
+from streammat.bench.clip import clip_images, write_clip
 from streammat.config import CompositeOptions, MattingOptions
 from streammat.live.background_switcher import BackgroundSwitcher
 from streammat.live.checked_matting import CheckedMatting
@@ -185,7 +185,7 @@ def main() -> None:
             clip = Path(folder) / f"{text}.mp4"
             frames = SETTLE + options.frames
             if options.clip:
-                write_clip(clip, pictures(options.clip, (height, width)), (height, width), frames, RATE)
+                write_clip(clip, clip_images(options.clip, (height, width)), (height, width), frames, RATE)
             else:
                 write_listener(clip, (height, width), frames)
             given = [sys.executable, __file__, "--engine", options.engine]

@@ -39,7 +39,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from streammat.bench.clip import pictures, rate_of, write_clip
+from streammat.bench.clip import clip_images, rate_of, write_clip
 from streammat.config import CompositeOptions, EncodeOptions, MattingOptions, VideoOptions
 from streammat.jobs.video import VideoJob
 
@@ -243,7 +243,7 @@ def main() -> None:
     width, height = map(int, options.size.split("x"))
     with tempfile.TemporaryDirectory() as folder:
         clip = Path(folder) / "in.mp4"
-        write_clip(clip, pictures(options.clip, (height, width)), (height, width), options.frames, rate_of(options.clip))
+        write_clip(clip, clip_images(options.clip, (height, width)), (height, width), options.frames, rate_of(options.clip))
         given = [sys.executable, __file__, str(clip), "--threads", str(options.threads)]
         for flag, value in (("--models", options.models), ("--rvm", options.rvm)):
             given += [] if value is None else [flag, str(value)]

@@ -28,7 +28,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from streammat.bench.clip import pictures, rate_of, write_clip
+from streammat.bench.clip import clip_images, rate_of, write_clip
 from streammat.compositing.backgrounds import open_background, parse_background
 from streammat.compositing.compositor import Compositor
 from streammat.config import EncodeOptions, MattingOptions
@@ -144,7 +144,7 @@ def main() -> None:
         for text in options.size or ["1280x720", "1920x1080"]:
             width, height = map(int, text.split("x"))
             clip = Path(folder) / "in.mp4"
-            write_clip(clip, pictures(options.clip, (height, width)), (height, width), options.frames, rate_of(options.clip))
+            write_clip(clip, clip_images(options.clip, (height, width)), (height, width), options.frames, rate_of(options.clip))
             matting = MattingOptions(engine=options.engine, precision=options.precision, threads=1)
             engine = open_network(find_model(matting.model), (height, width), 0, matting)
             rounds = [run(str(clip), str(Path(folder) / "out.mp4"), engine, options.bg) for _ in range(options.rounds + 1)][1:]

@@ -16,7 +16,7 @@ import numpy as np
 
 from streammat.audio.microphone import Microphone
 from streammat.audio.track import Block
-from streammat.bench.clip import pictures, write_clip
+from streammat.bench.clip import clip_images, write_clip
 from streammat.config import LiveOptions
 from streammat.devices import listing as devices
 from streammat.devices import portaudio, virtual_cameras
@@ -165,7 +165,7 @@ def _trial(options: LiveOptions, seconds: float) -> tuple[State, str]:
     """Run a drawn scene at 720p and 30 frames per second through all parts but a camera."""
     with tempfile.TemporaryDirectory(prefix="streammat-doctor-") as folder:
         clip = Path(folder) / "trial.mp4"
-        write_clip(clip, pictures(None, TRIAL_SIZE), TRIAL_SIZE, 30)
+        write_clip(clip, clip_images(None, TRIAL_SIZE), TRIAL_SIZE, 30)
         report = _run(replace(options, camera=str(clip), loop=True, outputs=("null",), duration=seconds, fixed=True, control=None))
     latency = report.outputs[0].latency
     kept = 1 - report.dropped / report.captured if report.captured else 0.0

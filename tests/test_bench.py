@@ -24,7 +24,7 @@ from running import REPOSITORY, Run, call, names, python, spawn, wait_for
 
 from streammat.bench.asking import Asker, ChildError, Stopped
 from streammat.bench.child import JOBS
-from streammat.bench.clip import hasten, rate_of
+from streammat.bench.clip import rate_of, speed_up
 from streammat.bench.report import SCHEMA, size_result
 from streammat.bench.variants import Variant
 from streammat.engines import registry as backends
@@ -379,7 +379,7 @@ def test_rounds_that_are_missing_do_not_shift_ratios() -> None:
 
 def test_a_hastened_clip_has_the_same_images_sooner(clip: Path, tmp_path: Path) -> None:
     quick = tmp_path / "quick.mp4"
-    hasten(clip, quick, 4)
+    speed_up(clip, quick, 4)
     assert rate_of(str(clip)) == 25
     assert rate_of(str(quick)) == 100
     assert rate_of(None) == 30

@@ -236,12 +236,12 @@ def test_sound_carries_the_time_of_its_capture(library: Library, nonsense: float
     wait_for(lambda: len(blocks) > 150)
     assert microphone.alive()
     microphone.close()
-    tape = AudioBuffer(1)
+    buffer = AudioBuffer(1)
     for block in blocks:
-        tape.feed(block)
+        buffer.feed(block)
     begin = blocks[20].time
     times = begin + np.arange(RATE) / RATE
-    beeps = beeps_in(tape.read(times, RATE)[:, 0], RATE, begin - library.origin)
+    beeps = beeps_in(buffer.read(times, RATE)[:, 0], RATE, begin - library.origin)
     assert beeps
     for at in beeps:
         off = (at - 0.6) % 0.5
@@ -342,7 +342,7 @@ def test_devices_that_are_pulled_out_are_found_again(library: Library) -> None:
 
 
 def test_a_monitor_that_waits_too_often_gets_more_time(library: Library) -> None:
-    monitor = Monitor("cable", SimpleNamespace(tape=AudioBuffer(1), muted=False), lambda: None, print)
+    monitor = Monitor("cable", SimpleNamespace(buffer=AudioBuffer(1), muted=False), lambda: None, print)
     monitor.start()
     wait_for(lambda: len(library.played) > 5)
     monitor._missed += 10

@@ -25,17 +25,17 @@ ORIGIN = 1000.0  # of the run's clock, as good as any
 
 def cut(blocks: Iterable[tuple[float, Block]], seconds: float, channels: int = 1) -> tuple[ChunkReader, AudioBuffer, NDArray[np.float32], float]:
     """All chunks of ``seconds``, joined, and the time of the first sample on the run's clock."""
-    tape = AudioBuffer(channels)
-    cutter = ChunkReader(tape, ORIGIN, ORIGIN)
+    buffer = AudioBuffer(channels)
+    reader = ChunkReader(buffer, ORIGIN, ORIGIN)
     chunks: list[Chunk] = []
     for now, block in blocks:
-        chunks += cutter.ready(now)
-        tape.feed(block)
-        chunks += cutter.ready(now)
-    chunks += cutter.ready(ORIGIN + seconds + 1.0)
+        chunks += reader.ready(now)
+        buffer.feed(block)
+        chunks += reader.ready(now)
+    chunks += reader.ready(ORIGIN + seconds + 1.0)
     starts = [chunk.start for chunk in chunks]
     assert starts == list(range(starts[0], starts[0] + CHUNK * len(chunks), CHUNK)), "chunks follow each other without a hole"
-    return cutter, tape, np.concatenate([chunk.samples for chunk in chunks]), starts[0] / RATE
+    return reader, buffer, np.concatenate([chunk.samples for chunk in chunks]), starts[0] / RATE
 
 
 def late(found: list[float], every: float) -> NDArray[np.float64]:
@@ -91,16 +91,16 @@ def test_samples_that_were_lost_are_noticed() -> None:
 def test_a_track_does_not_drift(rate: int, size: int, channels: int, ppm: float) -> None:
     """A minute of a card that is off by 2000 or 3000 ppm, 120 to 180 ms in all: as much as half an hour of 67 or 100 ppm."""
     card = Card(world(2.0), rate=rate, ppm=ppm, jitter=0.004, start=ORIGIN + 0.1, channels=channels, size=size)
-    cutter, tape, samples, begin = cut(card.blocks(ORIGIN + 60), 60, channels)
+    reader, buffer, samples, begin = cut(card.blocks(ORIGIN + 60), 60, channels)
     assert samples.shape[1] == channels
     found = late(beeps_in(samples[:, 0], RATE, begin), 2.0)
     assert len(found) == 30
     # While the rate is being learnt a card that is so far off is some milliseconds late.
     assert np.abs(found).max() < 0.015
     assert np.abs(found[-10:]).max() < 0.002
-    assert tape.ppm == pytest.approx(ppm, abs=100)
-    assert tape.breaks == 0
-    assert 0 < cutter.silent < 0.7 * RATE  # before it began, and after its end
+    assert buffer.ppm == pytest.approx(ppm, abs=100)
+    assert buffer.breaks == 0
+    assert 0 < reader.silent < 0.7 * RATE  # before it began, and after its end
 
 
 def tone_in(part: NDArray[np.float32], pitch: float) -> tuple[float, float]:
@@ -138,9 +138,9 @@ def test_without_jitter_a_tone_stays_clean() -> None:
 def test_samples_that_the_system_lost_leave_a_gap_of_their_own_length() -> None:
     """What comes after lies where it belongs; nothing is shifted, and the rest of the stretch is as it was."""
     card = Card(world(1.0), jitter=0.001, start=ORIGIN, ppm=80, lost=((ORIGIN + 10.2, ORIGIN + 10.45),))
-    _, tape, samples, begin = cut(card.blocks(ORIGIN + 20), 20)
+    _, buffer, samples, begin = cut(card.blocks(ORIGIN + 20), 20)
     found = late(beeps_in(samples[:, 0], RATE, begin), 1.0)
-    assert tape.breaks == 1
+    assert buffer.breaks == 1
     assert np.abs(found).max() > 0.1  # for half a second it could have been jitter
     assert sum(np.abs(found) > 0.005) <= 1
     assert len(found) >= 19
@@ -149,14 +149,14 @@ def test_samples_that_the_system_lost_leave_a_gap_of_their_own_length() -> None:
 def test_a_device_that_is_away_leaves_silence_and_comes_back_in_its_place() -> None:
     first = list(Card(world(1.0), start=ORIGIN, ppm=200, jitter=0.002).blocks(ORIGIN + 5))
     second = list(Card(world(1.0), rate=44_100, start=ORIGIN + 12, ppm=-200, size=441).blocks(ORIGIN + 20))
-    cutter, tape, samples, begin = cut([*first, *second], 20)
-    assert tape.breaks == 1
+    reader, buffer, samples, begin = cut([*first, *second], 20)
+    assert buffer.breaks == 1
     found = beeps_in(samples[:, 0], RATE, begin)
     assert [round(at) for at in np.array(found) - FIRST] == [0, 1, 2, 3, 4, 12, 13, 14, 15, 16, 17, 18, 19]
     assert np.abs(late(found, 1.0)).max() < 0.005
     away = samples[round(5.2 * RATE) : round(11.9 * RATE)]
     assert not away.any()
-    assert cutter.silent / RATE == pytest.approx(7.0, abs=0.6)
+    assert reader.silent / RATE == pytest.approx(7.0, abs=0.6)
 
 
 def test_a_stretch_begins_and_ends_without_a_click() -> None:
@@ -170,13 +170,13 @@ def test_a_stretch_begins_and_ends_without_a_click() -> None:
 
 
 def test_muting_fades_and_hides_all() -> None:
-    tape, sounds = AudioBuffer(1), list(Card(lambda times: np.full(len(times), 0.5, np.float32), start=ORIGIN).blocks(ORIGIN + 4))
-    cutter = ChunkReader(tape, ORIGIN, ORIGIN)
+    buffer, sounds = AudioBuffer(1), list(Card(lambda times: np.full(len(times), 0.5, np.float32), start=ORIGIN).blocks(ORIGIN + 4))
+    reader = ChunkReader(buffer, ORIGIN, ORIGIN)
     made: list[Chunk] = []
     for now, block in sounds:
-        cutter.muted = ORIGIN + 2 < now < ORIGIN + 3
-        tape.feed(block)
-        made += cutter.ready(now)
+        reader.muted = ORIGIN + 2 < now < ORIGIN + 3
+        buffer.feed(block)
+        made += reader.ready(now)
     samples = np.concatenate([chunk.samples for chunk in made])[:, 0]
     assert not samples[round(2.05 * RATE) : round(2.9 * RATE)].any()
     assert samples[round(1.5 * RATE)] == pytest.approx(0.5, abs=0.01)
@@ -196,13 +196,13 @@ class Film:
         self._sink = FileSink(str(path), live_info((64, 64), Fraction(rate), Colour(1, 1, 1, 1)), "composite", EncodeOptions(), tracks=False, live=True, channels=1)
 
     def make(self, card: Card, seconds: float, first: float = 0.3) -> None:
-        tape = AudioBuffer(1)
-        cutter = ChunkReader(tape, ORIGIN, ORIGIN)
+        buffer = AudioBuffer(1)
+        reader = ChunkReader(buffer, ORIGIN, ORIGIN)
         number = 0
         matte = Matte(np.full((64, 64), 255, np.uint8))
         for now, block in card.blocks(ORIGIN + seconds):
-            tape.feed(block)
-            for chunk in cutter.ready(now):
+            buffer.feed(block)
+            for chunk in reader.ready(now):
                 self._sink.hear(chunk)
             while (at := first + number / self._rate) < now - ORIGIN - 0.05:  # images are late by 50 ms
                 image = av.VideoFrame(64, 64, "yuv420p")
@@ -244,8 +244,8 @@ def test_half_an_hour(tmp_path: Path, ppm: float) -> None:
 
 def play(delays: Any, seconds: float, heard: Any, rate: int = 48_000, lag: float = 0.02) -> tuple[NDArray[np.float32], Follower]:
     """What a device is played that asks for 10 ms at a time, with images late by ``delays(time)``."""
-    tape = AudioBuffer(1)
-    follower = Follower(tape, rate)
+    buffer = AudioBuffer(1)
+    follower = Follower(buffer, rate)
     blocks = Card(heard, start=ORIGIN, ppm=150, jitter=0.001).blocks(ORIGIN + seconds + 1)
     count = rate // 100
     made = []
@@ -253,7 +253,7 @@ def play(delays: Any, seconds: float, heard: Any, rate: int = 48_000, lag: float
     for number in range(round(seconds * 100)):
         now = ORIGIN + number / 100
         while pending is not None and pending[0] <= now:
-            tape.feed(pending[1])
+            buffer.feed(pending[1])
             pending = next(blocks, None)
         if number % 100 == 99:
             follower.aim(delays(number / 100))

@@ -111,7 +111,7 @@ def measure_parity(model: GFM, files: ModelFiles, images: Iterable[NDArray[np.ui
     Args:
         model: the network that ``files`` was exported from.
         files: the export.
-        images: uint8 (N, H, W, 3) RGB, H and W multiples of 32; None: `drawn_pictures`.
+        images: uint8 (N, H, W, 3) RGB, H and W multiples of 32; None: `drawn_images`.
 
     Returns:
         The differences.

@@ -51,8 +51,8 @@ def _on_grid(alpha: Tensor, luma: Tensor, plan: Plan, filters: Filters) -> Tenso
     else:
         strides = (step * alpha.shape[1] / plan.size[0], step * alpha.shape[2] / plan.size[1])
         grid = filters.cubic(alpha, size, strides)
-    hair = plan.refining.hair
-    return (grid * (1.0 + 2.0 * hair) - hair).clamp(0.0, 1.0)
+    tolerance = plan.refining.tolerance
+    return (grid * (1.0 + 2.0 * tolerance) - tolerance).clamp(0.0, 1.0)
 
 
 class Mattes:
@@ -60,15 +60,15 @@ class Mattes:
 
     def __init__(self, matte: Tensor, plan: Plan) -> None:
         self._plan = plan
-        self._made = {plan.size: matte}
+        self._sizes = {plan.size: matte}
 
     def of(self, index: int) -> Tensor:
         """Return the matte at plane ``index``'s size."""
         shape = self._plan.shape(index)
-        if shape not in self._made:
+        if shape not in self._sizes:
             fy, fx = (-(-old // new) for old, new in zip(self._plan.size, shape, strict=True))
-            self._made[shape] = shrink(self._made[self._plan.size], fy, fx, self._plan.depth)
-        return self._made[shape]
+            self._sizes[shape] = shrink(self._sizes[self._plan.size], fy, fx, self._plan.depth)
+        return self._sizes[shape]
 
 
 def foreground(planes: Sequence[Tensor], mattes: Mattes, plan: Plan, how: Colouring, filters: Filters) -> list[Tensor]:

@@ -29,7 +29,7 @@ class Refining:
     """Cells on each side of the window."""
     epsilon: float
     """Regularisation, in luma of 0..1 squared."""
-    hair: float
+    tolerance: float
     """Rounding tolerance: resampled values within this distance of 0 or 1 are set to 0 or 1."""
 
 

@@ -30,7 +30,7 @@ class Filters:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._made: dict[Hashable, Tensor] = {}
+        self._cache: dict[Hashable, Tensor] = {}
 
     def area(self, x: Tensor, size: Size) -> Tensor:
         """Resize to ``size`` by the mean over the covered samples; linearly in a direction that grows."""
@@ -60,12 +60,12 @@ class Filters:
 
     def _matrix(self, kind: str, *how: Any) -> Tensor:
         key = (kind, *how)
-        found = self._made.get(key)
+        found = self._cache.get(key)
         if found is None:
-            if len(self._made) >= _KEPT:  # another thread may be about to look for one of them: it makes it anew then
-                self._made.clear()
+            if len(self._cache) >= _KEPT:  # another thread may be about to look for one of them: it makes it anew then
+                self._cache.clear()
             weights = _MAKERS[kind](*how)
-            self._made[key] = found = torch.from_numpy(weights.astype(np.float32)).to(self._device)
+            self._cache[key] = found = torch.from_numpy(weights.astype(np.float32)).to(self._device)
         return found
 
 

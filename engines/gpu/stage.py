@@ -60,8 +60,8 @@ class Stage:
         self._engine = engine
         self._stable = stable
         self.batch = 1 << (max(1, min(batch, engine.batch)).bit_length() - 1)
-        self._lanes = DeviceStreams(torch.device(engine.spec.device))
-        self._filters = Filters(self._lanes.device)
+        self._streams = DeviceStreams(torch.device(engine.spec.device))
+        self._filters = Filters(self._streams.device)
         self._lock = threading.Lock()
         self._waiting: list[Work] = []
         self._behind: tuple[tuple[Plane, ...], list[Tensor]] | None = None
@@ -80,7 +80,7 @@ class Stage:
             EngineError: the upload failed. A failure of the network is raised when the result is used.
         """
         with self._failing():
-            work = Work(self, plan, self._lanes.bring(planes), moment)
+            work = Work(self, plan, self._streams.bring(planes), moment)
         with self._lock:
             self._waiting.append(work)
             if len(self._waiting) >= self.batch:
@@ -108,10 +108,10 @@ class Stage:
         matted = self.ensure(work)
         with self._failing(), self._computing():
             codes = work.turned(matted.codes[None])
-            taken = self._lanes.take([matted.sound.to(torch.uint8).reshape(1), codes.flatten().view(torch.uint8)])
+            taken = self._streams.take([matted.finite.to(torch.uint8).reshape(1), codes.flatten().view(torch.uint8)])
         with self._failing():
-            sound, alpha = taken()
-        _check(sound)
+            finite, alpha = taken()
+        _check(finite)
         return alpha.view(_dtype(work.plan)).reshape(work.plan.size)
 
     def draw(
@@ -126,7 +126,7 @@ class Stage:
             mattes = drawing.Mattes(codes, plan)
             exact = None if colouring is None else drawing.foreground(planes, mattes, plan, colouring, self._filters)
             colour = planes if exact is None else [plane.round() for plane in exact]
-            parts = [matted.sound.to(torch.uint8).reshape(1)]
+            parts = [matted.finite.to(torch.uint8).reshape(1)]
             for content in contents:
                 if content == "foreground":
                     drawn = colour
@@ -138,16 +138,16 @@ class Stage:
                     back = (
                         drawing.blurred(planes, mattes, plan, behind, self._filters)
                         if isinstance(behind, Blurring)
-                        else self._brought(tuple(behind), plan)
+                        else self._uploaded(tuple(behind), plan)
                     )
                     drawn = drawing.blend(planes, mattes, back, plan) if exact is None else drawing.over(exact, mattes, back, plan)
                 parts.extend(_stored(plane, plan).flatten().view(torch.uint8) for plane in drawn)
             if matte:
                 parts.append(_stored(codes, plan).flatten().view(torch.uint8))
-            taken = self._lanes.take(parts)
+            taken = self._streams.take(parts)
         with self._failing():
-            sound, *found = taken()
-        _check(sound)
+            finite, *found = taken()
+        _check(finite)
         shapes = [plan.shape(index) for index in range(plan.planes)]
         arrays = [part.view(_dtype(plan)) for part in found]
         alpha = arrays.pop().reshape(plan.size) if matte else None
@@ -172,8 +172,8 @@ class Stage:
             fault = self._tried(part)
             if fault is not None and count > 1 and lack_of_memory(fault):
                 self.batch = count // 2
-                logger.warning("%s holds no batch of %d of these frames; %d is taken", self._lanes.device, count, self.batch)
-                self._lanes.free()
+                logger.warning("%s holds no batch of %d of these frames; %d is taken", self._streams.device, count, self.batch)
+                self._streams.free()
                 continue
             if fault is not None:
                 for work in part:
@@ -202,18 +202,18 @@ class Stage:
             alpha = self._engine.matte(rgb)
             if alpha.shape != (len(works), *self.alpha_size):
                 raise EngineError(f"the network's alpha is {tuple(alpha.shape)}; expected {(len(works), *self.alpha_size)}")
-            sound = alpha.isfinite().flatten(1).all(1)
+            finite = alpha.isfinite().flatten(1).all(1)
             if self._stable is not None:
-                alpha = self._filtered(works, alpha, rgb, sound)
+                alpha = self._filtered(works, alpha, rgb, finite)
             alpha = torch.rot90(alpha, -plan.turns, (1, 2))
             mattes = _stored(drawing.refine(alpha, planes[0], plan, self._filters), plan)
-            for work, codes, good in zip(works, mattes, sound, strict=True):
+            for work, codes, good in zip(works, mattes, finite, strict=True):
                 work.matted = _Matted(codes, good)
 
-    def _filtered(self, works: Sequence[Work], alpha: Tensor, rgb: Tensor, sound: Tensor) -> Tensor:
+    def _filtered(self, works: Sequence[Work], alpha: Tensor, rgb: Tensor, finite: Tensor) -> Tensor:
         """Return the filtered alphas; alphas with NaN skip the filter. A refused frame fails alone."""
         assert self._stable is not None
-        given, images, good = alpha.cpu().numpy(), rgb.cpu().numpy(), sound.cpu().numpy()
+        given, images, good = alpha.cpu().numpy(), rgb.cpu().numpy(), finite.cpu().numpy()
         kept = np.zeros_like(given)
         for n, work in enumerate(works):
             if not good[n]:
@@ -222,32 +222,32 @@ class Stage:
                 kept[n] = self._stable(given[n], images[n], work.moment)
             except EngineError as refused:
                 work.failure = EngineError(str(refused))
-        return torch.from_numpy(kept).to(self._lanes.device)
+        return torch.from_numpy(kept).to(self._streams.device)
 
     def _warm_up(self) -> tuple[int, int]:
         """Run every batch size once, so that graphs are captured before threads begin; returns the alpha's size."""
         count, found = 1, (0, 0)
         while count <= self.batch:
             with self._failing(), self._computing():
-                alpha = self._engine.matte(torch.zeros((count, *self._engine.spec.size, 3), dtype=torch.uint8, device=self._lanes.device))
+                alpha = self._engine.matte(torch.zeros((count, *self._engine.spec.size, 3), dtype=torch.uint8, device=self._streams.device))
                 found = (alpha.shape[1], alpha.shape[2])
-            if not self._lanes.cuda:
+            if not self._streams.cuda:
                 break  # nothing is captured there
             count *= 2
         return found
 
     # -- the device ---------------------------------------------------------------------------------------------
 
-    def _brought(self, planes: tuple[Plane, ...], plan: Plan) -> list[Tensor]:
+    def _uploaded(self, planes: tuple[Plane, ...], plan: Plan) -> list[Tensor]:
         """Return the background planes on the device; planes of the last call are not uploaded again."""
         last = self._behind
         if last is None or len(last[0]) != len(planes) or any(a is not b for a, b in zip(last[0], planes, strict=True)):
-            self._behind = last = (planes, _numbers(self._lanes.bring(planes).arrived(self._lanes), plan))
+            self._behind = last = (planes, _numbers(self._streams.bring(planes).arrived(self._streams), plan))
         return last[1]
 
     @contextmanager
     def _computing(self) -> Iterator[None]:
-        with torch.inference_mode(), self._lanes.on(self._lanes.compute):
+        with torch.inference_mode(), self._streams.on(self._streams.compute):
             yield
 
     @contextmanager
@@ -258,7 +258,7 @@ class Stage:
         except EngineError:
             raise
         except RuntimeError as error:
-            raise device_error(self._lanes.device, error, "these frames") from error
+            raise device_error(self._streams.device, error, "these frames") from error
 
 
 @dataclass(frozen=True)
@@ -267,7 +267,7 @@ class _Matted:
 
     codes: Tensor
     """Matte: (H, W) uint8, or int16 that stands for uint16."""
-    sound: Tensor
+    finite: Tensor
     """Scalar bool: the network's alpha was finite."""
 
 
@@ -280,7 +280,7 @@ class Work:
         self.matted: _Matted | None = None
         self.failure: EngineError | None = None
         self._stage = stage
-        self._there = there
+        self._upload = there
         self._flipped = False
 
     def alpha(self) -> Plane:
@@ -326,7 +326,7 @@ class Work:
 
     def arrived(self) -> list[Tensor]:
         """Return the planes on the device, for use by kernels launched next."""
-        return self._there.arrived(self._stage._lanes)  # noqa: SLF001 - the two are one
+        return self._upload.arrived(self._stage._streams)  # noqa: SLF001 - the two are one
 
     def turned(self, x: Tensor) -> Tensor:
         """Return (N, h, w) turned upright."""
@@ -349,7 +349,7 @@ def _dtype(plan: Plan) -> np.dtype[Any]:
     return np.dtype(np.uint8 if plan.depth == 8 else np.uint16)
 
 
-def _check(sound: Plane) -> None:
-    if not sound[0]:
+def _check(finite: Plane) -> None:
+    if not finite[0]:
         # What is no number would be cut to any alpha, and show the room.
         raise EngineError(NOT_FINITE)

@@ -54,7 +54,7 @@ class AudioCapture:
     ) -> None:
         self.channels = source.channels
         self.name = source.name
-        self.tape = AudioBuffer(self.channels)
+        self.buffer = AudioBuffer(self.channels)
         self._source = source
         self._reopen = reopen
         self._origin = clock.origin
@@ -64,7 +64,7 @@ class AudioCapture:
         self._stopping = threading.Event()
         self._ending = threading.Event()
         self._listeners: Sequence[Callable[[Chunk], None]] = ()
-        self._cutter: ChunkReader | None = None
+        self._reader: ChunkReader | None = None
         self._begun = 0
         self._zeros = 0.0
         self._threads: list[threading.Thread] = []
@@ -76,8 +76,8 @@ class AudioCapture:
     def start(self, listeners: Sequence[Callable[[Chunk], None]]) -> None:
         """Begin to pass chunks to ``listeners``, which must return quickly."""
         self._listeners = listeners
-        self._cutter = ChunkReader(self.tape, self._origin, time.monotonic(), WAIT + max(0.0, -self._later))
-        self._begun = self._cutter.written
+        self._reader = ChunkReader(self.buffer, self._origin, time.monotonic(), WAIT + max(0.0, -self._later))
+        self._begun = self._reader.written
         for name, work in (("sound", self._pump), ("microphone", self._watch)):
             self._threads.append(threading.Thread(target=work, name=f"streammat-{name}", daemon=True))
             self._threads[-1].start()
@@ -99,47 +99,47 @@ class AudioCapture:
 
     def report(self) -> SoundReport:
         """Return the summary so far."""
-        cutter = self._cutter
+        cutter = self._reader
         written, silent = (0, 0) if cutter is None else (cutter.written - self._begun, cutter.silent)
-        return SoundReport(self.name, round(written / RATE, 2), round(silent / RATE, 2), self.tape.breaks, round(self.tape.ppm, 1))
+        return SoundReport(self.name, round(written / RATE, 2), round(silent / RATE, 2), self.buffer.breaks, round(self.buffer.ppm, 1))
 
     # -- threads ------------------------------------------------------------------------------------------------
 
     def _pump(self) -> None:
-        assert self._cutter is not None
+        assert self._reader is not None
         while not self._ending.is_set():
-            self._take(0.05)
+            self._pass_chunks(0.05)
             self._hand_on()
-        while self._take(0.0):
+        while self._pass_chunks(0.0):
             pass
         self._hand_on()
 
-    def _take(self, seconds: float) -> bool:
+    def _pass_chunks(self, seconds: float) -> bool:
         try:
             block = self._blocks.get(timeout=seconds) if seconds else self._blocks.get_nowait()
         except queue.Empty:
             return False
         if block is None:
-            self.tape.cut(forget=True)
+            self.buffer.cut(forget=True)
         else:
-            self.tape.feed(replace(block, time=block.time + self._later))
+            self.buffer.feed(replace(block, time=block.time + self._later))
         return True
 
     def _hand_on(self) -> None:
-        assert self._cutter is not None
-        self._cutter.muted = self.muted
-        for chunk in self._cutter.ready(time.monotonic()):
-            self.peak = max(self._cutter.peak, 0.97 * self.peak)
+        assert self._reader is not None
+        self._reader.muted = self.muted
+        for chunk in self._reader.ready(time.monotonic()):
+            self.peak = max(self._reader.peak, 0.97 * self.peak)
             self._listen_for_nothing(len(chunk.samples) / RATE)
             for listener in self._listeners:
                 listener(chunk)
 
     def _listen_for_nothing(self, seconds: float) -> None:
         """Report a microphone that delivers only zeros: it is switched off, or the system denies access to it."""
-        assert self._cutter is not None
+        assert self._reader is not None
         if self._zeros < 0:
             return
-        self._zeros = self._zeros + seconds if self.tape.runs and not self._cutter.peak else 0.0
+        self._zeros = self._zeros + seconds if self.buffer.runs and not self._reader.peak else 0.0
         if self._zeros > _SILENT_SECONDS:
             self._zeros = -1.0
             self._tell("said", message=f"microphone {self.name}: gives nothing but silence; is it switched off, or not allowed for this program?")

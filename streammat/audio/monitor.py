@@ -27,7 +27,7 @@ class Follower:
     cross-fade over one block. Changes of less than ``JITTER`` seconds are not followed.
 
     Args:
-        tape: the buffer to read.
+        buffer: the buffer to read.
         rate: samples per second of the blocks asked for.
     """
 
@@ -35,11 +35,11 @@ class Follower:
     JITTER: Final = 0.005
     JUMP: Final = 0.04
 
-    def __init__(self, tape: AudioBuffer, rate: int) -> None:
+    def __init__(self, buffer: AudioBuffer, rate: int) -> None:
         self.delay: float | None = None
         """Seconds of delay; None before the first ``aim``: silence is returned until then."""
         self._needed: deque[float] = deque(maxlen=500)
-        self._tape = tape
+        self._buffer = buffer
         self._rate = rate
         self._target = 0.0
 
@@ -63,16 +63,16 @@ class Follower:
             (count, channels), -1..1.
         """
         times = np.asarray(time + period * np.arange(count), np.float64)
-        if self._tape.runs:
-            self._needed.append(float(times[-1]) - self._tape.end + REACH / self._rate)
+        if self._buffer.runs:
+            self._needed.append(float(times[-1]) - self._buffer.end + REACH / self._rate)
         if self.delay is None:
-            return np.zeros((count, self._tape.channels), np.float32)
+            return np.zeros((count, self._buffer.channels), np.float32)
         before, self.delay = self.delay, self._towards(count / self._rate)
         ramp = np.linspace(0, 1, count, endpoint=False)
         if abs(self.delay - before) > self.JUMP:
             fade = ramp.astype(np.float32)[:, None]
-            return self._tape.read(times - before, self._rate) * (1 - fade) + self._tape.read(times - self.delay, self._rate) * fade
-        return self._tape.read(np.asarray(times - (before + (self.delay - before) * ramp), np.float64), self._rate)
+            return self._buffer.read(times - before, self._rate) * (1 - fade) + self._buffer.read(times - self.delay, self._rate) * fade
+        return self._buffer.read(np.asarray(times - (before + (self.delay - before) * ramp), np.float64), self._rate)
 
     def _towards(self, seconds: float) -> float:
         assert self.delay is not None
@@ -99,7 +99,7 @@ class MonitorReport:
 class Heard(Protocol):
     """Sound that can be played while it is captured, such as `streammat.audio.capture.AudioCapture`."""
 
-    tape: AudioBuffer
+    buffer: AudioBuffer
     muted: bool
     """True while silence is wanted."""
 
@@ -153,7 +153,7 @@ class Monitor:
         self._stream = portaudio.Stream(self._text, "output", self._play, self._latency)
         self.name = self._stream.name
         self._clock = None
-        self._follower = Follower(self._sound.tape, self._stream.rate)
+        self._follower = Follower(self._sound.buffer, self._stream.rate)
         self._follower.delay = self._delay
 
     def _watch(self) -> None:

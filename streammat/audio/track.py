@@ -30,7 +30,7 @@ CHUNK: Final = 960
 """Samples of a chunk: 20 ms."""
 WAIT: Final = 0.5
 """Seconds after which sound that has not arrived becomes silence."""
-_KEEP = 8.0  # seconds of sound that a tape holds
+_KEEP = 8.0  # seconds of sound that a buffer holds
 _SETTLE = 0.3  # seconds of blocks from which the time of the first is taken
 _FADE = 0.005  # seconds at either end of an unbroken stretch
 _TAPS = 16  # samples on either side that a resampled one is made of
@@ -308,19 +308,19 @@ class ChunkReader:
     """Cuts an audio buffer into contiguous chunks on a clock that does not drift.
 
     Args:
-        tape: the buffer to read.
+        buffer: the buffer to read.
         origin: seconds of ``time.monotonic`` at which sample 0 lies.
         begin: seconds of ``time.monotonic`` of the first chunk.
         wait: seconds after which sound that has not arrived becomes silence.
     """
 
-    def __init__(self, tape: AudioBuffer, origin: float, begin: float, wait: float = WAIT) -> None:
+    def __init__(self, buffer: AudioBuffer, origin: float, begin: float, wait: float = WAIT) -> None:
         self.muted = False
         self.silent = 0
         """Number of samples that are silence because there was no sound."""
         self.peak = 0.0
         """Peak of the last chunk, 0..1, before muting."""
-        self._tape = tape
+        self._buffer = buffer
         self._origin = origin
         self._wait = wait
         self._next = math.ceil((begin - origin) * RATE)
@@ -340,20 +340,20 @@ class ChunkReader:
         margin = REACH / RATE
         while True:
             end = self._origin + (self._next + CHUNK) / RATE
-            if self._tape.end < end + margin:
+            if self._buffer.end < end + margin:
                 if now < end + self._wait:
                     return
-                if self._tape.runs:
-                    self._tape.cut()  # what comes so late is not the sound of now
+                if self._buffer.runs:
+                    self._buffer.cut()  # what comes so late is not the sound of now
             yield self._chunk()
 
     def _chunk(self) -> Chunk:
         times = self._origin + (self._next + np.arange(CHUNK)) / RATE
-        samples = self._tape.read(times, RATE)
+        samples = self._buffer.read(times, RATE)
         begin = self._next
         self._next += CHUNK
         self.peak = float(np.abs(samples).max())
-        self.silent += CHUNK if self._tape.end < float(times[-1]) else 0
+        self.silent += CHUNK if self._buffer.end < float(times[-1]) else 0
         gain = 0.0 if self.muted else 1.0
         if gain != 1.0 or self._gain != 1.0:
             samples *= np.linspace(self._gain, gain, CHUNK, dtype=np.float32)[:, None]

@@ -55,7 +55,7 @@ class Manifest:
             self._base = sqlite3.connect(self._path, isolation_level=None)
             self._base.executescript(f"PRAGMA synchronous = FULL; {_SCHEMA}")
         except (OSError, sqlite3.Error) as error:
-            raise self._failed(error) from error
+            raise self._error(error) from error
 
     def close(self) -> None:
         """Close the file; everything recorded is on the disk already."""
@@ -159,9 +159,9 @@ class Manifest:
         try:
             return self._base.execute(statement, values).fetchall()
         except sqlite3.Error as error:
-            raise self._failed(error) from error
+            raise self._error(error) from error
 
-    def _failed(self, error: Exception) -> OutputError:
+    def _error(self, error: Exception) -> OutputError:
         return OutputError(f"{self._path}: the manifest cannot be used ({reason(error)}); check space and permissions, and that it is a manifest of this program")
 
 

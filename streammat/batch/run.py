@@ -132,11 +132,11 @@ class Batch:
                 if not work.open:
                     self._finish(work, tell)
             except (StreammatError, EngineError) as error:
-                self._failed(shot.name, str(error), tell)
+                self._record_failure(shot.name, str(error), tell)
         self._drop_leftovers()
         while self._work and not self._stopping:
             if (event := workers.wait(0.2)) is not None and event.task.shot in self._work:
-                self._take(event, workers, tell)
+                self._handle(event, workers, tell)
         if self._options.report is not None:
             self._write_report(self._options.report)
 
@@ -203,7 +203,7 @@ class Batch:
         report = [] if self._options.report is None else [f"--report={folder / 'report.html'}"]
         return Task(work.shot.name, shard.number, tuple(work.shot.command(outputs, *part, *report)))
 
-    def _take(self, event: Event, workers: Workers, tell: Tell) -> None:
+    def _handle(self, event: Event, workers: Workers, tell: Tell) -> None:
         """Handle an event of a worker."""
         name = event.task.shot
         work = self._work[name]
@@ -221,7 +221,7 @@ class Batch:
             workers.begin([self._task(work, shard)])
         elif event.kind in ("failed", "lost"):
             workers.drop(name)
-            self._failed(name, event.reason, tell)
+            self._record_failure(name, event.reason, tell)
         elif event.kind == "done":
             folder = work.attempts.pop(event.task.shard)
             try:
@@ -234,7 +234,7 @@ class Batch:
                     self._finish(work, tell)
             except StreammatError as error:
                 workers.drop(name)
-                self._failed(name, str(error), tell)
+                self._record_failure(name, str(error), tell)
 
     def _finish(self, work: _Work, tell: Tell) -> None:
         """Join a shot's shards into its outputs."""
@@ -292,7 +292,7 @@ class Batch:
                 missing.append(shot.name)
         write_report(Path(path), found, overwrite=True, missing=missing)
 
-    def _failed(self, name: str, why: str, tell: Tell) -> None:
+    def _record_failure(self, name: str, why: str, tell: Tell) -> None:
         self.failures[name] = why
         self._work.pop(name, None)
         with suppress(OutputError):  # the first reason is the one to tell

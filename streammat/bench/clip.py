@@ -42,7 +42,7 @@ def write_clip(path: Path, images: Iterable[av.VideoFrame], size: tuple[int, int
         container.mux(stream.encode(None))
 
 
-def hasten(source: Path, target: Path, factor: int) -> None:
+def speed_up(source: Path, target: Path, factor: int) -> None:
     """Copy a clip's packets with ``factor`` times its frame rate."""
     with av.open(str(source)) as given, av.open(str(target), "w") as copy:
         stream = copy.add_stream_from_template(given.streams.video[0])
@@ -54,7 +54,7 @@ def hasten(source: Path, target: Path, factor: int) -> None:
             copy.mux(packet)
 
 
-def pictures(clip: str | None, size: tuple[int, int]) -> Iterator[av.VideoFrame]:
+def clip_images(clip: str | None, size: tuple[int, int]) -> Iterator[av.VideoFrame]:
     """Yield yuv420p images of ``size`` without end: the clip over and over, or a drawn scene."""
     if clip is None:
         yield from _drawn(size)
@@ -81,10 +81,10 @@ def _drawn(size: tuple[int, int]) -> Iterator[av.VideoFrame]:
     # Sliding over one sheet of noise is as good for an encoder as new noise each time, and much quicker to make.
     sheet = rng.integers(0, 6, (height + 64, width + 64, 3), np.uint8)
     for index in count():
-        picture = wall.copy()
+        scene = wall.copy()
         x = int(width * (0.5 + 0.08 * np.sin(index / 15)))
-        cv2.ellipse(picture, (x, height), (width // 5, int(height * 0.45)), 0, 0, 360, (60, 40, 120), -1, cv2.LINE_AA)
-        cv2.ellipse(picture, (x, int(height * 0.38)), (width // 14, height // 6), 0, 0, 360, (200, 160, 140), -1, cv2.LINE_AA)
+        cv2.ellipse(scene, (x, height), (width // 5, int(height * 0.45)), 0, 0, 360, (60, 40, 120), -1, cv2.LINE_AA)
+        cv2.ellipse(scene, (x, int(height * 0.38)), (width // 14, height // 6), 0, 0, 360, (200, 160, 140), -1, cv2.LINE_AA)
         top, left = rng.integers(0, 65, 2)
-        noisy = np.asarray(cv2.add(picture, sheet[top : top + height, left : left + width]), np.uint8)
+        noisy = np.asarray(cv2.add(scene, sheet[top : top + height, left : left + width]), np.uint8)
         yield av.VideoFrame.from_ndarray(noisy, format="rgb24").reformat(format="yuv420p")

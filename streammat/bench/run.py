@@ -174,12 +174,12 @@ class Bench:
     def _measure(self, size: tuple[int, int], folder: Path, progress: Progress) -> None:
         options = self.options
         told = f"{size[1]}x{size[0]}"
-        self._told(progress, f"{told}: the clip")
+        self._report(progress, f"{told}: the clip")
         source, fast, target = folder / "in.mp4", folder / "fast.mp4", folder / "out.mp4"
-        images = takewhile(lambda _: not self.stopped, clip.pictures(options.clip, size))
+        images = takewhile(lambda _: not self.stopped, clip.clip_images(options.clip, size))
         try:
             clip.write_clip(source, images, size, options.frames, self._rate)
-            clip.hasten(source, fast, self._flood)
+            clip.speed_up(source, fast, self._flood)
         except OSError as error:  # FFmpeg's errors are of this kind too
             if self.stopped:
                 raise Stopped from error
@@ -195,13 +195,13 @@ class Bench:
         failed: set[Variant] = set()
         for turn in range(options.rounds):
             self._clocks.append([clock_ms()])
-            self._told(progress, f"{told}, round {turn + 1}/{options.rounds}: decoding and encoding")
+            self._report(progress, f"{told}, round {turn + 1}/{options.rounds}: decoding and encoding")
             self._codec(at_work, source, target)
             # Every round begins with another one, so that coming first helps or harms nobody.
             order = self._variants[turn % len(self._variants) :] + self._variants[: turn % len(self._variants)]
             for kind in self._kinds:
                 for variant in order:
-                    self._told(progress, f"{told}, round {turn + 1}/{options.rounds}: {kind}, {variant}")
+                    self._report(progress, f"{told}, round {turn + 1}/{options.rounds}: {kind}, {variant}")
                     if variant in failed:
                         continue
                     matting = replace(options.matting, engine=variant.engine, precision=variant.precision, device=variant.device)  # type: ignore[arg-type]
@@ -249,7 +249,7 @@ class Bench:
         medians = [statistics.median(clocks) for clocks in self._clocks]
         return round(max(medians) / min(medians), 3) if len(medians) > 1 else None
 
-    def _told(self, progress: Progress, what: str) -> None:
+    def _report(self, progress: Progress, what: str) -> None:
         progress(what, self._step, self._steps)
         self._step += 1
 

@@ -97,14 +97,14 @@ class _Progress:
         self._quiet = quiet
         self._terminal = sys.stderr.isatty()
         self._begin = time.monotonic()
-        self._told = 0.0
+        self._last_shown = 0.0
 
     def __call__(self, what: str, done: int, total: int) -> None:
         """See `streammat.bench.run.Progress`."""
         now = time.monotonic()
-        if self._quiet or (not self._terminal and now - self._told < self._EVERY_SECONDS):
+        if self._quiet or (not self._terminal and now - self._last_shown < self._EVERY_SECONDS):
             return
-        self._told = now
+        self._last_shown = now
         left = f", about {(now - self._begin) / done * (total - done):.0f} s left" if done > 2 else ""
         line = f"[{done + 1}/{total}{left}] {what}"
         click.echo(f"\r\x1b[K{line}" if self._terminal else line, err=True, nl=not self._terminal)

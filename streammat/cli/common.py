@@ -300,7 +300,7 @@ class Progress:
         self._total = total
         self._quiet = quiet
         self._events = events
-        self._begin = self._told = time.monotonic()
+        self._begin = self._last_shown = time.monotonic()
         self._bar: Any = None
         if not quiet and sys.stderr.isatty():
             from tqdm import tqdm
@@ -313,12 +313,12 @@ class Progress:
             self._bar.update(done - self._bar.n)
             return
         now = time.monotonic()
-        if self._events and now - self._told >= 1.0:
-            self._told = now
+        if self._events and now - self._last_shown >= 1.0:
+            self._last_shown = now
             click.echo(json.dumps({"event": "progress", "frames": done, "expected": self._total}))
-        if self._quiet or now - self._told < self._EVERY_SECONDS:
+        if self._quiet or now - self._last_shown < self._EVERY_SECONDS:
             return
-        self._told = now
+        self._last_shown = now
         fps = done / (now - self._begin)
         left = f", {(self._total - done) / fps:.0f} s left" if self._total > done and fps > 0 else ""
         total = f"/{self._total}" if self._total else ""

@@ -120,14 +120,14 @@ class _Phases:
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
         self._terminal = sys.stderr.isatty()
-        self._begin = self._told = time.monotonic()
+        self._begin = self._last_shown = time.monotonic()
         self._wrote = False
 
     def __call__(self, phase: str, done: float) -> None:
         now = time.monotonic()
-        if self._quiet or now - self._told < (0.1 if self._terminal else self._EVERY_SECONDS):
+        if self._quiet or now - self._last_shown < (0.1 if self._terminal else self._EVERY_SECONDS):
             return
-        self._told = now
+        self._last_shown = now
         text = f"{now - self._begin:4.0f} s  {phase[:60]} {done:.0%}"
         click.echo(f"\r{text:<79}" if self._terminal else text, err=True, nl=not self._terminal)
         self._wrote = True

@@ -212,7 +212,7 @@ def _geometry(frame: Frame) -> tuple[object, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Shown:
+class _TimedImage:
     """A clip's image and the interval in which it is shown, in seconds from the clip's beginning."""
 
     image: av.VideoFrame
@@ -288,9 +288,9 @@ class VideoBackground:
         self._length: Fraction | None = None  # known once the clip has been read to its end
         self._origin: Fraction | None = None
         self._loop = Fraction(0)  # the time at which this turn of the clip began
-        self._pictures: Iterator[_Shown]
-        self._current: _Shown
-        self._next: _Shown | None
+        self._images: Iterator[_TimedImage]
+        self._current: _TimedImage
+        self._next: _TimedImage | None
         self._rewind()
 
     def planes(self, frame: Frame, matte: Matte) -> tuple[Plane, ...]:
@@ -327,7 +327,7 @@ class VideoBackground:
                 self._loop += (time - self._loop) // self._length * self._length
                 self._rewind()
             else:
-                self._current, self._next = self._next, next(self._pictures, None)
+                self._current, self._next = self._next, next(self._images, None)
         return self._current is not before
 
     def _rewind(self) -> None:
@@ -336,13 +336,13 @@ class VideoBackground:
             container = self._container = open_container(str(self._path.absolute()))
         except (av.FFmpegError, OSError, ValueError) as error:
             raise _undecodable(self._path, error) from error
-        self._pictures = self._decode(container)
-        first = next(self._pictures, None)
+        self._images = self._decode(container)
+        first = next(self._images, None)
         if first is None:
             raise InputError(f"the background {str(self._path)!r} holds no image that can be decoded; give another clip")
-        self._current, self._next = first, next(self._pictures, None)
+        self._current, self._next = first, next(self._images, None)
 
-    def _decode(self, container: av.container.InputContainer) -> Iterator[_Shown]:
+    def _decode(self, container: av.container.InputContainer) -> Iterator[_TimedImage]:
         """Yield the clip's images, each with the interval in which it is shown, from 0 seconds on."""
         if not container.streams.video:
             return
@@ -358,10 +358,10 @@ class VideoBackground:
                 if held is None:
                     origin = time
                 elif time > start:  # a second image for the same instant is never shown
-                    yield _Shown(held, start - origin, time - origin, sar)
+                    yield _TimedImage(held, start - origin, time - origin, sar)
                 held, start = image, time
         except (av.FFmpegError, ValueError) as error:
             raise _undecodable(self._path, error) from error
         if held is not None:
             last = held.duration * held.time_base if held.duration and held.time_base else 1 / rate
-            yield _Shown(held, start - origin, start - origin + last, sar)
+            yield _TimedImage(held, start - origin, start - origin + last, sar)

@@ -38,7 +38,7 @@ class BlurBackground:
         """Return colour planes in the frame's layout, in new memory."""
         layout, how = frame.layout, self.blurring(frame)
         cell = how.cell
-        room = _room(matte, cell)
+        room = _visible_background(matte, cell)
         known = [(reach, _box(room, reach)) for reach in how.reaches]
         planes = []
         for index, plane in enumerate(frame.planes[: layout.colour_planes]):
@@ -46,7 +46,7 @@ class BlurBackground:
             fx, fy = cell >> sx, cell >> sy
             filled = _filled(shrink(plane, fx, fy).astype(np.float32), room, known)
             blurred = cv2.GaussianBlur(filled, (0, 0), how.sigma, borderType=cv2.BORDER_REPLICATE)
-            whole = self._take((blurred.shape[0] * fy, blurred.shape[1] * fx))
+            whole = self._scratch_for((blurred.shape[0] * fy, blurred.shape[1] * fx))
             cv2.resize(blurred, (whole.shape[1], whole.shape[0]), whole, interpolation=cv2.INTER_LINEAR)
             inner = whole[: plane.shape[0], : plane.shape[1]]
             planes.append(cv2.convertScaleAbs(inner) if layout.depth == 8 else np.rint(inner).astype(np.uint16))
@@ -62,7 +62,7 @@ class BlurBackground:
     def close(self) -> None:
         """Do nothing: there is nothing to close."""
 
-    def _take(self, shape: tuple[int, int]) -> FloatPlane:
+    def _scratch_for(self, shape: tuple[int, int]) -> FloatPlane:
         """Return scratch memory for one plane size; a stream has one or two sizes."""
         if shape not in self._scratch:
             if len(self._scratch) > 3:
@@ -79,7 +79,7 @@ def _cell(sigma: float, chroma: tuple[int, int]) -> int:
     return max(cell, 1 << max(chroma))
 
 
-def _room(matte: Matte, cell: int) -> FloatPlane:
+def _visible_background(matte: Matte, cell: int) -> FloatPlane:
     """Return the share of each cell that is background, 0..1, never quite 0."""
     alpha = cv2.dilate(shrink(matte.alpha, cell, cell), np.ones((3, 3), np.uint8))
     room: FloatPlane = 1.0 - alpha.astype(np.float32) * np.float32(1.0 / full_scale(matte.alpha))

@@ -100,18 +100,18 @@ class Compositor:
     def _draw(self, content: Content, frame: Frame, matte: Matte, colour: tuple[Plane, ...]) -> Frame:
         if content == "matte":
             return frame
-        picture = _blank(frame)
+        drawn = _blank(frame)
         if content == "foreground":
-            for target, plane in zip(picture.planes, colour, strict=False):
+            for target, plane in zip(drawn.planes, colour, strict=False):
                 target[:] = plane
         elif content == "composite":
             assert self._background is not None
             behind = self._background.planes(frame, matte)
-            self._blender(colour, matte, behind, picture.planes, frame.layout)
+            self._blender(colour, matte, behind, drawn.planes, frame.layout)
         else:
             shown = matte if self._premultiplied else _around(matte)
-            self._blender.premultiply(colour, shown, frame.layout, frame.black, picture.planes)
-        return picture
+            self._blender.premultiply(colour, shown, frame.layout, frame.black, drawn.planes)
+        return drawn
 
 
 def near_subject(matte: Matte) -> NDArray[np.bool_]:

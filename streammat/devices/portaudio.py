@@ -231,12 +231,12 @@ def _library(kind: Kind) -> Any:
         raise _error(kind, f"{_NOUNS[kind]}s need PortAudio, which cannot be loaded ({_line(error)}); run: {cure}") from error
     except Exception as error:  # PortAudioError: it cannot be started
         raise _error(kind, f"PortAudio failed ({_line(error)}); check the sound system") from error
-    _hush_alsa()
+    _silence_alsa()
     return sounddevice
 
 
 @cache
-def _hush_alsa() -> Any:
+def _silence_alsa() -> Any:
     """Install an error handler that silences ALSA, which writes to stderr from any thread; PortAudio reports what matters."""
     kind = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p)
     handler = kind(lambda *_: None)

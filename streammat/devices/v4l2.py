@@ -80,12 +80,12 @@ class Device:
         return self.driver == LOOPBACK_DRIVER
 
     @property
-    def fed(self) -> bool:
+    def in_use(self) -> bool:
         """True for a virtual camera with exclusive_caps that a program is writing to."""
         return self.loopback and self.captures and not self.outputs
 
     @property
-    def stuck(self) -> bool:
+    def unusable(self) -> bool:
         """True for a virtual camera with exclusive_caps that its last writer left unusable: see ``hold``."""
         return self.loopback and not self.captures and not self.outputs
 

@@ -104,9 +104,9 @@ class ImageJob:
             try:
                 frame, notes = self._read(source)
                 matte = answer_of(partial(self._matte, frame), "streammat-network", self._overdue)
-                (picture,) = compositor(frame, matte)
+                (composite,) = compositor(frame, matte)
                 sink = StillsSink(output, content, overwrite=True, alpha=self._composite.alpha, numbered=False, image=notes)
-                sink.write(picture, matte)
+                sink.write(composite, matte)
                 yield output, None
             except StreammatError as error:
                 yield output, error

@@ -100,7 +100,7 @@ class BackgroundSwitcher:
             if spec.kind != "blur":
                 raise UsageError(f"the background {self.current.text} is no blur; switch to one first, such as blur:50")
             strength = min(1.0, max(0.0, spec.strength + by))
-            return self._put(self._index, self._made(f"blur:{round(100 * strength)}", replace(spec, strength=strength)))
+            return self._put(self._index, self._scene_of(f"blur:{round(100 * strength)}", replace(spec, strength=strength)))
 
     def set_blur(self, strength: float) -> Scene:
         """Set the strength of blur, 0..1: of the current background, else of the first blur in the list, else of a new one."""
@@ -124,7 +124,7 @@ class BackgroundSwitcher:
                 if stamp is None or stamp == self._stamps[index]:
                     continue
                 try:
-                    fresh = self._made(scene.text, scene.spec)
+                    fresh = self._scene_of(scene.text, scene.spec)
                 except InputError:
                     continue
                 self._stamps[index] = stamp
@@ -155,7 +155,7 @@ class BackgroundSwitcher:
         scene = self._scenes[index]
         if scene.spec.kind == "video" and index != self._index:
             # A clip starts anew: catching up with the time that it was off would mean decoding all of that.
-            self._scenes[index] = scene = self._made(scene.text, scene.spec)
+            self._scenes[index] = scene = self._scene_of(scene.text, scene.spec)
         self._index, self.current = index, scene
         return scene
 
@@ -173,9 +173,9 @@ class BackgroundSwitcher:
         spec = parse_background(text)
         if spec.kind == "transparent":
             raise UsageError("--bg transparent: cameras and streams carry no transparency; give a colour such as green to key on, or --to alpha for OBS")
-        return self._made(text, spec)
+        return self._scene_of(text, spec)
 
-    def _made(self, text: str, spec: BackgroundSpec) -> Scene:
+    def _scene_of(self, text: str, spec: BackgroundSpec) -> Scene:
         background = open_background(spec, self._options.fit, Fraction(1))
         return Scene(text, spec, background, self._compositor(background))
 

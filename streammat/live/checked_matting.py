@@ -43,7 +43,7 @@ class CheckedMatting:
         self._make = make or partial(matting_for, rest=rest)
         self._rest = rest
         self._work = StageClock("work")
-        self._matting = self._made(engine)
+        self._matting = self._matting_of(engine)
         self._next: Engine | None = None
         self.spec = engine.spec
         """Spec of the engine at work."""
@@ -58,7 +58,7 @@ class CheckedMatting:
         fresh, self._next = self._next, None
         if fresh is not None:
             self._matting.engine.close()
-            self._matting = self._made(fresh)
+            self._matting = self._matting_of(fresh)
             self.spec = fresh.spec
         rested = self.rested
         begin = time.perf_counter()
@@ -83,7 +83,7 @@ class CheckedMatting:
         if unused is not None:
             unused.close()
 
-    def _made(self, engine: Engine) -> FrameMatting:
+    def _matting_of(self, engine: Engine) -> FrameMatting:
         try:
             return self._make(engine, partial(self._guard, look=engine.infer))
         except EngineError:

@@ -125,10 +125,10 @@ def answer(target: Target, line: str) -> dict[str, Any]:
             tag = {"id": found["id"]}
         return {"ok": True, **tag, **target.obey(_command_of(found))}
     except Exception as error:  # noqa: BLE001 - who asked is answered, and the next line is obeyed
-        return {"ok": False, **tag, "error": _told(error)}
+        return {"ok": False, **tag, "error": _one_line(error)}
 
 
-def _told(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     """Return an error in one line, even an unexpected one."""
     said = one_line(error)
     return said if isinstance(error, StreammatError) else f"{type(error).__name__}: {said}"[:300]
@@ -164,7 +164,7 @@ class Keys:
         try:
             now = self._target.obey(command)
         except Exception as error:  # noqa: BLE001 - the next key is obeyed
-            self._say(_told(error))
+            self._say(_one_line(error))
             return
         self._say(", ".join(f"{name} {value}" for name, value in now.items() if name != "status") or command.name)
 

@@ -103,11 +103,11 @@ class FallbackCompositor:
         if self.pass_through:
             shown = self._shown(frame.planes, frame.pts, "pass-through")
             return replace(shown, cutout=(shown.frame, Matte(np.full(frame.size, 255, np.uint8))))
-        picture, *others = self.scene.compositor(frame, matte)
-        picture.pts = self._stamp(picture.image, frame.pts)
-        self._good, self._good_at = picture, self._clock.age(0)
-        self._good_cutout = (replace(others[0], pts=picture.pts), matte) if others else None
-        return OutputFrame(picture, "composite", frame.pts, self._good_cutout)
+        composite, *others = self.scene.compositor(frame, matte)
+        composite.pts = self._stamp(composite.image, frame.pts)
+        self._good, self._good_at = composite, self._clock.age(0)
+        self._good_cutout = (replace(others[0], pts=composite.pts), matte) if others else None
+        return OutputFrame(composite, "composite", frame.pts, self._good_cutout)
 
     def _instead(self) -> OutputFrame:
         now = self._now()

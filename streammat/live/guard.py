@@ -80,7 +80,7 @@ class Guard:
 
     def __init__(self, stable: TemporalFilter | None = None) -> None:
         self._stable = stable
-        self._room = SeenBackground()
+        self._seen = SeenBackground()
         self._last: tuple[Fraction, float] | None = None
         self._claimed_since: Fraction | None = None
         self.opacity = 0.0
@@ -112,7 +112,7 @@ class Guard:
             raise
         if self._stable is not None:
             alpha = self._chosen(self._stable(alpha, rgb, at), alpha, cells)
-        self._room.learn(alpha, cells)
+        self._seen.learn(alpha, cells)
         self.opacity = float(alpha.mean())
         self._last = at, self.opacity
         return alpha
@@ -120,13 +120,13 @@ class Guard:
     def _check(self, alpha: FloatPlane, cells: FloatPlane, at: Fraction, look_again: Callable[[], None]) -> None:
         if _undecided(alpha) > UNDECIDED:
             raise EngineError("the matte is neither subject nor background in most of the frame; that would show the room")
-        if self._room.claimed(alpha, cells) > CLAIMED:
+        if self._seen.claimed(alpha, cells) > CLAIMED:
             if self._claimed_since is None or at < self._claimed_since:
                 self._claimed_since = at
             if at - self._claimed_since < PATIENCE:
                 raise EngineError("the matte calls subject what was background a moment ago and looks the same; that would show the room")
             look_again()
-            self._room.forget()
+            self._seen.forget()
         elif _doubtful(alpha) or self._grown(alpha, at) > GROWTH:
             look_again()
         self._claimed_since = None
@@ -142,7 +142,7 @@ class Guard:
         filter.
         """
         assert self._stable is not None
-        if self._room.claimed(filtered, cells) <= CLAIMED and (_doubtful(alpha) or not _doubtful(filtered)) and _undecided(filtered) <= UNDECIDED:
+        if self._seen.claimed(filtered, cells) <= CLAIMED and (_doubtful(alpha) or not _doubtful(filtered)) and _undecided(filtered) <= UNDECIDED:
             return filtered
         self._stable.restart()
         return alpha

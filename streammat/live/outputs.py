@@ -110,11 +110,11 @@ class Outputs:
     def status(self) -> list[dict[str, Any]]:
         """Each with its state: ``on``, ``ending``, ``ended`` or ``failed``; of those that have ended, the last few."""
         with self._lock:
-            found = [_told(worker, "on") for worker in self.at_work]
-            return [*found, *(_told(worker, "ending") for worker in self._ending), *(_told(report, "ended") for report in self._ended[-_TOLD:])]
+            found = [_status_of(worker, "on") for worker in self.at_work]
+            return [*found, *(_status_of(worker, "ending") for worker in self._ending), *(_status_of(report, "ended") for report in self._ended[-_TOLD:])]
 
 
-def _told(one: OutputWorker | OutputReport, state: str) -> dict[str, Any]:
+def _status_of(one: OutputWorker | OutputReport, state: str) -> dict[str, Any]:
     return {
         "name": one.name, "kind": one.kind, "state": state if one.error is None else "failed", "images": one.written, "dropped": one.dropped,
         "error": one.error,

@@ -113,13 +113,13 @@ class Refiner:
         scaled = []
         for name, grid in (("gain", gain), ("base", base)):
             part, inner = _with_margin(grid, cells, step)
-            full = self._take(name, (part.shape[0] * step, part.shape[1] * step))
+            full = self._scratch_for(name, (part.shape[0] * step, part.shape[1] * step))
             cv2.resize(part, (full.shape[1], full.shape[0]), full, interpolation=cv2.INTER_LINEAR)
             scaled.append(full[inner][: out.shape[0], : out.shape[1]])
         cv2.multiply(scaled[0], guide, scaled[0], 1.0, cv2.CV_32F)
         cv2.add(scaled[0], scaled[1], out, None, cv2.CV_8U if out.itemsize == 1 else cv2.CV_16U)
 
-    def _take(self, name: str, shape: tuple[int, int]) -> FloatPlane:
+    def _scratch_for(self, name: str, shape: tuple[int, int]) -> FloatPlane:
         """Return scratch memory of the given shape; it grows, never shrinks."""
         size = shape[0] * shape[1]
         flat = self._buffers.get(name)

@@ -60,7 +60,7 @@ def still(now: NDArray[np.uint8], then: NDArray[np.uint8]) -> bool:
     height, width = now.shape[0] // CELL, now.shape[1] // CELL
     new, old = now.astype(np.float32), then.astype(np.float32)
     cells = [cv2.resize(each, (width, height), interpolation=cv2.INTER_AREA).reshape(-1, 3) for each in (new, old)]
-    # In a dim picture of little contrast less is much.
+    # In a dim image of little contrast less is much.
     scale = min(1.0, max(LEAST_SCALE, float(cells[1].std()) / CONTRAST))
     gain = np.median((cells[0] + _BLACK) / (cells[1] + _BLACK), axis=0).astype(np.float32)
     signed = np.abs((cells[0] - gain * cells[1]).mean(axis=1))

@@ -177,8 +177,8 @@ class Blender:
             part = slice(top, min(top + rows, y1)), slice(x0, x1)
             shape = part[0].stop - top, x1 - x0
             weight = alpha[part]
-            front, back = self._take("front", shape, fg.dtype.type), self._take("back", shape, fg.dtype.type)
-            rest = self._take("rest", shape, alpha.dtype.type)
+            front, back = self._scratch_for("front", shape, fg.dtype.type), self._scratch_for("back", shape, fg.dtype.type)
+            rest = self._scratch_for("rest", shape, alpha.dtype.type)
             target = out[part]
             kind = cv2.CV_8U if fg.itemsize == 1 else cv2.CV_16U
             cv2.multiply(fg[part], weight, front, scale, kind)
@@ -186,7 +186,7 @@ class Blender:
             cv2.multiply(bg[part], rest, back, scale, kind)
             cv2.add(front, back, target)
 
-    def _take(self, name: str, shape: tuple[int, int], dtype: type) -> Plane:
+    def _scratch_for(self, name: str, shape: tuple[int, int], dtype: type) -> Plane:
         """Return scratch memory of the given shape; it grows, never shrinks."""
         size = shape[0] * shape[1]
         flat = self._scratch.get((name, dtype))

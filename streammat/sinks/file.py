@@ -178,7 +178,7 @@ class FileSink:
         try:
             self._tracks.carry(packet)
         except (av.FFmpegError, OSError) as error:
-            raise self._failed(error) from error
+            raise self._close_after_error(error) from error
 
     def hear(self, chunk: Chunk) -> None:
         """Add sound of a live run; see ``sinks.SoundSink``."""
@@ -187,7 +187,7 @@ class FileSink:
             for ready in self._sound.carry(chunk):
                 self._mux(ready)
         except (av.FFmpegError, OSError) as error:
-            raise self._failed(error) from error
+            raise self._close_after_error(error) from error
 
     def close(self) -> None:
         """Finish the file, check that every frame is in it, and give it its name."""
@@ -215,7 +215,7 @@ class FileSink:
             self._over = True
             _sync(self._partial.path)
         except (av.FFmpegError, OSError) as error:
-            raise self._failed(error) from error
+            raise self._close_after_error(error) from error
         if self._packets != self.frames:
             raise OutputError(
                 f"{self._path}: {self.frames} frames were given to the {self._codec_name} encoder and {self._packets} came out; "
@@ -361,7 +361,7 @@ class FileSink:
                 self._mux(packet)
                 self._packets += 1
         except (av.FFmpegError, OSError) as error:
-            raise self._failed(error) from error
+            raise self._close_after_error(error) from error
 
     def _mux(self, packet: Packet) -> None:
         """Write a packet of ours."""
@@ -372,7 +372,7 @@ class FileSink:
 
     # -- failing ------------------------------------------------------------------------------------------------
 
-    def _failed(self, error: Exception) -> OutputError:
+    def _close_after_error(self, error: Exception) -> OutputError:
         """Close the file after an error; returns a text that says where the partial file is."""
         self._over = True
         with suppress(av.FFmpegError, OSError):  # the first error is the one to tell

@@ -101,14 +101,14 @@ class StillsSink:
         path = self.path(number)
         if not self._overwrite and self._pattern != STANDARD_STREAM and path.exists():
             raise OutputError(f"{path}: is there already; give -y to replace it")
-        picture = np.ascontiguousarray(np.rot90(self._pixels(frame, matte), frame.rotation))
+        turned = np.ascontiguousarray(np.rot90(self._pixels(frame, matte), frame.rotation))
         if self._suffix in _TIFF and self.content == "transparent":
-            data = _tiff_with_alpha(picture, associated=self._associated)
+            data = _tiff_with_alpha(turned, associated=self._associated)
         else:
             kinds, blocks = list(self._metadata), list(self._metadata.values())
-            done, encoded = cv2.imencodeWithMetadata(self._suffix, picture, kinds, blocks, _PARAMETERS.get(self._suffix, []))
+            done, encoded = cv2.imencodeWithMetadata(self._suffix, turned, kinds, blocks, _PARAMETERS.get(self._suffix, []))
             if not done:
-                raise OutputError(f"{path}: OpenCV cannot write {picture.shape[1]}x{picture.shape[0]} as {self._suffix}")
+                raise OutputError(f"{path}: OpenCV cannot write {turned.shape[1]}x{turned.shape[0]} as {self._suffix}")
             data = encoded.tobytes()
         try:
             if self._pattern == STANDARD_STREAM:
@@ -188,14 +188,14 @@ def _to_standard_output(data: bytes) -> None:
         file.write(data)
 
 
-def _tiff_with_alpha(picture: NDArray[Any], *, associated: bool) -> bytes:
+def _tiff_with_alpha(turned: NDArray[Any], *, associated: bool) -> bytes:
     """Return a TIFF of BGRA pixels that records its kind of alpha; OpenCV's does not mark alpha at all."""
-    height, width = picture.shape[:2]
-    name = "rgba" if picture.dtype == np.uint8 else "rgba64le"
+    height, width = turned.shape[:2]
+    name = "rgba" if turned.dtype == np.uint8 else "rgba64le"
     encoder = av.VideoCodecContext.create("tiff", "w")
     encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = width, height, name, Fraction(1, 25)
     encoder.options = {"compression_algo": "deflate"}
-    image = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[:, :, [2, 1, 0, 3]]), format=name)
+    image = av.VideoFrame.from_ndarray(np.ascontiguousarray(turned[:, :, [2, 1, 0, 3]]), format=name)
     image.pts = 0
     data = bytearray(b"".join(bytes(packet) for packet in (*encoder.encode(image), *encoder.encode(None))))
     if associated:

@@ -94,7 +94,7 @@ def _choose(device: str | None, camera: str | None) -> str:
     """
     loopbacks = [found for found in v4l2.devices() if found.loopback]
     if device is None:
-        free = [found for found in loopbacks if found.path != camera and not found.fed]
+        free = [found for found in loopbacks if found.path != camera and not found.in_use]
         if free:
             device = min(free, key=lambda found: (found.name != "streammat", found.captures)).path
         elif loopbacks:
@@ -111,9 +111,9 @@ def _choose(device: str | None, camera: str | None) -> str:
     found = next((found for found in loopbacks if found.path == device), None)
     if found is None:
         raise OutputError(f"{device}: is no virtual camera; {elsewhere}")
-    if found.fed or device == camera:
+    if found.in_use or device == camera:
         raise OutputError(_used(device, camera))
-    if found.stuck and (held := v4l2.hold(device)) is not None:
+    if found.unusable and (held := v4l2.hold(device)) is not None:
         os.close(held)
     return device
 

@@ -70,7 +70,7 @@ class PlaybackSource:
         self._reader = FileSource(path, audio=False)
         info = self._reader.info
         self._aspect = info.sample_aspect_ratio
-        first = next(item for item in self._pictures())
+        first = next(item for item in self._images())
         # The reader begins again: the frame was taken only to know its shape.
         self._reader.close()
         self._reader = FileSource(path, audio=False)
@@ -89,18 +89,18 @@ class PlaybackSource:
         offset = Fraction(0)
         while True:
             end, origin = offset, None
-            for picture in self._pictures():
-                at = picture.pts * picture.time_base
+            for decoded in self._images():
+                at = decoded.pts * decoded.time_base
                 if origin is None:
                     origin = at
                     if not offset:
                         self.passes.add(begin, float(origin))
                 due = offset + at - origin
-                end = due + (picture.duration * picture.time_base or self._tick)
+                end = due + (decoded.duration * decoded.time_base or self._tick)
                 moment = begin + float(due)
                 if self._stopping.wait(max(0.0, moment - time.monotonic())):
                     return
-                yield self._shaper(picture.image, self._clock.ticks(moment), self._aspect, picture.rotation)
+                yield self._shaper(decoded.image, self._clock.ticks(moment), self._aspect, decoded.rotation)
             if not self._loop or self._stopping.is_set() or origin is None:
                 return
             # The last frame is shown for its duration too.
@@ -117,7 +117,7 @@ class PlaybackSource:
         """Close the file once iteration has ended; may be called twice."""
         self._reader.close()
 
-    def _pictures(self) -> Iterator[Frame]:
+    def _images(self) -> Iterator[Frame]:
         for item in self._reader:
             if isinstance(item, Frame):
                 yield item

@@ -74,17 +74,17 @@ class Encoder:
     """Encodes images as messages; clients with the same image and width share the encoding. One thread calls it."""
 
     def __init__(self) -> None:
-        self._made: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+        self._encoded: OrderedDict[tuple[int, int], bytes] = OrderedDict()
 
     def __call__(self, shown: OutputFrame, width: int) -> bytes:
         """Return the message for ``shown`` at about ``width`` pixels."""
         key = shown.frame.pts, width
-        if key not in self._made:
+        if key not in self._encoded:
             flag = PASS_THROUGH if shown.kind == "pass-through" else 0
-            self._made[key] = bytes([flag]) + jpeg_of(shown.frame, width)
-            if len(self._made) > _KEPT:
-                self._made.popitem(last=False)
-        return self._made[key]
+            self._encoded[key] = bytes([flag]) + jpeg_of(shown.frame, width)
+            if len(self._encoded) > _KEPT:
+                self._encoded.popitem(last=False)
+        return self._encoded[key]
 
 
 def jpeg_of(frame: Frame, width: int) -> bytes:

@@ -13,7 +13,7 @@ from synthetic import make_am2k, make_plain
 from streammat.train.data.crops import CropDataset, CropOptions
 from streammat.train.data.images import Layers
 from streammat.train.data.layouts import FolderImages, open_layout
-from streammat.train.data.samples import Key, Pictures
+from streammat.train.data.samples import ImageSet, Key
 from streammat.train.data.targets import rosta_classes
 
 HEADS = ("TT", "FT", "BT")
@@ -41,7 +41,7 @@ class Drawn:
         return self.layers
 
 
-def sample_at(pictures: Pictures, options: CropOptions, *, index: int = 0, size: int = 320, stride: int = 1, seed: int = 0):
+def sample_at(pictures: ImageSet, options: CropOptions, *, index: int = 0, size: int = 320, stride: int = 1, seed: int = 0):
     return CropDataset(pictures, HEADS, stride, seed, options)[Key(index, size, size)]
 
 

@@ -98,18 +98,18 @@ def test_a_changed_image_is_packed_again(data: Path, cache: Path, tmp_path: Path
     shutil.copytree(cache, tmp_path / "cache", ignore=shutil.ignore_patterns("pack.*"))
     before = MattingDataset(data, tmp_path / "cache", CONFIG, 5)
     subject = before.collection.all_subjects()[0]
-    picture = before.pack.picture(subject)[0].copy()
+    picture = before.pack.image(subject)[0].copy()
     written = (tmp_path / "cache" / PACK).stat().st_mtime_ns
     MattingDataset(data, tmp_path / "cache", CONFIG, 5)
     assert (tmp_path / "cache" / PACK).stat().st_mtime_ns == written
     cv2.imwrite(str(subject.image), 255 - cv2.imread(str(subject.image)))
-    after = MattingDataset(data, tmp_path / "cache", CONFIG, 5).pack.picture(subject)[0]
+    after = MattingDataset(data, tmp_path / "cache", CONFIG, 5).pack.image(subject)[0]
     assert np.abs(picture[:, :, :3].astype(int) - after[:, :, :3]).mean() > 50
 
 
 def test_packed_levels_halve(data: Path, cache: Path) -> None:
     dataset = pickle.loads(pickle.dumps(MattingDataset(data, cache, CONFIG, 5)))  # noqa: S301 (as a worker gets it)
-    levels = dataset.pack.picture(dataset.collection.all_subjects()[0])
+    levels = dataset.pack.image(dataset.collection.all_subjects()[0])
     assert [level.shape[2] for level in levels] == [4] * len(levels)
     for larger, smaller in itertools.pairwise(levels):
         assert smaller.shape[:2] == (larger.shape[0] // 2, larger.shape[1] // 2)

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from streammat.train.data.manifest import read_manifest, write_manifest
-from streammat.train.data.pool import Outcome, check_outcomes, run_jobs, write_picture
+from streammat.train.data.pool import Outcome, check_outcomes, run_jobs, write_image
 from streammat.train.errors import DataError, RunError
 from streammat.train.rssn.compose_sample import Steps
 
@@ -94,16 +94,16 @@ def works(pid: int) -> bool:
 
 def test_images_appear_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     image = np.random.default_rng(0).integers(0, 255, (5, 7, 3), np.uint8)
-    write_picture(tmp_path / "deep/a.png", image)
+    write_image(tmp_path / "deep/a.png", image)
     np.testing.assert_array_equal(cv2.imread(str(tmp_path / "deep/a.png"))[:, :, ::-1], image)
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
         with pytest.raises(RunError, match=r"cannot write .*b\.png: No space left on device"):
-            write_picture(tmp_path / "deep/b.png", image)
+            write_image(tmp_path / "deep/b.png", image)
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["a.png"]
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match="cannot write"):
-        write_picture(tmp_path / "file/c.png", image)
+        write_image(tmp_path / "file/c.png", image)
 
 
 def test_manifests_come_back_and_strangers_are_refused(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def command(weights: Path, clips: Path, out: Path, frames: int, pixels: int) -> 
     """Make a contact sheet of clips: each frame is matted on its own by WEIGHTS (.safetensors, .pth or exported .onnx) and put on
     green.
     """
-    from streammat.train.data.pool import write_picture
+    from streammat.train.data.pool import write_image
     from streammat.train.evaluation.clips import missing_inside, read_frames
     from streammat.train.evaluation.contact_sheet import contact_sheet, on_colour
     from streammat.train.lite.validation import network_size, predict_image
@@ -41,5 +41,5 @@ def command(weights: Path, clips: Path, out: Path, frames: int, pixels: int) -> 
         told = f"mean alpha {np.mean(alphas) / 255:.3f}, missing inside {100 * np.mean([missing_inside(alpha) for alpha in alphas]):.1f} %"
         labels += [path.name, told]
         click.echo(f"{path.name}: {told}")
-    write_picture(out, contact_sheet(rows, labels))
+    write_image(out, contact_sheet(rows, labels))
     click.echo(f"clips: look at {out}")

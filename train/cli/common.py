@@ -94,7 +94,7 @@ def run_training(
         out: folder for all results.
         imagenet: weights of the encoder; None starts from random ones.
         start: weights of the whole network, instead.
-        denoise_now: as in `streammat.train.rssn.compose_sample.ComposedPictures`.
+        denoise_now: as in `streammat.train.rssn.compose_sample.ComposedImages`.
         options: as for `streammat.train.recipes.presets.configure`.
 
     Returns:

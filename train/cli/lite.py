@@ -40,7 +40,7 @@ STAGES = (
     Stage("third", "lite-third", 11700, {"second": 1}, help="Of the first stage on larger images."),
     Stage("fourth", "lite-fourth", 8300, {"second": 1, "third": 1}),
     Stage("steady", "lite-steady", 3300, {"fourth": 1}, help="Of the stage on pairs of frames."),
-    Stage("lookout", "lite-fourth", 800, FOURTH, ("street",), "Of the one that looks for bystanders again, and is not shipped."),
+    Stage("bystander_finder", "lite-fourth", 800, FOURTH, ("street",), "Of the one that looks for bystanders again, and is not shipped."),
     Stage("fifth", "lite-fifth", 7500, FOURTH, help="Of the last stage."),
 )
 SHIPPED: Mean = {**FOURTH, "fifth": 6}
@@ -96,7 +96,7 @@ def command(data: Path, out: Path, version: str, **steps: int) -> None:
             )
         if stage.name == "first":
             search(stage.name, ["people_fullbody"], filled=False)
-        elif stage.name == "lookout":
+        elif stage.name == "bystander_finder":
             search(stage.name, MOST, filled=True)
     models = out / "models"
     files = export_model(load_network(mean(SHIPPED, out / "lite.safetensors")), models, data, cache)

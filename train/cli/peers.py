@@ -27,7 +27,7 @@ def command(
     only: tuple[str, ...], out: Path | None, sheet: tuple[int, Path] | None,
 ) -> None:  # fmt: skip
     """Score WEIGHTS beside other networks on every validation set: IoU, mean error and gradient error, one table."""
-    from streammat.train.data.pool import write_picture, write_whole
+    from streammat.train.data.pool import write_image, write_whole
     from streammat.train.evaluation import peers
     from streammat.train.lite.recipe import BEST_AREAS
 
@@ -47,4 +47,4 @@ def command(
         write_whole(out, text.encode())
     if sheet is not None:
         for name, pairs in sets.items():
-            write_picture(sheet[1] / f"{name.replace('/', '_')}.jpg", peers.sheet(networks, pairs, sheet[0]))
+            write_image(sheet[1] / f"{name.replace('/', '_')}.jpg", peers.sheet(networks, pairs, sheet[0]))

@@ -32,7 +32,7 @@ def command(
     weights: Path, data: Path | None, hard: Path | None, pixels: int, second: int | None, worst: tuple[int, Path] | None, table: Path | None
 ) -> None:
     """Score WEIGHTS (.safetensors, .pth or exported .onnx) on validation images: IoU and mean error by set and by size."""
-    from streammat.train.data.pool import write_picture
+    from streammat.train.data.pool import write_image
     from streammat.train.lite.validation import Scores, by_share, hard_sets, score_images, validation_sets, worst_sheet
 
     sets = (validation_sets(data) if data else {}) | (hard_sets(hard) if hard else {})
@@ -49,7 +49,7 @@ def command(
     if table is not None:
         _write_table(table, scores)
     if worst is not None:
-        write_picture(worst[1], worst_sheet(opener, everything, worst[0], pixels))
+        write_image(worst[1], worst_sheet(opener, everything, worst[0], pixels))
         click.echo(f"score: look at {worst[1]}")
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streammat.train.data.images import Image
-from streammat.train.data.samples import Key, Pictures, Sample
+from streammat.train.data.samples import ImageSet, Key, Sample
 from streammat.train.data.targets import KERNELS, TRIMAP, TRIMAP_KERNELS, rosta_classes
 
 _ORDER_STREAM = (0, 0, 0, 1)
@@ -47,9 +47,9 @@ class CropDataset:
     """
 
     def __init__(
-        self, pictures: Pictures, heads: tuple[str, ...], stride: int, seed: int, options: CropOptions | None = None
+        self, images: ImageSet, heads: tuple[str, ...], stride: int, seed: int, options: CropOptions | None = None
     ) -> None:
-        self.pictures = pictures
+        self.images = images
         self.heads = heads
         self.stride = stride
         self.seed = seed
@@ -74,7 +74,7 @@ class CropDataset:
         """
         index, height, width, _ = key
         rng = np.random.Generator(np.random.Philox(key=[self.seed, index]))
-        layers = self.pictures.load(self._picture(index), rng)
+        layers = self.images.load(self._picture(index), rng)
         top, left, rows, columns = self._place(rng, layers.alpha, height, width)
         window = np.s_[top : top + rows, left : left + columns]
         step = -1 if rng.random() < self.options.flip else 1
@@ -101,10 +101,10 @@ class CropDataset:
 
     def _picture(self, index: int) -> int:
         """Return the index of the image for sample ``index``."""
-        epoch, place = divmod(index, len(self.pictures))
+        epoch, place = divmod(index, len(self.images))
         if self._order is None or self._order[0] != epoch:
             rng = np.random.Generator(np.random.Philox(key=[self.seed, epoch], counter=_ORDER_STREAM))
-            self._order = epoch, rng.permutation(len(self.pictures))
+            self._order = epoch, rng.permutation(len(self.images))
         return int(self._order[1][place])
 
     def _place(self, rng: np.random.Generator, alpha: Image, height: int, width: int) -> tuple[int, int, int, int]:

@@ -259,7 +259,7 @@ def load_layers(entry: Entry) -> Layers:
 
 
 class FolderImages:
-    """The original images of a data set (the ORI track); a `streammat.train.data.samples.Pictures`.
+    """The original images of a data set (the ORI track); a `streammat.train.data.samples.ImageSet`.
 
     Args:
         entries: as from `open_layout`.

@@ -85,7 +85,7 @@ class Pack:
         pixels = self._pixels
         return [pixels[at : at + int(np.prod(shape))].reshape(shape) for at, *shape in self.table[key]]
 
-    def picture(self, subject: Subject) -> Levels:
+    def image(self, subject: Subject) -> Levels:
         """Return a subject's original image, with its alpha as the fourth channel."""
         return self.read(str(subject.image))
 

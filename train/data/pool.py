@@ -1,6 +1,6 @@
 """Runs slow jobs on many files in a pool of processes; files are written atomically, and finished work is never lost.
 
-A job writes its files atomically, with `write_picture`, and jobs whose files exist are not repeated. So calling an interrupted
+A job writes its files atomically, with `write_image`, and jobs whose files exist are not repeated. So calling an interrupted
 command again continues it.
 """
 
@@ -96,7 +96,7 @@ def check_outcomes(outcomes: Sequence[Outcome[Job, Result]], what: str) -> None:
         )
 
 
-def write_picture(path: Path, image: Image) -> None:
+def write_image(path: Path, image: Image) -> None:
     """Write an image atomically.
 
     Args:
@@ -114,7 +114,7 @@ def write_picture(path: Path, image: Image) -> None:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file atomically; otherwise as `write_picture`."""
+    """Write a file atomically; otherwise as `write_image`."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         whole_files.write_whole(path, content)

@@ -40,7 +40,7 @@ class Sample:
     """Sample number, as in its `Key`."""
 
 
-class Pictures(Protocol):
+class ImageSet(Protocol):
     """Protocol of a set of whole images with their layers: original files (ORI), or composed on the fly (COMP)."""
 
     def __len__(self) -> int:

@@ -60,7 +60,7 @@ def rosta_classes(alpha: Image, rosta: str, kernel: int | None = None) -> Image:
 def scaled_classes(alpha: Image, rosta: str, stride: int) -> Image:
     """Return the glance target at a network's output resolution, for images of arbitrary scale.
 
-    The kernel keeps its proportion to an image of `KERNEL_PICTURE` pixels, so that the visible width of the transition area does
+    The kernel keeps its proportion to an image of `KERNEL_IMAGE` pixels, so that the visible width of the transition area does
     not depend on the size of the training image. Its side is always odd, and at least 3.
 
     Args:

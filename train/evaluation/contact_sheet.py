@@ -85,10 +85,10 @@ def spread(count: int, wanted: int) -> list[int]:
     return sorted({index * count // wanted for index in range(wanted)}) if count > wanted else list(range(count))
 
 
-def grid(pictures: Sequence[Image]) -> list[Sequence[Image]]:
+def grid(images: Sequence[Image]) -> list[Sequence[Image]]:
     """Arrange unrelated images in rows, about as many as columns."""
-    columns = math.ceil(math.sqrt(len(pictures)))
-    return [pictures[first : first + columns] for first in range(0, len(pictures), columns)]
+    columns = math.ceil(math.sqrt(len(images)))
+    return [images[first : first + columns] for first in range(0, len(images), columns)]
 
 
 def _fit(image: Image, cell: int) -> Image:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from streammat.train.data.images import Image
 from streammat.train.data.layouts import Entry, load_pair, load_trimap
-from streammat.train.data.pool import write_picture
+from streammat.train.data.pool import write_image
 from streammat.train.errors import DataError, RunError
 from streammat.train.evaluation import metrics
 from streammat.train.evaluation.contact_sheet import CELL, contact_sheet
@@ -327,5 +327,5 @@ def _write_sheet(path: Path, kept: Sequence[tuple[Case, list[Image]]]) -> None:
     ordered = sorted(kept, key=lambda pair: -pair[0].metrics["SAD"])
     labels = [f"{case.name}, {case.matting}: SAD {case.metrics['SAD']:.2f}, MSE {case.metrics['MSE']:.4f}" for case, _ in ordered]
     sheet = contact_sheet([pictures for _, pictures in ordered], labels, ("image", "prediction", "truth", "error"))
-    write_picture(path, sheet)
+    write_image(path, sheet)
 

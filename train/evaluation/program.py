@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streammat.train.data.images import Image, read_alpha
-from streammat.train.data.pool import write_picture
+from streammat.train.data.pool import write_image
 from streammat.train.errors import DataError
 
 
@@ -35,7 +35,7 @@ def program_matting(path: Path) -> Callable[[Image], Mapping[str, NDArray[np.flo
     def matting(rgb: Image) -> dict[str, NDArray[np.float32]]:
         with tempfile.TemporaryDirectory(prefix="streammat-") as folder:
             image, matte = Path(folder) / "image.png", Path(folder) / "matte.png"
-            write_picture(image, rgb)
+            write_image(image, rgb)
             try:
                 done = subprocess.run([path.absolute(), image, matte], capture_output=True, check=False)  # noqa: S603 (the user's own program)
             except OSError as error:

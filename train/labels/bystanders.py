@@ -81,8 +81,8 @@ def find_bystanders(
         RunError: the file cannot be written.
     """
     base = cache / folder
-    pictures = sorted((base / "img").glob("[!.]*.jpg"))
-    if not pictures:
+    images = sorted((base / "img").glob("[!.]*.jpg"))
+    if not images:
         raise DataError(f"no mattes in {base}; run `python -m train mattes` first")
     networks: dict[tuple[int, int], Predict] = {}
 
@@ -95,16 +95,16 @@ def find_bystanders(
         return mean
 
     shares: dict[str, float] = {}
-    for number, path in enumerate(pictures, 1):
+    for number, path in enumerate(images, 1):
         rgb, alpha = read_rgb(path), read_alpha(base / "alpha" / f"{path.stem}.png")
         share = bystander_share(views(rgb, PIXELS), alpha)
         if filled and (behind := fill_subject(rgb, alpha)) is not None:
             share = max(share, bystander_share(views(behind, 2 * PIXELS), np.zeros_like(alpha)))
         shares[path.stem] = round(share, 5)
         if number % 200 == 0:
-            report(f"bystanders: {folder} {number}/{len(pictures)}")
+            report(f"bystanders: {folder} {number}/{len(images)}")
     write_whole(base / FILE, (json.dumps(shares, indent=1) + "\n").encode())
-    return len(pictures), sum(share > MOST[folder] for share in shares.values())
+    return len(images), sum(share > MOST[folder] for share in shares.values())
 
 
 def read_bystanders(base: Path) -> dict[str, bool]:

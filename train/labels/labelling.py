@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streammat.train.data.images import Image, read_alpha, read_rgb
-from streammat.train.data.pool import Report, write_picture
+from streammat.train.data.pool import Report, write_image
 from streammat.train.errors import DataError
 from streammat.train.labels.mask_to_alpha import matte_from_mask
 from streammat.train.labels.public_sets import HELD, Item, PublicSet
@@ -191,8 +191,8 @@ def _label_item(name: str, item: Item, cache: Path, teachers: Teachers, seen: Ha
         if mask is None and kind != "objects":
             return Record(name, item.name, "", "held-without-mask", label.agreement, share)
         base = cache / HELD_FOLDER / folder
-        write_picture(base / "mask" / f"{item.name}.png", np.zeros(rgb.shape[:2], np.uint8) if kind == "objects" or mask is None else mask)
-        write_picture(base / "img" / f"{item.name}.png", rgb)
+        write_image(base / "mask" / f"{item.name}.png", np.zeros(rgb.shape[:2], np.uint8) if kind == "objects" or mask is None else mask)
+        write_image(base / "img" / f"{item.name}.png", rgb)
         return Record(name, item.name, f"{HELD_FOLDER}/{folder}", label.rule, label.agreement, share)
     write_matte(cache / folder, item.name, rgb, label.alpha)
     return Record(name, item.name, folder, label.rule, label.agreement, share)
@@ -246,9 +246,9 @@ def write_matte(base: Path, name: str, rgb: Image, alpha: Alpha) -> None:
 
     stored = np.clip(np.rint(alpha * 255.0), 0, 255).astype(np.uint8)
     foreground = estimate_foreground_ml(rgb / 255.0, stored / 255.0) if stored.any() else rgb / 255.0
-    write_picture(base / "alpha" / f"{name}.png", stored)
-    write_picture(base / "fg" / f"{name}.jpg", np.clip(np.rint(foreground * 255.0), 0, 255).astype(np.uint8))
-    write_picture(base / "img" / f"{name}.jpg", rgb)
+    write_image(base / "alpha" / f"{name}.png", stored)
+    write_image(base / "fg" / f"{name}.jpg", np.clip(np.rint(foreground * 255.0), 0, 255).astype(np.uint8))
+    write_image(base / "img" / f"{name}.jpg", rgb)
 
 
 def relabel(data: Path, mattes: Path, cache: Path, folder: str, teachers: Teachers, report: Report) -> None:

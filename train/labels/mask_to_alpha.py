@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from streammat.train.data.images import Image, read_alpha, read_rgb
 from streammat.train.data.layout_parts import by_stem
-from streammat.train.data.pool import Outcome, Report, run_jobs, write_picture
+from streammat.train.data.pool import Outcome, Report, run_jobs, write_image
 from streammat.train.errors import DataError
 from streammat.train.evaluation.contact_sheet import contact_sheet, on_colour, spread
 
@@ -161,9 +161,9 @@ def prepare_one(job: MatteJob) -> int:
         except DataError as error:
             raise DataError(f"{job.image}: {error}") from error
     foreground = estimate_foreground_ml(rgb / 255.0, label / 255.0)
-    write_picture(job.target("alpha"), label)
-    write_picture(job.target("fg"), np.clip(np.rint(foreground * 255.0), 0, 255).astype(np.uint8))
-    write_picture(job.target("img"), rgb)
+    write_image(job.target("alpha"), label)
+    write_image(job.target("fg"), np.clip(np.rint(foreground * 255.0), 0, 255).astype(np.uint8))
+    write_image(job.target("img"), rgb)
     return 1
 
 
@@ -223,7 +223,7 @@ def write_sheet(data: Path, cache: Path, samples: int) -> Path | None:
         return None
     rows = [_sheet_row(job) for job in chosen]
     labels = [f"{job.spec.folder}/{job.image.name}".lstrip("/") for job in chosen]
-    write_picture(cache / SHEET, contact_sheet(rows, labels, ("picture", "mask", "alpha", "on green", "on magenta"), cell=384))
+    write_image(cache / SHEET, contact_sheet(rows, labels, ("image", "mask", "alpha", "on green", "on magenta"), cell=384))
     return cache / SHEET
 
 

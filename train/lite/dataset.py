@@ -184,25 +184,25 @@ class MattingDataset:
         subject.
         """
         rooms, landscapes = self.collection.rooms, self.collection.landscapes
-        picture: Levels
+        source: Levels
         if self.collection.objects and rng.random() < self.config.objects:
-            picture = self.pack.read(str(self.collection.objects[int(rng.integers(len(self.collection.objects)))]))
+            source = self.pack.read(str(self.collection.objects[int(rng.integers(len(self.collection.objects)))]))
         elif self.filled and rng.random() < self.config.filled:
-            picture = self.pack.without(self.filled[int(rng.integers(len(self.filled)))]) or []
+            source = self.pack.without(self.filled[int(rng.integers(len(self.filled)))]) or []
         elif rng.random() < self.config.beside and (beside := self._beside(rng)) is not None:
-            picture = beside
+            source = beside
         elif rooms and (not landscapes or rng.random() < 0.78):
-            picture = self.pack.read(str(rooms[int(rng.integers(len(rooms)))]))
+            source = self.pack.read(str(rooms[int(rng.integers(len(rooms)))]))
         elif landscapes:
-            picture = self.pack.read(str(landscapes[int(rng.integers(len(landscapes)))]))
+            source = self.pack.read(str(landscapes[int(rng.integers(len(landscapes)))]))
         else:
             noise = rng.integers(0, 256, (4, 6, 3), dtype=np.uint8)
-            picture = [cv2.resize(noise, (384, 256), interpolation=cv2.INTER_CUBIC).astype(np.uint8)]
-        rows, columns = picture[0].shape[:2]
+            source = [cv2.resize(noise, (384, 256), interpolation=cv2.INTER_CUBIC).astype(np.uint8)]
+        rows, columns = source[0].shape[:2]
         size = min(rows / height, columns / width) * rng.uniform(0.35, 1.0)
         cx = rng.uniform(size * width / 2, columns - size * width / 2)
         cy = rng.uniform(size * height / 2, rows - size * height / 2)
-        rgb = warp(picture, cx, cy, size, 0.0, height, width, mirror=bool(rng.random() < 0.5))
+        rgb = warp(source, cx, cy, size, 0.0, height, width, mirror=bool(rng.random() < 0.5))
         if rng.random() < 0.2:
             rgb = cv2.GaussianBlur(rgb, (0, 0), rng.uniform(0.8, 5.0)).astype(np.uint8, copy=False)
         return rgb
@@ -231,7 +231,7 @@ class MattingDataset:
         return 1.2 if _is_alone(subject) or self.config.everybody else 0.6
 
     def _original(self, rng: Rng, subject: Subject, height: int, width: int) -> Scene:
-        levels = self.pack.picture(subject)
+        levels = self.pack.image(subject)
         x0, y0, x1, y1 = bounding_box(levels[0][:, :, 3])
         low, high = self.config.cover
         if not _is_alone(subject) and not self.config.everybody:
@@ -259,7 +259,7 @@ class MattingDataset:
         subject = self._subject(rng)
         if not _is_alone(subject):
             return None
-        levels = self.pack.picture(subject)
+        levels = self.pack.image(subject)
         rows, columns = levels[0].shape[:2]
         # The smallest size tells where the subject is, to a few pixels.
         occupied = np.flatnonzero((levels[-1][:, :, 3] > 2).any(axis=0)) * (columns / levels[-1].shape[1])

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from streammat.train.data.pool import write_picture
+from streammat.train.data.pool import write_image
 from streammat.train.data.samples import Key, Sample
 from streammat.train.lite.augment import NO_FAULTS, FaultConfig
 from streammat.train.lite.dataset import MattingDataset
@@ -87,8 +87,8 @@ def write_hard(data: Path, cache: Path, out: Path, count: int, report: Callable[
         dataset = MattingDataset(data, cache, difficulty.data, SEED, scene=difficulty.scene, faults=difficulty.faults, held=True)
         for number in missing:
             sample = _with_subject(dataset, number, wanted=difficulty.data.empty == 0)
-            write_picture(folder / "alpha" / f"{number:03}.png", sample.alpha)
-            write_picture(folder / "img" / f"{number:03}.png", sample.rgb)  # last: where it is, its alpha is
+            write_image(folder / "alpha" / f"{number:03}.png", sample.alpha)
+            write_image(folder / "img" / f"{number:03}.png", sample.rgb)  # last: where it is, its alpha is
 
 
 def _with_subject(dataset: MattingDataset, number: int, *, wanted: bool) -> Sample:

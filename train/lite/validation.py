@@ -183,4 +183,4 @@ def worst_sheet(
         rows.append((rgb, read_alpha(score.pair.label), alpha, on_colour(rgb, alpha, (0, 200, 0))))
         parts = score.pair.image.parts
         labels.append(f"{'/'.join(parts[-3:-2])}/{parts[-1]}: IoU {score.iou:.3f}, MAD {score.mad:.4f}")
-    return contact_sheet(rows, labels, ("picture", "label", "alpha", "on green"))
+    return contact_sheet(rows, labels, ("image", "label", "alpha", "on green"))

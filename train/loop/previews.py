@@ -46,8 +46,8 @@ def preview(model: Model, batch: Batch) -> Image:
     elif trimap:
         shown = {"trimap": trimap[0][:, 0], **shown}
     planes = [_grey(plane) for plane in shown.values()]
-    pictures, truth = rgb.cpu().numpy(), batch.alpha[:ROWS].cpu().numpy()
-    rows = [[pictures[i], *(plane[i] for plane in planes), truth[i]] for i in range(len(rgb))]
+    images, truth = rgb.cpu().numpy(), batch.alpha[:ROWS].cpu().numpy()
+    rows = [[images[i], *(plane[i] for plane in planes), truth[i]] for i in range(len(rgb))]
     return contact_sheet(rows, headings=("image", *shown, "true alpha"))
 
 

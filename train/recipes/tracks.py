@@ -10,7 +10,7 @@ import torch
 from streammat.train.data.crops import CropDataset
 from streammat.train.data.layouts import FolderImages, open_backgrounds, open_layout
 from streammat.train.data.loader import Samples
-from streammat.train.data.samples import Pictures
+from streammat.train.data.samples import ImageSet
 from streammat.train.errors import RunError
 from streammat.train.lite.dataset import MattingDataset
 from streammat.train.lite.ingredients import recipe_without
@@ -33,13 +33,13 @@ class Folders:
     """Mattes of the ``lite`` recipe."""
 
 
-def open_images(preset: Preset, folders: Folders, *, denoise_now: bool = False) -> Pictures | None:
+def open_images(preset: Preset, folders: Folders, *, denoise_now: bool = False) -> ImageSet | None:
     """Open the images of a preset's track; None for the ``lite`` recipe, which generates images without end.
 
     Args:
         preset: as from `streammat.train.recipes.presets.find_preset`.
         folders: their folders.
-        denoise_now: as in `streammat.train.rssn.compose_sample.ComposedPictures`.
+        denoise_now: as in `streammat.train.rssn.compose_sample.ComposedImages`.
 
     Raises:
         RunError: a folder that the track needs was not given.
@@ -57,7 +57,7 @@ def open_images(preset: Preset, folders: Folders, *, denoise_now: bool = False) 
     return ComposedImages(entries, backgrounds, rssn_of(track), denoise_now=denoise_now)
 
 
-def open_samples(preset: Preset, config: TrainConfig, images: Pictures | None, folders: Folders) -> tuple[Samples, list[Pair]]:
+def open_samples(preset: Preset, config: TrainConfig, images: ImageSet | None, folders: Folders) -> tuple[Samples, list[Pair]]:
     """Open the samples for training, and held-out images for validation.
 
     Args:
@@ -87,7 +87,7 @@ def open_samples(preset: Preset, config: TrainConfig, images: Pictures | None, f
     return samples, [Pair(subject.image, subject.alpha) for subject in samples.held]
 
 
-def remark(images: Pictures | None) -> str | None:
+def remark(images: ImageSet | None) -> str | None:
     """Return a line with what a user should know about the images before a long run."""
     if not isinstance(images, FolderImages):
         return None

@@ -23,7 +23,7 @@ from streammat.engines.model_files import ModelFiles
 from streammat.train.data.images import Image, read_rgb
 from streammat.train.data.layout_parts import picture_files
 from streammat.train.data.manifest import read_manifest, write_manifest
-from streammat.train.data.pool import Report, check_outcomes, run_jobs, write_picture, write_whole
+from streammat.train.data.pool import Report, check_outcomes, run_jobs, write_image, write_whole
 from streammat.train.errors import DataError
 from streammat.train.evaluation.contact_sheet import contact_sheet, grid, spread
 
@@ -216,7 +216,7 @@ def write_one(job: WriteJob) -> int:
     """Reduce an image and write it; returns 1, the number of files. Errors as in `measure_one`."""
     rgb = read_rgb(job.image)
     size = _reduced_size(rgb.shape[1], rgb.shape[0], job.min_side)
-    write_picture(job.target, np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8))
+    write_image(job.target, np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8))
     return 1
 
 
@@ -297,11 +297,11 @@ def _write_sheets(verdicts: Sequence[Verdict], pictures: dict[str, Path], out: P
     kept = [out / verdict.file for verdict in verdicts if verdict.file]
     shown = [read_rgb(kept[index]) for index in spread(len(kept), _SHEET_IMAGES) if kept[index].exists()]
     if shown:
-        write_picture(out / KEPT_SHEET, contact_sheet(grid(shown)))
+        write_image(out / KEPT_SHEET, contact_sheet(grid(shown)))
     rejected = [v for start in (SUBJECT, DUPLICATE, SMALL) for v in verdicts if v.reason.startswith(start)]
     sample = [rejected[index] for index in spread(len(rejected), _SHEET_IMAGES)]
     if sample:
         rows = grid([read_rgb(pictures[verdict.picture]) for verdict in sample])
         columns = len(rows[0])
         labels = [" | ".join(v.reason for v in sample[at * columns : (at + 1) * columns]) for at in range(len(rows))]
-        write_picture(out / REJECTED_SHEET, contact_sheet(rows, labels))
+        write_image(out / REJECTED_SHEET, contact_sheet(rows, labels))

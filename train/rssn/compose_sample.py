@@ -211,7 +211,7 @@ def compose(
 
 
 class ComposedImages:
-    """Composites made on demand (the COMP tracks); a `streammat.train.data.samples.Pictures`.
+    """Composites made on demand (the COMP tracks); a `streammat.train.data.samples.ImageSet`.
 
     Image ``i`` is foreground ``i // per_foreground``. The seed alone determines a foreground's backgrounds; they are all
     different if there are enough.

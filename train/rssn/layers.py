@@ -19,7 +19,7 @@ import numpy as np
 
 from streammat.train.data.images import Image, read_rgb
 from streammat.train.data.layouts import BACKGROUND_FOLDERS, Entry, load_pair, open_backgrounds, open_layout
-from streammat.train.data.pool import Outcome, Report, run_jobs, write_picture
+from streammat.train.data.pool import Outcome, Report, run_jobs, write_image
 from streammat.train.errors import DataError
 from streammat.train.rssn.compose_sample import BM3D_SIGMA, denoise
 
@@ -93,13 +93,13 @@ def estimate_colours(rgb: Image, alpha: Image) -> tuple[Image, Image]:
     return foreground, background
 
 
-def reduce(picture: Image, long_side: int | None) -> Image:
+def reduce(image: Image, long_side: int | None) -> Image:
     """Reduce an image, uint8 (H, W) or (H, W, 3), to at most ``long_side`` pixels on its long side; smaller ones are unchanged."""
-    if long_side is None or max(picture.shape[:2]) <= long_side:
-        return picture
-    scale = long_side / max(picture.shape[:2])
-    size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
-    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+    if long_side is None or max(image.shape[:2]) <= long_side:
+        return image
+    scale = long_side / max(image.shape[:2])
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def make_layers(
@@ -156,7 +156,7 @@ def make_one(job: LayerJob) -> int:
         RunError: a file cannot be written.
     """
     options = job.options
-    rgb, alpha = (reduce(picture, options.long_side) for picture in load_pair(job.entry))
+    rgb, alpha = (reduce(image, options.long_side) for image in load_pair(job.entry))
     missing = [path for path in job.wanted() if not path.exists()]
     planes = {"original": rgb, "mask": alpha}
     if any(path.parent.name in (*COLOURS, "fg_denoise") for path in missing):
@@ -172,13 +172,13 @@ def make_one(job: LayerJob) -> int:
     for path in missing:
         kind = path.parent.name
         plane = denoise(planes["fg" if kind == "fg_denoise" else "original"], options.sigma) if kind in DENOISED else planes[kind]
-        write_picture(path, plane)
+        write_image(path, plane)
     return len(missing)
 
 
 def denoise_one(job: DenoiseJob) -> int:
     """Denoise one background; returns 1, the number of files written. Errors as in `make_one`."""
-    write_picture(job.target, denoise(reduce(read_rgb(job.image), job.options.long_side), job.options.sigma))
+    write_image(job.target, denoise(reduce(read_rgb(job.image), job.options.long_side), job.options.sigma))
     return 1
 
 

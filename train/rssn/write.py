@@ -10,7 +10,7 @@ import numpy as np
 from streammat.train.data.images import read_rgb
 from streammat.train.data.layouts import BackgroundEntry, Entry
 from streammat.train.data.manifest import read_manifest, write_manifest
-from streammat.train.data.pool import Outcome, Report, run_jobs, write_picture
+from streammat.train.data.pool import Outcome, Report, run_jobs, write_image
 from streammat.train.errors import RunError
 from streammat.train.evaluation.contact_sheet import contact_sheet, spread
 from streammat.train.rssn.compose_sample import ComposedImages, Rssn, draw_steps, make_composite
@@ -58,11 +58,11 @@ class ComposeJob:
         return Row(self.stem, str(self.entry.foreground.resolve()), str(self.behind.image.resolve()), *flags)
 
 
-def write_composites(pictures: ComposedImages, out: Path, workers: int, report: Report) -> list[Outcome[ComposeJob, int]]:
+def write_composites(composites: ComposedImages, out: Path, workers: int, report: Report) -> list[Outcome[ComposeJob, int]]:
     """Write the missing composites, ``manifest.csv`` and ``sheet.png``.
 
     Args:
-        pictures: what to compose; the random choices of composite ``i`` follow from its seed and ``i``.
+        composites: what to compose; the random choices of composite ``i`` follow from its seed and ``i``.
         out: folder for ``train/{original,mask,fg,bg}/<foreground>_<copy>.png``: the composite, its matte, and the blended layers.
         workers: processes; 0: this one.
         report: called with one line at a time.
@@ -73,7 +73,7 @@ def write_composites(pictures: ComposedImages, out: Path, workers: int, report: 
     Raises:
         RunError: a file cannot be written, or ``out`` has composites made from other files or with other options.
     """
-    jobs = [_job(pictures, index, out) for index in range(len(pictures))]
+    jobs = [_job(composites, index, out) for index in range(len(composites))]
     rows = {job.stem: job.row() for job in jobs}
     for row in read_manifest(out / MANIFEST, Row):
         if row != rows.get(row.composite, row):
@@ -89,7 +89,7 @@ def write_composites(pictures: ComposedImages, out: Path, workers: int, report: 
     made = [job for job in jobs if job.target("original").exists()]
     write_manifest(out / MANIFEST, [rows[job.stem] for job in made], Row)
     if made:
-        _write_sheet(out / SHEET, made, pictures.per_foreground)
+        _write_sheet(out / SHEET, made, composites.per_foreground)
         report(f"compose: look at {out / SHEET}")
     return outcomes
 
@@ -104,14 +104,14 @@ def compose_one(job: ComposeJob) -> int:
     layers, _ = make_composite(np.random.default_rng(job.seed), job.entry, job.behind, job.rssn)
     planes = {"original": layers.rgb, "mask": layers.alpha, "fg": layers.foreground, "bg": layers.background}
     for kind in _KINDS:
-        write_picture(job.target(kind), planes[kind])
+        write_image(job.target(kind), planes[kind])
     return len(_KINDS)
 
 
-def _job(pictures: ComposedImages, index: int, out: Path) -> ComposeJob:
-    entry, behind = pictures.pair(index)
-    stem = f"{entry.name.replace('/', '_')}_{index % pictures.per_foreground}"
-    return ComposeJob(out / "train", stem, entry, behind, pictures.rssn, (pictures.seed, index))
+def _job(composites: ComposedImages, index: int, out: Path) -> ComposeJob:
+    entry, behind = composites.pair(index)
+    stem = f"{entry.name.replace('/', '_')}_{index % composites.per_foreground}"
+    return ComposeJob(out / "train", stem, entry, behind, composites.rssn, (composites.seed, index))
 
 
 def _write_sheet(path: Path, jobs: list[ComposeJob], per_foreground: int) -> None:
@@ -124,7 +124,7 @@ def _write_sheet(path: Path, jobs: list[ComposeJob], per_foreground: int) -> Non
     rows = [[read_rgb(kept[0].target("fg")), *(read_rgb(job.target("original")) for job in kept)] for kept in shown]
     labels = [f"{kept[0].entry.name}: " + " | ".join(_summary(job.row()) for job in kept) for kept in shown]
     headings = ("foreground", *(f"composite {copy}" for copy in range(min(per_foreground, _SHEET_COLUMNS))))
-    write_picture(path, contact_sheet(rows, labels, headings))
+    write_image(path, contact_sheet(rows, labels, headings))
 
 
 def _summary(row: Row) -> str:
