@@ -22,6 +22,7 @@ from scenes import LAYOUTS, frame_of, scene
 from test_live_privacy import FAULTS, assert_room_unseen
 
 import streammat.jobs.video
+import streammat.matting.network
 from streammat.compositing.backgrounds import Background, open_background, parse_background
 from streammat.compositing.compositor import Compositor
 from streammat.config import CompositeOptions, EncodeOptions, MattingOptions, VideoOptions
@@ -465,7 +466,7 @@ def test_a_file_comes_out_as_on_the_host(target, background, rotation, tmp_path:
             engine = Given(network_size(*size, "fast"), alpha, batch)
             return Plain(engine) if kind == "host" else engine
 
-        monkeypatch.setattr(streammat.jobs.video, "open_network", opened)
+        monkeypatch.setattr(streammat.matting.network, "open_network", opened)
         monkeypatch.setattr(streammat.jobs.video, "frames_at_once", lambda *which: 4)
         folder = tmp_path / kind
         folder.mkdir()
