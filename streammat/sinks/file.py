@@ -314,7 +314,7 @@ class FileSink:
         late = time - self._begin - self.frames / self._rate
         if abs(late) * self._rate > Fraction(1, 2):
             kind = self._path.suffix
-            raise self._failed(ValueError(f"it comes {float(late):+.3f} s off the steady {float(self._rate):.6g} frames per second that {kind} has; write .mov"))
+            raise self._close_after_error(ValueError(f"it comes {float(late):+.3f} s off the steady {float(self._rate):.6g} frames per second that {kind} has; write .mov"))
 
     # -- encoding -----------------------------------------------------------------------------------------------
 

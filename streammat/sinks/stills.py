@@ -114,7 +114,7 @@ class StillsSink:
             if self._pattern == STANDARD_STREAM:
                 _to_standard_output(data)
             else:
-                write_whole(path, data, (lambda written: self._check(path, written, picture)) if self._verify else None)
+                write_whole(path, data, (lambda written: self._check(path, written, turned)) if self._verify else None)
         except OSError as error:
             raise OutputError(f"{path}: cannot be written ({reason(error)}); check space and permissions") from error
         self.frames += 1
