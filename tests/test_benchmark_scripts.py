@@ -28,6 +28,13 @@ def test_every_stage_takes_some_time():
     assert found["all"] == pytest.approx(sum(found[name] for name in stages), abs=0.01)
 
 
+def test_eight_shots_of_film(tmp_path: Path):
+    pytest.importorskip("PyOpenColorIO", reason="needs the extra film")
+    said = output(str(BENCHMARKS / "film_shots.py"), CLIP, str(tmp_path), "--frames", "2", "--width", "192")
+    assert said.splitlines()[-1].endswith("checks, 0 failed"), said
+    assert (tmp_path / "sheet.png").stat().st_size > 10_000
+
+
 def test_peers_that_cannot_run_are_named():
     said = output(str(BENCHMARKS / "peers.py"), CLIP, "--size", "128x96", "--frames", "2", "--rounds", "1", "--threads", "1")
     assert "streammat onnxruntime" in said

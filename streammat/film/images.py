@@ -359,6 +359,8 @@ def _spec(
         spec["oiio:BitsPerSample"] = bits
     for name, type_, value in header.attributes:
         spec.attribute(name, type_, value)
+    if exr and header.rate is not None:
+        spec.attribute("framesPerSecond", oiio.TypeDesc("rational"), (header.rate.numerator, header.rate.denominator))
     if suffix == ".dpx" and header.rate is not None:
         spec["dpx:FrameRate"] = spec["dpx:TemporalFrameRate"] = float(header.rate)
     return spec

@@ -58,7 +58,7 @@ class SequenceSource:
         )
         self._layout = layout_of("gbrp16le")
         assert self._layout is not None
-        rate = header.rate if options.fps is None else rate_of(options.fps)
+        rate = self._known_rate = header.rate if options.fps is None else rate_of(options.fps)
         if rate is None:
             rate = _USUAL_RATE
             self.notes.append("the files name no rate: 24 frames per second are assumed; --fps gives another")
@@ -119,7 +119,7 @@ class SequenceSource:
             header = later(header, self._timecode and self._timecode.later(number - self._first_number, self._rate), self._rate)
         if self._options.color_space.lower() != "auto" and self.space.interop:
             header = named(header, self.space.interop)
-        plate = Plate(pixels, self.space, replace(header, rate=self._rate))
+        plate = Plate(pixels, self.space, replace(header, rate=self._known_rate))
         height, width = self.info.size
         assert self._layout is not None
         image = av.VideoFrame(width, height, self._layout.name)

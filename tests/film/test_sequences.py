@@ -59,6 +59,24 @@ def test_names(shot: Path, tmp_path: Path, source: str) -> None:
     assert names(tmp_path) == ["m.1001.exr", "m.1002.exr", "m.1003.exr"]
 
 
+def test_rate(shot: Path, tmp_path: Path) -> None:
+    """``--fps`` is what outputs say, whatever the plates said; EXR of DPX has its rate; a rate that nobody said is not written."""
+    video(shot, tmp_path / "a.####.exr", "--fps", "25", "--frames", "1001").ok()
+    assert tuple(opened(tmp_path / "a.1001.exr")[0].getattribute("framesPerSecond")) == (25, 1)
+    (tmp_path / "dpx").mkdir()
+    (tmp_path / "none").mkdir()
+    image = person(0, *SIZE).astype(np.uint16) * 257
+    write_plate(tmp_path / "dpx/d.0001.dpx", image, "uint16", attributes={"dpx:FrameRate": 23.976, "dpx:TemporalFrameRate": 23.976}, timecode=(0x10203000, 0))
+    video(tmp_path / "dpx", tmp_path / "d.####.exr", "--matte", tmp_path / "m.####.dpx").ok()
+    spec = opened(tmp_path / "d.0001.exr")[0]
+    assert tuple(spec.getattribute("framesPerSecond")) == (24000, 1001) and spec.get_string_attribute("smpte:TimeCode") == "10:20:30:00"
+    spec = opened(tmp_path / "m.0001.dpx")[0]
+    assert abs(spec.get_float_attribute("dpx:FrameRate") - 23.976) < 0.001 and spec.get_string_attribute("smpte:TimeCode") == "10:20:30:00"
+    write_plate(tmp_path / "none/n.0001.exr", linear(0))
+    video(tmp_path / "none", tmp_path / "n.####.exr").ok()
+    assert opened(tmp_path / "n.0001.exr")[0].getattribute("framesPerSecond") is None
+
+
 def test_frames(shot: Path, tmp_path: Path) -> None:
     """Chosen frames keep their numbers; a part equals the whole where no frame looks at others."""
     video(shot, tmp_path / "a.####.exr", "--no-stable").ok()
