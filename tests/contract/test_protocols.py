@@ -12,14 +12,21 @@ from media import write_clip
 from scenes import frame_of
 
 from streammat.compositing.backgrounds import open_background, parse_background
-from streammat.config import EncodeOptions
+from streammat.config import EncodeOptions, SequenceOptions
+from streammat.film.chosen_frames import ChosenFrames
+from streammat.film.sequence_sink import SequenceSink
+from streammat.film.sequence_source import SequenceSource
+from streammat.film.sequences import parse_frames, parse_sequence
 from streammat.media.frame import Frame, Matte
 from streammat.sinks import Sink
 from streammat.sinks.file import FileSink
 from streammat.sinks.stills import StillsSink
+from streammat.sources import Recorded
 from streammat.sources.file import FileSource
 
-SIZE = (96, 128)
+SIZE = (128, 256)
+"""Height and width: MXF takes no smaller ones."""
+STILLS = (".png", ".tif", ".exr", ".dpx")
 CONTENTS = ["composite", "transparent", "matte", "foreground"]
 
 
@@ -39,13 +46,37 @@ def source(tmp_path: Path) -> FileSource:
     return FileSource(str(write_clip(tmp_path / "in.mp4", size=SIZE[::-1], frames=6)))
 
 
-def test_source(source: FileSource) -> None:
-    """Frames in order, each once, of one shape; closing twice is fine."""
+@pytest.fixture(params=["file", "some frames of a file", "sequence"])
+def recorded(request: pytest.FixtureRequest, tmp_path: Path) -> Recorded:
+    """Six frames."""
+    if request.param == "file":
+        return FileSource(str(write_clip(tmp_path / "in.mp4", size=SIZE[::-1], frames=6)))
+    if request.param == "some frames of a file":
+        clip = FileSource(str(write_clip(tmp_path / "in.mp4", size=SIZE[::-1], frames=9)))
+        return ChosenFrames(clip, 1001, parse_frames("1001,1003-1006,1009"), "in.mp4")
+    pytest.importorskip("OpenImageIO", reason="needs the extra film")
+    from film.plates import linear, write_plate
+
+    for number in range(8, 14):
+        write_plate(tmp_path / f"s.{number:04d}.exr", linear(number, *SIZE[::-1]))
+    name = parse_sequence(str(tmp_path / "s.####.exr"))
+    assert name is not None
+    return SequenceSource(name, SequenceOptions())
+
+
+def test_source(recorded: Recorded) -> None:
+    """Frames in order, each once, of one shape, under the numbers that were told before; closing twice is fine."""
+    source = recorded
     assert source.info.size == SIZE
+    assert source.info.frames == 6
+    assert not source.damage
     frames = [item for item in source if isinstance(item, Frame)]
     assert [frame.index for frame in frames] == list(range(6))
     times = [frame.pts * frame.time_base for frame in frames]
     assert times == sorted(set(times))
+    assert times[0] == 0
+    if len(source.info.numbers) > 1:
+        assert tuple(frame.number for frame in frames) == source.info.numbers
     for frame in frames:
         assert frame.size == source.info.size
         assert frame.layout == source.info.layout
@@ -57,34 +88,42 @@ def test_source(source: FileSource) -> None:
 
 
 def sink_for(name: str, content: str, folder: Path, source: FileSource) -> Sink:
-    if name.endswith(".png"):
-        return StillsSink(str(folder / name), content, overwrite=False)  # type: ignore[arg-type]
+    if name.endswith((".exr", ".dpx")):
+        pytest.importorskip("OpenImageIO", reason="needs the extra film")
+        return SequenceSink(str(folder / name), source.info, content, SequenceOptions(), overwrite=False, alpha="straight")  # type: ignore[arg-type]
+    if name.endswith(STILLS):
+        return StillsSink(str(folder / name), content, overwrite=False, verify=True)  # type: ignore[arg-type]
     return FileSink(str(folder / name), source.info, content, EncodeOptions(), tracks=False)  # type: ignore[arg-type]
 
 
-NAMES = ["out.mp4", "out.mov", "out.mkv", "out.webm", "out.%02d.png"]
+CLIPS = ["out.mp4", "out.mov", "out.mkv", "out.webm", "out.mxf"]
+NAMES = [*CLIPS, "out.%02d.png", "out.%02d.tif", "out.%02d.exr", "out.%02d.dpx"]
 
 
 @pytest.mark.parametrize("content", CONTENTS)
 @pytest.mark.parametrize("name", NAMES)
 def test_sink_writes_what_it_is_given(name: str, content: str, tmp_path: Path, source: FileSource) -> None:
     """Nothing has the final name before its time; after ``close`` every image is there."""
-    if name == "out.mp4" and content == "transparent":
-        pytest.skip("MP4 carries no alpha")
+    if name in ("out.mp4", "out.mxf") and content == "transparent":
+        pytest.skip("MP4 and MXF carry no alpha")
     folder = tmp_path / "out"
     folder.mkdir()
     sink = sink_for(name, content, folder, source)
     for index in range(4):
         frame = image(index)
+        before = [plane.copy() for plane in frame.planes]
         sink.write(frame, matte_of(frame))
+        assert all(np.array_equal(old, new) for old, new in zip(before, frame.planes, strict=True))
     assert sink.frames == 4
-    if not name.endswith(".png"):
+    if not name.endswith(STILLS):
         assert not (folder / name).exists()
     sink.close()
     sink.close()
     left = sorted(path.name for path in folder.iterdir())
-    if name.endswith(".png"):
-        assert left == [f"out.{number:02d}.png" for number in (1, 2, 3, 4)]
+    if name.endswith(STILLS):
+        assert left == [f"out.{number:02d}{Path(name).suffix}" for number in (1, 2, 3, 4)]
+        sink.abort()
+        assert len(list(folder.iterdir())) == 4, "each is whole"
         return
     assert left == [name]
     with av.open(str(folder / name)) as container:
@@ -92,7 +131,7 @@ def test_sink_writes_what_it_is_given(name: str, content: str, tmp_path: Path, s
     source.close()
 
 
-@pytest.mark.parametrize("name", NAMES[:-1])
+@pytest.mark.parametrize("name", CLIPS)
 def test_sink_that_is_aborted_or_empty_leaves_nothing(name: str, tmp_path: Path, source: FileSource) -> None:
     folder = tmp_path / "out"
     folder.mkdir()
