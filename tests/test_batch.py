@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import random
@@ -11,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from fractions import Fraction
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,7 +29,9 @@ from running import QUICK, REPOSITORY, Run, call, names, spawn
 from streammat.batch.plan import plan_of, shards_of
 from streammat.batch.shots import Shot
 from streammat.batch.workers import gpu_of
-from streammat.config import BatchOptions
+from streammat.config import BatchOptions, MattingOptions, VideoOptions
+from streammat.jobs.video import VideoJob
+from streammat.timecode import Moment
 
 ONE = (*QUICK[:-1], "1", "--workers", "1")
 """Options that make a batch quick on a busy machine."""
@@ -203,6 +207,21 @@ def test_pieces_join_to_what_one_process_makes(long: Path, tmp_path: Path, templ
     if not options:
         for one, other in zip(alpha_of(whole), alpha_of(joined), strict=True):
             assert np.array_equal(one, other)
+
+
+def test_a_shard_that_is_done_leaves_memory_at_once(long: Path, tmp_path: Path) -> None:
+    """Without Python looking for circles: a worker makes one shard after the other, and each would leave its decoders open."""
+    matting = MattingOptions(engine="onnxruntime", quality="fast", threads=1)
+    gc.collect()
+    gc.disable()
+    try:
+        job = VideoJob(str(long), str(tmp_path / "out.mov"), VideoOptions(matting=matting, start=Moment(Fraction(0), 12), warm_up=4))
+        assert job.run().frames_out == 12
+        gone = weakref.ref(job)
+        del job
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_killed_at_random_it_goes_on_to_the_bytes_of_an_unbroken_run(long: Path, tmp_path: Path) -> None:

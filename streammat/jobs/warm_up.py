@@ -59,15 +59,15 @@ class WarmedUp:
 
     def __init__(self, matting: Callable[[Frame], Matte], earlier: Earlier, goes_on: Callable[[], bool]) -> None:
         self._matting = matting
-        self._earlier: Earlier | None = earlier
-        self._goes_on = goes_on
+        self._before: tuple[Earlier, Callable[[], bool]] | None = earlier, goes_on
 
     def __call__(self, frame: Frame) -> Matte:
         """Return the matte of ``frame``; raises what the other matting raises."""
-        if self._earlier is not None:
-            for each in self._earlier():
-                if not self._goes_on():
+        if self._before is not None:
+            earlier, goes_on = self._before
+            for each in earlier():
+                if not goes_on():
                     break
                 self._matting(each)
-            self._earlier = None
+            self._before = None  # and with it the run that asks: a circle of references would keep its files open until Python looks for circles
         return self._matting(frame)
