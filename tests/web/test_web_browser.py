@@ -213,6 +213,25 @@ def test_recordings_and_streams_are_started_and_ended(page: Any, data: Path) -> 
     page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
 
 
+def test_matte_controls_change_the_run(page: Any, run: PageRun) -> None:
+    def matte() -> dict[str, Any]:
+        return [event for event in run.events if event["event"] == "status"][-1]["matte"]
+
+    page.locator("summary").click()
+    page.get_by_label("Feather").fill("2.5")
+    page.get_by_label("Feather").dispatch_event("change")
+    wait_for(lambda: matte()["feather"] == 2.5, 60)
+    page.get_by_label("Take out of the subject").select_option("auto")
+    wait_for(lambda: matte()["despill"] == "auto", 60)
+    page.get_by_role("button", name="Back to none").click()
+    wait_for(lambda: matte()["feather"] == 0 and matte()["despill"] is None, 60)
+    page.locator("#quality").select_option("balanced")
+    page.get_by_label("Lower it to hold").uncheck()
+    wait_for(lambda: not [event for event in run.events if event["event"] == "status"][-1]["hold-rate"], 60)
+    page.get_by_label("Lower it to hold").check()
+    page.locator("#quality").select_option("fast")
+
+
 def test_by_keyboard_alone(page: Any) -> None:
     """Everything that can be pressed is reached by Tab, in the order of the page, and the dialog gives the focus back."""
     seen: list[str] = []

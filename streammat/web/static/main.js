@@ -13,6 +13,7 @@ let listed = "";
 let messageTimer = 0;
 let blurTimer = 0;
 let imageOfRoom = false;
+const choosing = new Set(); // commands that are on their way: what was chosen stays until the run has said what is so
 const curves = new Curves($("curves"));
 
 function say(text) {
@@ -115,6 +116,7 @@ function showControls() {
     slider.value = now.matte[slider.dataset.name];
     slider.tell();
   }
+  if ($("despill") !== document.activeElement) $("despill").value = now.matte.despill ?? ""; // empty for what only scripts ask for
 }
 
 function listOutputs() {
@@ -148,12 +150,12 @@ function show() {
   if (now.backgrounds) listBackgrounds();
   if (now.outputs) listOutputs();
   if (!blurTimer) showBlur(); // what is being chosen stays
-  if (now.quality) $("quality").value = now.quality;
+  if (now.quality && !choosing.has("quality")) $("quality").value = now.quality;
   if (now.matte) showControls();
-  $("hold-rate").checked = Boolean(now["hold-rate"]);
+  if (!choosing.has("hold-rate")) $("hold-rate").checked = Boolean(now["hold-rate"]);
   if (now.network) {
     $("engine").textContent = `${now.engine} ${now.precision}, network ${now.network.join("×")}${now.lowered ? ", lowered to hold the rate" : ""}`;
-    $("numbers").textContent = `${now.fps.toFixed(1)} fps · latency ${now.latency_p50_ms.toFixed(0)} ms · ${now.dropped} dropped · ${now.faults} faults`;
+    $("numbers").textContent = `${now.fps.toFixed(1)} fps · latency ${now.latency_p50_ms.toFixed(0)} ms · ${now.dropped} dropped · ${now.faults} faults${now.rested_percent ? ` · rests ${now.rested_percent} %` : ""}`;
   }
 }
 
@@ -218,14 +220,23 @@ async function send(command, value, confirm) {
   }
 }
 
+async function choose(command, value) {
+  choosing.add(command);
+  await send(command, value);
+  await send("status");
+  choosing.delete(command);
+  show();
+}
+
 $("pause").onclick = () => send("pause", !now.paused);
 $("mirror").onclick = () => send("mirror", !now.mirror);
 $("mute").onclick = () => send("mute", !now.muted);
-$("quality").onchange = () => send("quality", $("quality").value);
-$("hold-rate").onchange = () => send("hold-rate", $("hold-rate").checked);
+$("quality").onchange = () => choose("quality", $("quality").value);
+$("hold-rate").onchange = () => choose("hold-rate", $("hold-rate").checked);
+$("despill").onchange = () => send("matte", { despill: $("despill").value || null }).then(() => send("status"));
 $("matte-off").onclick = async () => {
   document.activeElement.blur();
-  await send("matte", Object.fromEntries(CONTROLS.map(({ name, off }) => [name, off])));
+  await send("matte", { ...Object.fromEntries(CONTROLS.map(({ name, off }) => [name, off])), despill: null });
   send("status");
 };
 $("colour").onchange = async () => {
