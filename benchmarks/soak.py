@@ -11,6 +11,7 @@ is read back: where images brighten and where beeps begin tells how sound and im
 seconds. Ends with 1 where a bound is broken: memory 5 % above that of the second minute, sound and image 20 ms off, p99 latency 100 ms, a frame of the room.
 
 With ``--page`` one client is the page in Chromium, where Playwright and one are at hand, and the others take events and images as the page does.
+They run at a lower priority, like a phone whose processor is its own; ``--same-priority`` lets them compete, like a browser on a machine that is busy.
 The background is blue then, and both upper corners, which the example's person does not reach, have to be so in every image that a client gets
 and in every frame of the recording.
 
@@ -62,6 +63,7 @@ def main() -> None:
     parser.add_argument("--size", default="1280x720")
     parser.add_argument("--rate", type=int, default=30)
     parser.add_argument("--page", action="store_true", help="with the control page, open in two clients")
+    parser.add_argument("--same-priority", action="store_true", help="clients compete with the run for the processor")
     parser.add_argument("--turns", type=int, default=0, help="compare latency without and with the page in so many turns, each of --minutes")
     parser.add_argument("--json", type=Path, help="Also write the figures here.")
     parser.add_argument("more", nargs="*", help="Options of streammat webcam, after --.")
@@ -73,7 +75,7 @@ def main() -> None:
         if options.turns:
             compare(camera, options)
             return
-        clients = Clients() if options.page else None
+        clients = Clients(lower=not options.same_priority) if options.page else None
         ended, memory = run(camera, ["null", str(recording)], options.minutes, options.more, clients)
         apart, rooms = sound_against_image(recording, look=options.page)
     figures = summary(ended, memory, apart)
@@ -102,10 +104,13 @@ def compare(camera: Path, options: argparse.Namespace) -> None:
     found: dict[str, list[tuple[float, float]]] = {"without": [], "with": []}
     for turn in range(2 * options.turns):
         name = ("without", "with")[turn % 2]
-        ended, _ = run(camera, ["null"], options.minutes, options.more, Clients() if name == "with" else None)
+        ended, _ = run(camera, ["null"], options.minutes, options.more, Clients(lower=not options.same_priority) if name == "with" else None)
         latency = ended["outputs"][0]["latency"]
         found[name].append((latency["p50_ms"], latency["p99_ms"]))
-        print(f"{name} the page: p50 {latency['p50_ms']}, p99 {latency['p99_ms']} ms, {ended['fps']} fps, {ended['dropped']} dropped, load {os.getloadavg()[0]:.1f}", flush=True)
+        print(
+            f"{name} the page: p50 {latency['p50_ms']}, p99 {latency['p99_ms']} ms, {ended['fps']} fps, {ended['dropped']} dropped, "
+            f"CPU {ended['cpu_ms']:.1f} ms per frame, load {os.getloadavg()[0]:.1f}", flush=True,
+        )
     p50, p99 = (float(np.median([b[part] / a[part] for a, b in zip(found["without"], found["with"], strict=True)])) for part in (0, 1))
     print(f"with over without, median of the turns: p50 {p50:.2f}, p99 {p99:.2f}")
 
@@ -113,7 +118,8 @@ def compare(camera: Path, options: argparse.Namespace) -> None:
 class Clients:
     """Two clients of the control page, and how much of the room they were shown."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, lower: bool) -> None:
+        self._lower = lower
         self.seen: dict[str, int] = {}
         """Images by client."""
         self.rooms = 0
@@ -146,7 +152,13 @@ class Clients:
 
     def _start(self, name: str, work: Callable[[], None]) -> None:
         self.seen[name] = 0
-        self._threads.append(threading.Thread(target=work, daemon=True))
+
+        def body() -> None:
+            if self._lower and sys.platform == "linux":  # of this thread, and of a browser that it starts
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 15)
+            work()
+
+        self._threads.append(threading.Thread(target=body, daemon=True))
         self._threads[-1].start()
 
     def _enter(self, link: str) -> str:
@@ -242,6 +254,7 @@ def run(camera: Path, outputs: list[str], minutes: float, more: list[str], clien
         *(("--bg", str(EXAMPLES / "beach.jpg")) if clients is None else ("--bg", "#{:02x}{:02x}{:02x}".format(*BLUE), "--web", "127.0.0.1:0")),
     ]  # fmt: skip
     memory: list[tuple[float, float]] = []
+    used: list[float] = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603
         begin, watched = time.monotonic(), psutil.Process(process.pid)
 
@@ -249,6 +262,7 @@ def run(camera: Path, outputs: list[str], minutes: float, more: list[str], clien
             while process.poll() is None:
                 try:
                     memory.append((time.monotonic() - begin, watched.memory_info().rss / 1e6))
+                    used[:] = [sum(watched.cpu_times()[:2])]
                 except psutil.NoSuchProcess:
                     return
                 time.sleep(5)
@@ -269,6 +283,7 @@ def run(camera: Path, outputs: list[str], minutes: float, more: list[str], clien
             clients.close()
         if process.returncode or not last:
             sys.exit(f"streammat webcam ended with {process.returncode}: {errors.strip()}")
+    last["cpu_ms"] = 1000 * used[0] / max(1, sum(last["shown"].values()))  # start-up included, the same in all
     return last, memory
 
 
