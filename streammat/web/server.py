@@ -4,7 +4,7 @@
 ``GET /enter?token=…``   gives the cookie for a token of ``security.Keys``
 ``GET /``                the page; its parts lie under ``/static/``
 ``GET /thumbnail``       ``?background=TEXT``: a small image of a background of the list
-``GET /settings.toml``   what is set now, for ``--config``
+``POST /settings.toml``  what is set now, for ``--config``; backgrounds that were sent are copied to where they outlive the run
 ``POST /backgrounds``    an image or a clip as the body: it joins the list and is shown
 ``POST /link``           a link for another browser
 ``WebSocket /control``   commands and events, as ``streammat.live.control`` has them, a JSON object a message
@@ -43,6 +43,7 @@ from streammat.live.control import LONGEST_LINE, Command, Listener, Target, answ
 from streammat.live.events import Events
 from streammat.live.fallback import OutputFrame
 from streammat.media.frame import Colour, Frame, Matte, layout_of, planes_of
+from streammat.threads.scheduling import give_way
 from streammat.web.preview import MOST_PER_SECOND, Encoder, Pace, Tap, jpeg_of
 from streammat.web.security import Gate, Keys, parse_address
 from streammat.web.uploads import MOST_BYTES, Uploads
@@ -97,7 +98,7 @@ class ControlPage(Listener):
         self._names = allowed
         self._uploads = Uploads()
         self._encode = Encoder()
-        self._encoding = ThreadPoolExecutor(1, "streammat-web-encode")
+        self._encoding = ThreadPoolExecutor(1, "streammat-web-encode", give_way)
         self._commands = ThreadPoolExecutor(2, "streammat-web-command")
         self._clients = {"control": 0, "preview": 0}
         self._thumbnails: dict[str, bytes] = {}
@@ -106,7 +107,7 @@ class ControlPage(Listener):
         }
         routes = [
             Route("/enter", self._enter), Route("/", self._page), Route("/static/{name}", self._file), Route("/thumbnail", self._thumbnail),
-            Route("/settings.toml", self._settings), Route("/backgrounds", self._upload, methods=["POST"]), Route("/link", self._link, methods=["POST"]),
+            Route("/settings.toml", self._settings, methods=["POST"]), Route("/backgrounds", self._upload, methods=["POST"]), Route("/link", self._link, methods=["POST"]),
             WebSocketRoute("/control", self._control), WebSocketRoute("/preview", self._preview),
         ]
         gate = Gate(Starlette(routes=routes), self._keys, self._port, allowed)
@@ -141,6 +142,7 @@ class ControlPage(Listener):
         self._uploads.close()
 
     def _listen(self) -> None:
+        give_way()
         self._server.run(sockets=[self._socket])
 
     # -- pages and files ----------------------------------------------------------------------------------------

@@ -313,6 +313,9 @@ def test_it_finds_the_run_again_after_a_restart(browser: Any, clip: Path, data: 
             pressed(opened, "#mirror")
             opened.get_by_role("button", name="Save settings").click()
             api.expect(opened.get_by_role("alert")).to_contain_text("Saved in", timeout=WAIT_MS)
+            with opened.expect_download() as given:
+                opened.get_by_role("button", name="Download settings").click()
+            assert "streammat/backgrounds" in Path(given.value.path()).read_text()
             host = first.host
             first.process.send_signal(signal.SIGTERM)
             api.expect(opened.locator("#state")).to_contain_text("trying again", timeout=WAIT_MS)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
+import sys
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -199,7 +201,7 @@ def test_a_run_is_steered_and_watched_by_two_pages(tmp_path: Path) -> None:
             assert until(first, lambda message: message.get("event") == "status" and not message["hold-rate"])["quality"] == "balanced"
             first.send('{"command": "matte", "value": {"grow": -1.5, "despill": "auto"}, "id": 8}')
             until(first, lambda message: message.get("id") == 8)
-            saved = run.ask("GET", "/settings.toml", {"Cookie": cookies[0]})
+            saved = run.ask("POST", "/settings.toml", {"Cookie": cookies[0], "Origin": run.origin}, b"")
             (tmp_path / "me.toml").write_bytes(saved.body)
             first.send('{"command": "events", "id": 7}')
             assert until(first, lambda message: message.get("id") == 7)["ok"] is True
@@ -207,6 +209,23 @@ def test_a_run_is_steered_and_watched_by_two_pages(tmp_path: Path) -> None:
             printed = call("config", "--config", tmp_path / "me.toml").ok().out
             for line in ('bg = ["blur:80", "#0000ff", "#ff0000"]', 'quality = "balanced"', "fixed = true", "grow = -1.5", 'despill = "auto"'):
                 assert line in printed
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux alone")
+def test_what_serves_the_page_gives_way_to_the_run(tmp_path: Path) -> None:
+    """By the priority of its threads; commands are obeyed at the run's own."""
+    clip = write_clip(tmp_path / "in.mp4", size=(192, 108), frames=12)
+    with page_run(clip, tmp_path) as run:
+        headers = {"Cookie": run.enter()}
+        with sync.connect(f"ws://{run.host}/preview", additional_headers=headers, origin=run.origin) as look:
+            look.send("320")
+            look.recv(timeout=60)
+        nice: dict[str, list[int]] = {}
+        for task in Path(f"/proc/{run.process.pid}/task").iterdir():
+            fields = (task / "stat").read_text().rpartition(")")[2].split()
+            nice.setdefault((task / "comm").read_text().strip(), []).append(int(fields[16]))
+    lowered = sorted(value for values in nice.values() for value in values if value > os.getpriority(os.PRIO_PROCESS, 0))
+    assert len(lowered) == 2, nice  # the server and the encoder
 
 
 def test_a_page_that_stops_to_read_holds_nobody_up(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ pytest.importorskip("starlette", reason="the extra web is not installed")
 sync = pytest.importorskip("websockets.sync.client")
 exceptions = pytest.importorskip("websockets.exceptions")
 
-ENDS = [("GET", "/"), ("GET", "/static/main.js"), ("GET", "/thumbnail?background=green"), ("GET", "/settings.toml"), ("POST", "/backgrounds"), ("POST", "/link")]
+ENDS = [("GET", "/"), ("GET", "/static/main.js"), ("GET", "/thumbnail?background=green"), ("POST", "/settings.toml"), ("POST", "/backgrounds"), ("POST", "/link")]
 SOCKETS = ["/control", "/preview"]
 
 

@@ -94,6 +94,13 @@ export async function upload(file) {
   return said;
 }
 
+/** What is set now, as a file for --config. */
+export async function settings() {
+  const answer = await fetch("/settings.toml", { method: "POST" });
+  if (!answer.ok) throw new Error(await answer.text());
+  return answer.blob();
+}
+
 /** A link that lets one more browser in. */
 export async function newLink() {
   const answer = await fetch("/link", { method: "POST" });

@@ -1,6 +1,6 @@
 // The page: what the run says is shown, what is pressed is sent. The run alone decides what is so.
 
-import { Control, Preview, newLink, upload } from "./connection.js";
+import { Control, Preview, newLink, settings, upload } from "./connection.js";
 import { Curves } from "./curves.js";
 
 const $ = (id) => document.getElementById(id);
@@ -250,6 +250,18 @@ $("address").onclick = () => askForStream();
 $("save").onclick = async () => {
   try {
     say(`Saved in ${(await control.send("save")).file}.`);
+  } catch (error) {
+    say(error.message);
+  }
+};
+
+$("settings").onclick = async () => {
+  try {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(await settings());
+    link.download = "streammat.toml";
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
   } catch (error) {
     say(error.message);
   }
