@@ -137,8 +137,10 @@ class Pipeline:
                 with self._at_work(1), self._clocks["matte"].measure():
                     matte = self._matting(item)
                 mattes.put((item, matte))
+                del matte
             else:
                 mattes.put(item)
+            del item  # a stage that waits keeps no frame alive
 
     def _composite(
         self, mattes: Iterable[tuple[Frame, Matte] | Packet], images: Channel[tuple[Matte, Sequence[Frame]] | Packet]
@@ -149,20 +151,25 @@ class Pipeline:
                     frame, matte = item
                     drawn = self._compositor(frame, matte)
                 images.put((matte, drawn))
+                del frame, matte, drawn
             else:
                 images.put(item)
+            del item
 
     def _write(self, images: Iterable[tuple[Matte, Sequence[Frame]] | Packet]) -> None:
         for item in images:
             if isinstance(item, tuple):
                 with self._clocks["write"].measure():
-                    matte, drawn = item
-                    for sink, image in zip(self._sinks, drawn, strict=True):
-                        sink.write(image, matte)
+                    self._write_images(*item)
                 self._frames_out += 1
             else:
                 for sink in self._sinks:
                     sink.copy(item)
+            del item
+
+    def _write_images(self, matte: Matte, drawn: Sequence[Frame]) -> None:
+        for sink, image in zip(self._sinks, drawn, strict=True):
+            sink.write(image, matte)
 
     # -- starting, failing, ending ------------------------------------------------------------------------------
 

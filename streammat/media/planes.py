@@ -55,7 +55,9 @@ def shrink(plane: Plane, fx: int, fy: int) -> Plane:
 def soft_band(grid: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Return the cells of alpha in 0..1, float32 (h, w), that are soft, next to a soft one, or on a jump from empty to full."""
     cross = np.ones((3, 3), np.uint8)
-    return (cv2.dilate(grid, cross) > 0.0) & (cv2.erode(grid, cross) < 1.0)
+    # Compared first, so that bytes are dilated: half the time that floats take.
+    some, holes = (cv2.dilate(side.view(np.uint8), cross) for side in (grid > 0.0, grid < 1.0))
+    return cv2.bitwise_and(some, holes).view(np.bool_)
 
 
 def around(band: NDArray[np.bool_], margin: int) -> tuple[int, int, int, int]:

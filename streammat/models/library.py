@@ -11,7 +11,7 @@ import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module, metadata
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +222,8 @@ def load_late(module: str, purpose: str) -> Any:
 
 def program() -> str:
     """Return name and version of this program, for metadata."""
+    from importlib import metadata  # takes 15 ms of every start, and few ask
+
     try:
         return f"streammat {metadata.version('streammat')}"
     except metadata.PackageNotFoundError:  # run from its source
