@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -40,3 +44,74 @@ def test_peers_that_cannot_run_are_named():
     assert "streammat onnxruntime" in said
     for name in ("RVM", "MediaPipe selfie", "rembg", "backgroundremover"):
         assert f"\n{name}: " in said
+
+
+def goals_document() -> dict[str, Any]:
+    """What ``benchmarks/goals.py`` writes, with figures that can be worked out by hand."""
+    stages = {"decode": 2.0, "network input": 1.0, "network": 16.0, "filter over time": 1.0, "refine": 2.0, "composite": 2.0, "encode": 8.0, "all": 32.0}
+    figure = {"median": 31.0, "min": 30.0, "max": 32.0}
+    return {
+        "schema": "streammat-goals", "begun": "2026-01-01T00:00:00+00:00", "others_cores": 1.5, "clip": "a.mp4", "rounds": 5, "frames": 80,
+        "hardware": {"cpu": "Some <CPU>", "cores": 2, "python": "3.11", "libraries": {"av": "1"}},
+        "figures": {"frames per second, 720p, openvino, one core": figure, "frames per second, 720p, openvino": figure},
+        "goals": [
+            {"goal": "met one", "wanted": "at most 40", **figure, "met": True, "missed_by": 0.0},
+            {"goal": "missed one", "wanted": "at least 62", **figure, "met": False, "missed_by": 0.5},
+        ],
+        "stages": {"openvino": {"1280x720": stages, "3840x2160": {name: 8 * value for name, value in stages.items()}}},
+    }
+
+
+def page_of(document: object, folder: Path) -> subprocess.CompletedProcess[str]:
+    given = folder / "goals.json"
+    given.write_text(json.dumps(document), encoding="utf-8")
+    command = [sys.executable, str(BENCHMARKS / "performance_page.py"), str(given), "--docs", str(folder)]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+
+
+def test_the_page_has_the_goals_the_budget_and_the_model(tmp_path: Path):
+    shutil.copy(BENCHMARKS.parent / "docs" / "performance.md", tmp_path)
+    before = (tmp_path / "performance.md").read_text(encoding="utf-8")
+    assert page_of(goals_document(), tmp_path).returncode == 0
+    once = (tmp_path / "performance.md").read_text(encoding="utf-8")
+    assert "| met one | at most 40 | 31.0 (30.0..32.0) | met |" in once
+    assert "| missed one | at least 62 | 31.0 (30.0..32.0) | missed by 50 % |" in once
+    assert "kept 1.5 cores busy" in once
+    assert "| all over decode, network and encode | 1.23 | 1.23 |" in once
+    # One core: 32 ms. Two: half of that. Four: network on four threads, 4 + 4 ms, is the first to hold. 64: on eight, 2 + 4 ms.
+    assert "| 720p, model | 31 | 62 | 125 | 125 | 167 | 167 |" in once
+    assert "| 720p, measured | 31 | 31 |" in once
+    assert once.partition("<!-- goals -->")[0] == before.partition("<!-- goals -->")[0]
+    drawing = ET.parse(tmp_path / "budget.svg").getroot()
+    widths = [float(piece.get("width", "")) for piece in drawing if piece.find("{*}title") is not None]
+    assert len(widths) == 7
+    assert widths[2] == pytest.approx(16 * widths[1], rel=0.02)
+    assert page_of(goals_document(), tmp_path).returncode == 0
+    assert (tmp_path / "performance.md").read_text(encoding="utf-8") == once
+
+
+def test_the_page_is_made_of_nothing_else(tmp_path: Path):
+    shutil.copy(BENCHMARKS.parent / "docs" / "performance.md", tmp_path)
+    for document in ([], {"schema": "streammat-bench"}):
+        refused = page_of(document, tmp_path)
+        assert refused.returncode == 1
+        assert "goals.json" in refused.stderr
+        assert "Traceback" not in refused.stderr
+    (tmp_path / "performance.md").write_text("# A page without markers\n", encoding="utf-8")
+    refused = page_of(goals_document(), tmp_path)
+    assert refused.returncode == 1
+    assert "<!-- goals -->" in refused.stderr
+
+
+def test_a_goal_is_missed_by_its_share():
+    sys.path.insert(0, str(BENCHMARKS))
+    try:
+        verdict = import_module("goals").verdict
+    finally:
+        sys.path.remove(str(BENCHMARKS))
+    figures = {
+        "overhead, 720p, openvino": {"median": 1.26, "min": 1.2, "max": 1.3}, "frames per second, 720p, openvino": {"median": 110.0, "min": 99.0, "max": 120.0},
+    }
+    missed, met = verdict(figures)
+    assert (missed["met"], missed["missed_by"]) == (False, pytest.approx(0.05))
+    assert met["met"]

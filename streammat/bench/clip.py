@@ -29,12 +29,14 @@ def rate_of(clip: str | None) -> Fraction:
     return reader.info.rate if 1 <= reader.info.rate <= _FASTEST else RATE
 
 
-def write_clip(path: Path, images: Iterable[av.VideoFrame], size: tuple[int, int], frames: int, rate: Fraction = RATE) -> None:
-    """Encode ``frames`` images of ``size`` (height, width) as H.264 at ``rate`` frames per second."""
+def write_clip(
+    path: Path, images: Iterable[av.VideoFrame], size: tuple[int, int], frames: int, rate: Fraction = RATE, pixels: str = "yuv420p"
+) -> None:
+    """Encode ``frames`` images of ``size`` (height, width) as H.264 in the format ``pixels`` at ``rate`` frames per second."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=rate, options={"preset": "veryfast", "crf": "20"})
         stream.height, stream.width = size
-        stream.pix_fmt = "yuv420p"
+        stream.pix_fmt = pixels
         stream.thread_type = "AUTO"
         for index, image in enumerate(islice(images, frames)):
             image.pts, image.time_base = index, 1 / rate
