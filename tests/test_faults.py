@@ -25,6 +25,8 @@ import pytest
 from media import Audio, alpha_of, probe, write_audio_only, write_clip, write_still
 from running import QUICK, call, names, python, run, spawn, video, wait_for
 
+import streammat.media.containers
+
 LONG = 900
 """Frames of the clip that signals interrupt."""
 
@@ -614,13 +616,15 @@ def test_http_that_breaks_off(tmp_path: Path) -> None:
     assert 5 < probe(tmp_path / "out.mp4").frames < 60
 
 
-def test_server_that_never_answers(tmp_path: Path) -> None:
-    """A dead host does not hold the command for ever."""
+def test_server_that_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dead host does not hold the command for ever: 10 s, and one here."""
+    assert streammat.media.containers.OPEN_SECONDS <= 10
+    monkeypatch.setattr(streammat.media.containers, "OPEN_SECONDS", 1.0)
     with closing(socket.socket()) as deaf:
         deaf.bind(("127.0.0.1", 0))
         deaf.listen()
         url = f"http://127.0.0.1:{deaf.getsockname()[1]}/in.mp4"
-        run("video", url, tmp_path / "out.mp4", *QUICK, seconds=60).refused(1, url)
+        call("video", url, tmp_path / "out.mp4", *QUICK).refused(1, url)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

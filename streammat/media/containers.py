@@ -15,6 +15,8 @@ from streammat.errors import InputError, reason
 from streammat.paths import check_readable
 from streammat.threads.interruptible import answer_of
 
+OPEN_SECONDS, READ_SECONDS = 10.0, 30.0
+"""After which a network address that says nothing is given up: while it is opened, and at each later read."""
 _NUMBERED = re.compile(r"%0?\d*d|#{2,}")
 _OTHERWISE_LATIN = "streammat.latin-1"
 
@@ -92,6 +94,6 @@ def open_video(path: str) -> av.container.InputContainer:
             )
         check_readable(path, "a video file")
     try:
-        return open_url(path, (10.0, 30.0)) if is_url(path) else open_container(path)
+        return open_url(path, (OPEN_SECONDS, READ_SECONDS)) if is_url(path) else open_container(path)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise InputError(f"{path}: is no video that FFmpeg can read ({reason(error)}); expected mp4, mov, mxf, mkv, webm, avi or ts") from error
