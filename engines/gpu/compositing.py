@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from streammat.engines.gpu.plan import Blurring, Colouring, Plan
 from streammat.engines.gpu.resample import Filters, boxed, grow, repeat, shrink, soft_band, spread
@@ -17,28 +18,83 @@ from streammat.engines.gpu.resample import Filters, boxed, grow, repeat, shrink,
 _REACH = 8  # pixels beyond the matte in which straight colour is kept
 
 
-def refine(alpha: Tensor, guide: Tensor, plan: Plan, filters: Filters) -> Tensor:
+def refine(alpha: Tensor, planes: Sequence[Tensor], plan: Plan, filters: Filters) -> Tensor:
     """Return the matte, 0..``plan.top``, at the frame's size.
 
     Args:
         alpha: float32 (N, h, w), 0..1, in the frame's stored orientation.
-        guide: the frames' first plane.
+        planes: colour planes of the frames.
         plan: plan of these frames.
         filters: filters of the device.
     """
     how, depth_top = plan.refining, float((1 << plan.depth) - 1)
+    guides = _guides(planes, plan)
     clean = (alpha - how.residue) * (1.0 / (1.0 - 2.0 * how.residue))
-    luma = shrink(guide, how.step, how.step, plan.depth)
-    grid = _on_grid(clean.clamp(0.0, 1.0), luma, plan, filters)
-    image = filters.gauss(luma, how.sigma, "mirror") * (1.0 / depth_top)
-    mean_image, mean_alpha = filters.box(image, how.radius, "mirror"), filters.box(grid, how.radius, "mirror")
-    covariance = filters.box(image * grid, how.radius, "mirror") - mean_image * mean_alpha
-    variance = filters.box(image * image, how.radius, "mirror") - mean_image * mean_image
-    slope = filters.box(covariance / (variance + how.epsilon), 1, "mirror") * soft_band(grid)
+    cells = [shrink(guide, fy, fx, plan.depth) for guide, fy, fx in guides]
+    grid = _on_grid(clean.clamp(0.0, 1.0), cells[0], plan, filters)
+    images = [filters.gauss(plane, how.sigma, "mirror") * (1.0 / depth_top) for plane in cells]
+    slopes = [slope * soft_band(grid) for slope in _slopes(images, grid, plan, filters)]
     height, width = plan.size
-    gain = grow(slope * (plan.top / depth_top), how.step, how.step)[:, :height, :width]
-    base = grow((grid - slope * image) * plan.top, how.step, how.step)[:, :height, :width]
-    return (gain * guide + base).round().clamp(0, plan.top)
+    coarse, fine = torch.zeros_like(grid), grid
+    shares: list[Tensor] = []
+    for (_, fy, fx), image, slope in zip(guides, images, slopes, strict=True):
+        if (fy, fx) == (how.step, how.step):
+            fine = fine - slope * image
+        else:
+            coarse = coarse - slope * image
+    total = grow(fine * plan.top, how.step, how.step)[:, :height, :width]
+    for (guide, fy, fx), slope in zip(guides, slopes, strict=True):
+        gain = grow(slope * (plan.top / depth_top), fy, fx)[:, : guide.shape[1], : guide.shape[2]] * guide
+        if (fy, fx) == (how.step, how.step):
+            total = total + gain
+        else:
+            shares.append(gain)
+    if shares:
+        _, fy, fx = guides[-1]
+        low = grow(coarse * plan.top, fy, fx)[:, : shares[0].shape[1], : shares[0].shape[2]] + sum(shares[1:], shares[0])
+        total = total + grow(low, how.step // fy, how.step // fx)[:, :height, :width]
+    return total.round().clamp(0, plan.top)
+
+
+def _guides(planes: Sequence[Tensor], plan: Plan) -> list[tuple[Tensor, int, int]]:
+    """Return the planes with their samples per cell, (vertical, horizontal); chroma with less than one is enlarged first."""
+    step, found = plan.refining.step, []
+    for index, plane in enumerate(planes[: plan.planes]):
+        sx, sy = (0, 0) if plan.rgb or index == 0 else plan.chroma
+        if step >> sy == 0 or step >> sx == 0:
+            height, width = plan.size
+            plane, sx, sy = grow(plane, 1 << sy, 1 << sx)[:, :height, :width], 0, 0  # noqa: PLW2901
+        found.append((plane, step >> sy, step >> sx))
+    return found
+
+
+def _slopes(images: Sequence[Tensor], grid: Tensor, plan: Plan, filters: Filters) -> list[Tensor]:
+    """Return the slopes per cell, one for each image, of alpha = sum of slope * image + offset."""
+    how = plan.refining
+    height, width = grid.shape[1:]
+
+    def patches(x: Tensor) -> Tensor:
+        padded = functional.pad(x[:, None], (0, -width % how.patch, 0, -height % how.patch), mode="replicate")
+        return functional.avg_pool2d(padded, how.patch)[:, 0]
+
+    def mean(x: Tensor) -> Tensor:
+        return filters.box(x, how.radius, "mirror")
+
+    alpha, values = patches(grid), [patches(image) for image in images]
+    means = [mean(value) for value in values]
+    x = [mean(value * alpha) - middle * mean(alpha) for value, middle in zip(values, means, strict=True)]
+    matrix = [
+        mean(values[i] * values[j]) - means[i] * means[j] + (how.epsilon if i == j else 0.0) for i in range(len(values)) for j in range(i, len(values))
+    ]
+    if len(values) == 1:
+        solved = [x[0] / matrix[0]]
+    else:
+        a, b, c, d, e, f = matrix
+        first, second, third = d * f - e * e, c * e - b * f, b * e - c * d
+        middle, side, last = a * f - c * c, b * c - a * e, a * d - b * b
+        scale = 1.0 / (a * first + b * second + c * third)
+        solved = [(p * x[0] + q * x[1] + r * x[2]) * scale for p, q, r in ((first, second, third), (second, middle, side), (third, side, last))]
+    return [grow(slope, how.patch, how.patch)[:, :height, :width] for slope in solved]
 
 
 def _on_grid(alpha: Tensor, luma: Tensor, plan: Plan, filters: Filters) -> Tensor:

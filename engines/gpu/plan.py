@@ -22,13 +22,15 @@ class Refining:
     step: int
     """Pixels per cell, a power of two."""
     sigma: float
-    """Blur of the luma, in cells."""
+    """Blur of the image, in cells."""
     residue: float
     """Values within this distance of 0 or 1 become exactly 0 or 1."""
+    patch: int
+    """Cells on each side of a patch, for each of which the linear model is solved."""
     radius: int
-    """Cells on each side of the window."""
+    """Patches on each side of the window."""
     epsilon: float
-    """Regularisation, in luma of 0..1 squared."""
+    """Regularisation, in values of 0..1 squared."""
     tolerance: float
     """Rounding tolerance: resampled values within this distance of 0 or 1 are set to 0 or 1."""
 

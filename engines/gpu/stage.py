@@ -206,7 +206,7 @@ class Stage:
             if self._stable is not None:
                 alpha = self._filtered(works, alpha, rgb, finite)
             alpha = torch.rot90(alpha, -plan.turns, (1, 2))
-            mattes = _stored(drawing.refine(alpha, planes[0], plan, self._filters), plan)
+            mattes = _stored(drawing.refine(alpha, planes, plan, self._filters), plan)
             for work, codes, good in zip(works, mattes, finite, strict=True):
                 work.matted = _Matted(codes, good)
 
