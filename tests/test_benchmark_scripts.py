@@ -115,3 +115,11 @@ def test_a_goal_is_missed_by_its_share():
     missed, met = verdict(figures)
     assert (missed["met"], missed["missed_by"]) == (False, pytest.approx(0.05))
     assert met["met"]
+
+
+def test_colour_makes_better_edges_than_luma_alone():
+    rows = [line.split("|")[1:] for line in output(str(BENCHMARKS / "edges.py")).splitlines()[2:]]
+    assert [row[0].strip() for row in rows] == ["bilinear", "luma alone", "colour"]
+    for column in (1, 2):
+        bilinear, luma, colour = (float(row[column]) for row in rows)
+        assert colour < 0.9 * luma < 0.9 * bilinear

@@ -11,8 +11,8 @@ room behind it mostly differs in colour. Three things differ from the paper:
 * a is zero outside a thin band around the soft cells, so flat regions stay exactly empty or full: texture cannot leak
   in, and nothing is computed there.
 
-On photographs with known alpha (hair and fur, alpha given at 1/5.5 of the size) this takes two fifths off the error of
-plain bilinear upsampling and two thirds off its gradient error; with luma alone it takes a quarter and two fifths.
+On 27 photographs with known alpha (hair and fur, alpha given at 1/5.5 of the size) this takes 52 % off the error of plain
+bilinear upsampling and 71 % off its gradient error; luma alone takes 34 and 47 % (``benchmarks/edges.py``).
 """
 
 from __future__ import annotations
