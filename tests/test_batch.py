@@ -85,11 +85,12 @@ def test_a_job_file_has_options_and_outputs_for_each_shot(plates: Path, tmp_path
         '[defaults]\nquality = "fast"\nno-audio = true\n\n[[shot]]\nsource = "a.mp4"\nname = "sc010"\noutput = "{out}/{shot}/{shot}.mp4"\nbg = "#00b140"\n\n'
         '[[shot]]\nsource = "b.mov"\nmatte = "{out}/{shot}_matte.{frame:04d}.png"\nstable = false\n'
     )
-    planned = call("batch", plates / "job.toml", tmp_path / "out", *ONE, "--quality", "best", "--dry-run", "--json").ok()
+    planned = call("batch", plates / "job.toml", tmp_path / "out", *ONE, "--quality", "best", "--no-verify", "--no-decontaminate", "--dry-run", "--json").ok()
     plans = {event["shot"]: event for event in events(planned, "plan")}
     assert plans["sc010"]["frames"] == 6
     assert "--quality=fast" in plans["b"]["options"]
     assert "--no-stable" in plans["b"]["options"]
+    assert {"--no-verify", "--no-decontaminate"} <= set(plans["b"]["options"])
     assert not (tmp_path / "out").exists()
     (total,) = events(planned, "total")
     assert (total["shots"], total["frames"]) == (2, 10)
@@ -136,7 +137,8 @@ def test_what_was_made_otherwise_is_not_mixed_and_what_is_not_ours_is_not_replac
     """Other options and inputs are refused until --redo, foreign files until -y; a damaged output is found and made again."""
     (tmp_path / "out").mkdir()
     (tmp_path / "out/b.mov").write_text("mine")
-    clip = plates / "b.mov"
+    clip = tmp_path / "b.mov"
+    clip.write_bytes((plates / "b.mov").read_bytes())
     call("batch", clip, tmp_path / "out", *ONE).refused(2, "b.mov", "-y")
     call("batch", clip, tmp_path / "out", *ONE, "-y").ok()
     whole = made(tmp_path / "out")
@@ -151,6 +153,16 @@ def test_what_was_made_otherwise_is_not_mixed_and_what_is_not_ours_is_not_replac
     again = call("batch", clip, tmp_path / "out", *ONE, "--feather", "2", "--json").ok()
     assert [event["files"] for event in events(again, "damaged")] == [["b.mov"]]
     assert made(tmp_path / "out") == other
+    # What neither size nor time tells is seen by who reads.
+    times = (tmp_path / "out/b.mov").stat()
+    (tmp_path / "out/b.mov").write_bytes(content)
+    os.utime(tmp_path / "out/b.mov", ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert not events(call("batch", clip, tmp_path / "out", *ONE, "--feather", "2", "--json").ok(), "damaged")
+    verified = call("batch", clip, tmp_path / "out", *ONE, "--feather", "2", "--verify", "--json").ok()  # which is no option of the shot
+    assert [event["files"] for event in events(verified, "damaged")] == [["b.mov"]]
+    assert made(tmp_path / "out") == other
+    os.utime(clip)
+    call("batch", clip, tmp_path / "out", *ONE, "--feather", "2").refused(2, "another input", "--redo")
 
 
 # -- shards --------------------------------------------------------------------------------------------------------

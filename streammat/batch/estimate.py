@@ -31,9 +31,13 @@ class Estimate:
     """Size of all of its outputs."""
 
 
-def estimates(plans: Sequence[Plan]) -> list[Estimate]:
+def estimates(plans: Sequence[Plan], warm_up: float) -> list[Estimate]:
     """Return one estimate for each plan. Of shots with the same options and kinds of outputs one is measured; the others are
     assumed to cost as much per pixel.
+
+    Args:
+        plans: the plans.
+        warm_up: seconds that are looked at before a shard, which cost as much as those that are written, at most.
 
     Raises:
         InputError: the frames to measure cannot be made.
@@ -48,8 +52,9 @@ def estimates(plans: Sequence[Plan]) -> list[Estimate]:
             begin, each, size = _measured(plan)
             known[kind] = begin, each / (height * width), size / (height * width)
         begin, each, size = known[kind]
-        pixels = plan.frames * height * width
-        found.append(Estimate(len(plan.shards) * begin + pixels * each, round(pixels * size)))
+        looked_at = 0.0 if "--no-stable" in plan.shot.options else warm_up * float(plan.rate)
+        worked = plan.frames + (len(plan.shards) - 1) * looked_at
+        found.append(Estimate(begin + worked * height * width * each, round(plan.frames * height * width * size)))
     return found
 
 

@@ -53,7 +53,7 @@ def _passed(command: click.Command) -> click.Command:
 @option("--dry-run", group=MESSAGES, is_flag=True, help="Show what would be done, and how long it would take; do nothing.")
 @option("--emit", group=MESSAGES, type=click.Choice(["openjd"]), help="Print a job for a render farm (Open Job Description, JSON) and do nothing else.")
 @option("--redo", group=OUTPUT, is_flag=True, help="Make shots again whose options or inputs have changed since.")
-@option("--verify", group=INPUT, is_flag=True, help="Read every output that is there already; by default those whose size or time has changed.")
+@option("--verify", "read_all", group=INPUT, is_flag=True, help="Read every output that is there already; by default those whose size or time has changed.")
 @option("--json", "as_json", group=MESSAGES, is_flag=True, help="Print events as JSON lines on stdout.")
 @option("--web", group=MESSAGES, metavar="HOST:PORT", is_flag=False, flag_value=WEB_ADDRESS,
         help=f"Serve a page that shows the batch at work, and print its link. Without a value: {WEB_ADDRESS}.")
@@ -64,7 +64,7 @@ def _passed(command: click.Command) -> click.Command:
 @click.pass_context
 def batch(
     context: click.Context, /, paths: tuple[str, ...], *, output: str | None, matte: str | None, foreground: str | None, report: str | None, workers: int, ray: str | None, shard_frames: int, dry_run: bool, emit: str | None,
-    redo: bool, verify: bool, as_json: bool, web: str | None, web_allow: tuple[str, ...], quiet: bool, overwrite: bool, **_: Any,
+    redo: bool, read_all: bool, as_json: bool, web: str | None, web_allow: tuple[str, ...], quiet: bool, overwrite: bool, **_: Any,
 ) -> None:
     """Cut the subject out of many shots. SHOTS are clips, sequences, patterns, folders or job files (TOML, YAML, CSV); OUT is a
     folder.
@@ -76,7 +76,7 @@ def batch(
     streammat batch 'plates/*.mov' mattes/ --matte '{out}/{shot}_matte.mov' --quality best
     streammat batch shots.toml mattes/ --dry-run
     """  # noqa: D301 - click wants the character, not two
-    options = BatchOptions(workers, shard_frames, overwrite=overwrite, redo=redo, verify=verify, report=report)
+    options = BatchOptions(workers, shard_frames, overwrite=overwrite, redo=redo, verify=read_all, report=report)
     *sources, out = paths
     with one_line_errors(as_json, quiet=quiet):
         if not sources:
@@ -91,7 +91,7 @@ def batch(
         from streammat.engines.base import usable_cores
         from streammat.film.sequences import find_sequence
 
-        given = {name_of(each): context.params[each.name] for each in options_of(video)
+        given = {name_of(each): _meant(each, context.params[each.name]) for each in options_of(video)
                  if each.name in context.params and context.get_parameter_source(each.name) not in (ParameterSource.DEFAULT, None)
                  and name_of(each) not in _OWN}  # fmt: skip
         templates = {kind: value for kind, value in zip(KINDS, (output, matte, foreground), strict=True) if value}
@@ -103,7 +103,7 @@ def batch(
             return
         if dry_run:
             plans = [plan_of(shot, options, cuts=False) for shot in shots]
-            _show(plans, estimates(plans), workers or local_count(), free_space(out), as_json=as_json)
+            _show(plans, estimates(plans, options.warm_up), workers or local_count(), free_space(out), as_json=as_json)
             return
         with ExitStack() as stack, Interrupt() as interrupt, Batch(shots, Path(out), options) as work:
             interrupt.stops(work.stop)
@@ -169,6 +169,11 @@ def _arguments(given: Mapping[str, Any], own: Mapping[str, Any]) -> tuple[Sequen
     if parsed.params["frames"] is not None:
         parse_frames(parsed.params["frames"])
     return words, str(parsed.params["model"])
+
+
+def _meant(known: click.Option, value: Any) -> Any:
+    """Return what the option's own name says: True for ``--no-verify``, whose value is False."""
+    return not value if known.is_flag and known.flag_value is False else value
 
 
 def _words(known: click.Option, name: str, value: Any) -> list[str]:
