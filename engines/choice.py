@@ -83,9 +83,9 @@ def choose(
         EngineUnavailableError, EngineError: as `open_engine`.
     """
     if backend != "auto" and backend not in BACKENDS:
-        raise EngineError(f"unknown backend {backend!r}; known are auto, {', '.join(BACKENDS)}")
+        raise EngineError(f"unknown backend {backend!r}; expected auto, {', '.join(BACKENDS)}")
     if precision != "auto" and precision not in PRECISIONS:
-        raise EngineError(f"unknown precision {precision!r}; known are auto, {', '.join(PRECISIONS)}")
+        raise EngineError(f"unknown precision {precision!r}; expected auto, {', '.join(PRECISIONS)}")
     if device != "auto":
         check_device(device)
     device = numbered(device)
@@ -96,7 +96,7 @@ def choose(
     elif precision in known:
         kind, because = precision, f"{precision} was asked for"
     else:
-        raise EngineError(f"{taken} on {where} has no {precision}; it knows {', '.join(known)}{_others(precision)}")
+        raise EngineError(f"{taken} on {where} has no {precision}; it supports {', '.join(known)}{_others(precision)}")
     return Choice(taken, kind, where, f"{why}; {because}")
 
 

@@ -85,7 +85,7 @@ def read_card(path: Path, cure: str) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise EngineError(f"cannot read model card {path}: {error}; {cure}") from error
     except (KeyError, TypeError, AttributeError) as error:
-        raise EngineError(f"model card {path} lacks what a card has ({error}); {cure}") from error
+        raise EngineError(f"model card {path} is incomplete ({error}); {cure}") from error
     return card
 
 

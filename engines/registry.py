@@ -88,7 +88,7 @@ def probe(name: str) -> Probe:
         EngineError: there is no such backend.
     """
     if name not in BACKENDS:
-        raise EngineError(f"unknown backend {name!r}; known are auto, {', '.join(BACKENDS)}")
+        raise EngineError(f"unknown backend {name!r}; expected auto, {', '.join(BACKENDS)}")
     backend = BACKENDS[name]
     if not backend.installed:
         missing = next(module for module in backend.needs if find_spec(module) is None)
@@ -132,4 +132,4 @@ def check_device(device: str) -> None:
     """
     kind, colon, number = device.partition(":")
     if kind not in DEVICES or (colon and (kind in ("cpu", "coreml") or not number.isascii() or not number.isdigit())):
-        raise EngineError(f"unknown device {device!r}; known are auto, {', '.join(DEVICES)}, and cuda:1 for the second GPU")
+        raise EngineError(f"unknown device {device!r}; expected auto, {', '.join(DEVICES)}, and cuda:1 for the second GPU")

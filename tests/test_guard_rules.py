@@ -115,7 +115,7 @@ def test_what_calls_for_a_second_look(alpha: Alpha) -> None:
     look = Look(alpha)
     assert np.array_equal(Guard()(alpha, image(), at(0), look), alpha)
     assert len(look.shown) == 1
-    with pytest.raises(EngineError, match="^the matte fills the frame, is unsure or has grown suddenly"):
+    with pytest.raises(EngineError, match="^the matte fills the frame, is uncertain or has grown suddenly"):
         Guard()(alpha, image(), at(0), Look())
     with pytest.raises(EngineError, match="^the network calls plain grey subject"):
         Guard()(alpha, image(), at(0), Look(alpha, np.ones(HALF, np.float32)))

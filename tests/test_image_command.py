@@ -138,7 +138,7 @@ def test_standard_input_and_output(tmp_path: Path, portrait: Rgb) -> None:
         shown = cv2.imdecode(np.frombuffer(done.stdout, np.uint8), cv2.IMREAD_UNCHANGED)
         assert np.array_equal(shown, cv2.imread(str(tmp_path / same), cv2.IMREAD_UNCHANGED))
     call("image", "-", source, tmp_path / "cut", *QUICK).refused(2, "standard input and output take one image")
-    call("image", source, "-", "--json", *QUICK).refused(2, "both want standard output")
+    call("image", source, "-", "--json", *QUICK).refused(2, "both use standard output")
 
 
 def test_a_folder_into_a_folder(tmp_path: Path, portrait: Rgb) -> None:

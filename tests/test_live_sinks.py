@@ -72,7 +72,7 @@ def test_the_virtual_camera_gets_the_planes_as_i420() -> None:
     assert np.mean(np.abs(bgr.astype(int) - expected)) < 2
     assert sink.frames == 1
     camera.broken = True
-    with pytest.raises(OutputError, match="takes no more images"):
+    with pytest.raises(OutputError, match="accepts no more images"):
         sink.write(frame, MATTE)
     sink.close()
     assert camera.closed == 1

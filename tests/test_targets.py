@@ -47,7 +47,7 @@ def test_a_source_is_no_target_by_any_name(tmp_path: Path) -> None:
     (tmp_path / "link.mp4").symlink_to(source)
     os.link(source, tmp_path / "hard.mp4")
     for target in ("in.mp4", "link.mp4", "hard.mp4"):
-        with pytest.raises(UsageError, match=f"^{source}: is source and target at once; give the output another name$"):
+        with pytest.raises(UsageError, match=f"^{source}: is both source and target; give the output another name$"):
             check_targets(["x.mp4", str(source)], [str(tmp_path / "other.mp4"), str(tmp_path / target)], REPLACE)
     missing = str(tmp_path / "missing.mp4")
     with pytest.raises(UsageError, match="source and target"):

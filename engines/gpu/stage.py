@@ -40,7 +40,7 @@ AlphaFilter = Callable[[NDArray[np.float32], NDArray[np.uint8], Fraction], NDArr
 """A function (alpha, rgb, time) → alpha for upright images, called in the order of submission; an `EngineError` refuses that
 frame only.
 """
-NOT_FINITE = "the network's alpha holds values that are no numbers; try --engine onnxruntime --precision fp32"
+NOT_FINITE = "the network's alpha contains NaN; try --engine onnxruntime --precision fp32"
 
 
 class Stage:

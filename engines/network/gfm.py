@@ -148,9 +148,9 @@ class GFM(nn.Module):
     def __init__(self, network: str = "lite", rosta: str = "TT", ablation: Ablation | None = None, *, memory: bool = False) -> None:
         super().__init__()
         if network not in NETWORKS:
-            raise ValueError(f"no network named {network!r}; there are {', '.join(NETWORKS)}")
+            raise ValueError(f"no network named {network!r}; expected one of {', '.join(NETWORKS)}")
         if rosta not in ROSTAS:
-            raise ValueError(f"no RoSTa named {rosta!r}; there are {', '.join(ROSTAS)}")
+            raise ValueError(f"no RoSTa named {rosta!r}; expected one of {', '.join(ROSTAS)}")
         self.network, self.rosta, self.ablation = network, rosta, ablation or Ablation()
         self.heads: tuple[str, ...] = tuple(CLASSES) if rosta == "RIM" else (rosta,)
         """RoSTas that the network predicts."""

@@ -66,12 +66,12 @@ def count_layers(described: str, model: str) -> Layers:
     try:
         layers = json.loads(described)["Layers"]
     except (ValueError, KeyError, TypeError) as error:
-        raise EngineError(f"TensorRT's description of the engine of {model!r} cannot be read ({error!r}); its precision cannot be told") from error
+        raise EngineError(f"TensorRT's description of the engine of {model!r} cannot be read ({error!r}); its precision cannot be determined") from error
     counts = {"half": 0, "single": 0, "other": 0}
     wrong = []
     for layer in layers:
         if not isinstance(layer, dict):
-            raise EngineError(f"TensorRT names the layers of {model!r} only; its precision cannot be told")
+            raise EngineError(f"TensorRT names the layers of {model!r} only; its precision cannot be determined")
         ports = [port for side in ("Inputs", "Outputs") for port in layer.get(side, ()) if isinstance(port, dict)]
         kinds = {_kind(port) for port in ports}
         kind = "half" if "half" in kinds else "single" if "single" in kinds else "other"

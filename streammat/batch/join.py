@@ -57,7 +57,7 @@ def join(parts: Sequence[Path], starts: Sequence[Moment], source: str, target: P
             raise
         partial.release()
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise OutputError(f"{target}: its {len(parts)} pieces cannot be put together ({reason(error)}); check space and permissions") from error
+        raise OutputError(f"{target}: its {len(parts)} pieces cannot be joined ({reason(error)}); check space and permissions") from error
     finally:
         reader.close()
     return frames

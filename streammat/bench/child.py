@@ -190,7 +190,7 @@ def live(matting: dict[str, Any], clip: str, background: str, seconds: float) ->
     (output,) = report.outputs
     shown = report.shown.get("composite", 0)
     if not shown:
-        raise EngineError(f"not one live frame got through; {heard[0] if heard else output.error or f'{seconds:g} s were too short'}")
+        raise EngineError(f"no live frame was shown; {heard[0] if heard else output.error or f'{seconds:g} s were too short'}")
     latency = output.latency
     return {
         "camera_fps": round(rate, 3), "fps": round(report.fps, 3), "p50_ms": latency.p50_ms, "p99_ms": latency.p99_ms,

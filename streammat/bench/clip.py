@@ -72,7 +72,7 @@ def clip_images(clip: str | None, size: tuple[int, int]) -> Iterator[av.VideoFra
                 yield image
         reader.close()
         if not found:
-            raise InputError(f"{clip}: not one frame in it")
+            raise InputError(f"{clip}: it has no frames; give another clip")
 
 
 def _drawn(size: tuple[int, int]) -> Iterator[av.VideoFrame]:

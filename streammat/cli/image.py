@@ -48,7 +48,7 @@ def image(paths: tuple[str, ...], *, overwrite: bool, quiet: bool, as_json: bool
         if not sources:
             raise UsageError(f"OUT is missing: {target} alone is given; expected images and where the result goes, such as me.jpg me.png")
         if as_json and target == "-":
-            raise UsageError("--json and OUT - both want standard output; give OUT a file")
+            raise UsageError("--json and OUT - both use standard output; give OUT a file")
         from streammat.jobs.image import ImageJob
 
         with Interrupt() as interrupt:

@@ -94,13 +94,13 @@ def parse_background(text: str) -> BackgroundSpec:
     if os.path.isfile(path):
         return BackgroundSpec(_kind(path), path)
     if word.startswith("#") or (set(word) <= set("0123456789,. ")):
-        raise UsageError(f"{text!r} is not a colour: write #rgb, #rrggbb, or r,g,b with 0 to 255 each, such as 0,177,64")
+        raise UsageError(f"{text!r} is not a colour; write #rgb, #rrggbb, or r,g,b with 0 to 255 each, such as 0,177,64")
     if path.suffix or path.name != text or os.path.isdir(path):
         _check_file(path)
         raise InputError(f"the background {text!r} is no file; give an image or a clip")
     names = ", ".join(COLOURS)
     raise UsageError(
-        f"the background {text!r} is no colour and no file: give transparent, blur, blur:0 to blur:100, #rrggbb, "
+        f"the background {text!r} is neither a colour nor a file; give transparent, blur, blur:0 to blur:100, #rrggbb, "
         f"a colour ({names}), or the path of an image or clip"
     )
 
@@ -119,7 +119,7 @@ def _strength(word: str, text: str) -> float:
     except ValueError:
         percent = float("nan")
     if not 0 <= percent <= 100:
-        raise UsageError(f"{text!r} is no strength of blur: give blur:0 (slight) to blur:100 (strong), such as blur:50")
+        raise UsageError(f"{text!r} is not a strength of blur; give blur:0 (slight) to blur:100 (strong), such as blur:50")
     return percent / 100
 
 

@@ -59,7 +59,7 @@ def find() -> Devices:
     readable = {device.path for device in known}
     closed = [str(path) for path in v4l2.paths() if str(path) not in readable]
     if closed:
-        problems.append(f"{', '.join(closed)}: may not be opened; run: sudo usermod -aG video $USER, then log in again")
+        problems.append(f"{', '.join(closed)}: permission denied; run: sudo usermod -aG video $USER, then log in again")
     cameras = tuple(Camera(device.path, device.name, tuple(map(str, device.modes))) for device in known if device.captures)
     virtual = tuple(VirtualCamera(device.path, device.name, loopback_problem(device)) for device in known if device.loopback)
     if not virtual and not (closed and v4l2.loaded()):

@@ -121,7 +121,7 @@ def _first_image(clip: str) -> Light:
     try:
         image = next(images_of(container, container.streams.video[0]), None)
         if image is None:
-            raise InputError(f"{clip}: not one frame could be decoded; the file is empty or damaged")
+            raise InputError(f"{clip}: no frame can be decoded; the file is empty or damaged: give a whole copy")
         scale = min(1.0, 480 / max(image.width, image.height))
         small = image.reformat(max(2, round(image.width * scale)), max(2, round(image.height * scale)), "rgb48le", interpolation="AREA")
         return small.to_ndarray().astype(np.float32) / np.float32(65535)
@@ -168,7 +168,7 @@ def open_space(
         )
     encoding = space.getEncoding()
     if space.isData() or encoding == "data":
-        raise UsageError(f"--color-space {name}: holds data and no colours; expected a colour space")
+        raise UsageError(f"--color-space {name}: is a data space; expected a colour space")
     if encoding == "sdr-video":
         return ColourSpace(space.getName(), "display", interop=space.getInteropID())
     forth, back = _processors(table, space.getName(), builtin=config is None)

@@ -100,7 +100,7 @@ def check_size(path: Path, width: int, height: int) -> None:
         InputError: it is.
     """
     if width * height > _MOST_PIXELS:
-        raise InputError(f"{path}: is {width}x{height} pixels by its own account; expected at most 16384x16384; get a whole copy of it")
+        raise InputError(f"{path}: is {width}x{height} pixels by its header; expected at most 16384x16384; get a whole copy of it")
 
 
 def read_image(path: Path, layer: str | None, window: tuple[int, int, int, int]) -> tuple[Pixels, Header]:

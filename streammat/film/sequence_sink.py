@@ -191,5 +191,5 @@ def _named(pattern: str, info: StreamInfo) -> SequenceName:
         path = Path(pattern)
         raise UsageError(f"{pattern}: a video becomes many files; expected a pattern such as {path.stem}.####{path.suffix}")
     if name.frames is not None:
-        raise UsageError(f"{pattern}: names its frames; choose them with --frames, and write {name}")
+        raise UsageError(f"{pattern}: contains a frame range; choose frames with --frames, and write {name}")
     return name if name.digits is not None or info.digits is None else replace(name, digits=info.digits)

@@ -73,7 +73,7 @@ def check_numbered(sources: Sequence[Path], sinks: Sequence[TrackSink], numbers:
         for number in numbers:
             path = sink.path(number)
             if file_identity(path) in read:
-                raise UsageError(f"{path}: is source and target at once; give the output another name")
+                raise UsageError(f"{path}: is both source and target; give the output another name")
             if (real := Path(os.path.realpath(path))) in written:
                 raise UsageError(f"two outputs have the same name ({path}); give each its own")
             written.add(real)

@@ -115,4 +115,4 @@ def check(matte: Matte | None, frame: Frame, most: Callable[[], float]) -> None:
     if alpha.shape != frame.size or alpha.dtype != expected:
         raise EngineError(f"the network's matte is {alpha.dtype} {alpha.shape}; expected {expected} {frame.size}")
     if cv2.mean(alpha)[0] / full_scale(alpha) > most():
-        raise EngineError("the matte is more opaque than the network's alpha; that would show the room")
+        raise EngineError("the matte is more opaque than the network's alpha; that would show the real background")

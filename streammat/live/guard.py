@@ -119,12 +119,12 @@ class Guard:
 
     def _check(self, alpha: FloatPlane, cells: FloatPlane, at: Fraction, look_again: Callable[[], None]) -> None:
         if _undecided(alpha) > UNDECIDED:
-            raise EngineError("the matte is neither subject nor background in most of the frame; that would show the room")
+            raise EngineError("the matte is neither subject nor background in most of the frame; that would show the real background")
         if self._seen.claimed(alpha, cells) > CLAIMED:
             if self._claimed_since is None or at < self._claimed_since:
                 self._claimed_since = at
             if at - self._claimed_since < PATIENCE:
-                raise EngineError("the matte calls subject what was background a moment ago and looks the same; that would show the room")
+                raise EngineError("the matte calls subject what was background a moment ago and looks the same; that would show the real background")
             look_again()
             self._seen.forget()
         elif _doubtful(alpha) or self._grown(alpha, at) > GROWTH:
@@ -182,7 +182,7 @@ def _look_again(alpha: FloatPlane, rgb: NDArray[np.uint8], look: Look) -> None:
     # Written so that what is no number is refused, too.
     missed = float(np.maximum(first - found, 0.0).mean())
     if not missed <= MISSED * float(first.mean()):
-        raise EngineError("the matte fills the frame, is unsure or has grown suddenly, and a second look at less detail does not find that subject")
+        raise EngineError("the matte fills the frame, is uncertain or has grown suddenly, and a second run on less detail does not find that subject")
     # A soft edge reaches a little beyond the image.
     around = np.ones(seen.shape, np.bool_)
     margin = 4 // stride

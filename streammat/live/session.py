@@ -401,7 +401,7 @@ class LiveRun:
     def _pass_through(self, command: Command) -> None:
         wanted = _toggled(self.showing.pass_through, command.value)
         if wanted and not command.confirm:
-            raise UsageError('pass-through shows the room as it is; to confirm send {"command": "pass-through", "value": true, "confirm": true}')
+            raise UsageError('pass-through shows the real background; to confirm send {"command": "pass-through", "value": true, "confirm": true}')
         self.showing.pass_through = wanted
 
 

@@ -151,7 +151,7 @@ class Matting:
         alpha: FloatPlane = self.engine.infer(rgb[None])[0]
         if not np.isfinite(alpha).all():
             # What is no number would be cut to any alpha, and show the room.
-            raise EngineError("the network's alpha holds values that are no numbers; try --engine onnxruntime --precision fp32")
+            raise EngineError("the network's alpha contains NaN; try --engine onnxruntime --precision fp32")
         if self._stable is not None:
             alpha = self._stable(alpha, rgb, at)
         if self._rest is not None:

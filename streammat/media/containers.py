@@ -96,4 +96,4 @@ def open_video(path: str) -> av.container.InputContainer:
     try:
         return open_url(path, (OPEN_SECONDS, READ_SECONDS)) if is_url(path) else open_container(path)
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise InputError(f"{path}: is no video that FFmpeg can read ({reason(error)}); expected mp4, mov, mxf, mkv, webm, avi or ts") from error
+        raise InputError(f"{path}: is not a video that FFmpeg can read ({reason(error)}); expected mp4, mov, mxf, mkv, webm, avi or ts") from error

@@ -38,5 +38,5 @@ def _shown(path: str, size: tuple[int, int]) -> NDArray[np.uint8]:
         raise InputError(f"{path}: cannot be read ({error.strerror}); expected an image") from error
     image = cv2.imdecode(content, cv2.IMREAD_COLOR_RGB) if content.size else None
     if image is None:
-        raise InputError(f"{path}: is no image that can be decoded; expected JPEG, PNG or WebP")
+        raise InputError(f"{path}: is not an image that can be decoded; expected JPEG, PNG or WebP")
     return np.ascontiguousarray(cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA), np.uint8)[None]

@@ -99,7 +99,7 @@ class Relay:
         """
         while not self._writer.drain(0.1, _WAITING) and self.open:
             if self._hurried is not None and time.monotonic() > self._hurried:
-                raise ConnectionError("it takes nothing any more")
+                raise ConnectionError("it accepts nothing any more")
         assert self.open
         content = bytes(packet)
         # Absent times do not happen: our encoders give them all.

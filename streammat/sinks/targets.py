@@ -26,7 +26,7 @@ def check_targets(sources: list[str], targets: list[str], encode: EncodeOptions,
             raise UsageError(f"two outputs have the same name ({target}); give each its own")
         written.add(path)
         if (source := read.get(file_identity(path))) is not None:
-            raise UsageError(f"{source}: is source and target at once; give the output another name")
+            raise UsageError(f"{source}: is both source and target; give the output another name")
         if os.path.lexists(path) and not encode.overwrite:
             raise UsageError(f"{target}: is there already; give -y to replace it")
 

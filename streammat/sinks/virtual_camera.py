@@ -20,7 +20,7 @@ from streammat.sources import StreamInfo
 
 OpenCamera = Callable[..., Any]
 """A callable like ``pyvirtualcam.Camera``."""
-_FORBIDDEN = "may not be opened; run: sudo usermod -aG video $USER, then log in again"
+_FORBIDDEN = "permission denied; run: sudo usermod -aG video $USER, then log in again"
 
 
 class VirtualCameraSink:
@@ -65,7 +65,7 @@ class VirtualCameraSink:
         try:
             self._camera.send(self._buffer)
         except Exception as error:
-            raise OutputError(f"{self.device}: takes no more images ({reason(error)}); was the driver unloaded?") from error
+            raise OutputError(f"{self.device}: accepts no more images ({reason(error)}); check that the driver is loaded") from error
         self.frames += 1
         if self.frames == 1 and self._holds:
             # Not before the first frame: who holds a device earlier might be taken for its only writer.

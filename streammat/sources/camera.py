@@ -122,7 +122,7 @@ class CameraSource:
                         yield self._shaper(image, self._clock.ticks(moment))
                         continue
                 if time.monotonic() - last > _PATIENCE or not self._capture.isOpened():
-                    raise CameraLostError(f"camera {self.name}: gives no more images; is it unplugged?")
+                    raise CameraLostError(f"camera {self.name}: delivers no more images; check that it is plugged in")
                 self._stopping.wait(0.02)
 
     def stop(self) -> None:
@@ -153,7 +153,7 @@ class CameraSource:
             found = f"found: {others}" if others else "there is no camera at all; plug one in"
             raise InputError(f"camera {self.name}: no such device; {found}")
         if not os.access(self.name, os.R_OK | os.W_OK):
-            raise InputError(f"camera {self.name}: may not be opened; run: sudo usermod -aG video $USER, then log in again")
+            raise InputError(f"camera {self.name}: permission denied; run: sudo usermod -aG video $USER, then log in again")
         device = v4l2.query(self.name)
         if device is not None and not device.captures:
             cure = self._cure() if device.loopback else "streammat devices lists those that do"
@@ -223,7 +223,7 @@ class CameraSource:
             self._converted = self._capture.set(cv2.CAP_PROP_CONVERT_RGB, 1)
             if self._converted:
                 return None
-        raise InputError(f"camera {self.name}: gives images of an unknown format, {raw.dtype} {raw.shape}; expected MJPG or YUYV")
+        raise InputError(f"camera {self.name}: delivers images of an unknown format, {raw.dtype} {raw.shape}; expected MJPG or YUYV")
 
     def _jpeg(self, data: NDArray[np.uint8]) -> av.VideoFrame | None:
         if self._decoder is None:

@@ -199,10 +199,10 @@ class FileSource:
                 return item
         if self._start and self._extent.packets:
             end = float(self._extent.reached - self._origin)
-            raise UsageError(f"{self._path}: --start {float(self._start):g} lies behind the last frame at {end:.3f} s; times count from the first frame")
+            raise UsageError(f"{self._path}: --start {float(self._start):g} is past the last frame at {end:.3f} s; times count from the first frame")
         if self._start:
-            raise UsageError(f"{self._path}: --start {float(self._start):g} lies behind the end of the video")
-        raise InputError(f"{self._path}: not one frame could be decoded; the file is empty or damaged")
+            raise UsageError(f"{self._path}: --start {float(self._start):g} is past the end of the video; give an earlier time")
+        raise InputError(f"{self._path}: no frame can be decoded; the file is empty or damaged: give a whole copy")
 
     def _describe(self, first: Frame) -> StreamInfo:
         stream = self._stream

@@ -56,7 +56,7 @@ class PlaybackSource:
         loop: restart at the end, without limit.
 
     Raises:
-        InputError: it cannot be read, or not one frame can be decoded.
+        InputError: it cannot be read, or no frame can be decoded.
     """
 
     def __init__(self, path: str, clock: Clock, *, size: tuple[int, int] | None = None, loop: bool = False) -> None:

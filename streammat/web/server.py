@@ -317,7 +317,7 @@ def thumbnail(text: str) -> bytes:
     """
     spec = parse_background(text)
     if spec.kind in ("blur", "transparent"):
-        raise UsageError(f"{text}: there is nothing to show; expected a colour, an image or a clip")
+        raise UsageError(f"{text}: cannot be previewed; expected a colour, an image or a clip")
     layout = layout_of("yuv420p")
     assert layout is not None
     height, width = _THUMBNAIL

@@ -318,9 +318,9 @@ def test_what_is_no_camera_and_no_virtual_camera(feed: str, shown: str, vivid: s
 def test_without_permission(feed: str, shown: str, master: None) -> None:
     nobody = {"user": 65534, "group": 65534, "extra_groups": [], "seconds": PATIENCE}
     clip = REPOSITORY / "examples" / "portrait.mp4"
-    run("webcam", *LIVE, "--camera", feed, "--to", "null", **nobody).refused(1, feed, "may not be opened", "usermod -aG video")
+    run("webcam", *LIVE, "--camera", feed, "--to", "null", **nobody).refused(1, feed, "permission denied", "usermod -aG video")
     for target in (shown, "camera"):
-        run("webcam", *LIVE, "--camera", clip, "--to", target, **nobody).refused(1, "may not be opened", "usermod -aG video")
+        run("webcam", *LIVE, "--camera", clip, "--to", target, **nobody).refused(1, "permission denied", "usermod -aG video")
     said = run("devices", **nobody).ok()
     assert "usermod -aG video" in said.err
     assert "modprobe" not in said.err

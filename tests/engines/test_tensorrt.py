@@ -212,7 +212,7 @@ def test_photographs_to_compare_on(tmp_path: Path) -> None:
     assert 0.1 < float(alpha.mean()) < 0.6
     assert float(alpha.max()) > 0.99
     (tmp_path / "x.jpg").write_bytes(b"no image")
-    for name, words in (("gone.jpg", "cannot be read"), ("x.jpg", "is no image that can be decoded")):
+    for name, words in (("gone.jpg", "cannot be read"), ("x.jpg", "is not an image that can be decoded")):
         with pytest.raises(InputError, match=words):
             photographs((str(tmp_path / name),), SIZE)
 

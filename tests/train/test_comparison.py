@@ -56,7 +56,7 @@ def test_methods_are_those_of_table_1(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "| GFM-FT (lite) | 3 |" in done.output
     assert json.loads((tmp_path / "out/gfm-ft-3.json").read_text())["options"]["steps"] == 10
-    for options, message in ((["--only", "sss"], "no row 'sss'; there are gfm-tt"), (["--strategy", "fast"], "--strategy: strategy 'fast' is none")):
+    for options, message in ((["--only", "sss"], "no row 'sss'; expected one of gfm-tt"), (["--strategy", "fast"], "--strategy: strategy 'fast' is unknown")):
         refused = run("methods", "--data", data, "--out", tmp_path / "other", *SHORT, *options)
         assert refused.exit_code == 1
         assert message in refused.output.strip().splitlines()[-1]

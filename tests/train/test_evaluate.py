@@ -321,7 +321,7 @@ def test_exported_networks(am2k: Path, clips: Path, weights: dict[str, Path], tm
     [
         (["--strategy", "fast"], "expected hybrid, single, a ratio"),
         (["--grid", "1/2,x"], "--grid"),
-        (["--grid", "1/2", "--strategy", "single"], "exclude each other"),
+        (["--grid", "1/2", "--strategy", "single"], "cannot be combined"),
         (["--device", "tpu9"], "device 'tpu9' cannot be used"),
         (["--split", "P3M-500-P"], "P3M-500-P"),
         (["--trimap-from-glance", "--matter", "none.onnx"], "matter none.onnx does not exist"),

@@ -137,7 +137,7 @@ def test_networks_that_do_not_keep_the_convention(scene, tmp_path: Path) -> None
     with pytest.raises(DataError, match=r"returned shape \(1, 4, 32, 64\); expected alpha \(1, 1, 32, 64\)"):
         open_matter(whole)(*scene)
     nodes = [helper.make_node("Log", ["x"], ["l"]), helper.make_node("ReduceMean", ["l"], ["alpha"], axes=[1])]
-    with pytest.raises(DataError, match="no numbers"):
+    with pytest.raises(DataError, match="NaN"):
         open_matter(write_onnx(tmp_path / "log.onnx", {"x": [1, 4, "h", "w"]}, nodes))(*scene)
     fixed = write_onnx(tmp_path / "fixed.onnx", {"x": [1, 4, 512, 512]}, mean_of("x"))
     with pytest.raises(DataError, match="failed on an image of 45 x 21"):

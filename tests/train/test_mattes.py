@@ -80,7 +80,7 @@ def test_command_names_broken_pairs_and_does_the_others(plain: Path, tmp_path: P
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 1
     lines = result.output.splitlines()
-    assert f"mattes: image {plain}/img/000.jpg is cut off after 400 bytes; fetch or make it again" in lines
+    assert f"mattes: image {plain}/img/000.jpg is cut off after 400 bytes; download or make it again" in lines
     assert any("mask/001.png is 9x9 pixels but" in line and "is 100x120" in line for line in lines)
     assert any("img/002.jpg has no mask of the same name" in line for line in lines)
     assert any(line.startswith("train: error: mattes: 3 of 4 could not be done") for line in lines)

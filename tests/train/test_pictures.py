@@ -75,7 +75,7 @@ def test_cut_off_images(tmp_path: Path, suffix: str, keep: float) -> None:
     path = write(tmp_path / f"a.{suffix}", PARTS["image"])
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * keep)])
-    with pytest.raises(DataError, match=rf"a.{suffix} is cut off after \d+ bytes; fetch or make it again"):
+    with pytest.raises(DataError, match=rf"a.{suffix} is cut off after \d+ bytes; download or make it again"):
         read_rgb(path)
 
 

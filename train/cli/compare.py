@@ -69,7 +69,7 @@ def command(
 
     contenders = methods(network) if what == "methods" else compositions(network)
     if strange := [name for name in only if name not in {contender.name for contender in contenders}]:
-        raise RunError(f"no row {strange[0]!r}; there are {', '.join(contender.name for contender in contenders)}")
+        raise RunError(f"no row {strange[0]!r}; expected one of {', '.join(contender.name for contender in contenders)}")
     chosen = [contender for contender in contenders if not only or contender.name in only]
     config = ComparisonConfig(steps, batch, crop, images, strategy, rate, precision)
     torch.set_num_threads(threads)

@@ -136,7 +136,7 @@ def _check_strategies(strategy: str | None, grid: str | None) -> list[Strategy]:
     from streammat.train.evaluation.strategies import parse_strategy, ratio_grid
 
     if strategy is not None and grid is not None:
-        raise click.UsageError("--strategy and --grid exclude each other")
+        raise click.UsageError("--strategy and --grid cannot be combined")
     try:
         if grid is not None:
             return ratio_grid(list(dict.fromkeys(Fraction(part.strip()) for part in grid.split(","))))
@@ -183,7 +183,7 @@ def _matting(model: Path, device: str, options: dict[str, Any]) -> tuple[Matting
     if not options["trimap_from_glance"]:
         return network_matting([opened, *(_gfm(path, device) for path in options["ensemble"])], strategies), None
     if options["ensemble"]:
-        raise click.UsageError("--ensemble and --trimap-from-glance exclude each other")
+        raise click.UsageError("--ensemble and --trimap-from-glance cannot be combined")
     from streammat.train.evaluation.trimap_matting import open_matter
 
     ratios = list(dict.fromkeys(strategy.glance_ratio for strategy in strategies))

@@ -85,18 +85,18 @@ def _decode(path: Path, flags: int) -> Image:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}; check the path and its rights") from error
+        raise DataError(f"cannot read {path}: {error.strerror}; check the path and its permissions") from error
     if not content:
-        raise DataError(f"image {path} is empty (0 bytes); fetch or make it again")
+        raise DataError(f"image {path} is empty (0 bytes); download or make it again")
     # Some decoders fill the missing part of a cut-off image with grey and call it a success.
     if not _complete(content):
-        raise DataError(f"image {path} is cut off after {len(content)} bytes; fetch or make it again")
+        raise DataError(f"image {path} is cut off after {len(content)} bytes; download or make it again")
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error:  # a size beyond OpenCV's limit, for one
         image = None
     if image is None:
-        raise DataError(f"image {path} cannot be decoded ({len(content)} bytes); expected JPEG or PNG: fetch or make it again")
+        raise DataError(f"image {path} cannot be decoded ({len(content)} bytes); expected JPEG or PNG; download or make it again")
     return image.astype(image.dtype, copy=False)
 
 

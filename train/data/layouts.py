@@ -327,7 +327,7 @@ def _check_size(path: Path, plane: Image, image: Path, rgb: Image) -> None:
     if (height, width) != (rows, columns):
         raise DataError(
             f"{path} is {width}x{height} pixels but {image} is {columns}x{rows}; "
-            "both must be the same size: fetch or make the pair again"
+            "both must have the same size; download or make the pair again"
         )
 
 

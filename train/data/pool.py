@@ -120,7 +120,7 @@ def write_whole(path: Path, content: bytes) -> None:
         whole_files.write_whole(path, content)
     except OSError as error:
         raise RunError(
-            f"cannot write {path}: {error.strerror}; free or grant the place, then the same command continues"
+            f"cannot write {path}: {error.strerror}; free space or mend its permissions; the same command then continues"
         ) from error
 
 

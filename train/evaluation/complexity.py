@@ -127,7 +127,7 @@ def make_model(network: str, rosta: str = "TT") -> Model:
     if network in METHODS:
         return METHODS[network]()
     if network not in NETWORKS:
-        raise ValueError(f"no network named {network!r}; there are {', '.join((*NETWORKS, *METHODS))}")
+        raise ValueError(f"no network named {network!r}; expected one of {', '.join((*NETWORKS, *METHODS))}")
     return GFM(network, rosta)
 
 

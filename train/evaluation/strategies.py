@@ -83,7 +83,7 @@ def parse_strategy(text: str) -> Strategy:
     except (ValueError, ZeroDivisionError):
         ratios = []
     if len(ratios) not in (1, 2):
-        raise ValueError(f"strategy {text!r} is none; expected hybrid, single, a ratio such as 5/13, or two such as 1/3:1/2")
+        raise ValueError(f"strategy {text!r} is unknown; expected hybrid, single, a ratio such as 5/13, or two such as 1/3:1/2")
     return Strategy(ratios[0], ratios[-1])
 
 

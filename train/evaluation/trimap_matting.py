@@ -107,7 +107,7 @@ def _certain_kept(run: _Run, path: Path) -> TrimapMethod:
                 f"matter {path} returned shape {result.shape}; expected alpha (1, 1, {height + down}, {width + right})"
             )
         if not np.isfinite(result).all():
-            raise DataError(f"matter {path} returned values that are no numbers; check the ranges that it expects")
+            raise DataError(f"matter {path} returned NaN; check the ranges that it expects")
         alpha = result.reshape(height + down, width + right)[:height, :width].clip(0.0, 1.0)
         return np.where(trimap == 128, alpha, values)
 

@@ -149,7 +149,7 @@ def prepare_one(job: MatteJob) -> int:
     if rgb.shape[:2] != label.shape:
         raise DataError(
             f"{job.label} is {label.shape[1]}x{label.shape[0]} pixels but {job.image} is {rgb.shape[1]}x{rgb.shape[0]}; "
-            "both must be the same size: fetch or make the pair again"
+            "both must have the same size; download or make the pair again"
         )
     scale = min(1.0, job.long_side / max(rgb.shape[:2]))
     size = (max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale)))

@@ -62,7 +62,7 @@ def run_variant(
         DataError: there are no validation images, or one is broken.
     """
     if name not in variants():
-        raise RunError(f"no variant {name!r}; there are {', '.join(variants())}")
+        raise RunError(f"no variant {name!r}; expected one of {', '.join(variants())}")
     result = out / f"{name}.json"
     if result.exists():
         return read_scores(result)

@@ -139,7 +139,7 @@ class MattingDataset:
         """Subjects whose images have enough background to be backgrounds without them."""
         self.folders = [folder for folder, _ in config.sets if folder in self.collection.subjects]
         if not self.folders:
-            raise DataError(f"every matte under {cache} is held out or none is; expected more than {config.holdout} of a set")
+            raise DataError(f"each matte under {cache} is held out or none is; expected more than {config.holdout} of a set")
         shares = np.array([share for folder, share in config.sets if folder in self.folders])
         self.shares = shares / shares.sum()
 

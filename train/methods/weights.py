@@ -59,7 +59,7 @@ def load_weights(path: Path, rosta: str | None = None) -> Model:
             return load_checkpoint(path, rosta)
         model, tensors = published
     elif name not in METHODS:
-        raise EngineError(f"weights {path} are of a method {name!r} that this version does not know; it knows {', '.join(METHODS)}")
+        raise EngineError(f"weights {path} are of a method {name!r} that this version does not support; it supports {', '.join(METHODS)}")
     else:
         model = METHODS[name]()
         tensors = read_tensors(path)
