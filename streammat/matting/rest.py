@@ -48,6 +48,23 @@ _BLACK: Final = 8.0  # keeps ratios of dark values calm
 assert LONGEST < GAP
 
 
+class _Seen:
+    """An input of the network, as it is compared: of a frame that is kept this is worked out once."""
+
+    def __init__(self, image: NDArray[np.uint8]) -> None:
+        self.image = image
+        self.pixels: NDArray[np.float32] = image.astype(np.float32)
+        self.cells = _cells(self.pixels).reshape(-1, 3)
+        # In a dim image of little contrast less is much.
+        self.scale = min(1.0, max(LEAST_SCALE, float(self.cells.std()) / CONTRAST))
+
+
+def _cells(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the mean of each cell, (h, w, 3), of float32 pixels."""
+    height, width = pixels.shape[0] // CELL, pixels.shape[1] // CELL
+    return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), np.float32)
+
+
 def still(now: NDArray[np.uint8], then: NDArray[np.uint8]) -> bool:
     """Return whether two inputs of the network differ only by noise and a change of the light.
 
@@ -55,29 +72,32 @@ def still(now: NDArray[np.uint8], then: NDArray[np.uint8]) -> bool:
         now: uint8 (h, w, 3), RGB, 0..255, sides multiples of ``CELL``.
         then: input for an earlier frame, likewise.
     """
-    if now.shape != then.shape:
+    return _still(_Seen(now), _Seen(then))
+
+
+def _still(new: _Seen, old: _Seen) -> bool:
+    if new.image.shape != old.image.shape:
         return False
-    height, width = now.shape[0] // CELL, now.shape[1] // CELL
-    new, old = now.astype(np.float32), then.astype(np.float32)
-    cells = [cv2.resize(each, (width, height), interpolation=cv2.INTER_AREA).reshape(-1, 3) for each in (new, old)]
-    # In a dim image of little contrast less is much.
-    scale = min(1.0, max(LEAST_SCALE, float(cells[1].std()) / CONTRAST))
-    gain = np.median((cells[0] + _BLACK) / (cells[1] + _BLACK), axis=0).astype(np.float32)
-    signed = np.abs((cells[0] - gain * cells[1]).mean(axis=1))
-    np.multiply(old, gain, out=old)
-    cv2.absdiff(new, old, new)
-    differences = cv2.resize(new, (width, height), interpolation=cv2.INTER_AREA).mean(axis=2)
+    gain = np.median((new.cells + _BLACK) / (old.cells + _BLACK), axis=0)
+    signed = float(np.abs((new.cells - gain * old.cells).mean(axis=1)).max())
+    # Movement mostly shows here, and the noise, which takes longer, is no more than this.
+    if signed > max(old.scale * SIGNED_FLOOR, SIGNED_TIMES * CEILING):
+        return False
+    # By OpenCV: NumPy goes pixel by pixel where there is a factor for each colour.
+    lit = cv2.multiply(old.pixels, (*map(float, gain), 0.0))
+    differences = _cells(np.asarray(cv2.absdiff(new.pixels, lit, lit), np.float32)).mean(axis=2)
     noise = float(np.median(differences))
     if noise > CEILING:
         return False
-    return float(differences.max()) <= max(scale * FLOOR, TIMES * noise) and float(signed.max()) <= max(scale * SIGNED_FLOOR, SIGNED_TIMES * noise)
+    return float(differences.max()) <= max(old.scale * FLOOR, TIMES * noise) and signed <= max(old.scale * SIGNED_FLOOR, SIGNED_TIMES * noise)
 
 
 class Rest:
     """Keeps the last alpha of one live stream; one thread calls it."""
 
     def __init__(self) -> None:
-        self._kept: tuple[FloatPlane, NDArray[np.uint8], Fraction] | None = None
+        self._kept: tuple[FloatPlane, _Seen, Fraction] | None = None
+        self._now: _Seen | None = None
         self.frames = 0
         """Number of frames for which an alpha was kept."""
 
@@ -88,17 +108,19 @@ class Rest:
             rgb: as ``still`` takes it.
             at: the frame's time in seconds, exact.
         """
+        self._now = _Seen(rgb)
         if self._kept is None:
             return None
         alpha, then, since = self._kept
-        if not (0 <= at - since < LONGEST and still(rgb, then)):
+        if not (0 <= at - since < LONGEST and _still(self._now, then)):
             return None
         self.frames += 1
         return alpha
 
     def keep(self, alpha: FloatPlane, rgb: NDArray[np.uint8], at: Fraction) -> None:
         """Keep the network's input and alpha of a frame; neither array may be changed afterwards."""
-        self._kept = alpha, rgb, at
+        seen = self._now if self._now is not None and self._now.image is rgb else _Seen(rgb)
+        self._kept = alpha, seen, at
 
     def forget(self) -> None:
         """Keep nothing: the last alpha was refused."""
