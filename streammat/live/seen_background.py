@@ -65,6 +65,10 @@ class SeenBackground:
 
 def cells_of(rgb: NDArray[np.uint8]) -> FloatPlane:
     """Reduce an image of any size, uint8 (H, W, 3), to cells: float32 (48, 48, 3), 0..255."""
+    height, width = rgb.shape[:2]
+    if not (height % 2 or width % 2) and min(height, width) >= 4 * max(CELLS):
+        # To half the size first: a third of the time, since the cells' borders cut through a quarter of the pixels.
+        rgb = cv2.resize(rgb, (width // 2, height // 2), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
     return _shrunk(rgb).astype(np.float32)
 
 
