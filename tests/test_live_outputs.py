@@ -48,9 +48,9 @@ class Steered:
         return [each for each in self.events if each["event"] == event]
 
     def output(self, kind: str) -> dict[str, Any]:
-        """The latest of that kind, as the status has it."""
-        found = [each for each in self.ask("status")["outputs"] if each["kind"] == kind]
-        return found[0] if found else {"state": None, "images": 0}
+        """The one of that kind that is at work, as the status has it."""
+        found = [each for each in self.ask("status")["outputs"] if each["kind"] == kind and each["state"] == "on"]
+        return found[0] if found else {"images": 0}
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from streammat.audio.source import FileSound, SoundSource
 from streammat.audio.track import Block
 from streammat.media.frame import Colour, Frame
 from streammat.sinks import Sink
+from streammat.sinks.alpha import AlphaSink
 from streammat.sinks.null import NullSink
 from streammat.sinks.preview import PreviewSink
 from streammat.sinks.stream import StreamSink
@@ -94,7 +95,7 @@ class FakeRelay:
     kill = close
 
 
-@pytest.fixture(params=["virtual camera", "preview", "stream", "null"])
+@pytest.fixture(params=["virtual camera", "preview", "stream", "alpha", "null"])
 def sink(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Sink:
     info = live_info(SIZE, Fraction(30), Colour(5, 2, 2, 1))
     if request.param == "virtual camera":
@@ -106,6 +107,8 @@ def sink(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Sin
     if request.param == "stream":
         monkeypatch.setattr("streammat.sinks.stream.Relay", FakeRelay)
         return StreamSink("rtmp://127.0.0.1/live/key", info, 500, lambda *arguments, **details: None)
+    if request.param == "alpha":
+        return AlphaSink("alpha:0", info)
     return NullSink(info)
 
 
@@ -117,7 +120,7 @@ def live(pts: int) -> Frame:
 
 def test_live_sink(sink: Sink) -> None:
     """Each frame is counted and left as it was; packets are no harm; closing twice is fine, and aborting after it."""
-    assert sink.content == "composite"
+    assert sink.content == ("transparent" if isinstance(sink, AlphaSink) else "composite")
     for number in range(4):
         frame = live(3000 * number)
         before = [plane.copy() for plane in frame.planes]
