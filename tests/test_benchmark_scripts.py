@@ -39,6 +39,13 @@ def test_eight_shots_of_film(tmp_path: Path):
     assert (tmp_path / "sheet.png").stat().st_size > 10_000
 
 
+def test_files_of_film():
+    pytest.importorskip("PyOpenColorIO", reason="needs the extra film")
+    found = json.loads(output(str(BENCHMARKS / "film_files.py"), CLIP, "--size", "128x96", "--frames", "2", "--engine", "onnxruntime", "--json"))
+    for step in ("show", "draw a cut-out", "write and verify a cut-out", "write and verify a matte", "read, zip", "read, piz", "write R G B, dwaa"):
+        assert found[step] > 0
+
+
 def test_peers_that_cannot_run_are_named():
     said = output(str(BENCHMARKS / "peers.py"), CLIP, "--size", "128x96", "--frames", "2", "--rounds", "1", "--threads", "1")
     assert "streammat onnxruntime" in said

@@ -13,7 +13,8 @@ from streammat.errors import InputError, UsageError, reason
 IMAGES = (".exr", ".dpx", ".tif", ".tiff", ".png", ".jpg", ".jpeg")
 """Extensions of files in sequences."""
 _COUNTER = re.compile(r"%(?:0?(?P<digits>\d{1,2}))?d|\$F(?P<houdini>\d{0,2})|(?P<hashes>#+)|(?P<ats>@+)")
-_RANGE = re.compile(r"(?<![A-Za-z0-9])-?\d+--?\d+(?:[:xy]\d+)?$")
+_PART = r"-?\d+(?:--?\d+(?:[:xy]\d+)?)?"
+_RANGE = re.compile(rf"(?<![A-Za-z0-9])(?:-?\d+--?\d+(?:[:xy]\d+)?|{_PART}(?:,{_PART})+)$")
 _LEAST_DIGITS = 4
 """Digits of a single ``#``, as in oiiotool and Nuke."""
 

@@ -24,7 +24,9 @@ from streammat.media.planes import alpha_plane
 
 STANDARD_STREAM = "-"
 """Name that stands for standard input and output."""
-_COUNTER = re.compile(r"%0?(\d{0,2})d|#+")
+_COUNTER = re.compile(r"%0?(?P<digits>\d{0,2})d|\$F(?P<houdini>\d{0,2})|(?P<hashes>#+)|(?P<ats>@+)")
+_SINGLE_HASH = 4
+"""Digits of a single ``#``, as in film sequences."""
 _TIFF = (".tif", ".tiff")
 _PARAMETERS = {
     ".png": [cv2.IMWRITE_PNG_COMPRESSION, 1],
@@ -89,11 +91,12 @@ class StillsSink:
         if not self._numbered:
             return target
 
-        def digits(match: re.Match[str]) -> str:
-            width = len(match[0]) if match[0][0] == "#" else int(match[1] or 0)
-            return str(number).zfill(width)
-
-        return target.with_name(_COUNTER.sub(digits, target.name, count=1))
+        *_, last = _COUNTER.finditer(target.name)  # the last, so that take#2.%04d.png works
+        if last["hashes"] or last["ats"]:
+            width = _SINGLE_HASH if last[0] == "#" else len(last[0])
+        else:
+            width = int(last["digits"] or last["houdini"] or 0)
+        return target.with_name(target.name[: last.start()] + str(number).zfill(width) + target.name[last.end() :])
 
     def write(self, frame: Frame, matte: Matte) -> None:
         """Write one image."""

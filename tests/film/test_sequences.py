@@ -51,12 +51,41 @@ def test_exr_to_exr(shot: Path, tmp_path: Path) -> None:
         assert np.abs(cut[:, :, :3][soft] - expected).max() < 0.002
 
 
-@pytest.mark.parametrize("source", ["", "shot.%04d.exr", "shot.1001-1003#.exr", "shot.@@@@.exr"])
+@pytest.mark.parametrize("source", ["", "shot.%04d.exr", "shot.$F4.exr", "shot.1001-1003#.exr", "shot.1001-1003@@@@.exr", "shot.1001,1002-1003#.exr"])
 def test_names(shot: Path, tmp_path: Path, source: str) -> None:
     """A folder and every way of writing a counter."""
     report = video(shot / source if source else shot, tmp_path / "m.#.exr", "--bg", "transparent").ok().report
     assert report["frames_out"] == 3
     assert names(tmp_path) == ["m.1001.exr", "m.1002.exr", "m.1003.exr"]
+
+
+def test_pixel_aspect(tmp_path: Path) -> None:
+    """Anamorphic plates and clips stay so, in EXR, DPX and clips."""
+    (tmp_path / "plates").mkdir()
+    write_plate(tmp_path / "plates/a.0001.exr", linear(0), attributes={"PixelAspectRatio": 2.0})
+    video(tmp_path / "plates", tmp_path / "a.####.exr", "--matte", tmp_path / "m.####.dpx").ok()
+    video(tmp_path / "plates", tmp_path / "a.mov").ok()
+    for name in ("a.0001.exr", "m.0001.dpx"):
+        assert opened(tmp_path / name)[0].get_float_attribute("PixelAspectRatio") == 2
+    assert probe(tmp_path / "a.mov").sar == 2
+    clip = write_clip(tmp_path / "in.mp4", size=SIZE, frames=1, sar=Fraction(4, 3), tags=BT709)
+    film(clip, "--matte", tmp_path / "c.####.exr").ok()
+    assert abs(opened(tmp_path / "c.0001.exr")[0].get_float_attribute("PixelAspectRatio") - 4 / 3) < 1e-6
+
+
+def test_float_plates(tmp_path: Path) -> None:
+    """Plates of 32 bits come out bit for bit with ``--depth float``, and rounded to half without."""
+    (tmp_path / "plates").mkdir()
+    pixels = (linear(0).astype(np.float32) * np.float32(1.0001)).astype(np.float32)
+    write_plate(tmp_path / "plates/f.0001.exr", pixels, "float")
+    video(tmp_path / "plates", tmp_path / "f.####.exr", "--depth", "float").ok()
+    video(tmp_path / "plates", tmp_path / "h.####.exr").ok()
+    spec, found = opened(tmp_path / "f.0001.exr")
+    full = found[:, :, 3] == 1
+    assert str(spec.format) == "float" and full.mean() > 0.1 and (found[:, :, :3][full] == pixels[full]).all()
+    _, half = opened(tmp_path / "h.0001.exr")
+    full = half[:, :, 3] == 1
+    assert half.dtype == np.float16 and (half[:, :, :3][full] == pixels[full].astype(np.float16)).all()
 
 
 def test_rate(shot: Path, tmp_path: Path) -> None:
@@ -158,6 +187,17 @@ def test_timecode_of_fast_clips(tmp_path: Path, rate: int) -> None:
     write_plate(tmp_path / "out/p.0002.exr", linear(0), timecode=tuple(map(int, specs[1].getattribute("smpte:TimeCode"))), rate=(rate, 1))
     video(tmp_path / "out/p.####.exr", tmp_path / "back.mov").ok()
     assert probe(tmp_path / "back.mov").timecode == "01:00:00:45"
+
+
+def test_names_of_stills_of_a_clip(tmp_path: Path) -> None:
+    """PNG of a clip is named as EXR is: every way of writing a counter, a lone ``#`` for four digits, the last counter of several."""
+    clip = write_clip(tmp_path / "in.mkv", codec="ffv1", pix_fmt="yuv444p", size=(64, 64), frames=1)
+    for suffix in ("png", "exr"):
+        (tmp_path / suffix).mkdir()
+        for number, counter in enumerate(("#", "###", "@@@@@", "$F4", "%06d", "%d", "take#2.##")):
+            video(clip, tmp_path / suffix / f"{number}.{counter}.{suffix}", "--start-number", "17").ok()
+    assert [Path(name).stem for name in names(tmp_path / "png")] == [Path(name).stem for name in names(tmp_path / "exr")]
+    assert names(tmp_path / "png")[0] == "0.0017.png"
 
 
 def test_depth_of_a_clip(tmp_path: Path) -> None:
