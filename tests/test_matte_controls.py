@@ -15,7 +15,7 @@ from media import BT709, greys_of, person, still_of, write_clip, write_still
 from numpy.typing import NDArray
 from running import QUICK, call, run, video
 
-from streammat.compositing.matte_controls import controlled, despilled
+from streammat.compositing.matte_controls import controlled, despilled, despilled_light
 from streammat.config import MatteControls
 from streammat.media.frame import Colour, Frame, Matte, layout_of, planes_of
 
@@ -123,6 +123,36 @@ def test_despill(pix_fmt: str) -> None:
     half = despilled(frame.planes, frame, matte, replace(OFF, despill="green:50"))
     for whole, part, before in zip(found, half, frame.planes, strict=True):
         assert abs(float(part[0, 0]) - (float(whole[0, 0]) + float(before[0, 0])) / 2) <= 1
+
+
+def test_despill_of_light() -> None:
+    """The same in the floating point of plates: green spill goes, luma stays, the other hues are the same bits, at any exposure."""
+    colours = np.array([(0.2, 0.5, 0.2), (0.7, 0.4, 0.25), (0.02, 0.05, 0.6), (0.1, 0.1, 0.1), (3.0, 8.0, 3.0)], np.float32)
+    light = np.repeat(colours[:, None], 8, 1)
+    matte = Matte(np.full(light.shape[:2], 65535, np.uint16))
+    found = despilled_light(light, matte, replace(OFF, despill="green"))
+    assert (found[1:4] == light[1:4]).all()
+    luma = np.array([0.2126, 0.7152, 0.0722], np.float32)
+    assert np.abs(found @ luma - light @ luma).max() < 1e-5
+
+    def chroma(pixels: NDArray[Any]) -> NDArray[Any]:
+        """Cb and Cr of BT.709."""
+        return np.array([(pixels[2] - pixels @ luma) / (2 * (1 - 0.0722)), (pixels[0] - pixels @ luma) / (2 * (1 - 0.2126))])
+
+    towards = chroma(np.array([0x00, 0xB1, 0x40], np.float32))  # what green means here
+    towards /= np.hypot(*towards)
+    for row in (0, 4):  # as much is left towards green as lies across it
+        along, before = chroma(found[row, 0]) @ towards, chroma(light[row, 0]) @ towards
+        across = abs(chroma(light[row, 0]) @ np.array([-towards[1], towards[0]]))
+        assert before > across + 0.01
+        assert abs(along - across) < 1e-5
+    half = despilled_light(light, matte, replace(OFF, despill="green:50"))
+    assert np.allclose(half, (light + found) / 2, atol=1e-6)
+    assert despilled_light(light, matte, OFF) is light
+    alpha = matte.alpha.copy()
+    alpha[0] = 0
+    own = despilled_light(light, Matte(alpha), replace(OFF, despill="auto"))[4]
+    assert np.allclose(own, (light @ luma)[4][:, None], atol=1e-4), "of the background's own hue only grey is left"
 
 
 def test_despill_of_the_backgrounds_own_colour() -> None:

@@ -62,6 +62,8 @@ class ColourSpace:
     """The space's name by the Color Interop Forum, which EXR files carry."""
     table: NDArray[np.uint16] | None = None
     """Display value for each half-float number of linear light; None for a display-referred space."""
+    halves: Any = None
+    """The processor ``forth`` for half-float pixels, at a third of the time."""
 
     def light(self, pixels: NDArray[Any]) -> Light:
         """Return pixels of the space as light for blending, in new memory; display-referred and linear pixels are not changed."""
@@ -75,7 +77,12 @@ class ColourSpace:
     def shown(self, pixels: NDArray[Any]) -> NDArray[np.uint16]:
         """Return the image as a display shows it: (H, W, 3) uint16, full-range sRGB."""
         if self.table is not None:
-            light = pixels if self.forth.isNoOp() else _applied(self.forth, np.array(pixels, np.float32))
+            if self.forth.isNoOp():
+                light = pixels
+            elif pixels.dtype == np.float16:
+                light = _applied_to_halves(self.halves, pixels)
+            else:
+                light = _applied(self.forth, np.array(pixels, np.float32))
             with np.errstate(over="ignore"):  # infinity has its place in the table, too
                 return np.asarray(self.table[np.asarray(light, np.float16).view(np.uint16)])
         seen = np.nan_to_num(np.array(pixels, np.float32), copy=False, nan=0.0, posinf=1.0, neginf=0.0)
@@ -171,11 +178,11 @@ def open_space(
         raise UsageError(f"--color-space {name}: is a data space; expected a colour space")
     if encoding == "sdr-video":
         return ColourSpace(space.getName(), "display", interop=space.getInteropID())
-    forth, back = _processors(table, space.getName(), builtin=config is None)
+    forth, back, halves = _processors(table, space.getName(), builtin=config is None)
     kind: Literal["linear", "log"] = "linear" if encoding == "scene-linear" else "log"
     stops = _stops(_applied(forth, np.array(first, np.float32))) if exposure is None else exposure
     gain = 2.0**stops
-    return ColourSpace(space.getName(), kind, forth, back, gain, space.getInteropID(), _table(gain))
+    return ColourSpace(space.getName(), kind, forth, back, gain, space.getInteropID(), _table(gain), halves)
 
 
 def _known(name: str | None, config: str | None) -> str | None:
@@ -213,8 +220,8 @@ def check_config(path: str) -> None:
     _config(path)
 
 
-def _processors(config: Any, space: str, *, builtin: bool) -> tuple[Any, Any]:
-    """Return the processors to linear light with Rec.709 primaries, and back."""
+def _processors(config: Any, space: str, *, builtin: bool) -> tuple[Any, Any, Any]:
+    """Return the processors to linear light with Rec.709 primaries, back, and there for half-float pixels."""
     import PyOpenColorIO as ocio  # noqa: N813 - the library's own short name
 
     try:
@@ -230,7 +237,9 @@ def _processors(config: Any, space: str, *, builtin: bool) -> tuple[Any, Any]:
         raise UsageError(
             f"--color-space {space}: cannot be converted to linear light ({reason(error)}); the config needs the role aces_interchange, or a space {_LINEAR}"
         ) from error
-    return pair[0].getDefaultCPUProcessor(), pair[1].getDefaultCPUProcessor()
+    half = ocio.BIT_DEPTH_F16
+    halves = pair[0].getOptimizedCPUProcessor(half, half, ocio.OPTIMIZATION_DEFAULT)
+    return pair[0].getDefaultCPUProcessor(), pair[1].getDefaultCPUProcessor(), halves
 
 
 def _applied(processor: Any, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -238,6 +247,16 @@ def _applied(processor: Any, pixels: NDArray[np.float32]) -> NDArray[np.float32]
     pixels = np.ascontiguousarray(pixels, np.float32)
     processor.applyRGB(pixels)
     return pixels
+
+
+def _applied_to_halves(processor: Any, pixels: NDArray[np.float16]) -> NDArray[np.float16]:
+    """Apply a processor of half-float numbers; returns new pixels, (H, W, 3)."""
+    import PyOpenColorIO as ocio  # noqa: N813 - the library's own short name
+
+    found = np.array(pixels, np.float16, order="C")
+    height, width = found.shape[:2]
+    processor.apply(ocio.PackedImageDesc(found, width, height, ocio.CHANNEL_ORDERING_RGB, ocio.BIT_DEPTH_F16, 2, 6, 6 * width))
+    return found
 
 
 def _stops(light: Light) -> float:

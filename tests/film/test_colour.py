@@ -13,6 +13,9 @@ from media import BT709, greys_of, person, write_clip
 from numpy.typing import NDArray
 from running import video
 
+from streammat.film.colour import open_space
+from streammat.film.images import Header
+
 LOGC3 = "ARRI LogC3 (EI800)"
 
 
@@ -66,6 +69,18 @@ def test_space_from_metadata(tmp_path: Path) -> None:
     report = video(source, tmp_path / "p.####.exr").ok().report
     assert any("ACEScg" in note for note in report["notes"])
     assert np.allclose(opened(tmp_path / "p.1001.exr")[0].getattribute("chromaticities"), primaries)
+
+
+@pytest.mark.parametrize("space", ["acescg", "logc3", "logc4", "slog3", "acescct"])
+def test_halves_are_shown_as_floats(space: str) -> None:
+    """Half-float plates take another way to the network, which shows the same, also of what is no number."""
+    pixels = np.random.default_rng(0).uniform(-0.1, 1.2, (32, 48, 3)).astype(np.float16)
+    pixels[0, :3, 0] = np.nan, np.inf, -np.inf
+    before, window = pixels.tobytes(), (0, 0, 48, 32)
+    found = open_space(space, None, Header(window, window), pixels, exposure=-1.0)
+    halves, floats = found.shown(pixels).astype(int), found.shown(pixels.astype(np.float32)).astype(int)
+    assert np.abs(halves - floats)[1:].max() < 65535 / 500
+    assert pixels.tobytes() == before, "plates are left as they are"
 
 
 @pytest.mark.parametrize("space", ["linear", "logc3"])
