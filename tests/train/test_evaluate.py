@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -357,6 +358,23 @@ def test_threads_change_nothing(am2k: Path, tmp_path: Path) -> None:
     found = [evaluate_set(entries, grey, tmp_path / str(workers), EvaluationOptions(workers=workers)) for workers in (0, 1, 3)]
     for other in found[1:]:
         assert [(case.name, case.matting, case.metrics) for case in other.cases] == [(case.name, case.matting, case.metrics) for case in found[0].cases]
+
+
+def test_images_are_measured_at_once_and_beside_the_network(am2k: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    meeting, measured, seen = threading.Barrier(3), iter(range(9)), iter(range(9))
+
+    def conn(*_planes: np.ndarray) -> float:
+        if next(measured) < 2:
+            meeting.wait(20)  # for the other image, and for the network, which sees the third one meanwhile
+        return 0.0
+
+    def matting(rgb: np.ndarray) -> dict[str, np.ndarray]:
+        if next(seen) == 2:
+            meeting.wait(20)
+        return {"black": np.zeros(rgb.shape[:2], np.float32)}
+
+    monkeypatch.setattr(metrics, "conn", conn)
+    assert len(evaluate_set(open_layout(am2k, "validation"), matting, options=EvaluationOptions(workers=2)).cases) == 3
 
 
 def test_an_interrupted_run_goes_on(am2k: Path, tmp_path: Path) -> None:

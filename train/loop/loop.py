@@ -24,7 +24,7 @@ from streammat.train.data.loader import Batch, Samples, load_batches
 from streammat.train.errors import RunError
 from streammat.train.lite.validation import Pair, Predict, evaluate
 from streammat.train.loop.curves import Curve
-from streammat.train.loop.depthwise import keep_strided_depthwise_exact
+from streammat.train.loop.depthwise import keep_strided_exact
 from streammat.train.loop.distributed import Group, process_group, share_gradients
 from streammat.train.loop.interrupt import Stopped, deferred_signals
 from streammat.train.loop.losses import LossParts
@@ -137,7 +137,7 @@ def _start(config: TrainConfig, group: Group, imagenet: Path | None, start: Path
         continue_from(model, start)
     elif imagenet is not None:
         start_encoder(model, imagenet)
-    keep_strided_depthwise_exact(model)
+    keep_strided_exact(model)
     nn.Module.to(model, group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     model.train()
     average = make_average(model, config)
