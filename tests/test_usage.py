@@ -209,6 +209,8 @@ def test_times_choose_frames(clip: Path, tmp_path: Path) -> None:
     (["video", "{clip}", "{out}", "--ocio", "{folder}/none.ocio"], 1, ["none.ocio", "no such file"]), (["video", "{clip}", "{out}", "--ocio", "{still}"], 1, ["--ocio", "expected a config"]),
     (["video", "{clip}", "{out}", "--matte-codec", "prores"], 2, ["--matte-codec", "there is no --matte"]),
     (["webcam", "--camera", "{clip}", "--web", "127.0.0.1:0", "--web-allow", "http://x"], 2, ["--web-allow", "192.168.1.5"]),
+    (["webcam", "--camera", "{clip}", "--to", "alpha:{digits}"], 2, ["alpha:port", "8138"]), (["webcam", "--camera", "{clip}", "--to", "null", "--recordings", "{folder}/{long}"], 2, ["--recordings", "no folder"]),
+    (["image", "{still}", "{folder}/o.png", "--subject", "999,5"], 1, ["--subject 999,5", "outside", "64x64"]),
     # Shots and job files of a batch.
     (["batch", "-q", "{folder}/none", "{folder}/o"], 1, ["none", "no such file"]), (["batch", "{folder}/*.mov", "{folder}/o"], 1, ["no file matches"]),
     (["batch", "{clip}", "{folder}/o", "--subject", "nan,nan", "--emit", "openjd"], 2, ["--subject", "largest"]), (["batch", "{clip}", "{folder}/o", "--frames", "x", "--dry-run"], 2, ["--frames"]),

@@ -40,6 +40,7 @@ class SubjectMatting:
         matte = self._matting(frame)
         if self._which == "all":
             return matte
+        check_inside(self._which, _upright(frame))
         alpha = matte.alpha
         half = alpha > full_scale(alpha) // 2
         count, found, stats, _ = cv2.connectedComponentsWithStats(half.view(np.uint8), connectivity=8)
@@ -58,9 +59,7 @@ class SubjectMatting:
         before = self._before
         if before is None and isinstance(self._which, tuple):
             x, y = self._which
-            height, width = frame.size if frame.rotation % 2 == 0 else frame.size[::-1]
-            check_inside(self._which, (height, width))
-            point = np.zeros((height, width), np.bool_)
+            point = np.zeros(_upright(frame), np.bool_)
             point[y, x] = True
             before = np.ascontiguousarray(np.rot90(point, -frame.rotation))
         if before is None:
@@ -72,11 +71,15 @@ class SubjectMatting:
         return int(labels.flat[int(np.argmin(np.where(labels > 0, _distance(before), np.inf)))])
 
 
+def _upright(frame: Frame) -> tuple[int, int]:
+    return frame.size if frame.rotation % 2 == 0 else (frame.size[1], frame.size[0])
+
+
 def check_inside(which: Which, size: tuple[int, int]) -> None:
     """Check that a point lies inside an upright image of ``size`` (height, width).
 
     Raises:
-        UsageError: it does.
+        UsageError: it lies outside.
     """
     height, width = size
     if isinstance(which, tuple) and not (which[0] < width and which[1] < height):

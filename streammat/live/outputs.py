@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -136,7 +137,7 @@ class OutputSwitch:
     """
 
     def __init__(self, outputs: Outputs, opened: Callable[[str], OutputWorker], given: Sequence[str], folder: str, tell: Tell) -> None:
-        if not Path(folder).is_dir():
+        if not os.path.isdir(folder):
             raise UsageError(f"--recordings {folder}: is no folder; make it, or give another")
         self._outputs = outputs
         self._opened = opened

@@ -53,7 +53,7 @@ class AlphaSink:
         self.frames = 0
         self._info = info
         digits = text.partition(":")[2] or str(ALPHA_PORT)
-        if not (digits.isascii() and digits.isdigit() and int(digits) <= 65535):
+        if not (digits.isascii() and digits.isdigit() and len(digits) <= 5 and int(digits) <= 65535):
             raise UsageError(f"--to {text[:80]}: expected alpha or alpha:PORT, such as alpha:{ALPHA_PORT}")
         self._socket = socket.socket()
         try:
