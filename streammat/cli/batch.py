@@ -46,21 +46,21 @@ def _passed(command: click.Command) -> click.Command:
 @option("--matte", group=OUTPUT, metavar="TEMPLATE", help="Also write the alpha as grey.  [default: {out}/{shot}/{shot}_matte.{frame}.exr of a sequence, alone]")
 @option("--foreground", group=OUTPUT, metavar="TEMPLATE", help="Also write the straight foreground colour.")
 @option("--report", group=OUTPUT, metavar="FILE.html", help="Also write a page of frames to check of all shots, with CSV and JSON beside it.")
-@option("--workers", group=OUTPUT, type=number_of(BatchOptions, "workers"), default=_DEFAULTS.workers, help="Processes that work at once.  [default: by cores and memory]")
-@option("--ray", is_flag=False, flag_value="local", group=OUTPUT, metavar="[ADDRESS]", help="Work on a Ray cluster whose nodes share the folders; without ADDRESS on one of this machine.")
+@option("--workers", group=OUTPUT, type=number_of(BatchOptions, "workers"), default=_DEFAULTS.workers, help="Number of processes.  [default: by cores and memory]")
+@option("--ray", is_flag=False, flag_value="local", group=OUTPUT, metavar="[ADDRESS]", help="Use a Ray cluster whose nodes share the folders; without ADDRESS start one on this machine.")
 @option("--shard-frames", group=OUTPUT, type=number_of(BatchOptions, "shard_frames"), default=_DEFAULTS.shard_frames, show_default=True,
-        help="Most frames that one process works on at a time; long clips are cut there, at scene cuts where there are any.  0: never.")
+        help="Most frames of a shard; longer clips are divided, at scene cuts if there are any.  0: never.")
 @option("--dry-run", group=MESSAGES, is_flag=True, help="Show what would be done, and how long it would take; do nothing.")
 @option("--emit", group=MESSAGES, type=click.Choice(["openjd"]), help="Print a job for a render farm (Open Job Description, JSON) and do nothing else.")
 @option("--redo", group=OUTPUT, is_flag=True, help="Make shots again whose options or inputs have changed since.")
-@option("--verify", "read_all", group=INPUT, is_flag=True, help="Read every output that is there already; by default those whose size or time has changed.")
+@option("--verify", "read_all", group=INPUT, is_flag=True, help="Read every existing output; by default only those whose size or time has changed.")
 @option("--json", "as_json", group=MESSAGES, is_flag=True, help="Print events as JSON lines on stdout.")
 @option("--web", group=MESSAGES, metavar="HOST:PORT", is_flag=False, flag_value=WEB_ADDRESS,
         help=f"Serve a page that shows the batch at work, and print its link. Without a value: {WEB_ADDRESS}.")
 @option("--web-allow", group=MESSAGES, multiple=True, metavar="NAME",
         help="Let other machines reach the page, which is not encrypted, by this name or address of this machine; may be repeated.")
 @option("--quiet", "-q", group=MESSAGES, is_flag=True, help="Print errors only.")
-@option("-y", "--overwrite", group=OUTPUT, is_flag=True, help="Replace outputs that are there already and that no batch made.")
+@option("-y", "--overwrite", group=OUTPUT, is_flag=True, help="Replace existing outputs that no batch made.")
 @click.pass_context
 def batch(
     context: click.Context, /, paths: tuple[str, ...], *, output: str | None, matte: str | None, foreground: str | None, report: str | None, workers: int, ray: str | None, shard_frames: int, dry_run: bool, emit: str | None,

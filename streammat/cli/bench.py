@@ -32,13 +32,13 @@ _BENCH = BenchOptions()
 @click.command()
 @click.argument("clip", required=False)
 @click.option("--size", "sizes", multiple=True, metavar="WxH", default=tuple(f"{width}x{height}" for height, width in _BENCH.sizes), show_default=True,
-              help="Of the frame; may be repeated.")
+              help="Size of the frame; may be repeated.")
 @click.option("--batch", "batches", multiple=True, type=Whole(1, 256), default=_BENCH.batches, show_default=True,
-              help="Images that the network alone is given at once; may be repeated.")
+              help="Batch sizes for the network alone; may be repeated.")
 @click.option("--frames", type=Whole(2, 1_000_000), default=_BENCH.frames, show_default=True, help="Frames per round.")
 @click.option("--rounds", type=Whole(1, 1000), default=_BENCH.rounds, show_default=True, help="Rounds; medians and extremes are shown.")
 @click.option("--live", "live_seconds", type=Time(timecode=False, zero=True), metavar="TIME", default=str(_BENCH.live_seconds), show_default=True,
-              help="Of each live run; 0 leaves live video out.")
+              help="Length of each live run; 0: no live runs.")
 @click.option("--bg", "background", default=_BENCH.background, show_default=True, help="As in `streammat video`.")
 @partial(matting_options, several=True)
 @click.option("--out", "target", metavar="FILE.json", help="Also write the JSON document to a file.")

@@ -44,17 +44,17 @@ def matting_options(command: F, quality: Quality = _MATTING.quality, *, several:
 
     for add in (
         option("--model", group=MATTE, default=_MATTING.model, show_default=True, metavar="NAME|FILE",
-                     help="What mattes: a name that `streammat model list` shows, weights (.pth, .safetensors) or an .onnx file."),
-        option("--threads", group=ENGINE, type=number_of(MattingOptions, "threads"), default=_MATTING.threads, help="Threads of the network; 0: every core."),
+                     help="The model: a name from `streammat model list`, weights (.pth, .safetensors) or an .onnx file."),
+        option("--threads", group=ENGINE, type=number_of(MattingOptions, "threads"), default=_MATTING.threads, help="Threads of the network; 0: all cores."),
         option("--quality", group=MATTE, type=click.Choice(choices(MattingOptions, "quality")), default=quality, show_default=True,
-                     help="Size of the network's input; best looks at two sizes."),
+                     help="Size of the network's input; best runs two sizes."),
         option("--precision", group=ENGINE, type=click.Choice(with_all("precision")), default=None if several else _MATTING.precision,
-                     multiple=several, show_default="auto; with --engine all: all" if several else True, help="What the network computes in."),
+                     multiple=several, show_default="auto; with --engine all: all" if several else True, help="Precision of the network."),
         option("--device", group=ENGINE, default=_MATTING.device, show_default=True, metavar="WHERE",
-                     help="Where: cpu, cuda, cuda:1, or a provider of ONNX Runtime: tensorrt, directml, coreml."),
+                     help="Device: cpu, cuda, cuda:1, or a provider of ONNX Runtime: tensorrt, directml, coreml."),
         option("--engine", group=ENGINE, type=click.Choice(with_all("engine")),
                      default=None if several else _MATTING.engine, multiple=several, show_default="auto" if several else True,
-                     help="What runs the network; `streammat engines` shows what this machine has."),
+                     help="Engine that runs the network; `streammat engines` lists those of this machine."),
     ):
         command = add(command)
     return command
@@ -64,15 +64,15 @@ def control_options(command: F) -> F:
     """Add --clip-black, --clip-white, --grow, --feather, --despeckle, --despill."""
     for add in (
         option("--despill", group=MATTE, metavar="COLOUR[:0..100]",
-               help="Take a colour out of the subject: green, #00b140:50, or auto for the background's."),
+               help="Remove a colour from the subject: green, #00b140:50, or auto for the background's."),
         option("--despeckle", group=MATTE, type=number_of(MatteControls, "despeckle"), default=_CONTROLS.despeckle, metavar="PIXELS",
-               help="Remove spots, and fill holes, of fewer pixels."),
-        option("--feather", group=MATTE, type=number_of(MatteControls, "feather"), default=_CONTROLS.feather, metavar="PIXELS", help="Blur the matte by so much (Gaussian sigma)."),
+               help="Remove spots and fill holes with fewer pixels."),
+        option("--feather", group=MATTE, type=number_of(MatteControls, "feather"), default=_CONTROLS.feather, metavar="PIXELS", help="Blur the matte (Gaussian sigma)."),
         option("--grow", group=MATTE, type=number_of(MatteControls, "grow"), default=_CONTROLS.grow, metavar="PIXELS",
-               help="Grow the matte, or shrink it where negative."),
-        option("--clip-white", group=MATTE, type=number_of(MatteControls, "clip_white"), default=_CONTROLS.clip_white, metavar="0..1", help="Alpha from here on is 1."),
+               help="Grow the matte, or shrink it if negative."),
+        option("--clip-white", group=MATTE, type=number_of(MatteControls, "clip_white"), default=_CONTROLS.clip_white, metavar="0..1", help="Alpha from this value becomes 1."),
         option("--clip-black", group=MATTE, type=number_of(MatteControls, "clip_black"), default=_CONTROLS.clip_black, metavar="0..1",
-               help="Alpha up to here is 0; what lies between is stretched."),
+               help="Alpha up to this value becomes 0; values in between are stretched."),
     ):
         command = add(command)
     return command
@@ -82,9 +82,9 @@ def subject_options(command: F, masks: str = "An image") -> F:
     """Add --include, --exclude, --subject; ``masks`` says what the first two take."""
     for add in (
         option("--subject", group=MATTE, metavar="all|largest|X,Y", default=_SUBJECTS.subject, show_default=True,
-               help="Keep one of several: the largest, or the one at a point, in pixels of the first frame."),
-        option("--exclude", group=MATTE, metavar="MASK", help="The same of what never does."),
-        option("--include", group=MATTE, metavar="MASK", help=f"{masks} of what belongs to the subject in any case."),
+               help="Keep one subject of several: the largest, or the one at a point, in pixels of the first frame."),
+        option("--exclude", group=MATTE, metavar="MASK", help="Mask, an image or a sequence, of what never belongs to the subject."),
+        option("--include", group=MATTE, metavar="MASK", help=f"{masks} of what always belongs to the subject."),
     ):
         command = add(command)
     return command
@@ -93,22 +93,22 @@ def subject_options(command: F, masks: str = "An image") -> F:
 def sequence_options(command: F) -> F:
     """Add --fps, --missing, --layer, --color-space, --ocio, --exposure, --compression, --exr-layers, --depth, --no-verify."""
     for add in (
-        option("--no-verify", "verify", group=OUTPUT, is_flag=True, flag_value=False, default=True, help="Do not read written EXR, DPX, TIFF and PNG back."),
+        option("--no-verify", "verify", group=OUTPUT, is_flag=True, flag_value=False, default=True, help="Do not read written EXR, DPX, TIFF and PNG files back."),
         option("--depth", group=OUTPUT, type=click.Choice(choices(SequenceOptions, "depth")), default=_SEQUENCE.depth,
-               help="Of EXR, DPX, TIFF and PNG.  [default: half in EXR, 10 in DPX, else 16]"),
+               help="Bit depth of EXR, DPX, TIFF and PNG.  [default: half in EXR, 10 in DPX, else 16]"),
         option("--exr-layers", group=OUTPUT, metavar="NAMES",
                help="Layers beside the base layer of the first EXR output, with commas: matte, confidence, foreground."),
         option("--compression", group=OUTPUT, type=click.Choice(choices(SequenceOptions, "compression")),
-               default=_SEQUENCE.compression, show_default=True, help="Of EXR."),
+               default=_SEQUENCE.compression, show_default=True, help="Compression of EXR."),
         option("--exposure", group=INPUT, type=number_of(SequenceOptions, "exposure"), metavar="STOPS",
-               help="Show linear and log images to the network so much brighter.  [default: by the first image]"),
-        option("--ocio", group=INPUT, metavar="FILE", help="A config of OpenColorIO.  [default: its built-in studio config]"),
+               help="Exposure of linear and log images for the network.  [default: from the first image]"),
+        option("--ocio", group=INPUT, metavar="FILE", help="OpenColorIO config.  [default: its built-in studio config]"),
         option("--color-space", group=INPUT, default=_SEQUENCE.color_space, show_default=True, metavar="NAME",
-               help="Of IN: linear, acescg, acescct, logc3, logc4, slog3, rec709, srgb, a name of the config, or auto."),
+               help="Colour space of IN: linear, acescg, acescct, logc3, logc4, slog3, rec709, srgb, a name of the config, or auto."),
         option("--layer", group=INPUT, metavar="NAME", help="Layer of EXR files.  [default: colours without a layer's name]"),
         option("--missing", group=INPUT, type=click.Choice(choices(SequenceOptions, "missing")), default=_SEQUENCE.missing, show_default=True,
-               help="Frames of a sequence that are not there: refuse, leave out, or hold the image before."),
-        option("--fps", group=INPUT, type=number_of(SequenceOptions, "fps"), metavar="RATE", help="Of a sequence.  [default: what the files say, else 24]"),
+               help="Missing frames of a sequence: refuse them, skip them, or hold the image before."),
+        option("--fps", group=INPUT, type=number_of(SequenceOptions, "fps"), metavar="RATE", help="Frame rate of a sequence.  [default: from the files, else 24]"),
     ):
         command = add(command)
     return command
@@ -119,9 +119,9 @@ def composite_options(command: F) -> F:
     for add in (
         option("--no-decontaminate", group=BACKGROUND, is_flag=True, help="Keep the old background's colour in soft edges."),
         option("--alpha", group=OUTPUT, type=click.Choice(choices(CompositeOptions, "alpha")), default=_COMPOSITE.alpha, show_default=True,
-                     help="Colour in transparent outputs."),
+                     help="Kind of colour in transparent outputs."),
         option("--fit", group=BACKGROUND, type=click.Choice(choices(CompositeOptions, "fit")), default=_COMPOSITE.fit, show_default=True,
-                     help="How a background of another shape fills the frame."),
+                     help="How a background of another aspect ratio fills the frame."),
         option("--bg", "background", group=BACKGROUND, metavar="WHAT",
                      help="An image, a clip, blur[:0..100], a colour (green, #00b140, r,g,b) or transparent. "
                      "[default: transparent where the output can carry it, else green]"),
@@ -135,7 +135,7 @@ def output_options(command: F) -> F:
     for add in (
         option("--json", "as_json", group=MESSAGES, is_flag=True, help="Print one JSON report on stdout."),
         option("--quiet", "-q", group=MESSAGES, is_flag=True, help="Print errors and warnings only."),
-        option("-y", "--overwrite", group=OUTPUT, is_flag=True, help="Replace outputs that are there already."),
+        option("-y", "--overwrite", group=OUTPUT, is_flag=True, help="Replace existing outputs."),
     ):
         command = add(command)
     return command

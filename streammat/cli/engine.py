@@ -24,18 +24,18 @@ def engine() -> None:
 
 
 @engine.command()
-@click.option("--model", default="lite", show_default=True, metavar="NAME|FILE", help="What to build: as --model of the other commands, with weights.")
+@click.option("--model", default="lite", show_default=True, metavar="NAME|FILE", help="The model, as --model of the other commands, with weights.")
 @click.option("--size", "sizes", metavar="WxH", multiple=True, help="Size of upright frames, such as 1920x1080; may be given several times.")
-@click.option("--network-size", "inputs", metavar="WxH", multiple=True, help="The network's input itself, instead of --size and --quality.")
+@click.option("--network-size", "inputs", metavar="WxH", multiple=True, help="Size of the network's input, instead of --size and --quality.")
 @click.option("--quality", type=click.Choice(choices(MattingOptions, "quality")), default="balanced", show_default=True,
               help="With --size: size of the network's input, as in the other commands; best may be two.")
-@click.option("--batch", type=Whole(1, 256), default=1, show_default=True, help="Images that it works on together: 1, as files and cameras are run.")
+@click.option("--batch", type=Whole(1, 256), default=1, show_default=True, help="Batch size; files and cameras use 1.")
 @click.option("--device", default="cuda:0", show_default=True, metavar="WHERE", help="Which GPU: cuda:0, cuda:1.")
-@click.option("--workspace", type=Whole(0, 2**20), default=0, metavar="MB", help="Memory that a layer may use while it works; 0: as much as there is.")
-@click.option("--optimization-level", type=Whole(0, 5), default=3, show_default=True, help="How long kernels are looked for.")
-@click.option("--hardware-compatible", is_flag=True, help="Runs on every GPU since Ampere, for some speed.")
-@click.option("--picture", "pictures", multiple=True, metavar="FILE", help="A photograph to compare with torch on, beside one that comes along and drawn images.")
-@click.option("--force", is_flag=True, help="Build it even where it is there.")
+@click.option("--workspace", type=Whole(0, 2**20), default=0, metavar="MB", help="Memory that a layer may use; 0: unlimited.")
+@click.option("--optimization-level", type=Whole(0, 5), default=3, show_default=True, help="Effort in the search for kernels.")
+@click.option("--hardware-compatible", is_flag=True, help="Build for every GPU since Ampere, at some loss of speed.")
+@click.option("--picture", "pictures", multiple=True, metavar="FILE", help="A further photograph for the comparison with torch.")
+@click.option("--force", is_flag=True, help="Build it even if it exists.")
 @click.option("--quiet", "-q", is_flag=True, help="Print errors and the result only.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON report on stdout.")
 def build(

@@ -27,9 +27,9 @@ def model() -> None:
 
 @model.command(name="import")
 @click.argument("path")
-@click.option("--name", help="What to call it.  [default: the name of the file]")
+@click.option("--name", help="Name of the model.  [default: that of the file]")
 @click.option("--rosta", type=click.Choice(["TT", "FT", "BT", "RIM"]),
-              help="What the weights predict.  [default: from the weights; FT or BT from the file's name]")
+              help="RoSTa of the weights.  [default: from the weights; FT or BT from the file's name]")
 @click.option("--force", is_flag=True, help="Replace a model of the same name.")
 def import_(path: str, name: str | None, rosta: str | None, force: bool) -> None:
     """Turn weights of the GFM family (PATH, .pth or .safetensors) into a model that runs without torch.
@@ -96,13 +96,13 @@ def remove(name: str) -> None:
 @click.argument("name", metavar="NAME|FILE")
 @click.argument("target", metavar="OUT")
 @click.option("--size", metavar="WxH", help="Size of the network's input, multiples of 32.  [default: free]")
-@click.option("--frame", metavar="WxH", help="Take the input's size that frames of this size get, by --quality.")
+@click.option("--frame", metavar="WxH", help="Derive the input's size from this frame size, by --quality.")
 @click.option("--quality", type=click.Choice(choices(MattingOptions, "quality")), default=_MATTING.quality, show_default=True,
               help="With --frame; best is 5/13 of the frame, uncapped.")
-@click.option("--batch", default=str(_EXPORT.batch), show_default=True, metavar="N|free", help="Images at once.")
+@click.option("--batch", default=str(_EXPORT.batch), show_default=True, metavar="N|free", help="Images per batch.")
 @click.option("--precision", type=click.Choice(choices(ExportOptions, "precision")), default=_EXPORT.precision, show_default=True,
-              help="Inside the file; its input and outputs stay as they are.")
-@click.option("--normalised-input", "normalised", is_flag=True, help="Take float32 (N, 3, H, W), 0..1, instead of uint8 (N, H, W, 3).")
+              help="Precision inside the file; input and outputs stay the same.")
+@click.option("--normalised-input", "normalised", is_flag=True, help="Input is float32 (N, 3, H, W), 0..1, instead of uint8 (N, H, W, 3).")
 @output_options
 def export(
     name: str, target: str, *, size: str | None, frame: str | None, quality: Any, batch: str, precision: Any, normalised: bool,

@@ -37,29 +37,29 @@ if TYPE_CHECKING:
 @click.argument("target", metavar="[OUT]", required=False)
 @composite_options
 @option("--codec", group=OUTPUT, help="h264, hevc, av1, vp9, prores, dnxhr or ffv1.  [default: by the extension of OUT]")
-@option("--crf", group=OUTPUT, type=number_of(EncodeOptions, "crf"), help="Constant quality in the encoder's own scale; lower is better.")
-@option("--preset", group=OUTPUT, help="Speed against size in the encoder's own words.  [default: veryfast or its equal]")
+@option("--crf", group=OUTPUT, type=number_of(EncodeOptions, "crf"), help="Constant quality on the encoder's own scale; lower is better.")
+@option("--preset", group=OUTPUT, help="The encoder's preset of speed against size.  [default: veryfast or its equivalent]")
 @option("--matte", group=OUTPUT, metavar="FILE", help="Also write the alpha as grey.")
 @option("--foreground", group=OUTPUT, metavar="FILE", help="Also write the straight foreground colour.")
 @option("--report", group=OUTPUT, metavar="FILE.html", help="Also write a page of frames to check, with CSV and JSON beside it.")
-@option("--matte-codec", group=OUTPUT, help="As --codec, of the matte.  [default: ffv1 in .mkv, prores in .mov, else that of OUT]")
-@option("--foreground-codec", group=OUTPUT, help="As --codec, of the foreground.  [default: that of OUT where FILE can hold it]")
-@option("--no-audio", group=OUTPUT, is_flag=True, help="Leave the audio out.")
+@option("--matte-codec", group=OUTPUT, help="Codec of the matte.  [default: ffv1 in .mkv, prores in .mov, else that of OUT]")
+@option("--foreground-codec", group=OUTPUT, help="Codec of the foreground.  [default: that of OUT if FILE can hold it]")
+@option("--no-audio", group=OUTPUT, is_flag=True, help="Leave out the audio.")
 @option("--start", group=INPUT, type=Time(timecode=True, zero=True), default="0", metavar="TIME",
         help="Skip the beginning: seconds, [h:]m:s or a timecode, from the first frame on, such as 90, 1:30 or 0:01:30:12.")
-@option("--duration", group=INPUT, type=Time(timecode=True, zero=False), metavar="TIME", help="Stop after so long.")
-@option("--frames", group=INPUT, metavar="RANGES", help="Work on these frames alone: 1001-1100, 1-100x2, 1001,1050-1060. Their numbers stay.")
+@option("--duration", group=INPUT, type=Time(timecode=True, zero=False), metavar="TIME", help="Length to process, such as 90, 1:30 or 0:01:30:12.")
+@option("--frames", group=INPUT, metavar="RANGES", help="Process only these frames: 1001-1100, 1-100x2, 1001,1050-1060. They keep their numbers.")
 @option("--start-number", group=INPUT, type=number_of(VideoOptions, "start_number"), default=VideoOptions.start_number, show_default=True, metavar="N",
         help="Number of a clip's first frame; sequences have their own.")
 @sequence_options
 @partial(subject_options, masks="An image, or a sequence,")
 @option("--warm-up", group=INPUT, type=number_of(VideoOptions, "warm_up"), default=VideoOptions.warm_up, metavar="N",
-        help="Frames before the first one that are looked at and not written, so that --stable is as it would be had they been.")
+        help="Frames before the first one that are matted but not written, to warm up --stable.")
 @option("--stable/--no-stable", group=MATTE, default=MattingOptions.stable, show_default=True,
-              help="Average the matte's flicker away where the image stands still.")
-@option("--deinterlace", group=INPUT, is_flag=True, help="Make whole frames of an interlaced IN.")
-@option("--strict", group=INPUT, is_flag=True, help="Exit with 1 where anything in IN is damaged, though all that can be decoded is written.")
-@option("--events", group=MESSAGES, is_flag=True, help="As --json, with a line for each second's progress before the report.")
+              help="Average out flicker of the matte where the image does not move.")
+@option("--deinterlace", group=INPUT, is_flag=True, help="Make progressive frames of an interlaced IN.")
+@option("--strict", group=INPUT, is_flag=True, help="Exit with 1 if anything in IN is damaged, although everything that can be decoded is written.")
+@option("--events", group=MESSAGES, is_flag=True, help="Like --json, with a line of progress each second before the report.")
 @control_options
 @matting_options
 @output_options

@@ -33,7 +33,7 @@ _LIVE = LiveOptions()
               help="An image, a clip, blur[:0..100] or a colour (green, #00b140, r,g,b). Give several to switch between them.")
 @option("--camera", group=INPUT, metavar="WHAT", default=_LIVE.camera, show_default=True,
               help="A number, /dev/videoN, a part of a camera's name, a video file, or an rtsp:// or http:// address.")
-@option("--size", group=INPUT, metavar="WxH", help="Insist on this size.  [default: ask for 1280x720]")
+@option("--size", group=INPUT, metavar="WxH", help="Size that the camera must deliver.  [default: ask for 1280x720]")
 @option("--fps", group=INPUT, type=number_of(LiveOptions, "fps"), default=_LIVE.fps, show_default=True, help="Frames per second to ask the camera for.")
 @option("--to", "outputs", group=OUTPUT, multiple=True, metavar="WHERE", default=_LIVE.outputs, show_default=True,
               help="camera[:DEVICE], /dev/videoN, a file such as rec.mkv, rtmp:// or rtsp://, alpha[:PORT] (with alpha, for OBS), preview, null; may be repeated.")
@@ -43,28 +43,28 @@ _LIVE = LiveOptions()
               help="Sound for recordings and streams: default, a number or a part of a name (see streammat devices), or file: the sound of a file "
               "given as the camera. Without a value: default.")
 @option("--monitor", group=OUTPUT, metavar="WHAT",
-              help="Also play it on this output device, as late as the image: such as a virtual cable that a meeting takes as its microphone.")
+              help="Also play it on this output device, delayed like the image: for instance on a virtual cable that a meeting uses as its microphone.")
 @option("--sound-delay", group=OUTPUT, type=number_of(LiveOptions, "sound_delay"), metavar="MS", default=_LIVE.sound_delay, show_default=True,
-              help="Move sound back by so much beyond what is measured: what a camera takes before its image arrives.")
-@option("--loop", group=INPUT, is_flag=True, help="Begin a file again at its end.")
-@option("--mirror", group=INPUT, is_flag=True, help="Show the image as a mirror does.")
+              help="Further delay of sound: the time that the camera takes before its image arrives.")
+@option("--loop", group=INPUT, is_flag=True, help="Restart a file at its end.")
+@option("--mirror", group=INPUT, is_flag=True, help="Mirror the image.")
 @option("--fit", group=BACKGROUND, type=click.Choice(choices(CompositeOptions, "fit")), default=_LIVE.composite.fit, show_default=True,
-              help="How a background of another shape fills the frame.")
+              help="How a background of another aspect ratio fills the frame.")
 @option("--no-decontaminate", group=BACKGROUND, is_flag=True, help="Keep the old background's colour in soft edges.")
-@option("--stable/--no-stable", group=MATTE, default=_LIVE.matting.stable, show_default=True, help="Take flicker out of successive mattes.")
+@option("--stable/--no-stable", group=MATTE, default=_LIVE.matting.stable, show_default=True, help="Average out flicker of the matte where the image does not move.")
 @option("--rest/--no-rest", group=MATTE, default=_LIVE.rest, show_default=True, help="Let the network rest while nothing moves, for 0.4 s at most.")
-@option("--fixed", group=MATTE, is_flag=True, help="Never lower the quality to hold the rate.")
-@option("--bitrate", group=OUTPUT, type=number_of(LiveOptions, "bitrate"), default=_LIVE.bitrate, show_default=True, help="Of streams, in kbit/s.")
+@option("--fixed", group=MATTE, is_flag=True, help="Never lower the quality to hold the frame rate.")
+@option("--bitrate", group=OUTPUT, type=number_of(LiveOptions, "bitrate"), default=_LIVE.bitrate, show_default=True, help="Bit rate of streams in kbit/s.")
 @option("--control", group=MESSAGES, metavar="PATH", help="Take JSON commands from a unix socket made at PATH, or from stdin (-).")
 @option("--web", group=MESSAGES, metavar="HOST:PORT", is_flag=False, flag_value=WEB_ADDRESS,
               help=f"Serve a control page for browsers, phones and OBS docks, and print its link. Without a value: {WEB_ADDRESS}.")
 @option("--web-allow", group=MESSAGES, multiple=True, metavar="NAME",
               help="Let other machines reach the page, which is not encrypted, by this name or address of this machine; may be repeated.")
-@option("--duration", group=INPUT, type=Time(timecode=False, zero=False), metavar="TIME", help="End after so long: seconds or [h:]m:s.")
+@option("--duration", group=INPUT, type=Time(timecode=False, zero=False), metavar="TIME", help="End after this time: seconds or [h:]m:s.")
 @control_options
 @subject_options
 @matting_options
-@option("-y", "--overwrite", group=OUTPUT, is_flag=True, help="Replace recordings that are there already.")
+@option("-y", "--overwrite", group=OUTPUT, is_flag=True, help="Replace existing recordings.")
 @option("--quiet", "-q", group=MESSAGES, is_flag=True, help="Print errors only.")
 @option("--json", "as_json", group=MESSAGES, is_flag=True, help="Print events as JSON lines on stdout.")
 @option("--log", group=MESSAGES, metavar="FILE", help="Also write the events as JSON lines to a file.")

@@ -12,14 +12,14 @@ from streammat.train.cli.common import DATA, FILE, FOLDER, Progress
 
 @click.command()
 @click.option("--data", type=DATA, required=True, help="Folder of the lite recipe.")
-@click.option("--cache", type=DATA, required=True, help="Mattes.")
-@click.option("--hard", type=DATA, default=None, help="What `python -m train hard` wrote.")
+@click.option("--cache", type=DATA, required=True, help="Folder of mattes.")
+@click.option("--hard", type=DATA, default=None, help="Folder written by `python -m train hard`.")
 @click.option("--start", type=FILE, required=True, help="Weights that every run starts from.")
 @click.option("--out", type=FOLDER, required=True, help="Receives a file of scores for each variant, and table.md.")
-@click.option("--only", multiple=True, metavar="VARIANT", help="Do these alone; all of train/lite/ingredients.py, and everything.")
-@click.option("--steps", type=Whole(1), default=250, help="Of each run.")
-@click.option("--pictures", type=Whole(1), default=60, help="Of each validation set at most.")
-@click.option("--threads", type=Whole(1, 1024), default=2, help="Of torch; 1 to run two of this command at once.")
+@click.option("--only", multiple=True, metavar="VARIANT", help="Run only these variants: names in train/lite/ingredients.py, or everything.")
+@click.option("--steps", type=Whole(1), default=250, help="Optimiser steps of each run.")
+@click.option("--pictures", type=Whole(1), default=60, help="Most images of each validation set.")
+@click.option("--threads", type=Whole(1, 1024), default=2, help="Threads of torch; 1 to run this command twice at once.")
 @click.option("--seed", type=Whole(0), default=11)
 def command(
     data: Path,

@@ -11,7 +11,7 @@ from streammat.train.cli.common import FILE
 
 @click.command()
 @click.argument("weights", type=FILE, nargs=-1, required=True)
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Receives the mean, as .safetensors.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="File for the mean, .safetensors.")
 def command(weights: tuple[Path, ...], out: Path) -> None:
     """Average WEIGHTS (.safetensors) of one network, such as the stages of one run (Wortsman et al. 2022)."""
     from streammat.train.lite.recipe import average

@@ -19,9 +19,9 @@ from streammat.train.cli.common import FOLDER
 @click.option("--distance", type=Whole(0, 64), default=6, help="Bits in which hashes of near duplicates may differ.")
 @click.option("--subject", type=Number(0, 1), default=0.02, help="Largest share of an image that a subject may have.")
 @click.option("--validation", type=Number(0, 1), default=0.25, help="Share that goes to testval/.")
-@click.option("--seed", type=Whole(0), default=0, help="Of the split.")
+@click.option("--seed", type=Whole(0), default=0, help="Seed of the split.")
 @click.option("--model", type=click.Path(dir_okay=False, path_type=Path), default=None, help="Detector, ONNX; default: lite.")
-@click.option("--workers", type=Whole(1, 1024), default=os.cpu_count() or 1, help="Processes.")
+@click.option("--workers", type=Whole(1, 1024), default=os.cpu_count() or 1, help="Number of processes.")
 def command(sources: tuple[Path, ...], out: Path, model: Path | None, workers: int, **options: Any) -> None:
     """Build a set of backgrounds from the photographs in SOURCES, as BG-20k was made. A second call continues an interrupted one."""
     from collections import Counter

@@ -13,9 +13,9 @@ from streammat.train.labels.bystanders import MOST, find_bystanders
 
 @click.command()
 @click.argument("weights", type=FILE)
-@click.option("--cache", type=DATA, required=True, help="Mattes of the lite recipe.")
-@click.option("--set", "sets", type=click.Choice(list(MOST)), multiple=True, help="Look through this set alone; several times for several.")
-@click.option("--filled/--as-taken", default=True, show_default=True, help="Also look through images without their subjects.")
+@click.option("--cache", type=DATA, required=True, help="Folder of the lite recipe's mattes.")
+@click.option("--set", "sets", type=click.Choice(list(MOST)), multiple=True, help="Search only this set; may be repeated.")
+@click.option("--filled/--as-taken", default=True, show_default=True, help="Also search images with their subjects removed.")
 def command(weights: Path, cache: Path, sets: tuple[str, ...], *, filled: bool) -> None:
     """Find people and animals that the masks leave out, with WEIGHTS (.safetensors, .pth or exported .onnx); training then uses
     such images only as cut-outs. A new search replaces the last one.

@@ -16,8 +16,8 @@ from streammat.train.errors import DataError
 @click.argument("weights", type=FILE)
 @click.option("--clips", type=DATA, required=True, help="Folder of videos.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="PNG file.")
-@click.option("--frames", type=Whole(1), default=6, help="Of each clip, spread over it.")
-@click.option("--pixels", type=Whole(1024), default=288 * 512, help="Of the network's input, about.")
+@click.option("--frames", type=Whole(1), default=6, help="Frames of each clip, spread evenly.")
+@click.option("--pixels", type=Whole(1024), default=288 * 512, help="Approximate pixels of the network's input.")
 def command(weights: Path, clips: Path, out: Path, frames: int, pixels: int) -> None:
     """Make a contact sheet of clips: each frame is matted on its own by WEIGHTS (.safetensors, .pth or exported .onnx) and put on
     green.

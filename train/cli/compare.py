@@ -17,18 +17,18 @@ from streammat.train.errors import RunError
 @click.option("--data", type=DATA, required=True, help="Data set with train and validation, as of `python -m train train`.")
 @click.option("--backgrounds", type=DATA, default=None, help="For composition; denoised ones beside them.")
 @click.option("--out", type=FOLDER, required=True, help="Receives a file of scores for each run, and table.md.")
-@click.option("--network", default="r34", help="Of GFM.")
+@click.option("--network", default="r34", help="Network of GFM.")
 @click.option("--imagenet", type=FILE, default=None, help="Weights of GFM's encoder.  [default: random ones, as the methods have]")
 @click.option("--seed", "seeds", type=Whole(0), multiple=True, default=(1, 2, 3), help="May be repeated; all rows with the first one come first.")
 @click.option("--only", multiple=True, metavar="ROW", help="Do these alone: gfm-tt, shm, rssn-blur …")
-@click.option("--steps", type=Whole(1), default=150, help="Of each run.")
+@click.option("--steps", type=Whole(1), default=150, help="Optimiser steps of each run.")
 @click.option("--batch", type=Whole(2), default=4, help="Samples of a step.")
 @click.option("--crop", type=Whole(32), default=64, help="Side of the samples, a multiple of 32.")
 @click.option("--rate", type=Number(0, min_open=True), default=None, help="Peak learning rate.  [default: the modern recipe's]")
-@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="bf16", help="Of training.")
+@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="bf16", help="Precision of training.")
 @click.option("--images", type=Whole(1), default=40, help="Held-out images at most, spread over the set.")
 @click.option("--strategy", default="single", help="Test strategy of every row: single, or a ratio (1/5).")
-@click.option("--threads", type=Whole(1, 1024), default=1, help="Of torch.")
+@click.option("--threads", type=Whole(1, 1024), default=1, help="Threads of torch.")
 def command(
     what: str,
     data: Path,

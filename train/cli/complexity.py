@@ -10,13 +10,13 @@ from streammat.train.errors import RunError
 
 @click.command()
 @click.argument("network", default="lite")
-@click.option("--rosta", default="TT", help="TT, FT, BT or RIM, for networks of GFM.")
-@click.option("--height", type=Whole(32, 16384), default=288, help="Of the input, in pixels.")
-@click.option("--width", type=Whole(32, 16384), default=512, help="Of the input, in pixels.")
-@click.option("--table", is_flag=True, help="The networks of the paper's Table 7 at 800x800 beside it.")
-@click.option("--seconds", is_flag=True, help="Time them too: seconds per image, and in proportion to GFM-TT(r).")
-@click.option("--device", default="cpu", help="That seconds are measured on: cpu, cuda, cuda:<index>.")
-@click.option("--passes", type=Whole(1), default=5, help="Whose median is taken.")
+@click.option("--rosta", default="TT", help="RoSTa of a GFM network: TT, FT, BT or RIM.")
+@click.option("--height", type=Whole(32, 16384), default=288, help="Height of the input in pixels.")
+@click.option("--width", type=Whole(32, 16384), default=512, help="Width of the input in pixels.")
+@click.option("--table", is_flag=True, help="Also the networks of the paper's Table 7 at 800x800.")
+@click.option("--seconds", is_flag=True, help="Also measure seconds per image, absolute and relative to GFM-TT(r).")
+@click.option("--device", default="cpu", help="Device for the seconds: cpu, cuda, cuda:<index>.")
+@click.option("--passes", type=Whole(1), default=5, help="Number of passes for the median.")
 def command(network: str, rosta: str, height: int, width: int, *, table: bool, seconds: bool, device: str, passes: int) -> None:
     """Count parameters and multiply-accumulates of NETWORK (lite, r34, d121, r34_2b, r101; shm, lf, hatt, shmc, dim, indexnet, gca)."""
     from streammat.train.evaluation.complexity import (

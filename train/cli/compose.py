@@ -14,17 +14,17 @@ from streammat.train.cli.common import FOLDER
 @click.command()
 @click.option("--data", type=FOLDER, required=True, help="Data set with foreground colours; see `layers`.")
 @click.option("--split", type=click.Choice(["train", "validation"]), default="train")
-@click.option("--layout", default="auto", help="Layout of the data set, if it is not found out rightly.")
+@click.option("--layout", default="auto", help="Layout of the data set, if it is not recognised.")
 @click.option("--backgrounds", type=FOLDER, required=True, help="BG-20k, COCO, or any folder of images.")
 @click.option("--out", type=FOLDER, required=True, help="Receives the composites, manifest.csv and sheet.png.")
 @click.option("--no-denoise", is_flag=True, help="Leave denoising out.")
 @click.option("--no-blur", is_flag=True, help="Leave the blur of the background out.")
 @click.option("--no-noise", is_flag=True, help="Leave the noise out.")
-@click.option("--denoise-on-the-fly", is_flag=True, help="Denoise what has no denoised file now: minutes each at full size.")
+@click.option("--denoise-on-the-fly", is_flag=True, help="Denoise images without a denoised file: minutes each at full size.")
 @click.option("--per-foreground", type=Whole(1), default=5, help="Backgrounds for each foreground.")
 @click.option("--seed", type=Whole(0), default=0)
-@click.option("--limit", type=Whole(1), default=None, help="Only the first so many foregrounds.")
-@click.option("--workers", type=Whole(1, 1024), default=os.cpu_count() or 1, help="Processes.")
+@click.option("--limit", type=Whole(1), default=None, help="Number of foregrounds to use.")
+@click.option("--workers", type=Whole(1, 1024), default=os.cpu_count() or 1, help="Number of processes.")
 def command(
     data: Path,
     split: str,

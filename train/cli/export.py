@@ -11,8 +11,8 @@ from streammat.train.cli.common import DATA, FILE, FOLDER, check_parity
 
 @click.command()
 @click.argument("weights", type=FILE)
-@click.option("--out", type=FOLDER, required=True, help="Receives the files.")
-@click.option("--data", type=DATA, help="As for train; with --cache, for an int8 file too.")
+@click.option("--out", type=FOLDER, required=True, help="Folder for the files.")
+@click.option("--data", type=DATA, help="Data folder, as for train; with --cache, for an int8 file, too.")
 @click.option("--cache", type=FOLDER, help="Mattes; int8 is calibrated on what they make.")
 def command(weights: Path, out: Path, data: Path | None, cache: Path | None) -> None:
     """Write the ONNX file of WEIGHTS, published or trained, of GFM or another method, and check that it agrees with torch.

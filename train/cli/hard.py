@@ -12,7 +12,7 @@ from streammat.train.cli.common import DATA, FOLDER
 
 @click.command()
 @click.option("--data", type=DATA, required=True, help="Folder of the lite recipe, with backgrounds/.")
-@click.option("--cache", type=FOLDER, required=True, help="Mattes.")
+@click.option("--cache", type=FOLDER, required=True, help="Folder of mattes.")
 @click.option("--out", type=FOLDER, required=True, help="Receives DIFFICULTY/img and DIFFICULTY/alpha.")
 @click.option("--count", type=Whole(1), default=40, show_default=True, help="Images of each difficulty.")
 def command(data: Path, cache: Path, out: Path, count: int) -> None:

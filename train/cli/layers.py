@@ -15,7 +15,7 @@ from streammat.train.cli.common import FOLDER
 @click.command()
 @click.option("--data", type=FOLDER, default=None, help="Data set with mattes: AM-2k, P3M-10k, or img/ beside alpha/.")
 @click.option("--split", type=click.Choice(["train", "validation"]), default="train")
-@click.option("--layout", default="auto", help="Layout of the data set, if it is not found out rightly.")
+@click.option("--layout", default="auto", help="Layout of the data set, if it is not recognised.")
 @click.option("--denoise", is_flag=True, help="Also denoise, by BM3D: minutes for each image of full size.")
 @click.option("--sigma", type=Number(0, min_open=True), default=10.0, help="Noise to remove, in grey levels.")
 @click.option("--backgrounds", type=FOLDER, default=None, help="With --denoise: backgrounds to denoise, such as BG-20k.")

@@ -35,13 +35,13 @@ class Stage:
 FOURTH: Mean = {"second": 1, "third": 1, "fourth": 2, "steady": 2}
 """The mean that is version 4."""
 STAGES = (
-    Stage("first", "lite", 4200, help="Of the stage that then looks for bystanders."),
+    Stage("first", "lite", 4200, help="Steps of the stage that then searches for bystanders."),
     Stage("second", "lite-second", 7200, {"first": 1}),
-    Stage("third", "lite-third", 11700, {"second": 1}, help="Of the first stage on larger images."),
+    Stage("third", "lite-third", 11700, {"second": 1}, help="Steps of the first stage on larger images."),
     Stage("fourth", "lite-fourth", 8300, {"second": 1, "third": 1}),
-    Stage("steady", "lite-steady", 3300, {"fourth": 1}, help="Of the stage on pairs of frames."),
-    Stage("bystander_finder", "lite-fourth", 800, FOURTH, ("street",), "Of the one that looks for bystanders again, and is not shipped."),
-    Stage("fifth", "lite-fifth", 7500, FOURTH, help="Of the last stage."),
+    Stage("steady", "lite-steady", 3300, {"fourth": 1}, help="Steps of the stage on pairs of frames."),
+    Stage("lookout", "lite-fourth", 800, FOURTH, ("street",), "Steps of the stage that searches for bystanders again; its weights are not shipped."),
+    Stage("fifth", "lite-fifth", 7500, FOURTH, help="Steps of the last stage."),
 )
 SHIPPED: Mean = {**FOURTH, "fifth": 6}
 """The shipped weights: the mean of the last stage's start and result."""
@@ -49,8 +49,8 @@ SHIPPED: Mean = {**FOURTH, "fifth": 6}
 
 @click.command()
 @click.option("--data", type=DATA, required=True)
-@click.option("--out", type=FOLDER, required=True, help="Everything goes here; a second call continues.")
-@click.option("--version", default="1", help="Recorded in the card.")
+@click.option("--out", type=FOLDER, required=True, help="Folder for all results; a second call continues.")
+@click.option("--version", default="1", help="Version for the card.")
 def command(data: Path, out: Path, version: str, **steps: int) -> None:
     """Run the whole recipe of the shipped network: mattes, training in stages, export, int8, scores, card."""
     import torch
@@ -96,7 +96,7 @@ def command(data: Path, out: Path, version: str, **steps: int) -> None:
             )
         if stage.name == "first":
             search(stage.name, ["people_fullbody"], filled=False)
-        elif stage.name == "bystander_finder":
+        elif stage.name == "lookout":
             search(stage.name, MOST, filled=True)
     models = out / "models"
     files = export_model(load_network(mean(SHIPPED, out / "lite.safetensors")), models, data, cache)

@@ -19,7 +19,7 @@ from streammat.train.cli.common import FOLDER
 @click.option("--band", type=Number(0, 0.2, min_open=True), default=0.02,
               help="For img/ and mask/: half width of the band to decide, over the square root of the subject's area.")  # fmt: skip
 @click.option("--samples", type=Whole(0), default=6, help="Images of each set on the contact sheet; 0: no sheet.")
-@click.option("--workers", type=Whole(1, 1024), default=os.cpu_count() or 1, help="Processes.")
+@click.option("--workers", type=Whole(1, 1024), default=os.cpu_count() or 1, help="Number of processes.")
 def command(data: Path, cache: Path, long_side: int, band: float, samples: int, workers: int) -> None:
     """Derive mattes from binary masks, and write a contact sheet to judge them by eye. A second call continues an interrupted one."""
     from streammat.train.data.pool import check_outcomes

@@ -14,12 +14,12 @@ from streammat.train.errors import DataError
 @click.command()
 @click.argument("weights", type=FILE, nargs=-1, required=True)
 @click.option("--data", type=DATA, default=None, help="Folder of the lite recipe, with val/.")
-@click.option("--cache", type=DATA, default=None, help="What `python -m train sets` wrote, with held/.")
+@click.option("--cache", type=DATA, default=None, help="Folder written by `python -m train sets`, with held/.")
 @click.option("--teachers", type=DATA, default=None, help="Holds rvm.json, selfie.json with their .bin files, and isnet.onnx; what is missing is left out.")
 @click.option("--most", type=Whole(1), default=None, help="Images of each set, spread evenly.  [default: all]")
-@click.option("--best/--no-best", default=True, help="Also two passes of the last WEIGHTS, as --quality best has them.")
-@click.option("--only", multiple=True, metavar="TEXT", help="Sets whose names contain it; may be given again.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), default=None, help="Receives the table, Markdown.")
+@click.option("--best/--no-best", default=True, help="Also score two passes of the last WEIGHTS, as in --quality best.")
+@click.option("--only", multiple=True, metavar="TEXT", help="Only sets whose names contain this; may be repeated.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), default=None, help="File for the table, Markdown.")
 @click.option("--sheet", type=(Whole(1), click.Path(file_okay=False, path_type=Path)), default=None,
               help="How many images of each set to show, and the folder for the contact sheets.")  # fmt: skip
 def command(

@@ -12,7 +12,7 @@ from streammat.train.errors import DataError
 
 @click.command()
 @click.argument("page", type=FILE, default="docs/reproduce.md")
-@click.option("--check", is_flag=True, help="Write nothing; fail where the page is not up to date.")
+@click.option("--check", is_flag=True, help="Write nothing; fail if the page is not up to date.")
 def command(page: Path, *, check: bool) -> None:
     """Regenerate the tables of PAGE from the presets and the paper's figures."""
     from streammat.train.data.pool import write_whole

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("weights", type=FILE)
 @click.option("--data", type=DATA, default=None, help="Folder of the lite recipe, with val/.")
-@click.option("--hard", type=DATA, default=None, help="What `python -m train hard` wrote.")
-@click.option("--pixels", type=Whole(1024), default=288 * 512, show_default=True, help="Of the network's input, about.")
+@click.option("--hard", type=DATA, default=None, help="Folder written by `python -m train hard`.")
+@click.option("--pixels", type=Whole(1024), default=288 * 512, show_default=True, help="Approximate pixels of the network's input.")
 @click.option("--second", type=Whole(1024), default=None,
               help="Pixels of a second pass, mirrored, to take the mean with; smaller than --pixels.  [default: one pass]")
 @click.option("--worst", type=(Whole(1), click.Path(dir_okay=False, path_type=Path)), default=None,

@@ -15,8 +15,8 @@ from streammat.train.cli.common import DATA, FILE
 @click.option("--data", type=DATA, required=True, help="Folder of sequences: <sequence>/img with mask or alpha, or as DAVIS has them.")
 @click.option("--teachers", type=DATA, default=None, help="Holds rvm.json and rvm.bin, to be measured beside WEIGHTS.")
 @click.option("--only", multiple=True, metavar="NAME", help="This sequence; may be given again.  [default: all]")
-@click.option("--threads", type=Whole(1), default=2, help="Of torch and of RVM.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), default=None, help="Receives the table, Markdown.")
+@click.option("--threads", type=Whole(1), default=2, help="Threads of torch and of RVM.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), default=None, help="File for the table, Markdown.")
 @click.option("--show", type=click.Path(file_okay=False, path_type=Path), default=None, help="Folder for a video of each sequence, all networks side by side.")
 def command(weights: tuple[Path, ...], data: Path, teachers: Path | None, only: tuple[str, ...], threads: int, out: Path | None, show: Path | None) -> None:
     """Score WEIGHTS (.safetensors or .pth) on sequences of frames: IoU, mean error, dtSSD, jumps of the area, share of frames with the subject."""

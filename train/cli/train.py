@@ -28,18 +28,18 @@ def _list_presets(context: click.Context, _parameter: click.Parameter, wanted: b
 
 
 @click.command()
-@click.option("--list-presets", is_flag=True, is_eager=True, expose_value=False, callback=_list_presets, help="Print them all.")
+@click.option("--list-presets", is_flag=True, is_eager=True, expose_value=False, callback=_list_presets, help="Print all presets.")
 @click.option("--preset", default="lite", metavar="NAME")
 @click.option("--data", type=DATA, required=True, help="Data set: AM-2k, P3M-10k, or a folder of images and mattes.")
 @click.option("--out", type=FOLDER, required=True, help="Receives checkpoint.pt, curve.csv, samples/ and the weights.")
 @click.option("--backgrounds", type=DATA, default=None, help="BG-20k or COCO, for the COMP tracks.")
 @click.option("--cache", type=FOLDER, default=None, help="Mattes, for preset lite.")
 @click.option("--imagenet", type=FILE, default=None, help=f"Weights of the encoder.  [preset lite: DATA/{IMAGENET}]")
-@click.option("--start", type=FILE, default=None, help="Weights of the whole network to go on from: another stage, fine-tuning.")
+@click.option("--start", type=FILE, default=None, help="Weights of the whole network to start from: another stage, fine-tuning.")
 @click.option("--network", default=None, help=f"For presets lite and folder: lite, r34, d121, r34_2b, r101; for folder also {', '.join(METHODS)}.")
-@click.option("--rosta", type=click.Choice(["TT", "FT", "BT", "RIM"], case_sensitive=False), default=None, help="Likewise.")
+@click.option("--rosta", type=click.Choice(["TT", "FT", "BT", "RIM"], case_sensitive=False), default=None, help="RoSTa, for presets lite and folder: TT, FT, BT or RIM.")
 @click.option("--steps", type=POSITIVE, default=None, help="Optimiser steps, instead of the preset's epochs.")
-@click.option("--epochs", type=POSITIVE, default=None, help="Passes over the data.")
+@click.option("--epochs", type=POSITIVE, default=None, help="Epochs.")
 @click.option("--batch", type=Whole(2), default=None, help="Samples of a step, over all processes.")
 @click.option("--crop", type=Whole(32), default=None, help="Side of the samples, a multiple of 32.")
 @click.option(
@@ -51,14 +51,14 @@ def _list_presets(context: click.Context, _parameter: click.Parameter, wanted: b
 @click.option("--rate", "learning_rate", type=Number(0, min_open=True), default=None, help="Peak learning rate.")
 @click.option("--device", default=None, help="auto, cpu, cuda, cuda:<index>.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), default=None)
-@click.option("--checkpointing/--no-checkpointing", default=None, help="Less memory for more time.")
+@click.option("--checkpointing/--no-checkpointing", default=None, help="Recompute activations: less memory, more time.")
 @click.option("--workers", type=Whole(0, 1024), default=None, help="Loader processes.")
 @click.option("--threads", type=Whole(1, 1024), default=None, help="Threads of torch.")
 @click.option("--seed", type=Whole(0), default=None)
-@click.option("--without", multiple=True, metavar="INGREDIENT", help="Of the lite recipe, to see what it buys; see train/lite/ingredients.py.")
+@click.option("--without", multiple=True, metavar="INGREDIENT", help="Ingredient of the lite recipe to leave out; see train/lite/ingredients.py.")
 @click.option("--log-every", type=POSITIVE, default=None, help="Steps between rows of the curve.")
 @click.option("--samples-every", type=Whole(0), default=None, help="Steps between sample images; 0: none.")
-@click.option("--denoise-now", is_flag=True, help="Denoise images without a denoised file when they come up; slow.")
+@click.option("--denoise-now", is_flag=True, help="Denoise images without a denoised file when needed; slow.")
 def command(
     preset: str,
     data: Path,
