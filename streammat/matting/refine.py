@@ -52,9 +52,9 @@ EPSILON_ALPHA: Final = 4e-6
 """Rounding tolerance: float32 weights do not add up to exactly 1, so resampled values this near to 0 or 1 are set to 0 or 1;
 otherwise texture would leak into flat regions.
 """
-STRIP: Final = 32
+STRIP: Final = 64
 """Rows of cells processed at once."""
-GAP: Final = 32
+GAP: Final = 64
 """Largest gap of flat cells in the band that is computed, because skipping would cost more."""
 
 
@@ -155,7 +155,7 @@ class _Guide:
 
     def cells(self, box: tuple[slice, slice], blur: float, depth_top: float) -> FloatPlane:
         """Return the mean of each cell in ``box``, as blurred as the network's alpha is, 0..1."""
-        means = shrink(self.plane, self.fx, self.fy)[box]
+        means = shrink(self.of(box), self.fx, self.fy)
         blurred = cv2.GaussianBlur(means.astype(np.float32), (0, 0), blur).astype(np.float32, copy=False)
         blurred *= np.float32(1.0 / depth_top)
         return blurred
