@@ -20,7 +20,7 @@ from streammat.sinks.tracks import Tracks
 from streammat.sources.file import FileSource
 from streammat.timecode import Moment
 
-JOINED: Final = ("prores", "h264", "hevc")
+JOINED: Final = ("prores", "dnxhr", "h264", "hevc")
 """Codecs whose pieces can be joined: each frame is independent, or each piece begins with a keyframe, and the headers of all
 pieces are the same. AV1 is not among them, because its headers are not compared: it is encoded in one piece.
 """

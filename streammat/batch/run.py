@@ -288,7 +288,7 @@ class Batch:
         for shot in self._shots:
             try:
                 found.append(ShotReport.of(json.loads((self._reports / f"{shot.name}.json").read_bytes())))
-            except (OSError, ValueError):
+            except (OSError, ValueError, KeyError, TypeError):  # or of another version
                 missing.append(shot.name)
         write_report(Path(path), found, overwrite=True, missing=missing)
 

@@ -62,6 +62,7 @@ def test_a_farm_runs_the_tasks_of_the_template(tmp_path: Path) -> None:
     assert names(tmp_path / "out") == [clips[0].name, "sh020"]
 
 
+@pytest.mark.skipif(find_spec("matplotlib") is None, reason="needs the extra film")
 def test_frames_to_check_have_the_plates_numbers_and_timecodes(tmp_path: Path) -> None:
     """Frames 1001 to 1004 are empty, then somebody is there."""
     (tmp_path / "sh030").mkdir()
