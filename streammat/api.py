@@ -59,7 +59,7 @@ class ControlKeywords(TypedDict, total=False):
 
 
 class SubjectKeywords(TypedDict, total=False):
-    """What of an image is the subject; see `streammat.config.SubjectOptions` for defaults and meaning."""
+    """Options that select the subject; see `streammat.config.SubjectOptions` for defaults and meaning."""
 
     include: str | None
     exclude: str | None

@@ -23,7 +23,7 @@ class Within:
 
 
 Side = Annotated[int, Within(1, 16384)]
-"""Of an image, in pixels."""
+"""Side of an image in pixels."""
 
 Fit = Literal["cover", "contain", "stretch"]
 AlphaType = Literal["straight", "premultiplied"]
@@ -308,7 +308,7 @@ def choices(options: type[object], name: str) -> tuple[str, ...]:
 
 
 def bounds(options: type[object], name: str) -> Within:
-    """The bounds of a number."""
+    """Return the bounds of a number."""
     for each in get_args(get_type_hints(options, include_extras=True)[name]):
         if isinstance(each, Within):
             return each
@@ -361,7 +361,7 @@ def _build(options: type[T], given: Mapping[str, Any]) -> T:
 
 
 def _checked(name: str, kind: Any, value: Any) -> Any:
-    """``value`` as a field of type ``kind`` holds it."""
+    """Return ``value`` as a field of type ``kind`` holds it."""
     within: Within | None = None
     if get_origin(kind) is Annotated:
         kind, within = get_args(kind)

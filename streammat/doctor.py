@@ -33,7 +33,7 @@ TRIAL_SIZE: Final = (720, 1280)
 TRIAL_SECONDS: Final = 3.0
 _LISTEN_SECONDS: Final = 0.7
 SYSTEM: Callable[[], virtual_cameras.System] = virtual_cameras.System
-"""The machine that is looked at."""
+"""The machine to check."""
 _LEAST_SHARE: Final = 0.9  # of the camera's frames that must be shown
 
 
@@ -44,11 +44,11 @@ class Finding:
     name: str
     state: State
     message: str
-    """What was found, and what to do about it where ``next_step`` says nothing."""
+    """What was found, and what to do about it if there is no ``next_step``."""
     next_step: str | None = None
     """What to do next."""
     details: dict[str, Any] = field(default_factory=dict)
-    """For whoever is asked for help."""
+    """Details for a request for help."""
 
 
 def examine(options: LiveOptions, seconds: float = TRIAL_SECONDS) -> Iterator[Finding]:

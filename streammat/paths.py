@@ -39,7 +39,7 @@ def check_readable(path: str | Path, expected: str) -> None:
 
 
 def listed(folder: str | Path) -> list[Path]:
-    """What a folder holds, in the order of names, without what is hidden.
+    """Return the contents of a folder, sorted by name, without hidden files.
 
     Raises:
         InputError: it cannot be read.

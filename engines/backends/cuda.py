@@ -342,7 +342,7 @@ def _network(model: ModelFiles, dtype: torch.dtype) -> Any:
 
 
 def load_torch(cure: str = "pip install 'streammat[cuda]'") -> Any:
-    """The module ``torch``.
+    """Return the module ``torch``.
 
     Raises:
         EngineUnavailableError: it is not installed, or its libraries are not found; ends in ``cure``.

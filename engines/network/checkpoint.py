@@ -204,7 +204,7 @@ def _published(key: str, levels: int, heads: int) -> str:
 
 
 def first_rename(key: str, rules: Iterable[tuple[str, str]]) -> str | None:
-    """``key`` with the first of ``rules``, pattern and replacement, that fits; None: none does."""
+    """Return ``key`` with the first of ``rules``, pattern and replacement, that fits; None: none does."""
     for pattern, replacement in rules:
         renamed, count = re.subn(pattern, replacement, key)
         if count:

@@ -169,10 +169,12 @@ class GFM(nn.Module):
         self.stride = (1, *backbone.strides)[len(backbone.strides) + 1 - ends]
         """Input pixels per output pixel, in each direction."""
         self.memory = self._memory(backbone.hint) if memory else None
-        """What turns the matte of the frame before into the encoder's hint."""
+        """Turns the previous frame's matte into a hint for the encoder."""
 
     def _memory(self, channels: int | None) -> nn.Conv2d:
-        """Make what turns a matte into the hint. It says nothing at first, so that a network that was trained without it can go on with it."""
+        """Make what turns a matte into the hint. It says nothing at first, so that a network that was trained without it can go
+        on with it.
+        """
         if channels is None or self.stride != 2:
             raise ValueError(f"network {self.network!r} cannot take the matte of the frame before")
         memory = nn.Conv2d(1, channels, 3, padding=1, bias=False)
@@ -222,7 +224,8 @@ class GFM(nn.Module):
 
         Args:
             image: as of `forward`.
-            previous: float32 (N, 1, h, w), 0..1: alpha of the frame before at the network's own resolution, for a network with a memory. Zeros, or None: not known.
+            previous: float32 (N, 1, h, w), 0..1: alpha of the frame before at the network's own resolution, for a network with a
+                memory. Zeros, or None: not known.
 
         Raises:
             ValueError: as `forward` raises it.

@@ -85,7 +85,7 @@ class EngineResult:
     threads: int
     reason: str
     start_up_s: Spread
-    """From opening the engine, its library's import included, to the first alpha, in a fresh process."""
+    """Seconds from opening the engine, including the import of its library, to the first alpha, in a fresh process."""
     memory_bytes: Spread
     """Growth of the process's peak with the network alone."""
     device_bytes: Spread | None

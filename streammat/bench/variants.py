@@ -37,7 +37,7 @@ class NotRun:
     """(height, width) of the frame; None: at no size."""
     reason: str
     asked: bool
-    """It was requested by name, so leaving it out is a failure."""
+    """True if it was requested by name, so that leaving it out is a failure."""
 
     def __str__(self) -> str:
         what = " ".join(part for part in (self.engine, self.precision, self.device) if part is not None)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _OWN = ("matte", "foreground", "start", "duration", "warm-up", "overwrite", "quiet", "json", "events", "report", "help")
 """Options of ``video`` that a batch defines itself, or that make no sense for many shots."""
 _ALLOWED = ("start", "duration")
-"""Those of them that a shot of a job file may set."""
+"""The options among these that a shot of a job file may set."""
 _DEFAULTS = BatchOptions()
 
 

@@ -13,7 +13,7 @@ from streammat.cli.command import INPUT, option
 from streammat.errors import reason, shown
 
 CONFIG = "streammat.config"
-"""Where the context of a command keeps the path that ``--config`` has named."""
+"""Key in a command's context for the path given with ``--config``."""
 F = TypeVar("F", bound=Callable[..., Any])
 
 

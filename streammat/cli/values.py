@@ -13,7 +13,7 @@ from streammat.timecode import Moment, parse_moment
 
 
 def number_of(options: type[object], name: str) -> Number | Whole:
-    """The type of a field of ``options``, with its bounds."""
+    """Return the type of a field of ``options``, with its bounds."""
     within = bounds(options, name)
     whole = get_type_hints(options)[name] in (int, int | None)
     return Whole(int(within.least), int(within.most)) if whole else Number(within.least, within.most)

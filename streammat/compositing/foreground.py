@@ -86,8 +86,8 @@ class Foreground:
 
 
 class ForegroundEstimator:
-    """Removes the background's colour from soft edges. What it keeps between frames is where the last matte is soft: a matte that
-    is kept, as while nothing moves, is not looked at anew.
+    """Removes the background's colour from soft edges. Between frames it only keeps the positions of the last matte's soft
+    pixels, because a matte may be reused while nothing moves.
     """
 
     def __init__(self) -> None:
@@ -119,11 +119,11 @@ class ForegroundEstimator:
 
 
 class _Edges:
-    """Where a matte is soft, in planes of given sizes.
+    """Positions of a matte's soft pixels in planes of given sizes.
 
     Args:
         matte: must not be changed.
-        planes: of a frame, as many as are coloured.
+        planes: colour planes of a frame.
         chroma: of its layout.
     """
 
@@ -136,7 +136,7 @@ class _Edges:
 
     @cached_property
     def grid(self) -> _Grid | None:
-        """The coarse grid around the soft pixels; None if there are none."""
+        """Return the coarse grid around the soft pixels; None if there are none."""
         if not any(map(len, self.pixels)):
             return None
         cell = _cell(self.shapes[0][0], self.shapes[0][1], self._chroma)
@@ -165,7 +165,7 @@ class _Grid:
     scales: list[tuple[int, int]]
     """Pixels per cell of each plane, (horizontal, vertical)."""
     places: list[_Places]
-    """Of each plane's soft pixels."""
+    """Positions of each plane's soft pixels."""
 
 
 def _estimated(planes: tuple[Plane, ...], edges: _Edges, top: int | None) -> Foreground:

@@ -1,7 +1,8 @@
-"""Which virtual cameras a machine has, what keeps meetings from seeing them, and what to do next: Linux, macOS and Windows.
+"""Finds the virtual cameras of a machine, what keeps meetings from seeing them, and what to do next: Linux, macOS and Windows.
 
-What pyvirtualcam 0.15 can feed is looked for: v4l2loopback on Linux, OBS Studio 30 or newer on macOS 13 or newer, OBS Studio and Unity Capture
-on Windows. Only Linux could be tried here; the rest is written after OBS's and Unity Capture's own sources and reports about them.
+It looks for the cameras that pyvirtualcam 0.15 can write to: v4l2loopback on Linux, OBS Studio 30 or newer on macOS 13 or newer,
+OBS Studio and Unity Capture on Windows. Only Linux was tested; the rest follows OBS's and Unity Capture's sources and users'
+reports.
 """
 
 from __future__ import annotations
@@ -33,36 +34,36 @@ _SECURE_BOOT: Final = "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa
 _EXTENSION: Final = "com.obsproject.obs-studio.mac-camera-extension"
 OBS_CLSID: Final = "{A3FCE0F5-3493-419F-958A-ABA1250EC20B}"
 UNITY_CLSID: Final = "{5C2CD55C-92AD-4999-8666-912BD3E70010}"
-"""As the two register themselves for 64 bits."""
+"""Class ids under which the two register themselves for 64 bits."""
 _START_ONCE: Final = "start OBS, press Start Virtual Camera and then Stop Virtual Camera, and close OBS"
 
 
 @dataclass(frozen=True)
 class System:
-    """What is asked of the machine; tests make others up."""
+    """Queries to the machine; tests use made-up ones."""
 
     name: str = field(default_factory=platform.system)
     """``Linux``, ``Darwin`` or ``Windows``."""
     root: Path = Path("/")
-    """Where its files begin."""
+    """Root folder of its files."""
     kernel: str = field(default_factory=platform.release)
     session: str = field(default_factory=lambda: os.environ.get("XDG_SESSION_TYPE", ""))
     home: Path = field(default_factory=lambda: Path(os.path.expanduser("~")))
 
     def text(self, path: str) -> str | None:
-        """Return a small file's text; None where there is none that may be read."""
+        """Return a small file's text; None if it cannot be read."""
         with suppress(OSError, UnicodeDecodeError):
             return (self.root / path).read_text(encoding="utf-8").strip()
         return None
 
     def said(self, *command: str) -> str:
-        """What a command prints; nothing where it cannot be run."""
+        """Return a command's output; empty if it cannot be run."""
         with suppress(OSError, subprocess.SubprocessError):
             return subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout  # noqa: S603 - our own words
         return ""
 
     def registered(self, key: str) -> str | None:
-        """Return the default value of a key under HKEY_CLASSES_ROOT; None where there is no such key."""
+        """Return the default value of a key under HKEY_CLASSES_ROOT; None if there is no such key."""
         try:
             import winreg
 
@@ -72,33 +73,33 @@ class System:
             return None
 
     def devices(self) -> list[v4l2.Device]:
-        """Video devices of Linux that may be opened."""
+        """Return the video devices of Linux that may be opened."""
         return v4l2.devices()
 
 
 @dataclass(frozen=True)
 class Backend:
-    """One way to a virtual camera."""
+    """One kind of virtual camera."""
 
     name: str
     """The name that meetings list it by."""
     ready: bool
     found: str
-    """What was found."""
+    """What was found, in words."""
     next_step: str | None
-    """What to do; None where nothing is left to do."""
+    """What to do next; None if nothing is left to do."""
     details: dict[str, Any]
-    """For whoever is asked for help."""
+    """Details for a request for help."""
 
 
 def backends(system: System) -> list[Backend]:
-    """What this system has; those that work first."""
+    """Return the virtual cameras of this system, working ones first."""
     found = {"Linux": _linux, "Darwin": _macos, "Windows": _windows}.get(system.name, _none)(system)
     return sorted(found, key=lambda backend: not backend.ready)
 
 
 def portal(system: System) -> str | None:
-    """What a Wayland session's camera portal does not show; None where there is no such session."""
+    """Return what a Wayland session's camera portal hides; None if there is no such session."""
     if system.name != "Linux" or system.session != "wayland":
         return None
     return (
@@ -198,7 +199,7 @@ def _secure_boot(system: System) -> bool:
 
 
 def _flag(values: str | None, number: int) -> bool | None:
-    """Return one of the module's flags, ``Y,N,N``; None where it says nothing."""
+    """Return one of the module's flags, ``Y,N,N``; None if it is missing."""
     flags = (values or "").split(",")
     return None if number >= len(flags) or not flags[number] else flags[number].strip() in ("Y", "1")
 

@@ -1,4 +1,4 @@
-"""The outputs of a live run: those it began with, and recordings and streams that are started and ended while it goes on."""
+"""The outputs of a live run: those from its start, and recordings and streams that are started and ended during the run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from streammat.sinks.stream import check_stream, public
 CLOSING: Final = 60.0
 """Seconds that an output may take to finish: hours of MP4 get their index then."""
 _TOLD: Final = 4
-"""Ended outputs that the status still tells of."""
+"""Number of ended outputs that the status still lists."""
 _FEW: Final = 10  # frames, before their latency means anything
 Tell = Callable[..., None]
 
@@ -28,13 +28,13 @@ class Outputs:
     """The outputs at work. Any thread may call.
 
     Args:
-        workers: those the run begins with, not yet started.
+        workers: the outputs at the start, not yet started.
     """
 
     def __init__(self, workers: Sequence[OutputWorker]) -> None:
         self._lock = threading.Lock()
         self.at_work = tuple(workers)
-        """Replaced as a whole, so that whoever hands frames on takes it once."""
+        """Outputs at work; replaced as a whole, so that the distributing thread reads it once."""
         self._ending: list[OutputWorker] = []
         self._ended: list[OutputReport] = []
         self._state: Literal["before", "on", "over"] = "before"
@@ -47,17 +47,17 @@ class Outputs:
                 worker.start()
 
     def put(self, shown: OutputFrame) -> None:
-        """Hand a frame to each; never waits."""
+        """Pass a frame to each output; never waits."""
         for worker in self.at_work:
             worker.put(shown)
 
     def hear(self, chunk: Chunk) -> None:
-        """Hand sound to each; never waits."""
+        """Pass sound to each output; never waits."""
         for worker in self.at_work:
             worker.hear(chunk)
 
     def add(self, worker: OutputWorker) -> bool:
-        """Return one more from the next frame on; False, and nothing is done, where the run is over."""
+        """Add an output from the next frame on; returns False, and does nothing, if the run is over."""
         with self._lock:
             if self._state != "on":
                 return False
@@ -66,7 +66,7 @@ class Outputs:
             return True
 
     def remove(self, worker: OutputWorker) -> None:
-        """Finish one, while the others go on: waits until it is closed; the run's end waits for it, too."""
+        """Finish one output, while the others continue: waits until it is closed; the run's end waits for it, too."""
         with self._lock:
             if worker not in self.at_work:
                 return
@@ -81,11 +81,11 @@ class Outputs:
 
     @property
     def all_failed(self) -> bool:
-        """Nothing takes frames any more, and not because somebody has ended it."""
+        """True if no output takes frames any more because all have failed."""
         return bool(self.at_work) and not self._ending and all(worker.failure is not None for worker in self.at_work)
 
     def close(self) -> list[str]:
-        """Finish all; notes about those that do not end."""
+        """Finish all outputs; returns notes about those that do not end."""
         with self._lock:
             self._state = "over"
             workers = (*self._ending, *self.at_work)
@@ -94,12 +94,12 @@ class Outputs:
         return [f"{worker.name}: does not end and was left as it is" for worker in workers if not worker.join(CLOSING)]
 
     def reports(self) -> tuple[OutputReport, ...]:
-        """Summaries of all, those at work first."""
+        """Return summaries of all outputs, those at work first."""
         with self._lock:
             return (*(worker.report() for worker in self.at_work), *(worker.report() for worker in self._ending), *self._ended)
 
     def latency(self) -> Latency:
-        """Of about the last ten seconds, at the first output at work."""
+        """Return the latency of about the last ten seconds, at the first output at work."""
         return self.at_work[0].latency.recent() if self.at_work else Latency(0.0, 0.0, 0.0)
 
     def late(self) -> float | None:
@@ -109,7 +109,7 @@ class Outputs:
         return seen.latency.recent().p50_ms / 1000 if seen is not None and seen.latency.count >= _FEW else None
 
     def status(self) -> list[dict[str, Any]]:
-        """Each with its state: ``on``, ``ending``, ``ended`` or ``failed``; of those that have ended, the last few."""
+        """Return each output with its state: ``on``, ``ending``, ``ended`` or ``failed``; of the ended ones only the last few."""
         with self._lock:
             found = [_status_of(worker, "on") for worker in self.at_work]
             return [*found, *(_status_of(worker, "ending") for worker in self._ending), *(_status_of(report, "ended") for report in self._ended[-_TOLD:])]
@@ -123,10 +123,11 @@ def _status_of(one: OutputWorker | OutputReport, state: str) -> dict[str, Any]:
 
 
 class OutputSwitch:
-    """Starts and ends recordings and streams of a run that goes on. Opening and finishing take threads of their own: a server may let wait.
+    """Starts and ends recordings and streams during a run. Opening and finishing run in separate threads, because a server may be
+    slow.
 
     Args:
-        outputs: of the run.
+        outputs: the run's outputs.
         opened: opens the output of a name, as ``--to`` has it, that begins now.
         given: the outputs that the run begins with, as ``--to`` has them.
         folder: where recordings are made.
@@ -145,11 +146,11 @@ class OutputSwitch:
         self._tell = tell
         self._lock = threading.Lock()
         self._opening: dict[str, bool] = {}
-        """Names, and whether they are still wanted."""
+        """Names of outputs being opened, with whether they are still wanted."""
         self._stream = next((text for text in given if "://" in text), None)
 
     def record(self, wanted: bool | None) -> None:
-        """Start a recording named by the moment, or end those that there are; None: whichever of the two it is time for."""
+        """Start a recording named after the current time, or end all recordings; None toggles."""
         running = self._running("recording")
         wanted = not running if wanted is None else wanted
         if not wanted:
@@ -158,10 +159,10 @@ class OutputSwitch:
             self._begin(str(_free(self._folder, datetime.now().astimezone())))
 
     def stream(self, wanted: str | bool | None) -> None:
-        """Start a stream to an address, or (True) to the last one, or (False) end those that there are; None: whichever it is time for.
+        """Start a stream to an address, or (True) to the last one, or (False) end all streams; None toggles.
 
         Raises:
-            UsageError: there is no last one, it is no address, or a stream goes on to another.
+            UsageError: there is no last address, it is not an address, or another stream is running.
         """
         running = self._running("stream")
         if wanted is None:
@@ -181,7 +182,7 @@ class OutputSwitch:
         self._begin(address)
 
     def status(self) -> dict[str, Any]:
-        """What the status event says of outputs."""
+        """Return the outputs' part of the status event."""
         with self._lock:
             opening = [
                 {"name": public(text) if "://" in text else text, "kind": _kind(text), "state": "starting", "images": 0, "dropped": 0, "error": None}
@@ -194,7 +195,7 @@ class OutputSwitch:
         }
 
     def _running(self, kind: str) -> list[OutputWorker | str]:
-        """Return those at work, and names of those being opened."""
+        """Return the outputs at work, and names of those being opened."""
         with self._lock:
             opening = [text for text, wanted in self._opening.items() if wanted and _kind(text) == kind]
         return [*opening, *(worker for worker in self._outputs.at_work if worker.kind == kind and worker.failure is None)]

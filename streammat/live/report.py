@@ -13,7 +13,7 @@ from streammat.audio.capture import SoundReport
 from streammat.audio.monitor import MonitorReport
 
 OutputKind = Literal["shown", "recording", "stream", "null"]
-"""What an output is for; ``shown``: somebody sees it at once."""
+"""Kind of an output; ``shown``: it is watched at once."""
 _RECENT = 300
 """Frames in the status line's figures: ten seconds at 30 frames per second."""
 

@@ -277,7 +277,7 @@ class LiveRun:
         }
 
     def settings(self) -> dict[str, Any]:
-        """What can be changed in mid-run, as it is now, by option; the background that is on comes first."""
+        """Return the current values of all options that can change during a run; the current background comes first."""
         names = self.backgrounds()
         shown = self.showing.scene.text
         kept = self.page.kept if self.page is not None else str

@@ -15,7 +15,7 @@ from streammat.threads.interruptible import answer_of
 
 
 class Networks:
-    """Opens networks for runs that come one after the other.
+    """Opens networks for successive runs.
 
     Args:
         keep: the last one stays open, so that a run that wants the same begins at once.
@@ -25,10 +25,10 @@ class Networks:
         self._keep = keep
         self._kept: tuple[object, Engine] | None = None
         self.opened = 0
-        """How many have been opened so far."""
+        """Number of networks opened so far."""
 
     def open(self, model: ModelFiles, size: tuple[int, int], rotation: int, options: MattingOptions, *, batch: int = 1) -> Engine:
-        """As ``open_network``; to be given back."""
+        """Open a network as ``open_network`` does; return it with ``give_back``."""
         wanted = model, size if rotation % 2 == 0 else size[::-1], options, batch
         if self._kept is not None and self._kept[0] == wanted:
             return self._kept[1]
@@ -40,12 +40,12 @@ class Networks:
         return engine
 
     def give_back(self, engine: Engine) -> None:
-        """The run that has opened it is over; twice is fine."""
+        """Return a network after its run; may be called twice."""
         if self._kept is None or self._kept[1] is not engine:
             engine.close()
 
     def close(self) -> None:
-        """Close the one that was kept."""
+        """Close the kept network."""
         if self._kept is not None:
             self._kept[1].close()
             self._kept = None

@@ -1,6 +1,6 @@
-"""Frames with alpha for OBS and other programs on this machine: raw video in a NUT stream, to whoever connects.
+"""Frames with alpha for OBS and other programs on this machine: raw video in a NUT stream, for every program that connects.
 
-Each program that connects gets a stream of its own that begins with the frame of the moment, and a thread; one that is slow gets fewer frames. FFmpeg
+Each connected program has its own stream, which begins with the current frame, and a thread; a slow one gets fewer frames. FFmpeg
 reads it as ``tcp://127.0.0.1:PORT`` with the format ``nut``, and so does OBS's Media Source, which blends it by its alpha.
 """
 
@@ -22,29 +22,29 @@ from streammat.sources import StreamInfo
 from streammat.threads.channel import Channel, Closed
 
 ALPHA_PORT: Final = 8138
-"""Where it is served unless another port is named."""
+"""Default port."""
 _MOST: Final = 8
-"""Programs at once."""
+"""Most connected programs."""
 _PATIENCE: Final = 5.0
-"""Seconds that a program may take for a frame."""
+"""Seconds that a program may take to read a frame."""
 _FORMAT: Final = "yuva420p"
 
 
 def is_alpha(text: str) -> bool:
-    """True for an output that ``--to`` calls ``alpha`` or ``alpha:PORT``."""
+    """Return True for an output that ``--to`` calls ``alpha`` or ``alpha:PORT``."""
     return text.lower().partition(":")[0] == "alpha" and "/" not in text
 
 
 class AlphaSink:
-    """Serves frames with straight alpha on this machine alone.
+    """Serves frames with straight alpha, on this machine only.
 
     Args:
         text: as ``--to`` has it; port 0 takes any that is free.
         info: of the source.
 
     Raises:
-        UsageError: the port is none.
-        OutputError: it cannot be listened on.
+        UsageError: the port is invalid.
+        OutputError: listening on it fails.
     """
 
     def __init__(self, text: str, info: StreamInfo) -> None:
@@ -73,7 +73,7 @@ class AlphaSink:
         threading.Thread(target=self._accept, name="streammat-alpha", daemon=True).start()
 
     def write(self, frame: Frame, matte: Matte) -> None:
-        """Hand a frame to everybody; never waits."""
+        """Pass a frame to all programs; never waits."""
         self.frames += 1
         with self._lock:
             clients = tuple(self._clients)
@@ -85,10 +85,10 @@ class AlphaSink:
                 client.put(image)
 
     def copy(self, packet: Packet) -> None:
-        """There is no sound in it."""
+        """Ignore the packet: the stream has no sound."""
 
     def close(self) -> None:
-        """End every stream; twice is fine."""
+        """End every stream; may be called twice."""
         with self._lock:
             self._over = True
             clients = tuple(self._clients)
@@ -99,11 +99,11 @@ class AlphaSink:
             client.end()
 
     def abort(self) -> None:
-        """As ``close``."""
+        """End every stream."""
         self.close()
 
     def _with_alpha(self, frame: Frame, matte: Matte) -> av.VideoFrame:
-        """The planes of both in an image of their own."""
+        """Return a new image with the planes of both."""
         assert self._layout is not None
         colour = frame.image if frame.layout.name == "yuv420p" else self._converter.reformat(frame.image, format="yuv420p", threads=1)
         image = av.VideoFrame(colour.width, colour.height, _FORMAT)
@@ -156,7 +156,7 @@ class AlphaSink:
 
 
 class _Writer:
-    """A socket as the file that PyAV writes to."""
+    """A file object for PyAV that writes to a socket."""
 
     def __init__(self, client: socket.socket) -> None:
         self._client = client

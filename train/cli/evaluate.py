@@ -116,7 +116,7 @@ def _device_name(model: Path, device: str) -> str:
 
 
 def _identity(model: Path, entries: Sequence[Entry], options: dict[str, Any]) -> str:
-    """Of everything that the figures depend on: what mattes, its options, the images."""
+    """Return a digest of everything that the figures depend on: the matting, its options, the images."""
     matter = Path(options["matter"])
     files = [model, *options["ensemble"], *([matter] if options["trimap_from_glance"] and matter.is_file() else [])]
     digest = hashlib.sha256()

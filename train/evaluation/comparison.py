@@ -163,7 +163,7 @@ def read_result(path: Path) -> Result:
 
 
 def table(contenders: Sequence[Contender], results: Mapping[str, Mapping[int, Result]]) -> str:
-    """Markdown: a row for each contender, the mean over its seeds and, of several, their standard deviation.
+    """Return a Markdown table: a row for each contender, the mean over its seeds and, of several, their standard deviation.
 
     Args:
         contenders: rows, in order; those without a result are left out.

@@ -54,9 +54,9 @@ class PaperRow:
     """One row of a published table; None if the source does not say."""
 
     method: str
-    """As printed, with the encoder's letter and the RoSTa: ``GFM-TT(r)``."""
+    """The method as printed, with the encoder's letter and the RoSTa: ``GFM-TT(r)``."""
     metrics: Mapping[str, float]
-    """By the name in the table: ``SAD``, ``MSE`` …; what the table lacks is absent."""
+    """Metrics by the name in the table: ``SAD``, ``MSE`` …; missing ones are absent."""
     source: str
     """Source of the figures."""
     table: int | None = None
@@ -72,7 +72,7 @@ class PaperRow:
     strategy: str | None = None
     """Name of the test strategy, as in `streammat.train.evaluation.strategies.Strategy`; None: unknown, or the method's own."""
     note: str = ""
-    """What to know before comparing."""
+    """Note on the comparison."""
 
     def __str__(self) -> str:
         where = f"Table {self.table}" if self.table is not None else "published elsewhere"

@@ -23,7 +23,7 @@ DECIMALS = {
 }
 """Metrics in the order of the paper's tables, with their numbers of decimals."""
 HEADINGS = {"Speed_s": "seconds"}
-"""Of columns that are not called as their metric."""
+"""Headings of columns that differ from the metric's name."""
 DIFFERENCE = "ours - paper"
 """Label of the row of differences after a published row with the same test strategy."""
 

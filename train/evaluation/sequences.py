@@ -1,7 +1,9 @@
-"""Networks on sequences of frames in their order: how well each frame is matted, and how steadily.
+"""Scores networks on sequences of frames in order: quality of each frame, and steadiness.
 
-``python -m train sequences`` makes the table. Unlike `streammat.train.evaluation.peers`, which scores single images, each network sees a sequence
-as it would see a video: RobustVideoMatting with its recurrent state, ours with the matte of the frame before where its weights have a memory.
+``python -m train sequences`` makes the table. Unlike `streammat.train.evaluation.peers`, which scores single images, each network
+sees a sequence
+as it would see a video: RobustVideoMatting with its recurrent state, ours with the matte of the frame before where its weights
+have a memory.
 """
 
 from __future__ import annotations
@@ -26,20 +28,20 @@ from streammat.train.evaluation.contact_sheet import on_colour
 from streammat.train.lite.validation import Pair, list_pairs, network_size
 
 Matting = Callable[[Sequence[Image]], list[NDArray[np.float32]]]
-"""All frames of a sequence in order, uint8 (H, W, 3) RGB each, to their alphas, float32 (H, W)."""
+"""A function from all frames of a sequence in order, uint8 (H, W, 3) RGB each, to their alphas, float32 (H, W)."""
 FOUND = 0.7
 """IoU from which a subject counts as found in a frame."""
 
 
 @dataclass(frozen=True)
 class SequenceScore:
-    """One network on one sequence."""
+    """Scores of one network on one sequence."""
 
     network: str
     sequence: str
     frames: int
     iou: float
-    """At alpha > 0.5, mean over the frames."""
+    """IoU at alpha > 0.5, mean over the frames."""
     mad: float
     dtssd: float
     """Mean over pairs of frames of the RMS difference of the change of alpha and of its label, times 100 (Erofeev et al. 2015)."""
@@ -50,10 +52,11 @@ class SequenceScore:
 
 
 def list_sequences(folder: Path) -> dict[str, list[Pair]]:
-    """Sequences by name, frames in the order of their names.
+    """List the sequences by name, with frames in the order of their names.
 
     Args:
-        folder: holds ``<sequence>/img`` and ``<sequence>/mask`` or ``alpha``, or ``JPEGImages/480p/<sequence>`` and ``Annotations/480p/<sequence>``, as DAVIS does.
+        folder: holds ``<sequence>/img`` and ``<sequence>/mask`` or ``alpha``, or ``JPEGImages/480p/<sequence>`` and
+            ``Annotations/480p/<sequence>``, as DAVIS does.
 
     Raises:
         DataError: there are none.
@@ -73,7 +76,7 @@ def list_sequences(folder: Path) -> dict[str, list[Pair]]:
 
 
 def our_matting(network: GFM, *, remembers: bool, pixels: int = 288 * 512) -> Matting:
-    """Our network on each frame at about ``pixels`` pixels, with the matte of the frame before where it ``remembers``."""
+    """Return a matting by our network at about ``pixels`` pixels, with the previous frame's matte if it ``remembers``."""
 
     @torch.inference_mode()
     def matte(frames: Sequence[Image]) -> list[NDArray[np.float32]]:
@@ -112,7 +115,7 @@ def compare(
     Args:
         networks: by name.
         sequences: frames with labels by name.
-        report: takes a line for each row.
+        report: called with a line for each row.
         shown: folder that receives ``<sequence>.mp4`` each: the frames, and beside them what each network cuts out.
         rate: of those, in frames per second.
     """
@@ -133,7 +136,9 @@ def compare(
 
 
 def table(scores: Sequence[SequenceScore]) -> str:
-    """Markdown: a line for each sequence and one for their mean, a column for each network, ``IoU / MAD / dtSSD / jump / found``."""
+    """Return a Markdown table: a row for each sequence and one for their mean, a column for each network, ``IoU / MAD / dtSSD /
+    jump / found``.
+    """
     networks = list(dict.fromkeys(score.network for score in scores))
     lines = [f"| sequence | frames | {' | '.join(networks)} |", "|---|---|" + "---|" * len(networks)]
     names = list(dict.fromkeys(score.sequence for score in scores))

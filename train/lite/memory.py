@@ -1,7 +1,9 @@
-"""What a network with a memory is given in training for the matte of the frame before.
+"""Makes the previous frame's matte for training a network with a memory.
 
-In use that matte is the network's own, of an image a moment earlier, so in training it is for the most part: what the network makes of the
-same image, moved a little, in other noise and light. The rest is unknown, as at the start, or wrong, so that it never relies on it: the matte
+In use that matte is the network's own, of an image a moment earlier, so in training it is for the most part: what the network
+makes of the
+same image, moved a little, in other noise and light. The rest is unknown, as at the start, or wrong, so that it never relies on
+it: the matte
 of another image, or the true one moved, grown, shrunk or with a piece missing.
 """
 
@@ -14,27 +16,27 @@ import torch.nn.functional as F  # noqa: N812 (torch's own name)
 from torch import Tensor
 
 UNKNOWN, OWN = 0.35, 0.5
-"""Shares of the samples whose memory is empty, and the network's own; the rest is wrong."""
+"""Shares of the samples with an empty memory, and with the network's own; the rest is wrong."""
 EARLIER = 0.4
-"""Share of the network's own whose maker had a memory itself, half of them a wrong one."""
+"""Share of the network's own mattes that were made with a memory, half of them with a wrong one."""
 STILL = 0.3
-"""Share of the earlier views that show the image where it is."""
+"""Share of the earlier views that are not moved."""
 SHIFT, TURN, ZOOM = 0.04, 0.02, 0.02
-"""Deviation of a moved view: of the larger side, in radians, and of the logarithm of its size."""
+"""Standard deviations of a moved view: shift relative to the larger side, rotation in radians, and logarithm of the size."""
 
 Network = Callable[[Tensor, Tensor], Tensor]
-"""Image (N, 3, H, W), 0..255, and previous alpha (N, 1, h, w) to alpha (N, 1, h, w)."""
+"""A function from image (N, 3, H, W), 0..255, and previous alpha (N, 1, h, w) to alpha (N, 1, h, w)."""
 
 
 @torch.no_grad()
 def draw_previous(network: Network, image: Tensor, alpha: Tensor, generator: torch.Generator) -> Tensor:
-    """The matte of the frame before for each image of a batch.
+    """Draw the previous frame's matte for each image of a batch.
 
     Args:
         network: in eval mode.
         image: float32 (N, 3, H, W), RGB, 0..255.
         alpha: float32 (N, 1, h, w), 0..1: the truth.
-        generator: of every random choice.
+        generator: random generator.
 
     Returns:
         float32 (N, 1, h, w), 0..1.
@@ -52,7 +54,7 @@ def draw_previous(network: Network, image: Tensor, alpha: Tensor, generator: tor
 
 
 def _earlier(image: Tensor, generator: torch.Generator) -> Tensor:
-    """The image a moment before: moved, in other noise and light."""
+    """Return the image a moment before: moved, with other noise and light."""
     view = _moved(image, generator, _uniform(len(image), generator) >= STILL)
     gain = 1.0 + 0.05 * _normal((len(image), 1, 1, 1), generator)
     noise = 4.0 * _uniform(len(image), generator).view(-1, 1, 1, 1) * _normal(tuple(image.shape), generator)
@@ -60,7 +62,7 @@ def _earlier(image: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _wrong(alpha: Tensor, generator: torch.Generator) -> Tensor:
-    """A matte that is not the one of the frame before."""
+    """Return a matte that is not the previous frame's."""
     moved = _moved(alpha, generator, torch.ones(len(alpha), dtype=torch.bool, device=alpha.device))
     grown, shrunk = F.max_pool2d(moved, 9, 1, 4), -F.max_pool2d(-moved, 9, 1, 4)
     other = alpha.roll(1, dims=0)
@@ -74,7 +76,7 @@ def _wrong(alpha: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _moved(planes: Tensor, generator: torch.Generator, moves: Tensor) -> Tensor:
-    """Float (N, C, H, W) shifted, turned and scaled a little where ``moves``, bool (N,), is set."""
+    """Shift, rotate and scale float (N, C, H, W) a little where ``moves``, bool (N,), is set."""
     shift, turn, zoom = (_normal((len(planes), n), generator) * moves.view(-1, 1) for n in (2, 1, 1))
     turn, zoom = TURN * turn[:, 0], torch.exp(ZOOM * zoom[:, 0])
     cos, sin = zoom * torch.cos(turn), zoom * torch.sin(turn)

@@ -24,12 +24,13 @@ class StridedDepthwise(nn.Conv2d):
 class Strided(nn.Conv2d):
     """A strided convolution that runs in float32 under bfloat16 autocast on a CPU where its map is one pixel high or wide.
 
-    The gradient of its weights is arbitrary there, and infinite now and then (torch 2.13): SHMC, whose first networks see a quarter of the
+    The gradient of its weights is arbitrary there, and infinite now and then (torch 2.13): SHMC, whose first networks see a
+    quarter of the
     image, has such maps in crops of 64. Otherwise it computes as `torch.nn.Conv2d` does.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """As of `torch.nn.Conv2d`."""
+        """See `torch.nn.Conv2d`."""
         if x.device.type != "cpu" or min(x.shape[-2:]) > 1 or not torch.is_autocast_enabled("cpu"):
             return super().forward(x)
         with torch.autocast("cpu", enabled=False):

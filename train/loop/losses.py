@@ -218,7 +218,7 @@ class LossParts:
     of its integration have none.
     """
     group_weight: float = 1.0
-    """As in `LossConfig`."""
+    """Factor of the whole sum, as in `LossConfig`."""
 
     @property
     def total(self) -> Tensor:

@@ -33,7 +33,7 @@ class LayerOptions:
     denoise: bool = False
     """Also make denoised images; minutes each at full size."""
     sigma: float = BM3D_SIGMA
-    """For `streammat.train.rssn.compose_sample.denoise`, in grey levels."""
+    """Noise for `streammat.train.rssn.compose_sample.denoise`, in grey levels."""
     long_side: int | None = None
     """Reduce larger images to this many pixels on their long side; None: keep their size."""
     out: Path | None = None
