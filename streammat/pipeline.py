@@ -85,7 +85,7 @@ class Pipeline:
         try:
             self._wait(threads, (frames, mattes, images), progress)
         finally:
-            # Ctrl-C, where nobody handles it, and ``progress`` may raise: nothing goes on working behind the caller's back.
+            # ``progress``, and Ctrl-C without a handler, may raise: no stage may continue after that.
             if any(thread.is_alive() for thread in threads):
                 self.stop()
             self._wait(threads, (frames, mattes, images), None)

@@ -156,7 +156,7 @@ class CudaEngine:
                 return batch
             if batch == 1 or lack_of_memory(fault) is None:
                 raise fault
-            del fault  # whose frames hold memory
+            del fault  # its traceback's frames hold memory
             self._forget()
             logger.warning("%s holds no batch of %d; %d is taken", self._spec.device, batch, batch // 2)
             batch //= 2
@@ -249,7 +249,7 @@ def run_on_host(matte: Callable[[Tensor], Tensor], rgb: NDArray[np.uint8], batch
         alpha = matte(torch.from_numpy(part if part.flags.writeable else part.copy()))
         try:
             parts.append(alpha.cpu().numpy())
-        except RuntimeError as error:  # work there is launched, not waited for: what goes wrong in it shows here
+        except RuntimeError as error:  # work is asynchronous: its errors appear here
             raise device_error(device, error, "its results") from error
     found: NDArray[np.float32] = parts[0] if len(parts) == 1 else np.concatenate(parts)
     return found
@@ -269,7 +269,7 @@ def device_error(device: object, error: BaseException, what: str, cure: str = "t
     torch = load_torch()
     try:
         free = f" ({torch.cuda.mem_get_info(device)[0] / 2**30:.1f} GiB are free)" if kind_of(str(device)) == "cuda" else ""
-    except RuntimeError:  # there is not even enough to ask
+    except RuntimeError:  # there is not enough memory even for the query
         free = ""
     return EngineError(f"{device} has too little memory for {what}{free}; close what else uses it, or {cure}")
 
@@ -279,7 +279,7 @@ def probe() -> Probe:
     torch = load_torch()
     gpus = find_gpus()
     if torch.version.cuda is None:
-        # Which build pip takes by itself depends on the system: on Windows it is this one.
+        # pip's default build depends on the system: on Windows it is this one.
         cure = gpus.reason or f"pip uninstall torch, then install the build for CUDA {gpus.driver} or older that PyTorch's own page names, or take --device cpu"
         raise EngineUnavailableError(f"torch {torch.__version__} is a build without CUDA; {cure}")
     devices: dict[str, str] = {}
@@ -287,7 +287,7 @@ def probe() -> Probe:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of many lines, about what is told here
         if not torch.cuda.is_available():
-            # A driver serves what was built for any release of its generation.
+            # A driver supports builds for any CUDA release of its generation.
             serves, needs = (int(version.partition(".")[0] or 0) for version in (gpus.driver, torch.version.cuda))
             old = serves < needs
             cure = "update the driver" if old else "check nvidia-smi and CUDA_VISIBLE_DEVICES, restart"

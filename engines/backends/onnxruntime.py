@@ -73,14 +73,14 @@ class OnnxRuntimeEngine:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        # Decoder and encoder share the cores: threads that spin while they wait take their time away.
+        # Decoder and encoder share the cores, and threads that spin while they wait would slow them down.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3  # errors; its warnings are about its own optimiser
         for name, value in (("batch", 1), ("height", size[0]), ("width", size[1])):
             options.add_free_dimension_override_by_name(name, value)
         try:
             providers = [provider, "CPUExecutionProvider"] if provider else ["CPUExecutionProvider"]
-            # Its own fallback opens the session anew on the CPU where a provider fails, even in mid-run, and prints that.
+            # Its own fallback reopens the session on the CPU if a provider fails, even during a run, and prints that.
             session = onnxruntime.InferenceSession(content, options, providers=providers, enable_fallback=0)
             inputs, outputs = _ports(session.get_inputs()), _ports(session.get_outputs())
         except Exception as error:  # its exceptions share no base class
@@ -91,7 +91,7 @@ class OnnxRuntimeEngine:
             raise EngineError(f"ONNX Runtime cannot load model {model.name!r} ({precision}): {first_line(error)}") from error
         check_contract(model.name, inputs, outputs, size)
         if provider is not None and provider[0] not in session.get_providers():
-            # It goes on without a provider that fails to start, and only logs it.
+            # It continues without a provider that fails to start, and only logs it.
             raise EngineUnavailableError(f"ONNX Runtime has {provider[0]} but cannot start it; {_LIBRARIES}")
         self._session: Any = session
         version = onnxruntime.__version__
@@ -167,7 +167,7 @@ def _load() -> Any:
     except ImportError as error:
         raise EngineUnavailableError(f"ONNX Runtime cannot be loaded ({error}); install it: pip install onnxruntime") from error
     if not hasattr(onnxruntime, "InferenceSession"):
-        # Python takes the folder that a removed build leaves for a package without contents.
+        # Python imports the folder left by a removed build as an empty package.
         raise EngineUnavailableError(
             f"ONNX Runtime is there in part only ({', '.join(onnxruntime.__path__)}), as is left when one of two builds is removed; "
             "pip install --force-reinstall onnxruntime"

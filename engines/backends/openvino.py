@@ -54,9 +54,9 @@ class OpenVinoEngine:
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": "1",
             "INFERENCE_NUM_THREADS": threads,
-            # Pinned to cores it would stand in the way of decoder and encoder, and they in its.
+            # Pinned threads would compete with decoder and encoder for the same cores.
             "ENABLE_CPU_PINNING": False,
-            # Its own choice is bfloat16 where the CPU has it, which costs accuracy nobody asked to lose.
+            # Its default is bfloat16 if the CPU has it, which costs accuracy.
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
         }
         if cache is not None:
@@ -64,7 +64,7 @@ class OpenVinoEngine:
         try:
             core = openvino.Core()
             if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-                # It would compute in float and not say so.
+                # It would silently compute in float.
                 raise EngineUnavailableError("this CPU has no bfloat16 (AVX-512 BF16, AMX or Arm's); take --precision fp32 or int8")
             network = core.read_model(content, b"")
             check_contract(model.name, _ports(network.inputs), _ports(network.outputs), size)

@@ -62,7 +62,7 @@ class Filters:
         key = (kind, *how)
         found = self._cache.get(key)
         if found is None:
-            if len(self._cache) >= _KEPT:  # another thread may be about to look for one of them: it makes it anew then
+            if len(self._cache) >= _KEPT:  # another thread may just be looking for one of them: it then makes it again
                 self._cache.clear()
             weights = _MAKERS[kind](*how)
             self._cache[key] = found = torch.from_numpy(weights.astype(np.float32)).to(self._device)

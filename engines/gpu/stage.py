@@ -351,5 +351,5 @@ def _dtype(plan: Plan) -> np.dtype[Any]:
 
 def _check(finite: Plane) -> None:
     if not finite[0]:
-        # What is no number would be cut to any alpha, and show the room.
+        # NaN would be clipped to an arbitrary alpha, and show the real background.
         raise EngineError(NOT_FINITE)

@@ -62,7 +62,8 @@ class Background(Protocol):
     """A source of planes to put behind a frame's subject."""
 
     def planes(self, frame: Frame, matte: Matte) -> tuple[Plane, ...]:
-        """Return the colour planes (no alpha plane) in the frame's layout, size and colour. They may be returned again for the next frame,
+        """Return the colour planes (no alpha plane) in the frame's layout, size and colour. They may be returned again for the
+        next frame,
         so callers must not change them.
         """
         ...
@@ -315,7 +316,7 @@ class VideoBackground:
     def _advance(self, time: Fraction) -> bool:
         """Make the image at ``time`` seconds the current one; returns True if it has changed."""
         before = self._current
-        if time < self._loop + self._current.start:  # time went back: begin the turn again
+        if time < self._loop + self._current.start:  # time went back: restart this pass
             self._loop = time // self._length * self._length if self._length else min(time, Fraction(0))
             self._rewind()
         elif self._length and time >= self._loop + self._length:

@@ -81,7 +81,7 @@ class Compositor:
         if "composite" in wanted:
             background = self._background
             assert background is not None
-            # Of the room there is only one copy: it is blurred where it is.
+            # The frame is on the device, so it is blurred there.
             behind = background.blurring(frame) if isinstance(background, BlurBackground) else background.planes(frame, matte)
         drawn = matte.draw(
             wanted,

@@ -28,7 +28,7 @@ _COMMON_RATES = (48_000, 44_100, 32_000, 16_000)
 # PortAudio's numbers of errors, from portaudio.h.
 _WRONG_CHANNELS, _WRONG_RATE, _UNAVAILABLE = -9998, -9997, -9985
 
-# Looking for devices anew while another thread opens one would pull PortAudio from under it.
+# Searching for devices again would terminate PortAudio while another thread opens one.
 _lock = threading.Lock()
 _open_streams = 0
 
@@ -125,7 +125,7 @@ class Stream:
         Raises:
             InputError, OutputError: the device does not start.
         """
-        self._last = time.monotonic() + 2 * _PATIENCE  # the first block may take its time
+        self._last = time.monotonic() + 2 * _PATIENCE  # the first block may be late
         try:
             self._stream.start()
         except Exception as error:

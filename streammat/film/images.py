@@ -230,7 +230,9 @@ def _channels(file: Any, path: Path, layer: str | None) -> tuple[Any, tuple[int,
 
 
 def _places(names: tuple[str, ...], layer: str, *, named: bool) -> tuple[int, int, int] | None:
-    """Return the indices of a layer's red, green and blue among a part's channels; three times the same for grey, or for the only channel of a ``named`` layer."""
+    """Return the indices of a layer's red, green and blue among a part's channels; three times the same for grey, or for the only
+    channel of a ``named`` layer.
+    """
     places = {name.lower(): place for place, name in enumerate(names)}
     prefix = f"{layer}.".lower() if layer else ""
     for red, green, blue in (("r", "g", "b"), ("red", "green", "blue"), ("y", "y", "y")):
@@ -415,7 +417,7 @@ def _verify(path: Path, written: Path, data: Pixels, names: tuple[str, ...], los
 def _said(file: Any) -> str:
     try:
         return _first(file.geterror() if file is not None else openimageio().geterror())
-    except UnicodeDecodeError:  # it cites what is in a damaged file
+    except UnicodeDecodeError:  # it may quote bytes of a damaged file
         return "it is damaged"
 
 

@@ -38,7 +38,7 @@ class CheckedMatting:
     def __init__(
         self, engine: Engine, stable: TemporalFilter | None = None, make: MakeMatting | None = None, rest: Rest | None = None,
     ) -> None:
-        # It outlives the engines: what it knows of the room is true for the next one, too.
+        # It outlives the engines: its memory of the background is valid for the next one, too.
         self._guard = Guard(stable)
         self._make = make or partial(matting_for, rest=rest)
         self._rest = rest

@@ -51,7 +51,7 @@ _LONGEST_ID: Final = 64
 _MOST_CLIENTS: Final = 32
 _PERCENT: Final = 100
 _TOO_LONG: Final = {"ok": False, "error": f"a line of more than {LONGEST_LINE} bytes; expected a short JSON object"}
-# The system has no more to give just now; those who are connected will go and leave it.
+# The system is out of descriptors; connected programs will release some.
 _FOR_NOW: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ECONNABORTED)
 
 
@@ -369,7 +369,7 @@ class KeyListener(Listener):
             import termios
 
             with suppress(termios.error):
-                # At once: a terminal that stands still would be waited for.
+                # At once, because the call would wait for a stopped terminal.
                 termios.tcsetattr(self._stream.fileno(), termios.TCSANOW, self._found)
 
     def _listen(self) -> None:

@@ -196,7 +196,7 @@ class Live:
         while True:
             item = self._mattes.take(self._showing.wait())
             if item is None and self._stopping.is_set():
-                continue  # the end is near: nothing is made up any more
+                continue  # the run is ending: no more replacements
             with self._clocks["composite"].measure():
                 shown = self._showing(item)
             self._shown[shown.kind] += 1

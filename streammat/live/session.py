@@ -321,7 +321,7 @@ class LiveRun:
             self._work_at_level()
             return
         if not (self.options.fixed or self.showing.paused or opening):
-            # What it would take if everything moved: rests say nothing about speed.
+            # The time with everything moving: rests say nothing about speed.
             busy = max(*self.live.busy_ms().values(), self._matting.work_ms())
             # Frames that failed say nothing about speed.
             worked_on = progress.captured - progress.faults

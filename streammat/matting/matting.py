@@ -52,14 +52,14 @@ def network_sizes(height: int, width: int, quality: Quality, areas: Sequence[int
         scales = [math.sqrt(wanted / area) for wanted in areas]
     else:
         scales = [min(max(float(_SCALE), math.sqrt(least / area)), math.sqrt(largest / area))]
-    # Enlarging adds nothing to see.
+    # Enlarging adds no detail.
     most = max(1.0, _LEAST_SIDE / min(height, width))
     sizes = [_floored(height, width, min(scale, most)) for scale in scales]
     return tuple(dict.fromkeys(sizes))
 
 
 def _floored(height: int, width: int, scale: float) -> tuple[int, int]:
-    # A hair above an exact multiple must not be lost to rounding of the square root.
+    # An exact multiple must not be lost to rounding of the square root.
     sides = (max(_STEP, math.floor(side * scale / _STEP + 1e-6) * _STEP) for side in (height, width))
     return next(sides), next(sides)
 
@@ -150,7 +150,7 @@ class Matting:
             self._rest.forget()  # until this one has passed
         alpha: FloatPlane = self.engine.infer(rgb[None])[0]
         if not np.isfinite(alpha).all():
-            # What is no number would be cut to any alpha, and show the room.
+            # NaN would be clipped to an arbitrary alpha, and show the real background.
             raise EngineError("the network's alpha contains NaN; try --engine onnxruntime --precision fp32")
         if self._stable is not None:
             alpha = self._stable(alpha, rgb, at)

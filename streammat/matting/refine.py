@@ -44,7 +44,8 @@ PATCH: Final = 2
 RADIUS: Final = 1
 """Radius in patches of the window in which the linear model is solved."""
 EPSILON: Final = 2e-4
-"""Regularisation, in (values of 0..1) squared: contrasts well below its root (1.4 %) do not steer alpha. On 27 photographs with known
+"""Regularisation, in (values of 0..1) squared: contrasts well below its root (1.4 %) do not steer alpha. On 27 photographs with
+known
 alpha, and with noise of 6/255 added, less is better still; the windows of a network that errs need some."""
 SOFTNESS: Final = 0.75
 """Blur of the network's alpha, as sigma in its own cells: half a cell of its sampling, the rest of its own making."""
@@ -107,7 +108,9 @@ class Refiner:
         return Matte(out)
 
     def _apply(self, models: Sequence[_Model], cells: tuple[int, int, int, int], step: int, out: Plane) -> None:
-        """Upsample the models of ``cells`` (y0, y1, x0, x1) and write the sum of their gains * guides and bases, saturated, to ``out``."""
+        """Upsample the models of ``cells`` (y0, y1, x0, x1) and write the sum of their gains * guides and bases, saturated, to
+        ``out``.
+        """
         y0, y1, x0, x1 = _with_margin(cells, models[0].base.shape)
         part = slice(y0, y1), slice(x0, x1)
         totals = []
@@ -163,14 +166,18 @@ class _Guide:
 
 @dataclass
 class _Model:
-    """Share of guides of one resolution in the matte: the sum of their gains * guides and a base, per cell, in code values of the matte."""
+    """Share of guides of one resolution in the matte: the sum of their gains * guides and a base, per cell, in code values of the
+    matte.
+    """
 
     base: FloatPlane
     terms: list[tuple[_Guide, FloatPlane]] = field(default_factory=list)
 
 
 def _guides(frame: Frame, step: int) -> list[_Guide]:
-    """Return the colour planes of a frame on cells of ``step`` pixels; chroma with less than a sample for each cell is enlarged first."""
+    """Return the colour planes of a frame on cells of ``step`` pixels; chroma with less than a sample for each cell is enlarged
+    first.
+    """
     guides = []
     for index, plane in enumerate(frame.planes[: frame.layout.colour_planes]):
         sx, sy = (0, 0) if index == 0 else frame.layout.chroma
@@ -268,6 +275,8 @@ def _on_grid(alpha: FloatPlane, step: int, size: tuple[int, int], shape: tuple[i
 
 
 def _with_margin(cells: tuple[int, int, int, int], shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """Return ``cells`` (y0, y1, x0, x1) with one more on each side where the map of ``shape`` has one: so a part interpolates as the whole would."""
+    """Return ``cells`` (y0, y1, x0, x1) with one more on each side where the map of ``shape`` has one: so a part interpolates as
+    the whole would.
+    """
     y0, y1, x0, x1 = cells
     return max(y0 - 1, 0), min(y1 + 1, shape[0]), max(x0 - 1, 0), min(x1 + 1, shape[1])

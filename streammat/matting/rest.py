@@ -55,7 +55,7 @@ class _Seen:
         self.image = image
         self.pixels: NDArray[np.float32] = image.astype(np.float32)
         self.cells = _cells(self.pixels).reshape(-1, 3)
-        # In a dim image of little contrast less is much.
+        # In a dim image of low contrast small differences matter.
         self.scale = min(1.0, max(LEAST_SCALE, float(self.cells.std()) / CONTRAST))
 
 

@@ -163,7 +163,7 @@ class TemporalFilter:
         target += scratch
         self._before[:] = alpha
         target -= self._alpha
-        # What two frames in a row hold against the average counts as movement, too.
+        # If two successive frames differ from the average, that counts as movement, too.
         np.absolute(target, out=scratch)
         scratch -= np.float32(DOUBT)
         scratch *= np.float32(1.0 / (BELIEF - DOUBT))

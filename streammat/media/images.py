@@ -87,7 +87,7 @@ def compose(image: av.VideoFrame, turns: int, image_sar: Fraction, frame: Frame,
     shape = stored if turns % 2 == 0 else stored[::-1]
     sar = image_sar if turns % 2 == 0 else 1 / image_sar
     rows, columns = _scaled(shape, sar / frame_sar, (height, width), fit)
-    if rows * columns > 4 * height * width and fit == "cover":  # a ribbon: do not scale what is cropped anyway
+    if rows * columns > 4 * height * width and fit == "cover":  # very wide or tall: do not scale parts that are cropped anyway
         return compose(_middle(image, turns, (height / rows, width / columns)), 0, sar, _unturned(frame), fit, frame_sar)
     scaled = (rows, columns) if turns % 2 == 0 else (columns, rows)
     if turns:  # turned as RGB, because a turn would exchange the two directions of chroma subsampling
@@ -108,7 +108,7 @@ def convert(image: av.VideoFrame, frame: Frame, size: tuple[int, int]) -> tuple[
         white = 255 if rgb.dtype == np.uint8 else RGB_WHITE if given_in_full else YUV_WHITE
         image = _raw(convert_light(rgb, white, source, frame.colour, RGB_WHITE if layout.rgb else YUV_WHITE))
     name = layout.name.replace("yuvj", "yuv").replace("yuva", "yuv").replace("gbrap", "gbrp")
-    if layout.colour_planes == 1:  # grey is luma; swscale has ideas of its own about its range
+    if layout.colour_planes == 1:  # grey is luma; swscale would assume another range
         name = "yuv444p" + name.removeprefix("gray")
     full = layout.rgb or frame.black == 0
     target = _reformat(image, size, name, swscale_matrix(frame.colour, frame.size[0]), full=full)

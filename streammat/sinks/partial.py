@@ -31,7 +31,7 @@ class PartialFile:
         self._claim = Claim(output)
         self._name_claim: Claim | None = None
         try:
-            # After the claim: another run may have made it since the command looked.
+            # After reserving the name: another run may have created the file since the first check.
             if not overwrite and os.path.lexists(output):
                 raise UsageError(f"{output}: is there already; give -y to replace it")
             self.path, self._identity = self._created()
@@ -143,7 +143,7 @@ class Claim:
         """Release the name; may be called twice."""
         if not self._lock.is_locked:
             return
-        if sys.platform == "win32":  # what is open cannot be removed there, by us or while another has it
+        if sys.platform == "win32":  # an open file cannot be removed on Windows
             self._lock.release()
         with suppress(OSError):
             os.unlink(self._path)

@@ -53,7 +53,7 @@ class Relay:
         self._open = threading.Event()
         self._changed = threading.Condition()
         self._hurried: float | None = None
-        # Apart from the terminal, whose Ctrl-C would end it before what is on the way has gone out.
+        # Detached from the terminal, whose Ctrl-C would end it before queued packets are sent.
         apart: dict[str, Any] = {"start_new_session": True}
         if sys.platform == "win32":
             apart = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}

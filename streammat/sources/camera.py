@@ -219,7 +219,7 @@ class CameraSource:
         if name is not None and raw.dtype == np.uint8 and _fits(raw, name):
             return _image(raw, name)
         if not self._converted:
-            # Something rare: OpenCV converts it from the next frame on.
+            # A rare format: OpenCV converts it from the next frame on.
             self._converted = self._capture.set(cv2.CAP_PROP_CONVERT_RGB, 1)
             if self._converted:
                 return None

@@ -126,7 +126,7 @@ class FileSource:
     # -- opening ------------------------------------------------------------------------------------------------
 
     def _pick_video(self) -> av.VideoStream:
-        # Covers and thumbnails are video streams too, by FFmpeg's books.
+        # For FFmpeg covers and thumbnails are video streams, too.
         streams = [s for s in self._container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
         if not streams:
             kinds = ", ".join(sorted({s.type for s in self._container.streams})) or "nothing"
@@ -280,7 +280,7 @@ class FileSource:
                     time = self._shift(packet)
                     if index == self._stream.index:
                         if self._is_behind_end(time - _INTERLEAVED):
-                            return  # the other tracks have ended long ago, or will never come
+                            return  # the other tracks have ended, or have no packets
                     elif self._is_behind_end(time):
                         open_ends.discard(index)
                     elif (time >= 0 or not self._start) and self._goes_on(packet):
@@ -305,7 +305,7 @@ class FileSource:
         try:
             return packet.decode()
         except av.FFmpegError:
-            # FFmpeg's decoders start again at the next keyframe; the run goes on and says so at its end.
+            # FFmpeg's decoders restart at the next keyframe; the run continues and reports it at its end.
             self._watch.refused(packet)
             return []
 

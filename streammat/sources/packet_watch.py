@@ -74,7 +74,7 @@ class PacketWatch:
         skipped = holes < self._holes or (self._broadcast and index != self._video)
         if time - due > step / 2 and skipped and parts == seams:
             self._missed(index, due, max(1, round((time - due) / step)))
-        # A packet that is called damaged may be the one behind the hole, or the one before it.
+        # A packet marked as damaged may be the one after the hole, or the one before it.
         self._track[index] = (time + step, self._holes - packet.is_corrupt, seams)
 
     def mended(self, packet: Packet) -> None:

@@ -88,7 +88,7 @@ def _decode(path: Path, flags: int) -> Image:
         raise DataError(f"cannot read {path}: {error.strerror}; check the path and its permissions") from error
     if not content:
         raise DataError(f"image {path} is empty (0 bytes); download or make it again")
-    # Some decoders fill the missing part of a cut-off image with grey and call it a success.
+    # Some decoders fill the missing part of a truncated image with grey and report success.
     if not _complete(content):
         raise DataError(f"image {path} is cut off after {len(content)} bytes; download or make it again")
     try:

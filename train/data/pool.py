@@ -129,7 +129,7 @@ def _each(work: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -> I
     if workers == 0 or not jobs:
         yield from ((index, _guarded(work, job)) for index, job in enumerate(jobs))
         return
-    # Spawned, not forked: a fork of a process with threads (torch, OpenVINO) can copy a lock that nobody will open.
+    # Spawned, not forked: a fork of a process with threads (torch, OpenVINO) can copy a lock that is never released.
     spawn = multiprocessing.get_context("spawn")
     others = multiprocessing.active_children()
     pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=spawn, initializer=_start_worker)
@@ -140,7 +140,7 @@ def _each(work: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -> I
         for future in as_completed(futures):
             yield futures[future], future.result()
     except BaseException:
-        # Some jobs take minutes; nobody who stops wants to wait for them, and their files appear whole or not at all.
+        # Some jobs take minutes, too long to wait for after an interrupt; their files are written atomically.
         for process in multiprocessing.active_children():
             if process not in others:
                 process.terminate()
@@ -157,7 +157,7 @@ def _guarded(work: Callable[[Job], Result], job: Job) -> Outcome[Job, Result]:
 
 
 def _start_worker() -> None:
-    # Ctrl-C reaches the whole group of processes; only the first one knows what to say about it.
+    # Ctrl-C reaches the whole group of processes; only the first one reports it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     cv2.setNumThreads(1)  # a process per core is enough

@@ -98,7 +98,7 @@ def _fit(image: Image, cell: int) -> Image:
         image = np.repeat(image[:, :, None], 3, axis=2)
     scale = cell / max(image.shape[:2])
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-    # Small images are shown pixel by pixel: a sheet must not make a matte look smoother than it is.
+    # Small images are enlarged without smoothing, so that a matte does not look smoother than it is.
     way = cv2.INTER_AREA if scale < 1.0 else cv2.INTER_NEAREST
     return np.asarray(cv2.resize(image, size, interpolation=way), np.uint8)
 
