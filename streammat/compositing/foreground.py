@@ -115,7 +115,7 @@ class ForegroundEstimator:
         """
         planes = tuple(np.ascontiguousarray(light[:, :, index]) for index in range(3))
         found = _estimated(planes, _Edges(matte, planes, (0, 0)), None).planes()
-        return light if found is planes else np.dstack(found)
+        return light if found is planes else np.asarray(cv2.merge(found), np.float32)
 
 
 class _Edges:

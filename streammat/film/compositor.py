@@ -59,7 +59,7 @@ class PlateCompositor:
         light = np.nan_to_num(plate.space.light(plate.pixels), copy=False, nan=0.0, posinf=1.0, neginf=0.0)
         front = light if self._estimate is None else self._estimate.of_light(light, matte)
         front = despilled_light(front, matte, self._controls)
-        colour = plate.pixels if front is light else _with(plate.pixels, (front != light).any(2), front, plate.space)
+        colour = plate.pixels if front is light else _with(plate.pixels, _differ(front, light), front, plate.space)
         found: dict[Content, Frame] = {}
         for content in wanted:
             pixels: Pixels = colour
@@ -92,6 +92,12 @@ class WithForeground:
         """Return one image per output; raises what the other compositor raises."""
         *images, foreground = self._compositor(frame, matte)
         return [replace(image, foreground=foreground) if beside else image for image, beside in zip(images, self._beside, strict=True)]
+
+
+def _differ(one: Light, other: Light) -> NDArray[np.bool_]:
+    """Return where two images (H, W, 3) differ in any channel: (H, W)."""
+    differs = one != other
+    return np.asarray(differs[:, :, 0] | differs[:, :, 1] | differs[:, :, 2])  # a sixth of the time of ``any``
 
 
 def _with(pixels: Pixels, mask: NDArray[np.bool_], light: Light, space: ColourSpace) -> Pixels:
