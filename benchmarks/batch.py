@@ -164,7 +164,7 @@ def nodes(folder: Path, clip: Path | None, frames: int, shard: int) -> None:
             for line in process.stdout:
                 first.events.append(json.loads(line))
                 done = len(first.states("done"))
-                if not removed and done and len({event["worker"] for event in first.states("progress")}) == len(others) + 1:
+                if not removed and done and len({event["worker"] for event in first.states("started")}) == len(others) + 1:
                     cluster.remove_node(others.pop(), allow_graceful=False)
                     removed = f"a node was killed after {done} shards"
                 if removed and first.states("lost") and done >= 2:

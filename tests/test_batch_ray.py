@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from media import frames_of, write_clip
-from running import QUICK, spawn
+from running import QUICK, REPOSITORY, spawn
 
 pytest.importorskip("ray", reason="needs the extra ray")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -42,3 +44,13 @@ def test_a_lost_node_loses_no_frame(cluster: Any, tmp_path: Path) -> None:
     assert [event["state"] for event in events if event["event"] == "shard"].count("done") == 3
     assert any(event.get("state") == "lost" for event in events)
     assert [event["networks"] for event in events if event.get("state") == "done"] == [1, 1, 1]  # an actor keeps its own
+
+
+@pytest.mark.timeout(600)
+def test_three_nodes_of_which_one_is_killed_and_then_the_driver() -> None:
+    """Every frame once, the bytes of one process, alpha within 1/255 of an unbroken run: the script ends with 0 only then."""
+    command = [sys.executable, REPOSITORY / "benchmarks/batch.py", "nodes", "--frames", "240", "--shard-frames", "30"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "a node was killed after" in done.stdout
+    assert "the bytes of one process with the same shards: True" in done.stdout
