@@ -132,16 +132,19 @@ def test_despill_takes_a_colour_out_of_every_content_that_shows_it() -> None:
 
 def test_a_background_is_asked_for_where_it_is_shown_alone() -> None:
     class Asked:
-        count = 0
+        def __init__(self) -> None:
+            self.given: list[tuple[Frame, Matte]] = []
 
-        def planes(self, of: Frame, _matte: Matte):
-            self.count += 1
+        def planes(self, of: Frame, shown: Matte):
+            self.given.append((of, shown))
             return tuple(np.zeros_like(plane) for plane in of.planes)
 
         def close(self) -> None: ...
 
     for contents, count in ((["composite", "composite"], 1), (["matte", "foreground", "transparent"], 0)):
         for decontaminate in (False, True):
-            asked = Asked()
-            Compositor(contents, asked, decontaminate=decontaminate, alpha="straight")(frame(), matte(frame()))  # type: ignore[arg-type]
-            assert asked.count == count
+            asked, of = Asked(), frame()
+            alpha = matte(of)
+            Compositor(contents, asked, decontaminate=decontaminate, alpha="straight")(of, alpha)  # type: ignore[arg-type]
+            assert len(asked.given) == count
+            assert all(one is of and other is alpha for one, other in asked.given)

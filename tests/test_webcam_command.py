@@ -162,9 +162,9 @@ def test_killed_recordings_play(tmp_path: Path, clip: Path) -> None:
 def test_a_full_disk_ends_that_output_only(tmp_path: Path, clip: Path) -> None:
     import resource
 
-    limit = 20_000
+    limit = 6_000
     done = run(
-        "webcam", "--camera", clip, *QUICK, "--json", "--loop", "--duration", "3", "--to", tmp_path / "rec.mkv", "--to", "null",
+        "webcam", "--camera", clip, *QUICK, "--json", "--loop", "--duration", "2.5", "--to", tmp_path / "rec.mkv", "--to", "null",
         preexec_fn=lambda: (signal.signal(signal.SIGXFSZ, signal.SIG_IGN), resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))),
     )
     done.refused(1, "rec.mkv")
