@@ -94,10 +94,13 @@ def test_sound_that_is_late_in_the_file_stays_late(tmp_path: Path, options: Live
     assert np.median(offsets(tmp_path / "far.mkv")) == pytest.approx(0.2, abs=0.02)  # a whole second: the beep before
 
 
-@pytest.mark.parametrize(("rate", "layout", "audio", "suffix"), [(44_100, "mono", "aac", ".mp4"), (32_000, "stereo", "pcm_s16le", ".mov"), (48_000, "mono", "flac", ".mkv")])
-def test_sound_of_every_kind(tmp_path: Path, options: LiveOptions, rate: int, layout: str, audio: str, suffix: str) -> None:
-    clip = write_flashes(tmp_path / f"kind{suffix}", seconds=3, size=SIZE[::-1], audio=audio, layout=layout, sound_rate=rate)
-    LiveRun(replace(options, camera=str(clip), outputs=(str(tmp_path / "rec.mkv"),)), Told()).run()
+@pytest.mark.parametrize(("rate", "layout", "audio", "suffix", "late"), [
+    (44_100, "mono", "aac", ".mp4", 0.0), (32_000, "stereo", "pcm_s16le", ".mov", 0.0), (48_000, "mono", "flac", ".mkv", 0.12),
+])
+def test_sound_of_every_kind(tmp_path: Path, options: LiveOptions, rate: int, layout: str, audio: str, suffix: str, late: float) -> None:
+    """And sound that is late in its file, moved forward by as much."""
+    clip = write_flashes(tmp_path / f"kind{suffix}", seconds=3, size=SIZE[::-1], audio=audio, layout=layout, sound_rate=rate, late=late)
+    LiveRun(replace(options, camera=str(clip), outputs=(str(tmp_path / "rec.mkv"),), sound_delay=-1000 * late), Told()).run()
     in_step(tmp_path / "rec.mkv", 2)
 
 
