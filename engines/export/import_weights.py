@@ -30,8 +30,7 @@ def import_checkpoint(
         path: ``.pth`` or ``.safetensors``, as `streammat.engines.network.checkpoint.load_checkpoint` reads them.
         name: name of the model and its folder.
         folder: the models' folder; ``<folder>/<name>/`` receives ``<name>.fp32.onnx``, ``<name>.safetensors`` for engines that
-            build the
-            network themselves, and the card ``<name>.json``.
+            build the network themselves, and the card ``<name>.json``.
         rosta: as for `load_checkpoint`; None infers it.
         created_by: program and version, for the card.
         replace: replace an existing model of this name.

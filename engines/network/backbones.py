@@ -274,9 +274,8 @@ class DenseNet(nn.Module):
     Args:
         counts: layers of each block.
         pooled: the stem is pooled as in the original, and the maps are those before each transition. Otherwise it is the GFM
-            paper's: no
-            pooling after the stem, maps after the transitions, and behind the last block a 3x3 convolution to 512 channels and a
-            pooling.
+            paper's: no pooling after the stem, maps after the transitions, and behind the last block a 3x3 convolution to 512
+            channels and a pooling.
     """
 
     def __init__(self, counts: tuple[int, int, int, int], *, pooled: bool) -> None:

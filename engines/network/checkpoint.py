@@ -234,9 +234,8 @@ def load_imagenet(model: Encoded, path: Path) -> None:
     Args:
         model: any network.
         path: a state dict in torchvision's layout (``.pth`` or ``.safetensors``) of the encoder: ResNet-34 (r34, r34_2b),
-            ResNet-101 or
-            DenseNet-121 for GFM; for ``lite`` an ``.npz`` in the Gluon layout. Parts of an encoder that the classifier does not
-            have (r2b's stem and extra stages, the dense encoder's reduction) are not changed.
+            ResNet-101 or DenseNet-121 for GFM; for ``lite`` an ``.npz`` in the Gluon layout. Parts of an encoder that the
+            classifier does not have (r2b's stem and extra stages, the dense encoder's reduction) are not changed.
 
     Raises:
         EngineError: the file is missing, damaged, or of another encoder; the message names the first key that does not fit.

@@ -89,8 +89,7 @@ def count_layers(described: str, model: str) -> Layers:
 
 def _kind(port: dict[str, Any]) -> str:
     """Return ``half``, ``single`` or empty: TensorRT 11 has ``Datatype``, such as ``Half``, beside ``Format``; earlier ones
-    ``Format/Datatype`` in
-    one, such as ``Row major linear FP16 format``.
+    ``Format/Datatype`` in one, such as ``Row major linear FP16 format``.
     """
     named = {key.lower(): str(value).lower() for key, value in port.items()}
     said = named.get("datatype") or named.get("format/datatype") or named.get("format", "")

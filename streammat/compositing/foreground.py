@@ -71,8 +71,7 @@ class Foreground:
         A background of one colour may be given as one code value for each plane, which is faster.
 
         The result is the background's bit for bit where alpha at the plane's size is 0, the frame's where it is full, and else
-        within half a code value
-        of the exact one.
+        within half a code value of the exact one.
         """
         for own, soft, values, behind, target in zip(self.own, self.soft, self.values, background, out, strict=False):
             back = np.float32(behind) if isinstance(behind, int) else soft.of(behind).astype(np.float32)

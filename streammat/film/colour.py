@@ -4,8 +4,7 @@ Pixels stay in the space of their file; only blended pixels and the network's in
 
 - **display-referred** (sRGB, Rec.709 and the like): shown and blended as they are, as video is;
 - **scene-linear** and **logarithmic** (ACEScg, ARRI LogC, ...): blended in linear light; shown in sRGB at an exposure that makes
-  the
-  image neither dark nor burnt out, with a shoulder above 0.6 instead of clipping.
+  the image neither dark nor burnt out, with a shoulder above 0.6 instead of clipping.
 """
 
 from __future__ import annotations

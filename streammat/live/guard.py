@@ -6,13 +6,12 @@ near the camera or a haze over the whole room. So each alpha must pass these tes
 * **Decided.** A real alpha is 0 or 1 except at edges; one that is in between nearly everywhere (a constant 0.8, luma taken as
   alpha, haze) is refused.
 * **The unchanged background.** A part that was background a moment ago and looks the same is background
-  (`streammat.live.seen_background`).
-  An alpha that covers much of that is refused. Somebody who leans in changes what is seen there, and is not refused.
+  (`streammat.live.seen_background`). An alpha that covers much of that is refused. Somebody who leans in changes what is seen
+  there, and is not refused.
 * **A second look, when in doubt.** Doubtful are mattes that cover nearly all of the image or of its border, are undecided in
   large parts, or have grown suddenly. The network is shown the image again, at a quarter of its size in the middle of grey,
-  without its fine detail.
-  The right answer for the grey is known, so a network that calls everything subject fails here; and somebody near the camera is
-  found at any size, while noise that was taken for a subject is not.
+  without its fine detail. The right answer for the grey is known, so a network that calls everything subject fails here; and
+  somebody near the camera is found at any size, while noise that was taken for a subject is not.
 
 The filter over time starts anew after a refusal, so nothing refused stays in its state. Where its result would not have passed,
 the

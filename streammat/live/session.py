@@ -61,8 +61,7 @@ class LiveRun:
         options: options of the run.
         tell: called with events: status (once a second), scene, level, fault, camera-lost, camera-back, output-failed,
             stream-lost, stream-back, microphone-lost, microphone-back, monitor-lost, monitor-back, reloaded, said; docs/live.md
-            has the list.
-            Called from any thread.
+            has the list. Called from any thread.
         stdin: source of commands if ``options.control`` is ``-``.
 
     Raises:

@@ -45,8 +45,7 @@ RADIUS: Final = 1
 """Radius in patches of the window in which the linear model is solved."""
 EPSILON: Final = 2e-4
 """Regularisation, in (values of 0..1) squared: contrasts well below its root (1.4 %) do not steer alpha. On 27 photographs with
-known
-alpha, and with noise of 6/255 added, less is better still; the windows of a network that errs need some."""
+known alpha, and with noise of 6/255 added, less is better still; the windows of a network that errs need some."""
 SOFTNESS: Final = 0.75
 """Blur of the network's alpha, as sigma in its own cells: half a cell of its sampling, the rest of its own making."""
 EPSILON_ALPHA: Final = 4e-6

@@ -63,8 +63,8 @@ def find_model(model: str) -> ModelFiles:
 
     Args:
         model: name of a shipped or an imported model; path of an ``.onnx`` file of the contract in
-            `streammat.engines.base.Engine`; or
-            path of weights (`WEIGHTS`), which are imported on first use and found by digest and name afterwards.
+            `streammat.engines.base.Engine`; or path of weights (`WEIGHTS`), which are imported on first use and found by digest
+            and name afterwards.
 
     Returns:
         Files; engines verify the digests of all but a plain ``.onnx`` file.

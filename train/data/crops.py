@@ -60,8 +60,7 @@ class CropDataset:
         """Make sample ``index`` at ``height`` x ``width``.
 
         Class maps are those of the image at its full size, with the paper's kernels (`streammat.train.data.targets.KERNELS`),
-        sampled at
-        the network's output resolution.
+        sampled at the network's output resolution.
 
         Args:
             key: key of a sample that is not part of a pair.

@@ -112,8 +112,7 @@ def open_layout(root: Path, split: str, kind: str = "auto") -> list[Entry]:
 
     Raises:
         DataError: there is no such folder, layout or split; folders are missing (the message names those of the nearest layout);
-            an
-            image or matte has no partner; a folder has no images.
+            an image or matte has no partner; a folder has no images.
     """
     if not root.is_dir():
         raise DataError(f"data set folder {root} does not exist; give the folder that the set was unpacked to")

@@ -2,8 +2,7 @@
 whole chain.
 
 `methods` are the trimap-free methods of Table 1, `compositions` the tracks of Table 4. Each is trained from the same number of
-steps and
-samples, scored on the held-out images by the paper's metrics, and tabulated with the spread over the seeds.
+steps and samples, scored on the held-out images by the paper's metrics, and tabulated with the spread over the seeds.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Scores networks on sequences of frames in order: quality of each frame, and steadiness.
 
 ``python -m train sequences`` makes the table. Unlike `streammat.train.evaluation.peers`, which scores single images, each network
-sees a sequence
-as it would see a video: RobustVideoMatting with its recurrent state, ours with the matte of the frame before where its weights
-have a memory.
+sees a sequence as it would see a video: RobustVideoMatting with its recurrent state, ours with the matte of the frame before
+where its weights have a memory.
 """
 
 from __future__ import annotations

@@ -47,8 +47,7 @@ def open_matter(name: str | Path) -> TrimapMethod:
 
     Args:
         name: ``closed-form``, or a file: weights of a trimap-based method (``.safetensors``, ``.pth``;
-            `streammat.train.methods`), ``.onnx``, or
-            TorchScript (``.pt``, ``.ts``, ``.torchscript``).
+            `streammat.train.methods`), ``.onnx``, or TorchScript (``.pt``, ``.ts``, ``.torchscript``).
 
     Raises:
         DataError: there is no such file, it is of another kind, damaged, or its inputs do not follow the convention.

@@ -25,8 +25,7 @@ class Strided(nn.Conv2d):
     """A strided convolution that runs in float32 under bfloat16 autocast on a CPU where its map is one pixel high or wide.
 
     The gradient of its weights is arbitrary there, and infinite now and then (torch 2.13): SHMC, whose first networks see a
-    quarter of the
-    image, has such maps in crops of 64. Otherwise it computes as `torch.nn.Conv2d` does.
+    quarter of the image, has such maps in crops of 64. Otherwise it computes as `torch.nn.Conv2d` does.
     """
 
     def forward(self, x: Tensor) -> Tensor:

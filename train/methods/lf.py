@@ -75,8 +75,7 @@ class LF(Method):
 
     def losses(self, maps: Maps, targets: Targets) -> Maps:
         """Return Eq. 4 to 6: each decoder by the absolute difference and that of the gradients, with more weight in the
-        transition; the
-        fusion by the absolute difference.
+        transition; the fusion by the absolute difference.
         """
         between = ((targets.alpha > 0.0) & (targets.alpha < 1.0)).to(targets.alpha.dtype)
         weight = self.CERTAIN + (self.TRANSITION - self.CERTAIN) * between

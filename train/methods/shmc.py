@@ -73,8 +73,7 @@ class SHMC(Method):
 
     def losses(self, maps: Maps, targets: Targets) -> Maps:
         """Return the losses of Section 3: the mask's absolute difference; Eq. 3 (identity) and 4 (consistency) of quality
-        unification; the refinement's
-        absolute difference of alpha and of the composite.
+        unification; the refinement's absolute difference of alpha and of the composite.
         """
         everywhere = torch.ones_like(targets.alpha)
         true = _quarter(targets.alpha)

@@ -3,9 +3,8 @@
 ``<set>-<track>-<method>`` are the methods that the paper compares with. ``<set>-<track>-<network>-<rosta>`` is the product of
 `SETS`, `TRACKS`, `BATCH` and `ROSTAS`, which includes each GFM row of the paper's Table 1, and further combinations. Table 4 adds
 networks with a part removed and RSSN with one step only; its row without RSSN is the track ``comp-bg20k``. All of these train as
-Section 5.2.2 says: Adam at 1e-5,
-crops of 320, 500 epochs on ORI and 100 on COMP. Every name also exists with ``-modern`` at its end: the same data and
-network, trained by AdamW with a cosine schedule, averaged weights and bfloat16.
+Section 5.2.2 says: Adam at 1e-5, crops of 320, 500 epochs on ORI and 100 on COMP. Every name also exists with ``-modern`` at its
+end: the same data and network, trained by AdamW with a cosine schedule, averaged weights and bfloat16.
 
 ``lite``, ``lite-second``, ``lite-third``, ``lite-fourth``, ``lite-steady``, ``lite-fifth``, ``lite-sixth``, ``lite-seventh`` and
 ``lite-eighth`` are the recipe of the shipped network; ``folder`` trains any network on any folder of images and mattes. Imports nothing heavy.
