@@ -201,7 +201,7 @@ def main() -> None:
         return
     from dataclasses import asdict
 
-    from streammat.bench.clip import pictures, write_clip
+    from streammat.bench.clip import clip_images, write_clip
     from streammat.bench.machine import Watch, describe
 
     engines = [name for name in ("openvino", "onnxruntime") if find_spec(name) is not None]
@@ -214,7 +214,7 @@ def main() -> None:
         folder = Path(place)
         for size, shape in SIZES.items():
             pixels = "yuv422p10le" if "10-bit" in size else "yuv420p"
-            write_clip(folder / f"{size}.mp4", pictures(options.clip, shape), shape, options.frames, Fraction(LIVE_RATE), pixels)
+            write_clip(folder / f"{size}.mp4", clip_images(options.clip, shape), shape, options.frames, Fraction(LIVE_RATE), pixels)
         for engine in engines:  # writes the bytecode
             one(str(folder / "720p.mp4"), str(folder / "out.mp4"), engine, folder)
         rounds = measure(folder, engines, options.rounds, tell)

@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from streammat.bench.clip import images, write_clip
+from streammat.bench.clip import clip_images, write_clip
 from streammat.compositing.backgrounds import open_background, parse_background
 from streammat.compositing.compositor import Compositor
 from streammat.engines.backends.cuda import CudaEngine, load_weights
@@ -164,7 +164,7 @@ def _network(model: ModelFiles, size: tuple[int, int], batch: int, precision: st
 def _difference(model: ModelFiles, size: tuple[int, int], precision: str, device: str) -> dict[str, Any]:
     """Largest and mean, of alpha, on a drawn scene."""
     height, width = size
-    image = next(images(None, (height, width))).to_ndarray(format="rgb24")[None]
+    image = next(clip_images(None, (height, width))).to_ndarray(format="rgb24")[None]
     alphas = []
     for kind in ("fp32", precision):
         engine = _opened(model, kind, size, device, 1, "graph")
@@ -178,7 +178,7 @@ def _stage(model: ModelFiles, frame: tuple[int, int], batch: int, options: Any, 
     """Planes in to planes out, frames under way as in a file's run."""
     clip = folder / f"{frame[0]}.mp4"
     if not clip.exists():
-        write_clip(clip, images(None, frame), frame, 16)
+        write_clip(clip, clip_images(None, frame), frame, 16)
     source = FileSource(str(clip), audio=False)
     kept = [item for item in source if isinstance(item, Frame)]
     source.close()

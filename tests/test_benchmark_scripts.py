@@ -130,3 +130,19 @@ def test_colour_makes_better_edges_than_luma_alone():
     for column in (1, 2):
         bilinear, luma, colour = (float(row[column]) for row in rows)
         assert colour < 0.9 * luma < 0.9 * bilinear
+
+
+def test_goals_are_measured_and_fill_the_page(tmp_path: Path):
+    small = "import sys, goals; goals.SIZES = {'720p': (96, 128)}; goals.STAGE_SIZES = ('128x96',); goals.LIVE_SECONDS = 1.0; "
+    script = small + "goals.find_spec = lambda name: name == 'onnxruntime' or None; goals.main()"
+    found = tmp_path / "found.json"
+    given = [CLIP, "--rounds", "1", "--frames", "25", "--stage-frames", "1", "--out", str(found)]
+    done = subprocess.run([sys.executable, "-c", script, *given], check=False, capture_output=True, text=True, timeout=280, cwd=BENCHMARKS)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(found.read_text(encoding="utf-8"))
+    names = ["overhead, 720p", "live CPU ms per frame, 720p", "start-up s, 720p"]
+    assert [line["goal"] for line in document["goals"]] == [f"{name}, onnxruntime" for name in names]
+    assert all(line["median"] > 0 and f"{line['goal']} " in done.stdout for line in document["goals"])
+    for kind in ("one core", "network on one thread"):
+        assert document["figures"][f"frames per second, 720p, onnxruntime, {kind}"]["median"] > 0
+    assert set(document["stages"]["onnxruntime"]) == {"128x96"}
