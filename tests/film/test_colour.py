@@ -42,14 +42,17 @@ def matte_of(source: Path, folder: Path, *options: str) -> NDArray[np.float32]:
 
 
 def test_the_network_sees_the_same_scene(tmp_path: Path) -> None:
-    """Light, ACEScg and LogC3 of one scene, bright and five stops dark, give nearly the same matte as its video."""
+    """Light, ACEScg and logarithmic spaces of one scene, bright and five stops dark, give nearly the same matte as its video."""
     light = linear(0).astype(np.float32)
     plain = matte_of(shot(tmp_path / "light", light), tmp_path)
     assert (plain == 1).mean() > 0.1 and (plain == 0).mean() > 0.1
     dark = matte_of(shot(tmp_path / "dark", light / 32), tmp_path)
     aces = matte_of(shot(tmp_path / "aces", converted(light, "lin_rec709", "ACEScg")), tmp_path, "--color-space", "acescg")
-    log = matte_of(shot(tmp_path / "log", converted(light, "lin_rec709", LOGC3)), tmp_path, "--color-space", "logc3")
-    for found in (dark, aces, log):
+    logs = [
+        matte_of(shot(tmp_path / name, converted(light, "lin_rec709", space)), tmp_path, "--color-space", name)
+        for name, space in (("logc3", LOGC3), ("logc4", "ARRI LogC4"), ("slog3", "S-Log3 S-Gamut3.Cine"), ("acescct", "ACEScct"))
+    ]
+    for found in (dark, aces, *logs):
         assert np.abs(found - plain).mean() < 0.01
     fixed = matte_of(shot(tmp_path / "fixed", light / 32), tmp_path, "--exposure", "-8")
     assert np.abs(fixed - plain).mean() > 0.02, "in the dark the network sees nobody"
