@@ -84,7 +84,7 @@ def _still(new: _Seen, old: _Seen) -> bool:
     if signed > max(old.scale * SIGNED_FLOOR, SIGNED_TIMES * CEILING):
         return False
     # By OpenCV: NumPy goes pixel by pixel where there is a factor for each colour.
-    lit = cv2.multiply(old.pixels, (*map(float, gain), 0.0))
+    lit = np.asarray(cv2.multiply(old.pixels, (*map(float, gain), 0.0)), np.float32)  # type: ignore[call-overload]  # a scalar, unknown to the stubs
     differences = _cells(np.asarray(cv2.absdiff(new.pixels, lit, lit), np.float32)).mean(axis=2)
     noise = float(np.median(differences))
     if noise > CEILING:
