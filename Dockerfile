@@ -1,5 +1,5 @@
 # streammat on the CPU: docker build -t streammat . && docker run --rm -v "$PWD:/data" streammat video in.mp4 out.mp4 --bg blur
-# Not built or run yet where it was written: no Docker daemon was at hand.
+# UNTESTED: never built or run, for lack of a Docker daemon. The wheel that it builds was tested without Docker.
 FROM python:3.12-slim AS build
 WORKDIR /source
 COPY pyproject.toml README.md LICENSE ./
