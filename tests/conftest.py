@@ -44,3 +44,11 @@ def no_leftover_threads() -> Iterator[None]:
     while ours() and time.monotonic() < limit:
         time.sleep(0.01)
     assert not ours(), f"threads left running: {ours()}"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse two test files of one name, before anything is collected: each can be run alone, and both together cannot."""
+    seen: dict[str, Path] = {}
+    for path in sorted(Path(__file__).parent.rglob("test_*.py")):
+        if (other := seen.setdefault(path.name, path)) != path:
+            raise pytest.UsageError(f"{path} has the name of {other}: rename one of them")
