@@ -46,7 +46,7 @@ class SeveralSizes:
     def infer(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Predict alpha, float32 (N, H/s, W/s), of uint8 (N, H, W, 3) RGB; see `streammat.engines.base.Engine.infer`."""
         if self._closed:
-            raise EngineError("the engine is closed")
+            raise EngineError("the engine is closed; open another one")
         check_rgb(rgb, self._spec.size)
         return mean_alpha([(engine.spec.size, engine.infer) for engine in self._engines], rgb)
 
@@ -80,7 +80,7 @@ class SeveralSizesOnDevice(SeveralSizes):
         from streammat.engines.gpu.resample import Filters
 
         if self._closed:
-            raise EngineError("the engine is closed")
+            raise EngineError("the engine is closed; open another one")
         with torch.inference_mode():
             if self._filters is None:
                 self._filters = Filters(rgb.device)

@@ -104,7 +104,7 @@ class CudaEngine:
     def infer(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Predict alpha, float32 (N, H/s, W/s), of uint8 (N, H, W, 3) RGB; see `streammat.engines.base.Engine.infer`."""
         if self._network is None:
-            raise EngineError("the engine is closed")
+            raise EngineError("the engine is closed; open another one")
         check_rgb(rgb, self._spec.size)
         alpha = run_on_host(self.matte, rgb, self.batch, self._spec.device)
         check_alpha(self._spec.model, (1, *alpha.shape[1:]), self._spec.size)
@@ -123,7 +123,7 @@ class CudaEngine:
             EngineError: the engine is closed, or the device failed.
         """
         if self._network is None:
-            raise EngineError("the engine is closed")
+            raise EngineError("the engine is closed; open another one")
         torch = load_torch()
         try:
             with torch.inference_mode():

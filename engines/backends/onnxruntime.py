@@ -88,7 +88,7 @@ class OnnxRuntimeEngine:
                 raise memory from error
             if provider is not None:
                 raise EngineUnavailableError(f"ONNX Runtime cannot run model {model.name!r} with {provider[0]}: {first_line(error)}; {_LIBRARIES}") from error
-            raise EngineError(f"ONNX Runtime cannot load model {model.name!r} ({precision}): {first_line(error)}") from error
+            raise EngineError(f"ONNX Runtime cannot load model {model.name!r} ({precision}): {first_line(error)}; take another --engine or --precision") from error
         check_contract(model.name, inputs, outputs, size)
         if provider is not None and provider[0] not in session.get_providers():
             # It continues without a provider that fails to start, and only logs it.
@@ -105,7 +105,7 @@ class OnnxRuntimeEngine:
     def infer(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return uint8 (N, H, W, 3) RGB to float32 (N, H/s, W/s) alpha; see `streammat.engines.base.Engine.infer`."""
         if self._session is None:
-            raise EngineError("the engine is closed")
+            raise EngineError("the engine is closed; open another one")
         check_rgb(rgb, self._spec.size)
         try:
             # The graph is planned for one image; on a CPU a batch would gain nothing.
@@ -113,7 +113,7 @@ class OnnxRuntimeEngine:
         except Exception as error:
             if memory := memory_error("ONNX Runtime", self._spec.size, error):
                 raise memory from error
-            raise EngineError(f"ONNX Runtime failed: {first_line(error)}") from error
+            raise EngineError(f"ONNX Runtime failed: {first_line(error)}; take another --engine") from error
         check_alpha(self._spec.model, parts[0].shape, self._spec.size)
         alpha: NDArray[np.float32] = parts[0] if len(parts) == 1 else np.concatenate(parts)
         return alpha
@@ -139,7 +139,7 @@ def run_file(content: bytes, inputs: Mapping[str, NDArray[Any]], threads: int) -
         names = [node.name for node in session.get_outputs()]
         return dict(zip(names, session.run(names, dict(inputs)), strict=True))
     except Exception as error:  # its exceptions share no base class
-        raise EngineError(f"ONNX Runtime cannot run the file: {first_line(error)}") from error
+        raise EngineError(f"ONNX Runtime cannot run the file: {first_line(error)}; export it again") from error
 
 
 def probe() -> Probe:

@@ -76,7 +76,7 @@ class OpenVinoEngine:
         except Exception as error:  # it raises RuntimeError and others
             if memory := memory_error("OpenVINO", size, error):
                 raise memory from error
-            raise EngineError(f"OpenVINO cannot load model {model.name!r} ({precision}): {_line(error)}") from error
+            raise EngineError(f"OpenVINO cannot load model {model.name!r} ({precision}): {_line(error)}; take another --engine or --precision") from error
         self._request: Any = request
         version = openvino.__version__.split("-")[0]
         self._spec = EngineSpec(model.name, "openvino", precision, "cpu", threads, size, version, reason)
@@ -89,7 +89,7 @@ class OpenVinoEngine:
     def infer(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return uint8 (N, H, W, 3) RGB to float32 (N, H/s, W/s) alpha; see `streammat.engines.base.Engine.infer`."""
         if self._request is None:
-            raise EngineError("the engine is closed")
+            raise EngineError("the engine is closed; open another one")
         check_rgb(rgb, self._spec.size)
         parts: list[NDArray[np.float32]] = []
         try:
@@ -100,7 +100,7 @@ class OpenVinoEngine:
         except Exception as error:
             if memory := memory_error("OpenVINO", self._spec.size, error):
                 raise memory from error
-            raise EngineError(f"OpenVINO failed: {_line(error)}") from error
+            raise EngineError(f"OpenVINO failed: {_line(error)}; take another --engine") from error
         check_alpha(self._spec.model, parts[0].shape, self._spec.size)
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 

@@ -57,7 +57,7 @@ def import_checkpoint(
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
-        raise EngineError(f"cannot write model folder {target}: {error.strerror or error}") from error
+        raise EngineError(f"cannot write model folder {target}: {error.strerror or error}; check space and permissions, or set STREAMMAT_MODELS") from error
     card = target / f"{name}.json"
     cure = "import it again"
     return card_files(card, read_card(card, cure), cure)

@@ -74,12 +74,12 @@ def export_model(files: ModelFiles, target: Path, form: Form, about: Mapping[str
                 write_graph(model, partial, form, metadata)
             parity = measure(model, partial, form)
     except OSError as error:
-        raise EngineError(f"cannot write {target}: {error.strerror or error}") from error
+        raise EngineError(f"cannot write {target}: {error.strerror or error}; check space and permissions") from error
     except RuntimeError as error:
         if isinstance(error, EngineError):
             raise
         # Torch's own writers say by no class of their own that a disk is full.
-        raise EngineError(f"cannot write {target}: {first_line(error)}") from error
+        raise EngineError(f"cannot write {target}: {first_line(error)}; check space and permissions") from error
     return metadata, parity
 
 

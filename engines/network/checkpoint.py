@@ -113,7 +113,7 @@ def load_checkpoint(path: Path | str, rosta: str | None = None) -> GFM:
     if path.suffix == ".safetensors":
         model = load_network(path)
         if rosta is not None and rosta != model.rosta:
-            raise EngineError(f"weights {path} are of RoSTa {model.rosta}, not {rosta}")
+            raise EngineError(f"weights {path} are of RoSTa {model.rosta}, not {rosta}; leave --rosta out")
         return model
     tensors = _read_pickle(path)
     network, found = _recognise(path, tensors, rosta)
@@ -164,7 +164,7 @@ def _recognise(path: Path, tensors: Mapping[str, Tensor], rosta: str | None) -> 
             logger.warning("weights %s fit FT and BT alike and the name does not tell; taken as FT (rosta tells)", path)
             inferred = "FT"
     if rosta is not None and rosta != inferred:
-        raise EngineError(f"weights {path} are of RoSTa {inferred}, not {rosta}")
+        raise EngineError(f"weights {path} are of RoSTa {inferred}, not {rosta}; leave --rosta out")
     return network, inferred
 
 
@@ -297,7 +297,7 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise EngineError(f"cannot read weights {path}: {error.strerror or error}") from error
+        raise EngineError(f"cannot read weights {path}: {error.strerror or error}; check the path and its permissions") from error
     except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         said = first_line(error).split(". ")[0]
         raise EngineError(f"cannot read weights {path}: {said}; expected a state dict saved by torch.save") from error

@@ -82,7 +82,7 @@ class TensorRtEngine:
     def infer(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Predict alpha, float32 (N, H/s, W/s), of uint8 (N, H, W, 3) RGB; see `streammat.engines.base.Engine.infer`."""
         if self._plan is None:
-            raise EngineError("the engine is closed")
+            raise EngineError("the engine is closed; open another one")
         check_rgb(rgb, self._spec.size)
         return run_on_host(self.matte, rgb, self.batch, self._spec.device)
 
@@ -99,7 +99,7 @@ class TensorRtEngine:
             EngineError: the engine is closed, or the device failed.
         """
         if self._plan is None:
-            raise EngineError("the engine is closed")
+            raise EngineError("the engine is closed; open another one")
         return self._plan(rgb)
 
     def close(self) -> None:

@@ -118,4 +118,4 @@ class FileSound:
         try:
             return open_container(self.name, timeout=(10.0, 30.0))
         except (av.FFmpegError, OSError, ValueError) as error:
-            raise InputError(f"{self.name}: its sound cannot be read ({reason(error)})") from error
+            raise InputError(f"{self.name}: its sound cannot be read ({reason(error)}); leave --microphone out") from error

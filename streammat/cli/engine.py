@@ -53,7 +53,7 @@ def build(
     """  # noqa: D301 - click wants the character, not two
     with one_line_errors(as_json, quiet=quiet), Interrupt():
         if not sizes and not inputs:
-            raise UsageError("give --size WxH, the size of the frames, such as --size 1920x1080")
+            raise UsageError("--size is missing; give the size of the frames, such as --size 1920x1080")
         from streammat.engines.registry import check_device, kind_of, numbered
         from streammat.engines.tensorrt.cache import BuildOptions
         from streammat.matting.matting import network_sizes

@@ -166,7 +166,7 @@ def write_image(
             _verify(path, partial.path, data, names, lossy=how.compression if path.suffix.lower() == ".exr" else "")
         partial.take_name()
     except OSError as error:
-        raise OutputError(f"{path}: cannot take its name ({reason(error)})") from error
+        raise OutputError(f"{path}: cannot take its name ({reason(error)}); check the folder and its permissions") from error
     finally:
         partial.drop()
 

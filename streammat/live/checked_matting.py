@@ -109,7 +109,7 @@ def check(matte: Matte | None, frame: Frame, most: Callable[[], float]) -> None:
         EngineError: it is missing, of another size or type, or more opaque.
     """
     if matte is None:
-        raise EngineError("the network gave no matte")
+        raise EngineError("the network returned no matte; try another --engine")
     alpha = matte.alpha
     expected = np.dtype(np.uint8 if frame.layout.depth == 8 else np.uint16)
     if alpha.shape != frame.size or alpha.dtype != expected:

@@ -37,7 +37,7 @@ def read_image(path: Path) -> Rgb:
     try:
         data = np.fromfile(path, np.uint8)  # not cv2.imread, which cannot open every path on every system
     except OSError as error:
-        raise InputError(f"the image {str(path)!r} cannot be read: {error.strerror}") from error
+        raise InputError(f"the image {str(path)!r} cannot be read: {error.strerror}; check the path and its permissions") from error
     read_notes(data.tobytes(), f"the image {str(path)!r}")
     try:
         image: Rgb | None = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None

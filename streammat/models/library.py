@@ -165,7 +165,7 @@ def remove_model(name: str) -> None:
         InputError: it cannot be deleted.
     """
     if name in shipped_names():
-        raise UsageError(f"{name}: comes with the package and cannot be removed")
+        raise UsageError(f"{name}: comes with the package and cannot be removed; `streammat model list` shows imported ones")
     _must_be_there(name)
     folder = library_folder() / name
     try:
@@ -182,7 +182,7 @@ def _imported_weights(path: Path) -> ModelFiles:
     try:
         digest = file_sha256(path)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from error
     for entry in list_models():
         if entry.imported and entry.card is not None:
             source = entry.card.get("source", {})

@@ -111,7 +111,7 @@ class StillsSink:
             kinds, blocks = list(self._metadata), list(self._metadata.values())
             done, encoded = cv2.imencodeWithMetadata(self._suffix, turned, kinds, blocks, _PARAMETERS.get(self._suffix, []))
             if not done:
-                raise OutputError(f"{path}: OpenCV cannot write {turned.shape[1]}x{turned.shape[0]} as {self._suffix}")
+                raise OutputError(f"{path}: OpenCV cannot write {turned.shape[1]}x{turned.shape[0]} as {self._suffix}; take .png or .tif")
             data = encoded.tobytes()
         try:
             if self._pattern == STANDARD_STREAM:

@@ -27,7 +27,7 @@ def read_still(path: str) -> tuple[Frame, ImageNotes]:
     try:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from error
     return decode_still(data.tobytes(), path)
 
 

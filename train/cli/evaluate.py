@@ -136,7 +136,7 @@ def _check_strategies(strategy: str | None, grid: str | None) -> list[Strategy]:
     from streammat.train.evaluation.strategies import parse_strategy, ratio_grid
 
     if strategy is not None and grid is not None:
-        raise click.UsageError("--strategy and --grid cannot be combined")
+        raise click.UsageError("--strategy and --grid cannot be combined; give one of them")
     try:
         if grid is not None:
             return ratio_grid(list(dict.fromkeys(Fraction(part.strip()) for part in grid.split(","))))
@@ -183,7 +183,7 @@ def _matting(model: Path, device: str, options: dict[str, Any]) -> tuple[Matting
     if not options["trimap_from_glance"]:
         return network_matting([opened, *(_gfm(path, device) for path in options["ensemble"])], strategies), None
     if options["ensemble"]:
-        raise click.UsageError("--ensemble and --trimap-from-glance cannot be combined")
+        raise click.UsageError("--ensemble and --trimap-from-glance cannot be combined; give one of them")
     from streammat.train.evaluation.trimap_matting import open_matter
 
     ratios = list(dict.fromkeys(strategy.glance_ratio for strategy in strategies))
@@ -214,5 +214,5 @@ def _device(name: str) -> str:
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:  # a name that torch does not know, or a device that is not there
-        raise DataError(f"device {name!r} cannot be used: {first_line(error)}") from error
+        raise DataError(f"device {name!r} cannot be used: {first_line(error)}; expected cpu, cuda or auto") from error
     return name

@@ -20,7 +20,7 @@ def command(weights: Path, out: Path, data: Path | None, cache: Path | None) -> 
     With --data and --cache follow the project's own recipe: half-precision weights, fp32 and int8, checked on every backend.
     """
     if (data is None) != (cache is None):
-        raise click.UsageError("--data and --cache go together: int8 is calibrated on both")
+        raise click.UsageError("--data and --cache must be given together; int8 is calibrated on both")
     from streammat.train.methods.base import Method
     from streammat.train.methods.export import export_method
     from streammat.train.methods.weights import load_weights

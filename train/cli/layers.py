@@ -28,11 +28,11 @@ def command(data: Path | None, split: str, layout: str, backgrounds: Path | None
     a folder beside theirs whose name ends in _denoise.
     """
     if data is None and backgrounds is None:
-        raise click.UsageError("give --data, or --backgrounds with --denoise, or both")
+        raise click.UsageError("there is nothing to do; give --data, or --backgrounds with --denoise, or both")
     if backgrounds is not None and not options["denoise"]:
-        raise click.UsageError("backgrounds need no layers but denoising: add --denoise")
+        raise click.UsageError("--backgrounds: backgrounds can only be denoised; add --denoise")
     if data is not None and options["long_side"] and not options["out"]:
-        raise click.UsageError("--long-side makes layers that do not fit the images: add --out for a data set of their own")
+        raise click.UsageError("--long-side makes layers that do not fit the images; add --out for a separate data set")
 
     from streammat.train.data.pool import check_outcomes
     from streammat.train.rssn.layers import LayerOptions, denoise_backgrounds, make_layers

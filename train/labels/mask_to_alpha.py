@@ -122,7 +122,7 @@ def matte_from_mask(rgb: NDArray[np.uint8], mask: NDArray[np.uint8], inside: flo
     try:
         alpha = estimate_alpha_cf(rgb / 255.0, trimap, laplacian_kwargs={"epsilon": 1e-5})
     except ValueError as error:
-        raise DataError(f"closed-form matting failed: {error}") from error
+        raise DataError(f"closed-form matting failed: {error}; remove the image") from error
     # If colours do not separate, the closed form gives a grey smear; averaging with the mask limits that.
     soft = cv2.GaussianBlur(mask.astype(np.float64) / 255.0, (0, 0), 1.2)
     doubt = np.clip(np.abs(alpha - soft) * 2.0 - 0.8, 0.0, 0.5)

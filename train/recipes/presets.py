@@ -181,7 +181,7 @@ def configure(
     height, width, _ = config.sizes[0]
     per_batch = batch or max(2, config.pixels_per_batch // (height * width))
     if per_batch < 2:
-        raise RunError(f"a batch of {per_batch} is too small: batch norms need at least 2 samples")
+        raise RunError(f"a batch of {per_batch} is too small; batch norms need at least 2 samples")
     if crop is not None:
         if crop < 32 or crop % 32:
             raise RunError(f"crop {crop} does not fit the network; expected a multiple of 32")

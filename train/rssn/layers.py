@@ -88,7 +88,7 @@ def estimate_colours(rgb: Image, alpha: Image) -> tuple[Image, Image]:
     try:
         colours = estimate_foreground_cf(rgb / 255.0, alpha / 255.0, return_background=True)
     except ValueError as error:
-        raise DataError(f"closed-form colours cannot be found: {error}") from error
+        raise DataError(f"closed-form colours cannot be found: {error}; remove the image") from error
     foreground, background = (np.rint(np.clip(colour, 0.0, 1.0) * 255.0).astype(np.uint8) for colour in colours)
     return foreground, background
 
