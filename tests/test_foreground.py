@@ -86,3 +86,47 @@ def test_texture_of_a_half_transparent_subject_is_kept():
     true = frame_of(texture, "yuv444p").planes[0]
     soft = np.s_[16:80, 44:60]
     assert np.corrcoef(luma[soft].ravel(), true[soft].ravel())[0, 1] > 0.95
+
+
+def test_each_matte_has_its_own_edges():
+    """What is kept between frames belongs to one matte: another one of the same size, and the same one for other planes, are looked at anew."""
+    _, _, alpha, image = scene(96, 128)
+    frame, other = frame_of(image, "yuv420p"), frame_of(image, "yuv444p")
+    mattes = [matte_of(alpha, frame), matte_of(alpha[:, ::-1].copy(), frame)]
+    estimate = ForegroundEstimator()
+    for shown, matte in ((frame, mattes[0]), (frame, mattes[1]), (other, mattes[1]), (frame, mattes[1]), (frame, mattes[0])):
+        for plane, fresh in zip(estimate(shown, matte), ForegroundEstimator()(shown, matte), strict=True):
+            assert np.array_equal(plane, fresh)
+
+
+@pytest.mark.parametrize(("name", "top"), [("gbrp", 255), ("gbrp10le", 1023)])
+def test_estimates_stay_within_the_range(name: str, top: int):
+    """A soft speck brighter than all about it would be brighter than white, and a darker one darker than black."""
+    alpha = np.zeros((64, 96))
+    alpha[:, 48:] = 1.0
+    alpha[:, 40:48] = 0.5
+    for subject, behind in ((255.0, 0.0), (0.0, 255.0)):
+        image = np.full((64, 96, 3), behind)
+        image[:, 40:] = subject
+        frame = frame_of(image, name)
+        values = ForegroundEstimator().estimate(frame, matte_of(alpha, frame)).values
+        for value in values:
+            assert value.min() >= 0
+            assert value.max() <= top
+        assert min(np.abs(value - (top if subject else 0)).max() for value in values) < 2
+
+
+def test_alpha_next_to_nothing_and_to_all_is_left_alone():
+    """Nearer than a 64th part of the scale: 3 of 255 is corrected, 2 is not."""
+    _, _, alpha, image = scene(96, 128)
+    frame = frame_of(image, "yuv444p")
+    matte = matte_of(alpha, frame)
+    matte.alpha[40:44, 60:64] = 128  # in the middle of much that is soft
+    for faint in (2, 3, 252, 253):
+        matte.alpha[20:70, 30:100] = np.where((matte.alpha[20:70, 30:100] > 0) & (matte.alpha[20:70, 30:100] < 255), faint, matte.alpha[20:70, 30:100])
+        soft = np.zeros(matte.alpha.shape, bool)
+        soft[24:66, 34:96] = matte.alpha[24:66, 34:96] == faint
+        assert soft.sum() > 50
+        plane = ForegroundEstimator()(frame, matte)[0]
+        changed = plane[soft] != frame.planes[0][soft]
+        assert changed.any() == (faint in (3, 252)), faint
