@@ -290,3 +290,12 @@ def test_noise_of_a_camera_is_averaged_away() -> None:
     cells = cells_of(noise)
     assert (cells.shape, cells.dtype) == ((*CELLS, 3), np.float32)
     assert cells.std() < 12
+
+
+@pytest.mark.parametrize("scale", [(8, 8), (4, 6), (3, 5), (2, 2)])
+def test_cells_are_means_of_what_they_cover(scale: tuple[int, int]) -> None:
+    """Of images of many sizes, also where they are halved first."""
+    colours = np.random.default_rng(7).integers(0, 256, (48, 48, 3)).astype(np.uint8)
+    image = np.kron(colours, np.ones((*scale, 1), np.uint8))
+    assert np.abs(cells_of(image) - colours).max() < 0.01
+    assert cells_of(image).dtype == np.float32
