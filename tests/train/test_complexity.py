@@ -77,4 +77,4 @@ def test_command() -> None:
     assert "| hatt | 105.32 | 107.37 | 106.96 | 1490.40 | 1502.46 |" in result.output
     wrong = CliRunner().invoke(main, ["complexity", "r9000"])
     assert wrong.exit_code == 1
-    assert "there are lite, r34" in wrong.output
+    assert "expected one of lite, r34" in wrong.output
