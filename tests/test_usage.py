@@ -130,7 +130,7 @@ NUMERIC = [
 NO_NUMBERS = ("nan", "inf", "-inf", "1e30", "9" * 30, "9" * 5000, "1e400", "many", "²")
 
 
-@pytest.mark.parametrize(("program", "words", "option", "kind"), NUMERIC, ids=lambda value: " ".join(value) if isinstance(value, tuple) else str(value))
+@pytest.mark.parametrize(("program", "words", "option", "kind"), NUMERIC, ids=lambda value: " ".join(value) if isinstance(value, tuple) else getattr(value, "name", str(value)))
 def test_every_number_is_finite_and_within_bounds(program: str, words: tuple[str, ...], option: str, kind: click.ParamType[object]) -> None:
     assert isinstance(kind, Number | Whole | Time), "numbers of click's own take nan, and say no word of what was expected"
     for value in NO_NUMBERS:

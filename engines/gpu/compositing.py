@@ -33,7 +33,8 @@ def refine(alpha: Tensor, planes: Sequence[Tensor], plan: Plan, filters: Filters
     cells = [shrink(guide, fy, fx, plan.depth) for guide, fy, fx in guides]
     grid = _on_grid(clean.clamp(0.0, 1.0), cells[0], plan, filters)
     images = [filters.gauss(plane, how.sigma, "mirror") * (1.0 / depth_top) for plane in cells]
-    slopes = [slope * soft_band(grid) for slope in _slopes(images, grid, plan, filters)]
+    weight = (torch.minimum(spread(grid, 1), 1.0 + spread(-grid, 1)) * how.fade).clamp(max=1.0)
+    slopes = [slope * weight for slope in _slopes(images, grid, plan, filters)]
     height, width = plan.size
     coarse, fine = torch.zeros_like(grid), grid
     shares: list[Tensor] = []
@@ -75,7 +76,7 @@ def _slopes(images: Sequence[Tensor], grid: Tensor, plan: Plan, filters: Filters
 
     def patches(x: Tensor) -> Tensor:
         padded = functional.pad(x[:, None], (0, -width % how.patch, 0, -height % how.patch), mode="replicate")
-        return functional.avg_pool2d(padded, how.patch)[:, 0]
+        return functional.avg_pool2d(padded, how.patch)[:, 0] - 0.5
 
     def mean(x: Tensor) -> Tensor:
         return filters.box(x, how.radius, "mirror")

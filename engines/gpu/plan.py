@@ -31,6 +31,8 @@ class Refining:
     """Patches on each side of the window."""
     epsilon: float
     """Regularisation, in values of 0..1 squared."""
+    fade: float
+    """Times its distance from empty and from full, up to 1: how much the model counts in a cell."""
     tolerance: float
     """Rounding tolerance: resampled values within this distance of 0 or 1 are set to 0 or 1."""
 
