@@ -39,7 +39,7 @@ def read(path: Path) -> np.ndarray:
 
 @pytest.mark.parametrize(("pattern", "numbers", "expected"), [
     ("o.%03d.png", (None, None), ["o.001.png", "o.002.png"]), ("o.####.png", (None, 1007), ["o.0001.png", "o.1007.png"]), ("o%d.png", (9, 10), ["o10.png", "o9.png"]),
-    ("o.#.webp", (3, 12345), ["o.12345.webp", "o.3.webp"]), ("o.%2d.%02d.png", (5, 6), ["o.05.%02d.png", "o.06.%02d.png"]),
+    ("o.#.webp", (3, 12345), ["o.0003.webp", "o.12345.webp"]), ("o.%2d.%02d.png", (5, 6), ["o.%2d.05.png", "o.%2d.06.png"]),
 ])
 def test_names(tmp_path: Path, pattern: str, numbers: tuple[int | None, ...], expected: list[str]) -> None:
     sink = StillsSink(str(tmp_path / pattern), "composite", overwrite=False)

@@ -197,7 +197,7 @@ def test_the_control_socket(tmp_path: Path, clip: Path) -> None:
         assert ask(path, command="blur", value=10)["background"] == "blur:60"
         assert ask(path, command="next")["background"] == "green"
         assert ask(path, command="background", value="white")["background"] == "white"
-        assert "no file" in ask(path, command="background", value="nothing")["error"]
+        assert "neither a colour nor a file" in ask(path, command="background", value="nothing")["error"]
         assert ask(path, command="mirror")["mirror"] is True
         assert ask(path, command="pause", value=True)["paused"] is True
         assert "confirm" in ask(path, command="pass-through", value=True)["error"]

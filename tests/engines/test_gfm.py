@@ -163,9 +163,9 @@ def test_unsure_classes_fuse_to_the_expectation() -> None:
 
 
 def test_unknown_names() -> None:
-    with pytest.raises(ValueError, match="there are lite, r34"):
+    with pytest.raises(ValueError, match="expected one of lite, r34"):
         GFM("r9000")
-    with pytest.raises(ValueError, match="there are TT, FT, BT, RIM"):
+    with pytest.raises(ValueError, match="expected one of TT, FT, BT, RIM"):
         GFM("lite", "XT")
 
 

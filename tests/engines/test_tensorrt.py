@@ -277,7 +277,7 @@ def test_where_it_cannot_run_it_says_why(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words", "code"),
     [
-        ([], "give --size", 2),
+        ([], "--size is missing; give the size", 2),
         (["--size", "1920"], "expected WIDTHxHEIGHT", 2),
         (["--size", "1920x1080", "--device", "cpu"], "built for NVIDIA GPUs", 2),
         (["--size", "1920x1080", "--device", "tpu"], "unknown device", 1),
