@@ -69,7 +69,7 @@ class Run:
     code: int = 0
     seconds: float = 0.0
     cpu: float = 0.0
-    """User and system seconds of it and all that it has waited for."""
+    """CPU seconds (user and system) of the process and of its ended children."""
     events: list[dict[str, Any]] = field(default_factory=list)
     memory: list[int] = field(default_factory=list)
     """Bytes (RSS) of its processes together, twice a second."""

@@ -1,10 +1,10 @@
 """Equalizes the ranges of channels before a network is quantized.
 
 An int8 map has one scale for all of its channels, so the widest channel decides how coarse the others become. Between a
-convolution without activation and the layers that read it, a channel may be multiplied by any factor that the readers divide by:
-in float the network's result is the same. After Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias
-Correction" (ICCV 2019), Section 4.1, but with
-the ranges of the maps on images instead of those of the weights, and through additions, as residual blocks have them.
+convolution without activation and the layers that read it, a channel may be multiplied by any factor that the readers divide
+by: in float the network's result is the same. After Nagel et al., "Data-Free Quantization Through Weight Equalization and
+Bias Correction" (ICCV 2019), Section 4.1, but with the ranges of the maps on images instead of those of the weights, and
+through additions, as residual blocks have them.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -85,7 +86,7 @@ def local_count() -> int:
     return max(1, cores // CORES)
 
 
-class ThreadedWorkers:
+class ThreadedWorkers(ABC):
     """Workers that are each driven by a thread of this process, one task after the other.
 
     Args:
@@ -136,13 +137,13 @@ class ThreadedWorkers:
         del worker
         return True
 
+    @abstractmethod
     def _perform(self, task: Task, worker: str) -> Iterator[Event]:
         """Let the worker run a task; yields its events up to the last."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _halt(self) -> None:
         """End the tasks at work; called with the lock held."""
-        raise NotImplementedError
 
     def _work(self, worker: str) -> None:
         while True:

@@ -1,8 +1,7 @@
 """Adjustments of a finished matte (clip, grow, feather, despeckle) and of the subject's colour (despill).
 
-Each is an exact function, off by default and then without cost. They are applied in this order: despeckle, clip, grow, feather,
-on alpha;
-despill, on the subject's colour, after the old background was removed from soft edges.
+Each is an exact function, off by default and then without cost. They are applied in this order: despeckle, clip, grow,
+feather, on alpha; despill, on the subject's colour, after the old background was removed from soft edges.
 
 Alpha is written ``a`` in 0..1 here; planes hold it over the whole range of their type, results are rounded to it.
 

@@ -1,9 +1,8 @@
 """Control of a live run: keys, and JSON lines on stdin or a unix socket for scripts and stream decks.
 
-A request is one line, ``{"command": "next"}``; the answer is one line, ``{"ok": true, …}`` or ``{"ok": false, "error": …}``, with
-the request's
-``id`` where it has one. After ``{"command": "events"}`` a socket is sent each event of the run, too. ``docs/live.md`` lists
-commands and events; the control page (``streammat.web``) speaks the same over a WebSocket.
+A request is one line, ``{"command": "next"}``; the answer is one line, ``{"ok": true, …}`` or ``{"ok": false, "error": …}``,
+with the request's ``id`` where it has one. After ``{"command": "events"}`` a socket is sent each event of the run, too.
+``docs/live.md`` lists commands and events; the control page (``streammat.web``) speaks the same over a WebSocket.
 """
 
 from __future__ import annotations

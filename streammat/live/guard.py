@@ -13,9 +13,8 @@ near the camera or a haze over the whole room. So each alpha must pass these tes
   without its fine detail. The right answer for the grey is known, so a network that calls everything subject fails here; and
   somebody near the camera is found at any size, while noise that was taken for a subject is not.
 
-The filter over time starts anew after a refusal, so nothing refused stays in its state. Where its result would not have passed,
-the
-alpha that did is shown instead.
+The filter over time starts anew after a refusal, so nothing refused stays in its state. Where its result would not have
+passed, the alpha that did is shown instead.
 
 Refusals end by themselves: with the first alpha that passes; a sudden growth is accepted after ``RECENT``; a matte that covers
 unchanged background is accepted after ``PATIENCE``, if the second look agrees (a chair that the network had missed, black clothes

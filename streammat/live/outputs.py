@@ -250,4 +250,4 @@ def _free(folder: Path, now: datetime) -> Path:
         path = folder / f"streammat {now:%Y-%m-%d %H-%M-%S}{more}.mkv"
         if not path.exists():
             return path
-    raise UsageError(f"{folder}: has a thousand recordings of this second; expected a clock that goes")
+    raise UsageError(f"{folder}: has 999 recordings with the time of this second; wait a second, or check the clock")

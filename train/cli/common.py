@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +76,20 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
 
+    @contextmanager
+    def run(self, command: str) -> Iterator[None]:
+        """Close the bar after the run inside; a run that is stopped ends the program with a line of ``command``."""
+        from streammat.train.loop.interrupt import Stopped
+
+        try:
+            yield
+        except Stopped as stopped:
+            self.close()
+            click.echo(f"{command}: {stopped}; the same command continues", err=True)
+            sys.exit(128 + stopped.number)
+        finally:
+            self.close()
+
 
 def run_training(
     preset: Preset,
@@ -102,7 +117,6 @@ def run_training(
     """
     from safetensors import SafetensorError
 
-    from streammat.train.loop.interrupt import Stopped
     from streammat.train.loop.loop import train
     from streammat.train.methods.weights import save_weights
     from streammat.train.recipes.presets import configure
@@ -120,14 +134,8 @@ def run_training(
         progress.line(f"{preset.name}: {config.network}{rosta}, {many}{config.steps} steps, {origin}")
         if said := remark(pictures):
             progress.line(said)
-    try:
+    with progress.run("train"):
         network = train(config, samples, out, progress, imagenet, start, held)
-    except Stopped as stopped:
-        progress.close()
-        click.echo(f"train: {stopped}; the same command continues", err=True)
-        sys.exit(128 + stopped.number)
-    finally:
-        progress.close()
     if network is None:
         return None
     path = out / weights_name(config)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
@@ -64,7 +63,6 @@ def command(
         run_all,
         run_contender,
     )
-    from streammat.train.loop.interrupt import Stopped
     from streammat.train.recipes.tracks import Folders
 
     contenders = methods(network) if what == "methods" else compositions(network)
@@ -78,13 +76,7 @@ def command(
         progress = Progress()
         progress.line(f"compare: {contender.title}, seed {seed}")
         weights = imagenet if contender.rosta is not None else None
-        try:
+        with progress.run("compare"):
             return run_contender(contender, seed, Folders(data, backgrounds), out, config, progress, weights, threads)
-        except Stopped as stopped:
-            progress.close()
-            click.echo(f"compare: {stopped}; the same command continues", err=True)
-            sys.exit(128 + stopped.number)
-        finally:
-            progress.close()
 
     click.echo(run_all(chosen, seeds, out, run))

@@ -1,8 +1,7 @@
 """Evaluates mattes of whole images at their own size with all metrics of the paper.
 
-Images are read ahead and mattes measured by threads beside the network, a bounded number of them, in the order of the images: all
-cores
-work, memory does not grow with the set, and neither Conn nor Grad keeps the network waiting.
+Images are read ahead and mattes measured by threads beside the network, a bounded number of them, in the order of the images:
+all cores work, memory does not grow with the set, and neither Conn nor Grad keeps the network waiting.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Makes the previous frame's matte for training a network with a memory.
 
 In use that matte is the network's own, of an image a moment earlier, so in training it is for the most part: what the network
-makes of the
-same image, moved a little, in other noise and light. The rest is unknown, as at the start, or wrong, so that it never relies on
-it: the matte of another image, or the true one moved, grown, shrunk or with a piece missing.
+makes of the same image, moved a little, in other noise and light. The rest is unknown, as at the start, or wrong, so that it
+never relies on it: the matte of another image, or the true one moved, grown, shrunk or with a piece missing.
 """
 
 from __future__ import annotations

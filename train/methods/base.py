@@ -1,8 +1,7 @@
 """The base of all methods that the paper compares GFM with: one class per method, one file per class.
 
-A method is a network with its own losses. It is trained by the loop, on the tracks and with the crops of GFM, and scored by the
-same
-command. Read its file together with its paper: docstrings name sections, equations and figures.
+A method is a network with its own losses. It is trained by the loop, on the tracks and with the crops of GFM, and scored by
+the same command. Read its file together with its paper: docstrings name sections, equations and figures.
 """
 
 from __future__ import annotations
