@@ -95,7 +95,7 @@ def sequence_options(command: F) -> F:
     for add in (
         option("--no-verify", "verify", group=OUTPUT, is_flag=True, flag_value=False, default=True, help="Do not read written EXR, DPX, TIFF and PNG files back."),
         option("--depth", group=OUTPUT, type=click.Choice(choices(SequenceOptions, "depth")), default=_SEQUENCE.depth,
-               help="Bit depth of EXR, DPX, TIFF and PNG.  [default: half in EXR, 10 in DPX, else 16]"),
+               help="Bit depth of EXR, DPX, TIFF and PNG.  [default: half in EXR, 10 in DPX without alpha, else 16]"),
         option("--exr-layers", group=OUTPUT, metavar="NAMES",
                help="Layers beside the base layer of the first EXR output, with commas: matte, confidence, foreground."),
         option("--compression", group=OUTPUT, type=click.Choice(choices(SequenceOptions, "compression")),

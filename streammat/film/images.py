@@ -148,7 +148,7 @@ def write_image(
         OutputError: it cannot be written, exists already, or differs when it is read back.
     """
     oiio = openimageio()
-    kind, bits = depth_of(path.suffix.lower(), how.depth)
+    kind, bits = depth_of(path.suffix.lower(), how.depth, alpha="A" in names and len(names) > 1)
     data = _coded(pixels, kind, bits)
     spec = _spec(oiio, data, names, header, path.suffix.lower(), kind, bits, how.compression)
     spec["oiio:UnassociatedAlpha"] = int(not associated)
@@ -171,22 +171,28 @@ def write_image(
         partial.drop()
 
 
-def depth_of(suffix: str, depth: str) -> tuple[str, int]:
-    """Return OpenImageIO's type and the bits of ``depth`` in ``suffix`` files; ``auto`` is half in EXR, 10 bits in DPX, else 16.
+def depth_of(suffix: str, depth: str, *, alpha: bool) -> tuple[str, int]:
+    """Return OpenImageIO's type and the bits of ``depth`` in ``suffix`` files; ``auto`` is half in EXR, 10 bits in DPX without
+    ``alpha``, else 16.
+
+    DPX with alpha is not written in 10 bits: at some widths OpenImageIO, and what reads with it, leaves the last alpha of each row unread.
 
     Raises:
         UsageError: such files do not support the depth.
     """
-    able = {
+    able: dict[str, dict[str, tuple[str, int]]] = {
         ".exr": {"half": ("half", 16), "float": ("float", 32)},
         ".dpx": {"10": ("uint16", 10), "12": ("uint16", 12), "16": ("uint16", 16)},
         ".png": {"16": ("uint16", 16), "8": ("uint8", 8)},
-    }.get(suffix, {"16": ("uint16", 16), "8": ("uint8", 8), "float": ("float", 32)})
+    }
+    if alpha:
+        able[".dpx"] = {"16": ("uint16", 16), "12": ("uint16", 12)}
+    there = able.get(suffix, {"16": ("uint16", 16), "8": ("uint8", 8), "float": ("float", 32)})
     if depth == "auto":
-        return next(iter(able.values()))
-    if depth not in able:
-        raise UsageError(f"--depth {depth}: {suffix} files do not hold it; expected {', '.join(able)}")
-    return able[depth]
+        return next(iter(there.values()))
+    if depth not in there:
+        raise UsageError(f"--depth {depth}: {suffix} files{' with alpha' if alpha else ''} do not hold it; expected {', '.join(there)}")
+    return there[depth]
 
 
 class _Opened:

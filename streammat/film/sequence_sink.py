@@ -68,7 +68,7 @@ class SequenceSink:
         self._linear = self._exr and own_space is None
         self._multiplied = self._exr or alpha == "premultiplied"
         self._converter = VideoReformatter()
-        self._half = depth_of(suffix, options.depth)[0] == "half"
+        self._half = depth_of(suffix, options.depth, alpha=content == "transparent")[0] == "half"
         openimageio()
         if info.colour.transfer in HDR and self._linear and content != "matte":
             raise UsageError(f"{pattern}: the input is HDR, and its light cannot be written to EXR yet; write a matte, or another format")

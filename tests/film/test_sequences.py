@@ -430,7 +430,7 @@ def test_compression(shot: Path, tmp_path: Path, compression: str) -> None:
     assert opened(tmp_path / "c.1001.exr")[0].get_string_attribute("compression").startswith(compression)
 
 
-@pytest.mark.parametrize(("name", "depth", "kind", "bits"), [("d.#.tif", "float", "float", 32), ("d.#.png", "8", "uint8", 0), ("d.#.dpx", "12", "uint16", 12)])
+@pytest.mark.parametrize(("name", "depth", "kind", "bits"), [("d.#.tif", "float", "float", 32), ("d.#.png", "8", "uint8", 0), ("d.#.dpx", "12", "uint16", 12), ("d.#.dpx", "auto", "uint16", 16)])
 def test_depth(shot: Path, tmp_path: Path, name: str, depth: str, kind: str, bits: int) -> None:
     """Each format in the depths that it holds."""
     video(shot, tmp_path / name, "--depth", depth, "--frames", "1001").ok()
@@ -455,6 +455,7 @@ def test_refused(shot: Path, tmp_path: Path) -> None:
     video(shot, out, "--color-space", "fancy").refused(2, "--color-space fancy", "logc3")
     video(shot, out, "--depth", "10").refused(2, "--depth 10", "half")
     video(shot, tmp_path / "o.####.tif", "--depth", "half").refused(2, "--depth half", ".tif", "float")
+    video(shot, tmp_path / "o.####.dpx", "--depth", "10").refused(2, "--depth 10", ".dpx files with alpha", "16, 12")
     video(shot, out, "--start", "1").refused(2, "--frames")
     before = [path.read_bytes() for path in sorted(shot.iterdir())]
     video(shot, shot / "shot.%04d.exr", "-y").refused(2, "shot.1001.exr", "source and target")
