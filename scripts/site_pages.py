@@ -32,7 +32,7 @@ _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 _WHOLE = r'<span class="option">\g<0></span>'
 OPTIONS = ("MattingOptions", "MatteControls", "VideoOptions", "LiveOptions")
 """Classes of `streammat.config` that say what keyword arguments mean."""
-TRAINING = "# Training commands\n\n`streammat-train COMMAND` (`pip install '.[train]'`); [models.md](models.md#train-it-again) has them in their order.\n\n"
+TRAINING = "# Training commands\n\n`streammat-train COMMAND` (`pip install '.[train]'`); [lite_training.md](lite_training.md#train-it-again) has them in their order.\n\n"
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

@@ -1,7 +1,7 @@
 """The public sets of images, with and without masks, that the shipped network is trained on, in their repositories' layouts.
 
 Each is unpacked to ``<raw>/<repository with a plus for the slash>``, for instance ``<raw>/gmguarino+PennFudan``. None of them
-is part of this project; docs/models.md names their licences.
+is part of this project; docs/lite_training.md names their licences.
 """
 
 from __future__ import annotations
