@@ -14,7 +14,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from streammat.api import LiveSession, Matting, VideoFrame, cutout, matte, mattes, process_video
+    from streammat.api.live import LiveSession
+    from streammat.api.matting import Matting, cutout, matte
+    from streammat.api.video import VideoFrame, mattes, process_video
     from streammat.engines.base import EngineError
     from streammat.errors import CameraLostError, InputError, OutputError, StreammatError, UsageError
     from streammat.live.report import LiveReport
@@ -40,7 +42,9 @@ __all__ = [
 ]
 
 _HOMES = {
-    "streammat.api": ("LiveSession", "Matting", "VideoFrame", "cutout", "matte", "mattes", "process_video"),
+    "streammat.api.live": ("LiveSession",),
+    "streammat.api.matting": ("Matting", "cutout", "matte"),
+    "streammat.api.video": ("VideoFrame", "mattes", "process_video"),
     "streammat.engines.base": ("EngineError",),
     "streammat.errors": ("CameraLostError", "InputError", "OutputError", "StreammatError", "UsageError"),
     "streammat.live.report": ("LiveReport",),

@@ -25,9 +25,14 @@ class Within:
 Side = Annotated[int, Within(1, 16384)]
 """Side of an image in pixels."""
 
+EngineName = Literal["auto", "tensorrt", "cuda", "openvino", "onnxruntime"]
+Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
+Quality = Literal["fast", "balanced", "best"]
 Fit = Literal["cover", "contain", "stretch"]
 AlphaType = Literal["straight", "premultiplied"]
-Quality = Literal["fast", "balanced", "best"]
+MissingFrames = Literal["error", "skip", "hold"]
+Compression = Literal["none", "rle", "zip", "zips", "piz", "dwaa", "dwab"]
+BitDepth = Literal["auto", "half", "float", "8", "10", "12", "16"]
 Content = Literal["composite", "transparent", "matte", "foreground"]
 """Content of an output: the image on its background, the image with alpha, alpha as grey, the foreground's colour."""
 
@@ -38,10 +43,10 @@ class MattingOptions:
 
     model: str = "lite"
     """A shipped or imported model's name, an ``.onnx`` file, or weights: see ``streammat.models.library.find_model``."""
-    engine: Literal["auto", "tensorrt", "cuda", "openvino", "onnxruntime"] = "auto"
+    engine: EngineName = "auto"
     device: str = "auto"
     """``cpu``, ``cuda``, ``cuda:1`` and others: see ``streammat.engines.registry.DEVICES``."""
-    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
+    precision: Precision = "auto"
     quality: Quality = "balanced"
     """Size of the network's input: see ``matting.network_sizes``."""
     threads: Annotated[int, Within(0, 256)] = 0
@@ -132,7 +137,7 @@ class SequenceOptions:
 
     fps: Annotated[float | None, Within(1, 1000)] = None
     """Frames per second; None: from the files, else 24."""
-    missing: Literal["error", "skip", "hold"] = "error"
+    missing: MissingFrames = "error"
     """Handling of missing frame numbers: refuse the run, skip them, or repeat the image before."""
     layer: str | None = None
     """Layer of EXR files; None: the channels without a layer name."""
@@ -142,9 +147,9 @@ class SequenceOptions:
     """Path of an OpenColorIO config; None: its built-in studio config."""
     exposure: Annotated[float | None, Within(-20, 20)] = None
     """Exposure in stops at which the network sees linear and log images; None: from the first image."""
-    compression: Literal["none", "rle", "zip", "zips", "piz", "dwaa", "dwab"] = "zip"
+    compression: Compression = "zip"
     """Compression of EXR files."""
-    depth: Literal["auto", "half", "float", "8", "10", "12", "16"] = "auto"
+    depth: BitDepth = "auto"
     """Bit depth of outputs: see ``film.images.depth_of``."""
     exr_layers: str | None = None
     """Additional layers of the first EXR output: see ``film.layers``."""
@@ -249,7 +254,7 @@ class LiveOptions:
     rest: bool = True
     """Keep the matte for at most 0.4 s while the network's input does not change: see ``streammat.matting.rest``."""
     control: str | None = None
-    """Source of commands: the path of a unix socket, or ``-`` for stdin; see ``streammat.live.control``."""
+    """Source of commands: the path of a unix socket, or ``-`` for stdin; see ``streammat.live.commands``."""
     config: str | None = None
     """The file that the command ``save`` writes changed settings into; it was read already."""
     controls: MatteControls = field(default_factory=MatteControls)

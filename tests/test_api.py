@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from dataclasses import is_dataclass
 from pathlib import Path
-from typing import get_type_hints
+from typing import get_args, get_type_hints
 
 import cv2
 import numpy as np
@@ -14,7 +15,10 @@ import pytest
 from media import write_clip
 
 import streammat
-from streammat import api, config
+from streammat import config
+from streammat.api import keywords
+from streammat.live.commands import COMMANDS, CommandName
+from streammat.timecode import Moment
 
 QUICK_ENGINE = {"quality": "fast", "engine": "onnxruntime"}
 PORTRAIT = Path(streammat.__file__).parent / "models/portrait.jpg"
@@ -57,12 +61,30 @@ def test_importing_loads_no_library() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 
+def types_of(options: type) -> dict[str, object]:
+    """The type of every option by its name, those of groups included."""
+    found = get_type_hints(options)
+    return {name: kind for group, kind in found.items() for name, kind in (types_of(kind) if is_dataclass(kind) and kind is not Moment else {group: kind}).items()}
+
+
 @pytest.mark.parametrize(
-    ("keywords", "options"),
-    [(api.EngineKeywords, config.MattingOptions), (api.VideoKeywords, config.VideoOptions), (api.LiveKeywords, config.LiveOptions)],
-)
-def test_keywords_are_the_options(keywords: type, options: type) -> None:
-    assert set(get_type_hints(keywords)) | {"stable"} == set(config.field_names(options))
+    ("words", "options"),
+    [
+        (keywords.EngineKeywords, config.MattingOptions), (keywords.VideoKeywords, config.VideoOptions), (keywords.LiveKeywords, config.LiveOptions),
+    ],
+)  # fmt: skip
+def test_keywords_are_the_options(words: type, options: type) -> None:
+    """Same names, and same types: a wrong choice is found by type checkers (tests/api_types.py), since choices are literal types."""
+    expected = types_of(options)
+    if words is keywords.EngineKeywords:
+        del expected["stable"]  # a parameter of its own
+    if words is keywords.VideoKeywords:
+        expected |= {"start": float | str | Moment, "duration": float | str | Moment | None}  # taken in more forms
+    assert get_type_hints(words) == expected
+
+
+def test_commands_have_names_that_type_checkers_know() -> None:
+    assert get_args(CommandName) == tuple(COMMANDS)
 
 
 def test_a_matte_is_alpha_at_the_image_s_size(matting, rgb: np.ndarray) -> None:

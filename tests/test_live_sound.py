@@ -27,7 +27,7 @@ from streammat.config import CompositeOptions, EncodeOptions, LiveOptions, Matti
 from streammat.errors import InputError, UsageError
 from streammat.live.background_switcher import BackgroundSwitcher
 from streammat.live.checked_matting import CheckedMatting
-from streammat.live.control import Command
+from streammat.live.commands import Command
 from streammat.live.fallback import FallbackCompositor
 from streammat.live.output_worker import OutputWorker
 from streammat.live.outputs import Outputs

@@ -41,7 +41,7 @@ from media import (
 from numpy.typing import NDArray
 from running import QUICK, call, names, run, spawn, video
 
-from streammat.api import process_video
+from streammat.api.video import process_video
 
 GREEN = np.array((0, 177, 64), np.float32)
 SIZE = (192, 108)

@@ -1,8 +1,7 @@
 """Control of a live run: keys, and JSON lines on stdin or a unix socket for scripts and stream decks.
 
-A request is one line, ``{"command": "next"}``; the answer is one line, ``{"ok": true, …}`` or ``{"ok": false, "error": …}``,
-with the request's ``id`` where it has one. After ``{"command": "events"}`` a socket is sent each event of the run, too.
-``docs/live.md`` lists commands and events; the control page (``streammat.web``) speaks the same over a WebSocket.
+Requests and answers are those of ``streammat.live.commands``, one on each line. After ``{"command": "events"}`` a socket is
+sent each event of the run, too. The control page (``streammat.web``) speaks the same over a WebSocket.
 """
 
 from __future__ import annotations
@@ -18,118 +17,25 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from queue import Empty, Full, Queue
-from typing import IO, Any, Final, Protocol
+from typing import IO, Any, Final
 
-from streammat.errors import OutputError, StreammatError, UsageError, one_line
+from streammat.errors import OutputError, UsageError
+from streammat.live.commands import LONGEST_LINE, Command, CommandName, Target, answer, error_line
 from streammat.live.events import Events
 
-_TEXT: Final = (str,)
-_NUMBER: Final = (int, float)
-_SWITCH: Final = (bool, type(None))
-_NOTHING: Final = (type(None),)
-COMMANDS: Final[dict[str, tuple[type, ...]]] = {
-    "next": _NOTHING, "previous": _NOTHING, "background": _TEXT, "blur": _NUMBER, "blur-strength": _NUMBER, "mirror": _SWITCH, "pause": _SWITCH,
-    "mute": _SWITCH, "pass-through": _SWITCH, "quality": _TEXT, "hold-rate": _SWITCH, "matte": (dict,), "record": _SWITCH, "stream": (str, *_SWITCH),
-    "events": _NOTHING, "status": _NOTHING, "settings": _NOTHING, "save": _NOTHING, "quit": _NOTHING,
-}
-"""Commands, with the types that each one's value may have; None: the value may be missing."""
-KEYS: Final = {
+KEYS: Final[dict[str, tuple[CommandName, int | None]]] = {
     "n": ("next", None), "b": ("previous", None), "+": ("blur", 10), "=": ("blur", 10), "-": ("blur", -10),
     "m": ("mirror", None), "s": ("mute", None), "p": ("pause", None), " ": ("pause", None), "q": ("quit", None), "\x1b": ("quit", None),
 }
 KEYS_HELP: Final = "keys: n/b background, +/- blur, m mirror, s sound off/on, p pause, r show the room (then y), q quit"
 _CONFIRM_SECONDS: Final = 5.0
-LONGEST_LINE: Final = 65536
-"""Largest request in bytes."""
 _WAITING: Final = 256
 """Events buffered for a program that reads slowly; the oldest are dropped first."""
-_LONGEST_ID: Final = 64
 _MOST_CLIENTS: Final = 32
-_PERCENT: Final = 100
 _TOO_LONG: Final = {"ok": False, "error": f"a line of more than {LONGEST_LINE} bytes; expected a short JSON object"}
 # The system is out of descriptors; connected programs will release some.
 _FOR_NOW: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ECONNABORTED)
-
-
-@dataclass(frozen=True)
-class Command:
-    """One request."""
-
-    name: str
-    value: Any = None
-    confirm: bool = False
-
-
-class Target(Protocol):
-    """Protocol of the live run that commands control."""
-
-    def obey(self, command: Command) -> dict[str, Any]:
-        """Execute the command and return the new state; from any thread.
-
-        Raises:
-            StreammatError: the command failed; nothing has changed.
-        """
-        ...
-
-
-def parse_command(line: str) -> Command:
-    """Parse one line of JSON.
-
-    Raises:
-        UsageError: not a JSON object, an unknown command, or a value of the wrong type.
-    """
-    return _command_of(_object_of(line))
-
-
-def _object_of(line: str) -> dict[str, Any]:
-    try:
-        found = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f'{line.strip()[:80]!r} is no JSON; expected a line such as {{"command": "next"}}') from error
-    return found if isinstance(found, dict) else {}
-
-
-def _command_of(found: dict[str, Any]) -> Command:
-    name = found.get("command")
-    if not isinstance(name, str) or name not in COMMANDS:
-        raise UsageError(f"unknown command {str(name)[:80]!r}; expected one of {', '.join(COMMANDS)}")
-    value, confirm = found.get("value"), found.get("confirm", False)
-    wanted = COMMANDS[name]
-    if not isinstance(value, wanted) or not isinstance(confirm, bool) or (isinstance(value, bool) and bool not in wanted):
-        expected = " or ".join("nothing" if kind is type(None) else kind.__name__ for kind in wanted)
-        raise UsageError(f"{name}: value is {_short(value)}; expected {expected}")
-    least = -_PERCENT if name == "blur" else 0
-    if isinstance(value, (int, float)) and not least <= value <= _PERCENT:  # nor is NaN
-        raise UsageError(f"{name}: value is {_short(value)}; expected {least} to {_PERCENT}")
-    return Command(name, value, confirm)
-
-
-def _short(value: Any) -> str:
-    """Return a value as text for a message; Python refuses to print integers with very many digits."""
-    try:
-        return repr(value)[:80]
-    except ValueError:
-        return "a number of very many digits"
-
-
-def answer(target: Target, line: str) -> dict[str, Any]:
-    """Execute one line; any error is returned as the answer."""
-    tag: dict[str, Any] = {}
-    try:
-        found = _object_of(line)
-        if isinstance(found.get("id"), str | int) and len(_short(found["id"])) <= _LONGEST_ID:
-            tag = {"id": found["id"]}
-        return {"ok": True, **tag, **target.obey(_command_of(found))}
-    except Exception as error:  # noqa: BLE001 - who asked is answered, and the next line is obeyed
-        return {"ok": False, **tag, "error": _one_line(error)}
-
-
-def _one_line(error: Exception) -> str:
-    """Return an error in one line, even an unexpected one."""
-    said = one_line(error)
-    return said if isinstance(error, StreammatError) else f"{type(error).__name__}: {said}"[:300]
 
 
 class Keys:
@@ -162,7 +68,7 @@ class Keys:
         try:
             now = self._target.obey(command)
         except Exception as error:  # noqa: BLE001 - the next key is obeyed
-            self._say(_one_line(error))
+            self._say(error_line(error))
             return
         self._say(", ".join(f"{name} {value}" for name, value in now.items() if name != "status") or command.name)
 

@@ -23,7 +23,8 @@ from streammat.film.masks import MaskedMatting, Masks
 from streammat.film.subject import SubjectMatting, check_inside, parse_subject
 from streammat.live.background_switcher import BackgroundSwitcher
 from streammat.live.checked_matting import CheckedMatting
-from streammat.live.control import Command, Keys, Listener, SocketListener, StdinListener
+from streammat.live.commands import Command
+from streammat.live.control import Keys, Listener, SocketListener, StdinListener
 from streammat.live.events import Events, Faults
 from streammat.live.fallback import FallbackCompositor
 from streammat.live.open_output import check_output, is_file, open_output, shows_now

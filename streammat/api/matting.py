@@ -1,0 +1,208 @@
+"""Images in the Python API: mattes and cut-outs, of one or of many."""
+
+from __future__ import annotations
+
+import os
+from typing import IO, TYPE_CHECKING, Any, Self, Unpack
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streammat.api.keywords import EngineKeywords
+from streammat.compositing.compositor import Compositor
+from streammat.config import STILLS, MattingOptions, build
+from streammat.engines.base import Engine, EngineSpec
+from streammat.errors import InputError, UsageError, reason, shown
+from streammat.media.frame import Frame, Matte
+
+if TYPE_CHECKING:
+    from streammat.matting.matting import Matting as FrameMatting
+
+Rgb = NDArray[np.uint8] | NDArray[np.uint16]
+"""(H, W, 3), RGB, full range."""
+ImageLike = Rgb | str | os.PathLike[str] | IO[bytes]
+"""Pixels, or the path or open binary file of an image."""
+
+
+def matte(image: ImageLike, **options: Unpack[EngineKeywords]) -> NDArray[np.float32]:
+    """Return the alpha matte of one image, at quality ``best``; `Matting` is faster for many images: it keeps its engine open.
+
+    Args:
+        image: pixels, a path, or an open binary file.
+        options: see `EngineKeywords`.
+
+    Returns:
+        float32 (H, W), 0..1, 1 = foreground, at the image's size, in steps of 1/255 (1/65535 for 16 bits).
+
+    Raises:
+        StreammatError: see the module.
+    """
+    options.setdefault("quality", STILLS.quality)
+    with Matting(**options) as matting:
+        return matting(image)
+
+
+def cutout(image: ImageLike, **options: Unpack[EngineKeywords]) -> Rgb:
+    """Return one image with its background removed, at quality ``best``.
+
+    Args:
+        image: pixels, a path, or an open binary file.
+        options: see `EngineKeywords`.
+
+    Returns:
+        uint8 (H, W, 4), RGB and straight alpha, uint16 for deeper images; the old background's colour is removed from soft edges;
+        away from the subject the colour is black.
+
+    Raises:
+        StreammatError: see the module.
+    """
+    options.setdefault("quality", STILLS.quality)
+    with Matting(**options) as matting:
+        return matting.cutout(image)
+
+
+class Matting:
+    """A matting network that stays open: called per image, or per frame in order.
+
+    Use it as a context manager, or call `close`. Not thread-safe.
+
+        with streammat.Matting(stable=True) as matting:
+            for rgb in frames:
+                alpha = matting(rgb)
+
+    Args:
+        stable: the images are successive frames: average out flicker where they do not move; call `reset` at a cut.
+        options: see `EngineKeywords`.
+
+    Raises:
+        StreammatError: no such model or engine. That an engine cannot run here is known at the first image only.
+    """
+
+    def __init__(self, *, stable: bool = False, **options: Unpack[EngineKeywords]) -> None:
+        from streammat.models.library import find_model
+
+        self._options = build(MattingOptions, {**options, "stable": stable})
+        self._model = find_model(self._options.model)
+        self._engine: Engine | None = None
+        self._size: tuple[int, int] | None = None
+        self._matting: FrameMatting | None = None
+        self._count = 0
+        self._closed = False
+
+    def __call__(self, image: ImageLike) -> NDArray[np.float32]:
+        """Return the alpha matte of an image.
+
+        Args:
+            image: pixels, a path, or an open binary file.
+
+        Returns:
+            float32 (H, W), 0..1, 1 = foreground, at the image's size.
+
+        Raises:
+            StreammatError: see the module.
+        """
+        return self.alpha_of(self._frame(image))
+
+    def cutout(self, image: ImageLike) -> Rgb:
+        """Return an image with its background removed; see `streammat.cutout`.
+
+        Args:
+            image: pixels, a path, or an open binary file.
+
+        Returns:
+            uint8 (H, W, 4), RGB and straight alpha; uint16 for deeper images.
+
+        Raises:
+            StreammatError: see the module.
+        """
+        frame = self._frame(image)
+        found = self._matte(frame)
+        (drawn,) = Compositor(["transparent"], None, decontaminate=True, alpha="straight")(frame, found)
+        green, blue, red = drawn.planes
+        return np.dstack((red, green, blue, found.alpha))
+
+    def alpha_of(self, frame: Frame) -> NDArray[np.float32]:
+        """Return the matte of a frame of the runtime (`streammat.media.frame.Frame`), in its stored orientation."""
+        alpha = self._matte(frame).alpha
+        return np.asarray(np.divide(alpha, np.iinfo(alpha.dtype).max, dtype=np.float32), np.float32)
+
+    def reset(self) -> None:
+        """Forget the earlier frames: the next image begins a new sequence."""
+        self._matting = None
+        self._count = 0
+
+    def close(self) -> None:
+        """Free the engine; safe to call twice."""
+        self._closed = True
+        self._matting = None
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+
+    @property
+    def spec(self) -> EngineSpec | None:
+        """The engine at work: backend, precision, device, network size; None before the first image."""
+        return None if self._engine is None else self._engine.spec
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _frame(self, image: ImageLike) -> Frame:
+        from dataclasses import replace
+
+        frame = _frame_of(image)
+        self._count += 1
+        return replace(frame, pts=self._count)
+
+    def _matte(self, frame: Frame) -> Matte:
+        from streammat.matting.matting import Matting as FrameMatting
+        from streammat.matting.matting import network_sizes
+        from streammat.matting.network import open_network
+        from streammat.matting.temporal import TemporalFilter
+
+        if self._closed:
+            raise UsageError("this Matting is closed; make another one")
+        upright = frame.size if frame.rotation % 2 == 0 else frame.size[::-1]
+        wanted = network_sizes(*upright, self._options.quality, self._model.areas)[0]
+        if self._engine is None or self._size != wanted:
+            if self._engine is not None:
+                self._engine.close()
+            self._engine, self._size, self._matting = open_network(self._model, frame.size, frame.rotation, self._options), wanted, None
+        if self._matting is None:
+            self._matting = FrameMatting(self._engine, TemporalFilter() if self._options.stable else None)
+        return self._matting(frame)
+
+
+def path_of(name: str, value: Any) -> str:
+    """Return ``value`` as a path; ``name`` is the argument's, for messages.
+
+    Raises:
+        UsageError: it is neither text nor a path object.
+    """
+    path = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(path, str) or "\0" in path:
+        raise UsageError(f"{name} is {shown(repr(value))}; expected a path as text or a path object")
+    return path
+
+
+def _frame_of(image: ImageLike) -> Frame:
+    from streammat.sources.still import decode_still, frame_of, read_still
+
+    if isinstance(image, np.ndarray):
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype not in (np.uint8, np.uint16) or not image.size:
+            raise UsageError(f"the image is {image.dtype} {image.shape}; expected uint8 or uint16 (H, W, 3), RGB")
+        return frame_of(image)
+    if isinstance(image, str | os.PathLike):
+        return read_still(path_of("the image", image))[0]
+    if hasattr(image, "read"):
+        try:
+            data = image.read()
+        except (OSError, ValueError) as error:  # closed, or not opened for reading
+            raise InputError(f"the image cannot be read from its file object ({reason(error)}); expected one opened in binary mode") from error
+        if not isinstance(data, bytes):
+            raise UsageError("the image is a text file object; expected one opened in binary mode")
+        return decode_still(data, str(getattr(image, "name", "the file object")))[0]
+    raise UsageError(f"the image is a {type(image).__name__}; expected an array, a path or an open binary file")

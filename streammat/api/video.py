@@ -1,0 +1,113 @@
+"""Recorded video in the Python API: a file to a file, or frame by frame."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Unpack
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streammat.api.keywords import EngineKeywords, VideoKeywords
+from streammat.api.matting import Matting, path_of
+from streammat.config import MattingOptions, VideoOptions, build
+from streammat.errors import UsageError
+from streammat.media.frame import Frame, swscale_matrix, swscale_range
+from streammat.stats import Report
+from streammat.timecode import Moment, parse_moment
+
+
+def process_video(source: str | os.PathLike[str], target: str | os.PathLike[str] | None, *, progress: Callable[[int], None] | None = None,
+                  **options: Unpack[VideoKeywords]) -> Report:
+    """Cut the subject out of a video and write it on another background, or transparent; sound and other tracks are kept.
+
+    Args:
+        source: a video file or URL.
+        target: the output; its extension picks container and codec; None: ``matte`` or ``foreground`` alone.
+        progress: called from time to time, in this thread, with the number of frames written.
+        options: see `VideoKeywords`; times are seconds, text such as ``1:30``, or timecodes.
+
+    Returns:
+        A report: frames, times, notes, and the damaged parts of the input.
+
+    Raises:
+        StreammatError: see the module; a partly written output is kept under a name that contains ``.partial``.
+    """
+    from streammat.jobs.video import VideoJob
+
+    given: dict[str, Any] = dict(options)
+    for name in ("start", "duration"):
+        if given.get(name) is not None:
+            given[name] = _time(name, given[name])
+    return VideoJob(path_of("source", source), None if target is None else path_of("target", target), build(VideoOptions, given)).run(progress)
+
+
+@dataclass(frozen=True)
+class VideoFrame:
+    """A frame of a video, upright."""
+
+    rgb: NDArray[np.uint8]
+    """uint8 (H, W, 3), RGB, full range."""
+    pts: int
+    """Presentation time in units of ``time_base``."""
+    time_base: Fraction
+    """Seconds per tick, exact."""
+    index: int
+    """Counts from 0."""
+
+    @property
+    def time(self) -> Fraction:
+        """Presentation time in seconds, exact, on the file's own clock."""
+        return self.pts * self.time_base
+
+
+def mattes(
+    video: str | os.PathLike[str], *, start: float | str | Moment = 0, duration: float | str | Moment | None = None, stable: bool = MattingOptions.stable,
+    **options: Unpack[EngineKeywords],
+) -> Iterator[tuple[VideoFrame, NDArray[np.float32]]]:
+    """Yield the frames of a video with their mattes, in presentation order.
+
+    Args:
+        video: a file or URL.
+        start: where to begin, in seconds, as text such as ``1:30``, or a timecode.
+        duration: how much of the video; None: to the end.
+        stable: average out flicker where the image does not move.
+        options: see `EngineKeywords`.
+
+    Yields:
+        The frame, and its alpha, float32 (H, W), 0..1, both upright.
+
+    Raises:
+        StreammatError: see the module.
+    """
+    from streammat.sources.file import FileSource
+
+    until = None if duration is None else _time("duration", duration)
+    reader = FileSource(path_of("video", video), audio=False, start=_time("start", start), duration=until)
+    with ExitStack() as stack:
+        stack.callback(reader.close)
+        matting = stack.enter_context(Matting(stable=stable, **options))
+        for item in reader:
+            if isinstance(item, Frame):
+                alpha = np.ascontiguousarray(np.rot90(matting.alpha_of(item), item.rotation))
+                yield VideoFrame(_rgb_of(item), item.pts, item.time_base, item.index), alpha
+
+
+def _time(name: str, value: float | str | Moment) -> Moment:
+    if isinstance(value, Moment):
+        return value
+    try:
+        return parse_moment(value if isinstance(value, str) else f"{value:.9f}")
+    except (ValueError, TypeError):
+        raise UsageError(f"{name} is {value!r}; expected seconds, text such as 1:30, or a timecode such as 0:01:30:12") from None
+
+
+def _rgb_of(frame: Frame) -> NDArray[np.uint8]:
+    """Return the frame upright, as it is to be seen: uint8 (H, W, 3)."""
+    matrix = None if frame.layout.rgb else swscale_matrix(frame.colour, frame.size[0])
+    image = frame.image.reformat(format="rgb24", src_colorspace=matrix, src_color_range=swscale_range(frame), dst_color_range=2, interpolation="BICUBIC")
+    return np.ascontiguousarray(np.rot90(image.to_ndarray(), frame.rotation))
