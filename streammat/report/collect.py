@@ -117,6 +117,7 @@ class ReportSink:
         self._last: tuple[Frame, Matte] | None = None
         self._stride = 1
         self._scaler = VideoReformatter()
+        self._closed = False
 
     def write(self, frame: Frame, matte: Matte) -> None:
         """Measure a frame."""
@@ -150,6 +151,9 @@ class ReportSink:
         """Write the page, and CSV and JSON beside it."""
         from streammat.report.page import write_report
 
+        if self._closed:
+            return
+        self._closed = True
         report = self._report
         if self._last is not None:
             report.ends.append(self._images(*self._last))
@@ -162,7 +166,8 @@ class ReportSink:
             write_report(self._path, [report], overwrite=self._overwrite)
 
     def abort(self) -> None:
-        """Do nothing: no file has been written."""
+        """Write nothing."""
+        self._closed = True
 
     def _consider(self, frame: Frame, matte: Matte, measured: Measures) -> None:
         """Keep a frame to check, unless a worse one is near in time."""

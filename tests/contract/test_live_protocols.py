@@ -34,6 +34,9 @@ from streammat.sources.playback import PlaybackSchedule, PlaybackSource, StreamS
 from streammat.sources.shaper import TIME_BASE, Clock, LiveSource, live_info
 
 SIZE = (96, 128)
+SOURCES = {"file": PlaybackSource, "stream": StreamSource, "camera": CameraSource}
+SINKS = {"virtual camera": VirtualCameraSink, "preview": PreviewSink, "stream": StreamSink, "alpha": AlphaSink, "null": NullSink}
+SOUNDS = {"file": FileSound, "microphone": Microphone}
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +44,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(write_clip(tmp_path_factory.mktemp("clip") / "in.mp4", size=SIZE[::-1], frames=12, content="pattern", audio=[Audio()]))
 
 
-@pytest.fixture(params=["file", "stream", "camera"])
+@pytest.fixture(params=SOURCES)
 def source(request: pytest.FixtureRequest, clip: str) -> LiveSource:
     if request.param == "file":
         return PlaybackSource(clip, Clock())
@@ -52,6 +55,7 @@ def source(request: pytest.FixtureRequest, clip: str) -> LiveSource:
 
 def test_live_source(source: LiveSource) -> None:
     """Frames of one shape in the order of their capture, stamped on the run's clock; ``stop`` ends them; closing twice is fine."""
+    assert type(source) in SOURCES.values()
     assert source.name
     info = source.info
     assert (info.size, info.layout.name, info.time_base, info.rotation, info.colour.range) == (SIZE, "yuv420p", TIME_BASE, 0, 1)
@@ -95,7 +99,7 @@ class FakeRelay:
     kill = close
 
 
-@pytest.fixture(params=["virtual camera", "preview", "stream", "alpha", "null"])
+@pytest.fixture(params=SINKS)
 def sink(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Sink:
     info = live_info(SIZE, Fraction(30), Colour(5, 2, 2, 1))
     if request.param == "virtual camera":
@@ -120,6 +124,7 @@ def live(pts: int) -> Frame:
 
 def test_live_sink(sink: Sink) -> None:
     """Each frame is counted and left as it was; packets are no harm; closing twice is fine, and aborting after it."""
+    assert type(sink) in SINKS.values()
     assert sink.content == ("transparent" if isinstance(sink, AlphaSink) else "composite")
     for number in range(4):
         frame = live(3000 * number)
@@ -143,7 +148,7 @@ def test_live_sink_that_is_aborted(sink: Sink) -> None:
     assert sink.frames == 0
 
 
-@pytest.fixture(params=["file", "microphone"])
+@pytest.fixture(params=SOUNDS)
 def sound(request: pytest.FixtureRequest, clip: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[SoundSource]:
     if request.param == "file":
         schedule = PlaybackSchedule()
@@ -158,6 +163,7 @@ def sound(request: pytest.FixtureRequest, clip: str, monkeypatch: pytest.MonkeyP
 
 def test_sound_source(sound: SoundSource) -> None:
     """Blocks in the order of their times, one array each; nothing after ``close``, and closing twice is fine."""
+    assert type(sound) in SOUNDS.values()
     assert sound.name
     assert sound.channels in (1, 2)
     heard: list[Block] = []
