@@ -18,9 +18,9 @@ from streammat.audio.source import SoundSource
 from streammat.audio.track import RATE, WAIT, AudioBuffer, Block, Chunk, ChunkReader
 from streammat.errors import StreammatError
 from streammat.sources.shaper import Clock
+from streammat.threads.reconnect import reconnect
 
 _SILENT_SECONDS = 5.0
-_LONGEST_SEARCH = 5.0  # seconds between two looks for a device that is gone
 
 
 @dataclass(frozen=True)
@@ -164,19 +164,20 @@ class AudioCapture:
         self._tell("microphone-lost", message=f"microphone {self.name}: {why}")
         self._source.close()
         self._blocks.put(None)
-        pause = 0.5
-        while not self._stopping.wait(pause):
-            pause = min(_LONGEST_SEARCH, 1.5 * pause)
-            try:
-                source = self._reopen()
-            except StreammatError:
-                continue
-            self._source = source
-            try:
-                source.start(self._blocks.put)
-            except StreammatError:
-                source.close()
-                continue
-            self.name = source.name
-            self._tell("microphone-back", name=source.name)
-            return
+        if reconnect(self._start_anew, self._stopping):
+            self._tell("microphone-back", name=self.name)
+
+    def _start_anew(self) -> bool:
+        """Open the source again and start it.
+
+        Raises:
+            StreammatError: it is not back yet.
+        """
+        self._source = self._reopen()
+        try:
+            self._source.start(self._blocks.put)
+        except StreammatError:
+            self._source.close()
+            raise
+        self.name = self._source.name
+        return True

@@ -13,11 +13,11 @@ import numpy as np
 from streammat.audio.track import REACH, AudioBuffer, SampleClock, Samples, mixed
 from streammat.devices import portaudio
 from streammat.errors import StreammatError
+from streammat.threads.reconnect import reconnect
 
 _AIM_SECONDS = 1.0
 _OFTEN = 3  # times in that while that a device waited for sound
 _LONGEST_LATENCY = 0.3  # seconds of sound that may wait at a device
-_LONGEST_SEARCH = 5.0  # seconds between two looks for a device that is gone
 
 
 class Follower:
@@ -192,18 +192,23 @@ class Monitor:
     def _find_again(self, why: str) -> None:
         self._tell("monitor-lost", message=f"monitor {self.name}: {why}")
         self._stream.close()
-        pause = 0.5
-        while not self._stopping.wait(pause):
-            pause = min(_LONGEST_SEARCH, 1.5 * pause)
-            try:
-                portaudio.refresh()
-                self._open()
-                self._stream.start()
-            except StreammatError:
-                self._stream.close()
-                continue
+        if reconnect(self._start_anew, self._stopping):
             self._tell("monitor-back", name=self.name)
-            return
+
+    def _start_anew(self) -> bool:
+        """Look for the device again, open and start it.
+
+        Raises:
+            StreammatError: it is not back yet.
+        """
+        try:
+            portaudio.refresh()
+            self._open()
+            self._stream.start()
+        except StreammatError:
+            self._stream.close()
+            raise
+        return True
 
     def _play(self, samples: Any, when: float, missed: bool) -> None:
         """Fill a block whose playback begins at ``when``."""

@@ -17,7 +17,7 @@ from typing import Any
 
 from streammat.audio.capture import AudioCapture
 from streammat.audio.monitor import Monitor
-from streammat.errors import CameraLostError, StreammatError
+from streammat.errors import CameraLostError
 from streammat.live.events import Faults
 from streammat.live.fallback import FallbackCompositor, OutputFrame
 from streammat.live.outputs import Outputs
@@ -26,11 +26,11 @@ from streammat.media.frame import Frame, Matte
 from streammat.sources.shaper import LiveSource
 from streammat.stats import StageClock
 from streammat.threads.channel import Channel, Closed
+from streammat.threads.reconnect import reconnect
 
 Tell = Callable[..., None]
 """``tell(event, **details)``: reports an event to users and programs; called from any thread."""
 
-_LONGEST_SEARCH = 5.0  # seconds between two looks for a camera that is gone
 PATIENCE = 3.0
 """Seconds to wait at the end for a camera or network that does not answer."""
 
@@ -166,19 +166,14 @@ class Live:
     def _find_again(self) -> None:
         """Try to reopen the camera until it is back or the run is stopped."""
         self._source.close()
-        pause = 0.5
-        while not self._stopping.wait(pause):
-            pause = min(_LONGEST_SEARCH, 1.5 * pause)
-            try:
-                source = self._reopen()
-            except StreammatError:
-                continue
-            with self._lock:
-                self._source = source
-            if self._stopping.is_set():
-                source.stop()
-            self._tell("camera-back", name=source.name)
+        source = reconnect(self._reopen, self._stopping)
+        if source is None:
             return
+        with self._lock:
+            self._source = source
+        if self._stopping.is_set():
+            source.stop()
+        self._tell("camera-back", name=source.name)
 
     def _matte(self) -> None:
         for frame in self._frames:
