@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+import tomllib
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import get_args, get_type_hints
@@ -53,6 +54,14 @@ def test_exported_names() -> None:
     assert all(getattr(streammat, name) is not None for name in NAMES)
     with pytest.raises(AttributeError, match="public names: "):
         _ = streammat.nothing
+
+
+def test_every_folder_is_installed() -> None:
+    repository = Path(__file__).parents[1]
+    listed = tomllib.loads((repository / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    folders = [path.parent.relative_to(repository) for top in ("streammat", "engines", "train") for path in (repository / top).rglob("__init__.py")]
+    names = {str(folder).replace("/", ".").removeprefix("streammat.") for folder in folders if not {"engines", "train"} & set(folder.parts[1:2])}
+    assert {name.removeprefix("streammat.") for name in listed} == names
 
 
 def test_importing_loads_no_library() -> None:

@@ -14,7 +14,7 @@ import click
 from streammat.cli.command import Program
 
 NAMES = ("video", "batch", "webcam", "image", "bench", "model", "engine", "engines", "devices", "doctor", "config")
-"""The commands; each is the function ``<name>`` of ``streammat/cli/<name>.py``."""
+"""The commands; each is the function ``<name>`` of ``streammat/cli/commands/<name>.py``."""
 
 
 class _Commands(UserDict[str, Any]):
@@ -22,7 +22,7 @@ class _Commands(UserDict[str, Any]):
 
     def __getitem__(self, name: str) -> click.Command:
         if self.data[name] is None:
-            self.data[name] = getattr(import_module(f"streammat.cli.{name}"), name)
+            self.data[name] = getattr(import_module(f"streammat.cli.commands.{name}"), name)
         command: click.Command = self.data[name]
         return command
 

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 
 from streammat.engines.shipped import shipped
 from streammat.train.__main__ import main
-from streammat.train.cli.backgrounds import command as backgrounds_command
+from streammat.train.cli.data.backgrounds import command as backgrounds_command
 from streammat.train.errors import DataError
 from streammat.train.rssn.backgrounds import BackgroundOptions, Measured, build_backgrounds, judge, subject_share
 

@@ -16,7 +16,7 @@ from synthetic import make_data
 from streammat.engines.network.backbones import ConvBN, InvertedResidual
 from streammat.engines.network.gfm import GFM
 from streammat.train.__main__ import main
-from streammat.train.cli.lite import STAGES
+from streammat.train.cli.training.lite import STAGES
 
 
 def test_help_loads_no_torch() -> None:

@@ -138,6 +138,6 @@ def test_a_set_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_command_knows_every_set() -> None:
-    from streammat.train.cli.sets import _NAMES
+    from streammat.train.cli.data.sets import _NAMES
 
     assert tuple(entry.name for entry in SETS) == _NAMES

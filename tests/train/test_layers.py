@@ -254,8 +254,8 @@ def test_compose_faults(data: Path, rooms: Path, tmp_path: Path) -> None:
 
 
 def test_defaults_have_one_value() -> None:
-    from streammat.train.cli.compose import command as compose
-    from streammat.train.cli.layers import command as layers
+    from streammat.train.cli.data.compose import command as compose
+    from streammat.train.cli.data.layers import command as layers
 
     assert {option.name: option.default for option in compose.params}["per_foreground"] == PER_FOREGROUND
     assert {option.name: option.default for option in layers.params}["sigma"] == BM3D_SIGMA

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from synthetic import make_data
 
 from streammat.train.__main__ import main
-from streammat.train.cli.mattes import command as mattes_command
+from streammat.train.cli.data.mattes import command as mattes_command
 from streammat.train.data.layouts import open_layout
 from streammat.train.errors import DataError
 from streammat.train.evaluation.contact_sheet import CELL

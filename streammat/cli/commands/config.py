@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from streammat.cli.command import Command
+from streammat.cli.commands.webcam import webcam
 from streammat.cli.options import as_toml, options_of
-from streammat.cli.webcam import webcam
 
 
 @click.command(cls=Command, params=list(webcam.params))

@@ -15,10 +15,10 @@ from click.core import ParameterSource
 
 from streammat.cli.batch_table import Board
 from streammat.cli.command import INPUT, MESSAGES, OUTPUT, Command, option
+from streammat.cli.commands.video import video
 from streammat.cli.common import Interrupt, leave, one_line_errors
 from streammat.cli.options import name_of, options_of
 from streammat.cli.values import number_of
-from streammat.cli.video import video
 from streammat.config import WEB_ADDRESS, BatchOptions
 from streammat.errors import UsageError, shown
 

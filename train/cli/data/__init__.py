@@ -1,0 +1,1 @@
+"""Commands that make data: labels, mattes, sets, composites; one file per command."""

@@ -1,0 +1,1 @@
+"""Commands that measure networks and compare them; one file per command."""
