@@ -92,10 +92,10 @@ def measure(folder: Path, engines: Sequence[str], rounds: int, tell: Callable[[s
     """Measure every round; each is a dictionary of figures by the names of `GOALS`, and of what they are made of."""
     from dataclasses import asdict
 
-    from streammat.bench.asking import Asker
+    from streammat.bench.child_runner import ChildRunner
     from streammat.config import MattingOptions
 
-    ask, found = Asker().ask, []
+    ask, found = ChildRunner().ask, []
     for size, shape in SIZES.items():
         if "10-bit" not in size:
             matting = asdict(MattingOptions())

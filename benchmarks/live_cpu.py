@@ -147,7 +147,7 @@ def measure(name: str, clip: str, options: argparse.Namespace) -> dict[str, floa
         matting = CheckedMatting(engine, TemporalFilter(), rest=rest if name == RESTING else None)
     scenes = BackgroundSwitcher((BACKGROUND,), CompositeOptions())
     faults: list[Exception] = []
-    showing = Patient(source.info, clock, scenes.current, faults.append)
+    fallback = Patient(source.info, clock, scenes.current, faults.append)
     worker = OutputWorker("null", NullSink(source.info), clock, capacity=1, failed=lambda _, error: faults.append(error))
     seen: list[tuple[float, int]] = []
 
@@ -155,7 +155,7 @@ def measure(name: str, clip: str, options: argparse.Namespace) -> dict[str, floa
         seen.append((time.process_time(), rest.frames))
         source.shown.release()
 
-    Live(source, lambda: source, matting, showing, Outputs([worker]), lambda *_, **__: None, look=look).run(lambda: None)
+    Live(source, lambda: source, matting, fallback, Outputs([worker]), lambda *_, **__: None, look=look).run(lambda: None)
     assert not faults, faults
     (begin, rested), (end, rested_then) = seen[SETTLE - 1], seen[-1]
     frames = len(seen) - SETTLE

@@ -129,7 +129,7 @@ def _choose_backend(
 def _asked_backend(backend: str, device: str) -> tuple[str, str, str]:
     entry = BACKENDS[backend]
     if not entry.installed:
-        raise EngineUnavailableError(f"{backend} is not installed; {entry.cure}")
+        raise EngineUnavailableError(f"{backend} is not installed; {entry.hint}")
     usual = next(iter(entry.precisions))
     where = ("cuda:0" if usual == "cuda" else usual) if device == "auto" else device
     if kind_of(where) not in entry.precisions:
@@ -175,9 +175,9 @@ def _choose_on_gpu(model: ModelFiles, precision: str) -> tuple[str, str]:
 def _choose_on_cpu(precision: str, note: str) -> tuple[str, str, str]:
     found = [name for name in installed_backends("cpu") if precision in ("auto", *BACKENDS[name].precisions["cpu"])]
     if not found:
-        cures = " or ".join(entry.cure for entry in BACKENDS.values() if precision in ("auto", *entry.precisions.get("cpu", ())))
+        hints = " or ".join(entry.hint for entry in BACKENDS.values() if precision in ("auto", *entry.precisions.get("cpu", ())))
         missing = "" if precision == "auto" else f" for {precision} on the CPU"
-        raise EngineUnavailableError(f"no inference backend{missing} is installed; {cures}" if cures else f"no backend computes {precision} on the CPU")
+        raise EngineUnavailableError(f"no inference backend{missing} is installed; {hints}" if hints else f"no backend computes {precision} on the CPU")
     if "openvino" in found and (_is_x86() or len(found) == 1):
         return "openvino", "cpu", f"openvino is installed and the fastest here{note}"
     why = "openvino is not installed" if "openvino" not in found else "openvino pays on x86 only"

@@ -28,7 +28,7 @@ class ModelFiles:
     """
     sha256: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 in hexadecimal by kind (``fp32``, ``int8``, ``weights``); a file without one is not verified."""
-    cure: str = "reinstall the package"
+    hint: str = "reinstall the package"
     """The hint for a missing or damaged file."""
     areas: tuple[int, ...] = ()
     """Areas of the network's inputs, in pixels, largest first, whose mean gives the best matte; (): unknown."""
@@ -56,19 +56,19 @@ class ModelFiles:
         try:
             content = path.read_bytes()
         except OSError as error:
-            raise EngineError(f"cannot read model file {path}: {error.strerror}; {self.cure}") from error
+            raise EngineError(f"cannot read model file {path}: {error.strerror}; {self.hint}") from error
         expected = self.sha256.get(kind)
         if expected is not None and hashlib.sha256(content).hexdigest() != expected:
-            raise EngineError(f"model file {path} is damaged: its sha256 is not {expected}; {self.cure}")
+            raise EngineError(f"model file {path} is damaged: its sha256 is not {expected}; {self.hint}")
         return content
 
 
-def read_card(path: Path, cure: str) -> dict[str, Any]:
+def read_card(path: Path, hint: str) -> dict[str, Any]:
     """Read the card of a model.
 
     Args:
         path: ``<name>.json``.
-        cure: hint for a damaged card.
+        hint: what to do about a damaged card.
 
     Returns:
         The file's content; ``files`` has an entry ``fp32``.
@@ -79,22 +79,22 @@ def read_card(path: Path, cure: str) -> dict[str, Any]:
     """
     try:
         card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        card_files(path, card, cure)
+        card_files(path, card, hint)
     except FileNotFoundError:
         raise
     except (OSError, ValueError, RecursionError) as error:
-        raise EngineError(f"cannot read model card {path}: {error}; {cure}") from error
+        raise EngineError(f"cannot read model card {path}: {error}; {hint}") from error
     except (KeyError, TypeError, AttributeError) as error:
-        raise EngineError(f"model card {path} is incomplete ({error}); {cure}") from error
+        raise EngineError(f"model card {path} is incomplete ({error}); {hint}") from error
     return card
 
 
-def card_files(path: Path, card: Mapping[str, Any], cure: str) -> ModelFiles:
+def card_files(path: Path, card: Mapping[str, Any], hint: str) -> ModelFiles:
     """Return the files that ``card``, read from ``path``, describes."""
     entries = {kind: card["files"][kind] for kind in ("fp32", "int8", "weights") if kind == "fp32" or kind in card["files"]}
     paths = {kind: path.with_name(entry["file"]) for kind, entry in entries.items()}
     digests = {kind: str(entry["sha256"]) for kind, entry in entries.items()}
-    return ModelFiles(str(card["name"]), paths["fp32"], paths.get("int8"), paths.get("weights"), digests, cure, tuple(map(int, card.get("best_areas", ()))))
+    return ModelFiles(str(card["name"]), paths["fp32"], paths.get("int8"), paths.get("weights"), digests, hint, tuple(map(int, card.get("best_areas", ()))))
 
 
 def file_sha256(path: Path) -> str:

@@ -30,7 +30,7 @@ class Backend:
     name: str
     needs: tuple[str, ...]
     """Modules that must be importable."""
-    cure: str
+    hint: str
     """The command that installs them."""
     precisions: Mapping[str, tuple[str, ...]]
     """Precisions by kind of device; the first is the default of ``auto``."""
@@ -93,7 +93,7 @@ def probe(name: str) -> Probe:
     if not backend.installed:
         missing = next(module for module in backend.needs if find_spec(module) is None)
         what = name if missing == name else f"{missing}, which {name} needs,"
-        raise EngineUnavailableError(f"{what} is not installed; {backend.cure}")
+        raise EngineUnavailableError(f"{what} is not installed; {backend.hint}")
     found: Probe = import_module(backend.home).probe()
     return found
 

@@ -30,8 +30,8 @@ def check_readable(path: str | Path, expected: str) -> None:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(f"{path}: no such file; check the name and the folder ({os.path.abspath(os.path.dirname(path))})") from error
     except (OSError, ValueError) as error:
-        cure = "check the permissions of the file and of its folders" if isinstance(error, PermissionError) else "check the path"
-        raise InputError(f"{path}: cannot be read ({reason(error)}); {cure}") from error
+        hint = "check the permissions of the file and of its folders" if isinstance(error, PermissionError) else "check the path"
+        raise InputError(f"{path}: cannot be read ({reason(error)}); {hint}") from error
     if stat.S_ISDIR(status.st_mode):
         raise InputError(f"{path}: is a folder; expected {expected}")
     if stat.S_ISREG(status.st_mode) and not status.st_size:

@@ -198,7 +198,7 @@ class Run:
         self.shown: list[OutputFrame] = []
         self.keepers = list(keepers) or [Keeper()]
         faults = Faults(self._tell)
-        self.showing = FallbackCompositor(self.camera.info, self.clock, self.scenes.current, faults)
+        self.fallback = FallbackCompositor(self.camera.info, self.clock, self.scenes.current, faults)
         outlets = [
             OutputWorker(f"keeper{number}", keeper, self.clock, capacity=100 if not keeper._delay else 1, failed=self._failed)
             for number, keeper in enumerate(self.keepers)
@@ -221,10 +221,10 @@ class Run:
             """Remembers the kind of each image."""
 
             def wait(self) -> float:
-                return run.showing.wait()
+                return run.fallback.wait()
 
             def __call__(self, item: Any) -> OutputFrame:
-                shown = run.showing(item)
+                shown = run.fallback(item)
                 run.shown.append(shown)
                 return shown
 

@@ -22,8 +22,8 @@ import pytest
 from media import probe, write_clip
 from running import REPOSITORY, Run, call, names, python, spawn, wait_for
 
-from streammat.bench.asking import Asker, ChildError, Stopped
 from streammat.bench.child import JOBS
+from streammat.bench.child_runner import ChildError, ChildRunner, Stopped
 from streammat.bench.clip import rate_of, speed_up
 from streammat.bench.report import SCHEMA, size_result
 from streammat.bench.variants import Variant
@@ -48,7 +48,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def measured_here() -> Iterator[None]:
     """Figures are measured in this process, for tests of what is told of them: to start one for each takes longer than all that is measured."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Asker, "ask", lambda _, kind, **job: JOBS[kind](**job) | {"notes": []})
+        patch.setattr(ChildRunner, "ask", lambda _, kind, **job: JOBS[kind](**job) | {"notes": []})
         yield
 
 
@@ -299,9 +299,9 @@ def test_ctrl_c_tells_what_was_measured(clip: Path, tmp_path: Path) -> None:
 
 
 def test_a_child_that_dies_is_told_in_one_line() -> None:
-    asker = Asker()
+    runner = ChildRunner()
     with pytest.raises(ChildError, match=r"ended with code 1: KeyError: 'no such job'") as caught:
-        asker.ask("no such job")
+        runner.ask("no such job")
     assert "\n" not in str(caught.value)
 
 
@@ -328,15 +328,15 @@ def test_a_child_that_is_killed_and_one_that_is_stopped() -> None:
 
     killer = when_it_runs(kill)
     with pytest.raises(ChildError, match="SIGKILL.*out of memory"):
-        Asker().ask("file", **job)
+        ChildRunner().ask("file", **job)
     killer.join()
-    asker = Asker()
-    stopper = when_it_runs(asker.stop)
+    runner = ChildRunner()
+    stopper = when_it_runs(runner.stop)
     with pytest.raises(Stopped):
-        asker.ask("file", **job)
+        runner.ask("file", **job)
     stopper.join()
     with pytest.raises(Stopped):
-        asker.ask("file", **job)
+        runner.ask("file", **job)
 
 
 def test_memory_is_that_of_the_process_alone() -> None:

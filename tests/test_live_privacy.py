@@ -53,7 +53,7 @@ def test_the_measure_knows_the_room(tmp_path: Path) -> None:
     """Pass-through shows the room, and the measure sees it: the other tests here can fail."""
 
     def show_it(run: Run) -> None:
-        run.showing.pass_through = True
+        run.fallback.pass_through = True
 
     run = Run(tmp_path, [("frames", 10)], prepare=show_it)
     assert run.report.shown["pass-through"] >= 5
@@ -214,7 +214,7 @@ def test_a_slow_network_drops_frames_and_shows_nothing_else(tmp_path: Path) -> N
 
 def test_pausing_shows_a_card(tmp_path: Path) -> None:
     def pause(run: Run) -> None:
-        run.showing.paused = True
+        run.fallback.paused = True
 
     run = Run(tmp_path, [("frames", 15)], prepare=pause)
     assert run.kinds == {"card"}
@@ -246,7 +246,7 @@ def test_when_every_output_has_failed_the_run_ends(tmp_path: Path) -> None:
 
 def test_a_mirror_turns_the_subject_and_not_the_background(tmp_path: Path) -> None:
     def mirror(run: Run) -> None:
-        run.showing.mirror = True
+        run.fallback.mirror = True
 
     plain, mirrored = Run(tmp_path, [("frames", 5)]), Run(tmp_path, [("frames", 5)], prepare=mirror)
     assert_room_unseen(mirrored)

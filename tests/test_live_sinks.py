@@ -78,7 +78,7 @@ def test_the_virtual_camera_gets_the_planes_as_i420() -> None:
     assert camera.closed == 1
 
 
-linux = pytest.mark.skipif(not v4l2.sys.platform.startswith("linux"), reason="the cures of Linux")
+linux = pytest.mark.skipif(not v4l2.sys.platform.startswith("linux"), reason="the hints of Linux")
 
 
 @linux

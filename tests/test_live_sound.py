@@ -149,11 +149,11 @@ class Show:
         self._away, self._card = away, card
         camera = ScriptedCamera(steps, self.clock)
         scenes = BackgroundSwitcher(("black",), CompositeOptions())
-        showing = FallbackCompositor(camera.info, self.clock, scenes.current, lambda error: None)
+        fallback = FallbackCompositor(camera.info, self.clock, scenes.current, lambda error: None)
         sink = FileSink(str(path), camera.info, "composite", EncodeOptions(), tracks=False, live=True, channels=1)
         outlet = OutputWorker("rec", sink, self.clock, capacity=30, failed=lambda name, error: self.told("output-failed"), hear=sink.hear)
         self.sound = AudioCapture(self.open(), self.reopen, self.clock, self.told, later=later)
-        self.live = Live(camera, camera.reopen, CheckedMatting(ScriptedEngine()), showing, Outputs([outlet]), self.told, self.sound)
+        self.live = Live(camera, camera.reopen, CheckedMatting(ScriptedEngine()), fallback, Outputs([outlet]), self.told, self.sound)
 
     def open(self) -> LiveCard:
         self.cards.append(LiveCard(lambda times: beep(times, 0.5), origin=self.clock.origin, **self._card))

@@ -514,7 +514,7 @@ def live(folder: Path, engine: OnTensors, frames: int, **options) -> LiveRun:
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_live_shows_the_subject_and_not_the_room(scene_name, mirrored, tmp_path: Path) -> None:
     def prepare(run: LiveRun) -> None:
-        run.showing.mirror = mirrored
+        run.fallback.mirror = mirrored
 
     run = live(tmp_path, OnTensors(), 25, scene=scene_name, prepare=prepare)
     assert run.report.faults == 0

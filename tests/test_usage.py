@@ -1,4 +1,4 @@
-"""Wrong usage of any command: exit code 2 and one line that names what was found, what was expected and the cure; and what ``--help`` shows."""
+"""Wrong usage of any command: exit code 2 and one line that names what was found, what was expected and the hint; and what ``--help`` shows."""
 
 from __future__ import annotations
 
@@ -217,7 +217,7 @@ def test_times_choose_frames(clip: Path, tmp_path: Path) -> None:
     (["batch", "{clip}", "{clip}"], 1, ["cannot be used", "permissions"]), (["batch", "{clip}", "{folder}/o", "--output", "{{out}}/{{0}}.mov"], 2, ["template", "{{shot}}"]),
 ], ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "")
 def test_what_cannot_be_is_one_line(clip: Path, still: Path, tmp_path: Path, arguments: list[str], code: int, words: list[str]) -> None:
-    """With its cause and its cure, and nothing is left behind."""
+    """With its cause and its hint, and nothing is left behind."""
     given = {"clip": clip, "still": still, "folder": tmp_path, "out": tmp_path / "out.mp4", "long": "n" * 300, "digits": "9" * 5000}
     done = call(*(word.format(**given) for word in arguments))
     done.refused(code, *(word.format(**given) for word in words))
@@ -306,7 +306,7 @@ def test_what_is_forbidden_is_one_line(clip: Path, still: Path, tmp_path: Path) 
             (tmp_path / name).chmod(0o700)
     for words, done in zip(commands, found, strict=True):
         done.refused(2 if "--config" in words or "--log" in words else 1, "permission denied", next((f"/{bad}" for bad in ("locked", "readonly") if f"/{bad}/" in " ".join(words)), "STREAMMAT_"))
-        assert any(cure in done.err for cure in ("permissions", "another path", "STREAMMAT_", "--help")), done.err
+        assert any(hint in done.err for hint in ("permissions", "another path", "STREAMMAT_", "--help")), done.err
         assert len(done.err.splitlines()) == 1, done.err
     assert names(tmp_path) == ["locked", "readonly"]
     assert len(names(tmp_path / "readonly")) == 5

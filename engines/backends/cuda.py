@@ -255,14 +255,14 @@ def run_on_host(matte: Callable[[Tensor], Tensor], rgb: NDArray[np.uint8], batch
     return found
 
 
-def device_error(device: object, error: BaseException, what: str, cure: str = "take --quality fast, or --device cpu") -> EngineError:
+def device_error(device: object, error: BaseException, what: str, hint: str = "take --quality fast, or --device cpu") -> EngineError:
     """Return the error to raise after torch failed on a device.
 
     Args:
         device: name for the message.
         error: torch's error.
         what: the step that may have lacked memory.
-        cure: a hint for that case, beside closing other programs.
+        hint: what to do in that case, beside closing other programs.
     """
     if lack_of_memory(error) is None:
         return EngineError(f"{device} failed: {first_line(error)}")
@@ -271,7 +271,7 @@ def device_error(device: object, error: BaseException, what: str, cure: str = "t
         free = f" ({torch.cuda.mem_get_info(device)[0] / 2**30:.1f} GiB are free)" if kind_of(str(device)) == "cuda" else ""
     except RuntimeError:  # there is not enough memory even for the query
         free = ""
-    return EngineError(f"{device} has too little memory for {what}{free}; close what else uses it, or {cure}")
+    return EngineError(f"{device} has too little memory for {what}{free}; close what else uses it, or {hint}")
 
 
 def probe() -> Probe:
@@ -280,8 +280,8 @@ def probe() -> Probe:
     gpus = find_gpus()
     if torch.version.cuda is None:
         # pip's default build depends on the system: on Windows it is this one.
-        cure = gpus.reason or f"pip uninstall torch, then install the build for CUDA {gpus.driver} or older that PyTorch's own page names, or take --device cpu"
-        raise EngineUnavailableError(f"torch {torch.__version__} is a build without CUDA; {cure}")
+        hint = gpus.reason or f"pip uninstall torch, then install the build for CUDA {gpus.driver} or older that PyTorch's own page names, or take --device cpu"
+        raise EngineUnavailableError(f"torch {torch.__version__} is a build without CUDA; {hint}")
     devices: dict[str, str] = {}
     notes = []
     with warnings.catch_warnings():
@@ -290,9 +290,9 @@ def probe() -> Probe:
             # A driver supports builds for any CUDA release of its generation.
             serves, needs = (int(version.partition(".")[0] or 0) for version in (gpus.driver, torch.version.cuda))
             old = serves < needs
-            cure = "update the driver" if old else "check nvidia-smi and CUDA_VISIBLE_DEVICES, restart"
+            hint = "update the driver" if old else "check nvidia-smi and CUDA_VISIBLE_DEVICES, restart"
             why = f"the driver serves CUDA {gpus.driver}, and torch {torch.__version__} needs {torch.version.cuda}{'' if old else ', and still cannot start it'}"
-            raise EngineUnavailableError(gpus.reason or f"{why}; {cure}, or take --device cpu")
+            raise EngineUnavailableError(gpus.reason or f"{why}; {hint}, or take --device cpu")
         try:
             found = [(torch.cuda.get_device_name(index), torch.cuda.get_device_capability(index)) for index in range(torch.cuda.device_count())]
         except (RuntimeError, AssertionError) as error:
@@ -341,14 +341,14 @@ def _network(model: ModelFiles, dtype: torch.dtype) -> Any:
     return FoldedMatte(load_weights(model), dtype)
 
 
-def load_torch(cure: str = "pip install 'streammat[cuda]'") -> Any:
+def load_torch(hint: str = "pip install 'streammat[cuda]'") -> Any:
     """Return the module ``torch``.
 
     Raises:
-        EngineUnavailableError: it is not installed, or its libraries are not found; ends in ``cure``.
+        EngineUnavailableError: it is not installed, or its libraries are not found; ends in ``hint``.
     """
     try:
         import torch
     except (ImportError, OSError) as error:
-        raise EngineUnavailableError(f"torch cannot be loaded ({error}); {cure}") from error
+        raise EngineUnavailableError(f"torch cannot be loaded ({error}); {hint}") from error
     return torch

@@ -182,8 +182,8 @@ def _provider(onnxruntime: Any, device: str) -> tuple[str, dict[str, str]] | Non
         return None
     name, package = _PROVIDERS[kind]
     if name not in onnxruntime.get_available_providers():
-        cure = f"{_several()}; {_REINSTALL}" if _several() else f"pip uninstall onnxruntime, then pip install {package}"
-        raise EngineUnavailableError(f"the installed ONNX Runtime {onnxruntime.__version__} has no {name}; {cure}, or take --device cpu")
+        hint = f"{_several()}; {_REINSTALL}" if _several() else f"pip uninstall onnxruntime, then pip install {package}"
+        raise EngineUnavailableError(f"the installed ONNX Runtime {onnxruntime.__version__} has no {name}; {hint}, or take --device cpu")
     options: dict[str, str] = {} if kind == "coreml" else {"device_id": number or "0"}
     if kind == "cuda":
         # Exact fp32: its usual TF32 has ten bits of mantissa. Exhaustive search costs seconds, once.

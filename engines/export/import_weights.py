@@ -59,8 +59,8 @@ def import_checkpoint(
     except OSError as error:
         raise EngineError(f"cannot write model folder {target}: {error.strerror or error}; check space and permissions, or set STREAMMAT_MODELS") from error
     card = target / f"{name}.json"
-    cure = "import it again"
-    return card_files(card, read_card(card, cure), cure)
+    hint = "import it again"
+    return card_files(card, read_card(card, hint), hint)
 
 
 def _fill(folder: Path, model: GFM, source: Path, created_by: str) -> None:

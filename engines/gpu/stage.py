@@ -63,12 +63,12 @@ class Stage:
         self._streams = DeviceStreams(torch.device(engine.spec.device))
         self._filters = Filters(self._streams.device)
         self._lock = threading.Lock()
-        self._waiting: list[Work] = []
+        self._waiting: list[StagedFrame] = []
         self._behind: tuple[tuple[Plane, ...], list[Tensor]] | None = None
         self.alpha_size = self._warm_up()
         """Size (h, w) of the network's upright alpha."""
 
-    def submit(self, planes: Sequence[Plane], plan: Plan, moment: Fraction) -> Work:
+    def submit(self, planes: Sequence[Plane], plan: Plan, moment: Fraction) -> StagedFrame:
         """Begin to work on a frame.
 
         Args:
@@ -80,16 +80,16 @@ class Stage:
             EngineError: the upload failed. A failure of the network is raised when the result is used.
         """
         with self._failing():
-            work = Work(self, plan, self._streams.bring(planes), moment)
+            work = StagedFrame(self, plan, self._streams.bring(planes), moment)
         with self._lock:
             self._waiting.append(work)
             if len(self._waiting) >= self.batch:
                 self._launch_waiting()
         return work
 
-    # -- what Work calls ----------------------------------------------------------------------------------------
+    # -- what StagedFrame calls ----------------------------------------------------------------------------------------
 
-    def ensure(self, work: Work) -> _Matted:
+    def ensure(self, work: StagedFrame) -> _Matted:
         """Return the results of a frame; runs the network first if the frame still waits.
 
         Raises:
@@ -103,8 +103,8 @@ class Stage:
         assert work.matted is not None
         return work.matted
 
-    def matte(self, work: Work) -> Plane:
-        """See `Work.alpha`."""
+    def matte(self, work: StagedFrame) -> Plane:
+        """See `StagedFrame.alpha`."""
         matted = self.ensure(work)
         with self._failing(), self._computing():
             codes = work.turned(matted.codes[None])
@@ -115,10 +115,10 @@ class Stage:
         return alpha.view(_dtype(work.plan)).reshape(work.plan.size)
 
     def draw(
-        self, work: Work, contents: Sequence[Drawn], behind: Sequence[Plane] | Blurring | None, colouring: Colouring | None,
+        self, work: StagedFrame, contents: Sequence[Drawn], behind: Sequence[Plane] | Blurring | None, colouring: Colouring | None,
         *, premultiplied: bool, matte: bool,
     ) -> tuple[dict[Drawn, tuple[Plane, ...]], Plane | None]:
-        """See `Work.draw`."""
+        """See `StagedFrame.draw`."""
         plan, matted = work.plan, self.ensure(work)
         with self._failing(), self._computing():
             planes = [work.turned(plane) for plane in _numbers(work.arrived(), plan)]
@@ -180,7 +180,7 @@ class Stage:
                     work.failure = fault
             waiting = waiting[count:]
 
-    def _tried(self, works: Sequence[Work]) -> EngineError | None:
+    def _tried(self, works: Sequence[StagedFrame]) -> EngineError | None:
         try:
             with self._failing():
                 self._launch(works)
@@ -193,7 +193,7 @@ class Stage:
             return error
         return None
 
-    def _launch(self, works: Sequence[Work]) -> None:
+    def _launch(self, works: Sequence[StagedFrame]) -> None:
         plan = works[0].plan
         with self._computing():
             frames = [_numbers(work.arrived(), plan) for work in works]
@@ -210,7 +210,7 @@ class Stage:
             for work, codes, good in zip(works, mattes, finite, strict=True):
                 work.matted = _Matted(codes, good)
 
-    def _filtered(self, works: Sequence[Work], alpha: Tensor, rgb: Tensor, finite: Tensor) -> Tensor:
+    def _filtered(self, works: Sequence[StagedFrame], alpha: Tensor, rgb: Tensor, finite: Tensor) -> Tensor:
         """Return the filtered alphas; alphas with NaN skip the filter. A refused frame fails alone."""
         assert self._stable is not None
         given, images, good = alpha.cpu().numpy(), rgb.cpu().numpy(), finite.cpu().numpy()
@@ -271,7 +271,7 @@ class _Matted:
     """Scalar bool: the network's alpha was finite."""
 
 
-class Work:
+class StagedFrame:
     """One frame on the device, made by `Stage.submit`. Its device memory is freed with it."""
 
     def __init__(self, stage: Stage, plan: Plan, there: PendingUpload, moment: Fraction) -> None:
@@ -313,7 +313,7 @@ class Work:
         """
         return self._stage.draw(self, contents, behind, colouring, premultiplied=premultiplied, matte=matte)
 
-    def mirrored(self) -> Work:
+    def mirrored(self) -> StagedFrame:
         """Return this frame mirrored: planes, matte and everything drawn; the background is not mirrored.
 
         Raises:

@@ -28,9 +28,9 @@ class PendingUpload:
     sixteen: bool
     event: Any
 
-    def arrived(self, lanes: DeviceStreams) -> list[Tensor]:
+    def arrived(self, streams: DeviceStreams) -> list[Tensor]:
         """Return the planes, (h, w) each, for use by kernels launched next on the current stream."""
-        lanes.wait(self.event, self.flat)
+        streams.wait(self.event, self.flat)
         flat = self.flat.view(torch.int16) if self.sixteen else self.flat
         planes, begin = [], 0
         for height, width in self.shapes:

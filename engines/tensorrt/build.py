@@ -96,7 +96,7 @@ def build_plan(
         with torch.cuda.device(device):
             half = export_half(network, size, batch, device)
             torch.cuda.empty_cache()
-            plan = serialize(model.name, half, device, options, timings, progress or _untold)
+            plan = serialize(model.name, half, device, options, timings, progress or _no_progress)
             del half
         seconds = time.monotonic() - begin
         opened = Plan(plan, model.name, size, batch, device)
@@ -243,8 +243,8 @@ def _weights_bytes(model: ModelFiles) -> int:
     try:
         return model.weights.stat().st_size
     except OSError as error:
-        raise EngineError(f"cannot read model file {model.weights}: {error.strerror}; {model.cure}") from error
+        raise EngineError(f"cannot read model file {model.weights}: {error.strerror}; {model.hint}") from error
 
 
-def _untold(_phase: str, _done: float) -> None:
+def _no_progress(_phase: str, _done: float) -> None:
     pass

@@ -146,15 +146,15 @@ class EngineCache:
         Raises:
             EngineError: it is missing, cannot be read, or differs from what was stored.
         """
-        cure = f"`streammat engine remove {entry.name}`, then build it again"
+        hint = f"`streammat engine remove {entry.name}`, then build it again"
         try:
             plan = entry.plan.read_bytes()
         except OSError as error:
-            raise EngineError(f"cannot read engine {entry.plan}: {error.strerror}; {cure}") from error
+            raise EngineError(f"cannot read engine {entry.plan}: {error.strerror}; {hint}") from error
         if len(plan) != entry.size:
-            raise EngineError(f"engine {entry.plan} is damaged: it has {len(plan)} bytes, expected {entry.size}; {cure}")
+            raise EngineError(f"engine {entry.plan} is damaged: it has {len(plan)} bytes, expected {entry.size}; {hint}")
         if hashlib.sha256(plan).hexdigest() != entry.sha256:
-            raise EngineError(f"engine {entry.plan} is damaged: its sha256 is not {entry.sha256}; {cure}")
+            raise EngineError(f"engine {entry.plan} is damaged: its sha256 is not {entry.sha256}; {hint}")
         return plan
 
     def store(self, model: str, key: EngineKey, plan: bytes, details: Mapping[str, Any]) -> Cached:
@@ -264,8 +264,8 @@ class EngineCache:
             yield
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-            cure = "make room (`streammat engine remove`)" if full else "check its permissions"
-            raise EngineError(f"cannot write engines to {self.folder}: {error.strerror or error}; {cure}, or set STREAMMAT_CACHE to another folder") from error
+            hint = "make room (`streammat engine remove`)" if full else "check its permissions"
+            raise EngineError(f"cannot write engines to {self.folder}: {error.strerror or error}; {hint}, or set STREAMMAT_CACHE to another folder") from error
 
 
 def cache_folder() -> Path:

@@ -262,7 +262,7 @@ def weights_digest(model: ModelFiles) -> str:
     try:
         return file_sha256(model.weights)
     except OSError as error:
-        raise EngineError(f"cannot read model file {model.weights}: {error.strerror}; {model.cure}") from error
+        raise EngineError(f"cannot read model file {model.weights}: {error.strerror}; {model.hint}") from error
 
 
 def build_line(model: ModelFiles, size: tuple[int, int], batch: int) -> str:

@@ -99,8 +99,8 @@ class AudioCapture:
 
     def report(self) -> SoundReport:
         """Return the summary so far."""
-        cutter = self._reader
-        written, silent = (0, 0) if cutter is None else (cutter.written - self._begun, cutter.silent)
+        reader = self._reader
+        written, silent = (0, 0) if reader is None else (reader.written - self._begun, reader.silent)
         return SoundReport(self.name, round(written / RATE, 2), round(silent / RATE, 2), self.buffer.breaks, round(self.buffer.ppm, 1))
 
     # -- threads ------------------------------------------------------------------------------------------------
@@ -109,10 +109,10 @@ class AudioCapture:
         assert self._reader is not None
         while not self._ending.is_set():
             self._pass_chunks(0.05)
-            self._hand_on()
+            self._deliver()
         while self._pass_chunks(0.0):
             pass
-        self._hand_on()
+        self._deliver()
 
     def _pass_chunks(self, seconds: float) -> bool:
         try:
@@ -125,7 +125,7 @@ class AudioCapture:
             self.buffer.feed(replace(block, time=block.time + self._later))
         return True
 
-    def _hand_on(self) -> None:
+    def _deliver(self) -> None:
         assert self._reader is not None
         self._reader.muted = self.muted
         for chunk in self._reader.ready(time.monotonic()):

@@ -96,7 +96,7 @@ class MonitorReport:
     """Number of times that the device had to wait for sound."""
 
 
-class Heard(Protocol):
+class CapturedSound(Protocol):
     """Sound that can be played while it is captured, such as `streammat.audio.capture.AudioCapture`."""
 
     buffer: AudioBuffer
@@ -117,7 +117,7 @@ class Monitor:
         OutputError: it is missing, unknown or busy, or PortAudio is not there; the message says what to do.
     """
 
-    def __init__(self, text: str, sound: Heard, late: Callable[[], float | None], tell: Callable[..., None]) -> None:
+    def __init__(self, text: str, sound: CapturedSound, late: Callable[[], float | None], tell: Callable[..., None]) -> None:
         self._text = text
         self._sound = sound
         self._late = late
@@ -164,7 +164,7 @@ class Monitor:
                 if not self._stream.alive():
                     self._find_again("takes no more sound; is it unplugged?")
                 elif missed >= _OFTEN and (self._latency or self._stream.latency) < _LONGEST_LATENCY:
-                    self._give_time()
+                    self._enlarge_buffer()
                 late = self._late()
                 if late is not None:
                     self._follower.aim(late)
@@ -179,7 +179,7 @@ class Monitor:
         except StreammatError as error:
             self._find_again(str(error))
 
-    def _give_time(self) -> None:
+    def _enlarge_buffer(self) -> None:
         """Buffer more sound at a device that repeatedly had to wait."""
         self._latency = min(_LONGEST_LATENCY, 2 * (self._latency or self._stream.latency))
         self._stream.close()

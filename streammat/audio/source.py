@@ -43,15 +43,15 @@ class FileSound:
 
     Args:
         path: of the file.
-        passes: when it plays, from ``PlaybackSource.passes``.
+        schedule: when it plays, from ``PlaybackSource.passes``.
 
     Raises:
         InputError: the file has no sound that can be decoded.
     """
 
-    def __init__(self, path: str, passes: PlaybackSchedule) -> None:
+    def __init__(self, path: str, schedule: PlaybackSchedule) -> None:
         self.name = path
-        self._passes = passes
+        self._schedule = schedule
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         with self._open() as container:
@@ -80,14 +80,14 @@ class FileSound:
     def _play(self, take: Take) -> None:
         number = 0
         while not self._stopping.is_set():
-            zero = self._passes.zero(number, 0.1)
+            zero = self._schedule.zero(number, 0.1)
             if zero is None:
                 continue
             for block in self._blocks(zero):
-                until = self._passes.begin(number + 1)
+                until = self._schedule.begin(number + 1)
                 if until is not None and block.time >= until:
                     break
-                if block.time < (self._passes.begin(number) or 0.0):
+                if block.time < (self._schedule.begin(number) or 0.0):
                     continue
                 # As a microphone: a block is there when its last sample has been heard.
                 if self._stopping.wait(max(0.0, block.time + len(block.samples) / block.rate - time.monotonic())):

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from streammat.bench import clip, report
-from streammat.bench.asking import Asker, ChildError, Stopped
 from streammat.bench.child import WARM_UP
+from streammat.bench.child_runner import ChildError, ChildRunner, Stopped
 from streammat.bench.machine import Watch, clock_ms, cores, describe
 from streammat.bench.report import SizeResult, size_result
 from streammat.bench.variants import NotRun, Variant, plan
@@ -70,7 +70,7 @@ class Bench:
         self._variants, self.not_run = plan(self._model, options.engines, options.precisions, options.matting.device)
         if not self._variants:
             raise EngineError(f"no engine can be measured; {'; '.join(f'{entry}: {entry.reason}' for entry in self.not_run)}")
-        self._asker = Asker()
+        self._runner = ChildRunner()
         self._done: list[SizeResult] = []
         self._at_work: _Gathered | None = None
         self._clocks: list[list[float]] = []
@@ -107,19 +107,19 @@ class Bench:
                     if result.engines:
                         self._done.append(result)
                         yield result
-                if self._asker.stopped:
+                if self._runner.stopped:
                     return
             if not self._done:
                 raise EngineError(f"no engine could be measured; {'; '.join(self.faults())}")
 
     def stop(self) -> None:
         """End at once, from any thread or a signal handler; results so far are kept."""
-        self._asker.stop()
+        self._runner.stop()
 
     @property
     def stopped(self) -> bool:
         """True once ``stop`` was called."""
-        return self._asker.stopped
+        return self._runner.stopped
 
     @property
     def results(self) -> list[SizeResult]:
@@ -186,7 +186,7 @@ class Bench:
             raise OutputError(f"{folder}: the clip cannot be written ({error.strerror}); make room there, or set TMPDIR to another place") from error
         networks = network_sizes(*size, options.matting.quality, self._model.areas)
         try:
-            pictures = self._asker.ask("pictures", clip=str(source), frames=options.frames, matting=asdict(options.matting), size=size, folder=str(folder))
+            pictures = self._runner.ask("pictures", clip=str(source), frames=options.frames, matting=asdict(options.matting), size=size, folder=str(folder))
         except ChildError as error:
             raise EngineError(f"{told}: the clip's images cannot be made: {error}") from error
         if pictures["reference"] is None:
@@ -206,7 +206,7 @@ class Bench:
                         continue
                     matting = replace(options.matting, engine=variant.engine, precision=variant.precision, device=variant.device)  # type: ignore[arg-type]
                     try:
-                        answer = self._asker.ask(**self._job(kind, at_work, asdict(matting), source, fast, target))
+                        answer = self._runner.ask(**self._job(kind, at_work, asdict(matting), source, fast, target))
                     except ChildError as error:
                         failed.add(variant)
                         self._refuse(variant, kind, size, str(error))
@@ -230,7 +230,7 @@ class Bench:
 
     def _codec(self, at_work: _Gathered, source: Path, target: Path) -> None:
         try:
-            at_work.codec.append(self._asker.ask("codec", clip=str(source), target=str(target)))
+            at_work.codec.append(self._runner.ask("codec", clip=str(source), target=str(target)))
         except ChildError as error:
             self._note(f"decoding and encoding alone were not measured: {error}")
 

@@ -268,7 +268,7 @@ class Interrupt:
 
     def _caught(self, number: int, _frame: FrameType | None) -> None:
         if number == HANGUP:
-            self._turn_from_terminal()
+            self._leave_terminal()
             if self.exit_code:
                 return  # the system and the shell both tell of it, which is no haste
         if self.exit_code:
@@ -280,7 +280,7 @@ class Interrupt:
             sys.exit(self.exit_code)
         self._stop()
 
-    def _turn_from_terminal(self) -> None:
+    def _leave_terminal(self) -> None:
         """Send further output to the null device, because writes to a closed terminal fail."""
         nowhere = os.open(os.devnull, os.O_WRONLY)
         for number in self._terminals:

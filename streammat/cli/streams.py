@@ -27,13 +27,13 @@ def patient_streams(*, waits: bool) -> Iterator[Streams]:
     Args:
         waits: at the end wait for the reader and leave nothing out, for commands whose result is their output.
     """
-    _open_the_closed()
-    with _libraries_unheard(), _both(waits) as streams:
+    _open_closed_descriptors()
+    with _silence_libraries(), _both(waits) as streams:
         yield streams
 
 
 @contextmanager
-def _libraries_unheard() -> Iterator[None]:
+def _silence_libraries() -> Iterator[None]:
     """Keep descriptor 2 away from libraries: libpng, libjpeg and OpenCV print there, with no way to turn it off.
 
     ``sys.stderr`` is moved to a descriptor of its own, and so are the traces of crashes. With STREAMMAT_LIBRARIES set all is left
@@ -128,19 +128,19 @@ def finish() -> None:
             stream.flush()
 
 
-def _open_the_closed() -> None:
+def _open_closed_descriptors() -> None:
     for number in (0, 1, 2):
         try:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
     if sys.stdin is None:
-        sys.stdin = _nowhere(0, "r")
+        sys.stdin = _null_stream(0, "r")
     if sys.stdout is None:
-        sys.stdout = _nowhere(1, "w")
+        sys.stdout = _null_stream(1, "w")
     if sys.stderr is None:
-        sys.stderr = _nowhere(2, "w")
+        sys.stderr = _null_stream(2, "w")
 
 
-def _nowhere(number: int, mode: str) -> TextIO:
+def _null_stream(number: int, mode: str) -> TextIO:
     return open(number, mode, encoding="utf-8", errors="backslashreplace", closefd=False)  # type: ignore[return-value]

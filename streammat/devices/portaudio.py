@@ -225,10 +225,10 @@ def _library(kind: Kind) -> Any:
         with _quiet():
             import sounddevice
     except (OSError, ImportError) as error:  # OSError: the Python part is there, PortAudio is not
-        cure = "pip install --force-reinstall sounddevice"
+        hint = "pip install --force-reinstall sounddevice"
         if sys.platform.startswith("linux"):
-            cure = "sudo apt install libportaudio2 (on Fedora: sudo dnf install portaudio)"
-        raise _error(kind, f"{_NOUNS[kind]}s need PortAudio, which cannot be loaded ({_line(error)}); run: {cure}") from error
+            hint = "sudo apt install libportaudio2 (on Fedora: sudo dnf install portaudio)"
+        raise _error(kind, f"{_NOUNS[kind]}s need PortAudio, which cannot be loaded ({_line(error)}); run: {hint}") from error
     except Exception as error:  # PortAudioError: it cannot be started
         raise _error(kind, f"PortAudio failed ({_line(error)}); check the sound system") from error
     _silence_alsa()

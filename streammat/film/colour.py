@@ -89,7 +89,7 @@ class ColourSpace:
         seen *= np.float32(65535)
         return np.asarray(np.rint(seen, out=seen), np.uint16)
 
-    def unshown(self, shown: NDArray[np.uint16]) -> Light:
+    def to_light(self, shown: NDArray[np.uint16]) -> Light:
         """Return the ``light`` that a display shows as ``shown``; used for backgrounds."""
         seen = shown.astype(np.float32) / np.float32(65535)
         if self.kind == "display":

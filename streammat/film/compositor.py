@@ -68,7 +68,7 @@ class PlateCompositor:
             elif content == "composite":
                 assert self._background is not None
                 green, blue, red = self._background.planes(frame, matte)
-                behind = plate.space.unshown(np.dstack((red, green, blue)))
+                behind = plate.space.to_light(np.dstack((red, green, blue)))
                 # As half files hold it, so that what is full there is the plate's.
                 share = (matte.alpha.astype(np.float32) / np.float32(full_scale(matte.alpha))).astype(np.float16).astype(np.float32)[:, :, None]
                 pixels = _with(colour, share[:, :, 0] < 1, front * share + behind * (1 - share), plate.space)

@@ -138,13 +138,13 @@ class BackgroundSwitcher:
             if wanted == self._options.decontaminate:
                 return
             self._options = replace(self._options, decontaminate=wanted)
-            self._draw_anew()
+            self._renew_compositors()
 
     def control(self, controls: MatteControls) -> None:
         """Set the adjustments of the subject's colour from the next frame on."""
         with self._lock:
             self._controls = controls
-            self._draw_anew()
+            self._renew_compositors()
 
     def close(self) -> None:
         """Close the files; only once the compositor has stopped."""
@@ -159,7 +159,7 @@ class BackgroundSwitcher:
         self._index, self.current = index, scene
         return scene
 
-    def _draw_anew(self) -> None:
+    def _renew_compositors(self) -> None:
         for index, scene in enumerate(self._scenes):
             self._put(index, replace(scene, compositor=self._compositor(scene.background)))
 

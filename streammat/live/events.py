@@ -37,7 +37,7 @@ class Events:
 
     def __call__(self, event: str, **details: Any) -> None:
         """Distribute one event; a fault that repeats with every frame is reported from time to time only."""
-        if event == "fault" and self._told_lately(str(details.get("message"))):
+        if event == "fault" and self._repeats(str(details.get("message"))):
             return
         self._tell(event, **details)
         message = {"event": event, "time": round(time.time(), 3), **details}
@@ -46,7 +46,7 @@ class Events:
             for hear in self._hear:
                 hear(message)
 
-    def _told_lately(self, message: str) -> bool:
+    def _repeats(self, message: str) -> bool:
         now = time.monotonic()
         with self._lock:
             if now - self._faults.get(message, -2 * _REPEAT_SECONDS) < _REPEAT_SECONDS:

@@ -52,7 +52,7 @@ class Live:
         source: opened; closed by the run.
         reopen: opens the source again after it was lost; raises StreammatError while it is not there.
         matting: frame → matte; an exception affects that frame only.
-        showing: makes the frames for the outputs.
+        fallback: makes the frames for the outputs.
         outputs: not yet started.
         tell: called with the run's events.
         sound: capture of a microphone, for the outputs with an audio track; not yet started.
@@ -62,14 +62,14 @@ class Live:
     """
 
     def __init__(
-        self, source: LiveSource, reopen: Callable[[], LiveSource], matting: Callable[[Frame], Matte], showing: FallbackCompositor,
+        self, source: LiveSource, reopen: Callable[[], LiveSource], matting: Callable[[Frame], Matte], fallback: FallbackCompositor,
         outputs: Outputs, tell: Tell, sound: AudioCapture | None = None, monitor: Monitor | None = None,
         look: Callable[[OutputFrame], None] | None = None, faults: Faults | None = None,
     ) -> None:
         self._source = source
         self._reopen = reopen
         self._matting = matting
-        self._showing = showing
+        self._fallback = fallback
         self._outputs = outputs
         self._tell = tell
         self._sound = sound
@@ -189,11 +189,11 @@ class Live:
 
     def _composite(self) -> None:
         while True:
-            item = self._mattes.take(self._showing.wait())
+            item = self._mattes.take(self._fallback.wait())
             if item is None and self._stopping.is_set():
                 continue  # the run is ending: no more replacements
             with self._clocks["composite"].measure():
-                shown = self._showing(item)
+                shown = self._fallback(item)
             self._shown[shown.kind] += 1
             self._outputs.put(shown)
             if self._look is not None:

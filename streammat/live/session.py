@@ -90,10 +90,10 @@ class LiveRun:
         files = [text for text in options.outputs if is_file(text)]
         check_targets([options.camera, *options.backgrounds], files, EncodeOptions(overwrite=options.overwrite))
         check_controls(options.controls)
-        self._scenes = BackgroundSwitcher(options.backgrounds, options.composite, options.controls, alpha=any(map(is_alpha, options.outputs)))
+        self._backgrounds = BackgroundSwitcher(options.backgrounds, options.composite, options.controls, alpha=any(map(is_alpha, options.outputs)))
         self.clock = Clock()
         with ExitStack() as undo:
-            undo.callback(self._scenes.close)
+            undo.callback(self._backgrounds.close)
             self.page = None if options.web is None else _open_page(options.web, options.web_allow, self, self.tell)
             if self.page is not None:
                 undo.callback(self.page.close)
@@ -122,8 +122,8 @@ class LiveRun:
             masked: Callable[[Frame], Matte] = MaskedMatting(self._controlled, masks) if masks.files else self._controlled
             self._holder = QualityController(levels(options, engine.spec, self.info.size, self._model.areas))
             self._matting_at_work = self._holder.level.matting
-            self.showing = FallbackCompositor(self.info, self.clock, self._scenes.current, self._faults)
-            self.showing.mirror = options.mirror
+            self.fallback = FallbackCompositor(self.info, self.clock, self._backgrounds.current, self._faults)
+            self.fallback.mirror = options.mirror
             self.keys = Keys(self, lambda line: self.tell("said", message=line))
             opened = partial(
                 open_output, info=self.info, clock=self.clock, options=options, key=self.keys.press, tell=self.tell, camera=self.camera,
@@ -148,7 +148,7 @@ class LiveRun:
                 undo.callback(self._listeners[-1].close)
             look = None if self.page is None else self.page.tap.put
             reopen = partial(open_live_source, options, self.clock, shape=self.info.size)
-            self.live = Live(source, reopen, masked, self.showing, self._outputs, self.tell, self._sound, self._monitor, look, self._faults)
+            self.live = Live(source, reopen, masked, self.fallback, self._outputs, self.tell, self._sound, self._monitor, look, self._faults)
             undo.pop_all()
         self._opening: threading.Thread | None = None
         self._next_status = self._next_reload = 0.0
@@ -195,7 +195,7 @@ class LiveRun:
                 self._opening.join(PATIENCE)
             if not (self.live.left or (self._opening is not None and self._opening.is_alive())):
                 self._matting.close()
-            self._scenes.close()
+            self._backgrounds.close()
 
     def control(self, controls: MatteControls) -> None:
         """Set the matte controls from the next frame on; any thread may call.
@@ -206,8 +206,8 @@ class LiveRun:
         check_controls(controls)
         with self._lock:
             self._controlled.controls = controls
-            self._scenes.control(controls)
-            self.showing.scene = self._scenes.current
+            self._backgrounds.control(controls)
+            self.fallback.scene = self._backgrounds.current
 
     def stop(self) -> None:
         """End cleanly, from any thread or a signal handler."""
@@ -227,17 +227,17 @@ class LiveRun:
             return {"file": save_settings(self.options.config, self.settings())}
         with self._lock:
             if command.name in ("next", "previous"):
-                self.showing.scene = self._scenes.step(1 if command.name == "next" else -1)
+                self.fallback.scene = self._backgrounds.step(1 if command.name == "next" else -1)
             elif command.name == "background":
-                self.showing.scene = self._scenes.choose(command.value)
+                self.fallback.scene = self._backgrounds.choose(command.value)
             elif command.name == "blur":
-                self.showing.scene = self._scenes.blur(command.value / 100)
+                self.fallback.scene = self._backgrounds.blur(command.value / 100)
             elif command.name == "blur-strength":
-                self.showing.scene = self._scenes.set_blur(command.value / 100)
+                self.fallback.scene = self._backgrounds.set_blur(command.value / 100)
             elif command.name == "mirror":
-                self.showing.mirror = _toggled(self.showing.mirror, command.value)
+                self.fallback.mirror = _toggled(self.fallback.mirror, command.value)
             elif command.name == "pause":
-                self.showing.paused = _toggled(self.showing.paused, command.value)
+                self.fallback.paused = _toggled(self.fallback.paused, command.value)
                 self._silence()
             elif command.name == "mute":
                 self._mute(command)
@@ -254,8 +254,8 @@ class LiveRun:
             elif command.name == "status":
                 return self.status()
             return {
-                "background": self.showing.scene.text, "mirror": self.showing.mirror, "paused": self.showing.paused,
-                "pass-through": self.showing.pass_through, **(self._switch.status() if command.name in ("record", "stream") else {}), **({} if self._sound is None else {"muted": self._muted}),
+                "background": self.fallback.scene.text, "mirror": self.fallback.mirror, "paused": self.fallback.paused,
+                "pass-through": self.fallback.pass_through, **(self._switch.status() if command.name in ("record", "stream") else {}), **({} if self._sound is None else {"muted": self._muted}),
             }
 
     def status(self) -> dict[str, Any]:
@@ -269,8 +269,8 @@ class LiveRun:
             "captured": progress.captured, "composed": progress.composed, "dropped": progress.dropped, "faults": progress.faults,
             "outputs_dropped": {worker.name: worker.dropped for worker in self._outputs.at_work},
             "engine": self._matting.spec.backend, "precision": self._matting.spec.precision, "network": [width, height],
-            "background": self.showing.scene.text, "paused": self.showing.paused, "pass-through": self.showing.pass_through,
-            "mirror": self.showing.mirror, "backgrounds": self.backgrounds(), "quality": self.options.matting.quality,
+            "background": self.fallback.scene.text, "paused": self.fallback.paused, "pass-through": self.fallback.pass_through,
+            "mirror": self.fallback.mirror, "backgrounds": self.backgrounds(), "quality": self.options.matting.quality,
             "hold-rate": not self.options.fixed, "lowered": self._holder.index, "cpu_percent": self._cpu, "rested_percent": self._rested,
             "matte": {field.replace("_", "-"): value for field, value in asdict(self._controlled.controls).items()},
             "config": self.options.config, **outputs, **self._sound_status(),
@@ -279,17 +279,17 @@ class LiveRun:
     def settings(self) -> dict[str, Any]:
         """Return the current values of all options that can change during a run; the current background comes first."""
         names = self.backgrounds()
-        shown = self.showing.scene.text
+        shown = self.fallback.scene.text
         kept = self.page.kept if self.page is not None else str
         return {
-            "bg": [kept(name) for name in (shown, *(name for name in names if name != shown))], "mirror": self.showing.mirror,
+            "bg": [kept(name) for name in (shown, *(name for name in names if name != shown))], "mirror": self.fallback.mirror,
             "quality": self.options.matting.quality, "fixed": self.options.fixed,
             **{name.replace("_", "-"): value for name, value in asdict(self._controlled.controls).items()},
         }
 
     def backgrounds(self) -> list[str]:
         """Return the list of backgrounds, as the user wrote it."""
-        return self._scenes.names
+        return self._backgrounds.names
 
     # -- watching over it ---------------------------------------------------------------------------------------
 
@@ -300,9 +300,9 @@ class LiveRun:
             return
         if now >= self._next_reload:
             self._next_reload = now + _RELOAD_SECONDS
-            if (name := self._scenes.reload()) is not None:
+            if (name := self._backgrounds.reload()) is not None:
                 with self._lock:
-                    self.showing.scene = self._scenes.current
+                    self.fallback.scene = self._backgrounds.current
                 self.tell("reloaded", name=name)
         progress = self.live.progress()
         if now >= self._next_status:
@@ -320,7 +320,7 @@ class LiveRun:
             self._asked_anew = False
             self._work_at_level()
             return
-        if not (self.options.fixed or self.showing.paused or opening):
+        if not (self.options.fixed or self.fallback.paused or opening):
             # The time with everything moving: rests say nothing about speed.
             busy = max(*self.live.busy_ms().values(), self._matting.work_ms())
             # Frames that failed say nothing about speed.
@@ -332,9 +332,9 @@ class LiveRun:
         level = self._holder.level
         self.tell("level", message=f"to hold the rate: {level}" if self._holder.index else f"the quality that was asked for: {level}",
                    index=self._holder.index)
-        self._scenes.decontaminate(level.decontaminate)
+        self._backgrounds.decontaminate(level.decontaminate)
         with self._lock:
-            self.showing.scene = self._scenes.current
+            self.fallback.scene = self._backgrounds.current
         if level.matting == self._matting_at_work:
             self._holder.restart()
         else:
@@ -396,13 +396,13 @@ class LiveRun:
     def _silence(self) -> None:
         """Mute the sound if it is muted or the run is paused: a paused image implies silence."""
         if self._sound is not None:
-            self._sound.muted = self._muted or self.showing.paused
+            self._sound.muted = self._muted or self.fallback.paused
 
     def _pass_through(self, command: Command) -> None:
-        wanted = _toggled(self.showing.pass_through, command.value)
+        wanted = _toggled(self.fallback.pass_through, command.value)
         if wanted and not command.confirm:
             raise UsageError('pass-through shows the real background; to confirm send {"command": "pass-through", "value": true, "confirm": true}')
-        self.showing.pass_through = wanted
+        self.fallback.pass_through = wanted
 
 
 def _open_page(address: str, allowed: tuple[str, ...], job: LiveRun, events: Events) -> ControlPage:

@@ -18,7 +18,7 @@ from streammat.matting.temporal import AlphaFilter
 from streammat.media.frame import Frame, Matte, Plane, swscale_matrix, swscale_range
 
 if TYPE_CHECKING:
-    from streammat.engines.gpu.stage import Work
+    from streammat.engines.gpu.stage import StagedFrame
 
 BATCH = 4
 """Largest batch of a file's frames."""
@@ -70,13 +70,13 @@ class DeviceMatting:
 class DeviceMatte(Matte):
     """A matte on a device, with its frame's planes."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: StagedFrame) -> None:
         object.__setattr__(self, "_work", work)
         object.__setattr__(self, "_alpha", None)
         object.__setattr__(self, "network", None)
 
     __slots__ = ("_alpha", "_work")
-    _work: Work
+    _work: StagedFrame
     _alpha: Plane | None
 
     @property
@@ -99,7 +99,7 @@ class DeviceMatte(Matte):
         self, contents: Sequence[Drawn], behind: Sequence[Plane] | Blurring | None, colouring: Colouring | None,
         *, premultiplied: bool, matte: bool,
     ) -> dict[Drawn, tuple[Plane, ...]]:
-        """Return colour planes of images of the frame; see ``streammat.engines.gpu.stage.Work.draw``. ``matte``: alpha will be
+        """Return colour planes of images of the frame; see ``streammat.engines.gpu.stage.StagedFrame.draw``. ``matte``: alpha will be
         read.
         """
         images, alpha = self._work.draw(

@@ -88,7 +88,7 @@ def compose(image: av.VideoFrame, turns: int, image_sar: Fraction, frame: Frame,
     sar = image_sar if turns % 2 == 0 else 1 / image_sar
     rows, columns = _scaled(shape, sar / frame_sar, (height, width), fit)
     if rows * columns > 4 * height * width and fit == "cover":  # very wide or tall: do not scale parts that are cropped anyway
-        return compose(_middle(image, turns, (height / rows, width / columns)), 0, sar, _unturned(frame), fit, frame_sar)
+        return compose(_middle(image, turns, (height / rows, width / columns)), 0, sar, _as_if_upright(frame), fit, frame_sar)
     scaled = (rows, columns) if turns % 2 == 0 else (columns, rows)
     if turns:  # turned as RGB, because a turn would exchange the two directions of chroma subsampling
         image = _raw(np.rot90(_flat(image, scaled), turns), image)
@@ -196,7 +196,7 @@ def _raw(rgb: Rgb, like: av.VideoFrame | None = None) -> av.VideoFrame:
     return image
 
 
-def _unturned(frame: Frame) -> Frame:
+def _as_if_upright(frame: Frame) -> Frame:
     """Return the frame as if it were stored upright, for an image that is turned already."""
     return Frame(
         frame.image, frame.layout, frame.colour, frame.pts, frame.time_base, frame.duration, frame.index, frame.planes, rotation=0

@@ -78,7 +78,7 @@ def find_model(model: str) -> ModelFiles:
     suffix = path.suffix.lower()
     if suffix == ".onnx":
         _check_file(path)
-        return ModelFiles(path.name, path, cure="check the path")
+        return ModelFiles(path.name, path, hint="check the path")
     if suffix in WEIGHTS:
         return _imported_weights(path)
     if model in shipped_names():

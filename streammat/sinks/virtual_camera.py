@@ -50,7 +50,7 @@ class VirtualCameraSink:
         try:
             self._camera = opener(width, height, float(info.rate), device=device)
         except Exception as error:  # pyvirtualcam raises RuntimeError, and whatever its native parts make of the system
-            raise OutputError(f"{device or 'the virtual camera'}: {_cure(reason(error), device)}") from error
+            raise OutputError(f"{device or 'the virtual camera'}: {_hint(reason(error), device)}") from error
         self.device = str(self._camera.device)
         self.notes.append(f"virtual camera: {self.device}")
 
@@ -143,7 +143,7 @@ def _pyvirtualcam() -> OpenCamera:
     return opened
 
 
-def _cure(line: str, device: str | None) -> str:
+def _hint(line: str, device: str | None) -> str:
     """Return the hint for an error of pyvirtualcam."""
     if platform.system() == "Linux":
         return f"cannot be opened ({line}); {_holders(device)}"

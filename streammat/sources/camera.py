@@ -156,15 +156,15 @@ class CameraSource:
             raise InputError(f"camera {self.name}: permission denied; run: sudo usermod -aG video $USER, then log in again")
         device = v4l2.query(self.name)
         if device is not None and not device.captures:
-            cure = self._cure() if device.loopback else "streammat devices lists those that do"
-            raise InputError(f"camera {self.name}: gives no images ({device.name}); {cure}")
+            hint = self._hint() if device.loopback else "streammat devices lists those that do"
+            raise InputError(f"camera {self.name}: gives no images ({device.name}); {hint}")
 
     def _refusal(self) -> str:
         if platform.system() == "Darwin":
             return f"camera {self.name}: cannot be opened; allow the terminal to use it in System Settings, Privacy, Camera"
-        return f"camera {self.name}: cannot be opened; {self._cure()}"
+        return f"camera {self.name}: cannot be opened; {self._hint()}"
 
-    def _cure(self) -> str:
+    def _hint(self) -> str:
         """Return the hint for a device that delivers nothing."""
         device = v4l2.query(self.name) if self.name.startswith("/dev/") else None
         if device is not None and device.loopback and not device.modes:
@@ -191,7 +191,7 @@ class CameraSource:
             if image is not None:
                 return image
             if time.monotonic() > limit or not grabbed:
-                raise InputError(f"camera {self.name}: opens but gives no image; {self._cure()}")
+                raise InputError(f"camera {self.name}: opens but gives no image; {self._hint()}")
 
     def _sizes(self, got: tuple[int, int]) -> str:
         device = v4l2.query(self.name) if self.name.startswith("/dev/") else None

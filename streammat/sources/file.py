@@ -254,11 +254,11 @@ class FileSource:
         try:
             # All tracks, so that it is known where the file ends.
             packets = self._container.demux()
-            for packet in packets if self._seams is None else steadied(packets, self._watch.mended):
+            for packet in packets if self._seams is None else steadied(packets, self._watch.repaired):
                 index = packet.stream.index
                 known = index == self._stream.index or index in passengers
                 if self._seams is not None and known:
-                    self._seams.mend(packet)
+                    self._seams.repair(packet)
                 self._extent.reach(packet)
                 if not known:
                     continue
@@ -283,7 +283,7 @@ class FileSource:
                             return  # the other tracks have ended, or have no packets
                     elif self._is_behind_end(time):
                         open_ends.discard(index)
-                    elif (time >= 0 or not self._start) and self._goes_on(packet):
+                    elif (time >= 0 or not self._start) and self._continues(packet):
                         yield packet
                 if not open_ends:
                     return
@@ -378,7 +378,7 @@ class FileSource:
                 packet.pts -= shift
         return (packet.dts if packet.pts is None else packet.pts) * packet.time_base
 
-    def _goes_on(self, packet: Packet) -> bool:
+    def _continues(self, packet: Packet) -> bool:
         """Return False for sound that lies before sound already passed on: containers refuse that."""
         if packet.stream.type != "audio" or packet.dts is None:
             return True

@@ -77,7 +77,7 @@ class PacketWatch:
         # A packet marked as damaged may be the one after the hole, or the one before it.
         self._track[index] = (time + step, self._holes - packet.is_corrupt, seams)
 
-    def mended(self, packet: Packet) -> None:
+    def repaired(self, packet: Packet) -> None:
         """Record that the time of a packet was damaged and repaired."""
         index, at = packet.stream.index, packet.dts or 0
         track = "video" if index == self._video else f"{packet.stream.type} track {index}"

@@ -78,7 +78,7 @@ class TimestampRepair:
         """Number of seams so far."""
         return len(self._moves) - 1
 
-    def mend(self, packet: Packet) -> None:
+    def repair(self, packet: Packet) -> None:
         """Shift the times of ``packet``; a packet without times is not changed."""
         if packet.dts is None:
             return

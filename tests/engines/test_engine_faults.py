@@ -1,4 +1,4 @@
-"""What goes wrong with engines: files, devices, combinations, builds, memory. Each is one line that names the cure."""
+"""What goes wrong with engines: files, devices, combinations, builds, memory. Each is one line that names the hint."""
 
 from __future__ import annotations
 

@@ -380,8 +380,8 @@ with process_group("cpu") as group:
     torch.save((losses, dict(model.named_parameters())), root / f"{group.size}-{group.rank}.pt")
 watcher = Watcher()
 result = train(config, samples, root / f"run{group.size}", watcher)
-assert (result is not None) == group.leads
-assert bool(watcher.lines) == group.leads
+assert (result is not None) == group.is_leader
+assert bool(watcher.lines) == group.is_leader
 """
 
 

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from streammat.train.errors import DataError
-from streammat.train.evaluation.trimap_matting import open_matter
+from streammat.train.evaluation.trimap_matting import open_trimap_method
 
 HEIGHT, WIDTH = 21, 45
 
@@ -41,7 +41,7 @@ def mean_of(image: str) -> list:
 
 def test_closed_form_follows_the_colours(scene) -> None:
     rgb, trimap = scene
-    alpha = open_matter("closed-form")(rgb, trimap)
+    alpha = open_trimap_method("closed-form")(rgb, trimap)
     assert alpha.dtype == np.float32
     assert alpha[:, :22].max() < 0.05
     assert alpha[:, 22:].min() > 0.95
@@ -49,7 +49,7 @@ def test_closed_form_follows_the_colours(scene) -> None:
 
 def test_closed_form_of_trimaps_that_say_little(scene) -> None:
     rgb, trimap = scene
-    matter = open_matter("closed-form")
+    matter = open_trimap_method("closed-form")
     certain = np.where(trimap == 128, 0, trimap).astype(np.uint8)
     np.testing.assert_array_equal(matter(rgb, certain), certain / np.float32(255))
     for known, value in ((0, 0.0), (255, 1.0), (128, 0.5)):
@@ -66,7 +66,7 @@ def expected_mean(rgb: np.ndarray, trimap: np.ndarray, with_trimap: bool) -> np.
 
 def test_onnx_with_four_channels(scene, tmp_path: Path) -> None:
     path = write_onnx(tmp_path / "four.onnx", {"x": [1, 4, "h", "w"]}, mean_of("x"))
-    np.testing.assert_allclose(open_matter(path)(*scene), expected_mean(*scene, True), atol=1e-6)
+    np.testing.assert_allclose(open_trimap_method(path)(*scene), expected_mean(*scene, True), atol=1e-6)
 
 
 @pytest.mark.parametrize("order", ["named", "reversed", "free"])
@@ -84,13 +84,13 @@ def test_onnx_with_two_inputs(scene, tmp_path: Path, order: str) -> None:
             helper.make_node("ReduceMean", ["x"], ["alpha"], axes=[1], keepdims=0),
         ],
     )
-    np.testing.assert_allclose(open_matter(path)(*scene), expected_mean(*scene, True), atol=1e-6)
+    np.testing.assert_allclose(open_trimap_method(path)(*scene), expected_mean(*scene, True), atol=1e-6)
 
 
 @pytest.mark.parametrize("inputs", [1, 2])
 def test_torchscript(scene, tmp_path: Path, inputs: int) -> None:
     path = write_torchscript(tmp_path / "matter.pt", inputs)
-    np.testing.assert_allclose(open_matter(path)(*scene), expected_mean(*scene, True), atol=1e-6)
+    np.testing.assert_allclose(open_trimap_method(path)(*scene), expected_mean(*scene, True), atol=1e-6)
 
 
 def write_torchscript(path: Path, inputs: int) -> Path:
@@ -128,25 +128,25 @@ def test_files_that_are_no_matters(tmp_path: Path) -> None:
     }
     for name, message in cases.items():
         with pytest.raises(DataError, match=message) as raised:
-            open_matter(name)
+            open_trimap_method(name)
         assert "\n" not in str(raised.value)
 
 
 def test_networks_that_do_not_keep_the_convention(scene, tmp_path: Path) -> None:
     whole = write_onnx(tmp_path / "whole.onnx", {"x": [1, 4, "h", "w"]}, [helper.make_node("Identity", ["x"], ["alpha"])])
     with pytest.raises(DataError, match=r"returned shape \(1, 4, 32, 64\); expected alpha \(1, 1, 32, 64\)"):
-        open_matter(whole)(*scene)
+        open_trimap_method(whole)(*scene)
     nodes = [helper.make_node("Log", ["x"], ["l"]), helper.make_node("ReduceMean", ["l"], ["alpha"], axes=[1])]
     with pytest.raises(DataError, match="NaN"):
-        open_matter(write_onnx(tmp_path / "log.onnx", {"x": [1, 4, "h", "w"]}, nodes))(*scene)
+        open_trimap_method(write_onnx(tmp_path / "log.onnx", {"x": [1, 4, "h", "w"]}, nodes))(*scene)
     fixed = write_onnx(tmp_path / "fixed.onnx", {"x": [1, 4, 512, 512]}, mean_of("x"))
     with pytest.raises(DataError, match="failed on an image of 45 x 21"):
-        open_matter(fixed)(*scene)
+        open_trimap_method(fixed)(*scene)
 
 
 def test_image_and_trimap_must_fit(scene) -> None:
     rgb, trimap = scene
-    matter = open_matter("closed-form")
+    matter = open_trimap_method("closed-form")
     with pytest.raises(ValueError, match=r"trimap \(20, 45\)"):
         matter(rgb, trimap[1:])
     with pytest.raises(ValueError, match=r"values \[127\]"):

@@ -120,7 +120,7 @@ def run_training(
     from streammat.train.loop.loop import train
     from streammat.train.methods.weights import save_weights
     from streammat.train.recipes.presets import configure
-    from streammat.train.recipes.tracks import open_images, open_samples, remark
+    from streammat.train.recipes.tracks import missing_layers, open_images, open_samples
 
     pictures = open_images(preset, folders, denoise_now=denoise_now)
     config = configure(preset, len(pictures) if pictures is not None else None, **options)
@@ -132,7 +132,7 @@ def run_training(
         origin = f"encoder from {imagenet.name}" if imagenet is not None else "encoder from random weights (--imagenet)"
         origin = f"from {start}" if start is not None else origin
         progress.line(f"{preset.name}: {config.network}{rosta}, {many}{config.steps} steps, {origin}")
-        if said := remark(pictures):
+        if said := missing_layers(pictures):
             progress.line(said)
     with progress.run("train"):
         network = train(config, samples, out, progress, imagenet, start, held)

@@ -199,7 +199,7 @@ class Plain:
                     yield from self._below(child, depth - 1)
 
 
-def picture_files(folder: Path) -> list[Path]:
+def image_files(folder: Path) -> list[Path]:
     """Return the images directly in ``folder``, by name; hidden and other files are skipped."""
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
 
@@ -232,7 +232,7 @@ def by_stem(folder: Path) -> dict[str, Path]:
         DataError: two have the same.
     """
     files: dict[str, Path] = {}
-    for path in picture_files(folder):
+    for path in image_files(folder):
         if path.stem in files:
             raise DataError(f"{folder} has both {files[path.stem].name} and {path.name}; keep one of them")
         files[path.stem] = path

@@ -39,7 +39,7 @@ from streammat.train.data.layout_parts import (
     Part,
     Plain,
     SideBySide,
-    picture_files,
+    image_files,
 )
 from streammat.train.data.targets import BACKGROUND_BELOW, trimap
 from streammat.train.errors import DataError
@@ -306,7 +306,7 @@ def _places(folder: Path) -> list[tuple[Path, Path]]:
 def _all_images(folder: Path) -> list[Path]:
     """Return the images of a folder and of all folders below it; nothing if it is missing."""
     folders = [folder, *(path for path in folder.rglob("*") if path.is_dir())] if folder.is_dir() else []
-    return sorted(path for part in folders for path in picture_files(part))
+    return sorted(path for part in folders for path in image_files(part))
 
 
 def _load_files(entry: Entry) -> tuple[Image, Image]:

@@ -84,7 +84,7 @@ def trimap_matting(model: GFM, ratios: Sequence[Fraction], matter: TrimapMethod,
     Args:
         model: a network of RoSTa TT or RIM.
         ratios: relative sizes of the glance's input; one matte for each.
-        matter: the method, as from `streammat.train.evaluation.trimap_matting.open_matter`.
+        matter: the method, as from `streammat.train.evaluation.trimap_matting.open_trimap_method`.
         name: name of the method, for the result's.
 
     Raises:

@@ -42,7 +42,7 @@ _Run = Callable[[Matte, Matte], Any]
 """A function from image float32 (1, 3, H, W) and trimap float32 (1, 1, H, W), both 0..1, to the network's first output."""
 
 
-def open_matter(name: str | Path) -> TrimapMethod:
+def open_trimap_method(name: str | Path) -> TrimapMethod:
     """Open a trimap-based method by name.
 
     Args:
@@ -58,9 +58,9 @@ def open_matter(name: str | Path) -> TrimapMethod:
     suffix = path.suffix.lower()
     if suffix not in (".onnx", *TORCHSCRIPT, *WEIGHTS):
         kinds = ", ".join((".onnx", *TORCHSCRIPT, *WEIGHTS))
-        raise DataError(f"matter {str(name)!r} is unknown; expected {CLOSED_FORM}, or a file {kinds}")
+        raise DataError(f"--matter {str(name)!r} is unknown; expected {CLOSED_FORM}, or a file {kinds}")
     if not path.is_file():
-        raise DataError(f"matter {path} does not exist; give the file of a trimap-based network")
+        raise DataError(f"--matter {path} does not exist; give the file of a trimap-based network")
     if suffix in WEIGHTS:
         return _open_weights(path)
     return _certain_kept(_open_onnx(path) if suffix == ".onnx" else _open_torchscript(path), path)
@@ -87,7 +87,7 @@ def closed_form(rgb: Image, trimap: Image) -> Matte:
 def _certain_kept(run: _Run, path: Path) -> TrimapMethod:
     """Wrap a network by the convention: padding, ranges, and the trimap's certain values."""
 
-    def matter(rgb: Image, trimap: Image) -> Matte:
+    def predict(rgb: Image, trimap: Image) -> Matte:
         _check(rgb, trimap)
         height, width = trimap.shape
         down, right = -height % _MULTIPLE, -width % _MULTIPLE
@@ -100,17 +100,17 @@ def _certain_kept(run: _Run, path: Path) -> TrimapMethod:
         try:
             result = np.asarray(run(image, np.asarray(planes[1], np.float32)[None, None]), np.float32)
         except Exception as error:  # onnxruntime's and TorchScript's own errors share no base class
-            raise DataError(f"matter {path} failed on an image of {width} x {height}: {first_line(error)}") from error
+            raise DataError(f"--matter {path} failed on an image of {width} x {height}: {first_line(error)}") from error
         if result.squeeze().shape != (height + down, width + right):
             raise DataError(
-                f"matter {path} returned shape {result.shape}; expected alpha (1, 1, {height + down}, {width + right})"
+                f"--matter {path} returned shape {result.shape}; expected alpha (1, 1, {height + down}, {width + right})"
             )
         if not np.isfinite(result).all():
-            raise DataError(f"matter {path} returned NaN; check the ranges that it expects")
+            raise DataError(f"--matter {path} returned NaN; check the ranges that it expects")
         alpha = result.reshape(height + down, width + right)[:height, :width].clip(0.0, 1.0)
         return np.where(trimap == 128, alpha, values)
 
-    return matter
+    return predict
 
 
 def _open_weights(path: Path) -> TrimapMethod:
@@ -121,11 +121,11 @@ def _open_weights(path: Path) -> TrimapMethod:
     if not isinstance(model, Method) or not model.NEEDS_TRIMAP:
         raise DataError(f"weights {path} are of {model.network}, which takes no trimap; expected those of a trimap-based method")
 
-    def matter(rgb: Image, trimap: Image) -> Matte:
+    def predict(rgb: Image, trimap: Image) -> Matte:
         _check(rgb, trimap)
         return predict_method(model, rgb, WHOLE.glance_ratio, trimap)
 
-    return matter
+    return predict
 
 
 def _open_onnx(path: Path) -> _Run:
@@ -136,7 +136,7 @@ def _open_onnx(path: Path) -> _Run:
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions share no base class
-        raise DataError(f"matter {path} is not an ONNX file that can be run: {first_line(error)}") from error
+        raise DataError(f"--matter {path} is not an ONNX file that can be run: {first_line(error)}") from error
     inputs = {node.name: node.shape[1] if len(node.shape) == 4 else None for node in session.get_inputs()}
     names, channels = list(inputs), list(inputs.values())
     if len(names) == 1 and (channels[0] == 4 or isinstance(channels[0], str)):
@@ -145,7 +145,7 @@ def _open_onnx(path: Path) -> _Run:
         names.reverse()
     elif len(names) != 2 or not all(isinstance(c, str) or c == given for c, given in zip(channels, (3, 1), strict=True)):
         found = ", ".join(f"{node.name} {node.shape}" for node in session.get_inputs())
-        raise DataError(f"matter {path} has inputs {found}; expected one of 4 channels, or image of 3 and trimap of 1")
+        raise DataError(f"--matter {path} has inputs {found}; expected one of 4 channels, or image of 3 and trimap of 1")
     return lambda image, trimap: session.run(None, dict(zip(names, (image, trimap), strict=True)))[0]
 
 
@@ -158,10 +158,10 @@ def _open_torchscript(path: Path) -> _Run:
             warnings.simplefilter("ignore", DeprecationWarning)
             module = torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
     except Exception as error:  # also what zipfile and pickle raise
-        raise DataError(f"matter {path} is not a TorchScript file that can be run: {first_line(error)}") from error
+        raise DataError(f"--matter {path} is not a TorchScript file that can be run: {first_line(error)}") from error
     count = len(module.forward.schema.arguments) - 1  # without self
     if count not in (1, 2):
-        raise DataError(f"matter {path} takes {count} inputs; expected one of 4 channels, or image of 3 and trimap of 1")
+        raise DataError(f"--matter {path} takes {count} inputs; expected one of 4 channels, or image of 3 and trimap of 1")
 
     def run(image: Matte, trimap: Matte) -> Any:
         tensors = (torch.from_numpy(image), torch.from_numpy(trimap))

@@ -88,8 +88,8 @@ def collect(data: Path, cache: Path, config: DataConfig) -> tuple[Collection, Co
     def part(*, held: bool) -> Collection:
         chosen = {folder: _part(found, config.holdout, held=held) for folder, found in sets.items()}
         rooms, landscapes, objects = (_part(found, config.holdout, held=held) for found in places)
-        subjects = {folder: [subject for subject in found if not _is_thing(subject, config)] for folder, found in chosen.items()}
-        things = [subject for found in chosen.values() for subject in found if _is_thing(subject, config)]
+        subjects = {folder: [subject for subject in found if not _is_object(subject, config)] for folder, found in chosen.items()}
+        things = [subject for found in chosen.values() for subject in found if _is_object(subject, config)]
         return Collection({folder: found for folder, found in subjects.items() if found}, rooms, landscapes, things, objects)
 
     return part(held=False), part(held=True)
@@ -321,7 +321,7 @@ def _is_alone(subject: Subject) -> bool:
     return subject.folder != STREET if subject.alone is None else subject.alone
 
 
-def _is_thing(subject: Subject, config: DataConfig) -> bool:
+def _is_object(subject: Subject, config: DataConfig) -> bool:
     return (subject.folder, subject.image.stem) in config.things
 
 

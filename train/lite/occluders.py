@@ -76,7 +76,7 @@ def at_outline(rng: Rng, alpha: Plane) -> Spot | None:
     return Spot(float(x) + outwards * rng.uniform(-0.4, 0.5) * reach, y, reach)
 
 
-def make_thing(rng: Rng, height: int, width: int, props: Props, spot: Spot) -> tuple[Plane, Plane]:
+def make_object(rng: Rng, height: int, width: int, props: Props, spot: Spot) -> tuple[Plane, Plane]:
     """Return colour (H, W, 3) and soft mask (H, W), 0..1, of a cut-out object, or of a random shape."""
     if props.things and rng.random() < 0.3:
         thing = props.things[int(rng.integers(len(props.things)))]
@@ -105,10 +105,10 @@ def make_thing(rng: Rng, height: int, width: int, props: Props, spot: Spot) -> t
     return jitter_colour(rng, props.texture(rng, height, width), 0.7).astype(np.float32), soft
 
 
-def paste_thing(rng: Rng, image: Plane, props: Props) -> None:
+def paste_object(rng: Rng, image: Plane, props: Props) -> None:
     """Draw an object into an image, float32 (H, W, 3), in place."""
     height, width = image.shape[:2]
-    colour, mask = make_thing(rng, height, width, props, anywhere(rng, height, width))
+    colour, mask = make_object(rng, height, width, props, anywhere(rng, height, width))
     image += mask[:, :, None] * (colour - image)
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from streammat.train.data.images import Image
 from streammat.train.data.pack import Cut
 from streammat.train.lite.augment import jitter_colour
-from streammat.train.lite.occluders import Plane, Props, Rng, Spot, at_edge, at_outline, folds, make_thing, paste_thing
+from streammat.train.lite.occluders import Plane, Props, Rng, Spot, at_edge, at_outline, folds, make_object, paste_object
 from streammat.train.lite.warp import warp
 
 SMALL = 0.4
@@ -77,7 +77,7 @@ def add_clutter(rng: Rng, background: Image, props: Props, config: SceneConfig) 
         return background
     image = background.astype(np.float32)
     for _ in range(int(rng.integers(1, 4))):
-        paste_thing(rng, image, props)
+        paste_object(rng, image, props)
     return _to_uint8(image)
 
 
@@ -88,7 +88,7 @@ def add_fabric(rng: Rng, background: Image, props: Props, config: SceneConfig) -
     height, width = background.shape[:2]
     image = background.astype(np.float32)
     reach = float(np.exp(rng.uniform(np.log(0.3), np.log(0.9)))) * min(height, width)
-    colour, mask = make_thing(rng, height, width, props, Spot(rng.uniform(0, width), rng.uniform(0, height), reach))
+    colour, mask = make_object(rng, height, width, props, Spot(rng.uniform(0, width), rng.uniform(0, height), reach))
     image += mask[:, :, None] * (colour * folds(rng, height, width)[:, :, None] - image)
     return _to_uint8(image)
 
@@ -134,14 +134,14 @@ def compose(
         image += a[:, :, None] * (lit - image)
         total, pasted = a + total * (1.0 - a), a + pasted * (1.0 - a)
         if rng.random() < config.held and (spot := at_outline(rng, a)) is not None:
-            colour_held, mask = make_thing(rng, height, width, props, spot)
+            colour_held, mask = make_object(rng, height, width, props, spot)
             image += mask[:, :, None] * (np.clip(colour_held * dim, 0, 255) - image)
             total, pasted = mask + total * (1.0 - mask), mask + pasted * (1.0 - mask)
         if foot is not None:
             _hide(image, (total, pasted), *_counter(rng, foot, height, width, props))
     contrast = np.abs(image - behind).mean(axis=2) / np.maximum(pasted, 1e-3)
     if rng.random() < config.occluder:
-        _hide(image, (total, pasted), *make_thing(rng, height, width, props, at_edge(rng, height, width)))
+        _hide(image, (total, pasted), *make_object(rng, height, width, props, at_edge(rng, height, width)))
     # What is behind is known where nothing but pasted subjects was added.
     contrast[(pasted < 0.02) | (base > 0.02)] = 0.0
     scene = Scene(_to_uint8(image), _to_uint8(total * 255.0), _to_uint8(contrast))

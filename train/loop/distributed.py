@@ -24,7 +24,7 @@ class Group:
     size: int = 1
 
     @property
-    def leads(self) -> bool:
+    def is_leader(self) -> bool:
         """True for the leading process, which writes files and reports."""
         return self.rank == 0
 

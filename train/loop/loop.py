@@ -91,15 +91,15 @@ def train(
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"cannot make folder {out}: {error.strerror}; give another --out") from error
-        with only_run(out) if group.leads else nullcontext():
+        with only_run(out) if group.is_leader else nullcontext():
             resumes = (out / CHECKPOINT).exists()
             state = _start(config, group, *((None, None) if resumes else (imagenet, start)))
             if resumes:
                 load_state(out / CHECKPOINT, state, config)
-                if group.leads:
+                if group.is_leader:
                     watcher.line(f"resumed at step {state.step}, {state.elapsed / 60:.1f} min")
             _run(config, state, group, samples, out, watcher, held)
-        return state.average.eval() if group.leads else None
+        return state.average.eval() if group.is_leader else None
 
 
 def make_network(config: TrainConfig) -> Model:
@@ -149,7 +149,7 @@ def _run(
     config: TrainConfig, state: State, group: Group, samples: Samples, out: Path, watcher: Watcher, held: Sequence[Pair]
 ) -> None:
     predictor = share_gradients(Objective(state.model, config), group)
-    curve = Curve(out / CURVE, objective_terms(state.model, config.loss), state.step) if group.leads else None
+    curve = Curve(out / CURVE, objective_terms(state.model, config.loss), state.step) if group.is_leader else None
     started = time.monotonic() - state.elapsed
     saved = scored = time.monotonic()
     with deferred_signals() as signals:
@@ -191,7 +191,7 @@ def _run(
                 watcher.line(f"step {state.step}: {_score(state, held)}")
                 scored = time.monotonic()
         state.elapsed = time.monotonic() - started
-        if group.leads:
+        if group.is_leader:
             save_state(out / CHECKPOINT, state, config)
             watcher.line(f"{'stopped' if stop else 'ended'} at step {state.step}, {state.elapsed / 60:.1f} min")
         if stop:

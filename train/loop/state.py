@@ -114,19 +114,19 @@ def load_state(path: Path, state: State, config: TrainConfig) -> None:
     Raises:
         RunError: the file is damaged, or its run had other options, beyond those in `MAY_CHANGE`.
     """
-    cure = "delete it to start anew, or give another --out"
+    hint = "delete it to start anew, or give another --out"
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        raise RunError(f"checkpoint {path} is damaged ({first_line(error)}); {cure}") from error
+        raise RunError(f"checkpoint {path} is damaged ({first_line(error)}); {hint}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise RunError(f"checkpoint {path} is not of this version of the program; {cure}")
+        raise RunError(f"checkpoint {path} is not of this version of the program; {hint}")
     now = asdict(config)
     for name, before in content["config"].items():
         if name not in MAY_CHANGE and _plain(before) != _plain(now.get(name)):
             raise RunError(
                 f"checkpoint {path} was made with {name} {_plain(before)!r}, but this run has {_plain(now.get(name))!r}; "
-                f"give the same options, {cure}"
+                f"give the same options, {hint}"
             )
     try:
         state.model.load_state_dict(content["model"])
@@ -135,7 +135,7 @@ def load_state(path: Path, state: State, config: TrainConfig) -> None:
         state.optimizer.load_state_dict(content["optimizer"])
         state.scaler.load_state_dict(content["scaler"])
     except (RuntimeError, ValueError, KeyError) as error:
-        raise RunError(f"checkpoint {path} does not fit the network ({first_line(error)}); {cure}") from error
+        raise RunError(f"checkpoint {path} does not fit the network ({first_line(error)}); {hint}") from error
     state.step, state.elapsed, state.window = content["step"], content["elapsed"], content["window"]
 
 

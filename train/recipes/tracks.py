@@ -87,7 +87,7 @@ def open_samples(preset: Preset, config: TrainConfig, images: ImageSet | None, f
     return samples, [Pair(subject.image, subject.alpha) for subject in samples.held]
 
 
-def remark(images: ImageSet | None) -> str | None:
+def missing_layers(images: ImageSet | None) -> str | None:
     """Return a line with what a user should know about the images before a long run."""
     if not isinstance(images, FolderImages):
         return None

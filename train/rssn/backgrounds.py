@@ -21,7 +21,7 @@ from streammat.engines.base import Engine
 from streammat.engines.choice import open_engine
 from streammat.engines.model_files import ModelFiles
 from streammat.train.data.images import Image, read_rgb
-from streammat.train.data.layout_parts import picture_files
+from streammat.train.data.layout_parts import image_files
 from streammat.train.data.manifest import read_manifest, write_manifest
 from streammat.train.data.pool import Report, check_outcomes, run_jobs, write_image, write_whole
 from streammat.train.errors import DataError
@@ -229,7 +229,7 @@ def _find(sources: Sequence[Path]) -> dict[str, Path]:
             raise DataError(f"folder {source} does not exist; give folders of photographs")
         root = source.resolve()
         for folder in (root, *sorted(path for path in root.rglob("*") if path.is_dir())):
-            for path in picture_files(folder):
+            for path in image_files(folder):
                 name = f"{root.name}/{path.relative_to(root).as_posix()}"
                 other = files.setdefault(_file_name(name), name)
                 if other != name or name in found:

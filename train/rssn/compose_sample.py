@@ -252,18 +252,18 @@ class ComposedImages:
             "run `python -m train layers --data ROOT` first",
         )
         if rssn.denoise > 0 and not denoise_now:
-            cure = "or denoise on the fly (slow), or leave denoising out"
+            hint = "or denoise on the fly (slow), or leave denoising out"
             _check_all(
                 [entry.image for entry in self.entries if entry.fg_denoise is None],
                 len(self.entries),
                 "denoised foreground (fg_denoise/)",
-                f"run `python -m train layers --denoise --data ROOT` first, {cure}",
+                f"run `python -m train layers --denoise --data ROOT` first, {hint}",
             )
             _check_all(
                 [entry.image for entry in self.backgrounds if entry.denoise is None],
                 len(self.backgrounds),
                 "denoised version (a folder ending in _denoise)",
-                f"run `python -m train layers --denoise --backgrounds ROOT` first, {cure}",
+                f"run `python -m train layers --denoise --backgrounds ROOT` first, {hint}",
             )
 
     def __len__(self) -> int:
@@ -325,9 +325,9 @@ def make_composite(
     return compose(rng, foreground, alpha, background, steps, rssn.noise_sigma), steps
 
 
-def _check_all(missing: Sequence[object], total: int, what: str, cure: str) -> None:
+def _check_all(missing: Sequence[object], total: int, what: str, hint: str) -> None:
     if missing:
-        raise DataError(f"{missing[0]} has no {what} ({len(missing)} of {total} lack it); {cure}")
+        raise DataError(f"{missing[0]} has no {what} ({len(missing)} of {total} lack it); {hint}")
 
 
 def _to_uint8(values: np.ndarray) -> Image:

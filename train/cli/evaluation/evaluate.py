@@ -184,11 +184,11 @@ def _matting(model: Path, device: str, options: dict[str, Any]) -> tuple[Matting
         return network_matting([opened, *(_gfm(path, device) for path in options["ensemble"])], strategies), None
     if options["ensemble"]:
         raise click.UsageError("--ensemble and --trimap-from-glance cannot be combined; give one of them")
-    from streammat.train.evaluation.trimap_matting import open_matter
+    from streammat.train.evaluation.trimap_matting import open_trimap_method
 
     ratios = list(dict.fromkeys(strategy.glance_ratio for strategy in strategies))
     name = Path(options["matter"]).name
-    return trimap_matting(opened, ratios, open_matter(options["matter"]), name), None
+    return trimap_matting(opened, ratios, open_trimap_method(options["matter"]), name), None
 
 
 def _network(path: Path, device: str, rosta: str | None = None) -> Model:

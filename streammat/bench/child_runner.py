@@ -18,7 +18,7 @@ class Stopped(Exception):  # noqa: N818 - no error
     """Raised where ``stop`` was called meanwhile."""
 
 
-class Asker:
+class ChildRunner:
     """Runs one measuring process at a time; any thread or signal handler may call ``stop``."""
 
     def __init__(self) -> None:
