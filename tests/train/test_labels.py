@@ -14,7 +14,8 @@ from toy_graphs import write_bright_rvm
 from streammat.train.__main__ import main
 from streammat.train.labels.labelling import Hashes, Manifest
 from streammat.train.labels.public_sets import SETS
-from streammat.train.labels.rules import animal_label, people_label, unlabelled_people
+from streammat.train.labels.rules import animal_label, people_label, unlabelled
+from streammat.train.teachers.detector import Found
 
 SHAPE = (120, 160)
 
@@ -73,9 +74,28 @@ def test_animals_take_the_segmentation_near_their_mask_alone() -> None:
     ],
 )
 def test_without_a_mask_two_views_have_to_agree(one: np.ndarray, other: np.ndarray, rule: str) -> None:
-    label = unlabelled_people(one, other)
+    label = unlabelled(one, other, [])
     assert label.rule == rule
     assert (label.alpha is not None) == (rule == "two-views")
+
+
+@pytest.mark.parametrize(
+    ("second", "rule"),
+    [(blob(40, 22), "two-networks"), (blob(40, 10), "networks-differ"), (np.maximum(blob(40, 22), blob(120)), "two-networks")],
+)
+def test_where_two_views_agree_less_a_second_network_decides(second: np.ndarray, rule: str) -> None:
+    label = unlabelled(blob(40, 25), blob(40, 24), [], lambda: second)
+    assert label.rule == rule
+    assert label.alpha is None or (label.alpha[60, 40] == 1 and label.alpha[60, 120] == 0)
+
+
+@pytest.mark.parametrize(
+    ("score", "side", "rule"), [(0.9, 0.4, "somebody-missed"), (0.9, 0.1, "two-views"), (0.2, 0.4, "two-views")]
+)
+def test_everybody_of_some_size_whom_the_detector_finds_is_in_the_matte(score: float, side: float, rule: str) -> None:
+    there = Found(False, 0.9, 0.1, 0.25, 0.4, 0.75)
+    other = Found(False, score, 0.55, 0.5, 0.55 + side, 0.5 + side)
+    assert unlabelled(blob(40), blob(40), [there, other]).rule == rule
 
 
 def test_copies_are_found_mirrored_and_coded_again() -> None:

@@ -20,7 +20,7 @@ from streammat.train.data.pool import Report, write_image
 from streammat.train.errors import DataError
 from streammat.train.labels.mask_to_alpha import matte_from_mask
 from streammat.train.labels.public_sets import HELD, Item, PublicSet
-from streammat.train.labels.rules import Alpha, Label, animal_label, people_label, unlabelled_people
+from streammat.train.labels.rules import Alpha, Label, animal_label, people_label, unlabelled
 from streammat.train.teachers import detector, isnet, rvm
 
 MANIFEST = "manifest"
@@ -31,6 +31,10 @@ BAND = 0.020
 """Unknown band of masks on each side of their edge (`streammat.train.labels.mask_to_alpha.trimap_from_mask`)."""
 PERSON, ANIMAL = 0.30, 0.25
 """Detector scores from which an image contains a person, or an animal."""
+NOBODY = 0.12
+"""Detector scores below which an image without a mask contains nobody."""
+UNMASKED_PERSON = 0.20
+"""Detector score from which an image of animals without a mask is left out, because it has people as well."""
 SAME = 6
 """Most bits, of 64, in which the hashes of two copies of an image differ."""
 
@@ -116,7 +120,7 @@ class Hashes:
     """Finds copies of images that must not be used for training, or are in use already."""
 
     def __init__(self) -> None:
-        self._known: list[tuple[NDArray[np.bool_], str]] = []
+        self._known: list[tuple[int, str]] = []
 
     def add(self, rgb: Image, name: str) -> None:
         """Add an image under a name."""
@@ -127,16 +131,16 @@ class Hashes:
         for view in (rgb, np.ascontiguousarray(rgb[:, ::-1])):
             bits = _hash(view)
             for known, name in self._known:
-                if int(np.count_nonzero(bits != known)) <= SAME:
+                if (bits ^ known).bit_count() <= SAME:
                     return name
         return None
 
 
-def _hash(rgb: Image) -> NDArray[np.bool_]:
+def _hash(rgb: Image) -> int:
     """Return 64 bits of the low frequencies (the usual perceptual hash)."""
     grey = cv2.resize(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
     low = cv2.dct(grey)[:8, :8].ravel()
-    return np.asarray(low > np.median(low[1:]))
+    return int.from_bytes(np.packbits(low > np.median(low[1:])).tobytes())
 
 
 def label_set(public: PublicSet, raw: Path, cache: Path, teachers: Teachers, seen: Hashes, report: Report) -> None:
@@ -201,7 +205,7 @@ def _label_item(name: str, item: Item, cache: Path, teachers: Teachers, seen: Ha
 def _label(item: Item, rgb: Image, mask: Image | None, teachers: Teachers) -> tuple[str, Label]:
     """Return kind and label of one image; each network runs only if its result is needed."""
     if mask is None:
-        return "people", unlabelled_people(*teachers.matting.views(rgb))
+        return _label_unmasked(item, rgb, teachers)
     binary = np.where(mask > 127, 255, 0).astype(np.uint8)
 
     def matte() -> Image:
@@ -227,6 +231,31 @@ def _label(item: Item, rgb: Image, mask: Image | None, teachers: Teachers) -> tu
     if people is not None:
         return kind, Label(None, "object-with-somebody", person)
     return kind, Label(np.zeros(rgb.shape[:2], np.float32), "object", 1.0)
+
+
+def _label_unmasked(item: Item, rgb: Image, teachers: Teachers) -> tuple[str, Label]:
+    """Label an image without a mask: people, animals without people, or an empty room."""
+    found = teachers.detector.find(rgb, NOBODY)
+    people, animals = ([one for one in found if one.animal == kind] for kind in (False, True))
+    person, animal = (max((one.score for one in some), default=0.0) for some in (people, animals))
+    if item.kind == "empty":
+        nobody = Label(np.zeros(rgb.shape[:2], np.float32), "nobody", 1.0)
+        return "objects", Label(None, "perhaps-somebody", max(person, animal)) if found else nobody
+    if item.kind == "any" and animals:
+        if person >= UNMASKED_PERSON:
+            return "animals", Label(None, "animals-and-people", animal)
+        mirrored = teachers.segmentation.image(np.ascontiguousarray(rgb[:, ::-1]))[:, ::-1]
+        label = unlabelled(teachers.segmentation.image(rgb), np.ascontiguousarray(mirrored), animals, lambda: _farther(rgb, teachers.segmentation))
+        sure = animal >= ANIMAL or label.alpha is None or teachers.matting.image(rgb).mean() < 0.005
+        return "animals", label if sure else Label(None, "perhaps-an-animal", animal)
+    return "people", unlabelled(*teachers.matting.views(rgb), people, lambda: teachers.segmentation.image(rgb))
+
+
+def _farther(rgb: Image, network: isnet.ISNet) -> Alpha:
+    """Return the matte of an image that is shown to the network with a border of a tenth of its size, mirrored, around it."""
+    height, width = rgb.shape[:2]
+    y, x = height // 10, width // 10
+    return np.ascontiguousarray(network.image(cv2.copyMakeBorder(rgb, y, y, x, x, cv2.BORDER_REFLECT_101))[y : y + height, x : x + width])
 
 
 def _sorted(mask: Image, people: Alpha, person: float, animal: float) -> str:
@@ -286,18 +315,18 @@ def _second_label(data: Path, folder: str, stem: str, rgb: Image, matte: Image, 
     return animal_label(mask, lambda: matte, teachers.segmentation.image(rgb), beside)
 
 
-def known_images(data: Path, progress: Callable[[str], None]) -> Hashes:
-    """Return the hashes of all validation images, and of the existing training sets."""
+def known_images(data: Path, cache: Path, progress: Callable[[str], None]) -> Hashes:
+    """Return the hashes of all validation images, of those held out, and of the existing training sets."""
     seen = Hashes()
-    for path in _existing(data):
+    for path in _existing(data, cache):
         seen.add(_at_most(read_rgb(path), LONG_SIDE), "/".join(path.parts[-3:]))
     progress(f"sets: {len(seen._known)} images are known already")  # noqa: SLF001
     return seen
 
 
-def _existing(data: Path) -> Iterator[Path]:
-    for folder in ("val", "train"):
-        yield from sorted(path for path in (data / folder).rglob("img/*") if path.is_file())
+def _existing(data: Path, cache: Path) -> Iterator[Path]:
+    for folder in (data / "val", data / "train", cache / HELD_FOLDER):
+        yield from sorted(path for path in folder.rglob("img/*") if path.is_file())
 
 
 def _at_most(rgb: Image, long_side: int) -> Image:

@@ -30,7 +30,7 @@ class Item:
     image: Path
     mask: Mask
     kind: str
-    """Kind: ``people``, ``animals``, ``objects``, or ``any`` if it must be detected."""
+    """Kind: ``people``, ``animals``, ``objects``, ``any`` if it must be detected, or ``empty``: a room in which nobody may be detected."""
     group: str = ""
     """Group; images of one clip are held out together."""
 
@@ -194,6 +194,21 @@ def _hair(root: Path) -> Iterator[Item]:
         yield Item(f"figaro_{path.stem}", path, _nothing, "people")
 
 
+def _rooms(root: Path) -> Iterator[Item]:
+    for path in sorted((root / "dataset").glob("*/*/*.jpg")):
+        yield Item(f"{path.parent.parent.name}_{path.parent.name}_{path.stem}", path, _nothing, "empty")
+
+
+def _flickr(root: Path) -> Iterator[Item]:
+    for path in sorted((root / "data/images").glob("*.jpg")):
+        yield Item(path.stem, path, _nothing, "any")
+
+
+def _sports(root: Path) -> Iterator[Item]:
+    for path in sorted((root / "images").glob("*.jpg")):
+        yield Item(path.stem, path, _nothing, "people")
+
+
 SETS: tuple[PublicSet, ...] = (
     PublicSet("voc", "Not-IITian/Icml_coseg_coloc", "e027a8c", _voc),
     PublicSet("penn", "gmguarino/PennFudan", "4d34ade", _penn),
@@ -208,5 +223,8 @@ SETS: tuple[PublicSet, ...] = (
     PublicSet("snapshots", "dmitrybeloborodov/HumanSegmentation", "fc0f903", _snapshots, every=2),
     PublicSet("street", "bearpaw/clothing-co-parsing", "fe34fb7", _street, every=2),
     PublicSet("hair", "ubisemper/segmentation_product", "11e9a4e", _hair, every=4),
+    PublicSet("flickr", "quantumnaan/sic_translator", "d27da85", _flickr),
+    PublicSet("sports", "axelcarlier/lsp", "8fabf31", _sports, every=8),
+    PublicSet("rooms", "SilviuBR24/room-classification", "0eca0b2", _rooms, every=16),
 )
 """The sets, in the order of labelling: the most useful first."""

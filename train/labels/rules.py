@@ -7,7 +7,7 @@ it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streammat.train.data.images import Image
+from streammat.train.teachers.detector import Found
 
 Alpha = NDArray[np.float32]
 """float32 (H, W), 0..1."""
@@ -28,6 +29,14 @@ SURE_TWICE = 0.95
 """Least IoU of the mattes of an image and its mirror image for using them without a mask."""
 SOLID = 0.6
 """Least mean alpha of a find apart from the mask that counts as a person."""
+SURE_FOUND, LARGE, FILLED = 0.30, 0.05, 0.20
+"""Of those whom a detector finds: least score, and least share of the image of the box, from which a matte must have them; and least
+mean alpha in the box of somebody whom it has.
+"""
+LIKELY_TWICE, LIKELY_BOTH, MORE_HALF_SEEN = 0.86, 0.75, 0.45
+"""The first two: least IoU of an image's and its mirror image's mattes, and of two networks' mattes, for using both networks' mean; the
+last as `HALF_SEEN`, for it.
+"""
 HALF_SEEN = 0.16
 """Largest share of alphas between 0.1 and 0.9 in the area of a reliable matte."""
 
@@ -119,17 +128,37 @@ def animal_label(mask: Image, matte: Callable[[], Image], segmented: Alpha, peop
     return Label(np.asarray(alpha, np.float32), rule, agreement)
 
 
-def unlabelled_people(one: Alpha, other: Alpha) -> Label:
-    """Label people without a mask: accepted if the mattes of the image and its mirror image agree and little is half transparent."""
+def unlabelled(one: Alpha, other: Alpha, found: Sequence[Found], second: Callable[[], Alpha] | None = None) -> Label:
+    """Label an image without a mask: accepted if the mattes of the image and its mirror image agree, little is half transparent, and
+    everybody of some size whom the detector finds is in it; or with less agreement, if another matte is nearly the same.
+
+    Args:
+        one: the image's matte.
+        other: its mirror image's, mirrored back.
+        found: the detector's people, or its animals.
+        second: computes another matte, of a second network or another view; None: there is none.
+    """
     agreement = iou(one > 0.5, other > 0.5)
-    alpha = np.asarray((one + other) / 2, np.float32)
+    alpha, rule = np.asarray((one + other) / 2, np.float32), "two-views"
     if float(alpha.mean()) < 0.005:
         return Label(None, "nobody", agreement)
-    if agreement < SURE_TWICE:
-        return Label(None, "views-differ", agreement)
-    if half_seen(alpha) > HALF_SEEN:
-        return Label(None, "half-seen", agreement)
-    return Label(alpha, "two-views", agreement)
+    if any(each.score >= SURE_FOUND and each.area >= LARGE and _filled(alpha, each) < FILLED for each in found):
+        return Label(None, "somebody-missed", agreement)
+    if agreement < SURE_TWICE or half_seen(alpha) > HALF_SEEN:
+        if second is None or agreement < LIKELY_TWICE or half_seen(alpha) > MORE_HALF_SEEN:
+            return Label(None, "views-differ" if agreement < SURE_TWICE else "half-seen", agreement)
+        near = np.where(reach(alpha > 0.5, 0.06), second(), 0.0)
+        if iou(alpha > 0.5, near > 0.5) < LIKELY_BOTH:
+            return Label(None, "networks-differ", agreement)
+        alpha, rule = np.clip(((alpha + near) / 2 - 0.2) / 0.6, 0.0, 1.0).astype(np.float32), "two-networks"  # bodies are solid
+    return Label(alpha, rule, agreement)
+
+
+def _filled(alpha: Alpha, found: Found) -> float:
+    """Return the mean alpha in the box of somebody found."""
+    height, width = alpha.shape
+    box = alpha[int(found.top * height) : int(found.bottom * height) + 1, int(found.left * width) : int(found.right * width) + 1]
+    return float(box.mean())
 
 
 def half_seen(alpha: Alpha) -> float:

@@ -23,14 +23,14 @@ from streammat.train.lite.augment import PAIR_JPEG, PAIR_NOISE, FaultConfig, dra
 from streammat.train.lite.occluders import Props
 from streammat.train.lite.scenes import Scene, SceneConfig, add_clutter, add_fabric, compose, turned
 from streammat.train.lite.warp import warp
-from streammat.train.recipes.config import WIDE_SETS, DataConfig, TrainConfig
+from streammat.train.recipes.config import WIDER_SETS, DataConfig, TrainConfig
 
 Rng = np.random.Generator
 _T = TypeVar("_T")
 PACK = "pack.bin"
 OBJECTS = "objects_"
 """Prefix of the names of sets without subjects."""
-GROUPS = frozenset(f"people_{name}" for name in ("penn", "ecssd", "coco", "davis", "football", "voc", "street"))
+GROUPS = frozenset(f"people_{name}" for name in ("penn", "ecssd", "coco", "davis", "football", "voc", "street", "flickr", "sports"))
 """Sets of groups and passers-by: when the subjects are removed, people too small to be labelled may remain."""
 STREET = "people_fullbody"
 """The set whose masks show one person of several."""
@@ -280,7 +280,7 @@ def _pack_all(data: Path, cache: Path, config: DataConfig) -> Pack:
     """Open the pack of all sets, even of those that this run does not use: a different pack would replace the file of a parallel
     run.
     """
-    others = tuple(entry for entry in dict([*WIDE_SETS, *DataConfig.sets]).items() if entry[0] not in dict(config.sets))
+    others = tuple(entry for entry in dict([*WIDER_SETS, *DataConfig.sets]).items() if entry[0] not in dict(config.sets))
     parts = collect(data, cache, replace(config, sets=(*config.sets, *others), things=(), holdout=0))
     subjects = sorted(parts[0].all_subjects(), key=lambda subject: subject.image)
     return open_pack(cache / PACK, subjects, sorted((*parts[0].rooms, *parts[0].landscapes, *parts[0].objects)))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from streammat.train.errors import RunError
 from streammat.train.lite.augment import NO_FAULTS, FaultConfig
 from streammat.train.lite.scenes import SMALL, SceneConfig
-from streammat.train.recipes.config import WIDE_SETS, DataConfig
+from streammat.train.recipes.config import WIDE_SETS, WIDER_SETS, DataConfig
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,13 @@ RECIPES: Mapping[str, Recipe] = {
     "everybody-objects": Recipe(
         DataConfig(sets=WIDE_SETS, everybody=True, original=0.55, empty=0.13, objects=0.35, mosaic=0.35, cover=(0.2, 1.5)), faults=FaultConfig(grey=0.12)
     ),
+    "photographs": Recipe(
+        DataConfig(sets=WIDER_SETS, everybody=True, original=0.72, empty=0.10, objects=0.35, mosaic=0.4, cover=(0.15, 1.5)), faults=FaultConfig(grey=0.12)
+    ),
 }
 """Recipes by name: a few sets whose masks show one subject each; many in which everybody is labelled
-(`streammat.train.labels.labelling`), with more original images; and these with more objects as backgrounds.
+(`streammat.train.labels.labelling`), with more original images; these with more objects as backgrounds; and more sets, nearly all
+of whose images are used as they are.
 """
 
 

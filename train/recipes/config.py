@@ -134,6 +134,8 @@ WIDE_SETS = (
     ("detail_alpha", 0.02),
 )
 """Share of each set labelled by `python -m train sets` among the subjects."""
+WIDER_SETS = (*WIDE_SETS, ("people_flickr", 0.08), ("people_sports", 0.08), ("animals_flickr", 0.03))
+"""The same with sets of photographs without masks; their sum does not matter."""
 MAY_CHANGE = frozenset(
     {
         "steps",

@@ -6,8 +6,8 @@ networks with a part removed and RSSN with one step only; its row without RSSN i
 Section 5.2.2 says: Adam at 1e-5, crops of 320, 500 epochs on ORI and 100 on COMP. Every name also exists with ``-modern`` at its
 end: the same data and network, trained by AdamW with a cosine schedule, averaged weights and bfloat16.
 
-``lite``, ``lite-second``, ``lite-third``, ``lite-fourth``, ``lite-steady``, ``lite-fifth``, ``lite-sixth``, ``lite-seventh`` and
-``lite-eighth`` are the recipe of the shipped network; ``folder`` trains any network on any folder of images and mattes. Imports nothing heavy.
+``lite``, ``lite-second``, ``lite-third``, ``lite-fourth``, ``lite-steady``, ``lite-fifth``, ``lite-sixth``, ``lite-seventh``,
+``lite-eighth`` and ``lite-ninth`` are the recipe of the shipped network; ``folder`` trains any network on any folder of images and mattes. Imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -257,6 +257,9 @@ def _later_lites() -> list[Preset]:
         _with_memory(
             _with_recipe(_with_pairs(_next_stage("lite-eighth", "its stage with the matte of the frame before", shares, 6e-4, 0.02, 29), 0.3), "everybody")
         ),
+        _with_faster_encoder(
+            _with_recipe(_with_pairs(_next_stage("lite-ninth", "its stage on photographs as they are, of more sets", shares, 5e-4, 0.02, 31), 0.15), "photographs")
+        ),
     ]
 
 
@@ -267,6 +270,10 @@ def _with_pairs(preset: Preset, share: float) -> Preset:
 
 def _with_memory(preset: Preset) -> Preset:
     return replace(preset, config=replace(preset.config, memory=True))
+
+
+def _with_faster_encoder(preset: Preset) -> Preset:
+    return replace(preset, config=replace(preset.config, encoder_rate=0.6))
 
 
 def _with_recipe(preset: Preset, recipe: str) -> Preset:

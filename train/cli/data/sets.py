@@ -9,7 +9,7 @@ import click
 from streammat.engines.usage import Whole
 from streammat.train.cli.common import DATA, FOLDER
 
-_NAMES = ("voc", "penn", "ecssd", "coco", "davis", "football", "wild_animals", "small_animals", "snapshots", "street", "hair")
+_NAMES = ("voc", "penn", "ecssd", "coco", "davis", "football", "wild_animals", "small_animals", "snapshots", "street", "hair", "flickr", "sports", "rooms")
 _OLD = ("people_portraits", "people_fullbody", "animals_cats", "animals_horses")
 
 
@@ -29,7 +29,7 @@ def command(raw: Path, teachers: Path, data: Path, mattes: Path, cache: Path, on
     networks = Teachers(teachers, threads)
     chosen = only or (*_NAMES, *_OLD)
     public = [entry for entry in SETS if entry.name in chosen]
-    seen = known_images(data, click.echo) if public else None
+    seen = known_images(data, cache, click.echo) if public else None
     for entry in public:
         assert seen is not None
         label_set(entry, raw, cache, networks, seen, click.echo)
