@@ -225,6 +225,6 @@ SETS: tuple[PublicSet, ...] = (
     PublicSet("hair", "ubisemper/segmentation_product", "11e9a4e", _hair, every=4),
     PublicSet("flickr", "quantumnaan/sic_translator", "d27da85", _flickr),
     PublicSet("sports", "axelcarlier/lsp", "8fabf31", _sports, every=8),
-    PublicSet("rooms", "SilviuBR24/room-classification", "0eca0b2", _rooms, every=16),
+    PublicSet("rooms", "SilviuBR24/room-classification", "0eca0b2", _rooms, every=64),
 )
 """The sets, in the order of labelling: the most useful first."""
