@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -9,13 +10,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from synthetic import make_data, make_image, write
-from toy_graphs import write_bright_rvm
+from toy_graphs import write_bright_rvm, write_colour_detector
 
 from streammat.train.__main__ import main
 from streammat.train.labels.labelling import Hashes, Manifest
 from streammat.train.labels.public_sets import SETS
 from streammat.train.labels.rules import animal_label, people_label, unlabelled
-from streammat.train.teachers.detector import Found
+from streammat.train.teachers.detector import Detector, Found
 
 SHAPE = (120, 160)
 
@@ -145,6 +146,45 @@ def test_sets_are_labelled_held_out_and_written_down(world: tuple[Path, list[str
     assert kept == {path.stem for path in (cache / "people_penn/alpha").iterdir()}
     assert "P00009" not in kept
     assert "P00001" not in kept
+
+
+def test_images_without_masks_are_sorted_by_a_detector(world: tuple[Path, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Photographs are kept if somebody is there, rooms if nobody is."""
+    cache, words = world
+    write_colour_detector(cache.parent / "teachers")
+    entries = {entry.name: entry for entry in SETS}
+    for name in ("flickr", "rooms"):
+        monkeypatch.setitem(entries, name, replace(entries[name], every=1))
+    monkeypatch.setattr("streammat.train.labels.public_sets.SETS", tuple(entries.values()))
+    for index, colour in enumerate([(255, 255, 255), None]):
+        image = np.random.default_rng(index).integers(0, 20, (96, 128, 3), dtype=np.uint8)
+        if colour:
+            cv2.circle(image, (64, 48), 20, colour, -1)
+        write(cache.parent / f"raw/quantumnaan+sic_translator/data/images/{index}.jpg", image)
+        write(cache.parent / f"raw/SilviuBR24+room-classification/dataset/train/hall/{index}.jpg", image[::-1, :90])
+    result = CliRunner().invoke(main, [*words[:-1], "flickr", "--only", "rooms"])
+    assert result.exit_code == 0, result.output
+    records = [line.split(",")[1:4] for name in ("flickr", "rooms") for line in (cache / f"manifest/{name}.csv").read_text().splitlines()[1:]]
+    assert records == [
+        ["0", "people_flickr", "two-views"],
+        ["1", "", "nobody"],
+        ["train_hall_0", "", "perhaps-somebody"],
+        ["train_hall_1", "objects_rooms", "nobody"],
+    ]
+
+
+def test_people_and_animals_are_found_with_their_boxes(tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    detector = Detector(write_colour_detector(tmp_path), 1)
+    image = np.zeros((256, 512, 3), np.uint8)
+    image[96:160, 64:128, 0] = 255
+    image[96:160, 384:448, 1] = 255
+    found = detector.find(image, 0.5)
+    person, animal = (next(one for one in found if one.animal == kind) for kind in (False, True))
+    assert person.score > 0.9
+    assert person.left < 96 / 512 < person.right < animal.left < 416 / 512 < animal.right
+    assert person.right - person.left == pytest.approx(120 / 512, abs=0.02)
+    assert detector.scores(image) == (pytest.approx(1, abs=0.05), pytest.approx(1, abs=0.05))
 
 
 def test_a_set_that_is_not_there_is_named(tmp_path: Path) -> None:

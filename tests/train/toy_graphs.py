@@ -62,3 +62,19 @@ def write_bright_rvm(folder: Path) -> Path:
         name: np.array(value, np.float32) for name, value in (("four", 4), ("two", 2), ("one", 1), ("zero", 0))
     }
     return write_graph(folder / "rvm.json", nodes, constants, {"pha": "alpha"} | {f"r{number}o": f"r{number}o" for number in range(1, 5)})
+
+
+def write_colour_detector(folder: Path) -> Path:
+    """A ``centernet.json`` whose person is red or white and whose animal is green, each 120 of the 512 pixels wide and high."""
+    patches = np.zeros((4, 4, 3, 80), np.float32)
+    patches[:, :, 0, 0] = patches[:, :, 1, 16] = 1 / (16 * 255)
+    patches[:, :, 0, 16] = -1 / (16 * 255)
+    by_four = {"strides": ints(1, 4, 4, 1), "dilations": ints(1, 1, 1, 1), "padding": text("VALID")}
+    nodes = [
+        node("tower_0/images", "Placeholder"),
+        node("tower_0/keypoints", "Conv2D", ["tower_0/images", "patches"], **by_four),
+        node("nothing", "Conv2D", ["tower_0/images", "none"], **by_four),
+        node("tower_0/wh", "AddV2", ["nothing", "half"]),
+    ]
+    constants = {"patches": patches, "none": np.zeros((4, 4, 3, 4), np.float32), "half": np.array(60, np.float32)}
+    return write_graph(folder / "centernet.json", nodes, constants, {})

@@ -255,7 +255,8 @@ def _farther(rgb: Image, network: isnet.ISNet) -> Alpha:
     """Return the matte of an image that is shown to the network with a border of a tenth of its size, mirrored, around it."""
     height, width = rgb.shape[:2]
     y, x = height // 10, width // 10
-    return np.ascontiguousarray(network.image(cv2.copyMakeBorder(rgb, y, y, x, x, cv2.BORDER_REFLECT_101))[y : y + height, x : x + width])
+    wider = np.asarray(cv2.copyMakeBorder(rgb, y, y, x, x, cv2.BORDER_REFLECT_101), np.uint8)
+    return np.ascontiguousarray(network.image(wider)[y : y + height, x : x + width])
 
 
 def _sorted(mask: Image, people: Alpha, person: float, animal: float) -> str:

@@ -46,7 +46,8 @@ class _Maps(nn.Module):
         self.graph = GraphNetwork(file, ["tower_0/keypoints", "tower_0/wh"])
 
     def forward(self, rgb: Tensor) -> list[Tensor]:
-        return self.graph({"tower_0/images": rgb})
+        scores, sides = self.graph({"tower_0/images": rgb})
+        return [scores, sides]
 
 
 class Detector:
