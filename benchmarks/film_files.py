@@ -30,7 +30,8 @@ from numpy.typing import NDArray
 
 from streammat.config import MatteControls, MattingOptions, SequenceOptions
 from streammat.film.compositor import PlateCompositor
-from streammat.film.images import Header, read_image, write_image
+from streammat.film.header import Header
+from streammat.film.images import read_image, write_image
 from streammat.film.sequence_sink import SequenceSink
 from streammat.film.sequence_source import SequenceSource
 from streammat.film.sequences import parse_sequence

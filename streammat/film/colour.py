@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streammat.errors import InputError, UsageError, reason
-from streammat.film.images import Header
+from streammat.film.header import Header
 from streammat.media.containers import images_of, open_video
 from streammat.paths import check_readable
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from streammat.config import SubjectOptions
 from streammat.errors import InputError, UsageError, reason
-from streammat.film.images import check_size, openimageio
+from streammat.film.header import openimageio
+from streammat.film.images import check_size
 from streammat.film.sequences import find_sequence, frames_of
 from streammat.media.frame import Frame, Matte
 from streammat.media.image_files import read_notes

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from streammat.film.colour import ColourSpace
-from streammat.film.images import Header, Pixels
+from streammat.film.header import Header
+from streammat.film.images import Pixels
 
 
 @dataclass(frozen=True, slots=True)

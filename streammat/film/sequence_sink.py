@@ -14,7 +14,8 @@ from av.video.reformatter import VideoReformatter
 from streammat.config import AlphaType, Content, SequenceOptions
 from streammat.errors import OutputError, UsageError
 from streammat.film.colour import ColourSpace
-from streammat.film.images import Header, Pixels, depth_of, later, openimageio, write_image
+from streammat.film.header import Header, later, openimageio
+from streammat.film.images import Pixels, depth_of, write_image
 from streammat.film.layers import channels_of, confidence_of
 from streammat.film.sequences import SequenceName, parse_sequence
 from streammat.media.damage import Damage

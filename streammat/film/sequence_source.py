@@ -12,7 +12,8 @@ import av
 from streammat.config import SequenceOptions
 from streammat.errors import InputError, UsageError
 from streammat.film.colour import open_space
-from streammat.film.images import later, named, rate_of, read_header, read_image
+from streammat.film.header import later, named, rate_of
+from streammat.film.images import read_header, read_image
 from streammat.film.plate import Plate
 from streammat.film.sequences import SequenceName, frames_of, frames_text, parse_frames
 from streammat.media.damage import Damage

@@ -12,7 +12,7 @@ import av
 from streammat.errors import InputError, UsageError, reason
 from streammat.media.containers import images_of, open_video
 from streammat.media.damage import Damage
-from streammat.media.frame import Colour, Frame, Packet, codec_threads, layout_of, planes_of
+from streammat.media.frame import Colour, Frame, Packet, layout_of, planes_of
 from streammat.media.interlacing import Deinterlacer, Fields, fields_of
 from streammat.media.planar import Planar
 from streammat.media.tags import later_timecode, tags_of
@@ -20,6 +20,7 @@ from streammat.sources import StreamInfo
 from streammat.sources.extent import Extent
 from streammat.sources.packet_watch import PacketWatch
 from streammat.sources.timestamps import TimestampRepair, may_have_seams, steadied
+from streammat.sources.tracks import choose_passengers, choose_video
 from streammat.timecode import BEGINNING, Moment
 
 _MICROSECONDS = Fraction(1, 1_000_000)  # AV_TIME_BASE: the unit of a container's start and duration
@@ -48,9 +49,9 @@ class FileSource:
         self.notes: list[str] = []
         self._container = open_video(path)
         try:
-            self._stream = self._pick_video()
-            self._passengers = self._pick_passengers(audio)
             notes = self.notes
+            self._stream = choose_video(self._container, path, notes)
+            self._passengers = choose_passengers(self._container, notes, audio=audio)
             # Not a method of ours: the circle would keep a closed file's decoder, and all its frames, until Python looks for
             # circles.
             self._planar = Planar(lambda note: None if note in notes else notes.append(note))
@@ -62,7 +63,6 @@ class FileSource:
             self._origin = self._container.start_time * _MICROSECONDS if self._container.start_time else Fraction(0)
             if self._start:
                 self._seek(self._zero)
-            self._note_own_alpha()
             self._repaired = 0
             self._overlapping = 0
             self._sound_at: dict[int, int] = {}  # dts of each audio track's last packet
@@ -125,39 +125,6 @@ class FileSource:
 
     # -- opening ------------------------------------------------------------------------------------------------
 
-    def _pick_video(self) -> av.VideoStream:
-        # For FFmpeg covers and thumbnails are video streams, too.
-        streams = [s for s in self._container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
-        if not streams:
-            kinds = ", ".join(sorted({s.type for s in self._container.streams})) or "nothing"
-            raise InputError(f"{self._path}: no video in it (found: {kinds}); expected a file with a video track")
-        stream = streams[0]
-        if stream.codec_context is None:
-            raise InputError(f"{self._path}: FFmpeg does not know its video codec; convert it, such as to H.264")
-        if len(streams) > 1:
-            self.notes.append(f"{len(streams)} video tracks found, the first is used")
-        # Frame threads for files: the default (slices) is slower wherever a frame is one slice.
-        stream.thread_type = "AUTO"
-        stream.thread_count = codec_threads()
-        return stream
-
-    def _pick_passengers(self, audio: bool) -> tuple[av.stream.Stream, ...]:
-        kept: list[av.stream.Stream] = []
-        for stream in self._container.streams:
-            if stream.type == "audio" and not audio:
-                continue
-            if stream.type in ("audio", "subtitle"):
-                if stream.codec_context is None:  # of an unknown codec; PyAV's types do not know of this
-                    self.notes.append(  # type: ignore[unreachable]
-                        f"track {stream.index} ({stream.type}) has a codec unknown to FFmpeg and is left out"
-                    )
-                    continue
-                kept.append(stream)
-            elif stream.type == "attachment" or (stream.type == "data" and "timecode" not in stream.metadata):
-                # A timecode's track is its tag, which is kept.
-                self.notes.append(f"track {stream.index} ({stream.type}) is left out")
-        return tuple(kept)
-
     @property
     def _rate(self) -> Fraction:
         return self._stream.average_rate or self._stream.guessed_rate or Fraction(25)
@@ -185,12 +152,6 @@ class FileSource:
             if first is not None and first.time is not None and first.time <= time:
                 return
         self._container.seek(int(self._origin / _MICROSECONDS))
-
-    def _note_own_alpha(self) -> None:
-        pixels = self._stream.codec_context.format
-        has_alpha = pixels is not None and len(pixels.components) in (2, 4) and not pixels.has_palette
-        if has_alpha or "alpha_mode" in self._stream.metadata:
-            self.notes.append("the input's own alpha is not used")
 
     def _peek(self) -> Frame:
         for item in self._items:

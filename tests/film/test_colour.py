@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from running import video
 
 from streammat.film.colour import open_space
-from streammat.film.images import Header
+from streammat.film.header import Header
 
 LOGC3 = "ARRI LogC3 (EI800)"
 
