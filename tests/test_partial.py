@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -155,3 +156,70 @@ def test_a_file_system_without_second_names(tmp_path: Path, monkeypatch: pytest.
             mine.take_name()
             mine.release()
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if not path.name.startswith(".")} == {"out.mp4": b"mine", "other.mp4": b"theirs"}
+
+
+def modes(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes of files")
+def test_from_the_claim_to_the_name(tmp_path: Path) -> None:
+    before = os.umask(0o002)
+    try:
+        mine = PartialFile(tmp_path / "out.mp4", overwrite=False)
+    finally:
+        os.umask(before)
+    # Other users of a shared folder may claim the name after a crash; the file itself is as the user wants files to be.
+    assert modes(tmp_path) == {".out.mp4.lock": 0o666, ".out.partial.mp4.lock": 0o666, "out.partial.mp4": 0o664}
+    with pytest.raises(UsageError) as caught:
+        PartialFile(tmp_path / "out.mp4", overwrite=True)
+    assert str(caught.value) == f"{tmp_path / 'out.mp4'}: another run, or another output of this one, is writing it; wait for that, or give another name"
+    mine.path.write_bytes(b"mine")
+    mine.take_name()
+    assert names(tmp_path) == [".out.mp4.lock", ".out.partial.mp4.lock", "out.mp4"]
+    ending = threading.Thread(target=mine.release)
+    ending.start()
+    ending.join()
+    mine.release()
+    mine.drop()
+    assert names(tmp_path) == ["out.mp4"]
+    for place in (tmp_path / "out.mp4", tmp_path / "dangling.mp4"):
+        if not place.exists():
+            place.symlink_to(tmp_path / "none")
+        with pytest.raises(UsageError) as caught:
+            PartialFile(place, overwrite=False)
+        assert str(caught.value) == f"{place}: is there already; give -y to replace it"
+    assert names(tmp_path) == ["dangling.mp4", "out.mp4"]
+    again = PartialFile(tmp_path / "out.mp4", overwrite=True)
+    again.path.write_bytes(b"again")
+    again.take_name()
+    again.release()
+    assert ((tmp_path / "out.mp4").read_bytes(), names(tmp_path)) == (b"again", ["dangling.mp4", "out.mp4"])
+
+
+def test_names_in_use_are_passed_over_and_left_unclaimed(tmp_path: Path) -> None:
+    for taken in ("out.partial.mp4", "out.partial-2.mp4"):
+        (tmp_path / taken).touch()
+    claim = Claim(tmp_path / "out.partial-3.mp4")
+    mine = PartialFile(tmp_path / "out.mp4", overwrite=False)
+    claim.release()
+    assert mine.path.name == "out.partial-4.mp4"
+    assert names(tmp_path) == [".out.mp4.lock", ".out.partial-4.mp4.lock", "out.partial-2.mp4", "out.partial-4.mp4", "out.partial.mp4"]
+    mine.path.unlink()
+    mine.path.touch()  # another's, by now
+    (tmp_path / "kept").touch()
+    assert not mine.here
+    with pytest.raises(FileNotFoundError, match="^out.partial-4.mp4 was removed or replaced by something else$"):
+        mine.take_name()
+    mine.drop()
+    mine.drop()
+    assert names(tmp_path) == ["kept", "out.partial-2.mp4", "out.partial-4.mp4", "out.partial.mp4"]
+
+
+def test_a_place_without_room_for_the_name(tmp_path: Path) -> None:
+    """Nothing is made, no folder either, and no claim is left."""
+    with pytest.raises(FileNotFoundError):
+        PartialFile(tmp_path / "none" / "out.mp4", overwrite=False)
+    with pytest.raises(OSError, match="too long"):
+        PartialFile(tmp_path / f"{'n' * 244}.mp4", overwrite=False)  # longer as a partial file than a name may be
+    assert names(tmp_path) == []

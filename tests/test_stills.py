@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 from running import names
-from scenes import frame_of
+from scenes import blank, frame_of
 
 from streammat.errors import OutputError, UsageError
-from streammat.media.frame import Frame, Matte
+from streammat.media.frame import Colour, Frame, Matte
 from streammat.media.image_files import ImageNotes
 from streammat.sinks.stills import STANDARD_STREAM, StillsSink
 
@@ -73,7 +74,7 @@ def test_tiff_says_what_its_alpha_is(tmp_path: Path, deep: bool, alpha: str, mar
     data = (tmp_path / "o.1.tif").read_bytes()
     place = int.from_bytes(data[4:8], "little")
     entries = {int.from_bytes(data[at : at + 2], "little"): data[at + 8] for at in range(place + 2, place + 2 + 12 * int.from_bytes(data[place : place + 2], "little"), 12)}
-    assert entries[338] == mark
+    assert (entries[338], entries[259]) == (mark, 178)  # Deflate, 32946
     if not deep and alpha == "straight":
         assert np.array_equal(np.asarray(Image.open(io.BytesIO(data)))[:, :, :3], RGB)
         assert np.array_equal(np.asarray(Image.open(io.BytesIO(data)))[:, :, 3], ALPHA)
@@ -145,3 +146,79 @@ def test_standard_output_gets_one_png(tmp_path: Path, capfdbinary: pytest.Captur
     sink.close()
     found = cv2.imdecode(np.frombuffer(capfdbinary.readouterr().out, np.uint8), cv2.IMREAD_UNCHANGED)
     assert np.array_equal(found, np.dstack((RGB[:, :, ::-1], ALPHA)).astype(np.uint8))
+
+
+def opaque() -> Matte:
+    return Matte(np.full((6, 8), 255, np.uint8))
+
+
+@pytest.mark.parametrize(("content", "suffix", "deep", "shown"), [
+    ("transparent", ".tif", False, matte()), ("transparent", ".TIFF", True, matte(True)), ("transparent", ".webp", False, matte()), ("transparent", ".webp", False, opaque()),
+    ("transparent", ".png", True, matte(True)), ("matte", ".webp", False, matte()), ("matte", ".tif", True, matte(True)), ("matte", ".jpg", False, matte()),
+    ("composite", ".jpg", True, matte(True)), ("composite", ".jpeg", True, matte(True)), ("composite", ".tiff", True, matte(True)), ("composite", ".webp", False, matte()),
+])
+def test_what_is_right_passes_its_verification(tmp_path: Path, content: str, suffix: str, deep: bool, shown: Matte) -> None:
+    sink = StillsSink(str(tmp_path / f"o.%d{suffix}"), content, overwrite=False, verify=True)
+    sink.write(frame("gbrp16le" if deep else "gbrp"), shown)
+    assert (sink.frames, names(tmp_path)) == (1, [f"o.1{suffix}"])
+
+
+GREY = np.full((6, 8), 7, np.uint8)
+
+
+@pytest.mark.parametrize(("content", "suffix", "found"), [
+    ("composite", ".png", np.full((6, 8, 3), 7, np.uint8)), ("composite", ".jpg", np.full((8, 6, 3), 7, np.uint8)), ("composite", ".png", None), ("composite", ".tif", GREY),
+    ("transparent", ".tif", None), ("transparent", ".png", np.dstack((RGB[:, :, ::-1], GREY)).astype(np.uint8)), ("transparent", ".webp", RGB[:, :, ::-1].astype(np.uint8)),
+    ("matte", ".webp", np.dstack((ALPHA, GREY, GREY))),
+])
+def test_what_the_disk_changed_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, suffix: str, found: np.ndarray | None) -> None:
+    bytes_found = b"no image" if found is None else cv2.imencode(suffix, found, [cv2.IMWRITE_WEBP_QUALITY, 101] if suffix == ".webp" else [])[1].tobytes()
+
+    def sync(file: int) -> None:
+        os.truncate(file, 0)
+        os.pwrite(file, bytes_found, 0)
+
+    unverified = StillsSink(str(tmp_path / f"o.%d{suffix}"), content, overwrite=False)
+    sink = StillsSink(str(tmp_path / f"o.%d{suffix}"), content, overwrite=False, verify=True)
+    monkeypatch.setattr(os, "fsync", sync)
+    with pytest.raises(OutputError) as caught:
+        sink.write(frame(number=5), matte())
+    assert str(caught.value) == f"{tmp_path / f'o.5{suffix}'}: is another image when it is read back; the disk or the codec is at fault, and the frame is not kept"
+    assert (sink.frames, names(tmp_path)) == (0, [])
+    unverified.write(frame(number=5), matte())
+    assert (tmp_path / f"o.5{suffix}").read_bytes() == bytes_found
+
+
+@pytest.mark.parametrize(("colour", "size", "red", "blue"), [
+    (Colour(1, 1, 1, 1), (6, 8), 0.2126, 0.0722), (Colour(5, 5, 6, 1), (6, 8), 0.299, 0.114), (Colour(1, 1, 1, 2), (6, 8), 0.2126, 0.0722), (Colour(), (6, 720), 0.299, 0.114),
+    (Colour(), (720, 8), 0.2126, 0.0722), (Colour(9, 9, 1, 0), (6, 8), 0.2627, 0.0593),
+])
+def test_colours_of_video(tmp_path: Path, colour: Colour, size: tuple[int, int], red: float, blue: float) -> None:
+    """By the matrix and range of its tags, or what players take where there are none; the definition of ITU-R BT.601, 709 and 2020."""
+    shown = blank("yuv444p", *size, colour)
+    for plane, value in zip(shown.planes, (120, 100, 150), strict=True):
+        plane[:] = value
+    floor, luma, chroma = (0, 255, 255) if colour.range == 2 else (16, 219, 224)
+    y, u, v = (120 - floor) / luma, (100 - 128) / chroma, (150 - 128) / chroma
+    r, b = y + 2 * (1 - red) * v, y + 2 * (1 - blue) * u
+    expected = np.array([b, (y - red * r - blue * b) / (1 - red - blue), r]) * 255
+    sink = StillsSink(str(tmp_path / "o.%d.png"), "composite", overwrite=False)
+    sink.write(shown, Matte(np.zeros(size, np.uint8)))
+    found = read(tmp_path / "o.1.png")
+    assert found.shape == (*size, 3)
+    assert np.abs(found - expected).max() <= 1.5
+
+
+def test_what_cannot_be_written(tmp_path: Path) -> None:
+    wide = StillsSink(str(tmp_path / "o.%d.webp"), "composite", overwrite=False)
+    with pytest.raises(OutputError) as caught:
+        wide.write(blank("gbrp", 2, 17000), Matte(np.zeros((2, 17000), np.uint8)))
+    assert str(caught.value) == f"{tmp_path / 'o.1.webp'}: OpenCV cannot write 17000x2 as .webp; take .png or .tif"
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    sink = StillsSink(str(folder / "o.##.png"), "composite", overwrite=False)
+    folder.rmdir()
+    with pytest.raises(OutputError) as caught:
+        sink.write(frame(), matte())
+    assert str(caught.value) == f"{folder / 'o.01.png'}: cannot be written (No such file or directory); check space and permissions"
+    assert sink.damage == ()
