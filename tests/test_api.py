@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import subprocess
 import sys
 import tomllib
@@ -18,6 +19,7 @@ from media import write_clip
 import streammat
 from streammat import config
 from streammat.api import keywords
+from streammat.event_names import EventName
 from streammat.live.commands import COMMANDS, CommandName
 from streammat.timecode import Moment
 
@@ -54,6 +56,13 @@ def test_exported_names() -> None:
     assert all(getattr(streammat, name) is not None for name in NAMES)
     with pytest.raises(AttributeError, match="public names: "):
         _ = streammat.nothing
+
+
+def test_events_have_names_that_type_checkers_know() -> None:
+    """Those of docs/live.md, in its order."""
+    page = (Path(__file__).parents[1] / "docs/live.md").read_text(encoding="utf-8").partition("| event | with | when |\n|---|---|---|\n")[2]
+    rows = page.partition("\n\n")[0].splitlines()
+    assert [name for row in rows for name in re.findall(r"`([a-z-]+)`", row.split("|")[1])] == list(get_args(EventName))
 
 
 def test_every_folder_is_installed() -> None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from streammat.audio.source import SoundSource
 from streammat.audio.track import RATE, WAIT, AudioBuffer, Block, Chunk, ChunkReader
 from streammat.errors import StreammatError
+from streammat.event_names import Tell
 from streammat.sources.shaper import Clock
 from streammat.threads.reconnect import reconnect
 
@@ -50,7 +51,7 @@ class AudioCapture:
     """
 
     def __init__(
-        self, source: SoundSource, reopen: Callable[[], SoundSource], clock: Clock, tell: Callable[..., None], *, later: float = 0.0
+        self, source: SoundSource, reopen: Callable[[], SoundSource], clock: Clock, tell: Tell, *, later: float = 0.0
     ) -> None:
         self.channels = source.channels
         self.name = source.name

@@ -13,6 +13,7 @@ import numpy as np
 from streammat.audio.track import REACH, AudioBuffer, SampleClock, Samples, mixed
 from streammat.devices import portaudio
 from streammat.errors import StreammatError
+from streammat.event_names import Tell
 from streammat.threads.reconnect import reconnect
 
 _AIM_SECONDS = 1.0
@@ -117,7 +118,7 @@ class Monitor:
         OutputError: it is missing, unknown or busy, or PortAudio is not there; the message says what to do.
     """
 
-    def __init__(self, text: str, sound: CapturedSound, late: Callable[[], float | None], tell: Callable[..., None]) -> None:
+    def __init__(self, text: str, sound: CapturedSound, late: Callable[[], float | None], tell: Tell) -> None:
         self._text = text
         self._sound = sound
         self._late = late

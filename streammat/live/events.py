@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from streammat.errors import one_line
+from streammat.event_names import EventName, Tell
 
 Hear = Callable[[dict[str, Any]], None]
 """A listener: takes one event, ``{"event": name, "time": seconds since 1970, …}``; must return at once."""
@@ -27,7 +28,7 @@ class Events:
         tell: called first with each event, as ``tell(event, **details)``.
     """
 
-    def __init__(self, tell: Callable[..., None]) -> None:
+    def __init__(self, tell: Tell) -> None:
         self._tell = tell
         self._lock = threading.Lock()
         self._hear: list[Hear] = []
@@ -35,7 +36,7 @@ class Events:
         self._others: deque[dict[str, Any]] = deque(maxlen=_OTHERS)
         self._faults: dict[str, float] = {}
 
-    def __call__(self, event: str, **details: Any) -> None:
+    def __call__(self, event: EventName, **details: Any) -> None:
         """Distribute one event; a fault that repeats with every frame is reported from time to time only."""
         if event == "fault" and self._repeats(str(details.get("message"))):
             return
@@ -79,7 +80,7 @@ class Faults:
         tell: called with a ``fault`` for each.
     """
 
-    def __init__(self, tell: Callable[..., None]) -> None:
+    def __init__(self, tell: Tell) -> None:
         self._tell = tell
         self.count = 0
 

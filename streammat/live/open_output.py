@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from streammat.config import EncodeOptions, LiveOptions
 from streammat.errors import UsageError, one_line
+from streammat.event_names import Tell
 from streammat.live.output_worker import OutputWorker
 from streammat.live.report import OutputKind
 from streammat.sinks import Sink, SoundSink
@@ -17,7 +18,6 @@ from streammat.sinks.stream import StreamSink, is_stream, public
 from streammat.sources import StreamInfo
 from streammat.sources.shaper import Clock
 
-Tell = Callable[..., None]
 _PATIENT = 30
 """Frames queued for a disk or a network: about a second, 40 MB at 720p."""
 

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 
 from streammat.audio.track import Chunk
 from streammat.errors import StreammatError, UsageError, one_line
+from streammat.event_names import Tell
 from streammat.live.fallback import OutputFrame
 from streammat.live.output_worker import OutputWorker
 from streammat.live.report import Latency, OutputReport
@@ -21,7 +22,6 @@ CLOSING: Final = 60.0
 _TOLD: Final = 4
 """Number of ended outputs that the status still lists."""
 _FEW: Final = 10  # frames, before their latency means anything
-Tell = Callable[..., None]
 
 
 class Outputs:

@@ -18,6 +18,7 @@ from typing import Any
 from streammat.audio.capture import AudioCapture
 from streammat.audio.monitor import Monitor
 from streammat.errors import CameraLostError
+from streammat.event_names import Tell
 from streammat.live.events import Faults
 from streammat.live.fallback import FallbackCompositor, OutputFrame
 from streammat.live.outputs import Outputs
@@ -27,9 +28,6 @@ from streammat.sources.shaper import LiveSource
 from streammat.stats import StageClock
 from streammat.threads.channel import Channel, Closed
 from streammat.threads.reconnect import reconnect
-
-Tell = Callable[..., None]
-"""``tell(event, **details)``: reports an event to users and programs; called from any thread."""
 
 PATIENCE = 3.0
 """Seconds to wait at the end for a camera or network that does not answer."""

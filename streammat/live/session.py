@@ -19,6 +19,7 @@ from streammat.config import EncodeOptions, LiveOptions, MatteControls, MattingO
 from streammat.engines.base import EngineError
 from streammat.engines.paths import user_folder
 from streammat.errors import UsageError
+from streammat.event_names import Tell
 from streammat.film.masks import MaskedMatting, Masks
 from streammat.film.subject import SubjectMatting, check_inside, parse_subject
 from streammat.live.background_switcher import BackgroundSwitcher
@@ -31,7 +32,7 @@ from streammat.live.open_output import check_output, is_file, open_output, shows
 from streammat.live.open_source import open_live_source, open_sound
 from streammat.live.output_worker import OutputWorker
 from streammat.live.outputs import Outputs, OutputSwitch
-from streammat.live.pipeline import PATIENCE, Live, Tell
+from streammat.live.pipeline import PATIENCE, Live
 from streammat.live.quality import QualityController, levels
 from streammat.live.report import LiveReport
 from streammat.live.settings import as_toml, save_settings
@@ -60,9 +61,7 @@ class LiveRun:
 
     Args:
         options: options of the run.
-        tell: called with events: status (once a second), scene, level, fault, camera-lost, camera-back, output-failed,
-            stream-lost, stream-back, microphone-lost, microphone-back, monitor-lost, monitor-back, reloaded, said; docs/live.md
-            has the list. Called from any thread.
+        tell: called with the run's events, from any thread.
         stdin: source of commands if ``options.control`` is ``-``.
 
     Raises:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import math
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,6 +15,7 @@ import av
 from streammat.audio.track import Chunk
 from streammat.config import Content
 from streammat.errors import OutputError, UsageError, reason
+from streammat.event_names import Tell
 from streammat.media.frame import Frame, Matte, Packet, codec_threads, keyframe_of
 from streammat.sinks.relay import Relay
 from streammat.sinks.tracks import SoundTrack
@@ -55,7 +55,7 @@ class StreamSink:
         OutputError: the first connection fails.
     """
 
-    def __init__(self, url: str, info: StreamInfo, bitrate: int, tell: Callable[..., None], *, channels: int = 0) -> None:
+    def __init__(self, url: str, info: StreamInfo, bitrate: int, tell: Tell, *, channels: int = 0) -> None:
         self.content: Content = "composite"
         self.notes: list[str] = []
         self.frames = 0
