@@ -1,4 +1,4 @@
-"""The main path: read → matte → composite → write, a thread each.
+"""The main path: read → matte → refine → composite → write, a thread each.
 
 Stages wait for each other and lose nothing: every channel is bounded, so frames never pile up. A frame and its matte
 travel together. An error in one stage ends the stages before it at once; the stages after it finish their frames, so that the
@@ -52,7 +52,7 @@ class Pipeline:
         self._stopping = threading.Event()
         self._failure: Exception | None = None
         self._failing = threading.Lock()
-        self._clocks = {name: StageClock(name) for name in ("read", "matte", "composite", "write")}
+        self._clocks = {name: StageClock(name) for name in ("read", "matte", "refine", "composite", "write")}
         self._frames_in = 0
         self._frames_out = 0
         self._working: dict[int, float] = {}
@@ -73,22 +73,24 @@ class Pipeline:
         begin = time.perf_counter()
         frames: Channel[Frame | Packet] = Channel(_CAPACITY)
         mattes: Channel[tuple[Frame, Matte] | Packet] = Channel(self._ahead)
+        refined: Channel[tuple[Frame, Matte] | Packet] = Channel(1)
         images: Channel[tuple[Matte, Sequence[Frame]] | Packet] = Channel(_CAPACITY)
         threads = [
             self._thread("read", lambda: self._read(frames), outbox=frames),
             self._thread("matte", lambda: self._matte(frames, mattes), inbox=frames, outbox=mattes),
-            self._thread("composite", lambda: self._composite(mattes, images), inbox=mattes, outbox=images),
+            self._thread("refine", lambda: self._refine(mattes, refined), inbox=mattes, outbox=refined),
+            self._thread("composite", lambda: self._composite(refined, images), inbox=refined, outbox=images),
             self._thread("write", lambda: self._write(images), inbox=images),
         ]
         for thread in threads:
             thread.start()
         try:
-            self._wait(threads, (frames, mattes, images), progress)
+            self._wait(threads, (frames, mattes, refined, images), progress)
         finally:
             # ``progress``, and Ctrl-C without a handler, may raise: no stage may continue after that.
             if any(thread.is_alive() for thread in threads):
                 self.stop()
-            self._wait(threads, (frames, mattes, images), None)
+            self._wait(threads, (frames, mattes, refined, images), None)
             self._finish()
         if self._failure is not None:
             raise self._failure
@@ -142,12 +144,20 @@ class Pipeline:
                 mattes.put(item)
             del item  # a stage that waits keeps no frame alive
 
+    def _refine(self, mattes: Iterable[tuple[Frame, Matte] | Packet], refined: Channel[tuple[Frame, Matte] | Packet]) -> None:
+        for item in mattes:
+            if isinstance(item, tuple):
+                with self._clocks["refine"].measure():
+                    item[1].refine()
+            refined.put(item)
+            del item
+
     def _composite(
         self, mattes: Iterable[tuple[Frame, Matte] | Packet], images: Channel[tuple[Matte, Sequence[Frame]] | Packet]
     ) -> None:
         for item in mattes:
             if isinstance(item, tuple):
-                with self._at_work(2), self._clocks["composite"].measure():
+                with self._at_work(3), self._clocks["composite"].measure():
                     frame, matte = item
                     drawn = self._compositor(frame, matte)
                 images.put((matte, drawn))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import pytest
 from scenes import blank, frame_of
@@ -91,3 +93,17 @@ def test_the_network_sees_white_as_white_whatever_the_range(tagged: int | None, 
     Matting(engine).infer(frame)
     assert engine.seen is not None
     assert engine.seen.min() >= 253
+
+
+def test_a_matte_made_later_is_the_same_and_lets_its_frame_go() -> None:
+    frame = frame_of(np.random.default_rng(0).uniform(0, 255, (240, 400, 3)), "yuv420p")
+    engine = Bright(network_sizes(240, 400, "balanced")[0])
+    at_once, later = Matting(engine)(frame), Matting(engine, later=True)
+    asked, refined = later(frame), later(frame)
+    refined.refine()
+    held = weakref.ref(frame.planes[0])
+    del frame
+    for matte in (asked, refined):
+        assert (matte.alpha == at_once.alpha).all()
+        assert matte.alpha is matte.alpha
+    assert held() is None

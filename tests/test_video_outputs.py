@@ -514,9 +514,10 @@ def test_json_report(clip: Path, tmp_path: Path) -> None:
     assert report["frames_in"] == report["frames_out"] == 6
     assert report["fps"] > 0
     assert report["seconds"] > 0
-    assert set(report["stages"]) == {"read", "matte", "composite", "write"}
+    assert set(report["stages"]) == {"read", "matte", "refine", "composite", "write"}
     for stage in report["stages"].values():
         assert 0 <= stage["p50_ms"] <= stage["p99_ms"]
+    assert report["stages"]["refine"]["p50_ms"] > 0.1  # where it is done, and not by the thread of the network
     assert report["slowest"] in report["stages"]
     assert report["outputs"] == [str(tmp_path / "out.mp4")]
     assert isinstance(report["notes"], list)

@@ -110,7 +110,7 @@ class VideoJob:
                 undo.callback(sinks[-1].abort)
             compositor = compositor_for(reader, sinks, background, options)
             stable = TemporalFilter() if options.matting.stable else None
-            matting = answer_of(lambda: matting_for(self.engine, stable, batch, look), "streammat-network")
+            matting = answer_of(lambda: matting_for(self.engine, stable, batch, look, later=True), "streammat-network")
             mattes: Callable[[Frame], Matte] = matting if subject == "all" else SubjectMatting(matting, subject)
             mattes = ControlledMatting(mattes, options.controls)
             read = reader.files if isinstance(reader, SequenceSource) else []

@@ -110,13 +110,15 @@ class DeviceMatte(Matte):
         return images
 
 
-def matting_for(engine: Engine, stable: AlphaFilter | None = None, batch: int = 1, look: Look | None = None, rest: Rest | None = None) -> FrameMatting:
+def matting_for(
+    engine: Engine, stable: AlphaFilter | None = None, batch: int = 1, look: Look | None = None, rest: Rest | None = None, *, later: bool = False
+) -> FrameMatting:
     """Return the matting for ``engine``: on its device if it takes tensors and there is no ``look``, else on the host; only there
-    the network may rest.
+    the network may rest, and ``later`` is as ``Matting`` takes it.
 
     Raises:
         EngineError: the device has too little memory, or failed.
     """
     if isinstance(engine, TensorEngine) and look is None:
         return DeviceMatting(engine, stable, batch)
-    return Matting(engine, stable, look, rest)
+    return Matting(engine, stable, look, rest, later=later)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any, Protocol
@@ -16,7 +17,7 @@ from streammat.engines.base import Engine, EngineError
 from streammat.matting.refine import Refiner
 from streammat.matting.rest import Rest
 from streammat.matting.temporal import AlphaFilter, FloatPlane
-from streammat.media.frame import Frame, Matte, swscale_matrix, swscale_range
+from streammat.media.frame import Frame, Matte, Plane, swscale_matrix, swscale_range
 
 # Single-pass test of the GFM paper (Li et al. 2022, section 5): the network sees the frame scaled by 5/13.
 _SCALE = Fraction(5, 13)
@@ -84,6 +85,36 @@ Look = Callable[[NDArray[Any]], NDArray[np.uint8]]
 """A function from (H, W, 3) uint16 RGB, full range, in a file's own colour space, to uint8 sRGB."""
 
 
+class LaterMatte(Matte):
+    """A matte that is brought to full size by ``refine``, or where its alpha is first asked for; one thread at a time has it.
+
+    Args:
+        make: returns ``alpha``.
+    """
+
+    __slots__ = ("_alpha", "_make")
+    _alpha: Plane | None
+    _make: Callable[[], Plane] | None
+
+    def __init__(self, make: Callable[[], Plane]) -> None:
+        object.__setattr__(self, "_make", make)
+        object.__setattr__(self, "_alpha", None)
+        object.__setattr__(self, "network", None)
+
+    @property
+    def alpha(self) -> Plane:
+        """Alpha, as in ``Matte.alpha``."""
+        self.refine()
+        assert self._alpha is not None
+        return self._alpha
+
+    def refine(self) -> None:
+        """See ``Matte.refine``."""
+        if self._make is not None:
+            object.__setattr__(self, "_alpha", self._make())
+            object.__setattr__(self, "_make", None)  # and with it the frame
+
+
 class Matting:
     """Makes the matte of each frame of one stream.
 
@@ -92,9 +123,12 @@ class Matting:
         stable: filter over time for the alphas of upright frames, such as ``TemporalFilter``; None: not filtered.
         look: conversion of colours that are not display-referred, such as camera logarithms; None: not needed.
         rest: lets the network rest while nothing moves; None: it processes every frame.
+        later: mattes are brought to full size by ``Matte.refine``, in another thread, while this one goes on to the next frame.
     """
 
-    def __init__(self, engine: Engine, stable: AlphaFilter | None = None, look: Look | None = None, rest: Rest | None = None) -> None:
+    def __init__(
+        self, engine: Engine, stable: AlphaFilter | None = None, look: Look | None = None, rest: Rest | None = None, *, later: bool = False
+    ) -> None:
         self.engine = engine
         self._rest = rest
         self.ahead = 2  # enough to hide one slow frame
@@ -103,6 +137,8 @@ class Matting:
         self._scaler = VideoReformatter()
         self._converter = VideoReformatter()
         self._refine = Refiner()
+        self._refining = threading.Lock()
+        self._later = later
         self._rested = False
         self._matte: Matte | None = None
         """The last that was made; kept while the network rests."""
@@ -114,10 +150,16 @@ class Matting:
             EngineError: the network failed, or its result contains NaN.
         """
         alpha = self.infer(frame)
+        if self._later:
+            return LaterMatte(lambda: self._refined(alpha, frame).alpha)
         if self._rested and self._matte is not None and self._matte.alpha.shape == frame.size:
             return self._matte  # the frame's own detail has not changed either
-        self._matte = self._refine(alpha, frame)
+        self._matte = self._refined(alpha, frame)
         return self._matte
+
+    def _refined(self, alpha: FloatPlane, frame: Frame) -> Matte:
+        with self._refining:  # what changes some mattes asks for them in the thread of the network
+            return self._refine(alpha, frame)
 
     def infer(self, frame: Frame) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
         """Return alpha at the network's output resolution: float32 (h, w) in 0..1, in the frame's stored orientation."""

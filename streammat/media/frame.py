@@ -200,6 +200,9 @@ class Matte:
     network: Plane | None = None
     """Alpha of the network, if controls, masks or the choice of a subject have changed it; None: ``alpha`` itself."""
 
+    def refine(self) -> None:
+        """Bring alpha to the frame's size now, if that has been left for later: file jobs do it beside the next frame's network."""
+
     def adjusted(self, alpha: Plane) -> Matte:
         """Return a matte with another ``alpha`` that keeps the network's."""
         return Matte(alpha, self.alpha if self.network is None else self.network)
