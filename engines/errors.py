@@ -15,8 +15,8 @@ class StreammatError(Exception):
 
 
 def one_line(error: BaseException) -> str:
-    """Return an error's message in one line; words of thousands of letters, which no path has, are shortened."""
-    return " ".join(word if len(word) <= _LONGEST_WORD else shown(word) for word in str(error).split())
+    """Return an error's message in one line, its class if it has none; words of thousands of letters, which no path has, are shortened."""
+    return " ".join(word if len(word) <= _LONGEST_WORD else shortened(word) for word in str(error).split()) or type(error).__name__
 
 
 def first_line(error: BaseException) -> str:
@@ -25,7 +25,7 @@ def first_line(error: BaseException) -> str:
     return said[0].strip() if said else type(error).__name__
 
 
-def shown(value: Any) -> str:
+def shortened(value: Any) -> str:
     """Return a value for a message, shortened."""
     text = str(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

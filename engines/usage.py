@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import click
 
-from streammat.engines.errors import shown
+from streammat.engines.errors import shortened
 
 _MOST = 2**31 - 1
 
@@ -25,7 +25,7 @@ class Number(click.FloatRange):
         except (click.BadParameter, OverflowError):
             number = math.nan
         if not abs(number) <= _MOST:
-            self.fail(f"{shown(value)}: expected a number, {_bounds(self)}", param, ctx)
+            self.fail(f"{shortened(value)}: expected a number, {_bounds(self)}", param, ctx)
         return number
 
 
@@ -39,7 +39,7 @@ class Whole(click.IntRange):
         except (click.BadParameter, OverflowError):
             number = _MOST + 1
         if number > _MOST:
-            self.fail(f"{shown(value)}: expected a whole number, {_bounds(self)}", param, ctx)
+            self.fail(f"{shortened(value)}: expected a whole number, {_bounds(self)}", param, ctx)
         return number
 
 

@@ -10,7 +10,7 @@ from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from streammat.errors import UsageError, shown
+from streammat.errors import UsageError, shortened
 from streammat.timecode import BEGINNING, LONGEST, Moment
 
 
@@ -376,13 +376,13 @@ def _checked(name: str, kind: Any, value: Any) -> Any:
         (kind,) = (each for each in get_args(kind) if each is not NoneType)
     if get_origin(kind) is Literal:
         if value not in get_args(kind):
-            raise UsageError(f"{name} is {shown(repr(value))}; expected one of {', '.join(get_args(kind))}")
+            raise UsageError(f"{name} is {shortened(repr(value))}; expected one of {', '.join(get_args(kind))}")
         return value
     if get_origin(kind) is tuple:
         each, *others = get_args(kind)
         least, most = (within.least, within.most) if within else (0, math.inf) if others == [...] else (1 + len(others), 1 + len(others))
         if not isinstance(value, tuple | list) or not least <= len(value) <= most:
-            raise UsageError(f"{name} is {shown(repr(value))}; expected a tuple of {least:g}{' or more' if most > least else ''}")
+            raise UsageError(f"{name} is {shortened(repr(value))}; expected a tuple of {least:g}{' or more' if most > least else ''}")
         return tuple(_checked(name, each, one) for one in value)
     if kind is bool:
         expected, right = "True or False", isinstance(value, bool)
@@ -399,5 +399,5 @@ def _checked(name: str, kind: Any, value: Any) -> Any:
     else:
         expected, right = f"a {kind.__name__}", isinstance(value, kind)
     if not right:
-        raise UsageError(f"{name} is {shown(repr(value))}; expected {expected}")
+        raise UsageError(f"{name} is {shortened(repr(value))}; expected {expected}")
     return kind(value) if kind in (int, float) else value

@@ -13,10 +13,10 @@ Each message is one line: what was found; what was expected; what to do. ``reaso
 
 from __future__ import annotations
 
-from streammat.engines.errors import StreammatError, one_line, shown
+from streammat.engines.errors import StreammatError, one_line, shortened
 from streammat.engines.errors import first_line as reason
 
-__all__ = ["CameraLostError", "InputError", "OutputError", "StreammatError", "UsageError", "one_line", "reason", "shown"]
+__all__ = ["CameraLostError", "InputError", "OutputError", "StreammatError", "UsageError", "one_line", "reason", "shortened"]
 
 
 class UsageError(StreammatError):

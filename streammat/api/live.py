@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from streammat.api.keywords import LiveKeywords
 from streammat.config import LiveOptions, build
-from streammat.errors import UsageError, shown
+from streammat.errors import UsageError, shortened
 
 if TYPE_CHECKING:
     from streammat.live.commands import CommandName
@@ -102,7 +102,7 @@ class LiveSession:
         try:
             line = json.dumps({"command": name, "value": value, "confirm": confirm})
         except (TypeError, ValueError, RecursionError) as error:
-            raise UsageError(f"{name}: value is {shown(repr(value))}; expected what JSON can hold") from error
+            raise UsageError(f"{name}: value is {shortened(repr(value))}; expected what JSON can hold") from error
         return self._run.obey(parse_command(line))
 
     def __enter__(self) -> Self:

@@ -12,7 +12,7 @@ from streammat.api.keywords import EngineKeywords
 from streammat.compositing.compositor import Compositor
 from streammat.config import STILLS, MattingOptions, build
 from streammat.engines.base import Engine, EngineSpec
-from streammat.errors import InputError, UsageError, reason, shown
+from streammat.errors import InputError, UsageError, reason, shortened
 from streammat.media.frame import Frame, Matte
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def path_of(name: str, value: Any) -> str:
     """
     path = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not isinstance(path, str) or "\0" in path:
-        raise UsageError(f"{name} is {shown(repr(value))}; expected a path as text or a path object")
+        raise UsageError(f"{name} is {shortened(repr(value))}; expected a path as text or a path object")
     return path
 
 

@@ -82,7 +82,7 @@ def images(clip: str, frames: int, matting: dict[str, Any], size: tuple[int, int
         alphas = np.concatenate([engine.infer(given[index : index + 1]) for index in range(len(given))])
         engine.close()
     except EngineError as error:
-        return {"pictures": len(given), "reference": None, "reason": _line(error)}
+        return {"pictures": len(given), "reference": None, "reason": one_line(error)}
     np.save(Path(folder) / "alphas.npy", alphas)
     return {"pictures": len(given), "reference": f"{engine.spec.backend} {engine.spec.version} fp32 cpu", "reason": ""}
 
@@ -232,10 +232,6 @@ class _Notes(logging.Handler):
         self.lines.append(" ".join(record.getMessage().split()))
 
 
-def _line(error: Exception) -> str:
-    return one_line(error) or type(error).__name__
-
-
 def main() -> None:
     """Read a job, do it, answer."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to us too; whoever asked for us ends us
@@ -250,7 +246,7 @@ def main() -> None:
     try:
         result = JOBS[job.pop("kind")](**job)
     except StreammatError as error:
-        result = {"error": _line(error)}
+        result = {"error": one_line(error)}
     except MemoryError:
         result = {"error": "out of memory"}
     json.dump({**result, "notes": list(dict.fromkeys(notes.lines))}, answer)

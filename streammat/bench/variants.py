@@ -72,7 +72,7 @@ def plan(model: ModelFiles, engines: Sequence[str], precisions: Sequence[str], d
         except EngineError as error:
             if asked:
                 raise
-            refused.append(NotRun(name, None, None, None, _line(error), asked=False))
+            refused.append(NotRun(name, None, None, None, one_line(error), asked=False))
             continue
         for where in places:
             for precision, meant in _precisions(model, name, precisions, where).items():
@@ -81,7 +81,7 @@ def plan(model: ModelFiles, engines: Sequence[str], precisions: Sequence[str], d
                 except EngineError as error:
                     if asked and meant:
                         raise
-                    refused.append(NotRun(name, precision, where, None, _line(error), asked=False))
+                    refused.append(NotRun(name, precision, where, None, one_line(error), asked=False))
                 else:
                     variants[Variant(taken.backend, taken.precision, taken.device)] = None
     return list(variants), refused
@@ -127,7 +127,3 @@ def _precisions(model: ModelFiles, name: str, precisions: Sequence[str], device:
         else:
             wanted[text] = True
     return wanted
-
-
-def _line(error: Exception) -> str:
-    return one_line(error)

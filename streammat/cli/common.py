@@ -21,7 +21,7 @@ from streammat.cli.command import BACKGROUND, ENGINE, INPUT, MATTE, MESSAGES, OU
 from streammat.cli.streams import finish
 from streammat.cli.values import number_of
 from streammat.config import CompositeOptions, MatteControls, MattingOptions, Quality, SequenceOptions, SubjectOptions, choices
-from streammat.errors import StreammatError, UsageError, one_line, shown
+from streammat.errors import StreammatError, UsageError, one_line, shortened
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -149,7 +149,7 @@ def parse_size(option: str, text: str) -> tuple[int, int]:
     """
     match = re.fullmatch(r"([1-9][0-9]{0,4})[xX]([1-9][0-9]{0,4})", text)
     if match is None:
-        raise UsageError(f"{option} {shown(text)}: expected WIDTHxHEIGHT, such as 1920x1080")
+        raise UsageError(f"{option} {shortened(text)}: expected WIDTHxHEIGHT, such as 1920x1080")
     height, width = int(match[2]), int(match[1])
     if max(width, height) > _LONGEST_SIDE or width * height > _MOST_PIXELS:
         raise UsageError(f"{option} {text}: expected at most {_LONGEST_SIDE} a side and {_MOST_PIXELS // 10**6} million pixels, such as 3840x2160")

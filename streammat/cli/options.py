@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from streammat.cli.command import INPUT, option
-from streammat.errors import reason, shown
+from streammat.errors import reason, shortened
 
 CONFIG = "streammat.config"
 """Key in a command's context for the path given with ``--config``."""
@@ -42,14 +42,14 @@ def _load(context: click.Context, parameter: click.Parameter, path: str | None) 
     values: dict[str, Any] = {}
     for name, value in found.items():
         if name not in known:
-            raise click.BadParameter(f"{path}: unknown option {shown(repr(name))}; expected one of {', '.join(sorted(known))}")
+            raise click.BadParameter(f"{path}: unknown option {shortened(repr(name))}; expected one of {', '.join(sorted(known))}")
         chosen = known[name]
         given = value if isinstance(value, list) and chosen.multiple else [value]
         if chosen.is_flag and not isinstance(value, bool):
-            raise click.BadParameter(f"{path}: {name} is {shown(repr(value))}; expected true or false")
+            raise click.BadParameter(f"{path}: {name} is {shortened(repr(value))}; expected true or false")
         if not given or (not chosen.is_flag and not all(isinstance(each, str | int | float) and not isinstance(each, bool) for each in given)):
             expected = "one value, or a list of at least one" if chosen.multiple else "one value"
-            raise click.BadParameter(f"{path}: {name} is {shown(repr(value))}; expected {expected}, text or a number")
+            raise click.BadParameter(f"{path}: {name} is {shortened(repr(value))}; expected {expected}, text or a number")
         assert chosen.name is not None
         values[chosen.name] = given if chosen.multiple else value
     context.meta[CONFIG] = path

@@ -8,7 +8,7 @@ import click
 
 from streammat.config import bounds
 from streammat.engines.usage import Number, Whole
-from streammat.errors import shown
+from streammat.errors import shortened
 from streammat.timecode import Moment, parse_moment
 
 
@@ -44,5 +44,5 @@ class Time(click.ParamType[Moment]):
         if moment is None or (moment.frame is not None and not self._timecode) or not (self._zero or moment.seconds or moment.frame):
             least = "" if self._zero else ", more than 0"
             frames = ", or a timecode, such as 0:01:30:12" if self._timecode else ""
-            self.fail(f"{shown(value)}: expected seconds or [h:]m:s{least}, such as 90, 1:30 or 0:01:30.5{frames}", param, ctx)
+            self.fail(f"{shortened(value)}: expected seconds or [h:]m:s{least}, such as 90, 1:30 or 0:01:30.5{frames}", param, ctx)
         return moment

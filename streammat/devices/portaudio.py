@@ -55,7 +55,7 @@ def devices(kind: Kind) -> tuple[SoundDevice, ...]:
     try:
         found = library.query_devices()
     except Exception as error:  # PortAudioError, which cannot be named before the import
-        raise _error(kind, f"PortAudio failed ({_line(error)}); check the sound system") from error
+        raise _error(kind, f"PortAudio failed ({one_line(error)}); check the sound system") from error
     return tuple(
         SoundDevice(number, str(device["name"]), int(device[f"max_{kind}_channels"]), round(device["default_samplerate"]))
         for number, device in enumerate(found)
@@ -198,7 +198,7 @@ class Stream:
         if _code(error) in (_WRONG_RATE, _WRONG_CHANNELS):
             return _error(self._kind, f"{name}: takes neither {self.device.rate} nor {'/'.join(map(str, _COMMON_RATES))} Hz "
                                       f"with {self.channels} channels; take another: streammat devices lists them")
-        return _error(self._kind, f"{name}: cannot be opened ({_line(error)}); check that it is plugged in and that the sound system runs")
+        return _error(self._kind, f"{name}: cannot be opened ({one_line(error)}); check that it is plugged in and that the sound system runs")
 
     def _holders(self) -> list[str]:
         """Return the programs that use an ALSA device, whose name ends like (hw:1,0)."""
@@ -228,9 +228,9 @@ def _library(kind: Kind) -> Any:
         hint = "pip install --force-reinstall sounddevice"
         if sys.platform.startswith("linux"):
             hint = "sudo apt install libportaudio2 (on Fedora: sudo dnf install portaudio)"
-        raise _error(kind, f"{_NOUNS[kind]}s need PortAudio, which cannot be loaded ({_line(error)}); run: {hint}") from error
+        raise _error(kind, f"{_NOUNS[kind]}s need PortAudio, which cannot be loaded ({one_line(error)}); run: {hint}") from error
     except Exception as error:  # PortAudioError: it cannot be started
-        raise _error(kind, f"PortAudio failed ({_line(error)}); check the sound system") from error
+        raise _error(kind, f"PortAudio failed ({one_line(error)}); check the sound system") from error
     _silence_alsa()
     return sounddevice
 
@@ -268,7 +268,3 @@ def _error(kind: Kind, message: str) -> StreammatError:
 
 def _code(error: Exception) -> int | None:
     return error.args[1] if len(error.args) > 1 and isinstance(error.args[1], int) else None
-
-
-def _line(error: Exception) -> str:
-    return one_line(error) or type(error).__name__

@@ -107,5 +107,5 @@ def answer(target: Target, line: str) -> dict[str, Any]:
 
 def error_line(error: Exception) -> str:
     """Return an error in one line, even an unexpected one."""
-    said = one_line(error)
-    return said if isinstance(error, StreammatError) else f"{type(error).__name__}: {said}"[:300]
+    said, name = one_line(error), type(error).__name__
+    return said if isinstance(error, StreammatError) or said == name else f"{name}: {said}"[:300]

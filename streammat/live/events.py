@@ -87,4 +87,4 @@ class Faults:
     def __call__(self, error: Exception) -> None:
         """Count a frame that could not be shown, and report why."""
         self.count += 1
-        self._tell("fault", message=one_line(error) or type(error).__name__)
+        self._tell("fault", message=one_line(error))

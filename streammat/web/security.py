@@ -31,7 +31,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from streammat.config import WEB_ADDRESS
-from streammat.errors import UsageError, shown
+from streammat.errors import UsageError, shortened
 
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]")
@@ -67,7 +67,7 @@ def parse_address(text: str, allowed: tuple[str, ...]) -> tuple[str, int]:
         raise UsageError(f"--web {text[:80]}: expected HOST:PORT, such as {WEB_ADDRESS}")
     for name in allowed:
         if _NAME.fullmatch(name) is None:
-            raise UsageError(f"--web-allow {shown(repr(name))}: expected a name or an address of this machine alone, such as 192.168.1.5")
+            raise UsageError(f"--web-allow {shortened(repr(name))}: expected a name or an address of this machine alone, such as 192.168.1.5")
     if not allowed and not _is_loopback(host):
         raise UsageError(
             f"--web {text[:80]}: other machines could reach the page at this address; to mean that, name with --web-allow how browsers there call "

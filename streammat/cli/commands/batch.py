@@ -20,7 +20,7 @@ from streammat.cli.common import Interrupt, leave, one_line_errors
 from streammat.cli.options import name_of, options_of
 from streammat.cli.values import number_of
 from streammat.config import WEB_ADDRESS, BatchOptions
-from streammat.errors import UsageError, shown
+from streammat.errors import UsageError, shortened
 
 if TYPE_CHECKING:
     from streammat.batch.estimate import Estimate
@@ -156,7 +156,7 @@ def _arguments(given: Mapping[str, Any], own: Mapping[str, Any]) -> tuple[Sequen
     words: list[str] = []
     for name, value in {**given, **own}.items():
         if name not in known:
-            raise UsageError(f"unknown option {shown(repr(name))}; expected source, name, output, matte, foreground, or one of {', '.join(sorted(known))}")
+            raise UsageError(f"unknown option {shortened(repr(name))}; expected source, name, output, matte, foreground, or one of {', '.join(sorted(known))}")
         words += _words(known[name], name, value)
     from streammat.film.sequences import parse_frames
     from streammat.film.subject import parse_subject
@@ -182,13 +182,13 @@ def _words(known: click.Option, name: str, value: Any) -> list[str]:
         if isinstance(value, str) and value.lower() in ("true", "false", "yes", "no"):  # a CSV file's
             value = value.lower() in ("true", "yes")
         if not isinstance(value, bool):
-            raise UsageError(f"{name} is {shown(repr(value))}; expected true or false")
+            raise UsageError(f"{name} is {shortened(repr(value))}; expected true or false")
         if value:
             return [f"--{name}"]
         return [known.secondary_opts[0]] if known.secondary_opts else []
     values = value if known.multiple and isinstance(value, list | tuple) else [value]
     if not all(isinstance(each, str | int | float) and not isinstance(each, bool) for each in values):
-        raise UsageError(f"{name} is {shown(repr(value))}; expected text or a number")
+        raise UsageError(f"{name} is {shortened(repr(value))}; expected text or a number")
     return [f"--{name}={each}" for each in values]
 
 
