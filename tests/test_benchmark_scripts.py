@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -108,6 +109,11 @@ def test_the_page_is_made_of_nothing_else(tmp_path: Path):
     refused = page_of(goals_document(), tmp_path)
     assert refused.returncode == 1
     assert "<!-- goals -->" in refused.stderr
+
+
+def test_every_script_answers_a_question():
+    named = re.findall(r"\| `(\w+\.py)` \|", (BENCHMARKS / "README.md").read_text(encoding="utf-8"))
+    assert sorted(named) == sorted(path.name for path in BENCHMARKS.glob("*.py"))
 
 
 def test_a_goal_is_missed_by_its_share():

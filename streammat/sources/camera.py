@@ -79,7 +79,6 @@ class CameraSource:
         self._stopping = threading.Event()
         self._shaper = Shaper(shape)
         self._decoder: Any = None
-        self._damaged = 0
         self._converted = platform.system() != "Linux"  # OpenCV gives BGR
         with _silent():
             if opener is None:
@@ -232,9 +231,7 @@ class CameraSource:
         try:
             images = self._decoder.decode(av.Packet(data.tobytes()))
         except av.FFmpegError:
-            # Cameras send a torn frame now and then; the next one is whole.
-            self._damaged += 1
-            return None
+            return None  # cameras send a torn frame now and then; the next one is whole
         return images[0] if images else None
 
 

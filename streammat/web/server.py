@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-import threading
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -117,7 +116,6 @@ class ControlPage(Listener):
             ws_per_message_deflate=False,  # JPEGs get no smaller
             proxy_headers=False, server_header=False, limit_concurrency=8 * _MOST_CLIENTS, timeout_keep_alive=10, timeout_graceful_shutdown=1,
         ))
-        self._stopped = threading.Lock()
 
     def link(self) -> str:
         """Return a link that admits one browser, once."""

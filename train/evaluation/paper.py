@@ -121,15 +121,6 @@ def find_rows(name: str, rows: tuple[PaperRow, ...] | None = None) -> list[Paper
     return [row for index, row in enumerate(found) if not any(_repeats(row, earlier) for earlier in found[:index])]
 
 
-def preset_rows() -> Mapping[str, list[PaperRow]]:
-    """Return rows by `PaperRow.name`; those of Table 7 have none."""
-    names: dict[str, list[PaperRow]] = {}
-    for row in paper_rows():
-        if row.name is not None:
-            names.setdefault(row.name, []).append(row)
-    return names
-
-
 def difference(ours: Mapping[str, float], theirs: Mapping[str, float]) -> dict[str, float]:
     """Return our figures minus theirs, for the metrics that both have."""
     return {name: ours[name] - value for name, value in theirs.items() if name in ours}
