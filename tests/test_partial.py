@@ -180,9 +180,13 @@ def test_from_the_claim_to_the_name(tmp_path: Path) -> None:
     ending = threading.Thread(target=mine.release)
     ending.start()
     ending.join()
+    assert names(tmp_path) == ["out.mp4"]
     mine.release()
     mine.drop()
     assert names(tmp_path) == ["out.mp4"]
+    claim = Claim(tmp_path / "other.mp4")
+    (tmp_path / ".other.mp4.lock").unlink()  # somebody tidies up
+    claim.release()
     for place in (tmp_path / "out.mp4", tmp_path / "dangling.mp4"):
         if not place.exists():
             place.symlink_to(tmp_path / "none")

@@ -221,7 +221,7 @@ def test_numbers_that_no_engine_takes() -> None:
     check_size((32, 64))
 
 
-@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (3, 3), (4, 4), (5, 4), (8, 4), (12, 6), (16, 8), (64, 8)])
+@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (3, 3), (4, 4), (5, 4), (8, 4), (12, 6), (15, 7), (16, 8), (64, 8)])
 def test_threads_by_cores(monkeypatch: pytest.MonkeyPatch, cores: int, threads: int) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(cores)) if process == 0 else set(), raising=False)
     assert default_threads() == threads
@@ -234,7 +234,8 @@ def test_threads_by_cores(monkeypatch: pytest.MonkeyPatch, cores: int, threads: 
 
 def test_images_that_an_engine_refuses() -> None:
     good = np.zeros((2, 32, 64, 3), np.uint8)
-    check_rgb(good, (32, 64))
+    for batch in (good, good[:1]):
+        check_rgb(batch, (32, 64))
     expected = "expected uint8 (N, 32, 64, 3), C-contiguous"
     for bad in (good.astype(np.float32), good[0], good[:0], good[:, :, :, :2], good[:, :16], good[:, :, :32], np.zeros((1, 64, 32, 3), np.uint8)):
         with pytest.raises(EngineError) as caught:
