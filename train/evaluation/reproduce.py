@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from streammat.train.errors import DataError
 from streammat.train.evaluation.paper import HYBRID, PaperRow, table_rows
-from streammat.train.recipes.presets import METHODS, SETS, TRACKS, find_preset, presets
+from streammat.train.recipes.presets import METHODS, SETS, find_preset, presets
 
 PUBLISHED = {
     "am2k-ori-d121-tt": "gfm_d121_tt.pth",
@@ -160,21 +160,6 @@ def _table7() -> str:
     return "\n\n".join([tables[0], "By part, of the other methods:", tables[1], "\n".join(f"- {row.network}: {row.why}." for row in rows)])
 
 
-def _rest() -> str:
-    """Return the table of presets that are no row of the paper."""
-    printed = {row.name for table in range(1, 7) for row in table_rows(table)}
-    count: dict[str, list[str]] = {}
-    for name, preset in presets().items():
-        if preset.track is not None and not preset.free and name not in printed:
-            count.setdefault(f"{name.split('-', 1)[0]}-{_key(name)}", []).append(name)
-    return "\n".join(f"- {key}: {', '.join(f'`{name}`' for name in names)}" for key, names in count.items())
-
-
-def _key(name: str) -> str:
-    rest = name.split("-", 1)[1]
-    return next((key for key in sorted(TRACKS, key=len, reverse=True) if rest.startswith(f"{key}-")), "")
-
-
 _COMP = ("COMP-COCO", "COMP-BG20K", "COMP-RSSN")
 TABLES: Mapping[str, Callable[[], str]] = {
     **{f"1 {key} ori": _table1(title.split(" ")[0] if key == "am2k" else "PM-10k", ("ORI",)) for key, title in SETS.items()},
@@ -187,6 +172,5 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "5": lambda: _table(table_rows(5), lambda row: row.method),
     "6": lambda: _table(table_rows(6), lambda row: row.strategy or HYBRID),
     "7": _table7,
-    "presets beside the paper": _rest,
 }
 """The tables, by the names in the page's marks."""
