@@ -49,7 +49,7 @@ def alpha_of(frame: av.VideoFrame) -> np.ndarray:
 
 
 def tried(form: str, codec: str, pixels: str, options: dict[str, str], frames: list[av.VideoFrame]) -> str:
-    """One row."""
+    """Return a row of the table."""
     try:
         out = io.BytesIO()
         container = av.open(out, "w", format=form)
@@ -76,7 +76,7 @@ def tried(form: str, codec: str, pixels: str, options: dict[str, str], frames: l
 
 
 def there(protocol: str) -> bool:
-    """Whether FFmpeg knows ``protocol``; nobody answers at the address."""
+    """Return whether FFmpeg knows ``protocol``; nobody answers at the address."""
     try:
         av.open(f"{protocol}://127.0.0.1:9", timeout=1).close()
     except av.error.ProtocolNotFoundError:

@@ -1,5 +1,5 @@
 # ruff: noqa: INP001 - scripts are no package
-"""What an evaluation at the size of AM-2k's takes: a made tree of its layout, scored by the command as a user gives it.
+"""Measures an evaluation at the size of AM-2k's: a made tree of its layout, scored by the command as a user gives it.
 
     python benchmarks/evaluation.py gfm_r34_tt.pth                       # 200 images of 1080x1440
     python benchmarks/evaluation.py weights.safetensors --images 60 --size 540x720

@@ -1,5 +1,5 @@
 # ruff: noqa: INP001 - scripts are no package
-"""What plates cost beside the network: CPU milliseconds a frame of reading, showing, drawing, writing and verifying EXR.
+"""Measures what plates cost beside the network: CPU milliseconds a frame of reading, showing, drawing, writing and verifying EXR.
 
 Every frame goes through all steps in this thread, and the process's CPU clock (user and system) is read between them, so what other programs do on the
 machine matters little. Frames of the clip are scaled, converted to light and given grain, as plates have it. Run it on one core:

@@ -39,7 +39,7 @@ OVERSCAN = (8, 4)
 
 @dataclass(frozen=True)
 class Shot:
-    """How one shot is handed over, and what is made of it."""
+    """A shot as it is handed over, and its outputs."""
 
     name: str
     kind: str
@@ -109,7 +109,7 @@ def converted(pixels: NDArray[np.float32], space: str, source: str = "lin_rec709
 
 
 def timecode_of(shot: Shot, index: int) -> Moment:
-    """Of frame ``index``."""
+    """Return the timecode of frame ``index``."""
     return parse_moment(shot.timecode).later(index, shot.rate)
 
 
@@ -199,7 +199,7 @@ def stacked(channels: dict[str, NDArray[Any]], prefix: str = "") -> NDArray[Any]
 
 
 def info_of(path: Path) -> str:
-    """What ``oiiotool --info -v`` says."""
+    """Return what ``oiiotool --info -v`` says."""
     tool = shutil.which("oiiotool", path=str(Path(sys.executable).parent)) or shutil.which("oiiotool")
     assert tool is not None, "oiiotool comes with OpenImageIO"
     return subprocess.run([tool, "--info", "-v", str(path)], check=True, capture_output=True, text=True).stdout  # noqa: S603 - our own command line

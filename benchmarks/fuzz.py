@@ -116,7 +116,7 @@ def command(case: Case, folder: Path) -> tuple[list[str], Path]:
 
 
 def fault(code: int, out: str, err: str, target: Path) -> str | None:
-    """What is wrong with how a run ended; None: nothing."""
+    """Return what is wrong with how a run ended; None: nothing."""
     if "Traceback" in err or "Traceback" in out:
         return "traceback"
     if code not in (0, 1):

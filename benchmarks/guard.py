@@ -1,5 +1,5 @@
 # ruff: noqa: INP001 - scripts are no package
-"""What the guard of live mattes (`streammat.live.guard`) refuses: of clips and of people near the camera, where it should refuse nothing, and
+"""Measures what the guard of live mattes (`streammat.live.guard`) refuses: of clips and of people near the camera, where it should refuse nothing, and
 of faults, where it should refuse everything; all through the network, the filter over time and the full-size matte, as live video does it.
 
     python benchmarks/guard.py examples/portrait.mp4 webcam1.mkv webcam2.mkv       # clips: no refusals; faults over them: nothing shown
@@ -54,11 +54,11 @@ class Faulty:
 
     @property
     def spec(self) -> EngineSpec:
-        """Of the engine."""
+        """The spec of the engine."""
         return self._engine.spec
 
     def infer(self, rgb: Image) -> NDArray[np.float32]:
-        """What the engine says, or the fault."""
+        """Return the engine's alpha, or that of the fault."""
         self._calls += 1
         alpha = self._engine.infer(rgb)
         return self._fault(alpha, rgb) if self._when(self._calls) else alpha

@@ -130,7 +130,7 @@ class Patient(FallbackCompositor):
 
 
 def measure(name: str, clip: str, options: argparse.Namespace) -> dict[str, float]:
-    """One run in this process."""
+    """Measure a run in this process."""
     cv2.setNumThreads(1)
     clock, source, rest = Clock(), Replay(clip), Rest()
     if name == DECODING:
@@ -199,7 +199,7 @@ def main() -> None:
 
 
 def row(text: str, names: list[str], rounds: list[dict[str, dict[str, float]]]) -> str:
-    """One size."""
+    """Return the row of a size."""
     parts = [f"{median(each[name]['cpu_ms'] for each in rounds):.1f}" for name in names]
     rested = median(each[RESTING]["rested"] for each in rounds)
     ratio = median(each[RESTING]["cpu_ms"] / each[ALWAYS]["cpu_ms"] for each in rounds)

@@ -205,7 +205,7 @@ def on_openvino(content: bytes, threads: int) -> Run:
 
 
 def measure(name: str, clip: str, options: argparse.Namespace) -> dict[str, float]:
-    """One run of one contender, in this process."""
+    """Measure a run of a contender, in this process."""
     cv2.setNumThreads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
         target = str(Path(folder) / "out.mp4")
@@ -222,7 +222,7 @@ def measure(name: str, clip: str, options: argparse.Namespace) -> dict[str, floa
 
 
 def contenders(options: argparse.Namespace) -> tuple[list[str], dict[str, str]]:
-    """Who runs, ours first, and why the others do not."""
+    """Return the contenders, ours first, and why others do not run."""
     names, missing = ["streammat onnxruntime"], dict(NOT_RUN)
     openvino = find_spec("openvino") is not None
     if openvino:

@@ -29,7 +29,7 @@ Json = dict[str, Any]
 
 
 def conditions(document: Json) -> str:
-    """Where and how it was measured, in one paragraph."""
+    """Return where and how it was measured, in one paragraph."""
     hardware, busy = document["hardware"], document["others_cores"] or 0.0
     libraries = ", ".join(f"{name} {hardware['libraries'][name]}" for name in ("av", "opencv-python", "onnxruntime", "openvino") if name in hardware["libraries"])
     return (

@@ -1,5 +1,5 @@
 # ruff: noqa: INP001 - scripts are no package
-"""What letting the network rest saves, and what it costs: the mattes that are shown against those of a network that works on every frame.
+"""Measures what letting the network rest saves, and what it costs: the mattes that are shown against those of a network that works on every frame.
 
 Each clip goes through two mattings side by side, one whose network works on every frame and one that rests (``streammat.matting.rest``), and the mattes at
 the frame's size are compared. ``worked`` is the share of frames with work. ``mean`` and ``worst`` are the mean absolute difference of alpha over all
@@ -63,7 +63,7 @@ ENTRIES = (
 
 @dataclass(frozen=True)
 class Found:
-    """One row."""
+    """A row of the table."""
 
     worked: float
     mean: float

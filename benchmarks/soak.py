@@ -147,7 +147,7 @@ class Clients:
             thread.join(20)
 
     def report(self) -> dict[str, Any]:
-        """For the figures."""
+        """Return the counts for the report."""
         return {"images": self.seen, "of_the_room": self.rooms}
 
     def _start(self, name: str, work: Callable[[], None]) -> None:
@@ -211,7 +211,7 @@ class Clients:
 
 
 def is_blue(rgb: NDArray[np.uint8]) -> bool:
-    """Whether both upper corners of an image are the background."""
+    """Return whether both upper corners of an image are the background."""
     rows, columns = (max(1, round(CORNER * side)) for side in rgb.shape[:2])
     corners = (rgb[:rows, :columns], rgb[:rows, -columns:])
     return all(np.abs(corner.reshape(-1, 3).mean(0) - BLUE).max() < 20 for corner in corners)
@@ -288,7 +288,7 @@ def run(camera: Path, outputs: list[str], minutes: float, more: list[str], clien
 
 
 def sound_against_image(recording: Path, *, look: bool) -> tuple[list[float], int]:
-    """For each bright frame: milliseconds by which the beep beside it comes later; and frames whose corners are not blue, if they are looked at."""
+    """Return for each bright frame the milliseconds by which the beep beside it comes later; and frames whose corners are not blue, if they are looked at."""
     flashes, beeps, rooms = [], [], 0
     with av.open(str(recording)) as container:
         lumas: list[float] = []

@@ -1,5 +1,5 @@
 # ruff: noqa: INP001 - scripts are no package
-"""Where the CPU time of ``streammat video`` goes: H.264 to H.264 (veryfast) on green, stage by stage.
+"""Measures where the CPU time of ``streammat video`` goes: H.264 to H.264 (veryfast) on green, stage by stage.
 
 Every frame goes through all stages in this thread, and the process's CPU clock (user and system, every thread counted) is read
 between them, so what other programs do on the machine matters little. What the threads of a real run add (hand-over, waking,
@@ -79,7 +79,7 @@ class TimedEngine:
 
     @property
     def spec(self) -> EngineSpec:
-        """What is running."""
+        """The spec of the engine."""
         return self._engine.spec
 
     def infer(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:

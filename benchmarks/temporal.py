@@ -1,5 +1,5 @@
 # ruff: noqa: INP001 - scripts are no package
-"""What ``--stable`` does to mattes: flicker, error and lag on clips with known alpha, through the shipped network.
+"""Measures what ``--stable`` does to mattes: flicker, error and lag on clips with known alpha, through the shipped network.
 
 Each clip is drawn at 640x360 and 30 frames a second, encoded with x264, decoded, and run through the network once; then the
 same alphas are measured as they are (off) and filtered (on). ``dtSSD`` (Erofeev et al. 2015) is given times 100 and ``MAD``
@@ -163,7 +163,7 @@ def write(path: Path, scene: Scene, kind: Kind) -> None:
 
 
 def record(path: Path, files: ModelFiles) -> Recorder:
-    """What the network makes of a clip, before any filter."""
+    """Return the network's alphas of a clip, before any filter."""
     source = FileSource(str(path), audio=False)
     recorder = Recorder()
     engine = open_engine(files, size=network_sizes(*source.info.size, "balanced")[0])
@@ -204,7 +204,7 @@ def flicker(alphas: Floats, still: NDArray[np.bool_]) -> float:
 
 
 def still_parts(recorder: Recorder, truth: Floats | None) -> NDArray[np.bool_]:
-    """Where nothing moves from frame to frame near the edge of the subject, (T - 1, h, w): by the truth, else by the image."""
+    """Return where nothing moves from frame to frame near the edge of the subject, (T - 1, h, w): by the truth, else by the image."""
     alphas = np.stack([alpha for alpha, _, _ in recorder.seen])
     height, width = alphas.shape[1:]
     window = np.ones((9, 9), np.uint8)
@@ -259,7 +259,7 @@ def at_size(alpha: Floats, shape: tuple[int, ...]) -> Floats:
 
 
 def line(name: str, off: list[float], on: list[float]) -> str:
-    """One row: each measure off → on."""
+    """Return a row: each measure off → on."""
     cells = ["-" if math.isnan(a) else f"{a:.2f} → {b:.2f}" for a, b in zip(off, on, strict=True)]
     return f"| {name} | " + " | ".join(cells) + " |"
 
