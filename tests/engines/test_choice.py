@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from streammat.engines import choice, registry
+from streammat.engines.backends import cuda, onnxruntime, openvino
 from streammat.engines.backends.nvidia import Gpus
 from streammat.engines.base import (
     EngineError,
@@ -75,7 +76,10 @@ def test_processors(machine: Machine) -> None:
     assert choose(MODEL, "auto", "auto", "auto") == Choice("openvino", "int8", "cpu", "openvino is installed and the fastest here; the CPU has AVX-VNNI")
     assert choose(MODEL, "auto", "fp32", "cpu").reason == "openvino is installed and the fastest here; fp32 was asked for"
     assert choose(MODEL, "onnxruntime", "auto", "auto") == Choice("onnxruntime", "int8", "cpu", "onnxruntime was asked for; the CPU has AVX-VNNI")
-    assert choose(replace(MODEL, int8=None), "openvino", "auto", "cpu").reason == "openvino was asked for; the model has no int8 file"
+    assert choose(replace(MODEL, int8=None), "openvino", "auto", "cpu") == Choice("openvino", "fp32", "cpu", "openvino was asked for; the model has no int8 file")
+    for processor in ("AMD64", "i686", "x86"):
+        machine(processor=processor)
+        assert choose(MODEL, "auto", "auto", "auto").backend == "openvino"
     machine(feature=None, processor="arm64")
     assert choose(MODEL, "auto", "auto", "auto") == Choice("onnxruntime", "fp32", "cpu", "openvino pays on x86 only; the CPU has no int8 dot products")
     assert choose(MODEL, "auto", "bf16", "auto").backend == "openvino"  # which nothing else computes
@@ -129,6 +133,33 @@ def test_tensorrt_is_taken_where_it_was_built(machine: Machine, caplog: pytest.L
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == ["TensorRT is passed over: the cache is damaged"]
     assert choose(replace(MODEL, weights=None), "auto", "auto", "auto", (64, 96), 4).backend == "onnxruntime"
     assert len(caplog.records) == 1
+
+
+def test_an_engine_is_opened_as_it_was_chosen(machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """With what was asked for, or the defaults; one for TensorRT is looked for under the same size and batch."""
+    opened: list[tuple[object, dict[str, object]]] = []
+    looked: list[tuple[object, ...]] = []
+    machine(EVERYTHING, ("H100", "L4"), {"cuda": FIRST, "tensorrt": FIRST})
+    monkeypatch.setattr(tensorrt, "find_built", lambda *asked: looked.append(asked))
+    for module, name in ((onnxruntime, "OnnxRuntimeEngine"), (openvino, "OpenVinoEngine"), (cuda, "CudaEngine")):
+        monkeypatch.setattr(module, name, lambda model, name=name, **options: opened.append((model, options)) or name)
+    monkeypatch.setattr(choice, "default_threads", lambda: 5)
+    assert open_engine(MODEL) == "CudaEngine"
+    assert looked == [(MODEL, (288, 512), 1, "cuda:0")]
+    choose(MODEL, "auto", "auto", "auto")
+    assert looked.pop() == (MODEL, (288, 512), 1, "cuda:0")
+    assert open_engine(MODEL, "auto", "bf16", (64, 96), 3, tmp_path, device="cuda:1", batch=4) == "CudaEngine"
+    assert open_engine(MODEL, "openvino", "int8", (64, 96), 1, batch=1) == "OpenVinoEngine"
+    assert open_engine(MODEL, "onnxruntime", size=(64, 96), device="coreml") == "OnnxRuntimeEngine"
+    reasons = [str(options.pop("reason")).partition(";")[0] for _, options in opened]
+    assert reasons == [
+        "H100 is here and cuda is the fastest that can use it", "cuda:1 was asked for and cuda is the fastest that can use it", "openvino was asked for", "onnxruntime was asked for",
+    ]
+    assert [model for model, _ in opened] == [MODEL] * 4
+    names = ("precision", "size", "device", "threads", "batch", "cache")
+    assert [tuple(options[name] for name in names) for _, options in opened] == [
+        ("fp16", (288, 512), "cuda:0", 5, 1, None), ("bf16", (64, 96), "cuda:1", 3, 4, tmp_path), ("int8", (64, 96), "cpu", 1, 1, None), ("fp32", (64, 96), "coreml", 5, 1, None),
+    ]
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
@@ -197,10 +228,10 @@ def test_what_backends_find(machine: Machine) -> None:
     ("aarch64", "Linux", None, (101,), "Arm dot products"), ("ARM64", "Windows", None, (23,), None), ("riscv64", "Darwin", "avx_vnni", (23, 101), None),
 ])
 def test_what_pays_int8(monkeypatch: pytest.MonkeyPatch, processor: str, system: str, flags: str | None, known: tuple[int, ...], expected: str | None) -> None:
-    def read(path: Path, **_: object) -> str:
+    def read(path: Path, encoding: str, errors: str) -> str:
         if flags is None or str(path) != "/proc/cpuinfo":
             raise FileNotFoundError(path)
-        return f"flags\t\t: fpu {flags}\n"
+        return f"model name: Überprozessor\nflags\t\t: fpu {flags}\n".encode().decode(encoding, errors)
 
     monkeypatch.setattr(platform, "machine", lambda: processor)
     monkeypatch.setattr(platform, "system", lambda: system)
