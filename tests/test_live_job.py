@@ -12,6 +12,7 @@ from live_parts import ScriptedEngine
 from media import write_clip
 from running import wait_for
 
+import streammat.live.network_exchange
 import streammat.live.quality
 import streammat.live.session
 from streammat.config import LiveOptions, MattingOptions
@@ -67,7 +68,7 @@ def test_a_network_that_breaks_is_opened_anew(monkeypatch: pytest.MonkeyPatch, o
 
     engines, told = Engines(broken, lambda call: None), Told()
     monkeypatch.setattr(streammat.live.session, "open_network", engines)
-    monkeypatch.setattr(streammat.live.session, "_REPAIR_SECONDS", 0.3)
+    monkeypatch.setattr(streammat.live.network_exchange, "_REPAIR_SECONDS", 0.3)
     report = LiveRun(replace(options, duration=3.0), told).run()
     assert len(engines.opened) == 2
     assert all(engine.closed for engine in engines.opened)

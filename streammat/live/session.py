@@ -8,15 +8,15 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from functools import partial
-from typing import IO, TYPE_CHECKING, Any, get_args
+from typing import IO, TYPE_CHECKING, Any
 
 import cv2
 
 from streammat.audio.capture import AudioCapture
 from streammat.audio.monitor import Monitor
 from streammat.compositing.matte_controls import ControlledMatting, changed, check_controls
-from streammat.config import EncodeOptions, LiveOptions, MatteControls, MattingOptions, Quality
-from streammat.engines.base import EngineError
+from streammat.config import EncodeOptions, LiveOptions, MatteControls, MattingOptions
+from streammat.engines.base import Engine, EngineError
 from streammat.engines.paths import user_folder
 from streammat.errors import UsageError
 from streammat.event_names import Tell
@@ -28,12 +28,13 @@ from streammat.live.commands import Command
 from streammat.live.control import Keys, Listener, SocketListener, StdinListener
 from streammat.live.events import Events, Faults
 from streammat.live.fallback import FallbackCompositor
+from streammat.live.network_exchange import NetworkExchange
 from streammat.live.open_output import check_output, is_file, open_output, shows_now
 from streammat.live.open_source import open_live_source, open_sound
 from streammat.live.output_worker import OutputWorker
 from streammat.live.outputs import Outputs, OutputSwitch
-from streammat.live.pipeline import PATIENCE, Live
-from streammat.live.quality import QualityController, levels
+from streammat.live.pipeline import Live
+from streammat.live.quality import Level
 from streammat.live.report import LiveReport
 from streammat.live.settings import as_toml, save_settings
 from streammat.matting.network import open_network
@@ -51,9 +52,6 @@ if TYPE_CHECKING:
 
 _STATUS_SECONDS = 1.0
 _RELOAD_SECONDS = 1.0
-_QUALITIES: tuple[Quality, ...] = get_args(Quality)
-# The network is opened anew after nothing but faults, so many at least, for so many seconds.
-_REPAIR_FAULTS, _REPAIR_SECONDS, _LONGEST_PATIENCE = 3, 2.0, 60.0
 
 
 class LiveRun:
@@ -69,26 +67,12 @@ class LiveRun:
     """
 
     def __init__(self, options: LiveOptions, tell: Tell, stdin: IO[bytes] | None = None) -> None:
-        self.options = options
         self.tell = Events(tell)
         """Distributes events; the caller may send its own to all listeners, too."""
         self._faults = Faults(self.tell)
         self._lock = threading.Lock()
         self._muted = False
-        if options.monitor is not None and options.microphone is None:
-            raise UsageError("--monitor: plays the microphone, and there is none; give --microphone, too")
-        # From a page or a script a recording may be started later.
-        steered = options.web is not None or options.control is not None
-        if options.microphone is not None and options.monitor is None and not steered and all(map(shows_now, options.outputs)):
-            raise UsageError(
-                f"--microphone: {', '.join(options.outputs)} takes no sound; add --to with a recording or a stream, or --monitor with the device "
-                f"that a meeting takes as its microphone"
-            )
-        for text in options.outputs:
-            check_output(text)
-        files = [text for text in options.outputs if is_file(text)]
-        check_targets([options.camera, *options.backgrounds], files, EncodeOptions(overwrite=options.overwrite))
-        check_controls(options.controls)
+        _check(options)
         self._backgrounds = BackgroundSwitcher(options.backgrounds, options.composite, options.controls, alpha=any(map(is_alpha, options.outputs)))
         self.clock = Clock()
         with ExitStack() as undo:
@@ -105,22 +89,7 @@ class LiveRun:
                 sound = open_sound(options.microphone, source)
                 undo.callback(sound.close)
                 self._sound = AudioCapture(sound, partial(open_sound, options.microphone, source), self.clock, self.tell, later=options.sound_delay / 1000)
-            self._model = find_model(options.matting.model)
-            engine = open_network(self._model, self.info.size, 0, options.matting)
-            stable = TemporalFilter() if options.matting.stable else None
-            rest = Rest() if options.rest else None
-            self._matting = answer_of(lambda: CheckedMatting(engine, stable, rest=rest), "streammat-network")
-            undo.callback(self._matting.close)
-            # After the guard: it judges what the network says, and the user wants what the controls make of that.
-            chosen: Callable[[Frame], Matte] = self._matting
-            if (subject := parse_subject(options.subjects.subject)) != "all":
-                check_inside(subject, self.info.size)
-                chosen = SubjectMatting(chosen, subject)
-            self._controlled = ControlledMatting(chosen, options.controls)
-            masks = Masks(options.subjects, numbered=False)
-            masked: Callable[[Frame], Matte] = MaskedMatting(self._controlled, masks) if masks.files else self._controlled
-            self._holder = QualityController(levels(options, engine.spec, self.info.size, self._model.areas))
-            self._matting_at_work = self._holder.level.matting
+            masked = self._open_matting(options, undo)
             self.fallback = FallbackCompositor(self.info, self.clock, self._backgrounds.current, self._faults)
             self.fallback.mirror = options.mirror
             self.keys = Keys(self, lambda line: self.tell("said", message=line))
@@ -149,14 +118,15 @@ class LiveRun:
             reopen = partial(open_live_source, options, self.clock, shape=self.info.size)
             self.live = Live(source, reopen, masked, self.fallback, self._outputs, self.tell, self._sound, self._monitor, look, self._faults)
             undo.pop_all()
-        self._opening: threading.Thread | None = None
         self._next_status = self._next_reload = 0.0
-        self._asked_anew = False
         self._cpu, self._cpu_before = 0, time.process_time()
         self._rested = self._rested_before = 0
         self._composed_before, self._looked_at, self._fps = 0, 0.0, 0.0
-        self._composed_seen = self._faults_then = 0
-        self._good_at, self._patience = time.monotonic(), _REPAIR_SECONDS
+
+    @property
+    def options(self) -> LiveOptions:
+        """Options of the run as they are now: commands change some."""
+        return self._network.options
 
     @property
     def outputs(self) -> list[str]:
@@ -190,9 +160,8 @@ class LiveRun:
                 listener.close()
             cv2.setNumThreads(threads)
             # Closed while it works, a library would crash; whoever ends the process leaves such a thread behind.
-            if self._opening is not None:
-                self._opening.join(PATIENCE)
-            if not (self.live.left or (self._opening is not None and self._opening.is_alive())):
+            self._network.wait()
+            if not (self.live.left or self._network.opening):
                 self._matting.close()
             self._backgrounds.close()
 
@@ -243,9 +212,9 @@ class LiveRun:
             elif command.name == "pass-through":
                 self._pass_through(command)
             elif command.name == "quality":
-                self._choose_quality(command.value)
+                self._network.choose_quality(command.value)
             elif command.name == "hold-rate":
-                self._ask_for(replace(self.options, fixed=not _toggled(not self.options.fixed, command.value)))
+                self._network.ask_for(replace(self.options, fixed=not _toggled(not self.options.fixed, command.value)))
             elif command.name == "events":
                 raise UsageError("events: are sent to programs on a socket and to pages; --json prints them")
             elif command.name == "quit":
@@ -270,7 +239,7 @@ class LiveRun:
             "engine": self._matting.spec.backend, "precision": self._matting.spec.precision, "network": [width, height],
             "background": self.fallback.scene.text, "paused": self.fallback.paused, "pass-through": self.fallback.pass_through,
             "mirror": self.fallback.mirror, "backgrounds": self.backgrounds(), "quality": self.options.matting.quality,
-            "hold-rate": not self.options.fixed, "lowered": self._holder.index, "cpu_percent": self._cpu, "rested_percent": self._rested,
+            "hold-rate": not self.options.fixed, "lowered": self._network.lowered, "cpu_percent": self._cpu, "rested_percent": self._rested,
             "matte": {field.replace("_", "-"): value for field, value in asdict(self._controlled.controls).items()},
             "config": self.options.config, **outputs, **self._sound_status(),
         }
@@ -289,6 +258,30 @@ class LiveRun:
     def backgrounds(self) -> list[str]:
         """Return the list of backgrounds, as the user wrote it."""
         return self._backgrounds.names
+
+    # -- opening ------------------------------------------------------------------------------------------------
+
+    def _open_matting(self, options: LiveOptions, undo: ExitStack) -> Callable[[Frame], Matte]:
+        """Open the network, with all that changes its mattes; returns what makes them."""
+        model = find_model(options.matting.model)
+
+        def opened(matting: MattingOptions) -> Engine:
+            return open_network(model, self.info.size, 0, matting)
+
+        engine = opened(options.matting)
+        stable = TemporalFilter() if options.matting.stable else None
+        rest = Rest() if options.rest else None
+        self._matting = answer_of(lambda: CheckedMatting(engine, stable, rest=rest), "streammat-network")
+        undo.callback(self._matting.close)
+        # After the guard: it judges what the network says, and the user wants what the controls make of that.
+        chosen: Callable[[Frame], Matte] = self._matting
+        if (subject := parse_subject(options.subjects.subject)) != "all":
+            check_inside(subject, self.info.size)
+            chosen = SubjectMatting(chosen, subject)
+        self._controlled = ControlledMatting(chosen, options.controls)
+        masks = Masks(options.subjects, numbered=False)
+        self._network = NetworkExchange(self._matting, opened, model.areas, options, self.info, self._adopt, self._faults, self.tell)
+        return MaskedMatting(self._controlled, masks) if masks.files else self._controlled
 
     # -- watching over it ---------------------------------------------------------------------------------------
 
@@ -313,70 +306,16 @@ class LiveRun:
             self.tell("status", **self.status())
             self._next_status = now + _STATUS_SECONDS
             self._composed_before, self._looked_at = progress.composed, now
-        self._repair(now, progress.composed, progress.faults)
-        opening = self._opening is not None and self._opening.is_alive()
-        if self._asked_anew and not opening:
-            self._asked_anew = False
-            self._work_at_level()
-            return
-        if not (self.options.fixed or self.fallback.paused or opening):
-            # The time with everything moving: rests say nothing about speed.
-            busy = max(*self.live.busy_ms().values(), self._matting.work_ms())
-            # Frames that failed say nothing about speed.
-            worked_on = progress.captured - progress.faults
-            if self._holder.update(now, worked_on, progress.composed, busy, float(self.info.rate)):
-                self._work_at_level()
+        self._network.update(now, progress, self._busy_ms, paused=self.fallback.paused)
 
-    def _work_at_level(self) -> None:
-        level = self._holder.level
-        self.tell("level", message=f"to hold the rate: {level}" if self._holder.index else f"the quality that was asked for: {level}",
-                   index=self._holder.index)
+    def _adopt(self, level: Level) -> None:
         self._backgrounds.decontaminate(level.decontaminate)
         with self._lock:
             self.fallback.scene = self._backgrounds.current
-        if level.matting == self._matting_at_work:
-            self._holder.restart()
-        else:
-            self._exchange(level.matting)
 
-    def _choose_quality(self, wanted: str) -> None:
-        known = next((quality for quality in _QUALITIES if quality == wanted), None)
-        if known is None:
-            raise UsageError(f"quality: value is {wanted[:80]!r}; expected {', '.join(_QUALITIES)}")
-        self._ask_for(replace(self.options, matting=replace(self.options.matting, quality=known)))
-
-    def _ask_for(self, options: LiveOptions) -> None:
-        """Use other options from the next check of the rate on."""
-        self.options = options
-        self._holder = QualityController(levels(options, self._matting.spec, self.info.size, self._model.areas))
-        self._asked_anew = True
-
-    def _exchange(self, matting: MattingOptions) -> None:
-        """Open another network while the current one works on, then replace it."""
-        if self._opening is not None and self._opening.is_alive():
-            return
-
-        def body() -> None:
-            try:
-                self._matting.exchange(open_network(self._model, self.info.size, 0, matting))
-                self._matting_at_work = matting
-            except EngineError as error:
-                self._faults(error)
-            self._holder.restart()
-
-        self._opening = threading.Thread(target=body, name="streammat-network", daemon=True)
-        self._opening.start()
-
-    def _repair(self, now: float, composed: int, faults: int) -> None:
-        """Reopen the network if all its frames fail, each time after twice the waiting time."""
-        if composed != self._composed_seen:
-            self._composed_seen, self._faults_then, self._good_at = composed, faults, now
-            self._patience = _REPAIR_SECONDS
-        elif faults - self._faults_then >= _REPAIR_FAULTS and now - self._good_at > self._patience:
-            self._good_at, self._faults_then = now, faults
-            self._patience = min(_LONGEST_PATIENCE, 2 * self._patience)
-            self.tell("said", message="the network is opened anew")
-            self._exchange(self._holder.level.matting)
+    def _busy_ms(self) -> float:
+        """Return the time of the slowest stage with everything moving: rests say nothing about speed."""
+        return max(*self.live.busy_ms().values(), self._matting.work_ms())
 
     # -- sound --------------------------------------------------------------------------------------------------
 
@@ -402,6 +341,28 @@ class LiveRun:
         if wanted and not command.confirm:
             raise UsageError('pass-through shows the real background; to confirm send {"command": "pass-through", "value": true, "confirm": true}')
         self.fallback.pass_through = wanted
+
+
+def _check(options: LiveOptions) -> None:
+    """Check options that need no device.
+
+    Raises:
+        UsageError: they do not go together, or name an output that cannot be made.
+    """
+    if options.monitor is not None and options.microphone is None:
+        raise UsageError("--monitor: plays the microphone, and there is none; give --microphone, too")
+    # From a page or a script a recording may be started later.
+    steered = options.web is not None or options.control is not None
+    if options.microphone is not None and options.monitor is None and not steered and all(map(shows_now, options.outputs)):
+        raise UsageError(
+            f"--microphone: {', '.join(options.outputs)} takes no sound; add --to with a recording or a stream, or --monitor with the device "
+            f"that a meeting takes as its microphone"
+        )
+    for text in options.outputs:
+        check_output(text)
+    files = [text for text in options.outputs if is_file(text)]
+    check_targets([options.camera, *options.backgrounds], files, EncodeOptions(overwrite=options.overwrite))
+    check_controls(options.controls)
 
 
 def _open_page(address: str, allowed: tuple[str, ...], job: LiveRun, events: Events) -> ControlPage:
