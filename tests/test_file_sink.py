@@ -107,6 +107,23 @@ def test_deep_full_range_video_stays_in_its_range(tmp_path: Path) -> None:
         assert abs(float(first_plane(frames[0], 0).mean()) - expected) <= 1
 
 
+@pytest.mark.parametrize("content", ["composite", "transparent"])
+@pytest.mark.parametrize("layout", ["yuvj420p", "yuv422p10le", "yuv444p10le"])
+def test_prores_is_limited_by_its_definition(tmp_path: Path, layout: str, content: str) -> None:
+    """Decoders take no other range: white and black of full-range video are 940 and 64 of 10 bits."""
+    colour = Colour(1, 1, 1, 2)
+    for name in ("o.mov", "o.mkv"):
+        for value, expected in ((0.0, 64), (1.0, 940)):
+            frame = blank(layout, 64, 64, colour)
+            frame.planes[0][:] = round(value * ((1 << frame.layout.depth) - 1))
+            written(tmp_path / name, info(layout, colour=colour), content, frame=frame, encode=EncodeOptions("prores", overwrite=True))
+            tags, frames = opened(tmp_path / name)
+            assert tags["range"] == 1
+            # Three at most: swscale takes 255 of 8 bits for 1020 of 10.
+            assert abs(float(first_plane(frames[0], 0).mean()) / (4 if "12" in tags["format"] else 1) - expected) <= 3
+            assert abs(float(first_plane(frames[0], 1).mean()) / (4 if "12" in tags["format"] else 1) - 512) <= 2
+
+
 RAMP = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (64, 1))
 
 

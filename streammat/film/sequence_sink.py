@@ -19,7 +19,7 @@ from streammat.film.images import Pixels, depth_of, write_image
 from streammat.film.layers import channels_of, confidence_of
 from streammat.film.sequences import SequenceName, parse_sequence
 from streammat.media.damage import Damage
-from streammat.media.frame import HDR, Frame, Matte, Packet, layout_of, planes_of, swscale_matrix
+from streammat.media.frame import HDR, Frame, Matte, Packet, layout_of, planes_of, swscale_matrix, swscale_range
 from streammat.media.planes import full_scale
 from streammat.sources import StreamInfo
 from streammat.timecode import parse_moment
@@ -154,7 +154,7 @@ class SequenceSink:
             frame.image,
             format=layout.name,
             src_colorspace=None if frame.layout.rgb else swscale_matrix(frame.colour, frame.size[0]),
-            src_color_range=2 if frame.layout.rgb or frame.layout.name.startswith("yuvj") else frame.colour.range or 1,
+            src_color_range=swscale_range(frame),
             dst_color_range=2,
             interpolation="BICUBIC",
             threads=1,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from streammat.config import Content
 from streammat.media.damage import Damage
-from streammat.media.frame import Frame, Matte, Packet, swscale_matrix
+from streammat.media.frame import Frame, Matte, Packet, swscale_matrix, swscale_range
 from streammat.media.planes import full_scale
 from streammat.report.measures import COLUMNS, Measures, Measuring
 from streammat.sources import StreamInfo
@@ -205,8 +205,7 @@ class ReportSink:
         size = max(1, round(width * scale)), max(1, round(height * scale))
         image = self._scaler.reformat(
             frame.image, *size, format="rgb24", src_colorspace=None if frame.layout.rgb else swscale_matrix(frame.colour, height),
-            src_color_range=2 if frame.layout.rgb or frame.layout.name.startswith("yuvj") else frame.colour.range or 1,
-            dst_color_range=2, interpolation="AREA", threads=1,
+            src_color_range=swscale_range(frame), dst_color_range=2, interpolation="AREA", threads=1,
         )  # fmt: skip
         alpha = cv2.resize(matte.alpha, size, interpolation=cv2.INTER_AREA).astype(np.float32) / np.float32(full_scale(matte.alpha))
         turned = np.rot90(image.to_ndarray(), frame.rotation), np.rot90(alpha, frame.rotation)

@@ -33,6 +33,8 @@ class VideoCodec:
     """Further options for interlaced frames; None: the codec, or FFmpeg's encoder, supports only whole frames."""
     alpha_options: dict[str, str] = field(default_factory=dict)
     """Further options for video with alpha."""
+    limited: bool = False
+    """The codec has limited range only, and decoders take every file for that."""
 
     def encoder_options(self, encode: EncodeOptions, *, alpha: bool) -> dict[str, str]:
         """Return the options for opening the encoder.
@@ -105,6 +107,7 @@ CODECS: dict[str, VideoCodec] = {
             {"profile": "hq", "vendor": "apl0"},
             field_options={"flags": "+ildct"},
             alpha_options={"profile": "4444", "alpha_bits": "16"},
+            limited=True,
         ),
         # Of 10 bits and 4:2:2, as editing takes it; FFmpeg's encoder refuses sizes below 256x120.
         VideoCodec("dnxhr", "dnxhd", ("yuv422p10le",), (), {"profile": "dnxhr_hqx"}),

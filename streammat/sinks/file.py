@@ -28,6 +28,7 @@ from streammat.media.frame import (
     layout_of,
     planes_of,
     swscale_matrix,
+    swscale_range,
 )
 from streammat.media.interlacing import CODES, FieldMarker, Fields
 from streammat.media.planes import alpha_plane
@@ -91,6 +92,7 @@ class FileSink:
         assert layout is not None
         self._layout: Layout = layout
         self._codec_name = codec.name
+        self._limited_range = self._matte or info.layout.rgb or codec.limited
         self._packets = 0
         self._live = live
         # Seconds that are taken from every time; None: those of the first frame, which has not come.
@@ -292,7 +294,7 @@ class FileSink:
     def _range(self, info: StreamInfo) -> int:
         if self._layout.rgb or self._format.startswith("gray"):
             return 2
-        if self._matte or info.layout.rgb:
+        if self._limited_range:
             return 1
         return 2 if info.layout.name.startswith("yuvj") else info.colour.range or 1
 
@@ -323,13 +325,14 @@ class FileSink:
         if self._matte:
             return self._grey(frame, matte)
         image = frame.image
-        if image.format.name.removeprefix("yuvj") != self._format.removeprefix("yuv"):
+        stored = self._stream.codec_context.color_range or 1
+        if image.format.name.removeprefix("yuvj") != self._format.removeprefix("yuv") or swscale_range(frame) != stored:
             image = self._converter.reformat(
                 image,
                 format=self._format,
                 src_colorspace=None if frame.layout.rgb else swscale_matrix(frame.colour, frame.size[0]),
-                src_color_range=2 if frame.layout.rgb else frame.colour.range or 1,
-                dst_color_range=self._stream.codec_context.color_range or 1,
+                src_color_range=swscale_range(frame),
+                dst_color_range=stored,
                 dst_colorspace=None if self._layout.rgb else swscale_matrix(Colour(self._stream.codec_context.colorspace), frame.size[0]),
                 interpolation="BICUBIC",
                 threads=1,
