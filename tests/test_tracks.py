@@ -18,6 +18,7 @@ from streammat.audio.track import RATE, Chunk
 from streammat.config import EncodeOptions
 from streammat.media.frame import Colour, Frame, Packet
 from streammat.sinks.file import FileSink
+from streammat.sinks.tracks import SoundTrack
 from streammat.sources.file import FileSource
 from streammat.sources.shaper import live_info
 
@@ -175,13 +176,31 @@ def test_damaged_packets_are_left_out_and_counted(tmp_path: Path, codec: str, ki
         assert len(after) == len(times) - 2
 
 
-def test_what_mp4_cannot_say_is_left_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize("target", ["out.mp4", "out.mov"])
+def test_what_mp4_cannot_say_is_left_out(tmp_path: Path, target: str) -> None:
     """A hole of more ticks than FFmpeg holds out; the packets after it come again where they belong."""
     source = clip(tmp_path / "in.mkv", Audio("aac"), frames=25)
-    sink = carried(source, tmp_path / "out.mp4", lambda number, packet: later(packet, 50_000_000) if number == 19 else packet)
-    assert len(packets(tmp_path / "out.mp4")) == len(packets(source)) - 1
+    sink = carried(source, tmp_path / target, lambda number, packet: later(packet, 50_000_000) if number == 19 else packet)
+    assert len(packets(tmp_path / target)) == len(packets(source)) - 1
     (found,) = sink.damage
     assert str(found).startswith("audio track 1: 1 damaged packet is left out, at 13:53:20.")
+
+
+def test_a_time_that_comes_twice(tmp_path: Path) -> None:
+    """A packet that the output refuses is left out as a damaged one, and what comes after it is not."""
+    source = clip(tmp_path / "in.mkv", Audio("aac"), frames=25)
+    sink = carried(source, tmp_path / "out.mp4", lambda number, packet: later(packet, -300) if number == 19 else packet)
+    assert [each.count for each in sink.damage] == [1]
+    assert len(packets(tmp_path / "out.mp4")) == len(packets(source)) - 1
+
+
+def test_a_file_that_begins_late(tmp_path: Path) -> None:
+    """Such as a recording of a transport stream that has run for half a day."""
+    source = clip(tmp_path / "in.mkv", Audio("aac"), frames=12, offset=40_000)
+    sink = carried(source, tmp_path / "out.mp4")
+    assert list(sink.damage) == []
+    assert len(packets(tmp_path / "out.mp4")) == len(packets(source))
+    assert abs(float(packets(tmp_path / "out.mp4")[5][0] - packets(source)[5][0])) < 0.05
 
 
 @pytest.mark.parametrize(("codec", "kind", "target"), [("subrip", ".mkv", ".mp4"), ("ass", ".mkv", ".mp4"), ("mov_text", ".mp4", ".mkv"), ("ass", ".mkv", ".mov"), ("mov_text", ".mp4", ".mov"), ("subrip", ".mkv", ".mkv")])
@@ -248,3 +267,22 @@ def test_sound_before_the_first_image_is_not_waited_for(tmp_path: Path) -> None:
     live(tmp_path / "out.mkv", 1, (0, 48_000), hear_early=True)
     with av.open(str(tmp_path / "out.mkv")) as given:
         assert sum(packet.size for packet in given.demux(given.streams.audio[0])) == 0
+
+
+def test_every_sample_of_a_live_run(tmp_path: Path) -> None:
+    """Without loss: from the first sample after the beginning on, each in its place, and zeros where there was nothing."""
+    wave = np.random.default_rng(4).integers(-9000, 9000, (120_000, 2)) / 32768
+    with av.open(str(tmp_path / "out.wav"), "w") as container:
+        track = SoundTrack(container, "pcm_s16le", 2)
+        assert list(track.carry(Chunk(0, wave[:960].astype(np.float32)))) == []  # nothing has begun
+        track.begin(Fraction(1001, 1_000_000))
+        track.begin(Fraction(9))
+        made = [packet for at in (0, 960, 1920, 2400, 100_000) for packet in track.carry(Chunk(at, wave[at : at + 960].astype(np.float32)))]
+        for packet in [*made, *track.finish()]:
+            container.mux(packet)
+    with av.open(str(tmp_path / "out.wav")) as given:
+        assert given.streams.audio[0].codec_context.layout.nb_channels == 2
+        found = np.concatenate([frame.to_ndarray().reshape(-1, 2) for frame in given.decode(audio=0)])
+    expected = wave[:100_960] * 32768
+    expected[3360:100_000] = 0
+    assert np.array_equal(found, np.rint(expected[49:]))
