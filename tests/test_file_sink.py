@@ -107,6 +107,18 @@ def test_deep_full_range_video_stays_in_its_range(tmp_path: Path) -> None:
         assert abs(float(first_plane(frames[0], 0).mean()) - expected) <= 1
 
 
+@pytest.mark.parametrize("size", [(720, 64), (64, 720)])
+def test_a_conversion_leaves_the_matrix(tmp_path: Path, size: tuple[int, int]) -> None:
+    """Of untagged video, too: by the lines of the image, one is taken for what is read and what is written."""
+    frame = blank("yuv444p", *size, Colour())
+    for plane, value in zip(frame.planes, (120, 60, 200), strict=True):
+        plane[:] = value
+    written(tmp_path / "o.mp4", info("yuv444p", size, Colour()), frame=frame, encode=EncodeOptions("av1", crf=1))
+    tags, frames = opened(tmp_path / "o.mp4")
+    assert tags["matrix"] == (1 if size[0] == 720 else 5)
+    assert [round(float(first_plane(frames[0], index).mean())) for index in range(3)] == [120, 60, 200]
+
+
 @pytest.mark.parametrize("content", ["composite", "transparent"])
 @pytest.mark.parametrize("layout", ["yuvj420p", "yuv422p10le", "yuv444p10le"])
 def test_prores_is_limited_by_its_definition(tmp_path: Path, layout: str, content: str) -> None:
