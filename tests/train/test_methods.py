@@ -247,8 +247,8 @@ def test_train_score_and_export_by_the_commands(tmp_path: Path) -> None:
     torch.manual_seed(0)
     save_network(GFM("lite", "TT"), tmp_path / "gfm.safetensors")
     rows = []
-    for matter in (tmp_path / "onnx/indexnet.onnx", weights):
-        done = run("evaluate", tmp_path / "gfm.safetensors", "--data", am2k, "--trimap-from-glance", "--matter", matter, "--limit", 1)
+    for method in (tmp_path / "onnx/indexnet.onnx", weights):
+        done = run("evaluate", tmp_path / "gfm.safetensors", "--data", am2k, "--trimap-from-glance", "--matter", method, "--limit", 1)
         assert done.exit_code == 0, done.output
         rows.append(next(line for line in done.output.splitlines() if line.startswith("| ours")))
     assert len(rows) == 2

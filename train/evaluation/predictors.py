@@ -78,13 +78,13 @@ def _check_single(model: Method, strategies: Sequence[Strategy]) -> None:
         raise DataError(f"method {model.NAME} has one pass; expected --strategy single or one ratio, not {hybrid}")
 
 
-def trimap_matting(model: GFM, ratios: Sequence[Fraction], matter: TrimapMethod, name: str) -> Matting:
+def trimap_matting(model: GFM, ratios: Sequence[Fraction], method: TrimapMethod, name: str) -> Matting:
     """Return a matting that feeds the network's glance as a trimap to a trimap-based method (Table 3).
 
     Args:
         model: a network of RoSTa TT or RIM.
         ratios: relative sizes of the glance's input; one matte for each.
-        matter: the method, as from `streammat.train.evaluation.trimap_matting.open_trimap_method`.
+        method: the method, as from `streammat.train.evaluation.trimap_matting.open_trimap_method`.
         name: name of the method, for the result's.
 
     Raises:
@@ -94,7 +94,7 @@ def trimap_matting(model: GFM, ratios: Sequence[Fraction], matter: TrimapMethod,
         raise DataError(f"the glance of RoSTa {model.rosta} gives no trimap; give a network of RoSTa TT or RIM")
 
     def matting(rgb: Image) -> dict[str, NDArray[np.float32]]:
-        return {f"trimap of glance {ratio}, {name}": matter(rgb, glance_trimap(model, rgb, ratio)) for ratio in ratios}
+        return {f"trimap of glance {ratio}, {name}": method(rgb, glance_trimap(model, rgb, ratio)) for ratio in ratios}
 
     return matting
 

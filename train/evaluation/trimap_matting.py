@@ -154,7 +154,7 @@ def _open_torchscript(path: Path) -> _Run:
 
     try:
         with warnings.catch_warnings():
-            # PyTorch advises against writing new TorchScript; published matters are what they are.
+            # PyTorch advises against writing new TorchScript; published methods are what they are.
             warnings.simplefilter("ignore", DeprecationWarning)
             module = torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
     except Exception as error:  # also what zipfile and pickle raise

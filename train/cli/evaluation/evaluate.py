@@ -117,8 +117,8 @@ def _device_name(model: Path, device: str) -> str:
 
 def _identity(model: Path, entries: Sequence[Entry], options: dict[str, Any]) -> str:
     """Return a digest of everything that the figures depend on: the matting, its options, the images."""
-    matter = Path(options["matter"])
-    files = [model, *options["ensemble"], *([matter] if options["trimap_from_glance"] and matter.is_file() else [])]
+    method = Path(options["matter"])
+    files = [model, *options["ensemble"], *([method] if options["trimap_from_glance"] and method.is_file() else [])]
     digest = hashlib.sha256()
     for path in files:
         with path.open("rb") as file:

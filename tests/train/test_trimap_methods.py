@@ -1,4 +1,4 @@
-"""Trimap-based matters from real files: a network whose result is known is written as ONNX and as TorchScript."""
+"""Trimap-based methods from real files: a network whose result is known is written as ONNX and as TorchScript."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def write_onnx(path: Path, inputs: dict[str, list], nodes: list) -> Path:
     """A graph that ends in ``alpha``."""
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in inputs.items()]
     result = helper.make_tensor_value_info("alpha", TensorProto.FLOAT, None)
-    graph = helper.make_graph(nodes, "matter", values, [result])
+    graph = helper.make_graph(nodes, "method", values, [result])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
     return path
 
@@ -49,13 +49,13 @@ def test_closed_form_follows_the_colours(scene) -> None:
 
 def test_closed_form_of_trimaps_that_say_little(scene) -> None:
     rgb, trimap = scene
-    matter = open_trimap_method("closed-form")
+    method = open_trimap_method("closed-form")
     certain = np.where(trimap == 128, 0, trimap).astype(np.uint8)
-    np.testing.assert_array_equal(matter(rgb, certain), certain / np.float32(255))
+    np.testing.assert_array_equal(method(rgb, certain), certain / np.float32(255))
     for known, value in ((0, 0.0), (255, 1.0), (128, 0.5)):
         sparse = np.full_like(trimap, 128)
         sparse[0] = known
-        np.testing.assert_array_equal(matter(rgb, sparse), np.full(trimap.shape, value, np.float32))
+        np.testing.assert_array_equal(method(rgb, sparse), np.full(trimap.shape, value, np.float32))
 
 
 def expected_mean(rgb: np.ndarray, trimap: np.ndarray, with_trimap: bool) -> np.ndarray:
@@ -89,7 +89,7 @@ def test_onnx_with_two_inputs(scene, tmp_path: Path, order: str) -> None:
 
 @pytest.mark.parametrize("inputs", [1, 2])
 def test_torchscript(scene, tmp_path: Path, inputs: int) -> None:
-    path = write_torchscript(tmp_path / "matter.pt", inputs)
+    path = write_torchscript(tmp_path / "method.pt", inputs)
     np.testing.assert_allclose(open_trimap_method(path)(*scene), expected_mean(*scene, True), atol=1e-6)
 
 
@@ -146,8 +146,8 @@ def test_networks_that_do_not_keep_the_convention(scene, tmp_path: Path) -> None
 
 def test_image_and_trimap_must_fit(scene) -> None:
     rgb, trimap = scene
-    matter = open_trimap_method("closed-form")
+    method = open_trimap_method("closed-form")
     with pytest.raises(ValueError, match=r"trimap \(20, 45\)"):
-        matter(rgb, trimap[1:])
+        method(rgb, trimap[1:])
     with pytest.raises(ValueError, match=r"values \[127\]"):
-        matter(rgb, np.full_like(trimap, 127))
+        method(rgb, np.full_like(trimap, 127))
