@@ -179,14 +179,15 @@ def test_what_is_told_of_the_shape(tmp_path: Path) -> None:
     """Rotation and aspect ratio stay where the file can hold them, and a note says where it cannot."""
     shape = {"sample_aspect_ratio": Fraction(4, 3), "rotation": 1}
     for name, codec, notes in (
-        ("o.mp4", None, []), ("o.mkv", None, []), ("o.mov", "prores", ["o.mov: stored as yuv422p10le (the input is yuv420p)"]),
+        ("o.mp4", None, []), ("o.mkv", None, []), ("o.mkv", "hevc", []), ("o.mov", "prores", ["o.mov: stored as yuv422p10le (the input is yuv420p)"]),
+        ("o.webm", None, ["o.webm: the sample aspect ratio 4/3 is lost in webm with vp9; .mov, .mp4 and h264 in .mkv keep it"]),
         ("o.mkv", "vp9", ["o.mkv: the sample aspect ratio 4/3 is lost in matroska with vp9; .mov, .mp4 and h264 in .mkv keep it"]),
     ):
         sink = written(tmp_path / name, info(**shape), encode=EncodeOptions(codec, overwrite=True))
         assert sink.notes == notes
         found = probe(tmp_path / name)
         assert found.rotation == 90
-        assert found.sar == Fraction(4, 3) or codec == "vp9"
+        assert found.sar == Fraction(4, 3) or "vp9" in "".join(sink.notes)
     assert written(tmp_path / "square.webm", info()).notes == []
     mxf = written(tmp_path / "o.mxf", info("yuv422p10le", (128, 256), rotation=1))
     assert mxf.notes == ["o.mxf: is stored turned as the input, and .mxf cannot say so"]
@@ -257,7 +258,7 @@ def test_frames_that_a_steady_container_cannot_hold(tmp_path: Path) -> None:
     """MXF has no times: a frame that is more than half a frame off ends the run, and what was done is kept."""
     steady = info("yuv422p10le", (128, 256))
     written(tmp_path / "o.mxf", steady, times=(3, 8, 10, 16))
-    assert probe(tmp_path / "o.mxf").frames == 4
+    assert probe(tmp_path / "o.mxf").times == tuple(Fraction(number, 25) for number in range(4))
     with pytest.raises(OutputError) as caught:
         written(tmp_path / "late.mxf", steady, times=(3, 7, 14))
     assert str(caught.value) == (

@@ -89,6 +89,7 @@ def test_copied(tmp_path: Path, codec: str, kind: str, target: str) -> None:
     assert (sink.notes, list(sink.damage)) == ([], [])
     before, after = packets(source), packets(tmp_path / f"out{target}")
     offset = before[0][0] - after[0][0]
+    assert kind == ".ts" or abs(offset) < 0.002  # also what AAC has before zero, for which nothing else is moved
     if kind == ".ts":
         before = [(time, data[7:]) for time, data in before]  # the header of each, for which the file has one
     assert [data for _, data in after] == [data for _, data in before]

@@ -77,6 +77,8 @@ def test_what_it_computes_and_says_of_itself(backend: str, model: ModelFiles) ->
     engine.close()
     assert message(lambda: engine.infer(RGB)) == "the engine is closed; open another one"
     assert made(backend, model).spec.threads == default_threads()
+    free = made(backend, small(model.fp32, sides=("n", "h", "w")))
+    np.testing.assert_allclose(free.infer(RGB), EXPECTED, atol=1e-6)
 
 
 @BOTH
@@ -94,6 +96,7 @@ def test_what_it_refuses(backend: str, model: ModelFiles, tmp_path: Path) -> Non
     library = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}[backend]
     assert told.startswith(f"{library} cannot load model 'mine' (fp32): ")
     assert told.endswith("; take another --engine or --precision")
+    assert ": None;" not in told
     assert message(lambda: made(backend, model, "int8")) == "model 'mine' has no int8 file; take --precision fp32 or auto"
     failing = SimpleNamespace(run=lambda *_: 1 / 0, infer=lambda *_, **__: 1 / 0)
     setattr(engine, {"onnxruntime": "_session", "openvino": "_request"}[backend], failing)
@@ -140,12 +143,15 @@ def sessions(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, dict[str, Any]]
     return asked
 
 
-def test_options_of_a_session(model: ModelFiles, sessions: list[tuple[Any, dict[str, Any]]]) -> None:
+def test_options_of_a_session(model: ModelFiles, sessions: list[tuple[Any, dict[str, Any]]], monkeypatch: pytest.MonkeyPatch) -> None:
     """No more threads than asked for, none that spins, and no warnings."""
     made("onnxruntime", model, threads=3)
     ((options, more),) = sessions
+    monkeypatch.undo()
     assert (options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level) == (3, 1, 3)
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+    # One image of this size is what the graph is planned for.
+    assert onnxruntime.InferenceSession(model.read("fp32"), options, providers=["CPUExecutionProvider"]).get_inputs()[0].shape == [1, *SIZE, 3]
     assert more == {"providers": ["CPUExecutionProvider"], "enable_fallback": 0}
 
 
