@@ -38,14 +38,14 @@ class Whole(click.IntRange):
             number = int(super().convert(value, param, ctx))
         except (click.BadParameter, OverflowError):
             number = _MOST + 1
-        if number > _MOST:
+        if abs(number) > _MOST:
             self.fail(f"{shortened(value)}: expected a whole number, {_bounds(self)}", param, ctx)
         return number
 
 
 def _bounds(kind: Number | Whole) -> str:
-    least = "" if kind.min is None else f"{'above' if kind.min_open else 'from'} {kind.min:g} "
-    return f"{least}to {_MOST if kind.max is None else kind.max:g}" if kind.max is not None or least else f"at most {_MOST}"
+    least = "" if kind.min is None else f"{'above' if kind.min_open else 'from'} {kind.min:.10g} "
+    return f"{least}to {_MOST if kind.max is None else kind.max:.10g}" if kind.max is not None or least else f"at most {_MOST}"
 
 
 class OneLine(click.Group):

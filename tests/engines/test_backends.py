@@ -102,6 +102,12 @@ def test_what_it_refuses(backend: str, model: ModelFiles, tmp_path: Path) -> Non
     setattr(engine, {"onnxruntime": "_session", "openvino": "_request"}[backend], failing)
     assert message(lambda: engine.infer(RGB)) == f"{library} failed: division by zero; take another --engine"
 
+    def lacking(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    setattr(engine, {"onnxruntime": "_session", "openvino": "_request"}[backend], SimpleNamespace(run=lacking, infer=lacking))
+    assert message(lambda: engine.infer(RGB)) == f"{library} has too little memory for images of 64x32 (MemoryError); close other programs, or take --quality fast"
+
 
 @BOTH
 def test_a_library_that_cannot_be_loaded(backend: str, model: ModelFiles, monkeypatch: pytest.MonkeyPatch) -> None:
