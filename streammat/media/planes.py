@@ -70,15 +70,20 @@ def runs(band: NDArray[np.bool_], rows: int, gap: int) -> Iterator[tuple[int, in
     """Divide an (h, w) map into strips of ``rows`` rows and each strip into runs of columns: yields (y0, y1, x0, x1, inside).
 
     Columns of a strip that touch the band, and gaps of up to ``gap`` columns between them, form runs with ``inside``
-    true. In the other runs no cell belongs to the band.
+    true, in those of its rows that lie between two which touch it. In the other runs no cell belongs to the band.
     """
     height, width = band.shape
-    for y0 in range(0, height, rows):
-        y1 = min(y0 + rows, height)
-        columns = np.flatnonzero(band[y0:y1].any(axis=0))
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        strip = band[top:bottom]
+        columns = np.flatnonzero(strip.any(axis=0))
         if columns.size == 0:
-            yield y0, y1, 0, width, False
+            yield top, bottom, 0, width, False
             continue
+        touching = np.flatnonzero(strip.any(axis=1))
+        y0, y1 = top + int(touching[0]), top + int(touching[-1]) + 1
+        if y0 > top:
+            yield top, y0, 0, width, False
         breaks = np.flatnonzero(np.diff(columns) > gap + 1)
         starts = [int(columns[0]), *(int(x) for x in columns[breaks + 1])]
         ends = [*(int(x) + 1 for x in columns[breaks]), int(columns[-1]) + 1]
@@ -90,6 +95,8 @@ def runs(band: NDArray[np.bool_], rows: int, gap: int) -> Iterator[tuple[int, in
             last = x1
         if last < width:
             yield y0, y1, last, width, False
+        if y1 < bottom:
+            yield y1, bottom, 0, width, False
 
 
 def resize_alpha(matte: Matte, shape: tuple[int, int]) -> Plane:
