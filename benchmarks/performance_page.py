@@ -85,7 +85,7 @@ def frames_per_second(stages: Json, cores: int) -> tuple[float, str]:
         "the thread of the refinement": stages["refine"],
         "the thread of the composite": stages["composite"],
         "the encoder": stages["encode"] / codec,
-        "the decoder": stages["decode"] / codec,
+        "the decoder": stages["decode"] / max(1, codec // 2),
     }
     holds = max(times, key=lambda name: times[name])
     return 1000 / times[holds], holds

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from streammat.config import EncodeOptions
 from streammat.errors import UsageError
-from streammat.media.frame import layout_of
+from streammat.media.frame import codec_threads, decoder_threads, layout_of
 from streammat.sinks.codecs import CODECS, CONTAINERS, can_carry_alpha, choose_codec, choose_format, encode_beside
 
 
@@ -163,3 +165,9 @@ def test_a_matte_without_an_output_has_its_options() -> None:
     assert encode_beside("f.mkv", "foreground", None, None, EncodeOptions(), transparent=False) == EncodeOptions("h264")
     assert encode_beside("f.mkv", "foreground", None, "out.mkv", EncodeOptions(), transparent=True) == EncodeOptions("ffv1")
     assert encode_beside("f.mkv", "foreground", None, "out.%d.png", EncodeOptions(crf=9), transparent=True) == EncodeOptions("h264")
+
+
+@pytest.mark.parametrize(("cores", "encoding", "decoding"), [(1, 1, 1), (2, 2, 1), (3, 3, 1), (8, 8, 4), (64, 16, 8)])
+def test_threads_of_codecs_by_cores(monkeypatch: pytest.MonkeyPatch, cores: int, encoding: int, decoding: int) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    assert (codec_threads(), decoder_threads()) == (encoding, decoding)

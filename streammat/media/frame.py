@@ -106,12 +106,20 @@ class Colour:
 
 
 def codec_threads() -> int:
-    """Return the number of threads for FFmpeg's decoders and encoders: the cores that this process may use, at most 16.
+    """Return the number of threads for FFmpeg's encoders: the cores that this process may use, at most 16.
 
     FFmpeg's default is 1.5 times as many, each with its own frames: more memory, and less speed beside the network.
     """
     usable = usable_cores()
     return min(16, usable)
+
+
+def decoder_threads() -> int:
+    """Return the number of threads for FFmpeg's decoders: half the cores that this process may use, at most 8.
+
+    A frame takes several times as long in the network and the encoder; each thread more holds frames, and costs time.
+    """
+    return max(1, codec_threads() // 2)
 
 
 def swscale_matrix(colour: Colour, height: int) -> int:
