@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from streammat.engines.gpu.plan import Blurring, Colouring, Plan
+from streammat.engines.gpu.plan import Blurring, Colouring, FramePlan
 from streammat.engines.gpu.resample import Filters, boxed, grow, repeat, shrink, soft_band, spread
 
 _REACH = 8  # pixels beyond the matte in which straight colour is kept
 
 
-def refine(alpha: Tensor, planes: Sequence[Tensor], plan: Plan, filters: Filters) -> Tensor:
+def refine(alpha: Tensor, planes: Sequence[Tensor], plan: FramePlan, filters: Filters) -> Tensor:
     """Return the matte, 0..``plan.top``, at the frame's size.
 
     Args:
@@ -57,7 +57,7 @@ def refine(alpha: Tensor, planes: Sequence[Tensor], plan: Plan, filters: Filters
     return total.round().clamp(0, plan.top)
 
 
-def _guides(planes: Sequence[Tensor], plan: Plan) -> list[tuple[Tensor, int, int]]:
+def _guides(planes: Sequence[Tensor], plan: FramePlan) -> list[tuple[Tensor, int, int]]:
     """Return the planes with their samples per cell, (vertical, horizontal); chroma with less than one is enlarged first."""
     step, found = plan.refining.step, []
     for index, plane in enumerate(planes[: plan.planes]):
@@ -69,7 +69,7 @@ def _guides(planes: Sequence[Tensor], plan: Plan) -> list[tuple[Tensor, int, int
     return found
 
 
-def _slopes(images: Sequence[Tensor], grid: Tensor, plan: Plan, filters: Filters) -> list[Tensor]:
+def _slopes(images: Sequence[Tensor], grid: Tensor, plan: FramePlan, filters: Filters) -> list[Tensor]:
     """Return the slopes per cell, one for each image, of alpha = sum of slope * image + offset."""
     how = plan.refining
     height, width = grid.shape[1:]
@@ -98,7 +98,7 @@ def _slopes(images: Sequence[Tensor], grid: Tensor, plan: Plan, filters: Filters
     return [grow(slope, how.patch, how.patch)[:, :height, :width] for slope in solved]
 
 
-def _on_grid(alpha: Tensor, luma: Tensor, plan: Plan, filters: Filters) -> Tensor:
+def _on_grid(alpha: Tensor, luma: Tensor, plan: FramePlan, filters: Filters) -> Tensor:
     size, step = (luma.shape[1], luma.shape[2]), plan.refining.step
     if alpha.shape[1:] == luma.shape[1:]:
         return alpha
@@ -115,7 +115,7 @@ def _on_grid(alpha: Tensor, luma: Tensor, plan: Plan, filters: Filters) -> Tenso
 class Mattes:
     """A matte at the sizes of a frame's planes, each computed once."""
 
-    def __init__(self, matte: Tensor, plan: Plan) -> None:
+    def __init__(self, matte: Tensor, plan: FramePlan) -> None:
         self._plan = plan
         self._sizes = {plan.size: matte}
 
@@ -128,7 +128,7 @@ class Mattes:
         return self._sizes[shape]
 
 
-def foreground(planes: Sequence[Tensor], mattes: Mattes, plan: Plan, how: Colouring, filters: Filters) -> list[Tensor]:
+def foreground(planes: Sequence[Tensor], mattes: Mattes, plan: FramePlan, how: Colouring, filters: Filters) -> list[Tensor]:
     """Return the planes with the foreground's own colour where the matte is soft, not rounded there."""
     cell, top = how.cell, float(plan.top)
     weight = shrink(mattes.of(0), cell, cell, plan.depth) * (1.0 / top)
@@ -159,7 +159,7 @@ def foreground(planes: Sequence[Tensor], mattes: Mattes, plan: Plan, how: Colour
     return result
 
 
-def blurred(planes: Sequence[Tensor], mattes: Mattes, plan: Plan, how: Blurring, filters: Filters) -> list[Tensor]:
+def blurred(planes: Sequence[Tensor], mattes: Mattes, plan: FramePlan, how: Blurring, filters: Filters) -> list[Tensor]:
     """Return the blurred background, without the subject."""
     alpha = spread(shrink(mattes.of(0), how.cell, how.cell, plan.depth), 1)
     room = (1.0 - alpha * (1.0 / plan.top)) ** 2 + 1e-5
@@ -179,7 +179,7 @@ def blurred(planes: Sequence[Tensor], mattes: Mattes, plan: Plan, how: Blurring,
     return result
 
 
-def blend(front: Sequence[Tensor], mattes: Mattes, back: Sequence[Tensor | float], plan: Plan) -> list[Tensor]:
+def blend(front: Sequence[Tensor], mattes: Mattes, back: Sequence[Tensor | float], plan: FramePlan) -> list[Tensor]:
     """Blend ``front`` over ``back`` (planes, or one code value per plane), rounding each product."""
     top = float(plan.top)
     result = []
@@ -189,7 +189,7 @@ def blend(front: Sequence[Tensor], mattes: Mattes, back: Sequence[Tensor | float
     return result
 
 
-def over(front: Sequence[Tensor], mattes: Mattes, back: Sequence[Tensor | float], plan: Plan) -> list[Tensor]:
+def over(front: Sequence[Tensor], mattes: Mattes, back: Sequence[Tensor | float], plan: FramePlan) -> list[Tensor]:
     """Blend ``front``, as returned by `foreground`, over ``back``, rounding once, as the host does."""
     result = []
     for index, (fore, behind) in enumerate(zip(front, back, strict=True)):
@@ -198,11 +198,11 @@ def over(front: Sequence[Tensor], mattes: Mattes, back: Sequence[Tensor | float]
     return result
 
 
-def black_of(plan: Plan) -> list[float]:
+def black_of(plan: FramePlan) -> list[float]:
     """Return the code values of black, plane by plane."""
     return [float(plan.black if plan.rgb or index == 0 else 1 << (plan.depth - 1)) for index in range(plan.planes)]
 
 
-def around(matte: Tensor, plan: Plan) -> Tensor:
+def around(matte: Tensor, plan: FramePlan) -> Tensor:
     """Return full scale within a few pixels of the subject, 0 elsewhere."""
     return spread((matte > 0).float(), _REACH) * plan.top

@@ -68,7 +68,7 @@ class Blurring:
 
 
 @dataclass(frozen=True)
-class Plan:
+class FramePlan:
     """Layout of frames of one kind. Planes are Y U V, G B R or grey, (h, w) uint8, or uint16 above 8 bits."""
 
     size: tuple[int, int]

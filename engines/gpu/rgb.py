@@ -17,14 +17,14 @@ import math
 import torch
 from torch import Tensor
 
-from streammat.engines.gpu.plan import Plan
+from streammat.engines.gpu.plan import FramePlan
 from streammat.engines.gpu.resample import Filters, Size, repeat, shorten
 
 _WEIGHTS = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 5: (0.299, 0.114), 6: (0.299, 0.114), 7: (0.212, 0.087), 9: (0.2627, 0.0593)}
 """Share of red and of blue in luma, by matrix code."""
 
 
-def small_rgb(planes: list[Tensor], plan: Plan, size: Size, filters: Filters) -> Tensor:
+def small_rgb(planes: list[Tensor], plan: FramePlan, size: Size, filters: Filters) -> Tensor:
     """Return uint8 (N, height, width, 3), upright.
 
     Args:
@@ -65,7 +65,7 @@ def _paired(planes: list[Tensor], size: Size, filters: Filters) -> list[Tensor]:
     return [coarse[index] + luma for index in (2, 0, 1)]
 
 
-def _coefficients(plan: Plan) -> tuple[float, float, float, float, float]:
+def _coefficients(plan: FramePlan) -> tuple[float, float, float, float, float]:
     """Return the factors of luma, of V in red, U in green, V in green, and U in blue."""
     red, blue = _WEIGHTS[plan.matrix]
     green = 1 - red - blue
@@ -74,14 +74,14 @@ def _coefficients(plan: Plan) -> tuple[float, float, float, float, float]:
     return gain, rv, -bu * blue / green, -rv * red / green, bu
 
 
-def _exact(planes: list[Tensor], plan: Plan) -> list[Tensor]:
+def _exact(planes: list[Tensor], plan: FramePlan) -> list[Tensor]:
     gain, rv, gu, gv, bu = _coefficients(plan)
     y = (planes[0] - (0 if plan.full else 16)) * gain
     u, v = planes[1] - 128, planes[2] - 128
     return [y + rv * v, y + gu * u + gv * v, y + bu * u]
 
 
-def _quick(planes: list[Tensor], plan: Plan) -> list[Tensor]:
+def _quick(planes: list[Tensor], plan: FramePlan) -> list[Tensor]:
     # Coefficients of 13 bits: what is rounded down is then exact in float32.
     gain, rv, gu, gv, bu = (round(value * 8192) / 8192 for value in _coefficients(plan))
     y = ((planes[0] - (0 if plan.full else 16)) * gain).floor()
@@ -89,7 +89,7 @@ def _quick(planes: list[Tensor], plan: Plan) -> list[Tensor]:
     return [y + (rv * v).floor(), y + (gu * u).floor() + (gv * v).floor(), y + (bu * u).floor()]
 
 
-def _stepped(planes: list[Tensor], plan: Plan, filters: Filters) -> list[Tensor]:
+def _stepped(planes: list[Tensor], plan: FramePlan, filters: Filters) -> list[Tensor]:
     gain, rv, gu, gv, bu = _coefficients(plan)
     height, width = planes[0].shape[1:]
     y = (planes[0] + 0.5).floor()

@@ -29,7 +29,7 @@ from torch import Tensor
 from streammat.engines.backends.cuda import device_error
 from streammat.engines.base import EngineError, TensorEngine, lack_of_memory
 from streammat.engines.gpu import compositing as drawing
-from streammat.engines.gpu.plan import Blurring, Colouring, Drawn, Plan
+from streammat.engines.gpu.plan import Blurring, Colouring, Drawn, FramePlan
 from streammat.engines.gpu.resample import Filters
 from streammat.engines.gpu.rgb import small_rgb
 from streammat.engines.gpu.streams import DeviceStreams, PendingUpload, Plane
@@ -68,7 +68,7 @@ class Stage:
         self.alpha_size = self._warm_up()
         """Size (h, w) of the network's upright alpha."""
 
-    def submit(self, planes: Sequence[Plane], plan: Plan, moment: Fraction) -> StagedFrame:
+    def submit(self, planes: Sequence[Plane], plan: FramePlan, moment: Fraction) -> StagedFrame:
         """Begin to work on a frame.
 
         Args:
@@ -238,7 +238,7 @@ class Stage:
 
     # -- the device ---------------------------------------------------------------------------------------------
 
-    def _uploaded(self, planes: tuple[Plane, ...], plan: Plan) -> list[Tensor]:
+    def _uploaded(self, planes: tuple[Plane, ...], plan: FramePlan) -> list[Tensor]:
         """Return the background planes on the device; planes of the last call are not uploaded again."""
         last = self._behind
         if last is None or len(last[0]) != len(planes) or any(a is not b for a, b in zip(last[0], planes, strict=True)):
@@ -274,7 +274,7 @@ class _Matted:
 class StagedFrame:
     """One frame on the device, made by `Stage.submit`. Its device memory is freed with it."""
 
-    def __init__(self, stage: Stage, plan: Plan, there: PendingUpload, moment: Fraction) -> None:
+    def __init__(self, stage: Stage, plan: FramePlan, there: PendingUpload, moment: Fraction) -> None:
         self.plan = plan
         self.moment = moment
         self.matted: _Matted | None = None
@@ -333,19 +333,19 @@ class StagedFrame:
         return x.flip(2) if self._flipped else x
 
 
-def _numbers(planes: Sequence[Tensor], plan: Plan) -> list[Tensor]:
+def _numbers(planes: Sequence[Tensor], plan: FramePlan) -> list[Tensor]:
     """Return code values as float32 (1, h, w)."""
     if plan.depth == 8:
         return [plane.float()[None] for plane in planes]
     return [(plane.int() & 0xFFFF).float()[None] for plane in planes]
 
 
-def _stored(x: Tensor, plan: Plan) -> Tensor:
+def _stored(x: Tensor, plan: FramePlan) -> Tensor:
     """Return integers as uint8, or as int16 that stands for uint16: the reverse of ``_numbers``."""
     return x.to(torch.uint8) if plan.depth == 8 else x.int().to(torch.int16)
 
 
-def _dtype(plan: Plan) -> np.dtype[Any]:
+def _dtype(plan: FramePlan) -> np.dtype[Any]:
     return np.dtype(np.uint8 if plan.depth == 8 else np.uint16)
 
 

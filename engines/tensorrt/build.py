@@ -25,7 +25,7 @@ from streammat.engines.model_files import ModelFiles
 from streammat.engines.registry import check_present, probe
 from streammat.engines.tensorrt.cache import BuildOptions, Cached, EngineCache
 from streammat.engines.tensorrt.convert import LESS, Progress, export_half, serialize
-from streammat.engines.tensorrt.engine import CURE, Plan, key_here
+from streammat.engines.tensorrt.engine import HINT, DeviceEngine, key_here
 from streammat.engines.tensorrt.types import Layers, count_layers
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def build_plan(
             plan = serialize(model.name, half, device, options, timings, progress or _no_progress)
             del half
         seconds = time.monotonic() - begin
-        opened = Plan(plan, model.name, size, batch, device)
+        opened = DeviceEngine(plan, model.name, size, batch, device)
         try:
             layers = count_layers(opened.describe(), model.name)
             parity, photographs = _compare(network, opened, size, batch, device, images)
@@ -178,7 +178,7 @@ def check_builder(device: str) -> None:
     """
     found = probe("tensorrt")
     if find_spec("onnx") is None:
-        raise EngineUnavailableError(f"onnx, which building needs, is not installed; {CURE}")
+        raise EngineUnavailableError(f"onnx, which building needs, is not installed; {HINT}")
     check_present(device, found)
 
 
@@ -212,7 +212,7 @@ def estimate(cache: EngineCache, gpu: str) -> str:
 
 
 def _compare(
-    network: GFM, opened: Plan, size: tuple[int, int], batch: int, device: str, images: Sequence[NDArray[np.uint8]]
+    network: GFM, opened: DeviceEngine, size: tuple[int, int], batch: int, device: str, images: Sequence[NDArray[np.uint8]]
 ) -> tuple[Parity, Parity | None]:
     """Compare the plan with torch in float32, image by image: returns the parity over all images, and over ``images`` alone, if
     any.

@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 PRECISION = "fp16"
 _WARM_UP = 2  # runs before a capture: what TensorRT prepares on its first ones must not be captured
-CURE = "pip install 'streammat[tensorrt]'"
+HINT = "pip install 'streammat[tensorrt]'"
 
 
 class TensorRtEngine:
@@ -72,7 +72,7 @@ class TensorRtEngine:
             )
         self.batch = batch
         self._spec = EngineSpec(model.name, "tensorrt", PRECISION, device, 0, size, found.version, f"{reason}; {cached.name} is built")
-        self._plan: Plan | None = Plan(built.read(cached), model.name, size, batch, device)
+        self._plan: DeviceEngine | None = DeviceEngine(built.read(cached), model.name, size, batch, device)
 
     @property
     def spec(self) -> EngineSpec:
@@ -109,7 +109,7 @@ class TensorRtEngine:
             self._plan = None
 
 
-class Plan:
+class DeviceEngine:
     """A serialized engine in a device's memory, with its own buffers and stream, captured as a CUDA graph.
 
     Args:
@@ -124,7 +124,7 @@ class Plan:
     """
 
     def __init__(self, content: bytes, model: str, size: tuple[int, int], batch: int, device: str) -> None:
-        torch, trt = load_torch(CURE), load()
+        torch, trt = load_torch(HINT), load()
         self._device = torch.device(device)
         self._name = device
         self._log = tensorrt_log()
@@ -156,7 +156,7 @@ class Plan:
 
     def __call__(self, rgb: Tensor) -> Tensor:
         """See `TensorRtEngine.matte`."""
-        torch = load_torch(CURE)
+        torch = load_torch(HINT)
         count = len(rgb)
         try:
             with torch.inference_mode():
@@ -172,7 +172,7 @@ class Plan:
 
     def close(self) -> None:
         """Free the device's memory."""
-        torch = load_torch(CURE)
+        torch = load_torch(HINT)
         with suppress(RuntimeError):  # a device that has failed fails in this, too
             self._stream.synchronize()
         # In this order: each holds the next one.
@@ -194,7 +194,7 @@ class Plan:
         return inputs[0], outputs[0]
 
     def _captured(self) -> Callable[[], object]:
-        torch = load_torch(CURE)
+        torch = load_torch(HINT)
         with torch.cuda.stream(self._stream):
             for _ in range(_WARM_UP):
                 self._enqueue()
@@ -281,7 +281,7 @@ def load() -> Any:
     try:
         import tensorrt
     except (ImportError, OSError) as error:
-        raise EngineUnavailableError(f"tensorrt cannot be loaded ({first_line(error)}); {CURE}") from error
+        raise EngineUnavailableError(f"tensorrt cannot be loaded ({first_line(error)}); {HINT}") from error
     return tensorrt
 
 

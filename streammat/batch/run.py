@@ -34,7 +34,7 @@ from streammat.report.collect import ShotReport, merged
 from streammat.report.page import check_report, read_reports, write_report
 from streammat.sinks.partial import Claim
 
-Tell = Callable[[dict[str, Any]], None]
+Listen = Callable[[dict[str, Any]], None]
 """Called with each event of the batch: its name in ``event``, the shot's name in ``shot``."""
 
 
@@ -112,7 +112,7 @@ class Batch:
         """Stop: begin no more work and leave the rest undone; from any thread or a signal handler."""
         self._stopping = True
 
-    def run(self, workers: Workers, tell: Tell) -> None:
+    def run(self, workers: Workers, tell: Listen) -> None:
         """Work until every shot is done or has failed, or until ``stop``; ``failures`` has the shots that failed.
 
         Raises:
@@ -164,7 +164,7 @@ class Batch:
             elif before != self._prints[shot.name] and not self._options.redo:
                 raise UsageError(f"shot {shot.name}: was begun with {_difference(before, self._prints[shot.name])}; give --redo to make it again, or another folder")
 
-    def _planned(self, shot: Shot, tell: Tell) -> _Work | None:
+    def _planned(self, shot: Shot, tell: Listen) -> _Work | None:
         """Return the work left for a shot; None if it is complete."""
         known = self._manifest.fingerprint(shot.name) == self._prints[shot.name]
         if known and (lost := self._manifest.damaged(shot.name, thoroughly=self._options.verify)):
@@ -203,7 +203,7 @@ class Batch:
         report = [] if self._options.report is None else [f"--report={folder / 'report.html'}"]
         return Task(work.shot.name, shard.number, tuple(work.shot.command(outputs, *part, *report)))
 
-    def _handle(self, event: Event, workers: Workers, tell: Tell) -> None:
+    def _handle(self, event: Event, workers: Workers, tell: Listen) -> None:
         """Handle an event of a worker."""
         name = event.task.shot
         work = self._work[name]
@@ -236,7 +236,7 @@ class Batch:
                 workers.drop(name)
                 self._record_failure(name, str(error), tell)
 
-    def _finish(self, work: _Work, tell: Tell) -> None:
+    def _finish(self, work: _Work, tell: Listen) -> None:
         """Join a shot's shards into its outputs."""
         name, parts = work.shot.name, self._folder / "parts" / work.shot.name
         files = {shard.number: self._manifest.files(name, shard.number) for shard in work.shards}
@@ -292,7 +292,7 @@ class Batch:
                 missing.append(shot.name)
         write_report(Path(path), found, overwrite=True, missing=missing)
 
-    def _record_failure(self, name: str, why: str, tell: Tell) -> None:
+    def _record_failure(self, name: str, why: str, tell: Listen) -> None:
         self.failures[name] = why
         self._work.pop(name, None)
         with suppress(OutputError):  # the first reason is the one to tell

@@ -78,7 +78,7 @@ class System:
 
 
 @dataclass(frozen=True)
-class Backend:
+class CameraDriver:
     """One kind of virtual camera."""
 
     name: str
@@ -92,7 +92,7 @@ class Backend:
     """Details for a request for help."""
 
 
-def backends(system: System) -> list[Backend]:
+def backends(system: System) -> list[CameraDriver]:
     """Return the virtual cameras of this system, working ones first."""
     found = {"Linux": _linux, "Darwin": _macos, "Windows": _windows}.get(system.name, _none)(system)
     return sorted(found, key=lambda backend: not backend.ready)
@@ -111,7 +111,7 @@ def portal(system: System) -> str | None:
 # -- Linux ------------------------------------------------------------------------------------------------------------
 
 
-def _linux(system: System) -> list[Backend]:
+def _linux(system: System) -> list[CameraDriver]:
     loaded = (system.root / f"sys/module/{MODULE}").is_dir()
     installed = _module_of(system, system.kernel)
     others = sorted({path.parent.name for path in (system.root / "lib/modules").glob("*/modules.dep") if _module_of(system, path.parent.name)})
@@ -126,11 +126,11 @@ def _linux(system: System) -> list[Backend]:
     }
     if not loaded:
         found, step = _not_loaded(system, installed=installed, others=others, source=source)
-        return [Backend("streammat", False, found, step, details)]
+        return [CameraDriver("streammat", False, found, step, details)]
     if not devices:
         nodes = v4l2.paths(system.root / "dev")
         step = "run: sudo usermod -aG video $USER, then log in again" if nodes else f"run: sudo modprobe -r {MODULE}; {v4l2.MODPROBE}"
-        return [Backend("streammat", False, f"{MODULE} is loaded, and its devices may not be opened", step, details)]
+        return [CameraDriver("streammat", False, f"{MODULE} is loaded, and its devices may not be opened", step, details)]
     kept = boots and options is not None and "exclusive_caps=1" in options.replace(" ", "")
     persist = None if kept else f"to have it after the next start, too, run: {_PERSIST}"
     found_all = []
@@ -140,10 +140,10 @@ def _linux(system: System) -> list[Backend]:
         what = f"{device.path} ({device.name})"
         if not exclusive:
             step = f"browsers do not list it; run: sudo modprobe -r {MODULE}; {v4l2.MODPROBE}"
-            found_all.append(Backend(device.name, False, f"{what} has no exclusive_caps", step, details))
+            found_all.append(CameraDriver(device.name, False, f"{what} has no exclusive_caps", step, details))
         else:
             stays = "stays over restarts" if kept else "will be gone after a restart"
-            found_all.append(Backend(device.name, True, f"{what}, exclusive_caps, {stays}", persist, details))
+            found_all.append(CameraDriver(device.name, True, f"{what}, exclusive_caps, {stays}", persist, details))
     return found_all
 
 
@@ -207,7 +207,7 @@ def _flag(values: str | None, number: int) -> bool | None:
 # -- macOS ------------------------------------------------------------------------------------------------------------
 
 
-def _macos(system: System) -> list[Backend]:
+def _macos(system: System) -> list[CameraDriver]:
     version = _plist(system.root / "System/Library/CoreServices/SystemVersion.plist").get("ProductVersion", "")
     apps = [system.root / "Applications/OBS.app", system.home / "Applications/OBS.app"]
     obs = next((found for app in apps if (found := _plist(app / "Contents/Info.plist").get("CFBundleShortVersionString"))), None)
@@ -215,8 +215,8 @@ def _macos(system: System) -> list[Backend]:
     states = [(match[1], match[2]) for line in listed if (match := re.search(r"\(([0-9.]+)[^)]*\).*\[([^]]*)\]", line))]
     details = {"macos": version, "obs": obs, "extensions": [line.strip() for line in listed]}
 
-    def blocked(found: str, step: str) -> list[Backend]:
-        return [Backend("OBS Virtual Camera", False, found, step, details)]
+    def blocked(found: str, step: str) -> list[CameraDriver]:
+        return [CameraDriver("OBS Virtual Camera", False, found, step, details)]
 
     if version and _major(version) < 13:
         return blocked(f"macOS {version} has no camera extensions", "update to macOS 13 or newer: OBS's virtual camera needs it")
@@ -237,7 +237,7 @@ def _macos(system: System) -> list[Backend]:
             f"OBS Studio {obs} was updated, and the camera extension is still of {', '.join(enabled)}",
             f"{_START_ONCE}; where the camera stays away, log out and in, which starts extensions anew",
         )
-    return [Backend("OBS Virtual Camera", True, f"OBS Studio {obs}, camera extension enabled", None, details)]
+    return [CameraDriver("OBS Virtual Camera", True, f"OBS Studio {obs}, camera extension enabled", None, details)]
 
 
 def _plist(path: Path) -> dict[str, Any]:
@@ -255,7 +255,7 @@ def _major(version: str) -> int:
 # -- Windows ----------------------------------------------------------------------------------------------------------
 
 
-def _windows(system: System) -> list[Backend]:
+def _windows(system: System) -> list[CameraDriver]:
     return [
         _filter(system, "OBS Virtual Camera", "OBS Studio", OBS_CLSID, f"install OBS Studio from https://obsproject.com; then {_START_ONCE}",
                 f"install OBS Studio again over the old one, which registers it anew; then {_START_ONCE}"),
@@ -265,16 +265,16 @@ def _windows(system: System) -> list[Backend]:
     ]
 
 
-def _filter(system: System, name: str, product: str, clsid: str, install: str, again: str) -> Backend:
+def _filter(system: System, name: str, product: str, clsid: str, install: str, again: str) -> CameraDriver:
     """Return a DirectShow filter, which is a registered DLL."""
     library = system.registered(rf"CLSID\{clsid}\InprocServer32")
     details = {"clsid": clsid, "library": library}
     if library is None:
-        return Backend(name, False, f"{product} is not registered", install, details)
+        return CameraDriver(name, False, f"{product} is not registered", install, details)
     if not Path(library).exists():
-        return Backend(name, False, f"{product} is registered and its file is gone ({library}), as after an update or a move", again, details)
-    return Backend(name, True, f"{product} is registered", None, details)
+        return CameraDriver(name, False, f"{product} is registered and its file is gone ({library}), as after an update or a move", again, details)
+    return CameraDriver(name, True, f"{product} is registered", None, details)
 
 
-def _none(system: System) -> list[Backend]:
-    return [Backend("none", False, f"{system.name} has no virtual camera that is known here", "use Linux, macOS or Windows", {})]
+def _none(system: System) -> list[CameraDriver]:
+    return [CameraDriver("none", False, f"{system.name} has no virtual camera that is known here", "use Linux, macOS or Windows", {})]

@@ -14,7 +14,7 @@ from streammat.errors import UsageError
 from streammat.event_names import Tell
 from streammat.live.checked_matting import CheckedMatting
 from streammat.live.events import Faults
-from streammat.live.pipeline import PATIENCE, Progress
+from streammat.live.pipeline import PATIENCE, FrameCounts
 from streammat.live.quality import Level, QualityController, levels
 from streammat.sources import StreamInfo
 
@@ -78,7 +78,7 @@ class NetworkExchange:
         self._controller = self._new_controller()
         self._asked = True
 
-    def update(self, now: float, progress: Progress, busy_ms: Callable[[], float], *, paused: bool) -> None:
+    def update(self, now: float, progress: FrameCounts, busy_ms: Callable[[], float], *, paused: bool) -> None:
         """Exchange the network if it is time to.
 
         Args:

@@ -34,7 +34,7 @@ PATIENCE = 3.0
 
 
 @dataclass(frozen=True)
-class Progress:
+class FrameCounts:
     """Frame counts so far, for the control of quality."""
 
     captured: int
@@ -135,10 +135,10 @@ class Live:
         self._stopping.set()
         self._source.stop()
 
-    def progress(self) -> Progress:
+    def progress(self) -> FrameCounts:
         """Return the frame counts so far."""
         composed = self._shown["composite"] + self._shown["pass-through"]
-        return Progress(self._captured, composed, self._faults.count, self._frames.dropped + self._mattes.dropped)
+        return FrameCounts(self._captured, composed, self._faults.count, self._frames.dropped + self._mattes.dropped)
 
     def busy_ms(self) -> dict[str, float]:
         """Return the median of each stage's own time over its last frames, in milliseconds; 0 if there is none yet."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from streammat.engines.base import Engine, TensorEngine
-from streammat.engines.gpu.plan import Blurring, Colouring, Drawn, Plan
+from streammat.engines.gpu.plan import Blurring, Colouring, Drawn, FramePlan
 from streammat.matting.matting import FrameMatting, Look, Matting
 from streammat.matting.refine import refining
 from streammat.matting.rest import Rest
@@ -42,7 +42,7 @@ class DeviceMatting:
         self.engine: Engine = engine
         self._stage = Stage(engine, batch, stable)
         self.ahead = 2 * self._stage.batch
-        self._plan: tuple[object, Plan] | None = None
+        self._plan: tuple[object, FramePlan] | None = None
 
     def __call__(self, frame: Frame) -> DeviceMatte:
         """Return the matte of ``frame``, which the device may still be computing; failures are raised when it is used.
@@ -53,13 +53,13 @@ class DeviceMatting:
         planes = frame.planes[: frame.layout.colour_planes]
         return DeviceMatte(self._stage.submit(planes, self._plan_of(frame), frame.pts * frame.time_base))
 
-    def _plan_of(self, frame: Frame) -> Plan:
+    def _plan_of(self, frame: Frame) -> FramePlan:
         """Return the parameters of the stage; the same object for all frames of a stream."""
         key = frame.size, frame.layout, frame.colour, frame.rotation
         if self._plan is None or self._plan[0] != key:
             layout, alpha = frame.layout, self._stage.alpha_size
             stored = alpha if frame.rotation % 2 == 0 else alpha[::-1]
-            plan = Plan(
+            plan = FramePlan(
                 frame.size, layout.depth, layout.chroma, layout.rgb, layout.colour_planes, frame.black,
                 swscale_matrix(frame.colour, frame.size[0]), swscale_range(frame) == 2, frame.rotation, refining(frame.size, stored),
             )

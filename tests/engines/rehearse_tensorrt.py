@@ -121,7 +121,7 @@ def run(folder: Path) -> None:
     from streammat.engines.tensorrt import build as tensorrt_build
     from streammat.engines.tensorrt import engine as tensorrt_engine
     from streammat.engines.tensorrt.cache import EngineCache
-    from streammat.engines.tensorrt.engine import Plan, TensorRtEngine, find_built, key_here
+    from streammat.engines.tensorrt.engine import DeviceEngine, TensorRtEngine, find_built, key_here
 
     size, batch = (64, 96), 2
     cache, model = EngineCache(folder), shipped()
@@ -175,9 +175,9 @@ def run(folder: Path) -> None:
     tensorrt_engine.driver_version = lambda: "580.1"
 
     # Plans that must not run.
-    refused(lambda: Plan(b"no plan", "lite", size, batch, DEVICE), "refuses the engine", "magic tag")
-    refused(lambda: Plan(by_hand(1, size), "lite", size, batch, DEVICE), "of another kind", "expected uint8 (2, 64, 96, 3)")
-    refused(lambda: Plan(by_hand(batch, size, output=TensorProto.FLOAT16), "lite", size, batch, DEVICE), "of another kind")
+    refused(lambda: DeviceEngine(b"no plan", "lite", size, batch, DEVICE), "refuses the engine", "magic tag")
+    refused(lambda: DeviceEngine(by_hand(1, size), "lite", size, batch, DEVICE), "of another kind", "expected uint8 (2, 64, 96, 3)")
+    refused(lambda: DeviceEngine(by_hand(batch, size, output=TensorProto.FLOAT16), "lite", size, batch, DEVICE), "of another kind")
     original = trt.ICudaEngine.create_execution_context
     trt.ICudaEngine.create_execution_context = lambda _self: None
     refused(opened, "too little memory", "1.0 GiB are free")

@@ -14,7 +14,7 @@ from streammat.engines.shipped import shipped
 
 DATA = Path(__file__).parent / "data"
 KEPT = json.loads((DATA / "parity.json").read_text(encoding="utf-8"))
-CURE = "if that is meant, run: python tests/engines/make_parity.py"
+HINT = "if that is meant, run: python tests/engines/make_parity.py"
 
 
 @pytest.fixture(scope="module")
@@ -28,12 +28,12 @@ def hold(found: np.ndarray, alpha: np.ndarray, precision: str, what: str) -> Non
     mean, largest = KEPT["bounds"][precision]
     difference = np.abs(found - alpha)
     assert found.shape == alpha.shape
-    assert difference.mean() <= mean, f"{what}: alpha differs by {difference.mean():.2e} on average from what is kept, more than {mean}; {CURE}"
-    assert difference.max() <= largest, f"{what}: alpha differs by {difference.max():.2e} at most from what is kept, more than {largest}; {CURE}"
+    assert difference.mean() <= mean, f"{what}: alpha differs by {difference.mean():.2e} on average from what is kept, more than {mean}; {HINT}"
+    assert difference.max() <= largest, f"{what}: alpha differs by {difference.max():.2e} at most from what is kept, more than {largest}; {HINT}"
 
 
 def test_the_fixture_is_of_the_shipped_weights() -> None:
-    assert KEPT["weights_sha256"] == shipped().sha256["weights"], f"the kept alphas are of other weights than those shipped; {CURE}"
+    assert KEPT["weights_sha256"] == shipped().sha256["weights"], f"the kept alphas are of other weights than those shipped; {HINT}"
 
 
 def test_the_fixture_can_tell(kept: tuple[np.ndarray, np.ndarray]) -> None:

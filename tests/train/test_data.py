@@ -22,7 +22,7 @@ from streammat.train.lite.ingredients import INGREDIENTS, recipe_without
 from streammat.train.lite.scenes import SceneConfig
 from streammat.train.recipes.config import DataConfig, LossConfig, TrainConfig
 from streammat.train.recipes.presets import find_preset
-from streammat.train.recipes.tracks import Folders, open_samples
+from streammat.train.recipes.tracks import DataFolders, open_samples
 
 CONFIG = DataConfig(sets=(("people_portraits", 1.0),), holdout=4)
 
@@ -167,7 +167,7 @@ def test_pairs_are_frames_of_one_still_scene(data: Path, cache: Path) -> None:
         assert [key.number for key in batch[0::2]] == [key.number for key in batch[1::2]]
     scenes = [key.number for batch in batches for key in batch if key.frame != 1]
     assert len(set(scenes)) == len(scenes)
-    samples, _ = open_samples(find_preset("lite"), config, None, Folders(data, cache=cache))
+    samples, _ = open_samples(find_preset("lite"), config, None, DataFolders(data, cache=cache))
     differences = []
     for index in range(6):
         one, other, next_scene = (samples[Key(later, 64, 64, frame)] for later, frame in ((index, 0), (index, 1), (index + 1, 0)))
@@ -178,7 +178,7 @@ def test_pairs_are_frames_of_one_still_scene(data: Path, cache: Path) -> None:
         differences.append(apart)
     assert np.mean(differences) < 20
     with pytest.raises(RunError, match="no pairs of frames"):
-        open_samples(find_preset("folder"), config, FolderImages([]), Folders(data))
+        open_samples(find_preset("folder"), config, FolderImages([]), DataFolders(data))
 
 
 def test_crops_grow_as_training_goes_on() -> None:
@@ -199,7 +199,7 @@ def test_every_ingredient_can_be_left_out() -> None:
 
 
 def test_runs_without_an_ingredient(data: Path, cache: Path) -> None:
-    folders = Folders(data, cache=cache)
+    folders = DataFolders(data, cache=cache)
     config = replace(TrainConfig(), without=("composites", "empty", "faults"))
     samples, _ = open_samples(find_preset("lite"), config, None, folders)
     assert all(not samples[Key(index, 64, 64)].contrast.any() for index in range(10))  # composites alone know what is behind

@@ -16,7 +16,7 @@ from streammat.train.evaluation.paper import paper_rows
 from streammat.train.loop.loop import make_network
 from streammat.train.recipes.config import TrainConfig
 from streammat.train.recipes.presets import METHODS, PAPER, configure, find_preset, presets
-from streammat.train.recipes.tracks import Folders, open_images, open_samples, rssn_of
+from streammat.train.recipes.tracks import DataFolders, open_images, open_samples, rssn_of
 from streammat.train.rssn.compose_sample import Rssn
 
 
@@ -163,7 +163,7 @@ def test_rssn_steps_of_the_tracks() -> None:
     assert chances("am2k-comp-rssn-only-noise-r34-tt") == (0, 0, 0.5)
 
 
-def samples_of(name: str, folders: Folders, **choice: str):
+def samples_of(name: str, folders: DataFolders, **choice: str):
     preset = find_preset(name, **choice)
     images = open_images(preset, folders)
     return images, open_samples(preset, configure(preset, len(images)), images, folders)[0]
@@ -176,7 +176,7 @@ def test_original_tracks_read_both_sets_and_plain_folders(tmp_path: Path) -> Non
         ("pm10k-ori-r34-ft", p3m, 2, {"FT"}, 64),
         ("folder", plain, 2, {"TT"}, 32),  # lite ends at half its input's size
     ):
-        images, samples = samples_of(name, Folders(data))
+        images, samples = samples_of(name, DataFolders(data))
         assert len(images) == count
         sample = samples[Key(0, 64, 64)]
         assert sample.rgb.shape == (64, 64, 3)
@@ -185,7 +185,7 @@ def test_original_tracks_read_both_sets_and_plain_folders(tmp_path: Path) -> Non
 
 def test_composed_tracks(tmp_path: Path) -> None:
     data = make_am2k(tmp_path / "a", 2, layers=True)
-    folders = Folders(data, make_backgrounds(tmp_path / "b", denoised=True))
+    folders = DataFolders(data, make_backgrounds(tmp_path / "b", denoised=True))
     plain, samples = samples_of("am2k-comp-bg20k-r34-tt", folders)
     assert len(plain) == 10  # five backgrounds for each foreground
     assert samples[Key(3, 64, 64)].contrast.max() > 50
@@ -200,11 +200,11 @@ def test_composed_tracks(tmp_path: Path) -> None:
 def test_what_a_track_lacks_is_named(tmp_path: Path) -> None:
     bare = make_am2k(tmp_path / "a")
     with pytest.raises(RunError, match="give --backgrounds, the folder of COCO"):
-        samples_of("am2k-comp-coco-r34-tt", Folders(bare))
+        samples_of("am2k-comp-coco-r34-tt", DataFolders(bare))
     with pytest.raises(DataError, match="foreground colours"):
-        samples_of("am2k-comp-coco-r34-tt", Folders(bare, make_backgrounds(tmp_path / "b")))
+        samples_of("am2k-comp-coco-r34-tt", DataFolders(bare, make_backgrounds(tmp_path / "b")))
     with pytest.raises(DataError, match="no split 'train'"):
-        samples_of("am2k-ori-r34-tt", Folders(tmp_path / "b"))
+        samples_of("am2k-ori-r34-tt", DataFolders(tmp_path / "b"))
     lite = find_preset("lite")
     with pytest.raises(RunError, match="give --cache"):
-        open_samples(lite, lite.config, None, Folders(bare))
+        open_samples(lite, lite.config, None, DataFolders(bare))

@@ -20,7 +20,7 @@ from streammat.train.recipes.presets import METHODS
 if TYPE_CHECKING:
     from streammat.train.lite.validation import Predict
     from streammat.train.recipes.presets import Preset
-    from streammat.train.recipes.tracks import Folders
+    from streammat.train.recipes.tracks import DataFolders
 
     Opener = Callable[[tuple[int, int]], Predict]
 
@@ -93,7 +93,7 @@ class Progress:
 
 def run_training(
     preset: Preset,
-    folders: Folders,
+    folders: DataFolders,
     out: Path,
     imagenet: Path | None,
     start: Path | None = None,

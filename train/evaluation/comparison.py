@@ -25,7 +25,7 @@ from streammat.train.evaluation.strategies import Strategy, parse_strategy
 from streammat.train.loop.loop import CHECKPOINT, CURVE, Watcher, train
 from streammat.train.methods.base import Method, Model
 from streammat.train.recipes.presets import STEP_TRACKS, TRACKS, Preset, Track, configure, find_preset
-from streammat.train.recipes.tracks import Folders, open_images, open_samples
+from streammat.train.recipes.tracks import DataFolders, open_images, open_samples
 
 TRIMAP_FREE = ("shm", "lf", "hatt", "shmc")
 """Methods of `streammat.train.methods.METHODS` in the paper's Table 1."""
@@ -96,7 +96,7 @@ def compositions(network: str) -> list[Contender]:
 def run_contender(
     contender: Contender,
     seed: int,
-    folders: Folders,
+    folders: DataFolders,
     out: Path,
     config: ComparisonConfig,
     watcher: Watcher,

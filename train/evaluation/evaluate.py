@@ -32,7 +32,7 @@ Matte = NDArray[np.float32]
 Matting = Callable[[Image], Mapping[str, Matte]]
 """A function from uint8 (H, W, 3) RGB to one or more mattes, float32 (H, W), 0..1, by name, such as that of a test strategy."""
 TrimapMatting = Callable[[Image, Image], Mapping[str, Matte]]
-"""The same from an image and its trimap."""
+"""The same from an image and its trimap, uint8 (H, W), 0, 128 and 255."""
 
 METRICS = ("SAD", "MSE", "MAD", "Grad", "Conn", "SAD-TRAN", "SAD-FG", "SAD-BG")
 """Columns of the paper's Table 1, in its order."""

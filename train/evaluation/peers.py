@@ -17,9 +17,9 @@ from streammat.train.evaluation.contact_sheet import contact_sheet, on_colour, s
 from streammat.train.lite.validation import PIXELS, Pair, Predict, list_pairs, network_size, predict_image, validation_sets
 from streammat.train.teachers import isnet, rvm, selfie
 
-Matte = Callable[[Image], NDArray[np.float32]]
+ImageMatting = Callable[[Image], NDArray[np.float32]]
 """A function from uint8 (H, W, 3) RGB to alpha, float32 (H, W)."""
-TEACHERS: Mapping[str, tuple[str, Callable[[Path], Matte]]] = {
+TEACHERS: Mapping[str, tuple[str, Callable[[Path], ImageMatting]]] = {
     "RVM": (rvm.FILE, lambda file: rvm.RobustVideoMatting(file, precision="f32").image),
     "ISNet": (isnet.FILE, lambda file: isnet.ISNet(file).image),
     "MediaPipe": (selfie.FILE, lambda file: selfie.Selfie(file).image),
@@ -51,7 +51,7 @@ def all_sets(data: Path | None, cache_folder: Path | None) -> dict[str, list[Pai
     return (validation_sets(data) if data else {}) | (held_sets(cache_folder) if cache_folder else {})
 
 
-def our_matte(opener: Callable[[tuple[int, int]], Predict], pixels: int = PIXELS, second: int | None = None) -> Matte:
+def our_matte(opener: Callable[[tuple[int, int]], Predict], pixels: int = PIXELS, second: int | None = None) -> ImageMatting:
     """Return a function that runs our network on images of any size: one pass, or the mean of two, the second on the mirror
     image.
 
@@ -75,7 +75,7 @@ def our_matte(opener: Callable[[tuple[int, int]], Predict], pixels: int = PIXELS
     return matte
 
 
-def compare(networks: Mapping[str, Matte], sets: Mapping[str, Sequence[Pair]], most: int | None, report: Callable[[str], None]) -> list[Row]:
+def compare(networks: Mapping[str, ImageMatting], sets: Mapping[str, Sequence[Pair]], most: int | None, report: Callable[[str], None]) -> list[Row]:
     """Score every network on every set.
 
     Args:
@@ -114,7 +114,7 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def sheet(networks: Mapping[str, Matte], pairs: Sequence[Pair], count: int) -> Image:
+def sheet(networks: Mapping[str, ImageMatting], pairs: Sequence[Pair], count: int) -> Image:
     """Make a contact sheet of images, labels and each network's results, spread evenly over ``pairs``."""
     rows, labels = [], []
     for index in spread(len(pairs), count):

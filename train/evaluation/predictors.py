@@ -4,7 +4,7 @@ trimap with a trimap-based method. Each takes whole images and returns one matte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from streammat.engines.model_files import ModelFiles
 from streammat.engines.network.gfm import GFM
 from streammat.train.data.images import Image
 from streammat.train.errors import DataError
+from streammat.train.evaluation.evaluate import Matting, TrimapMatting
 from streammat.train.evaluation.strategies import (
     Strategy,
     enlarge,
@@ -29,10 +30,6 @@ from streammat.train.evaluation.strategies import (
 )
 from streammat.train.evaluation.trimap_matting import TrimapMethod
 from streammat.train.methods.base import Method
-
-Matting = Callable[[Image], Mapping[str, NDArray[np.float32]]]
-TrimapMatting = Callable[[Image, Image], Mapping[str, NDArray[np.float32]]]
-"""The same from an image and its trimap, uint8 (H, W), 0, 128 and 255."""
 
 
 def network_matting(models: Sequence[GFM], strategies: Sequence[Strategy]) -> Matting:

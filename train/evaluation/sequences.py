@@ -26,7 +26,7 @@ from streammat.train.evaluation import metrics
 from streammat.train.evaluation.contact_sheet import on_colour
 from streammat.train.lite.validation import Pair, list_pairs, network_size
 
-Matting = Callable[[Sequence[Image]], list[NDArray[np.float32]]]
+SequenceMatting = Callable[[Sequence[Image]], list[NDArray[np.float32]]]
 """A function from all frames of a sequence in order, uint8 (H, W, 3) RGB each, to their alphas, float32 (H, W)."""
 FOUND = 0.7
 """IoU from which a subject counts as found in a frame."""
@@ -74,7 +74,7 @@ def list_sequences(folder: Path) -> dict[str, list[Pair]]:
     return found
 
 
-def our_matting(network: GFM, *, remembers: bool, pixels: int = 288 * 512) -> Matting:
+def our_matting(network: GFM, *, remembers: bool, pixels: int = 288 * 512) -> SequenceMatting:
     """Return a matting by our network at about ``pixels`` pixels, with the previous frame's matte if it ``remembers``."""
 
     @torch.inference_mode()
@@ -107,7 +107,7 @@ def score_sequence(network: str, name: str, alphas: Sequence[NDArray[np.float32]
 
 
 def compare(
-    networks: Mapping[str, Matting], sequences: Mapping[str, Sequence[Pair]], report: Callable[[str], None], shown: Path | None = None, rate: int = 24
+    networks: Mapping[str, SequenceMatting], sequences: Mapping[str, Sequence[Pair]], report: Callable[[str], None], shown: Path | None = None, rate: int = 24
 ) -> list[SequenceScore]:
     """Score every network on every sequence.
 

@@ -14,7 +14,7 @@ from streammat.train.lite.ingredients import INGREDIENTS
 from streammat.train.lite.validation import Pair, Scores, evaluate, hard_sets, validation_sets
 from streammat.train.loop.loop import Watcher, torch_predict, train
 from streammat.train.recipes.presets import configure, find_preset
-from streammat.train.recipes.tracks import Folders, open_samples
+from streammat.train.recipes.tracks import DataFolders, open_samples
 
 EVERYTHING = "everything"
 """Name of the complete run, with which the others are compared."""
@@ -41,7 +41,7 @@ def variants() -> tuple[str, ...]:
 
 
 def run_variant(
-    name: str, folders: Folders, hard: Path | None, start: Path, out: Path, config: AblationConfig, watcher: Watcher
+    name: str, folders: DataFolders, hard: Path | None, start: Path, out: Path, config: AblationConfig, watcher: Watcher
 ) -> dict[str, Scores]:
     """Train and score one variant, unless that was done before.
 

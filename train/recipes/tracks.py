@@ -22,7 +22,7 @@ from streammat.train.rssn.compose_sample import ComposedImages, Rssn
 
 
 @dataclass(frozen=True)
-class Folders:
+class DataFolders:
     """Folders of the data; None: not given."""
 
     data: Path
@@ -33,7 +33,7 @@ class Folders:
     """Mattes of the ``lite`` recipe."""
 
 
-def open_images(preset: Preset, folders: Folders, *, denoise_now: bool = False) -> ImageSet | None:
+def open_images(preset: Preset, folders: DataFolders, *, denoise_now: bool = False) -> ImageSet | None:
     """Open the images of a preset's track; None for the ``lite`` recipe, which generates images without end.
 
     Args:
@@ -57,7 +57,7 @@ def open_images(preset: Preset, folders: Folders, *, denoise_now: bool = False) 
     return ComposedImages(entries, backgrounds, rssn_of(track), denoise_now=denoise_now)
 
 
-def open_samples(preset: Preset, config: TrainConfig, images: ImageSet | None, folders: Folders) -> tuple[Samples, list[Pair]]:
+def open_samples(preset: Preset, config: TrainConfig, images: ImageSet | None, folders: DataFolders) -> tuple[Samples, list[Pair]]:
     """Open the samples for training, and held-out images for validation.
 
     Args:

@@ -63,7 +63,7 @@ def command(
         run_all,
         run_contender,
     )
-    from streammat.train.recipes.tracks import Folders
+    from streammat.train.recipes.tracks import DataFolders
 
     contenders = methods(network) if what == "methods" else compositions(network)
     if strange := [name for name in only if name not in {contender.name for contender in contenders}]:
@@ -77,6 +77,6 @@ def command(
         progress.line(f"compare: {contender.title}, seed {seed}")
         weights = imagenet if contender.rosta is not None else None
         with progress.run("compare"):
-            return run_contender(contender, seed, Folders(data, backgrounds), out, config, progress, weights, threads)
+            return run_contender(contender, seed, DataFolders(data, backgrounds), out, config, progress, weights, threads)
 
     click.echo(run_all(chosen, seeds, out, run))

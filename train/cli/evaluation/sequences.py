@@ -32,7 +32,7 @@ def command(weights: tuple[Path, ...], data: Path, teachers: Path | None, only: 
     found = sequences.list_sequences(data)
     if missing := [name for name in only if name not in found]:
         raise DataError(f"no sequence {missing[0]} in {data}; it has {', '.join(found)}")
-    networks: dict[str, sequences.Matting] = {}
+    networks: dict[str, sequences.SequenceMatting] = {}
     for path in weights:
         network = load_checkpoint(path)
         name = f"{path.parent.name}/{path.stem}" if len(weights) > 1 else path.stem

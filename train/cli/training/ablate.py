@@ -41,7 +41,7 @@ def command(
 
     from streammat.train.data.pool import write_whole
     from streammat.train.lite.ablation import AblationConfig, read_scores, run_variant, table, variants
-    from streammat.train.recipes.tracks import Folders
+    from streammat.train.recipes.tracks import DataFolders
 
     torch.set_num_threads(threads)
     config = AblationConfig(steps, threads, seed, pictures)
@@ -49,7 +49,7 @@ def command(
         progress = Progress()
         progress.line(f"ablate: {name}")
         try:
-            run_variant(name, Folders(data, cache=cache), hard, start, out, config, progress)
+            run_variant(name, DataFolders(data, cache=cache), hard, start, out, config, progress)
         finally:
             progress.close()
     done = {name: read_scores(out / f"{name}.json") for name in variants() if (out / f"{name}.json").exists()}

@@ -60,11 +60,11 @@ def command(data: Path, out: Path, version: str, **steps: int) -> None:
     from streammat.train.labels.mask_to_alpha import prepare_mattes
     from streammat.train.lite.recipe import average, export_model, score, write_card
     from streammat.train.loop.loop import CHECKPOINT
-    from streammat.train.recipes.tracks import Folders
+    from streammat.train.recipes.tracks import DataFolders
 
     cache = out / "mattes"
     prepare_mattes(data, cache, os.cpu_count() or 1, click.echo)
-    folders = Folders(data, cache=cache)
+    folders = DataFolders(data, cache=cache)
 
     def weights(stage: str) -> Path:
         return out / stage / "lite.safetensors"

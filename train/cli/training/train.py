@@ -78,7 +78,7 @@ def command(
     Several GPUs: torchrun --nproc-per-node N -m train train …
     """
     chosen = find_preset(preset, network, rosta)
-    from streammat.train.recipes.tracks import Folders
+    from streammat.train.recipes.tracks import DataFolders
 
     own = data / IMAGENET
     if start is not None and imagenet is not None:
@@ -87,4 +87,4 @@ def command(
         raise RunError(f"preset {preset} goes on from the weights of a stage before it; give them with --start")
     if start is None and imagenet is None and chosen.track is None and chosen.config.network == "lite" and own.is_file():
         imagenet = own
-    run_training(chosen, Folders(data, backgrounds, cache), out, imagenet, start, denoise_now=denoise_now, without=without, **options)
+    run_training(chosen, DataFolders(data, backgrounds, cache), out, imagenet, start, denoise_now=denoise_now, without=without, **options)
