@@ -148,6 +148,9 @@ def test_an_engine_is_opened_as_it_was_chosen(machine: Machine, monkeypatch: pyt
     assert looked == [(MODEL, (288, 512), 1, "cuda:0")]
     choose(MODEL, "auto", "auto", "auto")
     assert looked.pop() == (MODEL, (288, 512), 1, "cuda:0")
+    open_engine(MODEL, size=(64, 96), batch=4)
+    assert opened.pop()[1]["batch"] == 4
+    assert looked.pop() == (MODEL, (64, 96), 4, "cuda:0")
     assert open_engine(MODEL, "auto", "bf16", (64, 96), 3, tmp_path, device="cuda:1", batch=4) == "CudaEngine"
     assert open_engine(MODEL, "openvino", "int8", (64, 96), 1, batch=1) == "OpenVinoEngine"
     assert open_engine(MODEL, "onnxruntime", size=(64, 96), device="coreml") == "OnnxRuntimeEngine"
