@@ -89,4 +89,6 @@ def _line(error: click.ClickException) -> str:
         message = f"{name}: {error.message}"
     message = " ".join(message.split()).rstrip(".")
     see = f"ee `{context.command_path if context is not None else 'this command with'} --help`"
-    return f"{message[:1].lower()}{message[1:]}{f' S{see}' if message.endswith('?') else f'; s{see}'}"
+    if not message.partition(":")[0].isupper():  # the name of an argument stays as --help has it
+        message = f"{message[:1].lower()}{message[1:]}"
+    return f"{message}{f' S{see}' if message.endswith('?') else f'; s{see}'}"

@@ -44,6 +44,13 @@ def run(source: str, **options: Any) -> Any:
     return int(source)
 
 
+@small.command()
+@click.argument("number", type=Whole(1, 9))
+def count(number: int) -> int:
+    """Count."""
+    return number
+
+
 def called(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[object, str, str]:
     """Exit code, output and errors."""
     with pytest.raises(SystemExit) as ended:
@@ -75,6 +82,7 @@ def test_what_is_no_number(capsys: pytest.CaptureFixture[str], option: str, expe
     (("run",), 2, "missing argument 'SOURCE'; see `small run --help`"), (("run", "0", "-l"), 2, "option '-l' requires an argument; see `this command with --help`"),
     (("run", "0", "-l", "x"), 2, "--level: x: expected a number, from 0 to 10; see `small run --help`"), (("rum",), 2, "no such command 'rum'. Did you mean 'run'? See `small --help`"),
     (("run", "0", "--kind", "three"), 2, "--kind: 'three' is not one of 'one', 'two'; see `small run --help`"), (("run", "0", "1"), 2, "got unexpected extra argument (1); see `small run --help`"),
+    (("count", "x"), 2, "NUMBER: x: expected a whole number, from 1 to 9; see `small count --help`"),
     (("run", "wrong"), 1, "it is wrong; see `this command with --help`"),
 ])
 def test_wrong_usage(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], code: int, message: str) -> None:
@@ -94,8 +102,16 @@ def test_how_it_ends(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mon
     code, out, _ = called(capsys, "run", "--help")
     assert (code, out.startswith("Usage: small run ")) == (0, True)
     assert small.main(["run", "5"], "small", standalone_mode=False) == 5
-    with pytest.raises(click.UsageError):
-        small.main(["rum"], "small", standalone_mode=False)
+    with pytest.raises(click.UsageError) as caught:
+        small.main(["rum"], "another", standalone_mode=False)
+    assert caught.value.ctx is not None
+    assert caught.value.ctx.command_path == "another"
+    monkeypatch.setenv("SMALL_RUN_LEVEL", "3")
+    assert small.main(["run", "5"], "small", standalone_mode=False, auto_envvar_prefix="SMALL") == 5
+    with pytest.raises(SystemExit):
+        small.main(["run", "5"], "small", auto_envvar_prefix="SMALL")
+    assert capsys.readouterr().out.splitlines()[-2:] == ["{'level': 3.0}"] * 2
+    monkeypatch.delenv("SMALL_RUN_LEVEL")
     monkeypatch.setattr(sys, "argv", ["small", "run", "9"])
     with pytest.raises(SystemExit) as ended:
         small.main()
