@@ -41,7 +41,7 @@ class Moment:
         number = int(self.seconds) * each + self.frame
         minutes = int(self.seconds) // 60
         number -= self._dropped(each) * (minutes - minutes // 10)
-        return max(Fraction(0), number / rate)
+        return number / rate
 
     def later(self, frames: int, rate: Fraction) -> Moment:
         """Return the timecode ``frames`` after this one; it wraps around after 24 hours.
