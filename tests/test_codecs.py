@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
+import av
 import pytest
 
 from streammat.config import EncodeOptions
 from streammat.errors import UsageError
 from streammat.media.frame import codec_threads, decoder_threads, layout_of
 from streammat.sinks.codecs import CODECS, CONTAINERS, can_carry_alpha, choose_codec, choose_format, encode_beside
+from streammat.sources.tracks import choose_video
 
 
 @pytest.mark.parametrize(
@@ -171,3 +174,5 @@ def test_a_matte_without_an_output_has_its_options() -> None:
 def test_threads_of_codecs_by_cores(monkeypatch: pytest.MonkeyPatch, cores: int, encoding: int, decoding: int) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
     assert (codec_threads(), decoder_threads()) == (encoding, decoding)
+    with av.open(str(Path(__file__).resolve().parent.parent / "examples" / "portrait.mp4")) as container:
+        assert choose_video(container, "portrait.mp4", []).codec_context.thread_count == decoding

@@ -5,7 +5,7 @@ from __future__ import annotations
 import av
 
 from streammat.errors import InputError
-from streammat.media.frame import codec_threads
+from streammat.media.frame import decoder_threads
 
 
 def choose_video(container: av.container.InputContainer, path: str, notes: list[str]) -> av.VideoStream:
@@ -30,7 +30,7 @@ def choose_video(container: av.container.InputContainer, path: str, notes: list[
         notes.append("the input's own alpha is not used")
     # Frame threads for files: the default (slices) is slower wherever a frame is one slice.
     stream.thread_type = "AUTO"
-    stream.thread_count = codec_threads()
+    stream.thread_count = decoder_threads()
     return stream
 
 
