@@ -1,5 +1,5 @@
 # ruff: noqa: INP001 - scripts are no package
-"""CPU time of one command in several checkouts, in turn: what a change of the whole tree costs.
+"""CPU time and wall time of one command in several checkouts, in turn: what a change of the whole tree costs.
 
     git worktree add ../before 72c515c
     git worktree add ../moved f96bafc
@@ -7,7 +7,7 @@
 
 Each round runs the command once in each checkout, in a fresh process that imports that checkout alone, and counts user and system time
 of the process and its children. Every round begins with another one. Given are medians, and the median of the rounds' ratios to the first, with
-the smallest and the largest: other programs on the machine reach all of them alike.
+the smallest and the largest: other programs on the machine reach all of them alike. Wall time tells little while these keep every core busy.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 
 def main() -> None:
     """Measure, and tell."""
-    parser = argparse.ArgumentParser(description="CPU time of one command in several checkouts.")
+    parser = argparse.ArgumentParser(description="CPU time and wall time of one command in several checkouts.")
     parser.add_argument("checkouts", nargs="+", type=Path)
     parser.add_argument("--rounds", type=int, default=7)
     own, command = sys.argv[1:], []
@@ -33,7 +34,7 @@ def main() -> None:
     options = parser.parse_args(own)
     if not command:
         parser.error("give the command of streammat behind --")
-    spent: dict[Path, list[float]] = {checkout: [] for checkout in options.checkouts}
+    spent: dict[Path, list[tuple[float, float]]] = {checkout: [] for checkout in options.checkouts}
     with tempfile.TemporaryDirectory() as folder:
         # The first of each is warming up: files get into the system's cache.
         for turn in range(-1, options.rounds):
@@ -44,20 +45,23 @@ def main() -> None:
                     spent[checkout].append(seconds)
     first = spent[options.checkouts[0]]
     for checkout, each in spent.items():
-        ratios = [mine / base for mine, base in zip(each, first, strict=True)]
-        print(f"{checkout}: {statistics.median(each):.2f} CPU s, ratio {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})")
+        told = []
+        for index, name in enumerate(("CPU", "wall")):
+            ratios = [mine[index] / base[index] for mine, base in zip(each, first, strict=True)]
+            told.append(f"{statistics.median(one[index] for one in each):.2f} {name} s, ratio {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})")
+        print(f"{checkout}: {'; '.join(told)}")
 
 
-def _run(checkout: Path, command: list[str]) -> float:
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+def _run(checkout: Path, command: list[str]) -> tuple[float, float]:
+    before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     # A checkout's own folder comes before what is installed; its links make streammat.engines of its engines/.
     environment = os.environ | {"PYTHONPATH": str(checkout), "PYTHONSAFEPATH": "1"}
     arguments = [sys.executable, "-m", "streammat", *command]
     done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - ours
     if done.returncode:
         sys.exit(f"{checkout}: ended with {done.returncode}: {done.stderr.strip()}")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    wall, after = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, wall
 
 
 if __name__ == "__main__":
