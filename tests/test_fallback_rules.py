@@ -158,6 +158,12 @@ def test_mirrored() -> None:
     assert (given.planes[0][:, :-10] == 90).all()
     assert np.array_equal(given.image.to_ndarray()[: SIZE[0]], given.planes[0])
     assert (given.image.width, given.image.height, given.image.format.name) == (128, 96, "yuv420p")
+    other = Matte(np.flip(matte.alpha, 1).copy())
+    for each in (matte, other, other, matte):
+        shown((frame, each))
+    _, *mirrored = (drawn for _, drawn in shown.drawing.drawn)
+    assert mirrored[1] is mirrored[2]  # what is known of a matte can be kept while it comes again
+    assert [bool((each.alpha[:, :10] == 33).all()) for each in mirrored] == [False, True, True, False]
 
 
 def test_what_breaks_is_told_and_shows_nothing_of_the_room() -> None:

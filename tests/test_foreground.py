@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import av
 import numpy as np
 import pytest
 from scenes import LAYOUTS, frame_of, matte_of, scene
 
 from streammat.compositing.foreground import ForegroundEstimator
+from streammat.media.frame import planes_of
 from streammat.media.planes import resize_alpha
 
 
@@ -97,6 +99,21 @@ def test_each_matte_has_its_own_edges():
     for shown, matte in ((frame, mattes[0]), (frame, mattes[1]), (other, mattes[1]), (frame, mattes[1]), (frame, mattes[0])):
         for plane, fresh in zip(estimate(shown, matte), ForegroundEstimator()(shown, matte), strict=True):
             assert np.array_equal(plane, fresh)
+
+
+def test_a_matte_and_a_background_that_come_again_draw_as_new_ones_do():
+    """As while the network rests: other frames with the same matte, in front of backgrounds that come again and that change."""
+    _, room, alpha, image = scene(97, 131)
+    frames = [frame_of(image * light, "yuv420p") for light in (1.0, 0.8, 0.6)]
+    mattes = [matte_of(alpha, frames[0]), matte_of(alpha[:, ::-1].copy(), frames[0])]
+    first, second = (frame_of(room * light, "yuv420p").planes for light in (0.5, 0.9))
+    estimate = ForegroundEstimator()
+    for number, background in enumerate((first, first, second, (90, 120, 130), (20, 120, 130), first, first)):
+        frame, matte = frames[number % 3], mattes[number // 6]
+        drawn, fresh = (planes_of(av.VideoFrame(131, 97, "yuv420p"), frame.layout) for _ in range(2))
+        estimate.estimate(frame, matte).over(background, drawn)
+        ForegroundEstimator().estimate(frame, matte).over(background, fresh)
+        assert all(map(np.array_equal, drawn, fresh))
 
 
 @pytest.mark.parametrize(("name", "top"), [("gbrp", 255), ("gbrp10le", 1023)])

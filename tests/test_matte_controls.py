@@ -14,8 +14,9 @@ import pytest
 from media import BT709, greys_of, person, still_of, write_clip, write_still
 from numpy.typing import NDArray
 from running import QUICK, call, run, video
+from scenes import blank
 
-from streammat.compositing.matte_controls import controlled, despilled, despilled_light
+from streammat.compositing.matte_controls import ControlledMatting, controlled, despilled, despilled_light
 from streammat.config import MatteControls
 from streammat.media.frame import Colour, Frame, Matte, layout_of, planes_of
 
@@ -37,6 +38,21 @@ def test_off_is_free(dtype: Any) -> None:
     """Without controls the matte is the same object."""
     matte = matte_of(dtype=dtype)
     assert controlled(matte, OFF) is matte
+
+
+def test_a_matte_that_comes_again_is_adjusted_once() -> None:
+    """While the network rests; other controls, and another matte, count at once."""
+    mattes = [matte_of(), matte_of((40, 60))]
+    given = iter((*mattes[:1] * 3, *mattes[1:] * 2))
+    matting = ControlledMatting(lambda _: next(given), MatteControls(grow=1))
+    frame = blank("yuv420p", 40, 50, Colour())
+    first, again = matting(frame), matting(frame)
+    assert first is again
+    matting.controls = MatteControls(grow=-1)
+    less, other, same = (matting(frame) for _ in range(3))
+    assert less.alpha.mean() < mattes[0].alpha.mean() < first.alpha.mean()
+    assert other.alpha.shape == (40, 60)
+    assert other is same
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

@@ -63,7 +63,7 @@ class Background(Protocol):
 
     def planes(self, frame: Frame, matte: Matte) -> tuple[Plane, ...]:
         """Return the colour planes (no alpha plane) in the frame's layout, size and colour. They may be returned again for the
-        next frame, so callers must not change them.
+        next frame, so callers must not change them; planes that differ come in another tuple.
         """
         ...
 

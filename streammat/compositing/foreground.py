@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -48,10 +48,11 @@ class Foreground:
         values: of each plane, their colour, (n,) float32 in code values, not rounded.
     """
 
-    def __init__(self, own: tuple[Plane, ...], soft: tuple[SoftPixels, ...], values: tuple[FloatArray, ...]) -> None:
+    def __init__(self, own: tuple[Plane, ...], edges: _Edges, values: tuple[FloatArray, ...]) -> None:
         self.own = own
-        self.soft = soft
+        self.soft = edges.pixels
         self.values = values
+        self._edges = edges
 
     def planes(self) -> tuple[Plane, ...]:
         """Return whole planes, rounded: the frame's own arrays if nothing is soft, otherwise new memory, which the caller may
@@ -68,13 +69,14 @@ class Foreground:
         """Blend with ``background`` into ``out``, which may be the same; both hold planes such as the frame's, whose rows may be
         strided.
 
-        A background of one colour may be given as one code value for each plane, which is faster.
+        A background of one colour may be given as one code value for each plane, which is faster. So is the same tuple of planes for one
+        frame after the other, none of which may have been changed meanwhile.
 
         The result is the background's bit for bit where alpha at the plane's size is 0, the frame's where it is full, and else
         within half a code value of the exact one.
         """
-        for own, soft, values, behind, target in zip(self.own, self.soft, self.values, background, out, strict=False):
-            back = np.float32(behind) if isinstance(behind, int) else soft.of(behind).astype(np.float32)
+        backs = self._edges.behind(background)
+        for own, soft, values, behind, back, target in zip(self.own, self.soft, self.values, background, backs, out, strict=False):
             if target is not behind:
                 np.copyto(target, behind)
             soft.copy_subject(own, target)
@@ -132,6 +134,17 @@ class _Edges:
         by_shape = {shape: SoftPixels(resize_alpha(matte, (shape[0], shape[1]))) for shape in dict.fromkeys(self.shapes)}
         self.pixels = tuple(by_shape[shape] for shape in self.shapes)
         self._chroma = chroma
+        self._behind: tuple[Sequence[Plane | int], list[np.float32 | FloatArray]] | None = None
+
+    def behind(self, background: Sequence[Plane | int]) -> list[np.float32 | FloatArray]:
+        """Return the values of ``background`` in each plane's soft pixels, (n,) float32, or its code values; see ``Foreground.over``."""
+        if self._behind is None or self._behind[0] is not background or not isinstance(background, tuple):
+            values = [
+                np.float32(behind) if isinstance(behind, int) else soft.of(behind).astype(np.float32)
+                for soft, behind in zip(self.pixels, background, strict=False)
+            ]
+            self._behind = background, values
+        return self._behind[1]
 
     @cached_property
     def grid(self) -> _Grid | None:
@@ -150,15 +163,17 @@ class _Edges:
         for soft, scale in zip(self.pixels, scales, strict=True):
             if id(soft) not in places:
                 places[id(soft)] = _Places(soft, box, scale)
-        return _Grid(weight[box[0] : box[1], box[2] : box[3]], box, scales, [places[id(soft)] for soft in self.pixels])
+        alpha = weight[box[0] : box[1], box[2] : box[3]]
+        sides = _Side(alpha, len(self.pixels)), _Side(1.0 - alpha, len(self.pixels))
+        return _Grid(sides, box, scales, [places[id(soft)] for soft in self.pixels])
 
 
 @dataclass(frozen=True)
 class _Grid:
     """Cells around a matte's soft pixels."""
 
-    weight: FloatArray
-    """Alpha, 0..1."""
+    sides: tuple[_Side, _Side]
+    """Weights of subject and background in the cells."""
     box: tuple[int, int, int, int]
     """(y0, y1, x0, x1), in cells of the whole image."""
     scales: list[tuple[int, int]]
@@ -174,9 +189,9 @@ def _estimated(planes: tuple[Plane, ...], edges: _Edges, top: int | None) -> For
     if grid is not None:
         y0, y1, x0, x1 = grid.box
         small = [shrink(plane[y0 * fy : y1 * fy, x0 * fx : x1 * fx], fx, fy) for plane, (fx, fy) in zip(planes, grid.scales, strict=True)]
-        for value, places, guess in zip(values, grid.places, _guesses(small, grid.weight), strict=True):
+        for value, places, guess in zip(values, grid.places, _guesses(small, grid.sides), strict=True):
             places.correct(value, *guess, top)
-    return Foreground(planes, edges.pixels, values)
+    return Foreground(planes, edges, values)
 
 
 class _Places:
@@ -229,31 +244,54 @@ def colouring(frame: Frame) -> Colouring:
     return Colouring(_cell(*frame.size, frame.layout.chroma), NEAR, FAR, TRUST, FAINT)
 
 
-def _guesses(small: Sequence[Plane], alpha: FloatArray) -> list[tuple[FloatArray, FloatArray]]:
+class _Side:
+    """Weights of the coarse grid's cells for one side, subject or background, which depend on the matte alone.
+
+    Args:
+        share: share of each cell that is of this side, float32 (h, w) 0..1.
+        planes: number of colour planes, all of which have the same weights: one channel each, so that all are blurred together.
+    """
+
+    def __init__(self, share: FloatArray, planes: int) -> None:
+        square = share * share
+        fourth = square * square
+        weight = fourth * fourth  # mixed cells hardly count
+        weight += np.float32(1e-6)
+        far, near = _neighbourhoods(weight)
+        self._weight, self._from_far, self._whole = (cv2.merge([each] * planes) for each in (weight, np.float32(TRUST) / far, near + np.float32(TRUST)))
+
+    def guess(self, values: NDArray[Any]) -> Sequence[FloatArray]:
+        """Return the smooth colour of this side: of each plane float32 (h, w).
+
+        Args:
+            values: planes on the grid, float32 (h, w, planes), or (h, w) if there is one.
+        """
+        far, near = _neighbourhoods(cv2.multiply(values, self._weight))
+        cv2.multiply(far, self._from_far, far)
+        cv2.add(far, near, far)
+        return tuple(np.asarray(plane, np.float32) for plane in cv2.split(cv2.divide(far, self._whole, far)))
+
+
+def _neighbourhoods(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the means of the far and of the near neighbourhood of each cell; what lies outside counts as 0."""
+    far, near = (cv2.blur(values, (2 * r + 1, 2 * r + 1), borderType=cv2.BORDER_CONSTANT) for r in (FAR, NEAR))
+    return far, near
+
+
+def _guesses(small: Sequence[Plane], sides: tuple[_Side, _Side]) -> list[tuple[FloatArray, FloatArray]]:
     """Return smooth foreground and background of each plane: weighted means around each cell, over the near neighbourhood, and
     the more over the far one the emptier the near one is.
 
     Args:
         small: planes on the coarse grid, all (h, w): one to three.
-        alpha: float32 (h, w) 0..1 there.
+        sides: the weights of both sides there.
 
     Returns:
         For each plane float32 (h, w) of the foreground and of the background.
     """
-    # Planes and their weight side by side: blurring four channels takes hardly longer than one.
-    values = cv2.merge([*(plane.astype(np.float32) for plane in small), *[np.ones_like(alpha)] * (4 - len(small))])
-    sides = []
-    for share in (alpha, 1.0 - alpha):
-        square = share * share
-        fourth = square * square
-        weight = fourth * fourth  # mixed cells hardly count
-        weight += np.float32(1e-6)
-        weighted = cv2.multiply(values, cv2.merge([weight] * 4))
-        far, near = (cv2.split(cv2.blur(weighted, (2 * r + 1, 2 * r + 1), borderType=cv2.BORDER_CONSTANT)) for r in (FAR, NEAR))
-        from_far = np.float32(TRUST) / far[3]
-        whole = near[3] + np.float32(TRUST)
-        sides.append([(far[index] * from_far + near[index]) / whole for index in range(len(small))])
-    return list(zip(*sides, strict=True))
+    values = cv2.merge([plane.astype(np.float32) for plane in small])
+    front, back = (side.guess(values) for side in sides)
+    return list(zip(front, back, strict=True))
 
 
 def _cell(height: int, width: int, chroma: tuple[int, int]) -> int:

@@ -53,10 +53,14 @@ class ControlledMatting:
     def __init__(self, matting: Callable[[Frame], Matte], controls: MatteControls = _OFF) -> None:
         self._matting = matting
         self.controls = controls
+        self._last: tuple[Matte, MatteControls, Matte] | None = None
 
     def __call__(self, frame: Frame) -> Matte:
-        """Return the matte of ``frame``; raises what the other matting raises."""
-        return controlled(self._matting(frame), self.controls)
+        """Return the matte of ``frame``; raises what the other matting raises. While that returns the same matte, so does this."""
+        matte, controls = self._matting(frame), self.controls
+        if self._last is None or self._last[0] is not matte or self._last[1] != controls:
+            self._last = matte, controls, controlled(matte, controls)
+        return self._last[2]
 
 
 def changed(controls: MatteControls, values: Mapping[str, Any]) -> MatteControls:

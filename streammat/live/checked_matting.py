@@ -44,6 +44,8 @@ class CheckedMatting:
         self._rest = rest
         self._work = StageClock("work")
         self._matting = self._matting_of(engine)
+        self._passed: Matte | None = None
+        """The last matte that passed; while the network rests it comes again."""
         self._next: Engine | None = None
         self.spec = engine.spec
         """Spec of the engine at work."""
@@ -65,7 +67,8 @@ class CheckedMatting:
         matte = self._matting(frame)
         if self.rested == rested:
             self._work.add(time.perf_counter() - begin)
-        check(matte, frame, lambda: self._guard.opacity + REFINED)
+        check(matte, frame, lambda: 1.0 if matte is self._passed else self._guard.opacity + REFINED)
+        self._passed = matte
         return matte
 
     @property
@@ -114,5 +117,6 @@ def check(matte: Matte | None, frame: Frame, most: Callable[[], float]) -> None:
     expected = np.dtype(np.uint8 if frame.layout.depth == 8 else np.uint16)
     if alpha.shape != frame.size or alpha.dtype != expected:
         raise EngineError(f"the network's matte is {alpha.dtype} {alpha.shape}; expected {expected} {frame.size}")
-    if cv2.mean(alpha)[0] / full_scale(alpha) > most():
+    limit = most()
+    if limit < 1.0 and cv2.mean(alpha)[0] / full_scale(alpha) > limit:
         raise EngineError("the matte is more opaque than the network's alpha; that would show the real background")

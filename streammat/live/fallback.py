@@ -66,6 +66,7 @@ class FallbackCompositor:
         self._good: Frame | None = None
         self._good_cutout: tuple[Frame, Matte] | None = None
         self._good_at = 0.0
+        self._turned: tuple[Matte, Matte] | None = None
         self._last = -1
         self._steady = False
         self._template = Frame(
@@ -99,7 +100,7 @@ class FallbackCompositor:
 
     def _drawn(self, frame: Frame, matte: Matte) -> OutputFrame:
         if self.mirror:
-            frame, matte = _mirrored(frame, matte)
+            frame, matte = _mirrored(frame), self._mirrored_matte(matte)
         if self.pass_through:
             shown = self._shown(frame.planes, frame.pts, "pass-through")
             return replace(shown, cutout=(shown.frame, Matte(np.full(frame.size, 255, np.uint8))))
@@ -108,6 +109,12 @@ class FallbackCompositor:
         self._good, self._good_at = composite, self._clock.age(0)
         self._good_cutout = (replace(others[0], pts=composite.pts), matte) if others else None
         return OutputFrame(composite, "composite", frame.pts, self._good_cutout)
+
+    def _mirrored_matte(self, matte: Matte) -> Matte:
+        """Return the mirrored matte; the same object while the matte is the same, so that what is known of it can be kept."""
+        if self._turned is None or self._turned[0] is not matte:
+            self._turned = matte, matte.mirrored()
+        return self._turned[1]
 
     def _instead(self) -> OutputFrame:
         now = self._now()
@@ -164,9 +171,9 @@ def card(info: StreamInfo, text: str) -> tuple[Plane, ...]:
     return planes
 
 
-def _mirrored(frame: Frame, matte: Matte) -> tuple[Frame, Matte]:
+def _mirrored(frame: Frame) -> Frame:
     image = av.VideoFrame(frame.image.width, frame.image.height, frame.layout.name)
     planes = planes_of(image, frame.layout)
     for target, plane in zip(planes, frame.planes, strict=True):
         cv2.flip(plane, 1, target)
-    return replace(frame, image=image, planes=planes), matte.mirrored()
+    return replace(frame, image=image, planes=planes)

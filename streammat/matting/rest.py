@@ -61,8 +61,17 @@ class _Seen:
 
 def _cells(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the mean of each cell, (h, w, 3), of float32 pixels."""
-    height, width = pixels.shape[0] // CELL, pixels.shape[1] // CELL
-    return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), np.float32)
+    # Rows first: several times faster than cell by cell.
+    height, width, colours = pixels.shape
+    rows = np.add.reduce(pixels.reshape(height // CELL, CELL, width * colours), axis=1)
+    cells = cv2.resize(rows.reshape(-1, width, colours), (width // CELL, height // CELL), interpolation=cv2.INTER_AREA)
+    cells *= np.float32(1 / CELL)
+    return np.asarray(cells, np.float32)
+
+
+def _mean(colours: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the mean over the last axis, of three; three times as fast as ``numpy.mean`` on so short an axis."""
+    return (colours[..., 0] + colours[..., 1] + colours[..., 2]) / np.float32(3)
 
 
 def still(now: NDArray[np.uint8], then: NDArray[np.uint8]) -> bool:
@@ -78,14 +87,14 @@ def still(now: NDArray[np.uint8], then: NDArray[np.uint8]) -> bool:
 def _still(new: _Seen, old: _Seen) -> bool:
     if new.image.shape != old.image.shape:
         return False
-    gain = np.median((new.cells + _BLACK) / (old.cells + _BLACK), axis=0)
-    signed = float(np.abs((new.cells - gain * old.cells).mean(axis=1)).max())
+    gain = np.median((new.cells + _BLACK) / (old.cells + _BLACK), axis=0).astype(np.float32, copy=False)
+    signed = float(np.abs(_mean(new.cells - gain * old.cells)).max())
     # Movement mostly shows here, and the noise, which takes longer, is no more than this.
     if signed > max(old.scale * SIGNED_FLOOR, SIGNED_TIMES * CEILING):
         return False
-    # By OpenCV: NumPy goes pixel by pixel where there is a factor for each colour.
-    lit = np.asarray(cv2.multiply(old.pixels, (*map(float, gain), 0.0)), np.float32)  # type: ignore[call-overload]  # a scalar, unknown to the stubs
-    differences = _cells(np.asarray(cv2.absdiff(new.pixels, lit, lit), np.float32)).mean(axis=2)
+    # By OpenCV's matrix of colours: other ways to give each colour its factor take twice the time and more.
+    lit = np.asarray(cv2.transform(old.pixels, np.diag(gain)), np.float32)
+    differences = _mean(_cells(np.asarray(cv2.absdiff(new.pixels, lit, lit), np.float32)))
     noise = float(np.median(differences))
     if noise > CEILING:
         return False
