@@ -1,5 +1,5 @@
 # ruff: noqa: INP001 - scripts are no package
-"""Measures what the guard of live mattes (`streammat.live.guard`) refuses: of clips and of people near the camera, where it should refuse nothing, and
+"""Measures what the guard of live mattes (`streammat.live.guarding.guard`) refuses: of clips and of people near the camera, where it should refuse nothing, and
 of faults, where it should refuse everything; all through the network, the filter over time and the full-size matte, as live video does it.
 
     python benchmarks/guard.py examples/portrait.mp4 webcam1.mkv webcam2.mkv       # clips: no refusals; faults over them: nothing shown
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from streammat.config import MattingOptions
 from streammat.engines.base import Engine, EngineError, EngineSpec
-from streammat.live.checked_matting import CheckedMatting
+from streammat.live.guarding.checked_matting import CheckedMatting
 from streammat.matting.network import open_network
 from streammat.matting.temporal import TemporalFilter
 from streammat.media.frame import Colour, Frame, layout_of, planes_of

@@ -40,10 +40,10 @@ from temporal import EXAMPLES, RATE, example_scene
 from streammat.bench.clip import clip_images, write_clip
 from streammat.config import CompositeOptions, MattingOptions
 from streammat.live.background_switcher import BackgroundSwitcher
-from streammat.live.checked_matting import CheckedMatting
 from streammat.live.fallback import FallbackCompositor, OutputFrame
-from streammat.live.output_worker import OutputWorker
-from streammat.live.outputs import Outputs
+from streammat.live.guarding.checked_matting import CheckedMatting
+from streammat.live.outputs.switching import Outputs
+from streammat.live.outputs.worker import OutputWorker
 from streammat.live.pipeline import Live
 from streammat.matting.network import open_network
 from streammat.matting.rest import Rest

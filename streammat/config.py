@@ -254,7 +254,7 @@ class LiveOptions:
     rest: bool = True
     """Keep the matte for at most 0.4 s while the network's input does not change: see ``streammat.matting.rest``."""
     control: str | None = None
-    """Source of commands: the path of a unix socket, or ``-`` for stdin; see ``streammat.live.commands``."""
+    """Source of commands: the path of a unix socket, or ``-`` for stdin; see ``streammat.live.control.commands``."""
     config: str | None = None
     """The file that the command ``save`` writes changed settings into; it was read already."""
     controls: MatteControls = field(default_factory=MatteControls)

@@ -22,11 +22,11 @@ from streammat.config import CompositeOptions
 from streammat.engines.base import EngineSpec
 from streammat.errors import CameraLostError, InputError
 from streammat.live.background_switcher import BackgroundSwitcher
-from streammat.live.checked_matting import CheckedMatting
 from streammat.live.events import Faults
 from streammat.live.fallback import FallbackCompositor, OutputFrame
-from streammat.live.output_worker import OutputWorker
-from streammat.live.outputs import Outputs
+from streammat.live.guarding.checked_matting import CheckedMatting
+from streammat.live.outputs.switching import Outputs
+from streammat.live.outputs.worker import OutputWorker
 from streammat.live.pipeline import Live
 from streammat.live.report import LiveReport
 from streammat.matting.temporal import TemporalFilter

@@ -20,7 +20,7 @@ import streammat
 from streammat import config
 from streammat.api import keywords
 from streammat.event_names import EventName
-from streammat.live.commands import COMMANDS, CommandName
+from streammat.live.control.commands import COMMANDS, CommandName
 from streammat.timecode import Moment
 
 QUICK_ENGINE = {"quality": "fast", "engine": "onnxruntime"}

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from streammat.config import MattingOptions
 from streammat.engines.base import Engine, EngineError
-from streammat.live.checked_matting import CheckedMatting
-from streammat.live.guard import PATIENCE, RECENT, Guard
+from streammat.live.guarding.checked_matting import CheckedMatting
+from streammat.live.guarding.guard import PATIENCE, RECENT, Guard
 from streammat.matting.network import open_network
 from streammat.matting.temporal import TemporalFilter
 from streammat.media.frame import Colour, Frame, layout_of, planes_of

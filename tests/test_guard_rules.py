@@ -12,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from streammat.engines.base import EngineError
-from streammat.live.guard import PATIENCE, RECENT, Guard
-from streammat.live.seen_background import CELLS, SeenBackground, cells_of
+from streammat.live.guarding.guard import PATIENCE, RECENT, Guard
+from streammat.live.guarding.seen_background import CELLS, SeenBackground, cells_of
 
 SIZE, HALF = (96, 128), (48, 64)
 """Of the network's input and of its alpha."""

@@ -16,8 +16,8 @@ from running import wait_for
 from streammat.config import CompositeOptions
 from streammat.errors import OutputError, UsageError
 from streammat.live.background_switcher import BackgroundSwitcher
-from streammat.live.commands import Command, answer, parse_command
-from streammat.live.control import Keys, SocketListener, StdinListener
+from streammat.live.control.commands import Command, answer, parse_command
+from streammat.live.control.listeners import Keys, SocketListener, StdinListener
 
 
 class Target:

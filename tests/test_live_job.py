@@ -18,7 +18,7 @@ import streammat.live.session
 from streammat.config import LiveOptions, MattingOptions
 from streammat.engines.base import EngineError
 from streammat.errors import UsageError
-from streammat.live.commands import Command
+from streammat.live.control.commands import Command
 from streammat.live.session import LiveRun
 from streammat.matting.matting import network_sizes
 from streammat.sinks.partial import PartialFile

@@ -144,7 +144,7 @@ def of_another_type(frame: Frame) -> Matte:
 
 @pytest.mark.parametrize("wrong", [missing, of_another_size, of_another_type])
 def test_a_matte_that_is_missing_or_not_the_frames(tmp_path: Path, wrong: Callable[[Frame], Any]) -> None:
-    from streammat.live.checked_matting import check
+    from streammat.live.guarding.checked_matting import check
 
     def matting(frame: Frame) -> Matte:
         matte = wrong(frame)

@@ -14,7 +14,7 @@ from scenes import blank
 
 from streammat.devices import v4l2
 from streammat.errors import OutputError, UsageError
-from streammat.live.open_output import check_output, is_file
+from streammat.live.outputs.opening import check_output, is_file
 from streammat.media.frame import Colour, Frame, Matte
 from streammat.sinks.null import NullSink
 from streammat.sinks.preview import PreviewSink

@@ -26,11 +26,11 @@ from streammat.audio.track import RATE
 from streammat.config import CompositeOptions, EncodeOptions, LiveOptions, MattingOptions
 from streammat.errors import InputError, UsageError
 from streammat.live.background_switcher import BackgroundSwitcher
-from streammat.live.checked_matting import CheckedMatting
-from streammat.live.commands import Command
+from streammat.live.control.commands import Command
 from streammat.live.fallback import FallbackCompositor
-from streammat.live.output_worker import OutputWorker
-from streammat.live.outputs import Outputs
+from streammat.live.guarding.checked_matting import CheckedMatting
+from streammat.live.outputs.switching import Outputs
+from streammat.live.outputs.worker import OutputWorker
 from streammat.live.pipeline import Live
 from streammat.live.session import LiveRun
 from streammat.sinks.file import FileSink

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from running import QUICK, call
 from scenes import frame_of
 
-from streammat.live.checked_matting import CheckedMatting
+from streammat.live.guarding.checked_matting import CheckedMatting
 from streammat.matting.rest import LONGEST, Rest, still
 
 SIZE = (160, 288)

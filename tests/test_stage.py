@@ -31,7 +31,7 @@ from streammat.engines.base import EngineError, EngineSpec, TensorEngine
 from streammat.engines.multiscale import several_sizes
 from streammat.engines.shipped import shipped
 from streammat.jobs.video import VideoJob
-from streammat.live.checked_matting import CheckedMatting
+from streammat.live.guarding.checked_matting import CheckedMatting
 from streammat.matting.device import DeviceMatting, matting_for
 from streammat.matting.matting import Matting, network_sizes
 from streammat.matting.temporal import TemporalFilter

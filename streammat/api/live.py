@@ -13,7 +13,7 @@ from streammat.config import LiveOptions, build
 from streammat.errors import UsageError, shortened
 
 if TYPE_CHECKING:
-    from streammat.live.commands import CommandName
+    from streammat.live.control.commands import CommandName
     from streammat.live.report import LiveReport
 
 
@@ -97,7 +97,7 @@ class LiveSession:
         Raises:
             UsageError: no such command or value.
         """
-        from streammat.live.commands import parse_command
+        from streammat.live.control.commands import parse_command
 
         try:
             line = json.dumps({"command": name, "value": value, "confirm": confirm})

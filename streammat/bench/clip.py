@@ -78,7 +78,7 @@ def clip_images(clip: str | None, size: tuple[int, int]) -> Iterator[av.VideoFra
 def _drawn(size: tuple[int, int]) -> Iterator[av.VideoFrame]:
     height, width = size
     rng = np.random.default_rng(0)
-    # Soft and plain: before strong noise a live run rightly refuses mattes (`streammat.live.guard`).
+    # Soft and plain: before strong noise a live run rightly refuses mattes (`streammat.live.guarding.guard`).
     wall = cv2.resize(rng.integers(110, 170, (5, 8, 3), np.uint8), (width, height), interpolation=cv2.INTER_CUBIC)
     # Sliding over one sheet of noise is as good for an encoder as new noise each time, and much quicker to make.
     sheet = rng.integers(0, 6, (height + 64, width + 64, 3), np.uint8)

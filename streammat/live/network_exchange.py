@@ -12,8 +12,8 @@ from streammat.config import LiveOptions, MattingOptions, Quality
 from streammat.engines.base import Engine, EngineError
 from streammat.errors import UsageError
 from streammat.event_names import Tell
-from streammat.live.checked_matting import CheckedMatting
 from streammat.live.events import Faults
+from streammat.live.guarding.checked_matting import CheckedMatting
 from streammat.live.pipeline import PATIENCE, FrameCounts
 from streammat.live.quality import Level, QualityController, levels
 from streammat.sources import StreamInfo

@@ -21,7 +21,7 @@ from streammat.errors import CameraLostError
 from streammat.event_names import Tell
 from streammat.live.events import Faults
 from streammat.live.fallback import FallbackCompositor, OutputFrame
-from streammat.live.outputs import Outputs
+from streammat.live.outputs.switching import Outputs
 from streammat.live.report import LiveReport
 from streammat.media.frame import Frame, Matte
 from streammat.sources.shaper import LiveSource

@@ -23,20 +23,20 @@ from streammat.event_names import Tell
 from streammat.film.masks import MaskedMatting, Masks
 from streammat.film.subject import SubjectMatting, check_inside, parse_subject
 from streammat.live.background_switcher import BackgroundSwitcher
-from streammat.live.checked_matting import CheckedMatting
-from streammat.live.commands import Command
-from streammat.live.control import Keys, Listener, SocketListener, StdinListener
+from streammat.live.control.commands import Command
+from streammat.live.control.listeners import Keys, Listener, SocketListener, StdinListener
+from streammat.live.control.settings import as_toml, save_settings
 from streammat.live.events import Events, Faults
 from streammat.live.fallback import FallbackCompositor
+from streammat.live.guarding.checked_matting import CheckedMatting
 from streammat.live.network_exchange import NetworkExchange
-from streammat.live.open_output import check_output, is_file, open_output, shows_now
 from streammat.live.open_source import open_live_source, open_sound
-from streammat.live.output_worker import OutputWorker
-from streammat.live.outputs import Outputs, OutputSwitch
+from streammat.live.outputs.opening import check_output, is_file, open_output, shows_now
+from streammat.live.outputs.switching import Outputs, OutputSwitch
+from streammat.live.outputs.worker import OutputWorker
 from streammat.live.pipeline import Live
 from streammat.live.quality import Level
 from streammat.live.report import LiveReport
-from streammat.live.settings import as_toml, save_settings
 from streammat.matting.network import open_network
 from streammat.matting.rest import Rest
 from streammat.matting.temporal import TemporalFilter

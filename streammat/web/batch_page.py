@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from streammat.live.control import Listener
+from streammat.live.control.listeners import Listener
 from streammat.web.security import Gate, Keys, parse_address
 from streammat.web.server import entered, listening
 

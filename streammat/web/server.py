@@ -7,7 +7,7 @@
 ``POST /settings.toml``  what is set now, for ``--config``; backgrounds that were sent are copied to where they outlive the run
 ``POST /backgrounds``    an image or a clip as the body: it joins the list and is shown
 ``POST /link``           a link for another browser
-``WebSocket /control``   commands and events, as ``streammat.live.commands`` has them, a JSON object a message
+``WebSocket /control``   commands and events, as ``streammat.live.control.commands`` has them, a JSON object a message
 ``WebSocket /preview``   each message of a client, a width in pixels, is answered with one image: see ``streammat.web.preview``
 =======================  ===============================================================================================
 """
@@ -38,8 +38,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from streammat.compositing.backgrounds import can_only_be_file, open_background, parse_background
 from streammat.errors import OutputError, StreammatError, UsageError, reason
-from streammat.live.commands import LONGEST_LINE, Command, Target, answer
-from streammat.live.control import Listener
+from streammat.live.control.commands import LONGEST_LINE, Command, Target, answer
+from streammat.live.control.listeners import Listener
 from streammat.live.events import Events
 from streammat.live.fallback import OutputFrame
 from streammat.media.frame import Colour, Frame, Matte, layout_of, planes_of

@@ -19,8 +19,8 @@ from media import write_clip
 from running import REPOSITORY, call, wait_for
 from web_parts import page_run
 
-from streammat.live.commands import COMMANDS, Command, answer
-from streammat.live.control import SocketListener
+from streammat.live.control.commands import COMMANDS, Command, answer
+from streammat.live.control.listeners import SocketListener
 from streammat.live.events import Events
 from streammat.live.fallback import OutputFrame
 from streammat.media.frame import Colour, Frame, layout_of, planes_of

@@ -82,7 +82,7 @@ def webcam(*, size: str | None, duration: Moment | None, control: str | None, qu
         config = click.get_current_context().meta.get(CONFIG)
         options = build(LiveOptions, {**values, "control": control, "config": config})
         with _Teller(as_json=as_json, quiet=quiet, log=log) as teller, Interrupt() as interrupt:
-            from streammat.live.control import KEYS_HELP, KeyListener, has_keys
+            from streammat.live.control.listeners import KEYS_HELP, KeyListener, has_keys
             from streammat.live.session import LiveRun
 
             stdin = sys.stdin.buffer if control == "-" else None

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from streammat.config import EncodeOptions, LiveOptions
 from streammat.errors import UsageError, one_line
 from streammat.event_names import Tell
-from streammat.live.output_worker import OutputWorker
+from streammat.live.outputs.worker import OutputWorker
 from streammat.live.report import OutputKind
 from streammat.sinks import Sink, SoundSink
 from streammat.sinks.alpha import AlphaSink, is_alpha

@@ -1,6 +1,6 @@
 """Control of a live run: keys, and JSON lines on stdin or a unix socket for scripts and stream decks.
 
-Requests and answers are those of ``streammat.live.commands``, one on each line. After ``{"command": "events"}`` a socket is
+Requests and answers are those of ``streammat.live.control.commands``, one on each line. After ``{"command": "events"}`` a socket is
 sent each event of the run, too. The control page (``streammat.web``) speaks the same over a WebSocket.
 """
 
@@ -21,7 +21,7 @@ from queue import Empty, Full, Queue
 from typing import IO, Any, Final
 
 from streammat.errors import OutputError, UsageError
-from streammat.live.commands import LONGEST_LINE, Command, CommandName, Target, answer, error_line
+from streammat.live.control.commands import LONGEST_LINE, Command, CommandName, Target, answer, error_line
 from streammat.live.events import Events
 
 KEYS: Final[dict[str, tuple[CommandName, int | None]]] = {

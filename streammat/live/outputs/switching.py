@@ -13,7 +13,7 @@ from streammat.audio.track import Chunk
 from streammat.errors import StreammatError, UsageError, one_line
 from streammat.event_names import Tell
 from streammat.live.fallback import OutputFrame
-from streammat.live.output_worker import OutputWorker
+from streammat.live.outputs.worker import OutputWorker
 from streammat.live.report import Latency, OutputReport
 from streammat.sinks.stream import check_stream, public
 

@@ -6,7 +6,7 @@ near the camera or a haze over the whole room. So each alpha must pass these tes
 * **Decided.** A real alpha is 0 or 1 except at edges; one that is in between nearly everywhere (a constant 0.8, luma taken as
   alpha, haze) is refused.
 * **The unchanged background.** A part that was background a moment ago and looks the same is background
-  (`streammat.live.seen_background`). An alpha that covers much of that is refused. Somebody who leans in changes what is seen
+  (`streammat.live.guarding.seen_background`). An alpha that covers much of that is refused. Somebody who leans in changes what is seen
   there, and is not refused.
 * **A second look, when in doubt.** Doubtful are mattes that cover nearly all of the image or of its border, are undecided in
   large parts, or have grown suddenly. The network is shown the image again, at a quarter of its size in the middle of grey,
@@ -36,7 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streammat.engines.base import EngineError
-from streammat.live.seen_background import SeenBackground, cells_of
+from streammat.live.guarding.seen_background import SeenBackground, cells_of
 from streammat.matting.temporal import FloatPlane, TemporalFilter
 
 Look = Callable[[NDArray[np.uint8]], NDArray[np.float32]]

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from streammat.engines.base import Engine, EngineError
-from streammat.live.guard import Guard
+from streammat.live.guarding.guard import Guard
 from streammat.matting.device import matting_for
 from streammat.matting.matting import FrameMatting
 from streammat.matting.rest import Rest
