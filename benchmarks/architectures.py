@@ -38,11 +38,11 @@ from streammat.engines.network.backbones import BACKBONES, Backbone, ConvBN
 from streammat.engines.network.checkpoint import load_network, save_network
 from streammat.engines.network.decoders import LitePlan
 from streammat.engines.network.gfm import GFM, NETWORKS, Ablation
+from streammat.train.config import TrainConfig
 from streammat.train.data.loader import load_batches
-from streammat.train.evaluation.complexity import measure_complexity
-from streammat.train.loop.distributed import process_group
 from streammat.train.loop.optim import learning_rate
-from streammat.train.recipes.config import TrainConfig
+from streammat.train.measures.complexity import measure_complexity
+from streammat.train.processes.distributed import process_group
 
 HEIGHT, WIDTH = 288, 512
 IMAGENET = "weights/mobilenetv2_bn_imagenet_features.npz"
@@ -126,7 +126,7 @@ def trained(name: str, variant: Variant, options: argparse.Namespace) -> GFM:
     """The variant after its training; its weights are kept."""
     from streammat.train.loop.loop import train
     from streammat.train.recipes.presets import configure, find_preset
-    from streammat.train.recipes.tracks import Folders, open_samples
+    from streammat.train.recipes.tracks import DataFolders, open_samples
 
     path = options.out / f"{name}.safetensors"
     if path.exists():
@@ -138,7 +138,7 @@ def trained(name: str, variant: Variant, options: argparse.Namespace) -> GFM:
         config, network=variant.network, single_decoder=cut.single_decoder, ppm=cut.ppm, bridge=cut.bridge, ema=0.99,
         final_shares=(), sizes=((256, 256, 1.0),),
     )  # fmt: skip
-    samples, _ = open_samples(preset, config, None, Folders(options.data, cache=options.cache))
+    samples, _ = open_samples(preset, config, None, DataFolders(options.data, cache=options.cache))
     imagenet, start = (None if variant.network == "dense" else options.data / IMAGENET), None
     if options.teacher is not None:
         imagenet, start = None, options.out / f"{name}.start.safetensors"
@@ -202,8 +202,8 @@ class _Silent:
 
 def scores(network: GFM, options: argparse.Namespace) -> dict[str, tuple[float, float]]:
     """IoU and MAD by set, of at most ``--pictures`` each."""
-    from streammat.train.lite.validation import evaluate, hard_sets, validation_sets
     from streammat.train.loop.loop import torch_predict
+    from streammat.train.measures.validation import evaluate, hard_sets, validation_sets
 
     sets = validation_sets(options.data) | (hard_sets(options.hard) if options.hard else {})
     found = {}

@@ -27,7 +27,7 @@ from streammat.media.frame import Colour, Frame, Layout, layout_of, planes_of
 from streammat.models.library import find_model
 from streammat.sources.file import FileSource
 from streammat.train.data.images import read_alpha, read_rgb
-from streammat.train.evaluation import metrics
+from streammat.train.measures import metrics
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 Case = tuple[NDArray[np.float32], Frame, NDArray[np.float32]]

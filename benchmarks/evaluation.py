@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 
 from streammat.engines.network.gfm import GFM
 from streammat.train.data.layouts import load_pair, load_trimap, open_layout
-from streammat.train.evaluation import metrics
-from streammat.train.evaluation.strategies import predict_alpha
+from streammat.train.evaluation.predictors.strategies import predict_alpha
+from streammat.train.measures import metrics
 from streammat.train.methods.weights import load_weights
 
 EARLY = 0.2

@@ -15,8 +15,8 @@ from skimage import data
 from streammat.engines import shipped as models
 from streammat.train.cli.common import open_weights
 from streammat.train.data.images import Image
-from streammat.train.evaluation.contact_sheet import contact_sheet, on_colour
-from streammat.train.lite.validation import network_size, predict_image
+from streammat.train.measures.contact_sheet import contact_sheet, on_colour
+from streammat.train.measures.validation import network_size, predict_image
 
 TARGET = Path(__file__).resolve().parents[1] / "docs" / "lite.jpg"
 PICTURES = {

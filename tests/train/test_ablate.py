@@ -16,9 +16,9 @@ from click.testing import CliRunner, Result
 from streammat.engines.network.checkpoint import save_network
 from streammat.engines.network.gfm import GFM
 from streammat.train.cli import main
-from streammat.train.evaluation.clips import missing_inside
-from streammat.train.lite import ablation
-from streammat.train.lite.validation import Scores
+from streammat.train.evaluation import ablation
+from streammat.train.evaluation.peers.clips import missing_inside
+from streammat.train.measures.validation import Scores
 
 
 def run(*arguments: object) -> Result:

@@ -16,11 +16,11 @@ from click.testing import CliRunner
 from streammat.engines.network.checkpoint import save_network
 from streammat.engines.network.gfm import GFM
 from streammat.train.cli import main
+from streammat.train.config import DataConfig
 from streammat.train.data.samples import Key
 from streammat.train.errors import DataError
 from streammat.train.labels.bystanders import FILE, bystander_share, find_bystanders, read_bystanders
 from streammat.train.lite.dataset import STREET, MattingDataset
-from streammat.train.recipes.config import DataConfig
 
 SET = "animals_cats"
 """One that is looked through."""

@@ -9,9 +9,9 @@ from click.testing import CliRunner, Result
 from synthetic import make_am2k, make_backgrounds
 
 from streammat.train.cli import main
-from streammat.train.evaluation.comparison import Result as Scored
-from streammat.train.evaluation.comparison import compositions, methods, read_result, table
 from streammat.train.evaluation.evaluate import METRICS
+from streammat.train.evaluation.paper.comparison import Result as Scored
+from streammat.train.evaluation.paper.comparison import compositions, methods, read_result, table
 
 SHORT = ("--network", "lite", "--steps", 10, "--batch", 2, "--crop", 32, "--images", 2, "--strategy", "1/2", "--precision", "fp32")
 

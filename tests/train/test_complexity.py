@@ -10,7 +10,8 @@ from click.testing import CliRunner
 
 from streammat.engines.network.gfm import GFM
 from streammat.train.cli import main
-from streammat.train.evaluation.complexity import measure_complexity, measure_seconds, network_complexity, table7
+from streammat.train.evaluation.paper.table7 import table7
+from streammat.train.measures.complexity import measure_complexity, measure_seconds, network_complexity
 
 
 def test_counts_by_hand() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streammat.train.evaluation.contact_sheet import contact_sheet, grid, on_colour, spread
+from streammat.train.measures.contact_sheet import contact_sheet, grid, on_colour, spread
 
 RED, BLUE = (np.full((8, 8, 3), colour, np.uint8) for colour in ((255, 0, 0), (0, 0, 255)))
 

@@ -12,15 +12,15 @@ import cv2
 import numpy as np
 import pytest
 
+from streammat.train.config import DataConfig, LossConfig, TrainConfig
 from streammat.train.data.layouts import FolderImages
-from streammat.train.data.samples import Key
+from streammat.train.data.samples import Key, batch_keys
 from streammat.train.data.targets import scaled_classes
 from streammat.train.errors import DataError, RunError
 from streammat.train.labels.mask_to_alpha import prepare_mattes, trimap_from_mask
-from streammat.train.lite.dataset import PACK, MattingDataset, batch_keys, collect
+from streammat.train.lite.dataset import PACK, MattingDataset, collect
 from streammat.train.lite.ingredients import INGREDIENTS, recipe_without
 from streammat.train.lite.scenes import SceneConfig
-from streammat.train.recipes.config import DataConfig, LossConfig, TrainConfig
 from streammat.train.recipes.presets import find_preset
 from streammat.train.recipes.tracks import DataFolders, open_samples
 

@@ -25,13 +25,13 @@ from streammat.engines.network.gfm import GFM
 from streammat.train.__main__ import main
 from streammat.train.data.layouts import open_layout
 from streammat.train.errors import DataError, RunError
-from streammat.train.evaluation import metrics
 from streammat.train.evaluation.evaluate import (
     METRICS,
     EvaluationOptions,
     evaluate_set,
 )
-from streammat.train.lite.validation import Pair, evaluate, network_size, validation_sets
+from streammat.train.measures import metrics
+from streammat.train.measures.validation import Pair, evaluate, network_size, validation_sets
 
 SIZES = ((100, 130), (120, 140), (33, 41))
 

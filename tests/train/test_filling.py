@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from streammat.train.lite.background_fill import fill_subject
+from streammat.train.data.background_fill import fill_subject
 
 HEIGHT, WIDTH = 120, 200
 

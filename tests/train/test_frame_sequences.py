@@ -9,8 +9,8 @@ from click.testing import CliRunner
 from streammat.engines.network.checkpoint import load_network, save_network
 from streammat.engines.network.gfm import GFM
 from streammat.train.cli import main
-from streammat.train.evaluation.sequences import list_sequences, our_matting, score_sequence
-from streammat.train.lite.memory import draw_previous
+from streammat.train.evaluation.peers.sequences import list_sequences, our_matting, score_sequence
+from streammat.train.loop.memory import draw_previous
 
 
 @pytest.fixture

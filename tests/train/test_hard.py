@@ -16,7 +16,7 @@ from streammat.engines.network.checkpoint import save_network
 from streammat.engines.network.gfm import GFM
 from streammat.train.cli import main
 from streammat.train.lite import stress_set as hard
-from streammat.train.lite.validation import ImageScore, Pair, Scores, by_share, score_images
+from streammat.train.measures.validation import ImageScore, Pair, Scores, by_share, score_images
 
 
 def run(*arguments: object) -> Result:

@@ -15,8 +15,8 @@ from multiprocessing.util import Finalize
 
 import numpy as np
 from dataclasses import replace
-from streammat.train.recipes.config import TrainConfig
-from streammat.train.loop.distributed import process_group
+from streammat.train.config import TrainConfig
+from streammat.train.processes.distributed import process_group
 from streammat.train.data.loader import load_batches
 from streammat.train.data.samples import Sample
 

@@ -19,16 +19,16 @@ import torch
 from synthetic import make_am2k
 
 from streammat.engines.network.gfm import GFM
+from streammat.train.config import DataConfig, LossConfig, TrainConfig
 from streammat.train.data.crops import CropDataset
 from streammat.train.data.layouts import FolderImages, open_layout
 from streammat.train.data.samples import Sample
 from streammat.train.errors import DataError, RunError
 from streammat.train.lite.dataset import MattingDataset
 from streammat.train.loop.depthwise import keep_strided_exact
-from streammat.train.loop.interrupt import Stopped
 from streammat.train.loop.loop import train
 from streammat.train.loop.optim import learning_rate, make_optimizer, schedule_progress
-from streammat.train.recipes.config import DataConfig, LossConfig, TrainConfig
+from streammat.train.processes.interrupt import Stopped
 from streammat.train.recipes.presets import PAPER
 
 LITE = TrainConfig(
@@ -294,7 +294,7 @@ def test_diverging_run_stops_and_keeps_its_last_checkpoint(images, tmp_path: Pat
 
 
 def test_held_out_images_are_scored(images, tmp_path: Path) -> None:
-    from streammat.train.lite.validation import Pair
+    from streammat.train.measures.validation import Pair
 
     watcher = Watcher()
     held = [Pair(entry.image, entry.alpha) for entry in images.entries[:1]]
@@ -355,7 +355,7 @@ import torch
 
 sys.path[:0] = sys.argv[2:]
 from test_loop import PAPERS, Watcher, crops
-from streammat.train.loop.distributed import process_group, share_gradients
+from streammat.train.processes.distributed import process_group, share_gradients
 from streammat.train.data.layouts import FolderPictures, open_layout
 from streammat.train.data.loader import load_batches
 from streammat.train.loop.loop import make_network, train, train_step
@@ -412,7 +412,7 @@ def test_two_processes_train_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_batches_that_cannot_be_shared() -> None:
-    from streammat.train.loop.distributed import Group
+    from streammat.train.processes.distributed import Group
 
     group = Group(torch.device("cpu"), 1, 2)
     assert list(range(4))[group.share(4)] == [2, 3]

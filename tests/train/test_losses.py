@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from streammat.engines.network.gfm import Head, Prediction
-from streammat.train.loop.losses import (
+from streammat.train.config import LossConfig
+from streammat.train.losses import (
     alpha_loss,
     composition_loss,
     focus_target,
@@ -17,7 +18,6 @@ from streammat.train.loop.losses import (
     laplacian_loss,
     term_names,
 )
-from streammat.train.recipes.config import LossConfig
 
 
 def plane(*rows: list[float]) -> torch.Tensor:

@@ -14,8 +14,8 @@ from streammat.train.__main__ import main
 from streammat.train.cli.data.mattes import command as mattes_command
 from streammat.train.data.layouts import open_layout
 from streammat.train.errors import DataError
-from streammat.train.evaluation.contact_sheet import CELL
 from streammat.train.labels.mask_to_alpha import LONG_SIDE, PLAIN_SET, MatteSet, make_mattes, trimap_from_mask, write_sheet
+from streammat.train.measures.contact_sheet import CELL
 
 
 @pytest.fixture

@@ -21,8 +21,8 @@ from streammat.train.data.crops import CropDataset
 from streammat.train.data.layouts import FolderImages, open_layout
 from streammat.train.data.samples import Key
 from streammat.train.errors import RunError
-from streammat.train.evaluation.strategies import WHOLE, predict_method
-from streammat.train.loop.losses import adversarial_loss, gradient_loss, ssim_loss
+from streammat.train.evaluation.predictors.strategies import WHOLE, predict_method
+from streammat.train.losses import adversarial_loss, gradient_loss, ssim_loss
 from streammat.train.methods import METHODS
 from streammat.train.methods.base import Method, Targets
 from streammat.train.methods.layers import max_pool, max_unpool

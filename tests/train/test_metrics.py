@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from streammat.train.evaluation.metrics import conn, dtssd, grad, iou, largest_component, mad, messddt, mse, sad, sad_regions
+from streammat.train.measures.metrics import conn, dtssd, grad, iou, largest_component, mad, messddt, mse, sad, sad_regions
 
 TRUTH = np.array([[1.0, 1.0], [0.0, 0.0]])
 GUESS = np.array([[0.9, 0.2], [0.6, 0.0]])

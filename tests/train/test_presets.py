@@ -10,11 +10,11 @@ import pytest
 import torch
 from synthetic import make_am2k, make_backgrounds, make_p3m10k, make_plain
 
+from streammat.train.config import TrainConfig
 from streammat.train.data.samples import Key
 from streammat.train.errors import DataError, RunError
-from streammat.train.evaluation.paper import paper_rows
+from streammat.train.evaluation.paper.published import paper_rows
 from streammat.train.loop.loop import make_network
-from streammat.train.recipes.config import TrainConfig
 from streammat.train.recipes.presets import METHODS, PAPER, configure, find_preset, presets
 from streammat.train.recipes.tracks import DataFolders, open_images, open_samples, rssn_of
 from streammat.train.rssn.compose_sample import Rssn

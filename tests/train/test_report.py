@@ -6,8 +6,8 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from streammat.train.evaluation.paper import PaperRow, find_rows, load_rows, paper_rows
-from streammat.train.evaluation.report import DECIMALS, DIFFERENCE, Facts, markdown, table
+from streammat.train.evaluation.paper.published import PaperRow, find_rows, load_rows, paper_rows
+from streammat.train.evaluation.paper.report import DECIMALS, DIFFERENCE, Facts, markdown, table
 
 FACTS = Facts(("model.pth",), "am2k, validation", 200, 200, 0, 1.234, "cuda")
 OURS = {"hybrid 1/3, 1/2": {"SAD": 10.254, "MSE": 0.00291, "Grad": 9.5}}

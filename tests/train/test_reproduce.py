@@ -8,7 +8,7 @@ from pathlib import Path
 from click.testing import CliRunner, Result
 
 from streammat.train.cli import main
-from streammat.train.evaluation.strategies import parse_strategy
+from streammat.train.evaluation.predictors.strategies import parse_strategy
 from streammat.train.recipes.presets import find_preset
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/reproduce.md"

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from streammat.engines.network.gfm import CLASSES, GFM, Head, Prediction, fuse
-from streammat.train.evaluation.strategies import (
+from streammat.train.evaluation.predictors.strategies import (
     HYBRID,
     SINGLE,
     Strategy,

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from streammat.train.errors import DataError
-from streammat.train.evaluation.trimap_matting import open_trimap_method
+from streammat.train.evaluation.predictors.trimap_methods import open_trimap_method
 
 HEIGHT, WIDTH = 21, 45
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from streammat.engines.model_files import ModelFiles
+from streammat.train.config import TrainConfig
 from streammat.train.errors import DataError, RunError
-from streammat.train.recipes.config import TrainConfig
 from streammat.train.recipes.presets import METHODS
 
 if TYPE_CHECKING:
-    from streammat.train.lite.validation import Predict
+    from streammat.train.measures.validation import Predict
     from streammat.train.recipes.presets import Preset
     from streammat.train.recipes.tracks import DataFolders
 
@@ -79,7 +79,7 @@ class Progress:
     @contextmanager
     def run(self, command: str) -> Iterator[None]:
         """Close the bar after the run inside; a run that is stopped ends the program with a line of ``command``."""
-        from streammat.train.loop.interrupt import Stopped
+        from streammat.train.processes.interrupt import Stopped
 
         try:
             yield

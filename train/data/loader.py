@@ -19,12 +19,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
-from streammat.train.data.samples import Key, Sample
+from streammat.train.config import TrainConfig
+from streammat.train.data.samples import Key, Sample, batch_keys
 from streammat.train.errors import RunError, TrainError
-from streammat.train.lite.dataset import batch_keys
-from streammat.train.loop.distributed import Group
-from streammat.train.loop.interrupt import ENDING, held_signals
-from streammat.train.recipes.config import TrainConfig
+from streammat.train.processes.distributed import Group
+from streammat.train.processes.interrupt import ENDING, held_signals
 
 
 class Samples(Protocol):

@@ -21,9 +21,9 @@ import cv2
 import numpy as np
 
 from streammat.engines.whole_files import whole_file, write_whole
+from streammat.train.data.background_fill import fill_subject
 from streammat.train.data.images import Image, Levels, read_alpha, read_rgb
 from streammat.train.errors import RunError
-from streammat.train.lite.background_fill import fill_subject
 
 _FORMAT = 3
 _AHEAD = 8
@@ -90,7 +90,7 @@ class Pack:
         return self.read(str(subject.image))
 
     def without(self, subject: Subject) -> Levels | None:
-        """Return a subject's image without the subject (`streammat.train.lite.background_fill`); None if that is impossible."""
+        """Return a subject's image without the subject (`streammat.train.data.background_fill`); None if that is impossible."""
         key = f"{subject.image}:without"
         return self.read(key) if key in self.table else None
 

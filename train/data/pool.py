@@ -23,7 +23,7 @@ import cv2
 from streammat.engines import whole_files
 from streammat.train.data.images import Image
 from streammat.train.errors import DataError, RunError
-from streammat.train.loop.interrupt import held_signals
+from streammat.train.processes.interrupt import held_signals
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from streammat.train.config import TrainConfig
 from streammat.train.data.images import Image, Layers
 
 
@@ -54,3 +55,22 @@ class ImageSet(Protocol):
             DataError: a file is missing or broken.
         """
         ...
+
+
+def batch_keys(config: TrainConfig, first: int) -> Iterator[list[Key]]:
+    """Yield batches of sample keys from step ``first`` on; batch ``k`` depends on the seed, ``k`` and the number of steps.
+
+    In a batch of pairs each key with an even index and the next one are frames of one scene.
+    """
+    start = np.array([share for _, _, share in config.sizes])
+    end = np.array(config.final_shares or start)
+    most = max(2, *(config.pixels_per_batch // (height * width) for height, width, _ in config.sizes))
+    for step in range(first, config.steps):
+        rng = np.random.Generator(np.random.Philox(key=[config.seed + 7919, step]))
+        shares = start + (end - start) * (step / config.steps)
+        height, width, _ = config.sizes[rng.choice(len(shares), p=shares / shares.sum())]
+        count = max(2, config.pixels_per_batch // (height * width))
+        if rng.random() < config.pairs:
+            yield [Key(step * most + number // 2, height, width, number % 2) for number in range(count - count % 2)]
+        else:
+            yield [Key(step * most + number, height, width) for number in range(count)]

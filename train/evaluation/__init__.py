@@ -1,1 +1,1 @@
-"""Evaluation of networks: metrics, test strategies, the paper's tables, comparison with other networks."""
+"""Evaluation of networks at full size: the paper's protocol and tables, comparison with other networks, runs without an ingredient."""

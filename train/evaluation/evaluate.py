@@ -24,9 +24,9 @@ from streammat.train.data.images import Image
 from streammat.train.data.layouts import Entry, load_pair, load_trimap
 from streammat.train.data.pool import write_image
 from streammat.train.errors import DataError, RunError
-from streammat.train.evaluation import metrics
-from streammat.train.evaluation.contact_sheet import CELL, contact_sheet
 from streammat.train.evaluation.results import Case, Rows
+from streammat.train.measures import metrics
+from streammat.train.measures.contact_sheet import CELL, contact_sheet
 
 Matte = NDArray[np.float32]
 Matting = Callable[[Image], Mapping[str, Matte]]

@@ -15,11 +15,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from streammat.train.data.background_fill import fill_subject
 from streammat.train.data.images import Image, read_alpha, read_rgb
 from streammat.train.data.pool import Report, write_whole
 from streammat.train.errors import DataError
-from streammat.train.lite.background_fill import fill_subject
-from streammat.train.lite.validation import Predict, network_size, predict_image
+from streammat.train.measures.validation import Predict, network_size, predict_image
 
 FILE = "bystanders.json"
 """Name of the file, in a set's folder of the cache, with the largest find besides the subject for each image, as a share of the
@@ -69,7 +69,7 @@ def find_bystanders(
         cache: folder of the mattes.
         folder: name of the set.
         report: called with one line at a time.
-        filled: also search the image without its subject (`streammat.train.lite.background_fill`), if that can be made. A network
+        filled: also search the image without its subject (`streammat.train.data.background_fill`), if that can be made. A network
             that was trained on an image may have learnt to leave out people beside its subject; a weak network has many false
             finds.
 

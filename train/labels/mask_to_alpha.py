@@ -19,7 +19,7 @@ from streammat.train.data.images import Image, read_alpha, read_rgb
 from streammat.train.data.layout_parts import by_stem
 from streammat.train.data.pool import Outcome, Report, run_jobs, write_image
 from streammat.train.errors import DataError
-from streammat.train.evaluation.contact_sheet import contact_sheet, on_colour, spread
+from streammat.train.measures.contact_sheet import contact_sheet, on_colour, spread
 
 LONG_SIDE = 512
 """Default limit of the long side of cached images, in pixels; training crops are smaller."""

@@ -1,1 +1,1 @@
-"""The recipe of the shipped network: making training images, averaging, export and scoring."""
+"""The recipe of the shipped network: its training images, and the steps after training: averaging, export, the card."""

@@ -5,7 +5,7 @@ Sample ``i`` depends on the seed and ``i`` alone, so a resumed run sees exactly 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -13,6 +13,7 @@ from typing import TypeVar
 import cv2
 import numpy as np
 
+from streammat.train.config import WIDER_SETS, DataConfig
 from streammat.train.data.images import Image, Levels
 from streammat.train.data.pack import Pack, Subject, bounding_box, open_pack
 from streammat.train.data.samples import Key, Sample
@@ -23,7 +24,6 @@ from streammat.train.lite.augment import PAIR_JPEG, PAIR_NOISE, FaultConfig, dra
 from streammat.train.lite.occluders import Props
 from streammat.train.lite.scenes import Scene, SceneConfig, add_clutter, add_fabric, compose, turned
 from streammat.train.lite.warp import warp
-from streammat.train.recipes.config import WIDER_SETS, DataConfig, TrainConfig
 
 Rng = np.random.Generator
 _T = TypeVar("_T")
@@ -284,25 +284,6 @@ def _pack_all(data: Path, cache: Path, config: DataConfig) -> Pack:
     parts = collect(data, cache, replace(config, sets=(*config.sets, *others), things=(), holdout=0))
     subjects = sorted(parts[0].all_subjects(), key=lambda subject: subject.image)
     return open_pack(cache / PACK, subjects, sorted((*parts[0].rooms, *parts[0].landscapes, *parts[0].objects)))
-
-
-def batch_keys(config: TrainConfig, first: int) -> Iterator[list[Key]]:
-    """Yield batches of sample keys from step ``first`` on; batch ``k`` depends on the seed, ``k`` and the number of steps.
-
-    In a batch of pairs each key with an even index and the next one are frames of one scene.
-    """
-    start = np.array([share for _, _, share in config.sizes])
-    end = np.array(config.final_shares or start)
-    most = max(2, *(config.pixels_per_batch // (height * width) for height, width, _ in config.sizes))
-    for step in range(first, config.steps):
-        rng = np.random.Generator(np.random.Philox(key=[config.seed + 7919, step]))
-        shares = start + (end - start) * (step / config.steps)
-        height, width, _ = config.sizes[rng.choice(len(shares), p=shares / shares.sum())]
-        count = max(2, config.pixels_per_batch // (height * width))
-        if rng.random() < config.pairs:
-            yield [Key(step * most + number // 2, height, width, number % 2) for number in range(count - count % 2)]
-        else:
-            yield [Key(step * most + number, height, width) for number in range(count)]
 
 
 def _section(level: Image, side: float, top: float, tall: float) -> Image:

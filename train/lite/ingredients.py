@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from streammat.train.config import WIDE_SETS, WIDER_SETS, DataConfig
 from streammat.train.errors import RunError
 from streammat.train.lite.augment import NO_FAULTS, FaultConfig
 from streammat.train.lite.scenes import SMALL, SceneConfig
-from streammat.train.recipes.config import WIDE_SETS, WIDER_SETS, DataConfig
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,12 @@ from streammat.engines.model_files import ModelFiles
 from streammat.engines.network.checkpoint import load_network, save_network
 from streammat.engines.network.gfm import GFM
 from streammat.engines.registry import BACKENDS, installed_backends
+from streammat.train.config import DataConfig
 from streammat.train.data.samples import Key
 from streammat.train.errors import RunError
-from streammat.train.evaluation.complexity import measure_complexity
 from streammat.train.lite.dataset import MattingDataset
-from streammat.train.lite.validation import Pair, Predict, Scores, evaluate, validation_sets
-from streammat.train.recipes.config import DataConfig
+from streammat.train.measures.complexity import measure_complexity
+from streammat.train.measures.validation import Pair, Predict, Scores, evaluate, validation_sets
 
 CALIBRATION_SIZES = ((288, 512), (448, 320), (288, 384), (256, 256))
 CALIBRATION_IMAGES = 64
@@ -104,7 +104,7 @@ def calibration_images(data: Path, cache: Path) -> Iterator[NDArray[np.uint8]]:
 
 
 def engine_opener(files: ModelFiles, backend: str, precision: str) -> Callable[[tuple[int, int]], Predict]:
-    """Return a function for `streammat.train.lite.validation.evaluate` that opens an engine for an input size."""
+    """Return a function for `streammat.train.measures.validation.evaluate` that opens an engine for an input size."""
     return lambda size: open_engine(files, backend, precision, size).infer
 
 

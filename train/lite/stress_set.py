@@ -12,12 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from streammat.train.config import DataConfig
 from streammat.train.data.pool import write_image
 from streammat.train.data.samples import Key, Sample
 from streammat.train.lite.augment import NO_FAULTS, FaultConfig
 from streammat.train.lite.dataset import MattingDataset
 from streammat.train.lite.scenes import SceneConfig
-from streammat.train.recipes.config import DataConfig
 
 SIZES = ((288, 512), (416, 736), (512, 384))
 """Height and width: 720p and 1080p video as the network sees it, and an upright photograph."""

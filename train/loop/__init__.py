@@ -1,1 +1,1 @@
-"""The training loop with its losses, optimiser, checkpoints and processes."""
+"""The training loop with its objective, optimiser and checkpoints."""

@@ -1,8 +1,8 @@
 """The training loop: one function from samples to weights, for every recipe, exact to resume.
 
-Around it: `streammat.train.recipes.config` (options), `streammat.train.data.loader` (samples to batches),
-`streammat.train.loop.losses`, `streammat.train.loop.optim` (optimiser, rates,
-averaged weights), `streammat.train.loop.state` (checkpoints), `streammat.train.loop.distributed` (several processes),
+Around it: `streammat.train.config` (options), `streammat.train.data.loader` (samples to batches),
+`streammat.train.losses`, `streammat.train.loop.optim` (optimiser, rates,
+averaged weights), `streammat.train.loop.state` (checkpoints), `streammat.train.processes.distributed` (several processes),
 `streammat.train.loop.curves` and `streammat.train.loop.previews` (monitoring).
 """
 
@@ -20,22 +20,22 @@ import torch
 from torch import Tensor, nn
 
 from streammat.engines.network.gfm import GFM, Ablation
+from streammat.train.config import TrainConfig
 from streammat.train.data.loader import Batch, Samples, load_batches
 from streammat.train.errors import RunError
-from streammat.train.lite.validation import Pair, Predict, evaluate
 from streammat.train.loop.curves import Curve
 from streammat.train.loop.depthwise import keep_strided_exact
-from streammat.train.loop.distributed import Group, process_group, share_gradients
-from streammat.train.loop.interrupt import Stopped, deferred_signals
-from streammat.train.loop.losses import LossParts
 from streammat.train.loop.objective import PRECISIONS, Objective, objective_terms
 from streammat.train.loop.optim import learning_rate, make_average, make_optimizer, schedule_progress, set_rate, update_average
 from streammat.train.loop.previews import write_preview
 from streammat.train.loop.state import State, load_state, only_run, save_state
+from streammat.train.losses import LossParts
+from streammat.train.measures.validation import Pair, Predict, evaluate
 from streammat.train.methods import METHODS
 from streammat.train.methods.base import Model
 from streammat.train.methods.weights import continue_from, start_encoder
-from streammat.train.recipes.config import TrainConfig
+from streammat.train.processes.distributed import Group, process_group, share_gradients
+from streammat.train.processes.interrupt import Stopped, deferred_signals
 
 CHECKPOINT = "checkpoint.pt"
 CURVE = "curve.csv"
@@ -66,7 +66,7 @@ def train(
     """Train a network, or continue where ``out`` stopped.
 
     Args:
-        config: options of the run; on resuming the same except for `streammat.train.recipes.config.MAY_CHANGE`.
+        config: options of the run; on resuming the same except for `streammat.train.config.MAY_CHANGE`.
         samples: with a glance target for each of the network's heads, at its stride (see `make_network`).
         out: folder for ``checkpoint.pt`` (whole state, replaced atomically), ``curve.csv`` and ``samples/``.
         watcher: shows the progress.
@@ -203,7 +203,7 @@ def train_step(predictor: nn.Module, state: State, batch: Batch, config: TrainCo
 
     Args:
         predictor: the `streammat.train.loop.objective.Objective` of the network, possibly wrapped by
-            `streammat.train.loop.distributed.share_gradients`.
+            `streammat.train.processes.distributed.share_gradients`.
         state: its optimiser takes the step.
         batch: on the network's device.
         config: precision, loss, clipping.

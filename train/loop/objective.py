@@ -7,12 +7,12 @@ import torch.nn.functional as F  # noqa: N812 (torch's own name)
 from torch import Tensor, nn
 
 from streammat.engines.network.gfm import GFM
+from streammat.train.config import LossConfig, TrainConfig
 from streammat.train.data.loader import Batch
 from streammat.train.data.targets import TRIMAP
-from streammat.train.lite.memory import draw_previous
-from streammat.train.loop.losses import gfm_loss, term_names
+from streammat.train.loop.memory import draw_previous
+from streammat.train.losses import gfm_loss, term_names
 from streammat.train.methods.base import Model, Targets, trimap_values
-from streammat.train.recipes.config import LossConfig, TrainConfig
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from streammat.train.config import TrainConfig
 from streammat.train.errors import RunError
 from streammat.train.methods.base import Model
-from streammat.train.recipes.config import TrainConfig
 
 OPTIMIZERS: dict[str, type[torch.optim.Adam | torch.optim.AdamW]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 SCHEDULES = ("constant", "cosine")

@@ -13,7 +13,7 @@ from streammat.train.data.images import Image
 from streammat.train.data.loader import Batch
 from streammat.train.data.targets import TRIMAP
 from streammat.train.errors import RunError
-from streammat.train.evaluation.contact_sheet import contact_sheet
+from streammat.train.measures.contact_sheet import contact_sheet
 from streammat.train.methods.base import Model, trimap_values
 
 ROWS = 4

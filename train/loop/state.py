@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from streammat.engines.errors import first_line
+from streammat.train.config import MAY_CHANGE, TrainConfig
 from streammat.train.errors import RunError
 from streammat.train.methods.base import Model
-from streammat.train.recipes.config import MAY_CHANGE, TrainConfig
 
 FORMAT = 2
 """Version of the file format; raised when its contents change."""

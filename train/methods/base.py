@@ -35,7 +35,7 @@ class Targets(NamedTuple):
     alpha: Tensor
     """float32 (N, 1, H, W), 0..1."""
     contrast: Tensor
-    """float32 (N, 1, H, W), 0..1, as in `streammat.train.loop.losses.composition_loss`."""
+    """float32 (N, 1, H, W), 0..1, as in `streammat.train.losses.composition_loss`."""
     classes: Mapping[str, Tensor]
     """Class maps, int64 (N, H, W), by name: a RoSTa, or `TRIMAP`."""
     image: Tensor

@@ -33,7 +33,7 @@ class WithoutTrimap(nn.Module):
 
 
 class WithTrimap(nn.Module):
-    """The convention of `streammat.train.evaluation.trimap_matting`: float32 (N, 4, H, W), red, green, blue and trimap, 0..1, to
+    """The convention of `streammat.train.evaluation.predictors.trimap_methods`: float32 (N, 4, H, W), red, green, blue and trimap, 0..1, to
     alpha (N, 1, H, W).
     """
 

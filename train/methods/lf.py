@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from streammat.engines.network.backbones import BACKBONES, ConvBN
-from streammat.train.loop.losses import alpha_loss, gradient_loss
+from streammat.train.losses import alpha_loss, gradient_loss
 from streammat.train.methods.base import Maps, Method, Targets
 from streammat.train.methods.layers import UpBlock
 

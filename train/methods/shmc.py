@@ -7,7 +7,7 @@ import torch.nn.functional as F  # noqa: N812 (torch's own name)
 from torch import Tensor, nn
 
 from streammat.engines.network.backbones import BasicBlock, ConvBN, ResNet
-from streammat.train.loop.losses import alpha_loss, composition_loss
+from streammat.train.losses import alpha_loss, composition_loss
 from streammat.train.methods.base import Maps, Method, Targets
 from streammat.train.methods.layers import UpBlock, enlarge
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from streammat.train.data.targets import TRIMAP
-from streammat.train.loop.losses import TRANSITION, alpha_loss
+from streammat.train.losses import TRANSITION, alpha_loss
 from streammat.train.methods.base import Targets
 
 

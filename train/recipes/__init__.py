@@ -1,1 +1,1 @@
-"""Everything that can be trained, by name: options, presets, and their samples."""
+"""Everything that can be trained, by name: presets and their samples."""

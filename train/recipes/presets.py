@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
+from streammat.train.config import LossConfig, TrainConfig
 from streammat.train.errors import RunError
-from streammat.train.recipes.config import LossConfig, TrainConfig
 
 CROP = 320
 """Side of the network's input in training, in pixels."""

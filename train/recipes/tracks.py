@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from streammat.train.config import TrainConfig
 from streammat.train.data.crops import CropDataset
 from streammat.train.data.layouts import FolderImages, open_backgrounds, open_layout
 from streammat.train.data.loader import Samples
@@ -14,9 +15,8 @@ from streammat.train.data.samples import ImageSet
 from streammat.train.errors import RunError
 from streammat.train.lite.dataset import MattingDataset
 from streammat.train.lite.ingredients import recipe_without
-from streammat.train.lite.validation import Pair
 from streammat.train.loop.loop import make_network
-from streammat.train.recipes.config import TrainConfig
+from streammat.train.measures.validation import Pair
 from streammat.train.recipes.presets import Preset, Track
 from streammat.train.rssn.compose_sample import ComposedImages, Rssn
 

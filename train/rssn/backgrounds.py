@@ -25,7 +25,7 @@ from streammat.train.data.layout_parts import image_files
 from streammat.train.data.manifest import read_manifest, write_manifest
 from streammat.train.data.pool import Report, check_outcomes, run_jobs, write_image, write_whole
 from streammat.train.errors import DataError
-from streammat.train.evaluation.contact_sheet import contact_sheet, grid, spread
+from streammat.train.measures.contact_sheet import contact_sheet, grid, spread
 
 MANIFEST, KEPT_SHEET, REJECTED_SHEET = "manifest.csv", "kept.png", "rejected.png"
 UNREADABLE, SMALL, SUBJECT, DUPLICATE = "cannot be read", "too small", "subject covers", "duplicate of"

@@ -12,7 +12,7 @@ from streammat.train.data.layouts import BackgroundEntry, Entry
 from streammat.train.data.manifest import read_manifest, write_manifest
 from streammat.train.data.pool import Outcome, Report, run_jobs, write_image
 from streammat.train.errors import RunError
-from streammat.train.evaluation.contact_sheet import contact_sheet, spread
+from streammat.train.measures.contact_sheet import contact_sheet, spread
 from streammat.train.rssn.compose_sample import ComposedImages, Rssn, draw_steps, make_composite
 
 MANIFEST, SHEET = "manifest.csv", "sheet.png"

@@ -23,9 +23,9 @@ def command(weights: Path, clips: Path, out: Path, frames: int, pixels: int) -> 
     green.
     """
     from streammat.train.data.pool import write_image
-    from streammat.train.evaluation.clips import missing_inside, read_frames
-    from streammat.train.evaluation.contact_sheet import contact_sheet, on_colour
-    from streammat.train.lite.validation import network_size, predict_image
+    from streammat.train.evaluation.peers.clips import missing_inside, read_frames
+    from streammat.train.measures.contact_sheet import contact_sheet, on_colour
+    from streammat.train.measures.validation import network_size, predict_image
 
     paths = sorted(path for path in clips.iterdir() if path.is_file() and not path.name.startswith("."))
     if not paths:

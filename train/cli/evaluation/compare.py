@@ -54,7 +54,7 @@ def command(
     """
     import torch
 
-    from streammat.train.evaluation.comparison import (
+    from streammat.train.evaluation.paper.comparison import (
         ComparisonConfig,
         Contender,
         Result,

@@ -19,22 +19,13 @@ from streammat.train.errors import RunError
 @click.option("--passes", type=Whole(1), default=5, help="Number of passes for the median.")
 def command(network: str, rosta: str, height: int, width: int, *, table: bool, seconds: bool, device: str, passes: int) -> None:
     """Count parameters and multiply-accumulates of NETWORK (lite, r34, d121, r34_2b, r101; shm, lf, hatt, shmc, dim, indexnet, gca)."""
-    from streammat.train.evaluation.complexity import (
-        PAPER_SIDE,
-        REFERENCE,
-        Table7Row,
-        hardware,
-        measure_seconds,
-        network_complexity,
-        table7,
-    )
-    from streammat.train.loop.distributed import find_device
+    from streammat.train.evaluation.paper.table7 import PAPER_SIDE, Table7Row, table7
+    from streammat.train.measures.complexity import REFERENCE, hardware, make_model, measure_seconds, network_complexity
+    from streammat.train.processes.distributed import find_device
 
     place = find_device(device)
 
     def timed(name: str, height: int, width: int) -> float:
-        from streammat.train.evaluation.complexity import make_model
-
         return measure_seconds(make_model(name, rosta).to(place), height, width, passes)
 
     if not table:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from streammat.engines.network.gfm import GFM
     from streammat.train.data.layouts import Entry
     from streammat.train.evaluation.evaluate import Matting, TrimapMatting
-    from streammat.train.evaluation.strategies import Strategy
+    from streammat.train.evaluation.predictors.strategies import Strategy
     from streammat.train.methods.base import Model
 
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @click.option("--grid", default=None, help="Ratios (1/3,1/2,5/13): each alone and every pair, the glance at the smaller one (Table 6).")
 @click.option("--ensemble", type=FILE, multiple=True, help="Further networks; the median of all is scored (EN-median).")
 @click.option("--trimap-from-glance", is_flag=True, help="Score a trimap-based method that gets the glance as its trimap (Table 3).")
-@click.option("--matter", default="closed-form", help="The trimap-based method: closed-form, weights of dim, indexnet or gca, or a file .onnx, .pt (see train/evaluation/trimap_matting.py).")
+@click.option("--matter", default="closed-form", help="The trimap-based method: closed-form, weights of dim, indexnet or gca, or a file .onnx, .pt (see train/evaluation/predictors/trimap_methods.py).")
 @click.option("--made-trimaps", is_flag=True, help="For trimap-based methods: make the trimaps that the data set lacks from the truth.")
 @click.option("--binary", is_flag=True, help="Labels are masks: also measure IoU.")
 @click.option("--video", is_flag=True, help="Each folder of images is a clip: also measure dtSSD and MESSDdt.")
@@ -77,8 +77,8 @@ def _score(model: Path, data: Path, options: dict[str, Any]) -> None:
     from streammat.train.data.layouts import open_layout
     from streammat.train.data.pool import write_whole
     from streammat.train.evaluation.evaluate import EvaluationOptions, evaluate_set
-    from streammat.train.evaluation.paper import find_rows
-    from streammat.train.evaluation.report import Facts, markdown
+    from streammat.train.evaluation.paper.published import find_rows
+    from streammat.train.evaluation.paper.report import Facts, markdown
 
     _check_strategies(options["strategy"], options["grid"])
     entries = open_layout(data, options["split"], options["layout"])
@@ -109,8 +109,8 @@ def _score(model: Path, data: Path, options: dict[str, Any]) -> None:
 
 
 def _device_name(model: Path, device: str) -> str:
-    from streammat.train.evaluation.complexity import hardware
-    from streammat.train.evaluation.program import is_program
+    from streammat.train.evaluation.predictors.program import is_program
+    from streammat.train.measures.complexity import hardware
 
     return hardware("cpu" if model.suffix.lower() == ".onnx" or is_program(model) else device)
 
@@ -133,7 +133,7 @@ def _check_strategies(strategy: str | None, grid: str | None) -> list[Strategy]:
     """Return the requested strategies; none to use the model's own."""
     from fractions import Fraction
 
-    from streammat.train.evaluation.strategies import parse_strategy, ratio_grid
+    from streammat.train.evaluation.predictors.strategies import parse_strategy, ratio_grid
 
     if strategy is not None and grid is not None:
         raise click.UsageError("--strategy and --grid cannot be combined; give one of them")
@@ -149,15 +149,15 @@ def _check_strategies(strategy: str | None, grid: str | None) -> list[Strategy]:
 
 def _matting(model: Path, device: str, options: dict[str, Any]) -> tuple[Matting | TrimapMatting, str | None]:
     """Return the matting to score, and the kind of trimaps it gets."""
-    from streammat.train.evaluation.predictors import (
+    from streammat.train.evaluation.predictors.networks import (
         exported_matting,
         given_trimap_matting,
         method_matting,
         network_matting,
         trimap_matting,
     )
-    from streammat.train.evaluation.program import is_program, program_matting
-    from streammat.train.evaluation.strategies import HYBRID, SINGLE, WHOLE
+    from streammat.train.evaluation.predictors.program import is_program, program_matting
+    from streammat.train.evaluation.predictors.strategies import HYBRID, SINGLE, WHOLE
     from streammat.train.methods.base import Method
 
 
@@ -184,7 +184,7 @@ def _matting(model: Path, device: str, options: dict[str, Any]) -> tuple[Matting
         return network_matting([opened, *(_gfm(path, device) for path in options["ensemble"])], strategies), None
     if options["ensemble"]:
         raise click.UsageError("--ensemble and --trimap-from-glance cannot be combined; give one of them")
-    from streammat.train.evaluation.trimap_matting import open_trimap_method
+    from streammat.train.evaluation.predictors.trimap_methods import open_trimap_method
 
     ratios = list(dict.fromkeys(strategy.glance_ratio for strategy in strategies))
     name = Path(options["matter"]).name

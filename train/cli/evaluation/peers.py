@@ -28,23 +28,23 @@ def command(
 ) -> None:  # fmt: skip
     """Score WEIGHTS beside other networks on every validation set: IoU, mean error and gradient error, one table."""
     from streammat.train.data.pool import write_image, write_whole
-    from streammat.train.evaluation import peers
+    from streammat.train.evaluation.peers import images
     from streammat.train.lite.recipe import BEST_AREAS
 
-    sets = {name: pairs for name, pairs in peers.all_sets(data, cache).items() if not only or any(part in name for part in only)}
+    sets = {name: pairs for name, pairs in images.all_sets(data, cache).items() if not only or any(part in name for part in only)}
     if not sets:
         raise DataError("no validation images; give --data, the folder with val/, or --cache, made by `python -m train sets`")
-    networks = {f"{path.parent.name}/{path.stem}" if len(weights) > 1 else path.stem: peers.our_matte(open_weights(path)) for path in weights}
+    networks = {f"{path.parent.name}/{path.stem}" if len(weights) > 1 else path.stem: images.our_matte(open_weights(path)) for path in weights}
     if best:
-        networks[f"{list(networks)[-1]}, best"] = peers.our_matte(open_weights(weights[-1]), *BEST_AREAS)
-    for name, (file, opened) in peers.TEACHERS.items():
+        networks[f"{list(networks)[-1]}, best"] = images.our_matte(open_weights(weights[-1]), *BEST_AREAS)
+    for name, (file, opened) in images.TEACHERS.items():
         if teachers is not None and (teachers / file).exists():
             networks[name] = opened(teachers / file)
-    rows = peers.compare(networks, sets, most, click.echo)
-    text = peers.table(rows)
+    rows = images.compare(networks, sets, most, click.echo)
+    text = images.table(rows)
     click.echo(text)
     if out is not None:
         write_whole(out, text.encode())
     if sheet is not None:
         for name, pairs in sets.items():
-            write_image(sheet[1] / f"{name.replace('/', '_')}.jpg", peers.sheet(networks, pairs, sheet[0]))
+            write_image(sheet[1] / f"{name.replace('/', '_')}.jpg", images.sheet(networks, pairs, sheet[0]))

@@ -16,7 +16,7 @@ from streammat.train.errors import DataError
 def command(page: Path, *, check: bool) -> None:
     """Regenerate the tables of PAGE from the presets and the paper's figures."""
     from streammat.train.data.pool import write_whole
-    from streammat.train.evaluation.reproduce import fill
+    from streammat.train.evaluation.paper.reproduce import fill
 
     text = page.read_text(encoding="utf-8")
     filled = fill(text)

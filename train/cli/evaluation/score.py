@@ -15,7 +15,7 @@ from streammat.train.errors import DataError, RunError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from streammat.train.lite.validation import ImageScore, Predict
+    from streammat.train.measures.validation import ImageScore, Predict
 
 
 @click.command()
@@ -33,7 +33,7 @@ def command(
 ) -> None:
     """Score WEIGHTS (.safetensors, .pth or exported .onnx) on validation images: IoU and mean error by set and by size."""
     from streammat.train.data.pool import write_image
-    from streammat.train.lite.validation import Scores, by_share, hard_sets, score_images, validation_sets, worst_sheet
+    from streammat.train.measures.validation import Scores, by_share, hard_sets, score_images, validation_sets, worst_sheet
 
     sets = (validation_sets(data) if data else {}) | (hard_sets(hard) if hard else {})
     if not sets:
@@ -56,7 +56,7 @@ def command(
 def _twice(opener: Callable[[tuple[int, int]], Predict], pixels: int) -> Callable[[tuple[int, int]], Predict]:
     """Return an opener for two passes, as in `--quality best` of the runtime."""
     from streammat.engines.multiscale import mean_alpha
-    from streammat.train.lite.validation import network_size
+    from streammat.train.measures.validation import network_size
 
     def opened(size: tuple[int, int]) -> Predict:
         passes = [(where, opener(where)) for where in (size, network_size(*size, pixels))]
@@ -66,7 +66,7 @@ def _twice(opener: Callable[[tuple[int, int]], Predict], pixels: int) -> Callabl
 
 
 def _tell(name: str, result: object) -> None:
-    from streammat.train.lite.validation import Scores
+    from streammat.train.measures.validation import Scores
 
     assert isinstance(result, Scores)
     click.echo(f"{name:24} {result.pictures:4} images  iou {result.iou:.4f}  mad {result.mad:.4f}")

@@ -25,7 +25,7 @@ def command(weights: tuple[Path, ...], data: Path, teachers: Path | None, only: 
     from streammat.engines.network.checkpoint import load_checkpoint
     from streammat.train.data.pool import write_whole
     from streammat.train.errors import DataError
-    from streammat.train.evaluation import sequences
+    from streammat.train.evaluation.peers import sequences
     from streammat.train.teachers import rvm
 
     torch.set_num_threads(threads)

@@ -40,7 +40,7 @@ def command(
     import torch
 
     from streammat.train.data.pool import write_whole
-    from streammat.train.lite.ablation import AblationConfig, read_scores, run_variant, table, variants
+    from streammat.train.evaluation.ablation import AblationConfig, read_scores, run_variant, table, variants
     from streammat.train.recipes.tracks import DataFolders
 
     torch.set_num_threads(threads)

@@ -10,7 +10,7 @@ import click
 from streammat.engines.usage import Number, Whole
 from streammat.train.cli.common import DATA, FILE, FOLDER, IMAGENET, run_training
 from streammat.train.errors import RunError
-from streammat.train.evaluation.paper import find_rows
+from streammat.train.evaluation.paper.published import find_rows
 from streammat.train.recipes.presets import METHODS, MODERN, find_preset, presets
 
 POSITIVE = Whole(1)

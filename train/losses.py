@@ -27,7 +27,7 @@ import torch.nn.functional as F  # noqa: N812 (torch's own name)
 from torch import Tensor, nn
 
 from streammat.engines.network.gfm import Head, Prediction
-from streammat.train.recipes.config import LossConfig
+from streammat.train.config import LossConfig
 
 LEVELS = 5
 """Levels of the Laplacian pyramid."""

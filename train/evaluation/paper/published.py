@@ -1,6 +1,6 @@
 """Published figures for comparison: the tables of Li et al. 2022, and a few quoted by others.
 
-``paper_tables.csv`` holds every figure of the paper's seven tables as it is printed, ``paper_figures.json`` those from elsewhere,
+``tables.csv`` holds every figure of the paper's seven tables as it is printed, ``figures.json`` those from elsewhere,
 each with its source. The preset and test strategy that reproduce a row are derived from its columns here.
 """
 
@@ -14,8 +14,8 @@ from fractions import Fraction
 from functools import cache
 from pathlib import Path
 
-TABLES = Path(__file__).with_name("paper_tables.csv")
-FIGURES = Path(__file__).with_name("paper_figures.json")
+TABLES = Path(__file__).with_name("tables.csv")
+FIGURES = Path(__file__).with_name("figures.json")
 SOURCE = "Li et al., IJCV 2022, Table"
 
 NETWORKS = {"DenseNet-121": "d121", "ResNet-34": "r34", "ResNet-34-2b": "r34_2b", "ResNet-101": "r101"}
@@ -70,7 +70,7 @@ class PaperRow:
     name: str | None = None
     """Name for ``evaluate --row``: that of the preset that reproduces the row, or its own if there is none."""
     strategy: str | None = None
-    """Name of the test strategy, as in `streammat.train.evaluation.strategies.Strategy`; None: unknown, or the method's own."""
+    """Name of the test strategy, as in `streammat.train.evaluation.predictors.strategies.Strategy`; None: unknown, or the method's own."""
     note: str = ""
     """Note on the comparison."""
 

@@ -9,7 +9,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from streammat.train.errors import DataError
-from streammat.train.evaluation.paper import HYBRID, PaperRow, table_rows
+from streammat.train.evaluation.paper.published import HYBRID, PaperRow, table_rows
+from streammat.train.evaluation.paper.report import DECIMALS
 from streammat.train.recipes.presets import METHODS, SETS, find_preset, presets
 
 PUBLISHED = {
@@ -35,7 +36,6 @@ IMAGENET = {
 """Name of the encoder's ImageNet weights by network; none: it starts from random ones."""
 _DATA = {"am2k": "$AM2K", "pm10k": "$P3M"}
 _BACKGROUNDS = {"COCO": "$COCO", "BG-20k": "$BG20K"}
-_DECIMALS = {"SAD": 2, "MSE": 4, "MAD": 4, "Grad": 2, "Conn": 2, "SAD-TRAN": 2, "SAD-FG": 2, "SAD-BG": 2, "Speed_s": 4}
 _HEADINGS = {"SAD-TRAN": "TRAN", "SAD-FG": "FG", "SAD-BG": "BG", "Speed_s": "seconds"}
 _MARK = re.compile(r"(<!-- table (?P<name>.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -108,7 +108,7 @@ def _ratios(strategy: str) -> str:
 def _table(rows: Iterable[PaperRow], label: Callable[[PaperRow], str], *, weights: bool = False) -> str:
     """Return a Markdown table: label, printed figures, command; and below it notes on single rows."""
     rows = list(rows)
-    metrics = [name for name in _DECIMALS if any(name in row.metrics for row in rows)]
+    metrics = [name for name in DECIMALS if any(name in row.metrics for row in rows)]
     headings = ["row", *(_HEADINGS.get(name, name) for name in metrics), "command", *(["published weights"] if weights else [])]
     lines = [headings, ["---", *("---:" for _ in metrics), "---", *(["---"] if weights else [])]]
     notes: list[str] = []
@@ -117,7 +117,7 @@ def _table(rows: Iterable[PaperRow], label: Callable[[PaperRow], str], *, weight
         if row.note and "inferred" not in row.note:
             notes.append(f"\\* {label(row)}: {row.note}")
             mark = " \\*"
-        figures = [f"{row.metrics[name]:.{_DECIMALS[name]}f}" if name in row.metrics else "-" for name in metrics]
+        figures = [f"{row.metrics[name]:.{DECIMALS[name]}f}" if name in row.metrics else "-" for name in metrics]
         published = PUBLISHED.get(row.name or "")
         lines.append([label(row) + mark, *figures, command(row), *([f"`{published}`" if published else "-"] if weights else [])])
     text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -143,7 +143,7 @@ def _table4(*, composed: bool) -> str:
 
 def _table7() -> str:
     """Return the table of costs beside the paper's, the parts of the other methods, and the causes of the differences."""
-    from streammat.train.evaluation.complexity import PAPER_SIDE, table7
+    from streammat.train.evaluation.paper.table7 import PAPER_SIDE, table7
 
     rows = table7()
     lines = [["network", "parameters, M", "paper", "difference", f"GMac at {PAPER_SIDE}x{PAPER_SIDE}", "paper", "difference"], ["---", *["---:"] * 6]]

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streammat.train.data.images import Image, read_alpha, read_rgb
-from streammat.train.evaluation import metrics
-from streammat.train.evaluation.contact_sheet import contact_sheet, on_colour, spread
-from streammat.train.lite.validation import PIXELS, Pair, Predict, list_pairs, network_size, predict_image, validation_sets
+from streammat.train.measures import metrics
+from streammat.train.measures.contact_sheet import contact_sheet, on_colour, spread
+from streammat.train.measures.validation import PIXELS, Pair, Predict, list_pairs, network_size, predict_image, validation_sets
 from streammat.train.teachers import isnet, rvm, selfie
 
 ImageMatting = Callable[[Image], NDArray[np.float32]]

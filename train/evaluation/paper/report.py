@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from streammat.train.evaluation.paper import PaperRow, compared, difference
+from streammat.train.evaluation.paper.published import PaperRow, compared, difference
 
 DECIMALS = {
     "SAD": 2,

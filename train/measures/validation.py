@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streammat.train.data.images import Image, read_alpha, read_rgb
-from streammat.train.evaluation import metrics
-from streammat.train.evaluation.contact_sheet import contact_sheet, on_colour
+from streammat.train.measures import metrics
+from streammat.train.measures.contact_sheet import contact_sheet, on_colour
 
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """A function from uint8 (1, h, w, 3) RGB to float32 (1, h/2, w/2) alpha; h and w multiples of 32."""

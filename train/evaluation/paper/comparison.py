@@ -19,9 +19,9 @@ from streammat.train.data.layouts import Entry, open_layout
 from streammat.train.data.pool import write_whole
 from streammat.train.errors import DataError, RunError
 from streammat.train.evaluation.evaluate import Matting, evaluate_set
-from streammat.train.evaluation.predictors import method_matting, network_matting
-from streammat.train.evaluation.report import DECIMALS
-from streammat.train.evaluation.strategies import Strategy, parse_strategy
+from streammat.train.evaluation.paper.report import DECIMALS
+from streammat.train.evaluation.predictors.networks import method_matting, network_matting
+from streammat.train.evaluation.predictors.strategies import Strategy, parse_strategy
 from streammat.train.loop.loop import CHECKPOINT, CURVE, Watcher, train
 from streammat.train.methods.base import Method, Model
 from streammat.train.recipes.presets import STEP_TRACKS, TRACKS, Preset, Track, configure, find_preset
@@ -42,7 +42,7 @@ class Contender:
     title: str
     """Title of its row."""
     network: str
-    """Network, as in `streammat.train.recipes.config.TrainConfig.network`."""
+    """Network, as in `streammat.train.config.TrainConfig.network`."""
     rosta: str | None = None
     """RoSTa; None: the method has none."""
     track: Track = TRACKS["ori"]

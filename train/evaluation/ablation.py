@@ -11,8 +11,8 @@ from streammat.engines.network.gfm import GFM
 from streammat.train.data.pool import write_whole
 from streammat.train.errors import DataError, RunError
 from streammat.train.lite.ingredients import INGREDIENTS
-from streammat.train.lite.validation import Pair, Scores, evaluate, hard_sets, validation_sets
 from streammat.train.loop.loop import Watcher, torch_predict, train
+from streammat.train.measures.validation import Pair, Scores, evaluate, hard_sets, validation_sets
 from streammat.train.recipes.presets import configure, find_preset
 from streammat.train.recipes.tracks import DataFolders, open_samples
 

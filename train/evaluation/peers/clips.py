@@ -10,7 +10,7 @@ import numpy as np
 
 from streammat.train.data.images import Image
 from streammat.train.errors import DataError
-from streammat.train.evaluation.contact_sheet import spread
+from streammat.train.measures.contact_sheet import spread
 
 _SIDE = 256
 """Longer side, in pixels, at which holes in mattes are measured."""

@@ -1,6 +1,6 @@
 """Scores networks on sequences of frames in order: quality of each frame, and steadiness.
 
-``python -m train sequences`` makes the table. Unlike `streammat.train.evaluation.peers`, which scores single images, each network
+``python -m train sequences`` makes the table. Unlike `streammat.train.evaluation.peers.images`, which scores single images, each network
 sees a sequence as it would see a video: RobustVideoMatting with its recurrent state, ours with the matte of the frame before
 where its weights have a memory.
 """
@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from streammat.engines.network.gfm import GFM
 from streammat.train.data.images import Image, read_alpha, read_rgb
 from streammat.train.errors import DataError
-from streammat.train.evaluation import metrics
-from streammat.train.evaluation.contact_sheet import on_colour
-from streammat.train.lite.validation import Pair, list_pairs, network_size
+from streammat.train.measures import metrics
+from streammat.train.measures.contact_sheet import on_colour
+from streammat.train.measures.validation import Pair, list_pairs, network_size
 
 SequenceMatting = Callable[[Sequence[Image]], list[NDArray[np.float32]]]
 """A function from all frames of a sequence in order, uint8 (H, W, 3) RGB each, to their alphas, float32 (H, W)."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Weights of the terms of `streammat.train.loop.losses`; the defaults are the paper's."""
+    """Weights of the terms of `streammat.train.losses`; the defaults are the paper's."""
 
     group_weight: float = 1.0
     """Factor of the whole sum. The authors' published code uses 0.25; Adam's steps hardly depend on it."""
@@ -70,7 +70,7 @@ class TrainConfig:
     pairs: float = 0.0
     """Share of the batches that consist of pairs: two frames of a still scene, with different noise, coding and exposure."""
     memory: bool = False
-    """True for a network that takes the matte of the frame before (`streammat.train.lite.memory`)."""
+    """True for a network that takes the matte of the frame before (`streammat.train.loop.memory`)."""
     optimizer: str = "adamw"
     """``adamw`` or ``adam``."""
     schedule: str = "cosine"
@@ -195,6 +195,6 @@ class DataConfig:
     onto: float = 0.2
     """The background is an image with its own subject; per composite."""
     filled: float = 0.3
-    """An image whose subject was removed (`streammat.train.lite.background_fill`); per background."""
+    """An image whose subject was removed (`streammat.train.data.background_fill`); per background."""
     beside: float = 0.15
     """The part of an image beside its subject; per background."""

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from streammat.engines.errors import first_line
 from streammat.train.data.images import Image
 from streammat.train.errors import DataError
-from streammat.train.evaluation.strategies import TRIMAP_VALUES, WHOLE, predict_method
+from streammat.train.evaluation.predictors.strategies import TRIMAP_VALUES, WHOLE, predict_method
 
 Matte = NDArray[np.float32]
 TrimapMethod = Callable[[Image, Image], Matte]

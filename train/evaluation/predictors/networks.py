@@ -19,7 +19,7 @@ from streammat.engines.network.gfm import GFM
 from streammat.train.data.images import Image
 from streammat.train.errors import DataError
 from streammat.train.evaluation.evaluate import Matting, TrimapMatting
-from streammat.train.evaluation.strategies import (
+from streammat.train.evaluation.predictors.strategies import (
     Strategy,
     enlarge,
     glance_trimap,
@@ -28,7 +28,7 @@ from streammat.train.evaluation.strategies import (
     predict_alphas,
     predict_method,
 )
-from streammat.train.evaluation.trimap_matting import TrimapMethod
+from streammat.train.evaluation.predictors.trimap_methods import TrimapMethod
 from streammat.train.methods.base import Method
 
 
@@ -81,7 +81,7 @@ def trimap_matting(model: GFM, ratios: Sequence[Fraction], method: TrimapMethod,
     Args:
         model: a network of RoSTa TT or RIM.
         ratios: relative sizes of the glance's input; one matte for each.
-        method: the method, as from `streammat.train.evaluation.trimap_matting.open_trimap_method`.
+        method: the method, as from `streammat.train.evaluation.predictors.trimap_methods.open_trimap_method`.
         name: name of the method, for the result's.
 
     Raises:

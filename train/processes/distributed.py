@@ -63,7 +63,7 @@ def process_group(device: str) -> Iterator[Group]:
     """Join the group of processes, if ``torchrun`` started several, and leave it at the end.
 
     Args:
-        device: as in `streammat.train.recipes.config.TrainConfig.device`; each process of a node takes the CUDA device of its
+        device: as in `streammat.train.config.TrainConfig.device`; each process of a node takes the CUDA device of its
             local rank.
 
     Raises:

@@ -1,0 +1,1 @@
+"""Measures of networks: metrics of mattes, scores of held-out images, complexity; contact sheets for the eye."""
