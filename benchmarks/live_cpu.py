@@ -155,7 +155,7 @@ def measure(name: str, clip: str, options: argparse.Namespace) -> dict[str, floa
         seen.append((time.process_time(), rest.frames))
         source.shown.release()
 
-    Live(source, lambda: source, matting, fallback, Outputs([worker]), lambda *_, **__: None, look=look).run(lambda: None)
+    Live(source, lambda: source, matting, fallback, Outputs([worker]), lambda _: None, look=look).run(lambda: None)
     assert not faults, faults
     (begin, rested), (end, rested_then) = seen[SETTLE - 1], seen[-1]
     frames = len(seen) - SETTLE

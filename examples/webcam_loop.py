@@ -10,8 +10,8 @@ import streammat
 camera, output, seconds = (*sys.argv[1:], *("0", "camera", "30")[len(sys.argv) - 1 :])
 with streammat.LiveSession(camera=camera, outputs=(output,), backgrounds=("blur", "green"), loop=True, duration=float(seconds)) as session:
     for count, event in enumerate(session.events()):
-        if event["event"] == "status":
-            print(f"{event['fps']} frames per second, {event['latency_p50_ms']:.0f} ms late, on {event['background']}")
+        if isinstance(event, streammat.events.Status):
+            print(f"{event.fps} frames per second, {event.latency_p50_ms:.0f} ms late, on {event.background}")
         if count == 1:
             session.command("next")
     report = session.wait()

@@ -14,13 +14,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from streammat import events
     from streammat.api.live import LiveSession
     from streammat.api.matting import Matting, cutout, matte
     from streammat.api.video import VideoFrame, mattes, process_video
     from streammat.engines.base import EngineError
     from streammat.errors import CameraLostError, InputError, OutputError, StreammatError, UsageError
-    from streammat.live.report import LiveReport
-    from streammat.stats import Report
+    from streammat.stats import LiveReport, Report
 
 __all__ = [
     "CameraLostError",
@@ -36,6 +36,7 @@ __all__ = [
     "VideoFrame",
     "__version__",
     "cutout",
+    "events",
     "matte",
     "mattes",
     "process_video",
@@ -47,8 +48,7 @@ _HOMES = {
     "streammat.api.video": ("VideoFrame", "mattes", "process_video"),
     "streammat.engines.base": ("EngineError",),
     "streammat.errors": ("CameraLostError", "InputError", "OutputError", "StreammatError", "UsageError"),
-    "streammat.live.report": ("LiveReport",),
-    "streammat.stats": ("Report",),
+    "streammat.stats": ("LiveReport", "Report"),
 }
 
 
@@ -59,6 +59,8 @@ def __getattr__(name: str) -> Any:
     value: Any = None
     if name == "__version__":
         value = metadata.version("streammat")
+    elif name == "events":
+        value = import_module("streammat.events")
     for home, names in _HOMES.items():
         if name in names:
             value = getattr(import_module(home), name)

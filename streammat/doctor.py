@@ -25,8 +25,8 @@ from streammat.engines.base import default_threads
 from streammat.engines.choice import int8_feature
 from streammat.engines.registry import installed_backends
 from streammat.errors import StreammatError, one_line
-from streammat.live.report import LiveReport
 from streammat.live.session import LiveRun
+from streammat.stats import LiveReport
 
 State = Literal["ok", "warning", "failed"]
 TRIAL_SIZE: Final = (720, 1280)
@@ -181,9 +181,6 @@ def _trial(options: LiveOptions, seconds: float) -> tuple[State, str]:
 
 
 def _run(options: LiveOptions) -> LiveReport:
-    def ignore(event: str, **details: Any) -> None:
-        """Ignore events: the report has the result."""
-
-    return LiveRun(options, ignore).run()
+    return LiveRun(options, lambda _: None).run()  # the report has the result
 
 

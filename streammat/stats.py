@@ -1,4 +1,4 @@
-"""Measures the time of a run, stage by stage."""
+"""Times of a run, stage by stage, and the summaries of finished runs: of a file, and of live video."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from streammat.media.damage import Damage
+
+OutputKind = Literal["shown", "recording", "stream", "null"]
+"""Kind of an output; ``shown``: it is watched at once."""
 
 
 class StageClock:
@@ -71,3 +75,85 @@ class Report:
     def slowest(self) -> str:
         """Name of the stage that took the most time."""
         return max(self.stages, key=lambda name: self.stages[name]["total_s"]) if self.stages else ""
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Time from a frame's arrival from the camera to its delivery to an output."""
+
+    p50_ms: float
+    p99_ms: float
+    within_33_ms: float
+    """Share of the frames, 0..1."""
+
+
+@dataclass(frozen=True)
+class OutputReport:
+    """Summary of one output."""
+
+    name: str
+    written: int
+    """Frames written, replacements included."""
+    dropped: int
+    """Frames dropped because the output was too slow."""
+    latency: Latency
+    error: str | None
+    """The error that ended it early."""
+    notes: tuple[str, ...]
+    kind: OutputKind = "shown"
+
+
+@dataclass(frozen=True)
+class SoundReport:
+    """Summary of the sound of a run."""
+
+    name: str
+    seconds: float
+    """Seconds of the tracks that were written."""
+    silent_seconds: float
+    """Seconds of the tracks that are silence because no sound arrived."""
+    breaks: int
+    """Number of times that sound was missing, or lost by the sound system."""
+    ppm: float
+    """Clock error of the sound card against the computer's clock, in parts per million, smoothed; positive: too fast."""
+
+
+@dataclass(frozen=True)
+class MonitorReport:
+    """Summary of what was played on a device."""
+
+    name: str
+    delay_ms: float
+    """Delay between capture and playback at the end of the run, in milliseconds."""
+    behind_ms: float
+    """Milliseconds by which sound was later than the image, because the sound devices took longer."""
+    missed: int
+    """Number of times that the device had to wait for sound."""
+
+
+@dataclass(frozen=True)
+class LiveReport:
+    """Summary of a live run."""
+
+    seconds: float
+    captured: int
+    """Number of frames from the camera."""
+    shown: dict[str, int]
+    """Number of shown frames by kind: composite, held, background, card, pass-through."""
+    dropped: int
+    """Number of frames dropped before the network or the compositor."""
+    faults: int
+    """Number of frames whose matte could not be made or that could not be drawn."""
+    stages: dict[str, dict[str, float]]
+    """Own time of each stage per frame: ``p50_ms``, ``p99_ms``, ``total_s``."""
+    outputs: tuple[OutputReport, ...]
+    notes: tuple[str, ...]
+    sound: SoundReport | None = None
+    """None without a microphone."""
+    monitor: MonitorReport | None = None
+
+    @property
+    def fps(self) -> float:
+        """Live frames per second."""
+        live = self.shown.get("composite", 0) + self.shown.get("pass-through", 0)
+        return live / self.seconds if self.seconds > 0 else 0.0

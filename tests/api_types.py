@@ -16,6 +16,16 @@ def right() -> None:
     streammat.process_video("in.mov", None, matte="matte.####.exr", fit="contain", alpha="premultiplied", depth="half", missing="hold", start="1:30", duration=2.5)
     with streammat.LiveSession(backgrounds=("beach.jpg",), quality="fast") as session:
         session.command("background", "blur:30")
+        for event in session.events():
+            match event:
+                case streammat.events.Status(fps=fps, network=(width, _), sound=sound):
+                    print(fps + width, 0.0 if sound is None else sound.seconds)
+                case streammat.events.CameraLost(message) | streammat.events.OutputFailed(_, message):
+                    print(message.upper())
+                case streammat.events.Ended(engine, live):
+                    print(engine.backend, live.fps, live.outputs[0].latency.p50_ms)
+                case _:
+                    print(event.event)
         report = session.stop()
     print("" if report is None else report.fps)
 
@@ -34,3 +44,10 @@ def wrong() -> None:
     streammat.process_video("in.mp4", "out.mp4", colour="red")  # type: ignore[call-arg]
     streammat.LiveSession(quality="bset")  # type: ignore[arg-type]
     streammat.LiveSession().command("puase")  # type: ignore[arg-type]
+    for event in streammat.LiveSession().events():
+        print(event["event"])  # type: ignore[index]
+        print(event.fps)  # type: ignore[attr-defined]
+        if isinstance(event, streammat.events.Status):
+            print(event.framerate)  # type: ignore[attr-defined]
+            event.fps = 1.0  # type: ignore[misc]
+            print(event.background + 1)  # type: ignore[operator]

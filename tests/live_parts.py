@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from streammat.config import CompositeOptions
 from streammat.engines.base import EngineSpec
 from streammat.errors import CameraLostError, InputError
+from streammat.events import Event, OutputFailed
 from streammat.live.background_switcher import BackgroundSwitcher
 from streammat.live.events import Faults
 from streammat.live.fallback import FallbackCompositor, OutputFrame
@@ -28,10 +29,10 @@ from streammat.live.guarding.checked_matting import CheckedMatting
 from streammat.live.outputs.switching import Outputs
 from streammat.live.outputs.worker import OutputWorker
 from streammat.live.pipeline import Live
-from streammat.live.report import LiveReport
 from streammat.matting.temporal import TemporalFilter
 from streammat.media.frame import Colour, Frame, Matte, Packet
 from streammat.sources.shaper import Clock, Shaper, live_info
+from streammat.stats import LiveReport
 
 SIZE = (96, 128)
 NETWORK = (96, 128)
@@ -193,18 +194,18 @@ class Run:
         self.clock = Clock()
         self.camera = ScriptedCamera(steps, self.clock)
         self.engine = engine or ScriptedEngine()
-        self.events: list[tuple[str, dict[str, Any]]] = []
+        self.events: list[Event] = []
         self.scenes = BackgroundSwitcher((scene,), CompositeOptions())
         self.shown: list[OutputFrame] = []
         self.keepers = list(keepers) or [Keeper()]
-        faults = Faults(self._tell)
+        faults = Faults(self._emit)
         self.fallback = FallbackCompositor(self.camera.info, self.clock, self.scenes.current, faults)
         outlets = [
             OutputWorker(f"keeper{number}", keeper, self.clock, capacity=100 if not keeper._delay else 1, failed=self._failed)
             for number, keeper in enumerate(self.keepers)
         ]
         matting = matting or CheckedMatting(self.engine, TemporalFilter() if stable else None)
-        self.live = Live(self.camera, self.camera.reopen, matting, self._show(), Outputs(outlets), self._tell, faults=faults)
+        self.live = Live(self.camera, self.camera.reopen, matting, self._show(), Outputs(outlets), self._emit, faults=faults)
         prepare(self)
         self._limit = time.monotonic() + seconds
         self.report: LiveReport = self.live.run(self._supervise, 0.02)
@@ -233,8 +234,8 @@ class Run:
     def _supervise(self) -> None:
         assert time.monotonic() < self._limit, "the run does not end"
 
-    def _tell(self, event: str, **details: Any) -> None:
-        self.events.append((event, details))
+    def _emit(self, event: Event) -> None:
+        self.events.append(event)
 
     def _failed(self, name: str, error: Exception) -> None:
-        self._tell("output-failed", name=name, message=str(error))
+        self._emit(OutputFailed(name, str(error)))

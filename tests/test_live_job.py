@@ -18,6 +18,7 @@ import streammat.live.session
 from streammat.config import LiveOptions, MattingOptions
 from streammat.engines.base import EngineError
 from streammat.errors import UsageError
+from streammat.events import Event, Level, Status
 from streammat.live.control.commands import Command
 from streammat.live.session import LiveRun
 from streammat.matting.matting import network_sizes
@@ -50,16 +51,16 @@ def options(tmp_path: Path) -> LiveOptions:
 
 
 class Told:
-    """Events of a job, by name."""
+    """Keeps the events of a run."""
 
     def __init__(self) -> None:
-        self.events: list[tuple[str, dict[str, Any]]] = []
+        self.events: list[Event] = []
 
-    def __call__(self, event: str, **details: Any) -> None:
-        self.events.append((event, details))
+    def __call__(self, event: Event) -> None:
+        self.events.append(event)
 
     def names(self) -> list[str]:
-        return [name for name, _ in self.events if name != "status"]
+        return [event.event for event in self.events if not isinstance(event, Status)]
 
 
 def test_a_network_that_breaks_is_opened_anew(monkeypatch: pytest.MonkeyPatch, options: LiveOptions) -> None:
@@ -89,7 +90,7 @@ def test_a_network_that_is_too_slow_is_exchanged_for_a_smaller_one(monkeypatch: 
     assert [options.quality for options in engines.asked[:2]] == ["best", "balanced"]
     assert network_sizes(*SIZE, "balanced") != network_sizes(*SIZE, "best")
     assert "level" in told.names()
-    assert "balanced" in next(details["message"] for name, details in told.events if name == "level")
+    assert "balanced" in next(event.message for event in told.events if isinstance(event, Level))
 
 
 def test_fixed_means_fixed(monkeypatch: pytest.MonkeyPatch, options: LiveOptions) -> None:

@@ -25,6 +25,7 @@ from streammat.audio.capture import AudioCapture
 from streammat.audio.track import RATE
 from streammat.config import CompositeOptions, EncodeOptions, LiveOptions, MattingOptions
 from streammat.errors import InputError, UsageError
+from streammat.events import Event, OutputFailed, Said, Status
 from streammat.live.background_switcher import BackgroundSwitcher
 from streammat.live.control.commands import Command
 from streammat.live.fallback import FallbackCompositor
@@ -38,17 +39,17 @@ from streammat.sources.shaper import Clock
 
 
 class Told:
-    """Events, by name."""
+    """Keeps the events of a run."""
 
     def __init__(self) -> None:
-        self.events: list[tuple[str, dict[str, Any]]] = []
+        self.events: list[Event] = []
 
-    def __call__(self, event: str, **details: Any) -> None:
-        self.events.append((event, details))
+    def __call__(self, event: Event) -> None:
+        self.events.append(event)
 
     @property
     def names(self) -> list[str]:
-        return [name for name, _ in self.events if name != "status"]
+        return [event.event for event in self.events if not isinstance(event, Status)]
 
 
 @pytest.fixture(autouse=True)
@@ -118,15 +119,15 @@ def test_pausing_and_muting_silence_the_sound(tmp_path: Path, options: LiveOptio
     runner = threading.Thread(target=job.run)
     runner.start()
     try:
-        wait_for(lambda: job.status()["sound_db"] is not None)
+        wait_for(lambda: job.status().sound_db is not None)
         assert job.obey(Command("mute"))["muted"] is True
         with pytest.raises(UsageError, match="no microphone"):
             LiveRun(replace(options, microphone=None, outputs=("null",)), Told()).obey(Command("mute"))
         assert job.obey(Command("mute", False))["muted"] is False
         job.obey(Command("pause", True))
-        written = job.status()["sound"]["seconds"]
-        wait_for(lambda: job.status()["sound"]["seconds"] > written + 3)
-        assert job.status()["muted"] is False
+        written = job.status().sound.seconds
+        wait_for(lambda: job.status().sound.seconds > written + 3)
+        assert job.status().muted is False
     finally:
         job.stop()
         runner.join()
@@ -151,7 +152,7 @@ class Show:
         scenes = BackgroundSwitcher(("black",), CompositeOptions())
         fallback = FallbackCompositor(camera.info, self.clock, scenes.current, lambda error: None)
         sink = FileSink(str(path), camera.info, "composite", EncodeOptions(), tracks=False, live=True, channels=1)
-        outlet = OutputWorker("rec", sink, self.clock, capacity=30, failed=lambda name, error: self.told("output-failed"), hear=sink.hear)
+        outlet = OutputWorker("rec", sink, self.clock, capacity=30, failed=lambda name, error: self.told(OutputFailed(name, str(error))), hear=sink.hear)
         self.sound = AudioCapture(self.open(), self.reopen, self.clock, self.told, later=later)
         self.live = Live(camera, camera.reopen, CheckedMatting(ScriptedEngine()), fallback, Outputs([outlet]), self.told, self.sound)
 
@@ -216,7 +217,7 @@ def test_a_microphone_that_gives_nothing_is_told_of(tmp_path: Path) -> None:
     show = Show(tmp_path / "rec.mkv", [("frames", 350)])
     show.cards[0]._heard = lambda times: np.zeros(len(times), np.float32)
     show.live.run(lambda: None, 0.02)
-    assert any("nothing but silence" in str(details.get("message")) for name, details in show.told.events)
+    assert any("nothing but silence" in event.message for event in show.told.events if isinstance(event, Said))
     assert show.sound.level is None
 
 

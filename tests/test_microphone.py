@@ -27,6 +27,7 @@ from streammat.audio.track import RATE, AudioBuffer, Block
 from streammat.devices import listing as devices
 from streammat.devices import portaudio
 from streammat.errors import InputError, OutputError
+from streammat.events import Event
 from streammat.live.open_source import open_sound
 from streammat.sources.playback import PlaybackSchedule
 from streammat.sources.shaper import Clock
@@ -318,12 +319,12 @@ def test_the_monitor_is_as_late_as_the_image(library: Library) -> None:
 def test_devices_that_are_pulled_out_are_found_again(library: Library) -> None:
     told: list[str] = []
 
-    def tell(event: str, **details: Any) -> None:
-        told.append(event)
+    def emit(event: Event) -> None:
+        told.append(event.event)
 
     clock = Clock()
-    sound = AudioCapture(Microphone("headset"), lambda: open_sound("headset", None), clock, tell)  # type: ignore[arg-type]
-    monitor = Monitor("cable", sound, lambda: 0.1, tell)
+    sound = AudioCapture(Microphone("headset"), lambda: open_sound("headset", None), clock, emit)  # type: ignore[arg-type]
+    monitor = Monitor("cable", sound, lambda: 0.1, emit)
     sound.start([])
     monitor.start()
     wait_for(lambda: sound.level is not None)

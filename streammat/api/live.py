@@ -13,8 +13,9 @@ from streammat.config import LiveOptions, build
 from streammat.errors import UsageError, shortened
 
 if TYPE_CHECKING:
+    from streammat.events import Event
     from streammat.live.control.commands import CommandName
-    from streammat.live.report import LiveReport
+    from streammat.stats import LiveReport
 
 
 class LiveSession:
@@ -38,8 +39,8 @@ class LiveSession:
     def __init__(self, **options: Unpack[LiveKeywords]) -> None:
         from streammat.live.session import LiveRun
 
-        self._events: queue.Queue[dict[str, Any] | None] = queue.Queue(maxsize=1000)
-        self._run = LiveRun(build(LiveOptions, dict(options)), self._tell)
+        self._events: queue.Queue[Event | None] = queue.Queue(maxsize=1000)
+        self._run = LiveRun(build(LiveOptions, dict(options)), self._emit)
         self._thread: threading.Thread | None = None
         self._report: LiveReport | None = None
         self._error: BaseException | None = None
@@ -76,8 +77,8 @@ class LiveSession:
             raise self._error
         return self._report
 
-    def events(self) -> Iterator[dict[str, Any]]:
-        """Yield the run's events until it ends: ``{"event": "status", …}`` once a second and others as they come. The oldest are
+    def events(self) -> Iterator[Event]:
+        """Yield the run's events until it ends: a `streammat.events.Status` once a second and others as they come. The oldest are
         dropped while nobody reads them.
         """
         while (event := self._events.get()) is not None:
@@ -112,10 +113,10 @@ class LiveSession:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _tell(self, event: str, **details: Any) -> None:
+    def _emit(self, event: Event) -> None:
         while True:
             try:
-                self._events.put_nowait({"event": event, **details})
+                self._events.put_nowait(event)
             except queue.Full:
                 try:
                     self._events.get_nowait()

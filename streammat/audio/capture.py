@@ -12,31 +12,17 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from streammat.audio.source import SoundSource
 from streammat.audio.track import RATE, WAIT, AudioBuffer, Block, Chunk, ChunkReader
 from streammat.errors import StreammatError
-from streammat.event_names import Tell
+from streammat.events import Emit, MicrophoneBack, MicrophoneLost, Said
 from streammat.sources.shaper import Clock
+from streammat.stats import SoundReport
 from streammat.threads.reconnect import reconnect
 
 _SILENT_SECONDS = 5.0
-
-
-@dataclass(frozen=True)
-class SoundReport:
-    """Summary of the sound of a run."""
-
-    name: str
-    seconds: float
-    """Seconds of the tracks that were written."""
-    silent_seconds: float
-    """Seconds of the tracks that are silence because no sound arrived."""
-    breaks: int
-    """Number of times that sound was missing, or lost by the sound system."""
-    ppm: float
-    """Clock error of the sound card against the computer's clock, in parts per million, smoothed; positive: too fast."""
 
 
 class AudioCapture:
@@ -46,12 +32,12 @@ class AudioCapture:
         source: an open source, not started; ``stop`` closes it.
         reopen: opens the source again after it was lost; raises StreammatError while it is not there.
         clock: the run's.
-        tell: called with the events ``microphone-lost``, ``microphone-back`` and ``said``.
+        emit: called with the events ``microphone-lost``, ``microphone-back`` and ``said``.
         later: seconds by which sound is delayed beyond the measured delay; negative: earlier.
     """
 
     def __init__(
-        self, source: SoundSource, reopen: Callable[[], SoundSource], clock: Clock, tell: Tell, *, later: float = 0.0
+        self, source: SoundSource, reopen: Callable[[], SoundSource], clock: Clock, emit: Emit, *, later: float = 0.0
     ) -> None:
         self.channels = source.channels
         self.name = source.name
@@ -59,7 +45,7 @@ class AudioCapture:
         self._source = source
         self._reopen = reopen
         self._origin = clock.origin
-        self._tell = tell
+        self._emit = emit
         self._later = later
         self._blocks: queue.SimpleQueue[Block | None] = queue.SimpleQueue()
         self._stopping = threading.Event()
@@ -143,7 +129,7 @@ class AudioCapture:
         self._zeros = self._zeros + seconds if self.buffer.runs and not self._reader.peak else 0.0
         if self._zeros > _SILENT_SECONDS:
             self._zeros = -1.0
-            self._tell("said", message=f"microphone {self.name}: gives nothing but silence; is it switched off, or not allowed for this program?")
+            self._emit(Said(f"microphone {self.name}: gives nothing but silence; is it switched off, or not allowed for this program?"))
 
     def _watch(self) -> None:
         """Keep the source open, and reopen it after it was lost."""
@@ -162,11 +148,11 @@ class AudioCapture:
             self._find_again(str(error))
 
     def _find_again(self, why: str) -> None:
-        self._tell("microphone-lost", message=f"microphone {self.name}: {why}")
+        self._emit(MicrophoneLost(f"microphone {self.name}: {why}"))
         self._source.close()
         self._blocks.put(None)
         if reconnect(self._start_anew, self._stopping):
-            self._tell("microphone-back", name=self.name)
+            self._emit(MicrophoneBack(self.name))
 
     def _start_anew(self) -> bool:
         """Open the source again and start it.

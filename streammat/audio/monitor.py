@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -13,7 +12,8 @@ import numpy as np
 from streammat.audio.track import REACH, AudioBuffer, SampleClock, Samples, mixed
 from streammat.devices import portaudio
 from streammat.errors import StreammatError
-from streammat.event_names import Tell
+from streammat.events import Emit, MonitorBack, MonitorLost
+from streammat.stats import MonitorReport
 from streammat.threads.reconnect import reconnect
 
 _AIM_SECONDS = 1.0
@@ -84,19 +84,6 @@ class Follower:
         return self.delay + min(most, max(-most, missing))
 
 
-@dataclass(frozen=True)
-class MonitorReport:
-    """Summary of what was played on a device."""
-
-    name: str
-    delay_ms: float
-    """Delay between capture and playback at the end of the run, in milliseconds."""
-    behind_ms: float
-    """Milliseconds by which sound was later than the image, because the sound devices took longer."""
-    missed: int
-    """Number of times that the device had to wait for sound."""
-
-
 class CapturedSound(Protocol):
     """Sound that can be played while it is captured, such as `streammat.audio.capture.AudioCapture`."""
 
@@ -112,17 +99,17 @@ class Monitor:
         text: ``default``, PortAudio's number, or a part of a name.
         sound: the run's sound.
         late: returns the latency of the frames in seconds; None while it is not known.
-        tell: called with the events ``monitor-lost`` and ``monitor-back``.
+        emit: called with the events ``monitor-lost`` and ``monitor-back``.
 
     Raises:
         OutputError: it is missing, unknown or busy, or PortAudio is not there; the message says what to do.
     """
 
-    def __init__(self, text: str, sound: CapturedSound, late: Callable[[], float | None], tell: Tell) -> None:
+    def __init__(self, text: str, sound: CapturedSound, late: Callable[[], float | None], emit: Emit) -> None:
         self._text = text
         self._sound = sound
         self._late = late
-        self._tell = tell
+        self._emit = emit
         self._missed = self._missed_before = 0
         self._latency: float | None = None
         self._gain = 1.0
@@ -191,10 +178,10 @@ class Monitor:
             self._find_again(str(error))
 
     def _find_again(self, why: str) -> None:
-        self._tell("monitor-lost", message=f"monitor {self.name}: {why}")
+        self._emit(MonitorLost(f"monitor {self.name}: {why}"))
         self._stream.close()
         if reconnect(self._start_anew, self._stopping):
-            self._tell("monitor-back", name=self.name)
+            self._emit(MonitorBack(self.name))
 
     def _start_anew(self) -> bool:
         """Look for the device again, open and start it.

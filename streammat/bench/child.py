@@ -28,6 +28,7 @@ from streammat.bench.machine import grown_since, peak_memory
 from streammat.config import CompositeOptions, EncodeOptions, LiveOptions, MattingOptions, VideoOptions
 from streammat.engines.base import Engine, EngineError, EngineSpec
 from streammat.errors import StreammatError, one_line
+from streammat.events import Event, Fault
 from streammat.jobs.video import VideoJob
 from streammat.live.session import LiveRun
 from streammat.matting.matting import Matting, network_sizes
@@ -179,11 +180,11 @@ def live(matting: dict[str, Any], clip: str, background: str, seconds: float) ->
     )
     heard: list[str] = []
 
-    def tell(event: str, **details: Any) -> None:
-        if event == "fault":
-            heard.append(str(details["message"]))
+    def emit(event: Event) -> None:
+        if isinstance(event, Fault):
+            heard.append(event.message)
 
-    job = LiveRun(options, tell)
+    job = LiveRun(options, emit)
     rate = float(job.info.rate)
     with _measured() as spent:
         report = job.run()

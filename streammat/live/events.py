@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from streammat.errors import one_line
-from streammat.event_names import EventName, Tell
+from streammat.events import Emit, Event, Fault, Status, json_of
 
 Hear = Callable[[dict[str, Any]], None]
-"""A listener: takes one event, ``{"event": name, "time": seconds since 1970, …}``; must return at once."""
+"""A listener: takes one event as `json_of` returns it; must return at once."""
 
 _STATUSES: Final = 300
 """Status events kept for later subscribers: five minutes."""
@@ -25,25 +25,25 @@ class Events:
     """Distributes events: called with each event, from any thread; it never waits.
 
     Args:
-        tell: called first with each event, as ``tell(event, **details)``.
+        emit: called first with each event.
     """
 
-    def __init__(self, tell: Tell) -> None:
-        self._tell = tell
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
         self._lock = threading.Lock()
         self._hear: list[Hear] = []
         self._statuses: deque[dict[str, Any]] = deque(maxlen=_STATUSES)
         self._others: deque[dict[str, Any]] = deque(maxlen=_OTHERS)
         self._faults: dict[str, float] = {}
 
-    def __call__(self, event: EventName, **details: Any) -> None:
+    def __call__(self, event: Event) -> None:
         """Distribute one event; a fault that repeats with every frame is reported from time to time only."""
-        if event == "fault" and self._repeats(str(details.get("message"))):
+        if isinstance(event, Fault) and self._repeats(event.message):
             return
-        self._tell(event, **details)
-        message = {"event": event, "time": round(time.time(), 3), **details}
+        self._emit(event)
+        message = json_of(event, time.time())
         with self._lock:
-            (self._statuses if event == "status" else self._others).append(message)
+            (self._statuses if isinstance(event, Status) else self._others).append(message)
             for hear in self._hear:
                 hear(message)
 
@@ -77,14 +77,14 @@ class Faults:
     """Counts and reports frames that could not be shown. Call it with the error, from any thread.
 
     Args:
-        tell: called with a ``fault`` for each.
+        emit: called with a `Fault` for each.
     """
 
-    def __init__(self, tell: Tell) -> None:
-        self._tell = tell
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
         self.count = 0
 
     def __call__(self, error: Exception) -> None:
         """Count a frame that could not be shown, and report why."""
         self.count += 1
-        self._tell("fault", message=one_line(error))
+        self._emit(Fault(one_line(error)))

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final, get_args
 
+from streammat import events
 from streammat.config import LiveOptions, MattingOptions, Quality
 from streammat.engines.base import Engine, EngineError
 from streammat.errors import UsageError
-from streammat.event_names import Tell
 from streammat.live.events import Faults
 from streammat.live.guarding.checked_matting import CheckedMatting
 from streammat.live.pipeline import PATIENCE, FrameCounts
@@ -34,16 +34,16 @@ class NetworkExchange:
         info: properties of the source.
         adopt: called with each new level of quality.
         faults: called with the error of a network that cannot be opened.
-        tell: called with ``level`` and ``said``.
+        emit: called with ``level`` and ``said``.
     """
 
     def __init__(
         self, matting: CheckedMatting, open_network: Callable[[MattingOptions], Engine], areas: Sequence[int], options: LiveOptions, info: StreamInfo,
-        adopt: Callable[[Level], None], faults: Faults, tell: Tell,
+        adopt: Callable[[Level], None], faults: Faults, emit: events.Emit,
     ) -> None:
         self.options = options
         self._matting, self._open_network, self._areas, self._info = matting, open_network, areas, info
-        self._adopt, self._faults, self._tell = adopt, faults, tell
+        self._adopt, self._faults, self._emit = adopt, faults, emit
         self._controller = self._new_controller()
         self._at_work = self._controller.level.matting
         self._opening: threading.Thread | None = None
@@ -109,7 +109,7 @@ class NetworkExchange:
 
     def _work_at_level(self) -> None:
         level, index = self._controller.level, self._controller.index
-        self._tell("level", message=f"to hold the rate: {level}" if index else f"the quality that was asked for: {level}", index=index)
+        self._emit(events.Level(f"to hold the rate: {level}" if index else f"the quality that was asked for: {level}", index))
         self._adopt(level)
         if level.matting == self._at_work:
             self._controller.restart()
@@ -140,5 +140,5 @@ class NetworkExchange:
         elif faults - self._faults_then >= _REPAIR_FAULTS and now - self._good_at > self._patience:
             self._good_at, self._faults_then = now, faults
             self._patience = min(_LONGEST_PATIENCE, 2 * self._patience)
-            self._tell("said", message="the network is opened anew")
+            self._emit(events.Said("the network is opened anew"))
             self._exchange(self._controller.level.matting)

@@ -18,14 +18,13 @@ from typing import Any
 from streammat.audio.capture import AudioCapture
 from streammat.audio.monitor import Monitor
 from streammat.errors import CameraLostError
-from streammat.event_names import Tell
+from streammat.events import CameraBack, CameraLost, Emit
 from streammat.live.events import Faults
 from streammat.live.fallback import FallbackCompositor, OutputFrame
 from streammat.live.outputs.switching import Outputs
-from streammat.live.report import LiveReport
 from streammat.media.frame import Frame, Matte
 from streammat.sources.shaper import LiveSource
-from streammat.stats import StageClock
+from streammat.stats import LiveReport, StageClock
 from streammat.threads.channel import Channel, Closed
 from streammat.threads.reconnect import reconnect
 
@@ -52,7 +51,7 @@ class Live:
         matting: frame → matte; an exception affects that frame only.
         fallback: makes the frames for the outputs.
         outputs: not yet started.
-        tell: called with the run's events.
+        emit: called with the run's events.
         sound: capture of a microphone, for the outputs with an audio track; not yet started.
         monitor: plays it; not yet started.
         look: called with each frame after the outputs; must return at once.
@@ -61,7 +60,7 @@ class Live:
 
     def __init__(
         self, source: LiveSource, reopen: Callable[[], LiveSource], matting: Callable[[Frame], Matte], fallback: FallbackCompositor,
-        outputs: Outputs, tell: Tell, sound: AudioCapture | None = None, monitor: Monitor | None = None,
+        outputs: Outputs, emit: Emit, sound: AudioCapture | None = None, monitor: Monitor | None = None,
         look: Callable[[OutputFrame], None] | None = None, faults: Faults | None = None,
     ) -> None:
         self._source = source
@@ -69,7 +68,7 @@ class Live:
         self._matting = matting
         self._fallback = fallback
         self._outputs = outputs
-        self._tell = tell
+        self._emit = emit
         self._sound = sound
         self._monitor = monitor
         self._look = look
@@ -80,7 +79,7 @@ class Live:
         self._mattes: Channel[tuple[Frame, Matte]] = Channel(1, "drop_oldest")
         self._clocks = {name: StageClock(name) for name in ("matte", "composite")}
         self._captured = 0
-        self._faults = faults or Faults(tell)
+        self._faults = faults or Faults(emit)
         self._shown: Counter[str] = Counter()
         self._notes: list[str] = list(source.notes)
         self.left = False
@@ -156,7 +155,7 @@ class Live:
                     if self._stopping.is_set():
                         break
             except CameraLostError as error:
-                self._tell("camera-lost", message=str(error))
+                self._emit(CameraLost(str(error)))
                 self._find_again()
             else:
                 return
@@ -171,7 +170,7 @@ class Live:
             self._source = source
         if self._stopping.is_set():
             source.stop()
-        self._tell("camera-back", name=source.name)
+        self._emit(CameraBack(source.name))
 
     def _matte(self) -> None:
         for frame in self._frames:

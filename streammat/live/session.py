@@ -16,10 +16,10 @@ from streammat.audio.capture import AudioCapture
 from streammat.audio.monitor import Monitor
 from streammat.compositing.matte_controls import ControlledMatting, changed, check_controls
 from streammat.config import EncodeOptions, LiveOptions, MatteControls, MattingOptions
-from streammat.engines.base import Engine, EngineError
+from streammat.engines.base import Engine, EngineError, EngineSpec
 from streammat.engines.paths import user_folder
 from streammat.errors import UsageError
-from streammat.event_names import Tell
+from streammat.events import Emit, Reloaded, Reply, Said, Status
 from streammat.film.masks import MaskedMatting, Masks
 from streammat.film.subject import SubjectMatting, check_inside, parse_subject
 from streammat.live.background_switcher import BackgroundSwitcher
@@ -36,7 +36,6 @@ from streammat.live.outputs.switching import Outputs, OutputSwitch
 from streammat.live.outputs.worker import OutputWorker
 from streammat.live.pipeline import Live
 from streammat.live.quality import Level
-from streammat.live.report import LiveReport
 from streammat.matting.network import open_network
 from streammat.matting.rest import Rest
 from streammat.matting.temporal import TemporalFilter
@@ -45,6 +44,7 @@ from streammat.models.library import find_model
 from streammat.sinks.alpha import is_alpha
 from streammat.sinks.targets import check_targets
 from streammat.sources.shaper import Clock
+from streammat.stats import LiveReport
 from streammat.threads.interruptible import answer_of
 
 if TYPE_CHECKING:
@@ -59,17 +59,17 @@ class LiveRun:
 
     Args:
         options: options of the run.
-        tell: called with the run's events, from any thread.
+        emit: called with the run's events, from any thread.
         stdin: source of commands if ``options.control`` is ``-``.
 
     Raises:
         UsageError, InputError, OutputError, EngineError: in that case nothing has been shown.
     """
 
-    def __init__(self, options: LiveOptions, tell: Tell, stdin: IO[bytes] | None = None) -> None:
-        self.tell = Events(tell)
+    def __init__(self, options: LiveOptions, emit: Emit, stdin: IO[bytes] | None = None) -> None:
+        self.emit = Events(emit)
         """Distributes events; the caller may send its own to all listeners, too."""
-        self._faults = Faults(self.tell)
+        self._faults = Faults(self.emit)
         self._lock = threading.Lock()
         self._muted = False
         _check(options)
@@ -77,7 +77,7 @@ class LiveRun:
         self.clock = Clock()
         with ExitStack() as undo:
             undo.callback(self._backgrounds.close)
-            self.page = None if options.web is None else _open_page(options.web, options.web_allow, self, self.tell)
+            self.page = None if options.web is None else _open_page(options.web, options.web_allow, self, self.emit)
             if self.page is not None:
                 undo.callback(self.page.close)
             source = open_live_source(options, self.clock)
@@ -88,13 +88,13 @@ class LiveRun:
             if options.microphone is not None:
                 sound = open_sound(options.microphone, source)
                 undo.callback(sound.close)
-                self._sound = AudioCapture(sound, partial(open_sound, options.microphone, source), self.clock, self.tell, later=options.sound_delay / 1000)
+                self._sound = AudioCapture(sound, partial(open_sound, options.microphone, source), self.clock, self.emit, later=options.sound_delay / 1000)
             masked = self._open_matting(options, undo)
             self.fallback = FallbackCompositor(self.info, self.clock, self._backgrounds.current, self._faults)
             self.fallback.mirror = options.mirror
-            self.keys = Keys(self, lambda line: self.tell("said", message=line))
+            self.keys = Keys(self, lambda line: self.emit(Said(line)))
             opened = partial(
-                open_output, info=self.info, clock=self.clock, options=options, key=self.keys.press, tell=self.tell, camera=self.camera,
+                open_output, info=self.info, clock=self.clock, options=options, key=self.keys.press, emit=self.emit, camera=self.camera,
                 channels=0 if self._sound is None else self._sound.channels,
             )
             workers: list[OutputWorker] = []
@@ -102,21 +102,21 @@ class LiveRun:
                 workers.append(opened(text, later=False))
                 undo.callback(workers[-1].abort)
             self._outputs = Outputs(workers)
-            self._switch = OutputSwitch(self._outputs, partial(opened, later=True), options.outputs, options.recordings, self.tell)
+            self._switch = OutputSwitch(self._outputs, partial(opened, later=True), options.outputs, options.recordings, self.emit)
             self._monitor: Monitor | None = None
             if options.monitor is not None and self._sound is not None:
-                self._monitor = Monitor(options.monitor, self._sound, self._outputs.late, self.tell)
+                self._monitor = Monitor(options.monitor, self._sound, self._outputs.late, self.emit)
                 undo.callback(self._monitor.stop)
             self._listeners: list[Listener] = [] if self.page is None else [self.page]
             if options.control == "-" and stdin is not None:
-                self._listeners.append(StdinListener(stdin, self, lambda reply: tell("reply", **reply)))
+                self._listeners.append(StdinListener(stdin, self, lambda reply: emit(Reply(reply))))
             elif options.control not in (None, "-"):
                 assert options.control is not None
-                self._listeners.append(SocketListener(options.control, self, self.tell))
+                self._listeners.append(SocketListener(options.control, self, self.emit))
                 undo.callback(self._listeners[-1].close)
             look = None if self.page is None else self.page.tap.put
             reopen = partial(open_live_source, options, self.clock, shape=self.info.size)
-            self.live = Live(source, reopen, masked, self.fallback, self._outputs, self.tell, self._sound, self._monitor, look, self._faults)
+            self.live = Live(source, reopen, masked, self.fallback, self._outputs, self.emit, self._sound, self._monitor, look, self._faults)
             undo.pop_all()
         self._next_status = self._next_reload = 0.0
         self._cpu, self._cpu_before = 0, time.process_time()
@@ -134,9 +134,9 @@ class LiveRun:
         return [worker.name for worker in self._outputs.at_work]
 
     @property
-    def engine(self) -> dict[str, Any]:
+    def engine(self) -> EngineSpec:
         """The spec of the engine at work."""
-        return asdict(self._matting.spec)
+        return self._matting.spec
 
     def listen(self, listener: Listener) -> None:
         """Add a source of commands, such as the terminal's keys; before ``run``."""
@@ -220,29 +220,29 @@ class LiveRun:
             elif command.name == "quit":
                 self.stop()
             elif command.name == "status":
-                return self.status()
+                return self.status().details()
             return {
                 "background": self.fallback.scene.text, "mirror": self.fallback.mirror, "paused": self.fallback.paused,
-                "pass-through": self.fallback.pass_through, **(self._switch.status() if command.name in ("record", "stream") else {}), **({} if self._sound is None else {"muted": self._muted}),
+                "pass-through": self.fallback.pass_through, **(asdict(self._switch.status()) if command.name in ("record", "stream") else {}), **({} if self._sound is None else {"muted": self._muted}),
             }
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> Status:
         """Return the current state of the run."""
-        progress = self.live.progress()
-        latency = self._outputs.latency()
-        outputs = self._switch.status()
-        height, width = self._matting.spec.size
-        return {
-            "fps": self._fps, "latency_p50_ms": latency.p50_ms, "latency_p99_ms": latency.p99_ms,
-            "captured": progress.captured, "composed": progress.composed, "dropped": progress.dropped, "faults": progress.faults,
-            "outputs_dropped": {worker.name: worker.dropped for worker in self._outputs.at_work},
-            "engine": self._matting.spec.backend, "precision": self._matting.spec.precision, "network": [width, height],
-            "background": self.fallback.scene.text, "paused": self.fallback.paused, "pass-through": self.fallback.pass_through,
-            "mirror": self.fallback.mirror, "backgrounds": self.backgrounds(), "quality": self.options.matting.quality,
-            "hold-rate": not self.options.fixed, "lowered": self._network.lowered, "cpu_percent": self._cpu, "rested_percent": self._rested,
-            "matte": {field.replace("_", "-"): value for field, value in asdict(self._controlled.controls).items()},
-            "config": self.options.config, **outputs, **self._sound_status(),
-        }
+        progress, latency, outputs, spec = self.live.progress(), self._outputs.latency(), self._switch.status(), self._matting.spec
+        sound, monitor = self._sound, self._monitor
+        return Status(
+            fps=self._fps, latency_p50_ms=latency.p50_ms, latency_p99_ms=latency.p99_ms,
+            captured=progress.captured, composed=progress.composed, dropped=progress.dropped, faults=progress.faults,
+            outputs_dropped={worker.name: worker.dropped for worker in self._outputs.at_work},
+            engine=spec.backend, precision=spec.precision, network=spec.size[::-1],
+            background=self.fallback.scene.text, paused=self.fallback.paused, pass_through=self.fallback.pass_through,
+            mirror=self.fallback.mirror, backgrounds=tuple(self.backgrounds()), quality=self.options.matting.quality,
+            hold_rate=not self.options.fixed, lowered=self._network.lowered, cpu_percent=self._cpu, rested_percent=self._rested,
+            matte=self._controlled.controls, config=self.options.config,
+            outputs=outputs.outputs, recording=outputs.recording, streaming=outputs.streaming, stream=outputs.stream,
+            sound_db=None if sound is None else sound.level, muted=self._muted, sound=None if sound is None else sound.report(),
+            monitor=None if monitor is None else monitor.report(),
+        )
 
     def settings(self) -> dict[str, Any]:
         """Return the current values of all options that can change during a run; the current background comes first."""
@@ -280,7 +280,7 @@ class LiveRun:
             chosen = SubjectMatting(chosen, subject)
         self._controlled = ControlledMatting(chosen, options.controls)
         masks = Masks(options.subjects, numbered=False)
-        self._network = NetworkExchange(self._matting, opened, model.areas, options, self.info, self._adopt, self._faults, self.tell)
+        self._network = NetworkExchange(self._matting, opened, model.areas, options, self.info, self._adopt, self._faults, self.emit)
         return MaskedMatting(self._controlled, masks) if masks.files else self._controlled
 
     # -- watching over it ---------------------------------------------------------------------------------------
@@ -295,7 +295,7 @@ class LiveRun:
             if (name := self._backgrounds.reload()) is not None:
                 with self._lock:
                     self.fallback.scene = self._backgrounds.current
-                self.tell("reloaded", name=name)
+                self.emit(Reloaded(name))
         progress = self.live.progress()
         if now >= self._next_status:
             self._fps = round((progress.composed - self._composed_before) / (now - self._looked_at), 1)
@@ -303,7 +303,7 @@ class LiveRun:
             self._cpu, self._cpu_before = round(100 * (used - self._cpu_before) / (now - self._looked_at)), used
             rested, composed = self._matting.rested, max(1, progress.composed - self._composed_before)
             self._rested, self._rested_before = min(100, round(100 * (rested - self._rested_before) / composed)), rested
-            self.tell("status", **self.status())
+            self.emit(self.status())
             self._next_status = now + _STATUS_SECONDS
             self._composed_before, self._looked_at = progress.composed, now
         self._network.update(now, progress, self._busy_ms, paused=self.fallback.paused)
@@ -318,12 +318,6 @@ class LiveRun:
         return max(*self.live.busy_ms().values(), self._matting.work_ms())
 
     # -- sound --------------------------------------------------------------------------------------------------
-
-    def _sound_status(self) -> dict[str, Any]:
-        if self._sound is None:
-            return {}
-        found = {"sound_db": self._sound.level, "muted": self._muted, "sound": asdict(self._sound.report())}
-        return found if self._monitor is None else {**found, "monitor": asdict(self._monitor.report())}
 
     def _mute(self, command: Command) -> None:
         if self._sound is None:

@@ -15,7 +15,7 @@ import av
 from streammat.audio.track import Chunk
 from streammat.config import Content
 from streammat.errors import OutputError, UsageError, reason
-from streammat.event_names import Tell
+from streammat.events import Emit, StreamBack, StreamLost
 from streammat.media.frame import Frame, Matte, Packet, codec_threads, keyframe_of
 from streammat.sinks.relay import Relay
 from streammat.sinks.tracks import SoundTrack
@@ -47,7 +47,7 @@ class StreamSink:
         url: rtmp, rtmps or rtsp.
         info: properties of the source.
         bitrate: kbit/s.
-        tell: called with ``stream-lost`` and ``stream-back``.
+        emit: called with ``stream-lost`` and ``stream-back``.
         channels: of the run's sound, 1 or 2; 0: no sound.
 
     Raises:
@@ -55,7 +55,7 @@ class StreamSink:
         OutputError: the first connection fails.
     """
 
-    def __init__(self, url: str, info: StreamInfo, bitrate: int, tell: Tell, *, channels: int = 0) -> None:
+    def __init__(self, url: str, info: StreamInfo, bitrate: int, emit: Emit, *, channels: int = 0) -> None:
         self.content: Content = "composite"
         self.notes: list[str] = []
         self.frames = 0
@@ -65,7 +65,7 @@ class StreamSink:
         self._format = _format_of(url)
         self._info = info
         self._bitrate = bitrate
-        self._tell = tell
+        self._emit = emit
         self._channels = channels
         self._tries = 0
         self._hurried = False
@@ -190,7 +190,7 @@ class StreamSink:
             connection.start = pts
             if self._tries:
                 self._tries = 0
-                self._tell("stream-back", name=public(self._url))
+                self._emit(StreamBack(public(self._url)))
         return connection
 
     def _keyed(self, connection: _Connection, frame: Frame) -> av.VideoFrame:
@@ -214,7 +214,7 @@ class StreamSink:
         if connection is not None:
             connection.relay.kill()
         pause = self._back_off()
-        self._tell("stream-lost", name=public(self._url), message=f"{reason(error)}; trying again in {pause:g} s")
+        self._emit(StreamLost(public(self._url), f"{reason(error)}; trying again in {pause:g} s"))
 
     def _back_off(self) -> float:
         pause = _PAUSES[min(self._tries, len(_PAUSES) - 1)]

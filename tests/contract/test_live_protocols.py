@@ -110,7 +110,7 @@ def sink(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Sin
         return PreviewSink(lambda key: None, windows)
     if request.param == "stream":
         monkeypatch.setattr("streammat.sinks.stream.Relay", FakeRelay)
-        return StreamSink("rtmp://127.0.0.1/live/key", info, 500, lambda *arguments, **details: None)
+        return StreamSink("rtmp://127.0.0.1/live/key", info, 500, lambda event: None)
     if request.param == "alpha":
         return AlphaSink("alpha:0", info)
     return NullSink(info)

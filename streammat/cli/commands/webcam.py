@@ -6,7 +6,6 @@ import json
 import sys
 import threading
 import time
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Self
 
 import click
@@ -21,8 +20,9 @@ from streammat.threads.patient_stream import PatientWriter
 from streammat.timecode import Moment
 
 if TYPE_CHECKING:
-    from streammat.live.report import LiveReport
+    from streammat.events import Event, Status
     from streammat.live.session import LiveRun
+    from streammat.stats import LiveReport
 
 _LIVE = LiveOptions()
 
@@ -86,7 +86,7 @@ def webcam(*, size: str | None, duration: Moment | None, control: str | None, qu
             from streammat.live.session import LiveRun
 
             stdin = sys.stdin.buffer if control == "-" else None
-            job = LiveRun(options, teller.tell, stdin)
+            job = LiveRun(options, teller.emit, stdin)
             interrupt.stops(job.stop)
             if control != "-" and not quiet and has_keys(sys.stdin):
                 keys = KeyListener(sys.stdin.buffer, job.keys)
@@ -131,15 +131,17 @@ class _Teller:
         if self._on_line:
             click.echo("", err=True)
 
-    def tell(self, event: str, **details: Any) -> None:
+    def emit(self, event: Event) -> None:
         """Print one event; from any thread."""
+        from streammat.events import json_of
+
         with self._lock:
-            line = json.dumps({"event": event, "time": round(time.time(), 3), **details})
+            line = json.dumps(json_of(event, time.time()))
             self._write_log(line)
             if self._as_json:
                 click.echo(line)
             elif not self._quiet:
-                self._show(event, details)
+                self._show(event)
 
     def _write_log(self, line: str) -> None:
         """Write to the log; an error ends the log, not the run, and a disk that hangs delays nothing."""
@@ -168,33 +170,38 @@ class _Teller:
 
     def show_link(self, link: str, *, shared: bool) -> None:
         """Print the control page's link. It is never logged: whoever opens it first is let in."""
+        from streammat.events import Page, json_of
+
         with self._lock:
             if self._as_json:
-                click.echo(json.dumps({"event": "page", "time": round(time.time(), 3), "link": link}))
+                click.echo(json.dumps(json_of(Page(link), time.time())))
             else:
                 self._print(f"control page, for the first browser that opens it: {link}")
                 if shared:
                     self._print("note: the page can be reached from other machines, unencrypted: who listens there can take over your camera's output")
 
-    def _show(self, event: str, details: dict[str, Any]) -> None:
-        if event == "status":
-            self._status(details)
-        elif event not in ("started", "ended"):
-            name = "" if event == "said" else f"{event}: "
+    def _show(self, event: Event) -> None:
+        from streammat.events import Ended, Said, Started, Status
+
+        if isinstance(event, Status):
+            self._status(event)
+        elif not isinstance(event, Started | Ended):
+            name = "" if isinstance(event, Said) else f"{event.event}: "
+            details = event.details()
             self._print(name + str(details.get("message") or details.get("name") or details))
 
-    def _status(self, now: dict[str, Any]) -> None:
+    def _status(self, now: Status) -> None:
         if not self._terminal:
             if time.monotonic() < self._next_plain:
                 return
             self._next_plain = time.monotonic() + 10.0
-        width, height = now["network"]
-        lost = sum(now["outputs_dropped"].values())
+        width, height = now.network
+        lost = sum(now.outputs_dropped.values())
         text = (
-            f"{now['fps']:5.1f} fps  latency {now['latency_p50_ms']:.0f}/{now['latency_p99_ms']:.0f} ms (p50/p99)  "
-            f"dropped {now['dropped']}+{lost}  {now['engine']} {now['precision']} {width}x{height}  bg {now['background']}"
-            f"{'  rests ' + str(now['rested_percent']) + ' %' if now['rested_percent'] else ''}"
-            f"{_sound(now)}{'  PAUSED' if now['paused'] else ''}{'  THE ROOM IS SHOWN' if now['pass-through'] else ''}"
+            f"{now.fps:5.1f} fps  latency {now.latency_p50_ms:.0f}/{now.latency_p99_ms:.0f} ms (p50/p99)  "
+            f"dropped {now.dropped}+{lost}  {now.engine} {now.precision} {width}x{height}  bg {now.background}"
+            f"{f'  rests {now.rested_percent} %' if now.rested_percent else ''}"
+            f"{_sound(now)}{'  PAUSED' if now.paused else ''}{'  THE ROOM IS SHOWN' if now.pass_through else ''}"
         )
         if self._terminal:
             click.echo(f"\r\x1b[K{text}", err=True, nl=False)
@@ -208,15 +215,18 @@ class _Teller:
 
 
 def _started(job: LiveRun, teller: _Teller) -> None:
+    from streammat.events import Started
+
     height, width = job.info.size
     rate = float(job.info.rate)
-    job.tell("started", camera=job.camera, size=[width, height], fps=rate, engine=job.engine, outputs=job.outputs)
+    job.emit(Started(job.camera, (width, height), rate, job.engine, tuple(job.outputs)))
     teller.say(f"camera {job.camera}: {width}x{height} at {rate:g} fps, to {', '.join(job.outputs)}")
 
 
 def _ended(job: LiveRun, report: LiveReport, teller: _Teller) -> None:
-    details = asdict(report)
-    job.tell("ended", fps=round(report.fps, 2), engine=job.engine, **details)
+    from streammat.events import Ended
+
+    job.emit(Ended(job.engine, report))
     for note in report.notes:
         teller.say(f"note: {note}")
     shown = ", ".join(f"{count} {kind}" for kind, count in sorted(report.shown.items())) or "nothing"
@@ -236,7 +246,7 @@ def _ended(job: LiveRun, report: LiveReport, teller: _Teller) -> None:
         )
 
 
-def _sound(now: dict[str, Any]) -> str:
-    if "sound_db" not in now:
+def _sound(now: Status) -> str:
+    if now.sound is None:
         return ""
-    return "  sound off" if now["muted"] else f"  sound {'none' if now['sound_db'] is None else format(now['sound_db'], '.0f') + ' dB'}"
+    return "  sound off" if now.muted else f"  sound {'none' if now.sound_db is None else f'{now.sound_db:.0f} dB'}"

@@ -6,9 +6,8 @@ from collections.abc import Callable
 
 from streammat.config import EncodeOptions, LiveOptions
 from streammat.errors import UsageError, one_line
-from streammat.event_names import Tell
+from streammat.events import Emit, OutputFailed
 from streammat.live.outputs.worker import OutputWorker
-from streammat.live.report import OutputKind
 from streammat.sinks import Sink, SoundSink
 from streammat.sinks.alpha import AlphaSink, is_alpha
 from streammat.sinks.codecs import container_of, is_still
@@ -17,6 +16,7 @@ from streammat.sinks.null import NullSink
 from streammat.sinks.stream import StreamSink, is_stream, public
 from streammat.sources import StreamInfo
 from streammat.sources.shaper import Clock
+from streammat.stats import OutputKind
 
 _PATIENT = 30
 """Frames queued for a disk or a network: about a second, 40 MB at 720p."""
@@ -45,7 +45,7 @@ def check_output(text: str) -> None:
 
 
 def open_output(
-    text: str, info: StreamInfo, clock: Clock, options: LiveOptions, key: Callable[[str], None], tell: Tell, camera: str,
+    text: str, info: StreamInfo, clock: Clock, options: LiveOptions, key: Callable[[str], None], emit: Emit, camera: str,
     channels: int = 0, *, later: bool = False,
 ) -> OutputWorker:
     """Open the output that ``text`` names.
@@ -56,7 +56,7 @@ def open_output(
         clock: the run's.
         options: encoding and bit rate.
         key: called with keys that are pressed in a preview.
-        tell: called with the events of outputs that fail, and of servers that are lost and come back.
+        emit: called with the events of outputs that fail, and of servers that are lost and come back.
         camera: the source's name.
         channels: of the run's sound, 1 or 2; 0: no sound.
         later: the run goes on already; a recording begins at 0 all the same.
@@ -66,11 +66,11 @@ def open_output(
     """
 
     def failed(name: str, error: Exception) -> None:
-        tell("output-failed", name=name, message=one_line(error))
+        emit(OutputFailed(name, one_line(error)))
 
     name = public(text) if is_stream(text) else text
     if is_stream(text) or is_file(text):
-        sink = _open_with_sound(text, info, options, tell, channels, later=later)
+        sink = _open_with_sound(text, info, options, emit, channels, later=later)
         hurry = sink.hurry if isinstance(sink, StreamSink) else None
         kind: OutputKind = "stream" if is_stream(text) else "recording"
         return OutputWorker(name, sink, clock, capacity=_PATIENT, failed=failed, hear=sink.hear if channels else None, hurry=hurry, kind=kind)
@@ -85,9 +85,9 @@ def shows_now(text: str) -> bool:
     return not (is_file(text) or is_stream(text) or text.lower() == "null")
 
 
-def _open_with_sound(text: str, info: StreamInfo, options: LiveOptions, tell: Tell, channels: int, *, later: bool) -> SoundSink:
+def _open_with_sound(text: str, info: StreamInfo, options: LiveOptions, emit: Emit, channels: int, *, later: bool) -> SoundSink:
     if is_stream(text):
-        return StreamSink(text, info, options.bitrate, tell, channels=channels)
+        return StreamSink(text, info, options.bitrate, emit, channels=channels)
     encode = EncodeOptions(overwrite=options.overwrite, audio=False)
     return FileSink(text, info, "composite", encode, tracks=False, live=True, from_zero=later, channels=channels)
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from streammat.audio.track import Chunk
 from streammat.errors import StreammatError, UsageError, one_line
-from streammat.event_names import Tell
+from streammat.events import Emit, OutputEnded, OutputFailed, OutputStarted, OutputState, OutputStatus
 from streammat.live.fallback import OutputFrame
 from streammat.live.outputs.worker import OutputWorker
-from streammat.live.report import Latency, OutputReport
 from streammat.sinks.stream import check_stream, public
+from streammat.stats import Latency, OutputKind, OutputReport
 
 CLOSING: Final = 60.0
 """Seconds that an output may take to finish: hours of MP4 get their index then."""
@@ -108,18 +109,25 @@ class Outputs:
         seen = next((worker for worker in workers if worker.kind == "shown"), workers[0] if workers else None)
         return seen.latency.recent().p50_ms / 1000 if seen is not None and seen.latency.count >= _FEW else None
 
-    def status(self) -> list[dict[str, Any]]:
-        """Return each output with its state: ``on``, ``ending``, ``ended`` or ``failed``; of the ended ones only the last few."""
+    def status(self) -> list[OutputStatus]:
+        """Return the state of each output; of the ended ones only the last few."""
         with self._lock:
             found = [_status_of(worker, "on") for worker in self.at_work]
             return [*found, *(_status_of(worker, "ending") for worker in self._ending), *(_status_of(report, "ended") for report in self._ended[-_TOLD:])]
 
 
-def _status_of(one: OutputWorker | OutputReport, state: str) -> dict[str, Any]:
-    return {
-        "name": one.name, "kind": one.kind, "state": state if one.error is None else "failed", "images": one.written, "dropped": one.dropped,
-        "error": one.error,
-    }
+def _status_of(one: OutputWorker | OutputReport, state: OutputState) -> OutputStatus:
+    return OutputStatus(one.name, one.kind, state if one.error is None else "failed", one.written, one.dropped, one.error)
+
+
+@dataclass(frozen=True)
+class SwitchStatus:
+    """The outputs' part of the status event; see `streammat.events.Status`."""
+
+    outputs: tuple[OutputStatus, ...]
+    recording: bool
+    streaming: bool
+    stream: str | None
 
 
 class OutputSwitch:
@@ -131,19 +139,19 @@ class OutputSwitch:
         opened: opens the output of a name, as ``--to`` has it, that begins now.
         given: the outputs that the run begins with, as ``--to`` has them.
         folder: where recordings are made.
-        tell: told ``output-started``, ``output-ended`` and ``output-failed``.
+        emit: called with ``output-started``, ``output-ended`` and ``output-failed``.
 
     Raises:
         UsageError: the folder is none.
     """
 
-    def __init__(self, outputs: Outputs, opened: Callable[[str], OutputWorker], given: Sequence[str], folder: str, tell: Tell) -> None:
+    def __init__(self, outputs: Outputs, opened: Callable[[str], OutputWorker], given: Sequence[str], folder: str, emit: Emit) -> None:
         if not os.path.isdir(folder):
             raise UsageError(f"--recordings {folder}: is no folder; make it, or give another")
         self._outputs = outputs
         self._opened = opened
         self._folder = Path(folder)
-        self._tell = tell
+        self._emit = emit
         self._lock = threading.Lock()
         self._opening: dict[str, bool] = {}
         """Names of outputs being opened, with whether they are still wanted."""
@@ -181,18 +189,13 @@ class OutputSwitch:
         self._stream = address
         self._begin(address)
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> SwitchStatus:
         """Return the outputs' part of the status event."""
         with self._lock:
-            opening = [
-                {"name": public(text) if "://" in text else text, "kind": _kind(text), "state": "starting", "images": 0, "dropped": 0, "error": None}
-                for text in self._opening
-            ]
+            opening = [OutputStatus(public(text) if "://" in text else text, _kind(text), "starting", 0, 0, None) for text in self._opening]
             stream = None if self._stream is None else public(self._stream)
-        return {
-            "outputs": [*self._outputs.status(), *opening], "recording": bool(self._running("recording")), "streaming": bool(self._running("stream")),
-            "stream": stream,
-        }
+        outputs = (*self._outputs.status(), *opening)
+        return SwitchStatus(outputs, bool(self._running("recording")), bool(self._running("stream")), stream)
 
     def _running(self, kind: str) -> list[OutputWorker | str]:
         """Return the outputs at work, and names of those being opened."""
@@ -214,13 +217,13 @@ class OutputSwitch:
         except StreammatError as error:
             with self._lock:
                 del self._opening[text]
-            self._tell("output-failed", name=name, message=one_line(error))
+            self._emit(OutputFailed(name, one_line(error)))
             return
         with self._lock:
             # As one step: between the two nobody would find it.
             added = self._opening.pop(text) and self._outputs.add(worker)
         if added:
-            self._tell("output-started", name=name)
+            self._emit(OutputStarted(name))
         else:
             worker.abort()
 
@@ -236,10 +239,10 @@ class OutputSwitch:
     def _finish(self, worker: OutputWorker) -> None:
         self._outputs.remove(worker)
         if worker.failure is None:  # or else that was told
-            self._tell("output-ended", name=worker.name, images=worker.written)
+            self._emit(OutputEnded(worker.name, worker.written))
 
 
-def _kind(text: str) -> str:
+def _kind(text: str) -> OutputKind:
     return "stream" if "://" in text else "recording"
 
 

@@ -14,10 +14,11 @@ import numpy as np
 from streammat.audio.track import CHUNK, RATE, Chunk
 from streammat.errors import one_line
 from streammat.live.fallback import OutputFrame
-from streammat.live.report import LatencyMeter, OutputKind, OutputReport
+from streammat.live.report import LatencyMeter
 from streammat.media.frame import Frame, Matte, planes_of
 from streammat.sinks import Sink
 from streammat.sources.shaper import Clock
+from streammat.stats import OutputKind, OutputReport
 from streammat.threads.channel import Channel, Closed
 
 _SOUND_SECONDS = 30
