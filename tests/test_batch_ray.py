@@ -49,7 +49,7 @@ def test_a_lost_node_loses_no_frame(cluster: Any, tmp_path: Path) -> None:
 @pytest.mark.timeout(600)
 def test_three_nodes_of_which_one_is_killed_and_then_the_driver() -> None:
     """Every frame once, the bytes of one process, alpha within 1/255 of an unbroken run: the script ends with 0 only then."""
-    command = [sys.executable, REPOSITORY / "benchmarks/batch.py", "nodes", "--frames", "240", "--shard-frames", "30"]
+    command = [sys.executable, REPOSITORY / "benchmarks/reliability/batch.py", "nodes", "--frames", "240", "--shard-frames", "30"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "a node was killed after" in done.stdout

@@ -31,7 +31,7 @@ from streammat.engines import registry as backends
 from streammat.engines.registry import BACKENDS, Backend
 
 SMALL = ("--size", "128x96", "--frames", "4", "--quality", "fast", "--threads", "1")
-SCRIPT = REPOSITORY / "benchmarks" / "performance_tables.py"
+SCRIPT = REPOSITORY / "benchmarks" / "speed" / "performance_tables.py"
 Json = dict[str, Any]
 
 

@@ -26,7 +26,7 @@ def output(*command: str) -> str:
 
 def test_every_stage_takes_some_time():
     given = (CLIP, "--size", "128x96", "--frames", "3", "--rounds", "1", "--engine", "onnxruntime", "--json")
-    found = json.loads(output(str(BENCHMARKS / "stages.py"), *given))["128x96"]
+    found = json.loads(output(str(BENCHMARKS / "speed/stages.py"), *given))["128x96"]
     stages = ["decode", "network input", "network", "filter over time", "refine", "composite", "encode"]
     assert list(found) == [*stages, "all"]
     assert all(found[name] > 0 for name in stages)
@@ -35,32 +35,32 @@ def test_every_stage_takes_some_time():
 
 def test_eight_shots_of_film(tmp_path: Path):
     pytest.importorskip("PyOpenColorIO", reason="needs the extra film")
-    said = output(str(BENCHMARKS / "film_shots.py"), CLIP, str(tmp_path), "--frames", "2", "--width", "192")
+    said = output(str(BENCHMARKS / "film/film_shots.py"), CLIP, str(tmp_path), "--frames", "2", "--width", "192")
     assert said.splitlines()[-1].endswith("checks, 0 failed"), said
     assert (tmp_path / "sheet.png").stat().st_size > 10_000
 
 
 def test_files_of_film():
     pytest.importorskip("PyOpenColorIO", reason="needs the extra film")
-    found = json.loads(output(str(BENCHMARKS / "film_files.py"), CLIP, "--size", "128x96", "--frames", "2", "--engine", "onnxruntime", "--json"))
+    found = json.loads(output(str(BENCHMARKS / "film/film_files.py"), CLIP, "--size", "128x96", "--frames", "2", "--engine", "onnxruntime", "--json"))
     for step in ("show", "draw a cut-out", "write and verify a cut-out", "write and verify a matte", "read, zip", "read, piz", "write R G B, dwaa"):
         assert found[step] > 0
 
 
 def test_networks_side_by_side():
-    said = output(str(BENCHMARKS / "side_by_side.py"), "--networks", "2", "--rounds", "1")
+    said = output(str(BENCHMARKS / "speed/side_by_side.py"), "--networks", "2", "--rounds", "1")
     assert re.search(r"^\| onnxruntime, 2 side by side \| [\d.]+ \| [\d.]+ ", said, re.MULTILINE), said
 
 
 def test_peers_that_cannot_run_are_named():
-    said = output(str(BENCHMARKS / "peers.py"), CLIP, "--size", "128x96", "--frames", "2", "--rounds", "1", "--threads", "1")
+    said = output(str(BENCHMARKS / "speed/peers.py"), CLIP, "--size", "128x96", "--frames", "2", "--rounds", "1", "--threads", "1")
     assert "streammat onnxruntime" in said
     for name in ("RVM", "MediaPipe selfie", "rembg", "backgroundremover"):
         assert f"\n{name}: " in said
 
 
 def goals_document() -> dict[str, Any]:
-    """What ``benchmarks/goals.py`` writes, with figures that can be worked out by hand."""
+    """What ``benchmarks/speed/goals.py`` writes, with figures that can be worked out by hand."""
     stages = {"decode": 2.0, "network input": 1.0, "network": 16.0, "filter over time": 1.0, "refine": 2.0, "composite": 2.0, "encode": 8.0, "all": 32.0}
     figure = {"median": 31.0, "min": 30.0, "max": 32.0}
     return {
@@ -78,7 +78,7 @@ def goals_document() -> dict[str, Any]:
 def page_of(document: object, folder: Path) -> subprocess.CompletedProcess[str]:
     given = folder / "goals.json"
     given.write_text(json.dumps(document), encoding="utf-8")
-    command = [sys.executable, str(BENCHMARKS / "performance_page.py"), str(given), "--docs", str(folder)]
+    command = [sys.executable, str(BENCHMARKS / "speed/performance_page.py"), str(given), "--docs", str(folder)]
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
 
 
@@ -117,16 +117,16 @@ def test_the_page_is_made_of_nothing_else(tmp_path: Path):
 
 
 def test_every_script_answers_a_question():
-    named = re.findall(r"\| `(\w+\.py)` \|", (BENCHMARKS / "README.md").read_text(encoding="utf-8"))
-    assert sorted(named) == sorted(path.name for path in BENCHMARKS.glob("*.py"))
+    named = re.findall(r"\| `(\w+/\w+\.py)` \|", (BENCHMARKS / "README.md").read_text(encoding="utf-8"))
+    assert sorted(named) == sorted(str(path.relative_to(BENCHMARKS)) for path in BENCHMARKS.rglob("*.py"))
 
 
 def test_a_goal_is_missed_by_its_share():
-    sys.path.insert(0, str(BENCHMARKS))
+    sys.path.insert(0, str(BENCHMARKS / "speed"))
     try:
         verdict = import_module("goals").verdict
     finally:
-        sys.path.remove(str(BENCHMARKS))
+        sys.path.remove(str(BENCHMARKS / "speed"))
     figures = {
         "overhead, 720p, openvino": {"median": 1.26, "min": 1.2, "max": 1.3}, "frames per second, 720p, openvino": {"median": 110.0, "min": 99.0, "max": 120.0},
     }
@@ -136,7 +136,7 @@ def test_a_goal_is_missed_by_its_share():
 
 
 def test_colour_makes_better_edges_than_luma_alone():
-    rows = [line.split("|")[1:] for line in output(str(BENCHMARKS / "edges.py")).splitlines()[2:]]
+    rows = [line.split("|")[1:] for line in output(str(BENCHMARKS / "quality/edges.py")).splitlines()[2:]]
     assert [row[0].strip() for row in rows] == ["bilinear", "luma alone", "colour"]
     for column in (1, 2):
         bilinear, luma, colour = (float(row[column]) for row in rows)
@@ -148,7 +148,7 @@ def test_goals_are_measured_and_fill_the_page(tmp_path: Path):
     script = small + "goals.find_spec = lambda name: name == 'onnxruntime' or None; goals.main()"
     found = tmp_path / "found.json"
     given = [CLIP, "--rounds", "1", "--frames", "25", "--stage-frames", "1", "--out", str(found)]
-    done = subprocess.run([sys.executable, "-c", script, *given], check=False, capture_output=True, text=True, timeout=280, cwd=BENCHMARKS)
+    done = subprocess.run([sys.executable, "-c", script, *given], check=False, capture_output=True, text=True, timeout=280, cwd=BENCHMARKS / "speed")
     assert done.returncode == 0, done.stderr
     document = json.loads(found.read_text(encoding="utf-8"))
     names = ["overhead, 720p", "live CPU ms per frame, 720p", "start-up s, 720p"]

@@ -1,4 +1,4 @@
-"""A seeded slice of ``benchmarks/fuzz.py``, in this process."""
+"""A seeded slice of ``benchmarks/reliability/fuzz.py``, in this process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SEEDS = range(24)
 
 @pytest.fixture(scope="module")
 def fuzz() -> ModuleType:
-    file = Path(__file__).resolve().parents[1] / "benchmarks/fuzz.py"
+    file = Path(__file__).resolve().parents[1] / "benchmarks/reliability/fuzz.py"
     spec = importlib.util.spec_from_file_location("fuzz", file)
     assert spec is not None
     assert spec.loader is not None

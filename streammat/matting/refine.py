@@ -12,7 +12,7 @@ room behind it mostly differs in colour. Three things differ from the paper:
   in, and nothing is computed there.
 
 On 27 photographs with known alpha (hair and fur, alpha given at 1/5.5 of the size) this takes 53 % off the error of plain
-bilinear upsampling and 71 % off its gradient error; luma alone takes 36 and 48 % (``benchmarks/edges.py``).
+bilinear upsampling and 71 % off its gradient error; luma alone takes 36 and 48 % (``benchmarks/quality/edges.py``).
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ leaves no trail: the averaged image would trail as well, and differ.
 
 No later frame is looked at, so there is no delay.
 
-The constants were chosen with ``benchmarks/temporal.py`` on drawn clips of two people in two rooms and on two webcam clips,
+The constants were chosen with ``benchmarks/live/temporal.py`` on drawn clips of two people in two rooms and on two webcam clips,
 none of which are the project's files, one constant after the other: error and lag were not to rise by more than a few
 percent and a tenth of a frame, and flicker was to be least. Around them results change slowly: with ``MEMORY`` from 0.25 to
 1.2 s flicker on still subjects goes from 0.15 to 0.11 of what it is unfiltered; with ``FLOOR`` from 0.8 to 2, from 0.13 to

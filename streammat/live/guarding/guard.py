@@ -21,7 +21,7 @@ unchanged background is accepted after ``PATIENCE``, if the second look agrees (
 in front of black). A matte that is undecided, or fills the image while the second look finds nobody, is refused as long as it
 lasts.
 
-The thresholds lie between the values of real clips and those of faults; ``benchmarks/guard.py`` measures both, and docs/live.md
+The thresholds lie between the values of real clips and those of faults; ``benchmarks/live/guard.py`` measures both, and docs/live.md
 has its figures.
 """
 

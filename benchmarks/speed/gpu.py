@@ -1,8 +1,8 @@
 # ruff: noqa: INP001 - scripts are no package
 """Torch on a GPU, side by side in one run: networks, sizes, batches, precisions, and kernels launched one by one, captured, or compiled.
 
-    python benchmarks/gpu.py                                       # lite, r34, d121 at 5/13 of 720p, 1080p and 4K
-    python benchmarks/gpu.py --network r34 --frame 1920x1080 --batch 1 --mode graph --json r34.json
+    python benchmarks/speed/gpu.py                                       # lite, r34, d121 at 5/13 of 720p, 1080p and 4K
+    python benchmarks/speed/gpu.py --network r34 --frame 1920x1080 --batch 1 --mode graph --json r34.json
 
 Three tables: milliseconds per image of the network with its input on the device already, and what share of the measured
 matrix peak that is; how far each precision is from float32; and frames per second of the whole GPU stage, planes in and planes out,

@@ -6,8 +6,8 @@ the frame's size are compared. ``worked`` is the share of frames with work. ``me
 frames and in the worst frame, times 1000. ``stale`` is the longest run of frames in which more than 0.2 % of the image is subject in one and
 background in the other (a difference of more than a half). CPU is what the matting takes for a frame, user and system, without and with rest.
 
-    python benchmarks/rest.py                           # drawn clips: still, noisy, breathing, entries at several speeds
-    python benchmarks/rest.py webcam1.mkv webcam2.mkv   # clips of yours
+    python benchmarks/live/rest.py                           # drawn clips: still, noisy, breathing, entries at several speeds
+    python benchmarks/live/rest.py webcam1.mkv webcam2.mkv   # clips of yours
 
 Needs scikit-image (``pip install 'streammat[dev]'``), which carries the example's portrait.
 """

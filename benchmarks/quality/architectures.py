@@ -1,8 +1,8 @@
 # ruff: noqa: INP001 - scripts are no package
 """Networks within the budget of ``lite``, side by side: cost, speed on every CPU engine, and quality after equally long training.
 
-    python benchmarks/architectures.py --out runs/architectures                          # cost and speed; weights do not matter
-    python benchmarks/architectures.py --out runs/architectures --data DATA --cache MATTES --hard HARD --teacher lite.safetensors
+    python benchmarks/quality/architectures.py --out runs/architectures                          # cost and speed; weights do not matter
+    python benchmarks/quality/architectures.py --out runs/architectures --data DATA --cache MATTES --hard HARD --teacher lite.safetensors
 
 Every variant is exported, quantised and timed at 288x512 with two threads, all of them in turn for some rounds, so that a slow
 moment of the machine hits each alike. What counts is the ratio to ``lite`` in the same run. With ``--data`` each is trained by

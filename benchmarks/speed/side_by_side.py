@@ -1,8 +1,8 @@
 # ruff: noqa: INP001 - scripts are no package
 """One network on all threads, or several side by side with a thread each: what would a file's mattes gain from the latter?
 
-    python benchmarks/side_by_side.py                              # as many as there are cores
-    taskset -c 1 python benchmarks/side_by_side.py --networks 2     # on one core
+    python benchmarks/speed/side_by_side.py                              # as many as there are cores
+    taskset -c 1 python benchmarks/speed/side_by_side.py --networks 2     # on one core
 
 Each round asks both ways for the same images, in this process. Printed are medians over the rounds: CPU time and wall time per image, and the CPU
 time's ratio to one network, with the smallest and the largest, since other programs reach both ways alike.

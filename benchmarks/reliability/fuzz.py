@@ -1,9 +1,9 @@
 # ruff: noqa: INP001 - scripts are no package
 """Damages real containers by chance and runs ``streammat`` on each: it has to end, say one line at most of an error, and leave no half file.
 
-    python benchmarks/fuzz.py --minutes 10                # as long as that, from seed 0 on
-    python benchmarks/fuzz.py --seed 4711 --count 1       # one case again
-    python benchmarks/fuzz.py --minutes 10 --keep bad/    # keep what failed
+    python benchmarks/reliability/fuzz.py --minutes 10                # as long as that, from seed 0 on
+    python benchmarks/reliability/fuzz.py --seed 4711 --count 1       # one case again
+    python benchmarks/reliability/fuzz.py --minutes 10 --keep bad/    # keep what failed
 
 A case depends on its seed alone: the container, the kind of damage and its place. It fails where the process is ended by a signal, does not end
 within a minute, prints a traceback or more than one line of an error, ends with a code other than 0 and 1, writes an output of which

@@ -1,10 +1,10 @@
 # ruff: noqa: INP001 - scripts are no package
 """Half an hour of `streammat webcam` at 720p30 from a file camera, into a null output and a recording with sound.
 
-    python benchmarks/soak.py                      # 30 minutes; --minutes 2 for a look
-    python benchmarks/soak.py --page               # with the control page open in two clients, all of whose images are looked at
-    python benchmarks/soak.py --page --turns 3 --minutes 1   # latency without and with the page, in turn
-    python benchmarks/soak.py --size 640x360 --rate 15 --clip talk.mp4 -- --engine onnxruntime
+    python benchmarks/reliability/soak.py                      # 30 minutes; --minutes 2 for a look
+    python benchmarks/reliability/soak.py --page               # with the control page open in two clients, all of whose images are looked at
+    python benchmarks/reliability/soak.py --page --turns 3 --minutes 1   # latency without and with the page, in turn
+    python benchmarks/reliability/soak.py --size 640x360 --rate 15 --clip talk.mp4 -- --engine onnxruntime
 
 The clip becomes a camera of ten seconds, over and over, whose image brightens for one frame as a beep sounds. Afterwards the recording
 is read back: where images brighten and where beeps begin tells how sound and image drift apart. Memory is looked at every five
@@ -51,7 +51,7 @@ FLASH_SECONDS = 5
 BLUE = (0, 0, 255)
 CORNER = 0.08
 """Of the sides of a frame."""
-EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 MEMORY_GROWTH, APART_MS, LATENCY_MS = 0.05, 20.0, 100.0
 
 

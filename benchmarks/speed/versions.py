@@ -3,7 +3,7 @@
 
     git worktree add ../before 72c515c
     git worktree add ../moved f96bafc
-    python benchmarks/versions.py ../before ../moved . -- video examples/portrait.mp4 {out} -y --quiet --threads 1
+    python benchmarks/speed/versions.py ../before ../moved . -- video examples/portrait.mp4 {out} -y --quiet --threads 1
 
 Each round runs the command once in each checkout, in a fresh process that imports that checkout alone, and counts user and system time
 of the process and its children. Every round begins with another one. Given are medians, and the median of the rounds' ratios to the first, with

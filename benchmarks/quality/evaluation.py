@@ -1,8 +1,8 @@
 # ruff: noqa: INP001 - scripts are no package
 """Measures an evaluation at the size of AM-2k's: a made tree of its layout, scored by the command as a user gives it.
 
-    python benchmarks/evaluation.py gfm_r34_tt.pth                       # 200 images of 1080x1440
-    python benchmarks/evaluation.py weights.safetensors --images 60 --size 540x720
+    python benchmarks/quality/evaluation.py gfm_r34_tt.pth                       # 200 images of 1080x1440
+    python benchmarks/quality/evaluation.py weights.safetensors --images 60 --size 540x720
 
 CPU seconds of an image by part, on one thread; then the whole set: seconds, cores at work, resident memory after a fifth of the images and
 at the end; then the set again, killed half way and gone on with, which has to give the same table.

@@ -1,8 +1,8 @@
 # ruff: noqa: INP001 - scripts are no package
-"""Put what ``benchmarks/goals.py`` measured into docs/performance.md, and draw docs/budget.svg.
+"""Put what ``benchmarks/speed/goals.py`` measured into docs/performance.md, and draw docs/budget.svg.
 
-    python benchmarks/goals.py examples/portrait.mp4 --out goals.json
-    python benchmarks/performance_page.py goals.json
+    python benchmarks/speed/goals.py examples/portrait.mp4 --out goals.json
+    python benchmarks/speed/performance_page.py goals.json
 
 What stands between two markers ``<!-- NAME -->`` and ``<!-- end of NAME -->`` is replaced: ``goals``, ``budget`` and ``cores``.
 """
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 PARTS = {"decode", "network", "encode"}
 """Stages that anybody would need."""
 COLOURS = {
@@ -163,9 +163,9 @@ def main() -> None:
         document: Json = json.loads(arguments.document.read_text(encoding="utf-8"))
         known = document["schema"] == "streammat-goals"
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SystemExit(f"{arguments.document}: is no document of benchmarks/goals.py --out ({error})") from error
+        raise SystemExit(f"{arguments.document}: is no document of benchmarks/speed/goals.py --out ({error})") from error
     if not known:
-        raise SystemExit(f"{arguments.document}: is {document['schema']}; expected streammat-goals, as benchmarks/goals.py --out writes it")
+        raise SystemExit(f"{arguments.document}: is {document['schema']}; expected streammat-goals, as benchmarks/speed/goals.py --out writes it")
     page = arguments.docs / "performance.md"
     text = page.read_text(encoding="utf-8")
     for name, lines in (("goals", goals(document)), ("budget", budget(document)), ("cores", cores(document))):

@@ -1,8 +1,8 @@
 # ruff: noqa: INP001 - scripts are no package
 """Edges of the full-size matte against true alpha: bilinear enlargement, the refinement guided by luma alone, and by colour.
 
-    python benchmarks/edges.py                       # the example clip, with the network's alpha
-    python benchmarks/edges.py FOLDER --factor 5.5    # images FOLDER/img and FOLDER/alpha; the small alpha is exact
+    python benchmarks/quality/edges.py                       # the example clip, with the network's alpha
+    python benchmarks/quality/edges.py FOLDER --factor 5.5    # images FOLDER/img and FOLDER/alpha; the small alpha is exact
 
 Printed are means over the images: MAD times 1000, gradient error in thousands, and CPU time per image in ms on one thread.
 """
@@ -29,7 +29,7 @@ from streammat.sources.file import FileSource
 from streammat.train.data.images import read_alpha, read_rgb
 from streammat.train.measures import metrics
 
-EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 Case = tuple[NDArray[np.float32], Frame, NDArray[np.float32]]
 """Small alpha, frame, and true alpha of the frame's size, 0..1."""
 

@@ -4,8 +4,8 @@
 Every frame goes through all steps in this thread, and the process's CPU clock (user and system) is read between them, so what other programs do on the
 machine matters little. Frames of the clip are scaled, converted to light and given grain, as plates have it. Run it on one core:
 
-    taskset -c 1 python benchmarks/film_files.py examples/portrait.mp4
-    taskset -c 1 python benchmarks/film_files.py clip.mp4 --size 3840x2160 --frames 5 --json
+    taskset -c 1 python benchmarks/film/film_files.py examples/portrait.mp4
+    taskset -c 1 python benchmarks/film/film_files.py clip.mp4 --size 3840x2160 --frames 5 --json
 """
 
 from __future__ import annotations

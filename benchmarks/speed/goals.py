@@ -1,8 +1,8 @@
 # ruff: noqa: INP001 - scripts are no package
 """The speed goals of this project, each measured in one run: file to file, live, memory, start-up, and where the CPU time goes.
 
-    python benchmarks/goals.py examples/portrait.mp4 --out goals.json      # 5 rounds, about 7 minutes on two cores of 2024
-    python benchmarks/performance_page.py goals.json                       # puts them, and the chart, into docs/performance.md
+    python benchmarks/speed/goals.py examples/portrait.mp4 --out goals.json      # 5 rounds, about 7 minutes on two cores of 2024
+    python benchmarks/speed/performance_page.py goals.json                       # puts them, and the chart, into docs/performance.md
 
 Nothing else should run on the machine meanwhile. Every figure is taken in a process of its own, round by round; medians count. CPU time is user and
 system time of all threads. What is measured:
@@ -14,7 +14,7 @@ system time of all threads. What is measured:
 * memory: peak of resident memory of the whole process, Python and libraries included.
 * start-up: from the start of Python to the first composite, files in the system's cache.
 * one core, and the network on one thread: the whole job so, for the model of more cores in docs/performance.md.
-* stages: benchmarks/stages.py on one core.
+* stages: benchmarks/speed/stages.py on one core.
 """
 
 from __future__ import annotations

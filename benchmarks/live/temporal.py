@@ -7,11 +7,11 @@ times 1000, both at the network's output size. ``flicker`` is the RMS change of 
 nothing moves within reach of the subject's edge: by the truth, or, for clips without, by the image. ``lag`` is, in frames,
 the delay of the truth that the matte fits best; negative is ahead.
 
-    python benchmarks/temporal.py                                    # the example's person, every kind of clip
-    python benchmarks/temporal.py --subject cut.png --room room.jpg   # another person, RGBA, in another room
-    python benchmarks/temporal.py webcam1.mkv webcam2.mkv             # clips without truth: flicker alone
-    python benchmarks/temporal.py --model runs/lite/lite.safetensors  # other weights
-    python benchmarks/temporal.py --show frames.png                   # also frames to look at: truth, off, on
+    python benchmarks/live/temporal.py                                    # the example's person, every kind of clip
+    python benchmarks/live/temporal.py --subject cut.png --room room.jpg   # another person, RGBA, in another room
+    python benchmarks/live/temporal.py webcam1.mkv webcam2.mkv             # clips without truth: flicker alone
+    python benchmarks/live/temporal.py --model runs/lite/lite.safetensors  # other weights
+    python benchmarks/live/temporal.py --show frames.png                   # also frames to look at: truth, off, on
 
 Needs scikit-image (``pip install 'streammat[dev]'``), which carries the example's portrait.
 """
@@ -45,7 +45,7 @@ from streammat.sources.file import FileSource
 Floats = NDArray[Any]
 """float32."""
 SIZE, RATE, FRAMES = (360, 640), 30, 60
-EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 Pose = tuple[float, float, float, float]
 """(dx, dy in pixels, turn in radians, zoom)."""
 

@@ -2,10 +2,10 @@
 """Measures what the guard of live mattes (`streammat.live.guarding.guard`) refuses: of clips and of people near the camera, where it should refuse nothing, and
 of faults, where it should refuse everything; all through the network, the filter over time and the full-size matte, as live video does it.
 
-    python benchmarks/guard.py examples/portrait.mp4 webcam1.mkv webcam2.mkv       # clips: no refusals; faults over them: nothing shown
-    python benchmarks/guard.py clip.mp4 --rooms beach.jpg office.jpg               # also noise over images without anybody
-    python benchmarks/guard.py clip.mp4 --people val/people_portraits --rooms r1.jpg r2.jpg   # also people near the camera, leaning in
-    python benchmarks/guard.py clip.mp4 --show refused.png                         # what was refused there, to look at
+    python benchmarks/live/guard.py examples/portrait.mp4 webcam1.mkv webcam2.mkv       # clips: no refusals; faults over them: nothing shown
+    python benchmarks/live/guard.py clip.mp4 --rooms beach.jpg office.jpg               # also noise over images without anybody
+    python benchmarks/live/guard.py clip.mp4 --people val/people_portraits --rooms r1.jpg r2.jpg   # also people near the camera, leaning in
+    python benchmarks/live/guard.py clip.mp4 --show refused.png                         # what was refused there, to look at
 
 ``--people`` is a folder with ``img/`` and ``mask/`` of the same stems, 0 and 255. A frame counts as shown by mistake where its matte covers
 more than a tenth of the image beside what the undisturbed one does.

@@ -4,7 +4,7 @@
 Frames of 720p with a soft-edged subject, as ``--to alpha`` sends them, are written and read in memory; CPU is user and system time for a frame, on one
 thread. ``alpha`` says whether it came back as it was. Then the network protocols that streaming programs ask for are looked up.
 
-    python benchmarks/alpha.py
+    python benchmarks/live/alpha.py
 """
 
 from __future__ import annotations
