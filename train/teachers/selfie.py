@@ -54,6 +54,7 @@ def exported(file: Path) -> bytes:
             self.graph = GraphNetwork(file, [_OUTPUT])
 
         def forward(self, rgb: torch.Tensor) -> torch.Tensor:
+            alpha: torch.Tensor
             (alpha,) = self.graph({_INPUT: rgb})
             return alpha
 
