@@ -268,11 +268,12 @@ def example_scene() -> Scene:
     """The person and the room of the example clip."""
     sys.path.insert(0, str(EXAMPLES))
     import make_example  # type: ignore[import-not-found]
+    import scenery  # type: ignore[import-not-found]
     from skimage import data
 
     portrait = data.astronaut().astype(np.float32) / 255
     alpha = read(EXAMPLES / "astronaut_alpha.png", cv2.IMREAD_GRAYSCALE).astype(np.float32) / 255
-    room = cv2.resize(make_example.draw_room(), SIZE[::-1], interpolation=cv2.INTER_AREA)
+    room = cv2.resize(scenery.draw_room(), SIZE[::-1], interpolation=cv2.INTER_AREA)
     return Scene(make_example.own_colour(portrait, alpha), alpha, np.asarray(room, np.float32))
 
 

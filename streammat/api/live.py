@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from streammat.api.keywords import LiveKeywords
-from streammat.config import LiveOptions, build
+from streammat.build_options import build
+from streammat.config import LiveOptions
 from streammat.errors import UsageError, shortened
 
 if TYPE_CHECKING:

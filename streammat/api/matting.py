@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streammat.api.keywords import EngineKeywords
+from streammat.build_options import build
 from streammat.compositing.compositor import Compositor
-from streammat.config import STILLS, MattingOptions, build
+from streammat.config import STILLS, MattingOptions
 from streammat.engines.base import Engine, EngineSpec
 from streammat.errors import InputError, UsageError, reason, shortened
 from streammat.media.frame import Frame, Matte

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from streammat.api.keywords import EngineKeywords, VideoKeywords
 from streammat.api.matting import Matting, path_of
-from streammat.config import MattingOptions, VideoOptions, build
+from streammat.build_options import build
+from streammat.config import MattingOptions, VideoOptions
 from streammat.errors import UsageError
 from streammat.media.frame import Frame, swscale_matrix, swscale_range
 from streammat.stats import Report

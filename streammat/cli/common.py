@@ -17,10 +17,11 @@ from typing import Any, NoReturn, Self, TypeVar
 
 import click
 
+from streammat.build_options import choices
 from streammat.cli.command import BACKGROUND, ENGINE, INPUT, MATTE, MESSAGES, OUTPUT, option
 from streammat.cli.streams import finish
 from streammat.cli.values import number_of
-from streammat.config import CompositeOptions, MatteControls, MattingOptions, Quality, SequenceOptions, SubjectOptions, choices
+from streammat.config import CompositeOptions, MatteControls, MattingOptions, Quality, SequenceOptions, SubjectOptions
 from streammat.errors import StreammatError, UsageError, one_line, shortened
 
 F = TypeVar("F", bound=Callable[..., Any])

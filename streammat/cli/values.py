@@ -6,7 +6,7 @@ from typing import Any, get_type_hints
 
 import click
 
-from streammat.config import bounds
+from streammat.build_options import bounds
 from streammat.engines.usage import Number, Whole
 from streammat.errors import shortened
 from streammat.timecode import Moment, parse_moment

@@ -202,3 +202,10 @@ class Blender:
         if flat is None or flat.size < size:
             flat = self._scratch[name, dtype] = np.empty(size, dtype)
         return flat[:size].reshape(shape)
+
+
+def limited_luma(alpha: Plane, depth: int) -> Plane:
+    """Convert full-range values, 0..2^depth-1, to limited-range luma, rounded; the same shape and dtype."""
+    top = (1 << depth) - 1
+    table = np.arange(top + 1, dtype=np.float64) * ((219 << (depth - 8)) / top) + (16 << (depth - 8))
+    return np.rint(table).astype(alpha.dtype)[alpha]

@@ -9,7 +9,6 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from streammat.audio.track import Chunk
@@ -22,7 +21,6 @@ from streammat.media.frame import (
     Layout,
     Matte,
     Packet,
-    Plane,
     codec_threads,
     keyframe_of,
     layout_of,
@@ -31,7 +29,7 @@ from streammat.media.frame import (
     swscale_range,
 )
 from streammat.media.interlacing import CODES, FieldMarker, Fields
-from streammat.media.planes import alpha_plane
+from streammat.media.planes import alpha_plane, limited_luma
 from streammat.sinks.codecs import Container, VideoCodec, choose_codec, choose_format, container_of
 from streammat.sinks.partial import PartialFile
 from streammat.sinks.tracks import SoundTrack, Tracks
@@ -349,7 +347,7 @@ class FileSink:
         if self._layout.planes == 1:
             planes[0][:] = alpha
             return image
-        planes[0][:] = _limited(alpha, depth)
+        planes[0][:] = limited_luma(alpha, depth)
         for plane in planes[1:3]:
             plane[:] = 1 << (depth - 1)
         return image
@@ -389,13 +387,6 @@ class FileSink:
         with suppress(av.FFmpegError, OSError):  # it goes away in any case
             self._container.close()
         self._partial.drop()
-
-
-def _limited(alpha: Plane, depth: int) -> Plane:
-    """Convert full-range values 0..2^depth-1 to limited-range luma, rounded."""
-    top = (1 << depth) - 1
-    table = np.arange(top + 1, dtype=np.float64) * ((219 << (depth - 8)) / top) + (16 << (depth - 8))
-    return np.rint(table).astype(alpha.dtype)[alpha]
 
 
 def _sync(path: Path) -> None:

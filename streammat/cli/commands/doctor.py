@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
+from streammat.build_options import build
 from streammat.cli.common import leave, matting_options, one_line_errors
-from streammat.config import LiveOptions, build
+from streammat.config import LiveOptions
 
 
 @click.command()

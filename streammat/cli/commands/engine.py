@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from streammat.build_options import choices
 from streammat.cli.common import Interrupt, one_line_errors, parse_size
-from streammat.config import MattingOptions, choices
+from streammat.config import MattingOptions
 from streammat.engines.usage import Whole
 from streammat.errors import UsageError
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from streammat.build_options import build
 from streammat.cli.command import Command
 from streammat.cli.common import (
     Interrupt,
@@ -20,7 +21,7 @@ from streammat.cli.common import (
     output_options,
     subject_options,
 )
-from streammat.config import STILLS, StillOptions, build
+from streammat.config import STILLS, StillOptions
 from streammat.errors import UsageError, one_line
 
 

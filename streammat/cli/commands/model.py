@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from streammat.build_options import choices
 from streammat.cli.common import Interrupt, one_line_errors, output_options, parse_size
-from streammat.config import ExportOptions, MattingOptions, choices
+from streammat.config import ExportOptions, MattingOptions
 from streammat.errors import UsageError
 
 if TYPE_CHECKING:

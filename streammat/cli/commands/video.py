@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from streammat.build_options import build
 from streammat.cli.command import INPUT, MATTE, MESSAGES, OUTPUT, Command, option
 from streammat.cli.common import (
     Interrupt,
@@ -23,7 +24,7 @@ from streammat.cli.common import (
     subject_options,
 )
 from streammat.cli.values import Time, number_of
-from streammat.config import EncodeOptions, MattingOptions, VideoOptions, build
+from streammat.config import EncodeOptions, MattingOptions, VideoOptions
 from streammat.errors import StreammatError, one_line
 
 if TYPE_CHECKING:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 import click
 
+from streammat.build_options import build, choices
 from streammat.cli.command import BACKGROUND, INPUT, MATTE, MESSAGES, OUTPUT, Command, option
 from streammat.cli.common import Interrupt, control_options, leave, matting_options, one_line_errors, parse_size, subject_options
 from streammat.cli.options import CONFIG, config_file
 from streammat.cli.values import Time, number_of
-from streammat.config import WEB_ADDRESS, CompositeOptions, LiveOptions, build, choices
+from streammat.config import WEB_ADDRESS, CompositeOptions, LiveOptions
 from streammat.errors import UsageError, reason
 from streammat.threads.patient_stream import PatientWriter
 from streammat.timecode import Moment
