@@ -10,7 +10,7 @@ from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from streammat.config import Within
+from streammat.config import ImageArray, Within
 from streammat.errors import UsageError, shortened
 
 T = TypeVar("T")
@@ -82,9 +82,10 @@ def _checked(name: str, kind: Any, value: Any) -> Any:
     if get_origin(kind) is Annotated:
         kind, within = get_args(kind)
     if get_origin(kind) in (Union, UnionType):
-        if value is None:
-            return None
-        (kind,) = (each for each in get_args(kind) if each is not NoneType)
+        kinds = set(get_args(kind))
+        if (value is None and NoneType in kinds) or (isinstance(value, ImageArray) and ImageArray in kinds):
+            return value
+        (kind,) = kinds - {NoneType, ImageArray}
     if get_origin(kind) is Literal:
         if value not in get_args(kind):
             raise UsageError(f"{name} is {shortened(repr(value))}; expected one of {', '.join(get_args(kind))}")

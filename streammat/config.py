@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from streammat.timecode import BEGINNING, LONGEST, Moment
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,14 @@ Compression = Literal["none", "rle", "zip", "zips", "piz", "dwaa", "dwab"]
 BitDepth = Literal["auto", "half", "float", "8", "10", "12", "16"]
 Content = Literal["composite", "transparent", "matte", "foreground"]
 """Content of an output: the image on its background, the image with alpha, alpha as grey, the foreground's colour."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageArray:
+    """An image in memory, where options otherwise name a file."""
+
+    pixels: NDArray[Any]
+    """uint8 or uint16 (H, W, 3), RGB, full range; of a mask float32 (H, W), 0..1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,9 +90,9 @@ class MatteControls:
 class SubjectOptions:
     """Options that choose what of an image is the subject."""
 
-    include: str | None = None
+    include: str | ImageArray | None = None
     """Mask, an image or in ``video`` a sequence, of what always belongs to the subject: see ``film.masks``."""
-    exclude: str | None = None
+    exclude: str | ImageArray | None = None
     """Mask of what never belongs to the subject."""
     subject: str = "all"
     """Subject to keep: ``all``, ``largest`` or a point ``x,y`` in pixels: see ``film.subject``."""
@@ -91,7 +102,7 @@ class SubjectOptions:
 class CompositeOptions:
     """Options of compositing: background, edges, alpha."""
 
-    background: str | None = None
+    background: str | ImageArray | None = None
     """An image, a clip, ``blur[:STRENGTH]``, a colour, ``transparent``; None: transparent if the output can carry it, else green."""
     fit: Fit = "cover"
     """How a background of another aspect ratio fills the frame."""
@@ -216,7 +227,7 @@ class LiveOptions:
     matting: MattingOptions = field(default_factory=MattingOptions)
     composite: CompositeOptions = field(default_factory=CompositeOptions)
     """Options of compositing; ``backgrounds`` replaces its ``background``."""
-    backgrounds: Annotated[tuple[str, ...], Within(1, 1000)] = ("green",)
+    backgrounds: Annotated[tuple[str | ImageArray, ...], Within(1, 1000)] = ("green",)
     """Backgrounds to switch between, each as ``CompositeOptions.background`` but not transparent; the first is shown at the start."""
     camera: str = "0"
     """A number, a device, a camera's name, a video file, or a URL."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 import streammat
@@ -13,6 +15,12 @@ def right() -> None:
     """What must be accepted."""
     with streammat.Matting(quality="best", engine="onnxruntime", precision="int8", stable=True) as matting:
         matting(rgb).mean()
+    with open("in.mp4", "rb") as file:
+        streammat.process_video(file, Path("out.mp4"), background=rgb, include=rgb[:, :, 0] > 100, exclude=Path("mask.png"))
+        streammat.process_video(file, "out.mp4", background=(0, 177, 64))
+        for frame, alpha in streammat.mattes(file, duration=2):
+            print(frame.rgb.shape, alpha.mean())
+    streammat.LiveSession(camera=0, backgrounds=[rgb, "blur", (255, 0, 0), Path("beach.jpg")], outputs=[Path("rec.mkv")])
     streammat.process_video("in.mov", None, matte="matte.####.exr", fit="contain", alpha="premultiplied", depth="half", missing="hold", start="1:30", duration=2.5)
     with streammat.LiveSession(backgrounds=("beach.jpg",), quality="fast") as session:
         session.command("background", "blur:30")
@@ -42,6 +50,10 @@ def wrong() -> None:
     streammat.process_video("in.####.exr", "out.####.exr", compression="zipp")  # type: ignore[arg-type]
     streammat.process_video("in.####.exr", "out.####.exr", depth="32")  # type: ignore[arg-type]
     streammat.process_video("in.mp4", "out.mp4", colour="red")  # type: ignore[call-arg]
+    streammat.process_video("in.mp4", "out.mp4", background=5)  # type: ignore[arg-type]
+    streammat.process_video("in.mp4", "out.mp4", background=(0, 177))  # type: ignore[arg-type]
+    streammat.process_video("in.mp4", "out.mp4", include=(1, 2, 3))  # type: ignore[arg-type]
+    streammat.process_video(rgb, "out.mp4")  # type: ignore[arg-type]
     streammat.LiveSession(quality="bset")  # type: ignore[arg-type]
     streammat.LiveSession().command("puase")  # type: ignore[arg-type]
     for event in streammat.LiveSession().events():

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 import tomllib
+from collections.abc import Sequence
+from contextlib import chdir
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import get_args, get_type_hints
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -17,7 +21,7 @@ from media import write_clip
 
 import streammat
 from streammat import config
-from streammat.api import keywords
+from streammat.api import inputs, keywords
 from streammat.live.control.commands import COMMANDS, CommandName
 from streammat.timecode import Moment
 
@@ -89,6 +93,11 @@ def test_keywords_are_the_options(words: type, options: type) -> None:
         del expected["stable"]  # a parameter of its own
     if words is keywords.VideoKeywords:
         expected |= {"start": float | str | Moment, "duration": float | str | Moment | None}  # taken in more forms
+    if words is not keywords.EngineKeywords:
+        expected |= {"background": inputs.BackgroundLike | None, "include": inputs.MaskLike | None, "exclude": inputs.MaskLike | None}
+    if words is keywords.LiveKeywords:
+        path = str | os.PathLike[str]
+        expected |= {"backgrounds": Sequence[inputs.BackgroundLike], "camera": path | int, "outputs": Sequence[path]}
     assert get_type_hints(words) == expected
 
 
@@ -244,6 +253,122 @@ def test_videos_are_processed_as_on_the_command_line(tmp_path: Path) -> None:
     assert (tmp_path / "out.mkv").exists()
     with pytest.raises(streammat.UsageError, match="is there already"):
         streammat.process_video(source, tmp_path / "out.mkv")
+
+
+def pixels(path: Path) -> np.ndarray:
+    """Every frame of a lossless output, uint8 (N, H, W, 3)."""
+    with av.open(str(path)) as container:
+        return np.stack([image.to_ndarray(format="rgb24") for image in container.decode(video=0)])
+
+
+def test_backgrounds_are_paths_colours_arrays_and_open_files(tmp_path: Path, rgb: np.ndarray) -> None:
+    """Each is drawn as the file of its name is."""
+    source = clip(tmp_path / "in.mp4", frames=1)
+    cv2.imwrite(str(tmp_path / "a.png"), rgb[:, :, ::-1])
+    (tmp_path / "a.png").rename(tmp_path / "green")  # a file by its path, a colour by its name
+
+    def drawn(background: object) -> np.ndarray:
+        streammat.process_video(source, tmp_path / "out.mkv", background=background, codec="ffv1", overwrite=True, **QUICK_ENGINE)
+        return pixels(tmp_path / "out.mkv")
+
+    with chdir(tmp_path):
+        expected = drawn("./green")
+        np.testing.assert_array_equal(drawn(rgb), expected)
+        np.testing.assert_array_equal(drawn(Path("green")), expected)
+        np.testing.assert_array_equal(drawn(io.BytesIO((tmp_path / "green").read_bytes())), expected)
+        assert np.abs(drawn("green").astype(int) - expected).mean() > 20
+        np.testing.assert_array_equal(drawn((0, np.uint8(177), 64)), drawn("#00b140"))
+        assert np.abs(drawn(rgb.astype(np.uint16) * 257).astype(int) - expected).mean() < 1
+
+
+@pytest.mark.parametrize(("name", "value", "said"), [
+    ("background", np.zeros((4, 4)), "background is float64 (4, 4); expected uint8 or uint16 (H, W, 3), RGB"),
+    ("background", (1, 2, 256), "three whole numbers from 0 to 255"), ("background", (0.5, 0.5, 0.5), "three whole numbers"),
+    ("background", io.StringIO("x"), "background is a text file object"), ("background", io.BytesIO(b"x" * 99), "background the file object is no image"),
+    ("include", np.zeros((4, 4, 3)), "include is float64 (4, 4, 3); expected (H, W): bool, uint8, uint16, or float from 0 to 1"),
+    ("exclude", np.full((4, 4), np.nan), "exclude is float64 (4, 4)"), ("include", 5, "include is 5; expected a path, an array or an open binary file"),
+    ("exclude", io.BytesIO(b"x" * 99), "exclude the file object: "), ("warm_up", 2, "warm_up: the input is read a second time for it"),
+])  # fmt: skip
+def test_arrays_and_files_that_cannot_be_meant(tmp_path: Path, name: str, value: object, said: str) -> None:
+    source = clip(tmp_path / "in.mp4", frames=1)
+    with source.open("rb") as file, pytest.raises(streammat.StreammatError) as refused:
+        streammat.process_video(file, tmp_path / "out.mp4", **{name: value})
+    assert said in str(refused.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_masks_are_arrays_and_open_files(tmp_path: Path) -> None:
+    source = clip(tmp_path / "in.mp4", frames=1)
+    mask = np.zeros((48, 64), np.uint8)
+    mask[8:20, 8:30] = 200
+    cv2.imwrite(str(tmp_path / "m.png"), mask)
+
+    def matte(**masks: object) -> np.ndarray:
+        streammat.process_video(source, None, matte=tmp_path / "out.mkv", overwrite=True, **QUICK_ENGINE, **masks)
+        return pixels(tmp_path / "out.mkv")
+
+    expected = matte(include=tmp_path / "m.png")
+    assert expected[0].max() >= 199
+    for each in (mask, io.BytesIO((tmp_path / "m.png").read_bytes())):
+        np.testing.assert_array_equal(matte(include=each), expected)
+    for each in (mask.astype(np.float32) / 255, mask.astype(np.uint16) * 257):  # the same values but for their rounding
+        np.testing.assert_allclose(matte(include=each).astype(int), expected.astype(int), atol=1)
+    assert not matte(exclude=np.ones((48, 64), bool)).any()
+
+
+def test_videos_are_open_files_too(tmp_path: Path) -> None:
+    """Read from the beginning wherever they stand, and not closed."""
+    source = clip(tmp_path / "in.mp4", frames=5)
+    streammat.process_video(source, tmp_path / "a.mkv", codec="ffv1", **QUICK_ENGINE)
+    for name, file in (("b", source.open("rb")), ("c", io.BytesIO(source.read_bytes()))):
+        with file:
+            file.seek(100)
+            report = streammat.process_video(file, tmp_path / f"{name}.mkv", codec="ffv1", **QUICK_ENGINE)
+            assert report.frames_in == 5
+            assert len(list(streammat.mattes(file, start=0.08, **QUICK_ENGINE))) == 3
+            assert not file.closed
+        np.testing.assert_array_equal(pixels(tmp_path / f"{name}.mkv"), pixels(tmp_path / "a.mkv"))
+    with source.open("rb") as file, pytest.raises(streammat.UsageError, match="is both source and target"):
+        streammat.process_video(file, source, overwrite=True)
+    cut = io.BytesIO((tmp_path / "a.mkv").read_bytes()[:-2000])
+    with pytest.raises(streammat.InputError, match="the file object: truncated or damaged after . frames.*bytes are missing at its end"):
+        list(streammat.mattes(cut, **QUICK_ENGINE))
+
+
+class Unreadable(io.BytesIO):
+    """Reads so much and then fails, as a disk that is pulled out does."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.tell() > 5000:
+            raise OSError(5, "Input/output error")
+        return super().read(size)
+
+
+@pytest.mark.parametrize(("file", "said"), [
+    (io.BytesIO(), "the file object: is empty"), (io.BytesIO(b"x" * 999), "the file object: is not a video that FFmpeg can read"),
+    (io.StringIO("x"), "video is a text file object"), (Unreadable((PORTRAIT.parents[2] / "examples/portrait.mp4").read_bytes()), "Input/output error"),
+])  # fmt: skip
+def test_open_files_that_are_no_videos(file: object, said: str) -> None:
+    with pytest.raises(streammat.StreammatError) as refused:
+        list(streammat.mattes(file, **QUICK_ENGINE))
+    assert said in str(refused.value)
+
+
+def test_a_live_session_takes_arrays_and_colours(tmp_path: Path, rgb: np.ndarray) -> None:
+    source = clip(tmp_path / "in.mp4", frames=10)
+    options = {"camera": source, "loop": True, "outputs": ("null",), "duration": 20, **QUICK_ENGINE}
+    with streammat.LiveSession(backgrounds=(rgb, (255, 0, 0)), **options) as session:
+        assert session.command("status")["backgrounds"] == ("image 1", "255,0,0")
+        assert session.command("background", 255 - rgb)["background"] == "image 2"
+        assert session.command("background", "image 1")["background"] == "image 1"
+        assert session.command("background", (0, 0, 255))["background"] == "0,0,255"
+        with pytest.raises(streammat.UsageError, match="background is float64"):
+            session.command("background", np.zeros((4, 4)))
+        assert "image" not in session.command("settings")["toml"]
+    with streammat.LiveSession(background="red", **options) as session:
+        assert session.command("status")["background"] == "red"
+    with pytest.raises(streammat.UsageError, match="both given"):
+        streammat.LiveSession(background="red", backgrounds=("blue",), **options)
 
 
 def test_mattes_of_a_video_come_with_their_frames(tmp_path: Path) -> None:

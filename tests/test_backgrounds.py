@@ -22,6 +22,7 @@ from streammat.compositing.backgrounds import (
 )
 from streammat.errors import InputError, UsageError
 from streammat.media.frame import Colour, Frame
+from streammat.media.images import read_image
 
 
 def any_matte(frame: Frame):
@@ -113,7 +114,7 @@ def test_sixteen_bit_images_keep_their_steps(tmp_path):
     ramp = np.repeat(np.linspace(0, 65535, 1024).astype(np.uint16)[None], 64, 0)
     cv2.imwrite(str(tmp_path / "a.png"), np.dstack([ramp] * 3))
     frame = blank("yuv420p10le", 64, 1024, Colour(1, 1, 1, 2))
-    luma = ImageBackground(tmp_path / "a.png").planes(frame, any_matte(frame))[0]
+    luma = ImageBackground(read_image(tmp_path / "a.png")).planes(frame, any_matte(frame))[0]
     assert len(np.unique(luma)) > 1000
     assert np.abs(luma[30].astype(float) - np.arange(1024)).max() <= 2
 
@@ -122,7 +123,7 @@ def test_transparent_images_lie_over_black(tmp_path):
     image = np.dstack([np.full((60, 80, 3), 200, np.uint8), np.full((60, 80), 128, np.uint8)])
     cv2.imwrite(str(tmp_path / "a.png"), image)
     frame = blank("gbrp", 60, 80)
-    planes = ImageBackground(tmp_path / "a.png").planes(frame, any_matte(frame))
+    planes = ImageBackground(read_image(tmp_path / "a.png")).planes(frame, any_matte(frame))
     assert all(np.abs(p.astype(int) - 100).max() <= 1 for p in planes)
 
 
@@ -133,23 +134,23 @@ def test_exif_rotation(tmp_path):
     raw = data.tobytes()
     (tmp_path / "a.jpg").write_bytes(raw[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + raw[2:])
     frame = blank("yuv420p", 160, 120)
-    assert corners(ImageBackground(tmp_path / "a.jpg").planes(frame, any_matte(frame)), frame) == "brwg"
+    assert corners(ImageBackground(read_image(tmp_path / "a.jpg")).planes(frame, any_matte(frame)), frame) == "brwg"
 
 
 def test_fit(tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), quarters(60, 60))
     wide = blank("yuv420p", 100, 200)
     for fit, left in (("cover", "r"), ("stretch", "r"), ("contain", "k")):
-        planes = ImageBackground(tmp_path / "a.png", fit).planes(wide, any_matte(wide))
+        planes = ImageBackground(read_image(tmp_path / "a.png"), fit).planes(wide, any_matte(wide))
         assert corners(planes, wide)[0] == left
-    planes = ImageBackground(tmp_path / "a.png", "contain").planes(wide, any_matte(wide))
+    planes = ImageBackground(read_image(tmp_path / "a.png"), "contain").planes(wide, any_matte(wide))
     seen = np.flatnonzero(planes[0][75] != planes[0][75, 0])
     assert (seen.min(), seen.max()) == (50, 149)
     cv2.imwrite(
         str(tmp_path / "b.png"), np.hstack([np.zeros((60, 60, 3), np.uint8), quarters(60, 60), np.zeros((60, 60, 3), np.uint8)])
     )
     square = blank("yuv420p", 100, 100)
-    assert corners(ImageBackground(tmp_path / "b.png").planes(square, any_matte(square)), square) == "rgbw"
+    assert corners(ImageBackground(read_image(tmp_path / "b.png")).planes(square, any_matte(square)), square) == "rgbw"
 
 
 @pytest.mark.parametrize("size", [(101, 67), (67, 101), (2, 2), (33, 500)])
@@ -159,7 +160,7 @@ def test_every_shape_fits(tmp_path, size, fit, name):
     cv2.imwrite(str(tmp_path / "a.png"), quarters())
     for rotation in range(4):
         frame = blank(name, *size, rotation=rotation)
-        planes = ImageBackground(tmp_path / "a.png", fit).planes(frame, any_matte(frame))
+        planes = ImageBackground(read_image(tmp_path / "a.png"), fit).planes(frame, any_matte(frame))
         assert [(p.shape, p.dtype) for p in planes] == [(p.shape, p.dtype) for p in frame.planes]
 
 
@@ -167,7 +168,7 @@ def test_a_ribbon_is_not_blown_up(tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), np.full((4, 8000, 3), 128, np.uint8))
     for rotation in (0, 1):
         frame = blank("yuv420p", 480, 640, rotation=rotation)
-        planes = ImageBackground(tmp_path / "a.png").planes(frame, any_matte(frame))
+        planes = ImageBackground(read_image(tmp_path / "a.png")).planes(frame, any_matte(frame))
         assert np.abs(rgb_at(planes, frame, 9, 9, 5) - 128).max() < 3
 
 
@@ -176,7 +177,7 @@ def test_a_ribbon_is_not_blown_up(tmp_path):
 def test_backgrounds_stand_upright_in_turned_frames(tmp_path, name, rotation):
     cv2.imwrite(str(tmp_path / "a.png"), quarters())
     frame = blank(name, 120, 160, rotation=rotation)
-    planes = ImageBackground(tmp_path / "a.png", "stretch").planes(frame, any_matte(frame))
+    planes = ImageBackground(read_image(tmp_path / "a.png"), "stretch").planes(frame, any_matte(frame))
     stored = np.array(list(corners(planes, frame))).reshape(2, 2)
     assert "".join(np.rot90(stored, rotation).ravel()) == "rgbw"
 
@@ -184,11 +185,11 @@ def test_backgrounds_stand_upright_in_turned_frames(tmp_path, name, rotation):
 def test_sample_aspect_ratio(tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), quarters(100, 100))
     frame = blank("yuv420p", 100, 100)
-    planes = ImageBackground(tmp_path / "a.png", "contain", Fraction(2)).planes(frame, any_matte(frame))
+    planes = ImageBackground(read_image(tmp_path / "a.png"), "contain", Fraction(2)).planes(frame, any_matte(frame))
     seen = np.flatnonzero(planes[0][75] != planes[0][75, 0])
     assert seen.max() - seen.min() + 1 == 50  # samples twice as wide: a square is half as many of them
     turned = blank("yuv420p", 100, 100, rotation=1)
-    planes = ImageBackground(tmp_path / "a.png", "contain", Fraction(2)).planes(turned, any_matte(turned))
+    planes = ImageBackground(read_image(tmp_path / "a.png"), "contain", Fraction(2)).planes(turned, any_matte(turned))
     seen = np.flatnonzero(planes[0][30] != planes[0][30, 0])
     assert seen.max() - seen.min() + 1 == 50
 

@@ -16,6 +16,7 @@ from scenes import blank, matte_of, rgb_at
 
 from streammat.compositing.backgrounds import Background, ColourBackground, ImageBackground, VideoBackground
 from streammat.media.frame import Colour, Frame
+from streammat.media.images import read_image
 from streammat.sources.shaper import Shaper
 
 SIZE = (192, 108)
@@ -79,7 +80,7 @@ def test_colours_and_images_have_the_light_of_sdr(tmp_path: Path, name: str, col
             cv2.imwrite(str(tmp_path / "a.png"), np.full((80, 80, 3), np.array(rgb[::-1]) * factor, dtype))
             for rotation in (0, 1):
                 frame = blank(name, 48, 64, colour, rotation=rotation)
-                found = shown(ImageBackground(tmp_path / "a.png"), frame)
+                found = shown(ImageBackground(read_image(tmp_path / "a.png")), frame)
                 assert np.abs(found - expected(rgb, colour)).max() < near + 0.3, (rgb, dtype, rotation)
 
 

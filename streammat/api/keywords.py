@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from typing import TypedDict
 
+from streammat.api.inputs import BackgroundLike, MaskLike
 from streammat.config import AlphaType, BitDepth, Compression, EngineName, Fit, MissingFrames, Precision, Quality
 from streammat.timecode import Moment
 
@@ -33,8 +36,8 @@ class ControlKeywords(TypedDict, total=False):
 class SubjectKeywords(TypedDict, total=False):
     """Options that select the subject; see `streammat.config.SubjectOptions` for defaults and meaning."""
 
-    include: str | None
-    exclude: str | None
+    include: MaskLike | None
+    exclude: MaskLike | None
     subject: str
 
 
@@ -42,7 +45,7 @@ class VideoKeywords(EngineKeywords, ControlKeywords, SubjectKeywords, total=Fals
     """Options of `process_video`; see `streammat.config.VideoOptions` for defaults and meaning."""
 
     stable: bool
-    background: str | None
+    background: BackgroundLike | None
     fit: Fit
     decontaminate: bool
     alpha: AlphaType
@@ -78,19 +81,19 @@ class LiveKeywords(EngineKeywords, ControlKeywords, SubjectKeywords, total=False
     """Options of `LiveSession`; see `streammat.config.LiveOptions` for defaults and meaning."""
 
     stable: bool
-    background: str | None
+    background: BackgroundLike | None
     fit: Fit
     decontaminate: bool
     alpha: AlphaType
-    backgrounds: tuple[str, ...]
-    camera: str
+    backgrounds: Sequence[BackgroundLike]
+    camera: str | os.PathLike[str] | int
     size: tuple[int, int] | None
     fps: float
     microphone: str | None
     monitor: str | None
     sound_delay: float
     loop: bool
-    outputs: tuple[str, ...]
+    outputs: Sequence[str | os.PathLike[str]]
     recordings: str
     overwrite: bool
     mirror: bool

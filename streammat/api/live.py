@@ -6,8 +6,10 @@ import json
 import queue
 import threading
 from collections.abc import Iterator
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
+from streammat.api.inputs import background_of, options_of
 from streammat.api.keywords import LiveKeywords
 from streammat.build_options import build
 from streammat.config import LiveOptions
@@ -41,7 +43,14 @@ class LiveSession:
         from streammat.live.session import LiveRun
 
         self._events: queue.Queue[Event | None] = queue.Queue(maxsize=1000)
-        self._run = LiveRun(build(LiveOptions, dict(options)), self._emit)
+        given = options_of(options)
+        if (one := given.pop("background", None)) is not None:
+            if "backgrounds" in given:
+                raise UsageError("background and backgrounds are both given; expected one of them")
+            given["backgrounds"] = (one,)
+        if isinstance(given.get("camera"), Integral) and not isinstance(given["camera"], bool):
+            given["camera"] = str(given["camera"])
+        self._run = LiveRun(build(LiveOptions, given), self._emit)
         self._thread: threading.Thread | None = None
         self._report: LiveReport | None = None
         self._error: BaseException | None = None
@@ -90,7 +99,7 @@ class LiveSession:
 
         Args:
             name: the command; docs/live.md lists them.
-            value: its argument.
+            value: its argument; of ``background`` also a path, a colour or an array, as the options take them.
             confirm: needed for ``pass-through``, which shows the camera's own image.
 
         Returns:
@@ -99,8 +108,10 @@ class LiveSession:
         Raises:
             UsageError: no such command or value.
         """
-        from streammat.live.control.commands import parse_command
+        from streammat.live.control.commands import Command, parse_command
 
+        if name == "background" and not isinstance(value, str):
+            return self._run.obey(Command(name, background_of("background", value)))
         try:
             line = json.dumps({"command": name, "value": value, "confirm": confirm})
         except (TypeError, ValueError, RecursionError) as error:

@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-import os
-from typing import IO, TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Self, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streammat.api.inputs import ImageLike, Rgb, frame_of_image
 from streammat.api.keywords import EngineKeywords
 from streammat.build_options import build
 from streammat.compositing.compositor import Compositor
 from streammat.config import STILLS, MattingOptions
 from streammat.engines.base import Engine, EngineSpec
-from streammat.errors import InputError, UsageError, reason, shortened
+from streammat.errors import UsageError
 from streammat.media.frame import Frame, Matte
 
 if TYPE_CHECKING:
     from streammat.matting.matting import Matting as FrameMatting
-
-Rgb = NDArray[np.uint8] | NDArray[np.uint16]
-"""(H, W, 3), RGB, full range."""
-ImageLike = Rgb | str | os.PathLike[str] | IO[bytes]
-"""Pixels, or the path or open binary file of an image."""
 
 
 def matte(image: ImageLike, **options: Unpack[EngineKeywords]) -> NDArray[np.float32]:
     """Return the alpha matte of one image, at quality ``best``; `Matting` is faster for many images: it keeps its engine open.
 
     Args:
-        image: pixels, a path, or an open binary file.
+        image: pixels, uint8 or uint16 (H, W, 3), RGB; or the path or an open binary file of an image.
         options: see `EngineKeywords`.
 
     Returns:
@@ -47,7 +42,7 @@ def cutout(image: ImageLike, **options: Unpack[EngineKeywords]) -> Rgb:
     """Return one image with its background removed, at quality ``best``.
 
     Args:
-        image: pixels, a path, or an open binary file.
+        image: pixels, uint8 or uint16 (H, W, 3), RGB; or the path or an open binary file of an image.
         options: see `EngineKeywords`.
 
     Returns:
@@ -94,7 +89,7 @@ class Matting:
         """Return the alpha matte of an image.
 
         Args:
-            image: pixels, a path, or an open binary file.
+            image: pixels, uint8 or uint16 (H, W, 3), RGB; or the path or an open binary file of an image.
 
         Returns:
             float32 (H, W), 0..1, 1 = foreground, at the image's size.
@@ -108,7 +103,7 @@ class Matting:
         """Return an image with its background removed; see `streammat.cutout`.
 
         Args:
-            image: pixels, a path, or an open binary file.
+            image: pixels, uint8 or uint16 (H, W, 3), RGB; or the path or an open binary file of an image.
 
         Returns:
             uint8 (H, W, 4), RGB and straight alpha; uint16 for deeper images.
@@ -154,7 +149,7 @@ class Matting:
     def _frame(self, image: ImageLike) -> Frame:
         from dataclasses import replace
 
-        frame = _frame_of(image)
+        frame = frame_of_image(image)
         self._count += 1
         return replace(frame, pts=self._count)
 
@@ -175,35 +170,3 @@ class Matting:
         if self._matting is None:
             self._matting = FrameMatting(self._engine, TemporalFilter() if self._options.stable else None)
         return self._matting(frame)
-
-
-def path_of(name: str, value: Any) -> str:
-    """Return ``value`` as a path; ``name`` is the argument's, for messages.
-
-    Raises:
-        UsageError: it is neither text nor a path object.
-    """
-    path = os.fspath(value) if isinstance(value, os.PathLike) else value
-    if not isinstance(path, str) or "\0" in path:
-        raise UsageError(f"{name} is {shortened(repr(value))}; expected a path as text or a path object")
-    return path
-
-
-def _frame_of(image: ImageLike) -> Frame:
-    from streammat.sources.still import decode_still, frame_of, read_still
-
-    if isinstance(image, np.ndarray):
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype not in (np.uint8, np.uint16) or not image.size:
-            raise UsageError(f"the image is {image.dtype} {image.shape}; expected uint8 or uint16 (H, W, 3), RGB")
-        return frame_of(image)
-    if isinstance(image, str | os.PathLike):
-        return read_still(path_of("the image", image))[0]
-    if hasattr(image, "read"):
-        try:
-            data = image.read()
-        except (OSError, ValueError) as error:  # closed, or not opened for reading
-            raise InputError(f"the image cannot be read from its file object ({reason(error)}); expected one opened in binary mode") from error
-        if not isinstance(data, bytes):
-            raise UsageError("the image is a text file object; expected one opened in binary mode")
-        return decode_still(data, str(getattr(image, "name", "the file object")))[0]
-    raise UsageError(f"the image is a {type(image).__name__}; expected an array, a path or an open binary file")

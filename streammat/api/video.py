@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Unpack
+from typing import Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streammat.api.inputs import Path, VideoLike, options_of, path_of, video_of
 from streammat.api.keywords import EngineKeywords, VideoKeywords
-from streammat.api.matting import Matting, path_of
+from streammat.api.matting import Matting
 from streammat.build_options import build
 from streammat.config import MattingOptions, VideoOptions
 from streammat.errors import UsageError
@@ -22,15 +22,15 @@ from streammat.stats import Report
 from streammat.timecode import Moment, parse_moment
 
 
-def process_video(source: str | os.PathLike[str], target: str | os.PathLike[str] | None, *, progress: Callable[[int], None] | None = None,
+def process_video(source: VideoLike, target: Path | None, *, progress: Callable[[int], None] | None = None,
                   **options: Unpack[VideoKeywords]) -> Report:
     """Cut the subject out of a video and write it on another background, or transparent; sound and other tracks are kept.
 
     Args:
-        source: a video file or URL.
-        target: the output; its extension picks container and codec; None: ``matte`` or ``foreground`` alone.
+        source: the path or URL of a video, a pattern of numbered images, or an open binary file that can seek.
+        target: the output's path; its extension picks container and codec; None: ``matte`` or ``foreground`` alone.
         progress: called from time to time, in this thread, with the number of frames written.
-        options: see `VideoKeywords`; times are seconds, text such as ``1:30``, or timecodes.
+        options: see `VideoKeywords`; ``background`` and the masks ``include`` and ``exclude`` may be arrays, too; times are seconds, text such as ``1:30``, or timecodes.
 
     Returns:
         A report: frames, times, notes, and the damaged parts of the input.
@@ -40,11 +40,11 @@ def process_video(source: str | os.PathLike[str], target: str | os.PathLike[str]
     """
     from streammat.jobs.video import VideoJob
 
-    given: dict[str, Any] = dict(options)
+    given = options_of(options)
     for name in ("start", "duration"):
         if given.get(name) is not None:
             given[name] = _time(name, given[name])
-    return VideoJob(path_of("source", source), None if target is None else path_of("target", target), build(VideoOptions, given)).run(progress)
+    return VideoJob(video_of("source", source), None if target is None else path_of("target", target), build(VideoOptions, given)).run(progress)
 
 
 @dataclass(frozen=True)
@@ -67,13 +67,13 @@ class VideoFrame:
 
 
 def mattes(
-    video: str | os.PathLike[str], *, start: float | str | Moment = 0, duration: float | str | Moment | None = None, stable: bool = MattingOptions.stable,
+    video: VideoLike, *, start: float | str | Moment = 0, duration: float | str | Moment | None = None, stable: bool = MattingOptions.stable,
     **options: Unpack[EngineKeywords],
 ) -> Iterator[tuple[VideoFrame, NDArray[np.float32]]]:
     """Yield the frames of a video with their mattes, in presentation order.
 
     Args:
-        video: a file or URL.
+        video: the path or URL of a video, or an open binary file that can seek.
         start: where to begin, in seconds, as text such as ``1:30``, or a timecode.
         duration: how much of the video; None: to the end.
         stable: average out flicker where the image does not move.
@@ -88,7 +88,7 @@ def mattes(
     from streammat.sources.file import FileSource
 
     until = None if duration is None else _time("duration", duration)
-    reader = FileSource(path_of("video", video), audio=False, start=_time("start", start), duration=until)
+    reader = FileSource(video_of("video", video), audio=False, start=_time("start", start), duration=until)
     with ExitStack() as stack:
         stack.callback(reader.close)
         matting = stack.enter_context(Matting(stable=stable, **options))

@@ -18,11 +18,12 @@ import cv2
 import numpy as np
 
 from streammat.compositing.blur import STRENGTH, BlurBackground
-from streammat.config import Fit
+from streammat.config import Fit, ImageArray
 from streammat.errors import InputError, UsageError
 from streammat.media.containers import images_of, open_container
 from streammat.media.frame import Frame, Matte, Plane
 from streammat.media.image_kinds import HEAD, undecoded_kind, why_undecoded
+from streammat.media.images import Rgb as Pixels
 from streammat.media.images import compose, convert, image_of, read_image
 from streammat.paths import check_readable
 
@@ -53,6 +54,8 @@ class BackgroundSpec:
     kind: Literal["transparent", "blur", "colour", "image", "video"]
     path: Path | None = None
     """File name of an image or a video."""
+    array: ImageArray | None = None
+    """An image that has no file."""
     colour: Rgb | None = None
     strength: float = STRENGTH
     """Strength of a blur, 0..1."""
@@ -72,15 +75,17 @@ class Background(Protocol):
         ...
 
 
-def parse_background(text: str) -> BackgroundSpec:
-    """Parse the name of a background: ``transparent``, ``blur``, ``blur:STRENGTH`` (0 to 100), a colour (a name of ``COLOURS``,
+def parse_background(given: str | ImageArray) -> BackgroundSpec:
+    """Parse a background: an array, or a name: ``transparent``, ``blur``, ``blur:STRENGTH`` (0 to 100), a colour (a name of ``COLOURS``,
     ``#rgb``, ``#rrggbb`` or ``r,g,b`` with 0..255 each), else the path of an image or a clip, distinguished by content.
 
     Raises:
         UsageError: it is none of these.
         InputError: the file is missing, empty or neither an image nor a clip.
     """
-    word = text.strip().lower()
+    if isinstance(given, ImageArray):
+        return BackgroundSpec("image", array=given)
+    text, word = given, given.strip().lower()
     if not word:
         raise UsageError("the background is an empty name; give transparent, blur, a colour, or the path of an image or clip")
     if word == "transparent":
@@ -182,8 +187,10 @@ def open_background(spec: BackgroundSpec, fit: Fit = "cover", sar: Fraction = Fr
         return BlurBackground(spec.strength)
     if spec.kind == "colour" and spec.colour is not None:
         return ColourBackground(spec.colour)
+    if spec.kind == "image" and spec.array is not None:
+        return ImageBackground(spec.array.pixels, fit, sar)
     if spec.kind == "image" and spec.path is not None:
-        return ImageBackground(spec.path, fit, sar)
+        return ImageBackground(read_image(spec.path), fit, sar)
     if spec.kind == "video" and spec.path is not None:
         return VideoBackground(spec.path, fit, sar)
     raise ValueError(f"nothing can be opened for {spec}")
@@ -253,11 +260,16 @@ class ColourBackground:
 
 
 class ImageBackground:
-    """A background that is an image, fitted to the frame."""
+    """A background that is an image, fitted to the frame.
 
-    def __init__(self, path: Path, fit: Fit = "cover", sar: Fraction = Fraction(1)) -> None:
-        """Read the image; raises InputError if it cannot be decoded."""
-        self._rgb = read_image(path)
+    Args:
+        rgb: uint8 or uint16 (h, w, 3), RGB, full range.
+        fit: how an image of another shape fills the frame.
+        sar: sample aspect ratio of the frames, as stored.
+    """
+
+    def __init__(self, rgb: Pixels, fit: Fit = "cover", sar: Fraction = Fraction(1)) -> None:
+        self._rgb = rgb
         self._fit, self._sar = fit, sar
         self._cache = _LastOne()
 

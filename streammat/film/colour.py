@@ -12,14 +12,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streammat.errors import InputError, UsageError, reason
 from streammat.film.header import Header
-from streammat.media.containers import images_of, open_video
+from streammat.media.containers import images_of, name_of, open_video
 from streammat.paths import check_readable
 
 Light = NDArray[np.float32]
@@ -103,7 +103,7 @@ class ClipLook:
     """Display conversion of a clip in its own colour space: a ``matting.Look``. Outputs keep the clip's own values.
 
     Args:
-        clip: the clip's file.
+        clip: the clip's file; an open one keeps its position.
         name: name of the space, as ``open_space`` takes it, but not ``auto``.
         config: as ``open_space`` takes it.
         exposure: in stops; None: automatic, by the clip's first frame, even if others are processed.
@@ -112,7 +112,7 @@ class ClipLook:
         UsageError, InputError: as ``open_space`` raises them, or the clip cannot be read.
     """
 
-    def __init__(self, clip: str, name: str, config: str | None, exposure: float | None) -> None:
+    def __init__(self, clip: str | IO[bytes], name: str, config: str | None, exposure: float | None) -> None:
         first = np.zeros((1, 1, 3), np.float32) if exposure is not None else _first_image(clip)
         self.space = open_space(name, config, Header((0, 0, 1, 1), (0, 0, 1, 1)), first, exposure=exposure)
 
@@ -121,18 +121,21 @@ class ClipLook:
         return np.asarray(self.space.shown(rgb.astype(np.float32) / np.float32(65535)) >> 8, np.uint8)
 
 
-def _first_image(clip: str) -> Light:
+def _first_image(clip: str | IO[bytes]) -> Light:
     """Return a clip's first image, reduced, in its own values: (h, w, 3) 0..1."""
+    opened = None if isinstance(clip, str) else (clip, clip.tell())
     container = open_video(clip)
     try:
         image = next(images_of(container, container.streams.video[0]), None)
         if image is None:
-            raise InputError(f"{clip}: no frame can be decoded; the file is empty or damaged: give a whole copy")
+            raise InputError(f"{name_of(clip)}: no frame can be decoded; the file is empty or damaged: give a whole copy")
         scale = min(1.0, 480 / max(image.width, image.height))
         small = image.reformat(max(2, round(image.width * scale)), max(2, round(image.height * scale)), "rgb48le", interpolation="AREA")
         return small.to_ndarray().astype(np.float32) / np.float32(65535)
     finally:
         container.close()
+        if opened is not None:  # whoever reads it already goes on from there
+            opened[0].seek(opened[1])
 
 
 def open_space(

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from streammat.config import SubjectOptions
+from streammat.config import ImageArray, SubjectOptions
 from streammat.errors import InputError, UsageError, reason
 from streammat.film.header import openimageio
 from streammat.film.images import check_size
@@ -42,7 +42,9 @@ class Masks:
 
     def __init__(self, options: SubjectOptions, *, numbered: bool = True) -> None:
         named = (("--include", options.include), ("--exclude", options.exclude))
-        self._include, self._exclude = (None if text is None else _Masks(option, text, numbered=numbered) for option, text in named)
+        self._include, self._exclude = (None if given is None else _Masks(option, given, numbered=numbered) for option, given in named)
+        self.given = bool(self._include or self._exclude)
+        """False if there is no mask."""
         self.files = [path for masks in (self._include, self._exclude) if masks is not None for path in masks.files]
         """Files of the masks."""
 
@@ -87,15 +89,21 @@ class _Image:
 class _Masks:
     """One mask image for all frames, or one for each."""
 
-    def __init__(self, option: str, text: str, *, numbered: bool) -> None:
+    def __init__(self, option: str, given: str | ImageArray, *, numbered: bool) -> None:
         self._option = option
+        self._placed: tuple[object, Mask] | None = None
+        self._files: dict[int, Path] | None = None
+        self.files: list[Path] = []
+        if isinstance(given, ImageArray):
+            self._one: _Image | None = _Image(given.pixels)
+            return
+        text = given
         name = None if os.path.isfile(text) else find_sequence(text)
         if name is not None and not numbered:
             raise UsageError(f"{option} {text}: is a sequence; expected one image, which holds for all")
         self._files = None if name is None else frames_of(name)
         self._one = _read(Path(text)) if name is None else None
         self._name = text
-        self._placed: tuple[object, Mask] | None = None
         self.files = [Path(text)] if self._files is None else list(self._files.values())
 
     def of(self, frame: Frame) -> Mask:
@@ -159,20 +167,33 @@ def _read(path: Path) -> _Image:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({reason(error)}); check the disk") from error
-    read_notes(data.tobytes(), str(path))
+    return _Image(decode_mask(data.tobytes(), str(path)))
+
+
+def decode_mask(data: bytes, name: str) -> Mask:
+    """Decode a mask: the image's alpha, if it has one that is not full everywhere, else its brightness.
+
+    Args:
+        data: the whole file: PNG, JPEG, WebP or TIFF.
+        name: name for messages.
+
+    Raises:
+        InputError: it cannot be decoded.
+    """
+    read_notes(data, name)
     try:
-        pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
     except cv2.error:
         pixels = None
     if pixels is None:
-        raise InputError(f"{path}: {why_undecoded(data[:HEAD].tobytes(), 'a mask as PNG, JPEG, TIFF or EXR')}")
+        raise InputError(f"{name}: {why_undecoded(data[:HEAD], 'a mask as PNG, JPEG, TIFF or EXR')}")
     scale = {1: 1 / 255, 2: 1 / 65535}.get(pixels.itemsize, 1.0)
     found = pixels.astype(np.float32) * np.float32(scale)
     if found.ndim == 2:
-        return _Image(found)
+        return found
     if found.shape[2] == 4 and (found[:, :, 3] < 1).any():
-        return _Image(np.ascontiguousarray(found[:, :, 3]))
-    return _Image(np.asarray(cv2.cvtColor(np.ascontiguousarray(found[:, :, :3]), cv2.COLOR_BGR2GRAY), np.float32))
+        return np.ascontiguousarray(found[:, :, 3])
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(found[:, :, :3]), cv2.COLOR_BGR2GRAY), np.float32)
 
 
 def _read_film(path: Path) -> _Image:

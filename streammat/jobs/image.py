@@ -62,7 +62,7 @@ class ImageJob:
         if into_folder and os.path.exists(target) and not os.path.isdir(target):
             raise UsageError(f"{target}: is a file; expected a folder for {len(sources)} images")
         self.outputs = [str(folder / f"{Path(source).stem}.png") for source in sources] if into_folder else [target]
-        behind = [] if composite.background is None else [composite.background]
+        behind = [composite.background] if isinstance(composite.background, str) else []
         files = [output for output in self.outputs if output != STANDARD_STREAM]
         check_targets([*sources, *behind], files, EncodeOptions(overwrite=overwrite), made=into_folder)
         self._transparent = wants_alpha(files[0] if files else "out.png", composite, None)

@@ -25,7 +25,7 @@ def wants_alpha(target: str, composite: CompositeOptions, codec: str | None) -> 
     """Return whether the output is transparent: requested, or the default for its format."""
     if composite.background is None:
         return can_carry_alpha(target, codec)
-    return composite.background.strip().lower() == "transparent"
+    return isinstance(composite.background, str) and composite.background.strip().lower() == "transparent"
 
 
 def open_background_for(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 import cv2
 
@@ -29,6 +30,7 @@ from streammat.jobs.warm_up import WarmedUp, frames_before, images_before
 from streammat.matting.device import matting_for
 from streammat.matting.network import Networks, frames_at_once
 from streammat.matting.temporal import TemporalFilter
+from streammat.media.containers import name_of
 from streammat.media.frame import Frame, Matte
 from streammat.models.library import find_model
 from streammat.pipeline import Pipeline
@@ -46,7 +48,7 @@ class VideoJob:
     """The job of ``streammat video``: the constructor opens and checks everything, ``run`` does the work.
 
     Args:
-        source: a video file or URL.
+        source: a video file or URL, or an open binary file that can seek.
         target: the output; its extension picks container and codec; None: a matte or a foreground alone.
         options: everything else.
         networks: opens the network; by default one that is closed at the end of the run.
@@ -55,12 +57,12 @@ class VideoJob:
         UsageError, InputError, OutputError, EngineError: in that case nothing has been changed.
     """
 
-    def __init__(self, source: str, target: str | None, options: VideoOptions, networks: Networks | None = None) -> None:
+    def __init__(self, source: str | IO[bytes], target: str | None, options: VideoOptions, networks: Networks | None = None) -> None:
         self.outputs = [path for path in (target, options.matte, options.foreground, options.report) if path is not None]
         if not self.outputs:
-            raise UsageError(f"OUT is missing: {source} alone is given; expected where the result goes, such as out.mp4, or --matte or --foreground; see streammat video --help")
+            raise UsageError(f"OUT is missing: {name_of(source)} alone is given; expected where the result goes, such as out.mp4, or --matte or --foreground; see streammat video --help")
         behind = options.composite.background
-        check_targets([source, *([] if behind is None else [behind])], self.outputs, options.encode)
+        check_targets([*_files_of(source), *([behind] if isinstance(behind, str) else [])], self.outputs, options.encode)
         check_controls(options.controls)
         if options.report is not None:
             from streammat.report.page import check_report
@@ -76,6 +78,8 @@ class VideoJob:
         layered = next((path for path in self.outputs if Path(path).suffix.lower() == ".exr"), None)
         if layers and layered is None:
             raise UsageError(f"--exr-layers {options.sequence.exr_layers}: no output is EXR; expected one such as out.####.exr")
+        if options.warm_up and not isinstance(source, str):
+            raise UsageError("warm_up: the input is read a second time for it, which an open file cannot be; expected a path")
         transparent = target is None or wants_alpha(target, options.composite, options.encode.codec)
         contents = self._contents(target, options, transparent)
         encodes = [self._encode(path, content, target, options, transparent) for path, content in contents]
@@ -97,7 +101,7 @@ class VideoJob:
                 if path == options.report:
                     from streammat.report.collect import ReportSink
 
-                    sinks.append(ReportSink(path, Path(source).stem, reader.info, overwrite=encode.overwrite))
+                    sinks.append(ReportSink(path, Path(name_of(source)).stem, reader.info, overwrite=encode.overwrite))
                     continue
                 alpha = options.composite.alpha
                 film = takes_plates(path, reader, options.sequence)
@@ -114,7 +118,7 @@ class VideoJob:
             mattes: Callable[[Frame], Matte] = matting if subject == "all" else SubjectMatting(matting, subject)
             mattes = ControlledMatting(mattes, options.controls)
             read = reader.files if isinstance(reader, SequenceSource) else []
-            if (masks := Masks(options.subjects)).files:
+            if (masks := Masks(options.subjects)).given:
                 mattes = MaskedMatting(mattes, masks)
                 read = [*read, *masks.files]
             check_numbered(read, sinks, reader.info.numbers)
@@ -152,13 +156,13 @@ class VideoJob:
                 self._background.close()
 
     @staticmethod
-    def _earlier(source: str, reader: Recorded, options: VideoOptions) -> Iterator[Frame]:
+    def _earlier(source: str | IO[bytes], reader: Recorded, options: VideoOptions) -> Iterator[Frame]:
         """Return the frames before the first one to write, for the warm-up."""
-        if isinstance(reader, SequenceSource):
+        if isinstance(reader, SequenceSource) and isinstance(source, str):
             return images_before(source, reader, options.sequence, options.warm_up)
         if isinstance(reader, ChosenFrames):
             reader = reader.source
-        if isinstance(reader, FileSource) and reader.start and options.frames is None:
+        if isinstance(reader, FileSource) and reader.start and options.frames is None and isinstance(source, str):
             return frames_before(source, reader, options.warm_up, deinterlace=options.deinterlace)
         return iter(())
 
@@ -193,9 +197,15 @@ class VideoJob:
         return contents
 
 
-def open_recorded(source: str, options: VideoOptions) -> Recorded:
+def _files_of(source: str | IO[bytes]) -> list[str]:
+    """Return the name of the file that is read, if it has one."""
+    name = source if isinstance(source, str) else getattr(source, "name", None)
+    return [name] if isinstance(name, str) else []
+
+
+def open_recorded(source: str | IO[bytes], options: VideoOptions) -> Recorded:
     """Open a recorded source: a sequence of numbered images, or a clip, possibly with selected frames only."""
-    name = find_sequence(source)
+    name = find_sequence(source) if isinstance(source, str) else None
     if name is not None:
         if options.start != BEGINNING or options.duration is not None:
             raise UsageError(f"{source}: --start and --duration are for clips; choose frames of a sequence with --frames, such as 1001-1100")
@@ -205,13 +215,13 @@ def open_recorded(source: str, options: VideoOptions) -> Recorded:
     if numbers is None and options.start_number == 1:
         return clip
     try:
-        return ChosenFrames(clip, options.start_number, numbers, source)
+        return ChosenFrames(clip, options.start_number, numbers, name_of(source))
     except UsageError:
         clip.close()
         raise
 
 
-def look_of(clip: str, source: Recorded, options: SequenceOptions) -> ClipLook | None:
+def look_of(clip: str | IO[bytes], source: Recorded, options: SequenceOptions) -> ClipLook | None:
     """Return the display conversion for a clip in its own colour space; None if not needed (sequences bring their own)."""
     if isinstance(source, SequenceSource) or options.color_space.lower() == "auto":
         return None

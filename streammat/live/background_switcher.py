@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import count
 
 from streammat.compositing.backgrounds import Background, BackgroundSpec, open_background, parse_background
 from streammat.compositing.compositor import Compositor
-from streammat.config import CompositeOptions, Content, MatteControls
+from streammat.config import CompositeOptions, Content, ImageArray, MatteControls
 from streammat.errors import InputError, UsageError
 
 _MOST_ADDED = 16
@@ -21,7 +23,7 @@ class Scene:
     """A background, and the compositor that draws the subject in front of it."""
 
     text: str
-    """The background as the user wrote it."""
+    """The background as the user wrote it; ``image 1`` and so on for arrays."""
     spec: BackgroundSpec
     background: Background
     compositor: Compositor
@@ -38,7 +40,7 @@ class BackgroundSwitcher:
     A replaced scene is not closed, because a frame may still be using it; it is freed with its last reference.
 
     Args:
-        texts: backgrounds as ``streammat.compositing.backgrounds.parse_background`` takes them, at least one, none transparent.
+        given: backgrounds as ``streammat.compositing.backgrounds.parse_background`` takes them, at least one, none transparent.
         options: how they are fitted, and whether the old background's colour is removed from edges.
         controls: adjustments of the subject's colour.
         alpha: draw the subject alone beside the composite, for outputs with alpha.
@@ -48,7 +50,7 @@ class BackgroundSwitcher:
     """
 
     def __init__(
-        self, texts: tuple[str, ...], options: CompositeOptions,
+        self, given: Sequence[str | ImageArray], options: CompositeOptions,
         controls: MatteControls = MatteControls(),  # noqa: B008 - frozen
         *, alpha: bool = False,
     ) -> None:
@@ -56,9 +58,10 @@ class BackgroundSwitcher:
         self._options = options
         self._controls = controls
         self._lock = threading.RLock()
-        self._scenes = [self._open(text) for text in texts]
+        self._numbers = count(1)
+        self._scenes = [self._open(each) for each in given]
         self._stamps = [_stamp(scene.spec) for scene in self._scenes]
-        self._given = len(texts)
+        self._given = len(given)
         self._index = 0
         self.current = self._scenes[0]
 
@@ -72,15 +75,29 @@ class BackgroundSwitcher:
         with self._lock:
             return self._switch((self._index + by) % len(self._scenes))
 
-    def choose(self, text: str) -> Scene:
-        """Switch to the background ``text``; a new one is added to the list, which drops the oldest of many new ones.
+    def spec_of(self, text: str) -> BackgroundSpec:
+        """Return a background of the list.
+
+        Raises:
+            UsageError: it is none of them.
+        """
+        with self._lock:
+            found = next((scene.spec for scene in self._scenes if scene.text == text), None)
+        if found is None:
+            raise UsageError(f"the background {text!r} is not in the list; expected one of {', '.join(self.names)}")
+        return found
+
+    def choose(self, given: str | ImageArray) -> Scene:
+        """Switch to the background ``given``; a new one is added to the list, which drops the oldest of many new ones.
 
         Raises:
             UsageError, InputError: it cannot be shown; the current one stays.
         """
         with self._lock:
-            if text not in self.names:
-                scene = self._open(text)
+            text = next((name for name in self.names if name == given), None)
+            if text is None:
+                scene = self._open(given)
+                text = scene.text
                 self._scenes.append(scene)
                 self._stamps.append(_stamp(scene.spec))
             chosen = self._switch(self.names.index(text))
@@ -169,11 +186,11 @@ class BackgroundSwitcher:
             self.current = scene
         return scene
 
-    def _open(self, text: str) -> Scene:
-        spec = parse_background(text)
+    def _open(self, given: str | ImageArray) -> Scene:
+        spec = parse_background(given)
         if spec.kind == "transparent":
             raise UsageError("--bg transparent: cameras and streams carry no transparency; give a colour such as green to key on, or --to alpha for OBS")
-        return self._scene_of(text, spec)
+        return self._scene_of(given if isinstance(given, str) else f"image {next(self._numbers)}", spec)
 
     def _scene_of(self, text: str, spec: BackgroundSpec) -> Scene:
         background = open_background(spec, self._options.fit, Fraction(1))

@@ -14,6 +14,7 @@ import cv2
 
 from streammat.audio.capture import AudioCapture
 from streammat.audio.monitor import Monitor
+from streammat.compositing.backgrounds import BackgroundSpec
 from streammat.compositing.matte_controls import ControlledMatting, changed, check_controls
 from streammat.config import EncodeOptions, LiveOptions, MatteControls, MattingOptions
 from streammat.engines.base import Engine, EngineError, EngineSpec
@@ -246,11 +247,11 @@ class LiveRun:
 
     def settings(self) -> dict[str, Any]:
         """Return the current values of all options that can change during a run; the current background comes first."""
-        names = self.backgrounds()
-        shown = self.fallback.scene.text
+        names = [name for name in self.backgrounds() if self.background_of(name).array is None]  # an array has no name in a file
+        shown = next((name for name in (self.fallback.scene.text, *names) if name in names), None)
         kept = self.page.kept if self.page is not None else str
         return {
-            "bg": [kept(name) for name in (shown, *(name for name in names if name != shown))], "mirror": self.fallback.mirror,
+            "bg": None if shown is None else [kept(name) for name in (shown, *(name for name in names if name != shown))], "mirror": self.fallback.mirror,
             "quality": self.options.matting.quality, "fixed": self.options.fixed,
             **{name.replace("_", "-"): value for name, value in asdict(self._controlled.controls).items()},
         }
@@ -258,6 +259,10 @@ class LiveRun:
     def backgrounds(self) -> list[str]:
         """Return the list of backgrounds, as the user wrote it."""
         return self._backgrounds.names
+
+    def background_of(self, text: str) -> BackgroundSpec:
+        """Return a background of the list; UsageError if it is none."""
+        return self._backgrounds.spec_of(text)
 
     # -- opening ------------------------------------------------------------------------------------------------
 
@@ -281,7 +286,7 @@ class LiveRun:
         self._controlled = ControlledMatting(chosen, options.controls)
         masks = Masks(options.subjects, numbered=False)
         self._network = NetworkExchange(self._matting, opened, model.areas, options, self.info, self._adopt, self._faults, self.emit)
-        return MaskedMatting(self._controlled, masks) if masks.files else self._controlled
+        return MaskedMatting(self._controlled, masks) if masks.given else self._controlled
 
     # -- watching over it ---------------------------------------------------------------------------------------
 
@@ -355,7 +360,7 @@ def _check(options: LiveOptions) -> None:
     for text in options.outputs:
         check_output(text)
     files = [text for text in options.outputs if is_file(text)]
-    check_targets([options.camera, *options.backgrounds], files, EncodeOptions(overwrite=options.overwrite))
+    check_targets([options.camera, *(each for each in options.backgrounds if isinstance(each, str))], files, EncodeOptions(overwrite=options.overwrite))
     check_controls(options.controls)
 
 

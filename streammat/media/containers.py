@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import av
 
@@ -30,19 +30,19 @@ def _latin(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error(_OTHERWISE_LATIN, _latin)
 
 
-def open_container(path: str, **options: Any) -> av.container.InputContainer:
+def open_container(path: str | IO[bytes], **options: Any) -> av.container.InputContainer:
     """Open a container with ``av.open`` for reading; tags that are not UTF-8 (some cameras, all old AVI files) are read as
     Latin-1.
 
     Args:
-        path: a file, or any address that FFmpeg knows.
+        path: a file, or any address that FFmpeg knows; or an open binary file that can seek.
         options: further options of ``av.open``.
 
     Raises:
         av.FFmpegError, OSError, ValueError: as ``av.open`` raises them.
     """
     # An absolute path, because FFmpeg takes what stands before a colon for a protocol.
-    where = path if is_url(path) else str(Path(path).absolute())
+    where = path if not isinstance(path, str) or is_url(path) else str(Path(path).absolute())
     container: av.container.InputContainer = av.open(where, "r", metadata_errors=_OTHERWISE_LATIN, **options)
     return container
 
@@ -81,19 +81,30 @@ def open_url(url: str, timeout: tuple[float, float], options: dict[str, str] | N
     return answer_of(lambda: open_container(url, options=options or {}, timeout=timeout), "streammat-open")
 
 
-def open_video(path: str) -> av.container.InputContainer:
-    """Open the container of a file or URL.
+def name_of(source: str | IO[bytes]) -> str:
+    """Return the name of a file, a URL or an open file, for messages."""
+    name = source if isinstance(source, str) else getattr(source, "name", None)
+    return name if isinstance(name, str) else "the file object"
+
+
+def open_video(path: str | IO[bytes]) -> av.container.InputContainer:
+    """Open the container of a file or URL, or of an open file, which is read from its beginning and not closed.
 
     Raises:
         InputError: it does not exist, may not be read, or is of no kind that FFmpeg knows.
     """
-    if not is_url(path):
+    if not isinstance(path, str):
+        size = path.seek(0, os.SEEK_END)
+        path.seek(0)
+        if not size:
+            raise InputError(f"{name_of(path)}: is empty (0 bytes); expected a video file")
+    elif not is_url(path):
         if _NUMBERED.search(path) and not os.path.lexists(path):
             raise InputError(
                 f"{path}: numbered images are not read as a video; expected one file, such as FFmpeg makes of them: ffmpeg -i {path} -c:v ffv1 in.mkv"
             )
         check_readable(path, "a video file")
     try:
-        return open_url(path, (OPEN_SECONDS, READ_SECONDS)) if is_url(path) else open_container(path)
+        return open_url(path, (OPEN_SECONDS, READ_SECONDS)) if isinstance(path, str) and is_url(path) else open_container(path)
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise InputError(f"{path}: is not a video that FFmpeg can read ({reason(error)}); expected mp4, mov, mxf, mkv, webm, avi or ts") from error
+        raise InputError(f"{name_of(path)}: is not a video that FFmpeg can read ({reason(error)}); expected mp4, mov, mxf, mkv, webm, avi or ts") from error

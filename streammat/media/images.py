@@ -38,7 +38,21 @@ def read_image(path: Path) -> Rgb:
         data = np.fromfile(path, np.uint8)  # not cv2.imread, which cannot open every path on every system
     except OSError as error:
         raise InputError(f"the image {str(path)!r} cannot be read: {error.strerror}; check the path and its permissions") from error
-    read_notes(data.tobytes(), f"the image {str(path)!r}")
+    return decode_image(data.tobytes(), f"the image {str(path)!r}")
+
+
+def decode_image(whole: bytes, name: str) -> Rgb:
+    """Decode a still as `read_image` does.
+
+    Args:
+        whole: the whole file.
+        name: name for messages.
+
+    Raises:
+        InputError: it cannot be decoded.
+    """
+    data = np.frombuffer(whole, np.uint8)
+    read_notes(whole, name)
     try:
         image: Rgb | None = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
         if image is not None and not (image.ndim == 3 and image.shape[2] == 4):
@@ -46,7 +60,7 @@ def read_image(path: Path) -> Rgb:
     except cv2.error:
         image = None
     if image is None:
-        raise InputError(f"the image {str(path)!r} {why_undecoded(data[:HEAD].tobytes(), 'PNG, JPEG, WebP or TIFF')}")
+        raise InputError(f"{name} {why_undecoded(whole[:HEAD], 'PNG, JPEG, WebP or TIFF')}")
     if image.dtype not in (np.uint8, np.uint16):  # floats of 0..1
         image = np.rint(np.clip(np.nan_to_num(image.astype(np.float32)), 0, 1) * 65535).astype(np.uint16)
     if image.shape[2] == 4:

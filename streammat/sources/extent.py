@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from fractions import Fraction
-from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import av
 
@@ -49,14 +49,14 @@ class Extent:
         if at is not None:
             self.reached = max(self.reached, (at + (packet.duration or 0)) * packet.time_base)
 
-    def missing(self, path: str, *, frames: bool) -> str | None:
-        """Describe the missing part of the file at ``path``; None if it is whole. ``frames``: all frames were read and can be
+    def missing(self, path: str | IO[bytes], *, frames: bool) -> str | None:
+        """Describe the missing part of the file ``path``; None if it is whole. ``frames``: all frames were read and can be
         counted.
         """
         says_itself = self._avi or self._container.format.name.startswith("matroska")
-        if says_itself and not is_url(path):
+        if says_itself and not (isinstance(path, str) and is_url(path)):
             with suppress(OSError):  # it has gone away meanwhile
-                self.cut = missing_bytes(Path(path))
+                self.cut = missing_bytes(path)
         if frames and not self._avi and 0 < self.packets < self._video.frames:
             return f"its header promises {self._video.frames} frames and {self.packets} are there"
         promised = self._promised()
@@ -80,27 +80,34 @@ class Extent:
         return self._container.duration * _MICROSECONDS if self._container.duration and not self._video.frames else None
 
 
-def missing_bytes(path: Path) -> int:
+def missing_bytes(path: str | IO[bytes]) -> int:
     """Return by how many bytes a Matroska, WebM or AVI file is shorter than its header says; 0 for whole files and unknown
     lengths.
 
     Raises:
         OSError: it cannot be read.
     """
-    if not path.is_file():  # a pipe
+    if not isinstance(path, str):
+        return _missing_bytes(path)
+    if not os.path.isfile(path):  # a pipe
         return 0
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(4)
-        file.seek(0)
-        if head == b"RIFF":
-            return max(0, _end_of_riff(file, size) - size)
-        if head == _EBML.to_bytes(4, "big"):
-            return max(0, _end_of_segment(file) - size)
+    with open(path, "rb") as file:
+        return _missing_bytes(file)
+
+
+def _missing_bytes(file: IO[bytes]) -> int:
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    head = file.read(4)
+    file.seek(0)
+    if head == b"RIFF":
+        return max(0, _end_of_riff(file, size) - size)
+    if head == _EBML.to_bytes(4, "big"):
+        return max(0, _end_of_segment(file) - size)
     return 0
 
 
-def _end_of_riff(file: BinaryIO, size: int) -> int:
+def _end_of_riff(file: IO[bytes], size: int) -> int:
     """Return the end of an AVI's last chunk; files of more than a gigabyte have several (OpenDML)."""
     end = 0
     while end < size:
@@ -115,7 +122,7 @@ def _end_of_riff(file: BinaryIO, size: int) -> int:
     return end
 
 
-def _end_of_segment(file: BinaryIO) -> int:
+def _end_of_segment(file: IO[bytes]) -> int:
     """Return the end of a Matroska file's segment (RFC 8794, RFC 9559); 0 if its length is unknown."""
     for _ in range(3):  # the header and, perhaps, a void element come before it
         name = _number(file, keep_marker=True)
@@ -128,7 +135,7 @@ def _end_of_segment(file: BinaryIO) -> int:
     return 0
 
 
-def _number(file: BinaryIO, *, keep_marker: bool = False) -> int | None:
+def _number(file: IO[bytes], *, keep_marker: bool = False) -> int | None:
     """Read an EBML variable-length number; None at the end of the file and for the reserved value "unknown"."""
     first = file.read(1)
     if not first or not first[0]:

@@ -6,11 +6,12 @@ import math
 from collections.abc import Generator, Iterator
 from fractions import Fraction
 from itertools import chain
+from typing import IO
 
 import av
 
 from streammat.errors import InputError, UsageError, reason
-from streammat.media.containers import images_of, open_video
+from streammat.media.containers import images_of, name_of, open_video
 from streammat.media.damage import Damage
 from streammat.media.frame import Colour, Frame, Packet, layout_of, planes_of
 from streammat.media.interlacing import Deinterlacer, Fields, fields_of
@@ -31,7 +32,7 @@ class FileSource:
     """A video file or URL.
 
     Args:
-        path: a file, or a URL that FFmpeg can open (http, https, rtsp, …).
+        path: a file, or a URL that FFmpeg can open (http, https, rtsp, …); or an open binary file that can seek.
         audio: pass on audio packets.
         start: time to start at; times then count from there.
         duration: how much to read; None: all.
@@ -43,14 +44,15 @@ class FileSource:
     """
 
     def __init__(
-        self, path: str, *, audio: bool = True, start: Moment = BEGINNING, duration: Moment | None = None, deinterlace: bool = False
+        self, path: str | IO[bytes], *, audio: bool = True, start: Moment = BEGINNING, duration: Moment | None = None, deinterlace: bool = False
     ) -> None:
-        self._path = path
+        self._file = path
+        self._path = name_of(path)
         self.notes: list[str] = []
         self._container = open_video(path)
         try:
             notes = self.notes
-            self._stream = choose_video(self._container, path, notes)
+            self._stream = choose_video(self._container, self._path, notes)
             self._passengers = choose_passengers(self._container, notes, audio=audio)
             # Not a method of ours: the circle would keep a closed file's decoder, and all its frames, until Python looks for
             # circles.
@@ -81,7 +83,7 @@ class FileSource:
             self.info = self._describe(first)
         except av.FFmpegError as error:
             self._container.close()
-            raise InputError(f"{path}: cannot be decoded ({reason(error)}); expected a video that FFmpeg can read") from error
+            raise InputError(f"{self._path}: cannot be decoded ({reason(error)}); expected a video that FFmpeg can read") from error
         except BaseException:
             self._container.close()
             raise
@@ -369,7 +371,7 @@ class FileSource:
             self._note_once(f"times begin anew {self._seams.count} times, as in recordings that were joined; each part goes on from the one before")
         if self._overlapping:
             self._note_once(f"{self._overlapping} packets of sound lay before the sound they follow and were left out")
-        if self._duration is None and (what := self._extent.missing(self._path, frames=not self._start)) is not None:
+        if self._duration is None and (what := self._extent.missing(self._file, frames=not self._start)) is not None:
             raise self._broken(what)
         if self._duration is None and self._extent.cut:
             self._note_once(f"{self._extent.cut} bytes are missing at the file's end, which hold no frame")

@@ -36,7 +36,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from streammat.compositing.backgrounds import can_only_be_file, open_background, parse_background
+from streammat.compositing.backgrounds import BackgroundSpec, can_only_be_file, open_background
 from streammat.errors import OutputError, StreammatError, UsageError, reason
 from streammat.live.control.commands import LONGEST_LINE, Command, Target, answer
 from streammat.live.control.listeners import Listener
@@ -65,6 +65,10 @@ class Steered(Target, Protocol):
 
     def backgrounds(self) -> list[str]:
         """Return the list of backgrounds, as the user wrote it."""
+        ...
+
+    def background_of(self, text: str) -> BackgroundSpec:
+        """Return a background of the list; UsageError if it is none."""
         ...
 
 
@@ -177,7 +181,7 @@ class ControlPage(Listener):
             return PlainTextResponse("no background of the list\n", 404)
         if text not in self._thumbnails:
             try:
-                made = await asyncio.get_running_loop().run_in_executor(self._encoding, thumbnail, text)
+                made = await asyncio.get_running_loop().run_in_executor(self._encoding, thumbnail, self._target.background_of(text))
             except StreammatError as error:
                 return PlainTextResponse(f"{error}\n", 404)
             if len(self._thumbnails) >= 4 * _MOST_CLIENTS:
@@ -308,15 +312,14 @@ class _FromPage:
         return self._target.obey(command)
 
 
-def thumbnail(text: str) -> bytes:
+def thumbnail(spec: BackgroundSpec) -> bytes:
     """Return a small JPEG of a background that is not a blur.
 
     Raises:
         StreammatError: it is a blur, or can no longer be read.
     """
-    spec = parse_background(text)
     if spec.kind in ("blur", "transparent"):
-        raise UsageError(f"{text}: cannot be previewed; expected a colour, an image or a clip")
+        raise UsageError(f"{spec.kind}: cannot be previewed; expected a colour, an image or a clip")
     layout = layout_of("yuv420p")
     assert layout is not None
     height, width = _THUMBNAIL
