@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import chdir
 from dataclasses import is_dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import get_args, get_type_hints
 
 import av
@@ -124,6 +125,7 @@ def test_arrays_paths_and_files_agree(matting, rgb: np.ndarray, tmp_path: Path) 
     with path.open("rb") as file:
         np.testing.assert_array_equal(matting(file), expected)
     np.testing.assert_array_equal(matting(io.BytesIO(path.read_bytes())), expected)
+    np.testing.assert_array_equal(matting(SimpleNamespace(__array_interface__=rgb.__array_interface__)), expected)  # as Pillow's images have it
 
 
 def test_deep_images_have_deep_mattes(matting, rgb: np.ndarray) -> None:
