@@ -20,9 +20,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Run the whole suite in a process for each core, as it waits for much; files that are named run in this process."""
-    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
-    return min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1) if whole else 0
+    """Run the whole suite in a process more than there are cores, as it waits for much; files that are named run in this process."""
+    if config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
+        return 0
+    # What the tests start compiles a module once, as it does for users, and not in each of hundreds of processes.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    return min(4, 1 + (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -26,8 +26,6 @@ from streammat.models.library import find_model
 
 SIZE = (256, 480)
 """(height, width) of the network's input at 720p."""
-IMAGES = 24
-"""Images to a round."""
 
 
 def spent(engines: list[Engine], images: NDArray[np.uint8]) -> tuple[float, float]:
@@ -52,8 +50,9 @@ def main() -> None:
     parser.add_argument("--networks", type=int, default=usable_cores())
     parser.add_argument("--precision", default="int8")
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--images", type=int, default=24, help="to a round")
     options = parser.parse_args()
-    images = np.random.default_rng(0).integers(0, 256, (IMAGES, *SIZE, 3), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (options.images, *SIZE, 3), np.uint8)
     model = find_model("lite")
     print("| | CPU ms | ratio | wall ms | MB more |\n|---|---|---|---|---|")
     for name in (each for each in ("openvino", "onnxruntime") if find_spec(each)):
