@@ -8,15 +8,14 @@ StreammatError              root of all; defined in `streammat.engines.errors`, 
 ├── EngineError             the network cannot be opened, or failed while it ran (`streammat.engines.base`)
 └── TrainError              training and evaluation (`streammat.train.errors`)
 
-Each message is one line: what was found; what was expected; what to do. ``reason`` makes such lines of libraries' errors.
+Each message is one line: what was found; what was expected; what to do. ``first_line`` makes such lines of libraries' errors.
 """
 
 from __future__ import annotations
 
-from streammat.engines.errors import StreammatError, one_line, shortened
-from streammat.engines.errors import first_line as reason
+from streammat.engines.errors import StreammatError, first_line, one_line, shortened
 
-__all__ = ["CameraLostError", "InputError", "OutputError", "StreammatError", "UsageError", "one_line", "reason", "shortened"]
+__all__ = ["CameraLostError", "InputError", "OutputError", "StreammatError", "UsageError", "first_line", "one_line", "shortened"]
 
 
 class UsageError(StreammatError):

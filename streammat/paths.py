@@ -7,7 +7,7 @@ import os
 import stat
 from pathlib import Path
 
-from streammat.errors import InputError, OutputError, UsageError, reason
+from streammat.errors import InputError, OutputError, UsageError, first_line
 
 
 def check_readable(path: str | Path, expected: str) -> None:
@@ -31,7 +31,7 @@ def check_readable(path: str | Path, expected: str) -> None:
         raise InputError(f"{path}: no such file; check the name and the folder ({os.path.abspath(os.path.dirname(path))})") from error
     except (OSError, ValueError) as error:
         hint = "check the permissions of the file and of its folders" if isinstance(error, PermissionError) else "check the path"
-        raise InputError(f"{path}: cannot be read ({reason(error)}); {hint}") from error
+        raise InputError(f"{path}: cannot be read ({first_line(error)}); {hint}") from error
     if stat.S_ISDIR(status.st_mode):
         raise InputError(f"{path}: is a folder; expected {expected}")
     if stat.S_ISREG(status.st_mode) and not status.st_size:
@@ -47,7 +47,7 @@ def listed(folder: str | Path) -> list[Path]:
     try:
         return sorted(path for path in Path(folder).iterdir() if not path.name.startswith("."))
     except OSError as error:
-        raise InputError(f"{folder}: cannot be read ({reason(error)}); check the folder and its permissions") from error
+        raise InputError(f"{folder}: cannot be read ({first_line(error)}); check the folder and its permissions") from error
 
 
 def check_writable(path: str | Path, *, made: bool = False) -> None:
@@ -77,6 +77,6 @@ def check_writable(path: str | Path, *, made: bool = False) -> None:
         if not made and not os.path.isdir(folder):
             raise OutputError(f"{path}: there is no folder {folder}; make it, or give another path") from error
     except PermissionError as error:
-        raise OutputError(f"{path}: the folder {folder} may not be written ({reason(error)}); check its permissions, or give another path") from error
+        raise OutputError(f"{path}: the folder {folder} may not be written ({first_line(error)}); check its permissions, or give another path") from error
     except (OSError, ValueError) as error:
-        raise OutputError(f"{path}: cannot be written ({reason(error)}); give another name") from error
+        raise OutputError(f"{path}: cannot be written ({first_line(error)}); give another name") from error

@@ -355,3 +355,15 @@ def test_a_full_disk_fails_with_its_reason_and_the_same_command_goes_on(long: Pa
     assert [event["done"] for event in again if event["event"] == "planned"] == [9]
     assert {event["shard"] for event in again if event["event"] == "shard"} == {2, 3}
     assert probe(tmp_path / "in.mov").frames == 24
+
+
+def test_a_folder_s_clips_are_the_same_for_video_and_batch(tmp_path: Path) -> None:
+    from streammat.batch.shots import rows_of
+    from streammat.config import VideoOptions
+    from streammat.jobs.folder import clips_of
+
+    for suffix in (".3gp", ".wmv", ".mpeg", ".M2TS", ".mov", ".txt"):
+        (tmp_path / f"clip{suffix[1:].lower()}{suffix}").touch()
+    batch = sorted(str(row["source"]) for row in rows_of([str(tmp_path)]))
+    assert batch == sorted(clip for clip, _ in clips_of(str(tmp_path), str(tmp_path / "out"), VideoOptions()))
+    assert len(batch) == 5

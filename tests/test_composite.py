@@ -8,7 +8,7 @@ import pytest
 
 from streammat.compositing.compositor import Compositor, near_subject
 from streammat.media.frame import Layout, Matte, Plane, layout_of, planes_of
-from streammat.media.planes import Blender, alpha_plane, bounds, resize_alpha, runs, shrink
+from streammat.media.planes import Blender, alpha_plane, bounding_box, resize_alpha, runs, shrink
 
 LAYOUTS = ["yuv420p", "yuv422p10le", "yuv444p", "yuv410p", "gbrp", "gbrp12le", "gray", "gray16le", "yuva420p"]
 SIZES = [(48, 64), (49, 65), (1, 1), (5, 3)]
@@ -137,12 +137,12 @@ def test_shrink_means_blocks():
 def test_bounds_of_both_depths():
     for dtype in (np.uint8, np.uint16):
         plane = np.zeros((20, 31), dtype)
-        assert bounds(plane)[0] == bounds(plane)[1]
+        assert bounding_box(plane)[0] == bounding_box(plane)[1]
         plane[3, 7] = plane[11, 30] = 1
-        assert bounds(plane) == (3, 12, 7, 31)
+        assert bounding_box(plane) == (3, 12, 7, 31)
         plane[:] = 0
         plane[5, 4] = 256 if dtype is np.uint16 else 1
-        assert bounds(plane) == (5, 6, 4, 5)
+        assert bounding_box(plane) == (5, 6, 4, 5)
 
 
 def test_runs_tile_the_map_and_hold_the_band():

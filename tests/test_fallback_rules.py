@@ -10,7 +10,7 @@ import pytest
 from scenes import blank
 
 from streammat.compositing.backgrounds import parse_background
-from streammat.live.background_switcher import Scene
+from streammat.live.background_switcher import BackgroundChoice
 from streammat.live.fallback import HOLD, FallbackCompositor, OutputFrame, card
 from streammat.media.frame import Colour, Frame, Matte
 from streammat.sources.shaper import TIME_BASE, live_info
@@ -65,7 +65,7 @@ class Shown:
     def __init__(self, background: str = "green") -> None:
         self.clock, self.troubles = StoppedClock(), []
         self.drawing = Drawing(self.clock)
-        scene = Scene(background, parse_background(background), self.drawing, self.drawing)  # type: ignore[arg-type]
+        scene = BackgroundChoice(background, parse_background(background), self.drawing, self.drawing)  # type: ignore[arg-type]
         self.compositor = FallbackCompositor(INFO, self.clock, scene, self.troubles.append)  # type: ignore[arg-type]
 
     def __call__(self, item: tuple[Frame, Matte] | None = None, now: float | None = None) -> OutputFrame:
@@ -122,7 +122,7 @@ def test_how_long_it_waits() -> None:
     assert shown.compositor.wait() == pytest.approx(0.15)
     shown(None)
     assert shown.compositor.wait() == pytest.approx(1 / RATE)
-    slow = FallbackCompositor(live_info(SIZE, Fraction(10), Colour(1, 1, 1, 1)), shown.clock, shown.compositor.scene, print)  # type: ignore[arg-type]
+    slow = FallbackCompositor(live_info(SIZE, Fraction(10), Colour(1, 1, 1, 1)), shown.clock, shown.compositor.choice, print)  # type: ignore[arg-type]
     slow((flat(90), MATTE))
     assert slow.wait() == pytest.approx(0.3)
 

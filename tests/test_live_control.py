@@ -17,7 +17,7 @@ from streammat.config import CompositeOptions
 from streammat.errors import OutputError, UsageError
 from streammat.live.background_switcher import BackgroundSwitcher
 from streammat.live.control.commands import Command, answer, parse_command
-from streammat.live.control.listeners import Keys, SocketListener, StdinListener
+from streammat.live.control.listeners import KeyCommands, SocketListener, StdinListener
 
 
 class Target:
@@ -59,7 +59,7 @@ def test_a_command_that_cannot_be_done_is_answered() -> None:
 
 def test_keys_and_that_the_room_takes_two() -> None:
     target, said = Target(), []
-    keys = Keys(target, said.append)
+    keys = KeyCommands(target, said.append)
     for key in "n?+ryxry":
         keys.press(key)
     passed = [command for command in target.got if command.name == "pass-through"]

@@ -8,7 +8,7 @@ import pytest
 
 from streammat.config import LiveOptions, MattingOptions
 from streammat.engines.base import EngineSpec
-from streammat.live.quality import Level, QualityController, levels
+from streammat.live.quality import QualityController, QualityLevel, levels
 
 SIZE = (720, 1280)
 SPEC = EngineSpec("lite", "onnxruntime", "fp32", "cpu", 2, (288, 512), "0", "a test")
@@ -51,7 +51,7 @@ class Machine:
 
 
 def holder() -> QualityController:
-    return QualityController(tuple(Level(MattingOptions(), decontaminate=True, cost=cost) for cost in (4.0, 2.0, 1.0)))
+    return QualityController(tuple(QualityLevel(MattingOptions(), decontaminate=True, cost=cost) for cost in (4.0, 2.0, 1.0)))
 
 
 def test_it_steps_down_until_the_rate_holds_and_stays() -> None:

@@ -16,7 +16,8 @@ from running import QUICK, call
 from scenes import frame_of
 
 from streammat.live.guarding.checked_matting import CheckedMatting
-from streammat.matting.rest import LONGEST, Rest, still
+from streammat.matting import rest
+from streammat.matting.rest import LONGEST, Rest, Seen
 
 SIZE = (160, 288)
 FRAME = Fraction(1, 30)
@@ -34,6 +35,10 @@ def room(light: float = 1.0) -> NDArray[np.float32]:
 def seen(image: NDArray[np.float32], seed: int, noise: float) -> NDArray[np.uint8]:
     """As a camera gives it."""
     return np.clip(np.rint(image + np.random.default_rng(seed).normal(0, noise, image.shape)), 0, 255).astype(np.uint8)
+
+
+def still(now: NDArray[np.uint8], then: NDArray[np.uint8]) -> bool:
+    return rest.still(Seen(now), Seen(then))
 
 
 @pytest.mark.parametrize("noise", [0.0, 1.0, 2.0, 2.5])

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from streammat.engines.gpu.plan import Blurring, Colouring, FramePlan
-from streammat.engines.gpu.resample import Filters, boxed, grow, repeat, shrink, soft_band, spread
+from streammat.engines.gpu.resample import Filters, boxed, dilate, grow, repeat, shrink, soft_band
 
 _REACH = 8  # pixels beyond the matte in which straight colour is kept
 
@@ -33,7 +33,7 @@ def refine(alpha: Tensor, planes: Sequence[Tensor], plan: FramePlan, filters: Fi
     cells = [shrink(guide, fy, fx, plan.depth) for guide, fy, fx in guides]
     grid = _on_grid(clean.clamp(0.0, 1.0), cells[0], plan, filters)
     images = [filters.gauss(plane, how.sigma, "mirror") * (1.0 / depth_top) for plane in cells]
-    weight = (torch.minimum(spread(grid, 1), 1.0 + spread(-grid, 1)) * how.fade).clamp(max=1.0)
+    weight = (torch.minimum(dilate(grid, 1), 1.0 + dilate(-grid, 1)) * how.fade).clamp(max=1.0)
     slopes = [slope * weight for slope in _slopes(images, grid, plan, filters)]
     height, width = plan.size
     coarse, fine = torch.zeros_like(grid), grid
@@ -161,7 +161,7 @@ def foreground(planes: Sequence[Tensor], mattes: Mattes, plan: FramePlan, how: C
 
 def blurred(planes: Sequence[Tensor], mattes: Mattes, plan: FramePlan, how: Blurring, filters: Filters) -> list[Tensor]:
     """Return the blurred background, without the subject."""
-    alpha = spread(shrink(mattes.of(0), how.cell, how.cell, plan.depth), 1)
+    alpha = dilate(shrink(mattes.of(0), how.cell, how.cell, plan.depth), 1)
     room = (1.0 - alpha * (1.0 / plan.top)) ** 2 + 1e-5
     known = [(reach, filters.box(room, reach, "repeat")) for reach in how.reaches]
     result = []
@@ -205,4 +205,4 @@ def black_of(plan: FramePlan) -> list[float]:
 
 def around(matte: Tensor, plan: FramePlan) -> Tensor:
     """Return full scale within a few pixels of the subject, 0 elsewhere."""
-    return spread((matte > 0).float(), _REACH) * plan.top
+    return dilate((matte > 0).float(), _REACH) * plan.top

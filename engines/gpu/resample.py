@@ -110,7 +110,7 @@ def repeat(x: Tensor, fy: int, fx: int) -> Tensor:
     return x.repeat_interleave(fy, 1).repeat_interleave(fx, 2)
 
 
-def spread(x: Tensor, reach: int) -> Tensor:
+def dilate(x: Tensor, reach: int) -> Tensor:
     """Return the largest value within ``reach`` samples in both directions."""
     side = 2 * reach + 1
     tall = functional.max_pool2d(x[:, None], (side, 1), 1, (reach, 0))
@@ -119,7 +119,7 @@ def spread(x: Tensor, reach: int) -> Tensor:
 
 def soft_band(x: Tensor) -> Tensor:
     """Return as bool the samples of 0..1 that are soft, next to a soft one, or on a jump from empty to full."""
-    return (spread(x, 1) > 0.0) & (-spread(-x, 1) < 1.0)
+    return (dilate(x, 1) > 0.0) & (-dilate(-x, 1) < 1.0)
 
 
 def boxed(mask: Tensor, margin: int) -> Tensor:

@@ -43,7 +43,7 @@ frame only.
 NOT_FINITE = "the network's alpha contains NaN; try --engine onnxruntime --precision fp32"
 
 
-class Stage:
+class FrameStage:
     """Processes the frames of one stream. One thread submits, one other may draw.
 
     Args:
@@ -272,9 +272,9 @@ class _Matted:
 
 
 class StagedFrame:
-    """One frame on the device, made by `Stage.submit`. Its device memory is freed with it."""
+    """One frame on the device, made by `FrameStage.submit`. Its device memory is freed with it."""
 
-    def __init__(self, stage: Stage, plan: FramePlan, there: PendingUpload, moment: Fraction) -> None:
+    def __init__(self, stage: FrameStage, plan: FramePlan, there: PendingUpload, moment: Fraction) -> None:
         self.plan = plan
         self.moment = moment
         self.matted: _Matted | None = None

@@ -11,7 +11,7 @@ import av
 import numpy as np
 
 from streammat.audio.track import Block
-from streammat.errors import InputError, reason
+from streammat.errors import InputError, first_line
 from streammat.media.containers import open_container
 from streammat.sources.playback import PlaybackSchedule
 
@@ -118,4 +118,4 @@ class FileSound:
         try:
             return open_container(self.name, timeout=(10.0, 30.0))
         except (av.FFmpegError, OSError, ValueError) as error:
-            raise InputError(f"{self.name}: its sound cannot be read ({reason(error)}); leave --microphone out") from error
+            raise InputError(f"{self.name}: its sound cannot be read ({first_line(error)}); leave --microphone out") from error

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from streammat.batch.plan import Plan, arguments_of
-from streammat.errors import OutputError, reason
+from streammat.errors import OutputError, first_line
 
 VERSION: Final = "jobtemplate-2023-09"
 """Version of Open Job Description."""
@@ -38,7 +38,7 @@ def make_folders(plans: Sequence[Plan]) -> None:
         try:
             os.makedirs(folder, exist_ok=True)
         except OSError as error:
-            raise OutputError(f"{folder}: cannot be made ({reason(error)}); check the path and its permissions") from error
+            raise OutputError(f"{folder}: cannot be made ({first_line(error)}); check the path and its permissions") from error
 
 
 def _step(plan: Plan, warm_up: float) -> dict[str, Any]:

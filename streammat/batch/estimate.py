@@ -14,7 +14,7 @@ from typing import Final
 from streammat.batch.files import counter_of
 from streammat.batch.plan import Plan
 from streammat.batch.workers import Child, Task
-from streammat.errors import InputError, OutputError, reason
+from streammat.errors import InputError, OutputError, first_line
 from streammat.film.sequence_source import SequenceSource
 from streammat.film.sequences import find_sequence, frames_text
 
@@ -95,4 +95,4 @@ def _measured(plan: Plan) -> tuple[float, float, float]:
             working = float(last.report["seconds"])
             return max(0.0, took - working), working / last.frames, size / last.frames
     except OSError as error:
-        raise OutputError(f"{tempfile.gettempdir()}: the first frames of shot {plan.shot.name} cannot be made there to measure ({reason(error)}); check its space") from error
+        raise OutputError(f"{tempfile.gettempdir()}: the first frames of shot {plan.shot.name} cannot be made there to measure ({first_line(error)}); check its space") from error

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from streammat.engines.whole_files import whole_file
-from streammat.errors import OutputError, reason
+from streammat.errors import OutputError, first_line
 
 _COUNTER: Final = re.compile(r"%0?\d{0,2}d|\$F\d{0,2}|#+|@+")
 
@@ -58,4 +58,4 @@ def put(part: Path, target: Path) -> None:
                     os.fsync(file.fileno())
             part.unlink()
     except OSError as error:
-        raise OutputError(f"{target}: cannot be written ({reason(error)}); check space and permissions of its folder") from error
+        raise OutputError(f"{target}: cannot be written ({first_line(error)}); check space and permissions of its folder") from error

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import av
 
-from streammat.errors import OutputError, reason
+from streammat.errors import OutputError, first_line
 from streammat.media.frame import Packet
 from streammat.sinks.codecs import container_of
 from streammat.sinks.file import OWN_TAGS
@@ -57,7 +57,7 @@ def join(parts: Sequence[Path], starts: Sequence[Moment], source: str, target: P
             raise
         partial.release()
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise OutputError(f"{target}: its {len(parts)} pieces cannot be joined ({reason(error)}); check space and permissions") from error
+        raise OutputError(f"{target}: its {len(parts)} pieces cannot be joined ({first_line(error)}); check space and permissions") from error
     finally:
         reader.close()
     return frames

@@ -17,7 +17,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
 
-from streammat.errors import OutputError, reason
+from streammat.errors import OutputError, first_line
 
 FOLDER: Final = ".streammat-batch"
 """Name of the folder, inside the output folder, that holds the manifest, and shards until they are joined."""
@@ -149,7 +149,7 @@ class Manifest:
             status = path.stat()
             return os.path.relpath(path, self._root), status.st_size, status.st_mtime_ns, digest_of(path)
         except OSError as error:
-            raise OutputError(f"{path}: was written and cannot be read ({reason(error)}); check the disk") from error
+            raise OutputError(f"{path}: was written and cannot be read ({first_line(error)}); check the disk") from error
 
     def _transaction(self) -> sqlite3.Connection:
         self._ask("BEGIN IMMEDIATE")
@@ -162,7 +162,7 @@ class Manifest:
             raise self._error(error) from error
 
     def _error(self, error: Exception) -> OutputError:
-        return OutputError(f"{self._path}: the manifest cannot be used ({reason(error)}); check space and permissions, and that it is a manifest of this program")
+        return OutputError(f"{self._path}: the manifest cannot be used ({first_line(error)}); check space and permissions, and that it is a manifest of this program")
 
 
 def digest_of(path: Path) -> str:

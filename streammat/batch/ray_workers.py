@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
-from streammat.batch.workers import CORES, Child, Event, Task, ThreadedWorkers
-from streammat.errors import InputError, UsageError, reason
+from streammat.batch.workers import CORES, Child, Task, ThreadedWorkers, WorkerEvent
+from streammat.errors import InputError, UsageError, first_line
 
 _PATIENCE = 5.0
 """Seconds to wait for an actor's answer before asking again: Ray may be starting it on another node."""
@@ -40,7 +40,7 @@ class RayWorkers(ThreadedWorkers):
         try:
             ray.init(address=None if address == "local" else address, log_to_driver=False, configure_logging=False, include_dashboard=False if address == "local" else None)
         except (ConnectionError, RuntimeError, ValueError) as error:
-            raise InputError(f"--ray {address}: there is no cluster ({reason(error)}); check the address, such as 10.0.0.5:6379, or leave it out") from error
+            raise InputError(f"--ray {address}: there is no cluster ({first_line(error)}); check the address, such as 10.0.0.5:6379, or leave it out") from error
         ray._private.worker._worker_logs_enabled = False  # noqa: SLF001 - it prints errors of its nodes on stdout, which is ours; log_to_driver does not say no to that
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         gpus = sum(int(node.get("GPU", 0)) for node in nodes)
@@ -63,12 +63,12 @@ class RayWorkers(ThreadedWorkers):
             return bool(self._ray.get(self._actors[worker].answers.remote(), timeout=_PATIENCE))
         return False
 
-    def _perform(self, task: Task, worker: str) -> Iterator[Event]:
+    def _perform(self, task: Task, worker: str) -> Iterator[WorkerEvent]:
         try:
             for said in self._actors[worker].work.options(num_returns="streaming").remote(task, worker):
                 yield self._ray.get(said)
         except self._ray.exceptions.RayError as error:
-            yield Event("lost", task, worker, reason=f"its node was lost ({type(error).__name__})")
+            yield WorkerEvent("lost", task, worker, reason=f"its node was lost ({type(error).__name__})")
 
     def _halt(self) -> None:
         for actor in self._actors.values():
@@ -86,6 +86,6 @@ class _Actor:
         """Return True, to show that the actor is alive."""
         return True
 
-    def work(self, task: Task, worker: str) -> Iterator[Event]:
+    def work(self, task: Task, worker: str) -> Iterator[WorkerEvent]:
         """Yield the events of `Child.perform`, with the node's name."""
         yield from self._child.perform(task, f"{worker} on {os.uname().nodename}")

@@ -21,12 +21,12 @@ from streammat.batch.join import join
 from streammat.batch.manifest import FOLDER, Manifest, Shard
 from streammat.batch.plan import arguments_of, moment_of, plan_of
 from streammat.batch.shots import Shot
-from streammat.batch.workers import Event, Task, Workers
+from streammat.batch.workers import Task, WorkerEvent, Workers
 from streammat.config import BatchOptions
 from streammat.engines.base import EngineError
 from streammat.engines.model_files import file_sha256
 from streammat.engines.whole_files import write_whole
-from streammat.errors import OutputError, StreammatError, UsageError, reason
+from streammat.errors import OutputError, StreammatError, UsageError, first_line
 from streammat.film.sequences import find_sequence, frames_of
 from streammat.models.library import find_model
 from streammat.paths import check_readable
@@ -86,7 +86,7 @@ class Batch:
             if options.report is not None:
                 self._reports.mkdir(exist_ok=True)
         except OSError as error:
-            raise OutputError(f"{out}: cannot be used for outputs ({reason(error)}); check the path and its permissions") from error
+            raise OutputError(f"{out}: cannot be used for outputs ({first_line(error)}); check the path and its permissions") from error
         self._claim = Claim(self._folder / "batch")
         try:
             self._manifest = Manifest(out)
@@ -196,14 +196,14 @@ class Batch:
         try:
             folder.mkdir(parents=True)
         except OSError as error:
-            raise OutputError(f"{folder}: cannot be made ({reason(error)}); check space and permissions") from error
+            raise OutputError(f"{folder}: cannot be made ({first_line(error)}); check space and permissions") from error
         work.attempts[shard.number] = folder
         outputs = {kind: str(folder / _part_name(kind, path)) for kind, path in work.shot.outputs}
         part = arguments_of(work.shot, shard, work.shards, work.rate, self._options.warm_up)
         report = [] if self._options.report is None else [f"--report={folder / 'report.html'}"]
         return Task(work.shot.name, shard.number, tuple(work.shot.command(outputs, *part, *report)))
 
-    def _handle(self, event: Event, workers: Workers, tell: Listen) -> None:
+    def _handle(self, event: WorkerEvent, workers: Workers, tell: Listen) -> None:
         """Handle an event of a worker."""
         name = event.task.shot
         work = self._work[name]
@@ -280,7 +280,7 @@ class Batch:
         try:
             write_whole(self._reports / f"{work.shot.name}.json", json.dumps(merged(work.shot.name, timed).as_dict()).encode())
         except OSError as error:
-            raise OutputError(f"{self._reports}: cannot be written ({reason(error)}); check space and permissions") from error
+            raise OutputError(f"{self._reports}: cannot be written ({first_line(error)}); check space and permissions") from error
 
     def _write_report(self, path: str) -> None:
         """Write the report page of all shots that were measured by this run or an earlier one."""

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from streammat.batch.files import is_pattern
-from streammat.errors import InputError, UsageError, one_line, reason
+from streammat.errors import InputError, UsageError, first_line, one_line
 from streammat.film.sequences import IMAGES
+from streammat.media.containers import CLIPS
 from streammat.paths import listed
 
 KINDS: Final = ("output", "matte", "foreground")
@@ -23,8 +24,6 @@ TEMPLATE: Final = "{out}/{shot}.mov"
 SEQUENCE: Final = "{out}/{shot}/{shot}_matte.{frame}.exr"
 """Default matte of a sequence."""
 JOB_FILES: Final = (".toml", ".yaml", ".yml", ".csv")
-CLIPS: Final = (".avi", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".mts", ".mxf", ".ts", ".webm")
-"""Extensions of the clips in a folder."""
 
 Row = Mapping[str, Any]
 """Keys: ``source``, ``name``, templates by kind; any other key is an option of ``streammat video`` by its long name."""
@@ -140,7 +139,7 @@ def _filled(template: str, values: Mapping[str, Any]) -> str:
     try:
         return os.path.normpath(template.format_map(values))
     except (KeyError, IndexError, ValueError, AttributeError) as error:
-        raise UsageError(f"template {template!r}: {reason(error)} is unknown; expected {{out}}, {{shot}}, {{ext}} and {{frame:04d}}") from error
+        raise UsageError(f"template {template!r}: {first_line(error)} is unknown; expected {{out}}, {{shot}}, {{ext}} and {{frame:04d}}") from error
 
 
 def _refuse_the_same(shots: Iterable[Shot]) -> None:
@@ -173,9 +172,9 @@ def _job_file(path: Path) -> list[Row]:
                 raise UsageError(f"{path}: expected defaults, a table, and shot, a list of tables")
             rows = [{**defaults, **shot} for shot in shots]
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({reason(error)}); expected a job file in TOML, YAML or CSV") from error
+        raise InputError(f"{path}: cannot be read ({first_line(error)}); expected a job file in TOML, YAML or CSV") from error
     except (ValueError, RecursionError, csv.Error) as error:
-        raise InputError(f"{path}: is no {path.suffix[1:].upper()} ({reason(error)}); expected a job file") from error
+        raise InputError(f"{path}: is no {path.suffix[1:].upper()} ({first_line(error)}); expected a job file") from error
     if not rows:
         raise InputError(f"{path}: has no shot; expected a list of them, or CSV lines below a line of names")
     for number, row in enumerate(rows, 1):

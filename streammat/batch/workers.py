@@ -35,7 +35,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Event:
+class WorkerEvent:
     """A report from a worker about a task."""
 
     kind: Literal["started", "progress", "done", "failed", "lost"]
@@ -64,7 +64,7 @@ class Workers(Protocol):
         """Remove the shot's waiting tasks from the queue."""
         ...
 
-    def wait(self, seconds: float) -> Event | None:
+    def wait(self, seconds: float) -> WorkerEvent | None:
         """Return the next event, or None if there is none within ``seconds``."""
         ...
 
@@ -100,7 +100,7 @@ class ThreadedWorkers(ABC):
         self._tasks: deque[Task] = deque()
         self._ready = threading.Condition()
         self._ending = False
-        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[WorkerEvent] = queue.SimpleQueue()
         self._threads = [threading.Thread(target=self._work, args=(name,), name=f"streammat-worker-{name}", daemon=True) for name in names]
         for thread in self._threads:
             thread.start()
@@ -116,7 +116,7 @@ class ThreadedWorkers(ABC):
         with self._ready:
             self._tasks = deque(task for task in self._tasks if task.shot != shot)
 
-    def wait(self, seconds: float) -> Event | None:
+    def wait(self, seconds: float) -> WorkerEvent | None:
         """See `Workers.wait`."""
         with suppress(queue.Empty):
             return self._events.get(timeout=seconds)
@@ -138,7 +138,7 @@ class ThreadedWorkers(ABC):
         return True
 
     @abstractmethod
-    def _perform(self, task: Task, worker: str) -> Iterator[Event]:
+    def _perform(self, task: Task, worker: str) -> Iterator[WorkerEvent]:
         """Let the worker run a task; yields its events up to the last."""
 
     @abstractmethod
@@ -157,7 +157,7 @@ class ThreadedWorkers(ABC):
                 if self._ending or not self._tasks:
                     continue
                 task = self._tasks.popleft()
-            last = Event("lost", task, worker, reason="its worker said nothing")
+            last = WorkerEvent("lost", task, worker, reason="its worker said nothing")
             for event in self._perform(task, worker):
                 if event.kind in ("started", "progress"):
                     self._events.put(event)
@@ -179,7 +179,7 @@ class LocalWorkers(ThreadedWorkers):
         self._children = {name: Child(options, gpu=gpu_of(int(name) - 1, os.environ)) for name in names}
         super().__init__(names)
 
-    def _perform(self, task: Task, worker: str) -> Iterator[Event]:
+    def _perform(self, task: Task, worker: str) -> Iterator[WorkerEvent]:
         return self._children[worker].perform(task, worker)
 
     def end(self) -> None:
@@ -220,16 +220,16 @@ class Child:
         self._process: subprocess.Popen[str] | None = None
         self._ended = False
 
-    def perform(self, task: Task, worker: str) -> Iterator[Event]:
+    def perform(self, task: Task, worker: str) -> Iterator[WorkerEvent]:
         """Run a task; yields its events, the last of which is ``done``, ``failed`` or ``lost``."""
         try:
             process = self._started()
         except OSError as error:
-            yield Event("failed", task, worker, reason=f"no process can be started ({error.strerror})")
+            yield WorkerEvent("failed", task, worker, reason=f"no process can be started ({error.strerror})")
             return
         if process is None:
             return
-        yield Event("started", task, worker)
+        yield WorkerEvent("started", task, worker)
         said: dict[str, Any] = {}
         code: int | None = None
         assert process.stdin is not None
@@ -245,18 +245,18 @@ class Child:
                     said["networks"] = found["networks"]
                     break
                 if found.get("event") == "progress":
-                    yield Event("progress", task, worker, int(found["frames"]))
+                    yield WorkerEvent("progress", task, worker, int(found["frames"]))
                 else:
                     said = found
         if code == 0 and "frames_out" in said:
-            yield Event("done", task, worker, int(said["frames_out"]), report=said)
+            yield WorkerEvent("done", task, worker, int(said["frames_out"]), report=said)
             return
         if (left := self.wait()) < 0 and code is None and "error" not in said:
-            yield Event("lost", task, worker, reason=f"its process was ended by {signal.Signals(-left).name}; is there enough memory?")
+            yield WorkerEvent("lost", task, worker, reason=f"its process was ended by {signal.Signals(-left).name}; is there enough memory?")
         elif "error" in said:
-            yield Event("failed", task, worker, reason=str(said["error"]))
+            yield WorkerEvent("failed", task, worker, reason=str(said["error"]))
         else:
-            yield Event("lost", task, worker, reason=f"its process ended with code {left if code is None else code} and no word")
+            yield WorkerEvent("lost", task, worker, reason=f"its process ended with code {left if code is None else code} and no word")
 
     def end(self) -> None:
         """End the task at work, and start no more; may be called twice."""

@@ -11,7 +11,7 @@ import click
 
 from streammat.cli.streams import patient_streams
 from streammat.engines.usage import OneLine
-from streammat.errors import reason
+from streammat.errors import first_line
 
 INPUT, OUTPUT, BACKGROUND, MATTE, ENGINE, MESSAGES = GROUPS = ("Input", "Output", "Background", "Matte", "Engine", "Messages")
 """Titles under which ``--help`` lists options, in this order."""
@@ -35,7 +35,7 @@ option = partial(click.option, cls=Option)
 """``click.option`` with a ``group``."""
 
 
-class Command(click.Command):
+class GroupedCommand(click.Command):
     """A command whose ``--help`` lists its options by group; ``--help`` itself is one of the messages."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -79,8 +79,8 @@ class Program(OneLine):
                 code = code or 130
             if (broken := streams.broken) is not None:
                 if works:
-                    click.echo(f"note: standard output cannot be written ({reason(broken)}); that touches no other output", err=True)
+                    click.echo(f"note: standard output cannot be written ({first_line(broken)}); that touches no other output", err=True)
                 else:
-                    click.echo(f"streammat: error: standard output: cannot be written ({reason(broken)}); send it elsewhere", err=True)
+                    click.echo(f"streammat: error: standard output: cannot be written ({first_line(broken)}); send it elsewhere", err=True)
                     code = code or 1
         sys.exit(code)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from streammat.cli.command import INPUT, option
-from streammat.errors import reason, shortened
+from streammat.errors import first_line, shortened
 
 CONFIG = "streammat.config"
 """Key in a command's context for the path given with ``--config``."""
@@ -35,9 +35,9 @@ def _load(context: click.Context, parameter: click.Parameter, path: str | None) 
         with open(path, "rb") as file:
             found = tomllib.load(file)
     except OSError as error:
-        raise click.BadParameter(f"{path}: cannot be read ({reason(error)})") from error
+        raise click.BadParameter(f"{path}: cannot be read ({first_line(error)})") from error
     except (ValueError, RecursionError) as error:  # a TOMLDecodeError, text that is not UTF-8, numbers of thousands of digits, lists in lists
-        raise click.BadParameter(f"{path}: is no TOML ({reason(error)})") from error
+        raise click.BadParameter(f"{path}: is no TOML ({first_line(error)})") from error
     known = {name: each for each in options_of(context.command) if (name := name_of(each)) != "config"}
     values: dict[str, Any] = {}
     for name, value in found.items():
@@ -66,7 +66,7 @@ def name_of(chosen: click.Option) -> str:
     return max(chosen.opts, key=len).lstrip("-")
 
 
-def as_toml(options: list[click.Option], values: dict[str, Any]) -> str:
+def options_toml(options: list[click.Option], values: dict[str, Any]) -> str:
     """Return values as TOML that ``--config`` reads; unset options become comments."""
     lines = []
     for each in options:

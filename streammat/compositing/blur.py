@@ -6,13 +6,10 @@ from typing import Final
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from streammat.engines.gpu.plan import Blurring
 from streammat.media.frame import Frame, Matte, Plane
-from streammat.media.planes import full_scale, shrink
-
-FloatPlane = NDArray[np.float32]
+from streammat.media.planes import FloatPlane, full_scale, shrink
 
 STRENGTH: Final = 0.5
 """Default strength, 0..1."""

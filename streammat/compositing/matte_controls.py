@@ -31,15 +31,13 @@ from streammat.compositing.backgrounds import parse_colour
 from streammat.config import MOST_GROW, MatteControls
 from streammat.errors import UsageError
 from streammat.media.frame import Frame, Matte, Plane, swscale_matrix
-from streammat.media.planes import full_scale, resize_alpha
+from streammat.media.planes import FloatPlane, full_scale, resize_alpha
 
 _OFF = MatteControls()
 _LUMA = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 5: (0.299, 0.114), 6: (0.299, 0.114), 7: (0.212, 0.087), 9: (0.2627, 0.0593)}
 """Weights of red and blue in luma by FFmpeg's code of the matrix (ISO/IEC 23091-2)."""
 _LEAST_CHROMA = 0.03
 """Least chroma, on a scale of -0.5..0.5: a background with less spills no colour."""
-
-FloatPlane = NDArray[np.float32]
 
 
 class ControlledMatting:

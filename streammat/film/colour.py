@@ -17,7 +17,7 @@ from typing import IO, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from streammat.errors import InputError, UsageError, reason
+from streammat.errors import InputError, UsageError, first_line
 from streammat.film.header import Header
 from streammat.media.containers import images_of, name_of, open_video
 from streammat.paths import check_readable
@@ -209,7 +209,7 @@ def _config(path: str | None) -> Any:
     try:
         return ocio.Config.CreateFromFile(BUILT_IN if path is None else path)
     except (ocio.Exception, UnicodeDecodeError) as error:  # its messages cite the file
-        raise InputError(f"--ocio {path}: cannot be read ({reason(error)}); expected a config of OpenColorIO") from error
+        raise InputError(f"--ocio {path}: cannot be read ({first_line(error)}); expected a config of OpenColorIO") from error
 
 
 def check_config(path: str) -> None:
@@ -237,7 +237,7 @@ def _processors(config: Any, space: str, *, builtin: bool) -> tuple[Any, Any, An
             )
     except ocio.Exception as error:
         raise UsageError(
-            f"--color-space {space}: cannot be converted to linear light ({reason(error)}); the config needs the role aces_interchange, or a space {_LINEAR}"
+            f"--color-space {space}: cannot be converted to linear light ({first_line(error)}); the config needs the role aces_interchange, or a space {_LINEAR}"
         ) from error
     half = ocio.BIT_DEPTH_F16
     halves = pair[0].getOptimizedCPUProcessor(half, half, ocio.OPTIMIZATION_DEFAULT)

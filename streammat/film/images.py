@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streammat.config import SequenceOptions
-from streammat.errors import InputError, OutputError, StreammatError, UsageError, reason
+from streammat.errors import InputError, OutputError, StreammatError, UsageError, first_line
 from streammat.film.header import Header, header_of, openimageio
 from streammat.sinks.partial import PartialFile
 
@@ -96,7 +96,7 @@ def write_image(
     try:
         partial = PartialFile(path, overwrite=overwrite)
     except OSError as error:
-        raise OutputError(f"{path}: cannot be created ({reason(error)}); check that the folder exists and may be written") from error
+        raise OutputError(f"{path}: cannot be created ({first_line(error)}); check that the folder exists and may be written") from error
     try:
         file = oiio.ImageOutput.create(str(partial.path))
         done = file is not None and file.open(str(partial.path), spec) and file.write_image(data)
@@ -107,7 +107,7 @@ def write_image(
             _verify(path, partial.path, data, names, lossy=how.compression if path.suffix.lower() == ".exr" else "")
         partial.take_name()
     except OSError as error:
-        raise OutputError(f"{path}: cannot take its name ({reason(error)}); check the folder and its permissions") from error
+        raise OutputError(f"{path}: cannot take its name ({first_line(error)}); check the folder and its permissions") from error
     finally:
         partial.drop()
 
@@ -241,7 +241,7 @@ def _verify(path: Path, written: Path, data: Pixels, names: tuple[str, ...], los
             found = file.read_image(0, 0, 0, spec.nchannels, str(data.dtype).replace("float16", "half").replace("float32", "float"))
             order = [spec.channelnames.index(name) for name in names] if path.suffix.lower() == ".exr" else list(range(spec.nchannels))
     except (StreammatError, ValueError) as error:
-        raise OutputError(f"{path}: was written and cannot be read back ({reason(error)}); check the disk") from error
+        raise OutputError(f"{path}: was written and cannot be read back ({first_line(error)}); check the disk") from error
     if found is None or found.shape != data.shape:
         raise OutputError(f"{path}: was written and cannot be read back whole; check the disk")
     found = np.ascontiguousarray(found[:, :, order])

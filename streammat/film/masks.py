@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streammat.config import ImageArray, SubjectOptions
-from streammat.errors import InputError, UsageError, reason
+from streammat.errors import InputError, UsageError, first_line
 from streammat.film.header import openimageio
 from streammat.film.images import check_size
 from streammat.film.sequences import find_sequence, frames_of
@@ -166,7 +166,7 @@ def _read(path: Path) -> _Image:
     try:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({reason(error)}); check the disk") from error
+        raise InputError(f"{path}: cannot be read ({first_line(error)}); check the disk") from error
     return _Image(decode_mask(data.tobytes(), str(path)))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from streammat.errors import InputError, UsageError, reason
+from streammat.errors import InputError, UsageError, first_line
 
 IMAGES = (".exr", ".dpx", ".tif", ".tiff", ".png", ".jpg", ".jpeg")
 """Extensions of files in sequences."""
@@ -148,4 +148,4 @@ def _listed(folder: Path) -> list[str]:
     try:
         return sorted(os.listdir(folder))
     except OSError as error:
-        raise InputError(f"{folder}: cannot be read ({reason(error)}); check the folder and its permissions") from error
+        raise InputError(f"{folder}: cannot be read ({first_line(error)}); check the folder and its permissions") from error

@@ -6,12 +6,10 @@ import os
 from pathlib import Path
 
 from streammat.config import VideoOptions
-from streammat.errors import OutputError, UsageError, reason
+from streammat.errors import OutputError, UsageError, first_line
+from streammat.media.containers import CLIPS
 from streammat.paths import listed
 from streammat.sinks.codecs import CONTAINERS
-
-CLIPS = frozenset({*CONTAINERS, ".m4v", ".avi", ".mts", ".m2ts", ".ts", ".mxf", ".mpg", ".mpeg", ".3gp", ".flv", ".wmv"})
-"""Extensions of clips in a folder."""
 
 
 def clips_of(source: str, target: str | None, options: VideoOptions) -> list[tuple[str, str | None]]:
@@ -43,7 +41,7 @@ def clips_of(source: str, target: str | None, options: VideoOptions) -> list[tup
     try:
         os.makedirs(target, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{target}: cannot be made ({reason(error)}); check the path and its permissions") from error
+        raise OutputError(f"{target}: cannot be made ({first_line(error)}); check the path and its permissions") from error
     outputs = [Path(target) / (clip.name if clip.suffix.lower() in CONTAINERS else f"{clip.stem}.mp4") for clip in clips]
     if twice := {output for output in outputs if outputs.count(output) > 1}:
         raise UsageError(f"{source}: two clips would become {min(twice)}; rename one of them")

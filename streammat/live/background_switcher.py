@@ -19,7 +19,7 @@ _MOST_ADDED = 16
 
 
 @dataclass(frozen=True)
-class Scene:
+class BackgroundChoice:
     """A background, and the compositor that draws the subject in front of it."""
 
     text: str
@@ -37,7 +37,7 @@ class Scene:
 class BackgroundSwitcher:
     """The list of backgrounds, and the current one. Any thread may call; the compositor reads ``current`` once per frame.
 
-    A replaced scene is not closed, because a frame may still be using it; it is freed with its last reference.
+    A replaced choice is not closed, because a frame may still be using it; it is freed with its last reference.
 
     Args:
         given: backgrounds as ``streammat.compositing.backgrounds.parse_background`` takes them, at least one, none transparent.
@@ -59,21 +59,21 @@ class BackgroundSwitcher:
         self._controls = controls
         self._lock = threading.RLock()
         self._numbers = count(1)
-        self._scenes = [self._open(each) for each in given]
-        self._stamps = [_stamp(scene.spec) for scene in self._scenes]
+        self._choices = [self._open(each) for each in given]
+        self._stamps = [_stamp(choice.spec) for choice in self._choices]
         self._given = len(given)
         self._index = 0
-        self.current = self._scenes[0]
+        self.current = self._choices[0]
 
     @property
     def names(self) -> list[str]:
         """The list, as the user wrote it."""
-        return [scene.text for scene in self._scenes]
+        return [choice.text for choice in self._choices]
 
-    def step(self, by: int) -> Scene:
+    def step(self, by: int) -> BackgroundChoice:
         """Switch to the next (1) or the previous (-1) background; the list wraps around."""
         with self._lock:
-            return self._switch((self._index + by) % len(self._scenes))
+            return self._switch((self._index + by) % len(self._choices))
 
     def spec_of(self, text: str) -> BackgroundSpec:
         """Return a background of the list.
@@ -82,12 +82,12 @@ class BackgroundSwitcher:
             UsageError: it is none of them.
         """
         with self._lock:
-            found = next((scene.spec for scene in self._scenes if scene.text == text), None)
+            found = next((choice.spec for choice in self._choices if choice.text == text), None)
         if found is None:
             raise UsageError(f"the background {text!r} is not in the list; expected one of {', '.join(self.names)}")
         return found
 
-    def choose(self, given: str | ImageArray) -> Scene:
+    def choose(self, given: str | ImageArray) -> BackgroundChoice:
         """Switch to the background ``given``; a new one is added to the list, which drops the oldest of many new ones.
 
         Raises:
@@ -96,17 +96,17 @@ class BackgroundSwitcher:
         with self._lock:
             text = next((name for name in self.names if name == given), None)
             if text is None:
-                scene = self._open(given)
-                text = scene.text
-                self._scenes.append(scene)
-                self._stamps.append(_stamp(scene.spec))
+                choice = self._open(given)
+                text = choice.text
+                self._choices.append(choice)
+                self._stamps.append(_stamp(choice.spec))
             chosen = self._switch(self.names.index(text))
-            if len(self._scenes) > self._given + _MOST_ADDED:
-                del self._scenes[self._given], self._stamps[self._given]
+            if len(self._choices) > self._given + _MOST_ADDED:
+                del self._choices[self._given], self._stamps[self._given]
                 self._index -= 1  # what is on was added last
             return chosen
 
-    def blur(self, by: float) -> Scene:
+    def blur(self, by: float) -> BackgroundChoice:
         """Change the blur: ``by`` is added to its strength of 0..1.
 
         Raises:
@@ -117,13 +117,13 @@ class BackgroundSwitcher:
             if spec.kind != "blur":
                 raise UsageError(f"the background {self.current.text} is no blur; switch to one first, such as blur:50")
             strength = min(1.0, max(0.0, spec.strength + by))
-            return self._put(self._index, self._scene_of(f"blur:{round(100 * strength)}", replace(spec, strength=strength)))
+            return self._put(self._index, self._choice_of(f"blur:{round(100 * strength)}", replace(spec, strength=strength)))
 
-    def set_blur(self, strength: float) -> Scene:
+    def set_blur(self, strength: float) -> BackgroundChoice:
         """Set the strength of blur, 0..1: of the current background, else of the first blur in the list, else of a new one."""
         with self._lock:
             if self.current.spec.kind != "blur":
-                blurs = [index for index, scene in enumerate(self._scenes) if scene.spec.kind == "blur"]
+                blurs = [index for index, choice in enumerate(self._choices) if choice.spec.kind == "blur"]
                 if not blurs:
                     return self.choose(f"blur:{round(100 * strength)}")
                 self._switch(blurs[0])
@@ -136,17 +136,17 @@ class BackgroundSwitcher:
             The name of a reloaded image, or None. An image that cannot be read (it may be half written) is kept and tried again.
         """
         with self._lock:
-            for index, scene in enumerate(self._scenes):
-                stamp = _stamp(scene.spec)
+            for index, choice in enumerate(self._choices):
+                stamp = _stamp(choice.spec)
                 if stamp is None or stamp == self._stamps[index]:
                     continue
                 try:
-                    fresh = self._scene_of(scene.text, scene.spec)
+                    fresh = self._choice_of(choice.text, choice.spec)
                 except InputError:
                     continue
                 self._stamps[index] = stamp
                 self._put(index, fresh)
-                return scene.text
+                return choice.text
             return None
 
     def decontaminate(self, wanted: bool) -> None:
@@ -165,36 +165,36 @@ class BackgroundSwitcher:
 
     def close(self) -> None:
         """Close the files; only once the compositor has stopped."""
-        for scene in self._scenes:
-            scene.background.close()
+        for choice in self._choices:
+            choice.background.close()
 
-    def _switch(self, index: int) -> Scene:
-        scene = self._scenes[index]
-        if scene.spec.kind == "video" and index != self._index:
+    def _switch(self, index: int) -> BackgroundChoice:
+        choice = self._choices[index]
+        if choice.spec.kind == "video" and index != self._index:
             # A clip starts anew: catching up with the time that it was off would mean decoding all of that.
-            self._scenes[index] = scene = self._scene_of(scene.text, scene.spec)
-        self._index, self.current = index, scene
-        return scene
+            self._choices[index] = choice = self._choice_of(choice.text, choice.spec)
+        self._index, self.current = index, choice
+        return choice
 
     def _renew_compositors(self) -> None:
-        for index, scene in enumerate(self._scenes):
-            self._put(index, replace(scene, compositor=self._compositor(scene.background)))
+        for index, choice in enumerate(self._choices):
+            self._put(index, replace(choice, compositor=self._compositor(choice.background)))
 
-    def _put(self, index: int, scene: Scene) -> Scene:
-        self._scenes[index] = scene
+    def _put(self, index: int, choice: BackgroundChoice) -> BackgroundChoice:
+        self._choices[index] = choice
         if index == self._index:
-            self.current = scene
-        return scene
+            self.current = choice
+        return choice
 
-    def _open(self, given: str | ImageArray) -> Scene:
+    def _open(self, given: str | ImageArray) -> BackgroundChoice:
         spec = parse_background(given)
         if spec.kind == "transparent":
             raise UsageError("--bg transparent: cameras and streams carry no transparency; give a colour such as green to key on, or --to alpha for OBS")
-        return self._scene_of(given if isinstance(given, str) else f"image {next(self._numbers)}", spec)
+        return self._choice_of(given if isinstance(given, str) else f"image {next(self._numbers)}", spec)
 
-    def _scene_of(self, text: str, spec: BackgroundSpec) -> Scene:
+    def _choice_of(self, text: str, spec: BackgroundSpec) -> BackgroundChoice:
         background = open_background(spec, self._options.fit, Fraction(1))
-        return Scene(text, spec, background, self._compositor(background))
+        return BackgroundChoice(text, spec, background, self._compositor(background))
 
     def _compositor(self, background: Background) -> Compositor:
         return Compositor(self._contents, background, decontaminate=self._options.decontaminate, alpha="straight", controls=self._controls)

@@ -16,7 +16,7 @@ import av
 import cv2
 import numpy as np
 
-from streammat.live.background_switcher import Scene
+from streammat.live.background_switcher import BackgroundChoice
 from streammat.media.frame import Frame, Matte, Plane, planes_of
 from streammat.sources import StreamInfo
 from streammat.sources.shaper import TIME_BASE, Clock
@@ -36,7 +36,7 @@ class OutputFrame:
     captured: int
     """Time of capture, or of making a replacement, in ticks of ``TIME_BASE``; the frame's own time may be slightly later."""
     cutout: tuple[Frame, Matte] | None = None
-    """The subject alone, for outputs with alpha, where scenes draw it; None: nothing is to be seen there."""
+    """The subject alone, for outputs with alpha, where the background allows it; None: nothing is to be seen there."""
 
     @property
     def live(self) -> bool:
@@ -50,12 +50,12 @@ class FallbackCompositor:
     Args:
         info: properties of the source: every frame has its size, layout and colour.
         clock: the run's.
-        scene: the scene at the start.
+        choice: the background at the start.
         trouble: called with errors while drawing.
     """
 
-    def __init__(self, info: StreamInfo, clock: Clock, scene: Scene, trouble: Callable[[Exception], None]) -> None:
-        self.scene = scene
+    def __init__(self, info: StreamInfo, clock: Clock, choice: BackgroundChoice, trouble: Callable[[Exception], None]) -> None:
+        self.choice = choice
         self.mirror = False
         self.paused = False
         self.pass_through = False
@@ -104,7 +104,7 @@ class FallbackCompositor:
         if self.pass_through:
             shown = self._shown(frame.planes, frame.pts, "pass-through")
             return replace(shown, cutout=(shown.frame, Matte(np.full(frame.size, 255, np.uint8))))
-        composite, *others = self.scene.compositor(frame, matte)
+        composite, *others = self.choice.compositor(frame, matte)
         composite.pts = self._stamp(composite.image, frame.pts)
         self._good, self._good_at = composite, self._clock.age(0)
         self._good_cutout = (replace(others[0], pts=composite.pts), matte) if others else None
@@ -125,9 +125,9 @@ class FallbackCompositor:
             colour, matte = self._good_cutout
             return replace(shown, cutout=(replace(colour, pts=shown.frame.pts), matte))
         self._good = self._good_cutout = None
-        if not self.scene.shows_room:
+        if not self.choice.shows_room:
             try:
-                planes = self.scene.background.planes(replace(self._template, pts=now), self._no_matte)
+                planes = self.choice.background.planes(replace(self._template, pts=now), self._no_matte)
                 return self._shown(planes, now, "background")
             except Exception as error:  # noqa: BLE001 - a background that breaks is replaced by a card
                 self._trouble(error)

@@ -15,7 +15,7 @@ from streammat.errors import UsageError
 from streammat.live.events import Faults
 from streammat.live.guarding.checked_matting import CheckedMatting
 from streammat.live.pipeline import PATIENCE, FrameCounts
-from streammat.live.quality import Level, QualityController, levels
+from streammat.live.quality import QualityController, QualityLevel, levels
 from streammat.sources import StreamInfo
 
 _QUALITIES: Final[tuple[Quality, ...]] = get_args(Quality)
@@ -39,7 +39,7 @@ class NetworkExchange:
 
     def __init__(
         self, matting: CheckedMatting, open_network: Callable[[MattingOptions], Engine], areas: Sequence[int], options: LiveOptions, info: StreamInfo,
-        adopt: Callable[[Level], None], faults: Faults, emit: events.Emit,
+        adopt: Callable[[QualityLevel], None], faults: Faults, emit: events.Emit,
     ) -> None:
         self.options = options
         self._matting, self._open_network, self._areas, self._info = matting, open_network, areas, info

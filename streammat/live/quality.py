@@ -27,7 +27,7 @@ _QUALITIES: Final[tuple[Quality, ...]] = ("best", "balanced", "fast")
 
 
 @dataclass(frozen=True)
-class Level:
+class QualityLevel:
     """One level of quality, between the requested and the cheapest one."""
 
     matting: MattingOptions
@@ -40,7 +40,7 @@ class Level:
         return f"{self.matting.quality}, {self.matting.precision}{edges}"
 
 
-def levels(options: LiveOptions, spec: EngineSpec, size: tuple[int, int], areas: Sequence[int] = ()) -> tuple[Level, ...]:
+def levels(options: LiveOptions, spec: EngineSpec, size: tuple[int, int], areas: Sequence[int] = ()) -> tuple[QualityLevel, ...]:
     """Return the levels of quality from best to cheapest: network size first, then refinement.
 
     Precision is not a level: int8 is used from the start if the CPU and the model allow it, unless fp32 was requested.
@@ -58,7 +58,7 @@ def levels(options: LiveOptions, spec: EngineSpec, size: tuple[int, int], areas:
             ways.append((replace(matting, quality=quality), options.composite.decontaminate))
     if options.composite.decontaminate:
         ways.append((ways[-1][0], False))
-    return tuple(Level(how, edges, _cost(how, edges, size, areas)) for how, edges in ways)
+    return tuple(QualityLevel(how, edges, _cost(how, edges, size, areas)) for how, edges in ways)
 
 
 def _cost(matting: MattingOptions, decontaminate: bool, size: tuple[int, int], areas: Sequence[int]) -> float:
@@ -73,7 +73,7 @@ class QualityController:
         steps: as returned by ``levels``.
     """
 
-    def __init__(self, steps: tuple[Level, ...]) -> None:
+    def __init__(self, steps: tuple[QualityLevel, ...]) -> None:
         self.steps = steps
         self.index = 0
         self._begin: tuple[float, int, int] | None = None
@@ -83,7 +83,7 @@ class QualityController:
         self._rose_at: float | None = None
 
     @property
-    def level(self) -> Level:
+    def level(self) -> QualityLevel:
         """The current level."""
         return self.steps[self.index]
 

@@ -25,8 +25,8 @@ from streammat.film.masks import MaskedMatting, Masks
 from streammat.film.subject import SubjectMatting, check_inside, parse_subject
 from streammat.live.background_switcher import BackgroundSwitcher
 from streammat.live.control.commands import Command
-from streammat.live.control.listeners import Keys, Listener, SocketListener, StdinListener
-from streammat.live.control.settings import as_toml, save_settings
+from streammat.live.control.listeners import KeyCommands, Listener, SocketListener, StdinListener
+from streammat.live.control.settings import settings_toml, save_settings
 from streammat.live.events import Events, Faults
 from streammat.live.fallback import FallbackCompositor
 from streammat.live.guarding.checked_matting import CheckedMatting
@@ -36,7 +36,7 @@ from streammat.live.outputs.opening import check_output, is_file, open_output, s
 from streammat.live.outputs.switching import Outputs, OutputSwitch
 from streammat.live.outputs.worker import OutputWorker
 from streammat.live.pipeline import Live
-from streammat.live.quality import Level
+from streammat.live.quality import QualityLevel
 from streammat.matting.network import open_network
 from streammat.matting.rest import Rest
 from streammat.matting.temporal import TemporalFilter
@@ -93,7 +93,7 @@ class LiveRun:
             masked = self._open_matting(options, undo)
             self.fallback = FallbackCompositor(self.info, self.clock, self._backgrounds.current, self._faults)
             self.fallback.mirror = options.mirror
-            self.keys = Keys(self, lambda line: self.emit(Said(line)))
+            self.keys = KeyCommands(self, lambda line: self.emit(Said(line)))
             opened = partial(
                 open_output, info=self.info, clock=self.clock, options=options, key=self.keys.press, emit=self.emit, camera=self.camera,
                 channels=0 if self._sound is None else self._sound.channels,
@@ -176,7 +176,7 @@ class LiveRun:
         with self._lock:
             self._controlled.controls = controls
             self._backgrounds.control(controls)
-            self.fallback.scene = self._backgrounds.current
+            self.fallback.choice = self._backgrounds.current
 
     def stop(self) -> None:
         """End cleanly, from any thread or a signal handler."""
@@ -191,18 +191,18 @@ class LiveRun:
         elif command.name == "stream":
             self._switch.stream(command.value)
         elif command.name == "settings":  # without the lock: files may be copied
-            return {"toml": as_toml(self.settings())}
+            return {"toml": settings_toml(self.settings())}
         elif command.name == "save":
             return {"file": save_settings(self.options.config, self.settings())}
         with self._lock:
             if command.name in ("next", "previous"):
-                self.fallback.scene = self._backgrounds.step(1 if command.name == "next" else -1)
+                self.fallback.choice = self._backgrounds.step(1 if command.name == "next" else -1)
             elif command.name == "background":
-                self.fallback.scene = self._backgrounds.choose(command.value)
+                self.fallback.choice = self._backgrounds.choose(command.value)
             elif command.name == "blur":
-                self.fallback.scene = self._backgrounds.blur(command.value / 100)
+                self.fallback.choice = self._backgrounds.blur(command.value / 100)
             elif command.name == "blur-strength":
-                self.fallback.scene = self._backgrounds.set_blur(command.value / 100)
+                self.fallback.choice = self._backgrounds.set_blur(command.value / 100)
             elif command.name == "mirror":
                 self.fallback.mirror = _toggled(self.fallback.mirror, command.value)
             elif command.name == "pause":
@@ -223,7 +223,7 @@ class LiveRun:
             elif command.name == "status":
                 return self.status().details()
             return {
-                "background": self.fallback.scene.text, "mirror": self.fallback.mirror, "paused": self.fallback.paused,
+                "background": self.fallback.choice.text, "mirror": self.fallback.mirror, "paused": self.fallback.paused,
                 "pass-through": self.fallback.pass_through, **(asdict(self._switch.status()) if command.name in ("record", "stream") else {}), **({} if self._sound is None else {"muted": self._muted}),
             }
 
@@ -236,7 +236,7 @@ class LiveRun:
             captured=progress.captured, composed=progress.composed, dropped=progress.dropped, faults=progress.faults,
             outputs_dropped={worker.name: worker.dropped for worker in self._outputs.at_work},
             engine=spec.backend, precision=spec.precision, network=spec.size[::-1],
-            background=self.fallback.scene.text, paused=self.fallback.paused, pass_through=self.fallback.pass_through,
+            background=self.fallback.choice.text, paused=self.fallback.paused, pass_through=self.fallback.pass_through,
             mirror=self.fallback.mirror, backgrounds=tuple(self.backgrounds()), quality=self.options.matting.quality,
             hold_rate=not self.options.fixed, lowered=self._network.lowered, cpu_percent=self._cpu, rested_percent=self._rested,
             matte=self._controlled.controls, config=self.options.config,
@@ -248,7 +248,7 @@ class LiveRun:
     def settings(self) -> dict[str, Any]:
         """Return the current values of all options that can change during a run; the current background comes first."""
         names = [name for name in self.backgrounds() if self.background_of(name).array is None]  # an array has no name in a file
-        shown = next((name for name in (self.fallback.scene.text, *names) if name in names), None)
+        shown = next((name for name in (self.fallback.choice.text, *names) if name in names), None)
         kept = self.page.kept if self.page is not None else str
         return {
             "bg": None if shown is None else [kept(name) for name in (shown, *(name for name in names if name != shown))], "mirror": self.fallback.mirror,
@@ -299,7 +299,7 @@ class LiveRun:
             self._next_reload = now + _RELOAD_SECONDS
             if (name := self._backgrounds.reload()) is not None:
                 with self._lock:
-                    self.fallback.scene = self._backgrounds.current
+                    self.fallback.choice = self._backgrounds.current
                 self.emit(Reloaded(name))
         progress = self.live.progress()
         if now >= self._next_status:
@@ -313,10 +313,10 @@ class LiveRun:
             self._composed_before, self._looked_at = progress.composed, now
         self._network.update(now, progress, self._busy_ms, paused=self.fallback.paused)
 
-    def _adopt(self, level: Level) -> None:
+    def _adopt(self, level: QualityLevel) -> None:
         self._backgrounds.decontaminate(level.decontaminate)
         with self._lock:
-            self.fallback.scene = self._backgrounds.current
+            self.fallback.choice = self._backgrounds.current
 
     def _busy_ms(self) -> float:
         """Return the time of the slowest stage with everything moving: rests say nothing about speed."""

@@ -37,10 +37,10 @@ class DeviceMatting:
     """
 
     def __init__(self, engine: TensorEngine, stable: AlphaFilter | None = None, batch: int = 1) -> None:
-        from streammat.engines.gpu.stage import Stage
+        from streammat.engines.gpu.stage import FrameStage
 
         self.engine: Engine = engine
-        self._stage = Stage(engine, batch, stable)
+        self._stage = FrameStage(engine, batch, stable)
         self.ahead = 2 * self._stage.batch
         self._plan: tuple[object, FramePlan] | None = None
 

@@ -16,8 +16,9 @@ from streammat.config import Quality
 from streammat.engines.base import Engine, EngineError
 from streammat.matting.refine import Refiner
 from streammat.matting.rest import Rest
-from streammat.matting.temporal import AlphaFilter, FloatPlane
+from streammat.matting.temporal import AlphaFilter
 from streammat.media.frame import Frame, Matte, Plane, swscale_matrix, swscale_range
+from streammat.media.planes import FloatPlane
 
 # Single-pass test of the GFM paper (Li et al. 2022, section 5): the network sees the frame scaled by 5/13.
 _SCALE = Fraction(5, 13)

@@ -25,13 +25,10 @@ from typing import Final
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from streammat.engines.gpu.plan import Refining
 from streammat.media.frame import Frame, Matte, Plane
-from streammat.media.planes import around, runs, shrink, soft_band
-
-FloatPlane = NDArray[np.float32]
+from streammat.media.planes import FloatPlane, around, runs, shrink, soft_band
 
 RESIDUE: Final = 0.06
 """Network values this near 0 or 1 are noise: they become exactly 0 or 1, and the rest is stretched over the whole range.

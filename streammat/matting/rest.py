@@ -21,7 +21,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from streammat.matting.temporal import GAP, FloatPlane
+from streammat.matting.temporal import GAP
+from streammat.media.planes import FloatPlane
 
 CELL: Final = 8
 """Pixels of the network's input on each side of a cell; the input's sides are multiples of 32."""
@@ -48,8 +49,10 @@ _BLACK: Final = 8.0  # keeps ratios of dark values calm
 assert LONGEST < GAP
 
 
-class _Seen:
-    """An input of the network, as it is compared: of a frame that is kept this is worked out once."""
+class Seen:
+    """An input of the network, uint8 (h, w, 3), RGB, 0..255, sides multiples of ``CELL``, as it is compared: of a frame that is kept
+    this is worked out once.
+    """
 
     def __init__(self, image: NDArray[np.uint8]) -> None:
         self.image = image
@@ -74,17 +77,8 @@ def _mean(colours: NDArray[np.float32]) -> NDArray[np.float32]:
     return (colours[..., 0] + colours[..., 1] + colours[..., 2]) / np.float32(3)
 
 
-def still(now: NDArray[np.uint8], then: NDArray[np.uint8]) -> bool:
-    """Return whether two inputs of the network differ only by noise and a change of the light.
-
-    Args:
-        now: uint8 (h, w, 3), RGB, 0..255, sides multiples of ``CELL``.
-        then: input for an earlier frame, likewise.
-    """
-    return _still(_Seen(now), _Seen(then))
-
-
-def _still(new: _Seen, old: _Seen) -> bool:
+def still(new: Seen, old: Seen) -> bool:
+    """Return whether two inputs of the network differ only by noise and a change of the light."""
     if new.image.shape != old.image.shape:
         return False
     gain = np.median((new.cells + _BLACK) / (old.cells + _BLACK), axis=0).astype(np.float32, copy=False)
@@ -105,8 +99,8 @@ class Rest:
     """Keeps the last alpha of one live stream; one thread calls it."""
 
     def __init__(self) -> None:
-        self._kept: tuple[FloatPlane, _Seen, Fraction] | None = None
-        self._now: _Seen | None = None
+        self._kept: tuple[FloatPlane, Seen, Fraction] | None = None
+        self._now: Seen | None = None
         self.frames = 0
         """Number of frames for which an alpha was kept."""
 
@@ -114,21 +108,21 @@ class Rest:
         """Return the kept alpha for this frame, or None if the network has to process it.
 
         Args:
-            rgb: as ``still`` takes it.
+            rgb: uint8 (h, w, 3), 0..255, sides multiples of ``CELL``.
             at: the frame's time in seconds, exact.
         """
-        self._now = _Seen(rgb)
+        self._now = Seen(rgb)
         if self._kept is None:
             return None
         alpha, then, since = self._kept
-        if not (0 <= at - since < LONGEST and _still(self._now, then)):
+        if not (0 <= at - since < LONGEST and still(self._now, then)):
             return None
         self.frames += 1
         return alpha
 
     def keep(self, alpha: FloatPlane, rgb: NDArray[np.uint8], at: Fraction) -> None:
         """Keep the network's input and alpha of a frame; neither array may be changed afterwards."""
-        seen = self._now if self._now is not None and self._now.image is rgb else _Seen(rgb)
+        seen = self._now if self._now is not None and self._now.image is rgb else Seen(rgb)
         self._kept = alpha, seen, at
 
     def forget(self) -> None:

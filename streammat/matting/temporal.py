@@ -32,7 +32,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-FloatPlane = NDArray[np.float32]
+from streammat.media.planes import FloatPlane
+
 AlphaFilter = Callable[[FloatPlane, NDArray[np.uint8], Fraction], FloatPlane]
 """(alpha, rgb, time) → alpha, as ``TemporalFilter.__call__``."""
 

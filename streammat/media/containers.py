@@ -11,12 +11,14 @@ from typing import IO, Any
 
 import av
 
-from streammat.errors import InputError, reason
+from streammat.errors import InputError, first_line
 from streammat.paths import check_readable
 from streammat.threads.interruptible import answer_of
 
 OPEN_SECONDS, READ_SECONDS = 10.0, 30.0
 """After which a network address that says nothing is given up: while it is opened, and at each later read."""
+CLIPS = (".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ts", ".webm", ".wmv")
+"""Extensions of the clips in a folder."""
 _NUMBERED = re.compile(r"%0?\d*d|#{2,}")
 _OTHERWISE_LATIN = "streammat.latin-1"
 
@@ -107,4 +109,4 @@ def open_video(path: str | IO[bytes]) -> av.container.InputContainer:
     try:
         return open_url(path, (OPEN_SECONDS, READ_SECONDS)) if isinstance(path, str) and is_url(path) else open_container(path)
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise InputError(f"{name_of(path)}: is not a video that FFmpeg can read ({reason(error)}); expected mp4, mov, mxf, mkv, webm, avi or ts") from error
+        raise InputError(f"{name_of(path)}: is not a video that FFmpeg can read ({first_line(error)}); expected mp4, mov, mxf, mkv, webm, avi or ts") from error

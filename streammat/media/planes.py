@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 
 from streammat.media.frame import Layout, Matte, Plane
 
+FloatPlane = NDArray[np.float32]
+"""(H, W), alpha in 0..1 unless said otherwise."""
+
 STRIP_BYTES = 1 << 18
 """Approximate size of the strips of rows that are processed at once, so that temporaries stay in a core's own cache."""
 
@@ -25,7 +28,7 @@ def full_scale(alpha: Plane) -> int:
     return int(np.iinfo(alpha.dtype).max)
 
 
-def bounds(mask: Plane) -> tuple[int, int, int, int]:
+def bounding_box(mask: Plane) -> tuple[int, int, int, int]:
     """Return (y0, y1, x0, x1) of the smallest box around all non-zero values of an (h, w) uint8 or uint16 plane; all 0 if none."""
     if mask.itemsize == 2:  # OpenCV finds boxes in bytes only: look at each value as two of them
         x, y, w, h = cv2.boundingRect(np.ascontiguousarray(mask).view(np.uint8))
@@ -157,7 +160,7 @@ class Blender:
             else:
                 chroma = resize_alpha(matte, fg[index].shape) if chroma is None else chroma
                 alpha = chroma
-            box = bounds(alpha)
+            box = bounding_box(alpha)
             if out[index] is not bg[index]:
                 np.copyto(out[index], bg[index])
             self._plane(fg[index], alpha, bg[index], out[index], box)

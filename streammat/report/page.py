@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from streammat.engines.whole_files import write_whole
-from streammat.errors import OutputError, UsageError, reason
+from streammat.errors import OutputError, UsageError, first_line
 from streammat.report.collect import Check, ShotReport
 from streammat.report.curves import CURVES, check_plots, curves_of
 from streammat.report.measures import COLUMNS
@@ -72,7 +72,7 @@ def write_report(path: Path, shots: Sequence[ShotReport], *, overwrite: bool, mi
         write_whole(numbers, json.dumps({"shots": [shot.as_dict() for shot in shots]}, separators=(",", ":")).encode())
         write_whole(path, page_of(shots, missing).encode())
     except OSError as error:
-        raise OutputError(f"{path}: the report cannot be written ({reason(error)}); check space and permissions") from error
+        raise OutputError(f"{path}: the report cannot be written ({first_line(error)}); check space and permissions") from error
 
 
 def read_reports(path: Path) -> list[ShotReport]:

@@ -15,7 +15,7 @@ import av
 from av.video.reformatter import VideoReformatter
 
 from streammat.config import Content
-from streammat.errors import OutputError, UsageError, reason
+from streammat.errors import OutputError, UsageError, first_line
 from streammat.media.frame import Frame, Matte, Packet, layout_of, planes_of
 from streammat.media.planes import alpha_plane
 from streammat.sources import StreamInfo
@@ -63,7 +63,7 @@ class AlphaSink:
             self._socket.listen(_MOST)
         except OSError as error:
             self._socket.close()
-            raise OutputError(f"--to {text}: port {digits} cannot be listened on ({reason(error)}); give another, such as alpha:{ALPHA_PORT + 1}") from error
+            raise OutputError(f"--to {text}: port {digits} cannot be listened on ({first_line(error)}); give another, such as alpha:{ALPHA_PORT + 1}") from error
         self.address = f"tcp://127.0.0.1:{self._socket.getsockname()[1]}"
         self._layout = layout_of(_FORMAT)
         self._converter = VideoReformatter()

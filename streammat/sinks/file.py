@@ -13,7 +13,7 @@ from av.video.reformatter import VideoReformatter
 
 from streammat.audio.track import Chunk
 from streammat.config import Content, EncodeOptions
-from streammat.errors import OutputError, reason
+from streammat.errors import OutputError, first_line
 from streammat.media.damage import Damage
 from streammat.media.frame import (
     Colour,
@@ -121,7 +121,7 @@ class FileSink:
         try:
             self._partial = PartialFile(self._path, overwrite=encode.overwrite)
         except OSError as error:
-            raise OutputError(f"{self._path}: cannot be created ({reason(error)}); check that the folder exists and may be written") from error
+            raise OutputError(f"{self._path}: cannot be created ({first_line(error)}); check that the folder exists and may be written") from error
         self._container = av.open(str(self._partial.path.absolute()), "w", format=kind.muxer, options=options)
         try:
             how = codec.encoder_options(encode, alpha=self._alpha) | (codec.field_options or {} if self._fields else {})
@@ -137,7 +137,7 @@ class FileSink:
             height, width = info.size
             rate = f" at {float(info.rate):.6g} frames per second, or {kind.muxer.upper()} does" if kind.counted else ""
             raise OutputError(
-                f"{path}: the {codec.name} encoder ({codec.encoder}) refuses {width}x{height} {self._format}{rate} ({reason(error)}); "
+                f"{path}: the {codec.name} encoder ({codec.encoder}) refuses {width}x{height} {self._format}{rate} ({first_line(error)}); "
                 f"try another --codec{', .mov' if rate else ''} or size"
             ) from error
         except BaseException:
@@ -225,7 +225,7 @@ class FileSink:
             self._partial.take_name()
         except OSError as error:
             kept = f"the file is complete as {self._partial.path}" if self._partial.here else "nothing was kept"
-            raise OutputError(f"{self._path}: cannot take its name ({reason(error)}); {kept}") from error
+            raise OutputError(f"{self._path}: cannot take its name ({first_line(error)}); {kept}") from error
 
     # -- opening ------------------------------------------------------------------------------------------------
 
@@ -380,7 +380,7 @@ class FileSink:
             self._container.close()
         self._partial.release()
         kept = f"what was done is kept as {self._partial.path}" if self._partial.here else "nothing was kept"
-        return OutputError(f"{self._path}: cannot be written after {self.frames} frames ({reason(error)}); {kept}")
+        return OutputError(f"{self._path}: cannot be written after {self.frames} frames ({first_line(error)}); {kept}")
 
     def _drop(self) -> None:
         self._over = True

@@ -25,7 +25,7 @@ from typing import Any, BinaryIO, Final
 
 import av
 
-from streammat.errors import reason
+from streammat.errors import first_line
 from streammat.media.frame import Packet
 from streammat.threads.patient_stream import PatientWriter
 
@@ -158,7 +158,7 @@ def main() -> None:
     try:
         _work(json.loads(packets.readline()), packets)
     except (av.FFmpegError, OSError, ValueError) as error:
-        sys.stdout.write(f"error {reason(error)}\n")
+        sys.stdout.write(f"error {first_line(error)}\n")
         sys.stdout.flush()
         os._exit(1)  # closing the container might not end
 

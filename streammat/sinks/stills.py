@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from streammat.config import AlphaType, Content
 from streammat.engines.whole_files import write_whole
-from streammat.errors import OutputError, UsageError, reason
+from streammat.errors import OutputError, UsageError, first_line
 from streammat.media.damage import Damage
 from streammat.media.frame import Frame, Matte, Packet, layout_of, planes_of, swscale_matrix, swscale_range
 from streammat.media.image_files import ImageNotes
@@ -119,7 +119,7 @@ class StillsSink:
             else:
                 write_whole(path, data, (lambda written: self._check(path, written, turned)) if self._verify else None)
         except OSError as error:
-            raise OutputError(f"{path}: cannot be written ({reason(error)}); check space and permissions") from error
+            raise OutputError(f"{path}: cannot be written ({first_line(error)}); check space and permissions") from error
         self.frames += 1
         self._next = number + 1
 

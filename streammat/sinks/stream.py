@@ -14,7 +14,7 @@ import av
 
 from streammat.audio.track import Chunk
 from streammat.config import Content
-from streammat.errors import OutputError, UsageError, reason
+from streammat.errors import OutputError, UsageError, first_line
 from streammat.events import Emit, StreamBack, StreamLost
 from streammat.media.frame import Frame, Matte, Packet, codec_threads, keyframe_of
 from streammat.sinks.relay import Relay
@@ -78,7 +78,7 @@ class StreamSink:
             if not isinstance(error, OSError):
                 raise
             raise OutputError(
-                f"{public(url)}: cannot be reached ({reason(error)}); check the address, and that the server runs"
+                f"{public(url)}: cannot be reached ({first_line(error)}); check the address, and that the server runs"
             ) from error
 
     def write(self, frame: Frame, matte: Matte) -> None:
@@ -214,7 +214,7 @@ class StreamSink:
         if connection is not None:
             connection.relay.kill()
         pause = self._back_off()
-        self._emit(StreamLost(public(self._url), f"{reason(error)}; trying again in {pause:g} s"))
+        self._emit(StreamLost(public(self._url), f"{first_line(error)}; trying again in {pause:g} s"))
 
     def _back_off(self) -> float:
         pause = _PAUSES[min(self._tries, len(_PAUSES) - 1)]

@@ -14,7 +14,7 @@ import numpy as np
 
 from streammat.config import Content
 from streammat.devices import v4l2
-from streammat.errors import OutputError, reason
+from streammat.errors import OutputError, first_line
 from streammat.media.frame import Frame, Matte, Packet
 from streammat.sources import StreamInfo
 
@@ -50,7 +50,7 @@ class VirtualCameraSink:
         try:
             self._camera = opener(width, height, float(info.rate), device=device)
         except Exception as error:  # pyvirtualcam raises RuntimeError, and whatever its native parts make of the system
-            raise OutputError(f"{device or 'the virtual camera'}: {_hint(reason(error), device)}") from error
+            raise OutputError(f"{device or 'the virtual camera'}: {_hint(first_line(error), device)}") from error
         self.device = str(self._camera.device)
         self.notes.append(f"virtual camera: {self.device}")
 
@@ -65,7 +65,7 @@ class VirtualCameraSink:
         try:
             self._camera.send(self._buffer)
         except Exception as error:
-            raise OutputError(f"{self.device}: accepts no more images ({reason(error)}); check that the driver is loaded") from error
+            raise OutputError(f"{self.device}: accepts no more images ({first_line(error)}); check that the driver is loaded") from error
         self.frames += 1
         if self.frames == 1 and self._holds:
             # Not before the first frame: who holds a device earlier might be taken for its only writer.

@@ -10,7 +10,7 @@ from typing import IO
 
 import av
 
-from streammat.errors import InputError, UsageError, reason
+from streammat.errors import InputError, UsageError, first_line
 from streammat.media.containers import images_of, name_of, open_video
 from streammat.media.damage import Damage
 from streammat.media.frame import Colour, Frame, Packet, layout_of, planes_of
@@ -83,7 +83,7 @@ class FileSource:
             self.info = self._describe(first)
         except av.FFmpegError as error:
             self._container.close()
-            raise InputError(f"{self._path}: cannot be decoded ({reason(error)}); expected a video that FFmpeg can read") from error
+            raise InputError(f"{self._path}: cannot be decoded ({first_line(error)}); expected a video that FFmpeg can read") from error
         except BaseException:
             self._container.close()
             raise
@@ -257,7 +257,7 @@ class FileSource:
                     if not self._is_behind_end(last.pts * last.time_base):
                         yield last
         except av.FFmpegError as error:
-            raise self._broken(reason(error)) from error
+            raise self._broken(first_line(error)) from error
 
     @property
     def _parts(self) -> int:

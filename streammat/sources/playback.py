@@ -13,7 +13,7 @@ from fractions import Fraction
 
 import av
 
-from streammat.errors import CameraLostError, InputError, reason
+from streammat.errors import CameraLostError, InputError, first_line
 from streammat.media.containers import images_of, open_url
 from streammat.media.frame import Frame
 from streammat.sources import StreamInfo
@@ -149,7 +149,7 @@ class StreamSource:
         try:
             self._container = open_url(url, (self._OPEN_SECONDS, self._READ_SECONDS), options)
         except (av.FFmpegError, OSError, ValueError) as error:
-            raise InputError(f"{url}: cannot be opened ({reason(error)}); check the address and that the stream is on") from error
+            raise InputError(f"{url}: cannot be opened ({first_line(error)}); check the address and that the stream is on") from error
         try:
             if not self._container.streams.video:
                 raise InputError(f"{url}: has no video; expected a stream with images")
@@ -162,7 +162,7 @@ class StreamSource:
                 raise InputError(f"{url}: gives no image that can be decoded; check that the stream is on")
         except av.FFmpegError as error:
             self._container.close()
-            raise InputError(f"{url}: gives no image ({reason(error)}); check that the stream is on") from error
+            raise InputError(f"{url}: gives no image ({first_line(error)}); check that the stream is on") from error
         except BaseException:
             self._container.close()
             raise
@@ -190,7 +190,7 @@ class StreamSource:
                     return
                 yield self._shaper(image, self._clock.ticks(), self._aspect)
         except (av.FFmpegError, OSError) as error:
-            raise CameraLostError(f"{self.name}: broke off ({reason(error)})") from error
+            raise CameraLostError(f"{self.name}: broke off ({first_line(error)})") from error
         if not self._stopping.is_set():
             raise CameraLostError(f"{self.name}: the stream has ended")
 

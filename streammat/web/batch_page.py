@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from streammat.live.control.listeners import Listener
-from streammat.web.security import Gate, Keys, parse_address
+from streammat.web.security import AccessTokens, Gate, parse_address
 from streammat.web.server import entered, listening
 
 _FILES: Final = {"batch.html": "text/html", "batch.js": "text/javascript", "batch.css": "text/css", "icon.svg": "image/svg+xml"}
@@ -46,7 +46,7 @@ class BatchPage(Listener):
         self._port: int = self._socket.getsockname()[1]
         self._names = allowed
         self._state = state
-        self._keys = Keys(None, self._port)
+        self._keys = AccessTokens(None, self._port)
         static = resources.files("streammat.web").joinpath("static")
         self._files = {name: static.joinpath(name).read_bytes() for name in _FILES}
         routes = [Route("/enter", self._enter), Route("/", self._page), Route("/static/{name}", self._file), Route("/state", self._told)]

@@ -70,7 +70,7 @@ class Tap:
             take(None)
 
 
-class Encoder:
+class PreviewEncoder:
     """Encodes images as messages; clients with the same image and width share the encoding. One thread calls it."""
 
     def __init__(self) -> None:

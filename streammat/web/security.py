@@ -84,7 +84,7 @@ def _is_loopback(host: str) -> bool:
     return False
 
 
-class Keys:
+class AccessTokens:
     """Links and cookies: one-time tokens, and cookies signed with a key that outlives the run, so that pages can reconnect.
 
     Args:
@@ -166,7 +166,7 @@ class Gate:
         allowed: further names and addresses of this machine for browsers.
     """
 
-    def __init__(self, app: ASGIApp, keys: Keys, port: int, allowed: tuple[str, ...]) -> None:
+    def __init__(self, app: ASGIApp, keys: AccessTokens, port: int, allowed: tuple[str, ...]) -> None:
         self._app = app
         self._keys = keys
         names = [*_LOOPBACK, *allowed]

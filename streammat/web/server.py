@@ -1,7 +1,7 @@
 """The control page's server: a separate thread beside the live run, which it never delays.
 
 =======================  ===============================================================================================
-``GET /enter?token=…``   gives the cookie for a token of ``security.Keys``
+``GET /enter?token=…``   gives the cookie for a token of ``security.AccessTokens``
 ``GET /``                the page; its parts lie under ``/static/``
 ``GET /thumbnail``       ``?background=TEXT``: a small image of a background of the list
 ``POST /settings.toml``  what is set now, for ``--config``; backgrounds that were sent are copied to where they outlive the run
@@ -37,15 +37,15 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from streammat.compositing.backgrounds import BackgroundSpec, can_only_be_file, open_background
-from streammat.errors import OutputError, StreammatError, UsageError, reason
+from streammat.errors import OutputError, StreammatError, UsageError, first_line
 from streammat.live.control.commands import LONGEST_LINE, Command, Target, answer
 from streammat.live.control.listeners import Listener
 from streammat.live.events import Events
 from streammat.live.fallback import OutputFrame
 from streammat.media.frame import Colour, Frame, Matte, layout_of, planes_of
 from streammat.threads.scheduling import give_way
-from streammat.web.preview import MOST_PER_SECOND, Encoder, Pace, Tap, jpeg_of
-from streammat.web.security import Gate, Keys, parse_address
+from streammat.web.preview import MOST_PER_SECOND, PreviewEncoder, Pace, Tap, jpeg_of
+from streammat.web.security import Gate, AccessTokens, parse_address
 from streammat.web.uploads import MOST_BYTES, Uploads
 
 _MOST_CLIENTS: Final = 16
@@ -80,7 +80,7 @@ class ControlPage(Listener):
         allowed: further names and addresses of this machine for browsers.
         target: the live run.
         events: sent to every page.
-        key_file: see ``security.Keys``.
+        key_file: see ``security.AccessTokens``.
 
     Raises:
         UsageError: not an address, or one that others could reach without ``allowed``.
@@ -97,11 +97,11 @@ class ControlPage(Listener):
         self._events = events
         self.tap = Tap()
         """The tap to call with each shown image."""
-        self._keys = Keys(key_file, self._port)
+        self._keys = AccessTokens(key_file, self._port)
         self._kept = None if key_file is None else key_file.parent / "backgrounds"
         self._names = allowed
         self._uploads = Uploads()
-        self._encode = Encoder()
+        self._encode = PreviewEncoder()
         self._encoding = ThreadPoolExecutor(1, "streammat-web-encode", give_way)
         self._commands = ThreadPoolExecutor(2, "streammat-web-command")
         self._clients = {"control": 0, "preview": 0}
@@ -201,7 +201,7 @@ class ControlPage(Listener):
         except (TimeoutError, ClientDisconnect):
             return JSONResponse({"ok": False, "error": f"the file took longer than {_UPLOAD_SECONDS:.0f} s; expected a smaller one"}, 408, {"connection": "close"})
         except OSError as error:
-            return JSONResponse({"ok": False, "error": f"the file cannot be kept ({reason(error)}); make room in the folder for temporary files"}, 507)
+            return JSONResponse({"ok": False, "error": f"the file cannot be kept ({first_line(error)}); make room in the folder for temporary files"}, 507)
         show = partial(self._target.obey, Command("background", str(path)))
         try:
             shown = await asyncio.get_running_loop().run_in_executor(self._commands, show)
@@ -334,7 +334,7 @@ def thumbnail(spec: BackgroundSpec) -> bytes:
     return jpeg_of(frame, width)
 
 
-def entered(request: Request, keys: Keys) -> Response:
+def entered(request: Request, keys: AccessTokens) -> Response:
     """Return the response to a link: sets a cookie if its token is valid."""
     if request.method != "GET":  # a look at the link must not use it up
         return PlainTextResponse("")
@@ -362,5 +362,5 @@ def listening(address: str, host: str, port: int) -> socket.socket:
             made.close()
             raise
     except (OSError, UnicodeError) as error:
-        raise OutputError(f"--web {address}: cannot be listened on ({reason(error)}); give another port, or end what uses it") from error
+        raise OutputError(f"--web {address}: cannot be listened on ({first_line(error)}); give another port, or end what uses it") from error
     return made

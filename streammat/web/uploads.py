@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from streammat.engines.whole_files import whole_file
-from streammat.errors import OutputError, UsageError, reason
+from streammat.errors import OutputError, UsageError, first_line
 
 MOST_BYTES: Final = 200 << 20
 """Largest size of one file in bytes."""
@@ -77,7 +77,7 @@ class Uploads:
                 with whole_file(kept) as partial:
                     shutil.copyfile(path, partial)
         except OSError as error:
-            raise OutputError(f"{folder}: a background that was sent cannot be kept there ({reason(error)}); make room") from error
+            raise OutputError(f"{folder}: a background that was sent cannot be kept there ({first_line(error)}); make room") from error
         return kept
 
     def drop(self, path: Path) -> None:

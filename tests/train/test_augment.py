@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from streammat.train.lite.augment import NO_FAULTS, Camera, draw_camera, drift, expose
+from streammat.train.lite.augment import NO_FAULTS, CameraFaults, draw_camera_faults, drift, expose
 
 PICTURE = cv2.resize(np.random.default_rng(3).integers(60, 200, (24, 32, 3), dtype=np.uint8), (128, 96), interpolation=cv2.INTER_NEAREST)
 
@@ -20,7 +20,7 @@ def difference(one: np.ndarray, other: np.ndarray) -> float:
 def test_a_perfect_camera_changes_nothing() -> None:
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        np.testing.assert_array_equal(expose(rng, PICTURE, draw_camera(rng, NO_FAULTS)), PICTURE)
+        np.testing.assert_array_equal(expose(rng, PICTURE, draw_camera_faults(rng, NO_FAULTS)), PICTURE)
 
 
 @pytest.mark.parametrize("fault", ["dark", "vignette", "noise", "blur", "grey", "jpeg"])
@@ -28,7 +28,7 @@ def test_every_fault_shows(fault: str) -> None:
     faults = replace(NO_FAULTS, **{fault: 1.0})
     for seed in range(5):
         rng = np.random.default_rng(seed)
-        faulty = expose(rng, PICTURE, draw_camera(rng, faults))
+        faulty = expose(rng, PICTURE, draw_camera_faults(rng, faults))
         assert faulty.shape == PICTURE.shape
         assert faulty.dtype == np.uint8
         assert difference(faulty, PICTURE) > 0.05
@@ -37,7 +37,7 @@ def test_every_fault_shows(fault: str) -> None:
 def test_frames_share_the_camera_but_not_the_noise() -> None:
     faults = replace(NO_FAULTS, dark=1.0, vignette=1.0, blur=1.0)
     for seed in range(5):
-        camera = draw_camera(np.random.default_rng(seed), faults)
+        camera = draw_camera_faults(np.random.default_rng(seed), faults)
         one, other, same = (expose(np.random.default_rng(moment), PICTURE, camera) for moment in (1, 2, 1))
         np.testing.assert_array_equal(one, same)
         assert 0 < difference(one, other) < difference(one, PICTURE)
@@ -47,7 +47,7 @@ def test_grain_of_codecs_is_alike_in_all_channels() -> None:
     grey = np.full((96, 128, 3), 120, np.uint8)
 
     def likeness(*, luma: bool) -> float:
-        grain = expose(np.random.default_rng(1), grey, Camera(noise=8.0, luma=luma)).astype(float) - 120
+        grain = expose(np.random.default_rng(1), grey, CameraFaults(noise=8.0, luma=luma)).astype(float) - 120
         return float(np.corrcoef(grain[:, :, 0].ravel(), grain[:, :, 1].ravel())[0, 1])
 
     assert likeness(luma=True) > 0.8

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streammat.train.measures.contact_sheet import contact_sheet, grid, on_colour, spread
+from streammat.train.measures.contact_sheet import contact_sheet, evenly_spaced, grid, on_colour
 
 RED, BLUE = (np.full((8, 8, 3), colour, np.uint8) for colour in ((255, 0, 0), (0, 0, 255)))
 
@@ -61,6 +61,6 @@ def test_on_colour_blends() -> None:
 
 
 def test_samples_spread_evenly() -> None:
-    assert spread(3, 10) == [0, 1, 2]
-    assert spread(100, 4) == [0, 25, 50, 75]
+    assert evenly_spaced(3, 10) == [0, 1, 2]
+    assert evenly_spaced(100, 4) == [0, 25, 50, 75]
     assert [len(row) for row in grid([RED] * 7)] == [3, 3, 1]

@@ -13,7 +13,7 @@ from synthetic import make_data, make_image, write
 from toy_graphs import write_bright_rvm, write_colour_detector
 
 from streammat.train.__main__ import main
-from streammat.train.labels.labelling import Hashes, Manifest
+from streammat.train.labels.labelling import Hashes, LabelManifest
 from streammat.train.labels.public_sets import SETS
 from streammat.train.labels.rules import animal_label, people_label, unlabelled
 from streammat.train.teachers.detector import Detector, Found
@@ -130,7 +130,7 @@ def world(tmp_path: Path) -> tuple[Path, list[str]]:
 
 def test_sets_are_labelled_held_out_and_written_down(world: tuple[Path, list[str]]) -> None:
     cache, words = world
-    with Manifest(cache, "penn"):
+    with LabelManifest(cache, "penn"):
         pass  # as a call leaves it that ended before its first image
     for _ in range(2):  # the second call finds everything done
         result = CliRunner().invoke(main, words)

@@ -26,7 +26,7 @@ from streammat.train.losses import adversarial_loss, gradient_loss, ssim_loss
 from streammat.train.methods import METHODS
 from streammat.train.methods.base import Method, Targets
 from streammat.train.methods.layers import max_pool, max_unpool
-from streammat.train.methods.published import LAYOUTS
+from streammat.train.methods.published import KEY_MAPPINGS
 from streammat.train.methods.weights import continue_from, load_weights, save_weights, start_encoder
 from streammat.train.recipes.presets import METHODS as PRESET_METHODS
 from streammat.train.recipes.presets import find_preset
@@ -164,7 +164,7 @@ PUBLISHED = {
 """Number and digest of the lines ``key (shape)``, sorted, of the state dicts that the published programs write (DIM: its first stage)."""
 
 
-@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.method.NAME)
+@pytest.mark.parametrize("layout", KEY_MAPPINGS, ids=lambda layout: layout.method.NAME)
 def test_published_layouts_load(layout, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = layout.method()

@@ -13,7 +13,6 @@ import pytest
 from streammat.train.data.layouts import BackgroundEntry, Entry
 from streammat.train.errors import DataError, RunError
 from streammat.train.rssn.compose_sample import (
-    NO_RSSN,
     ComposedImages,
     Rssn,
     Steps,
@@ -25,6 +24,8 @@ from streammat.train.rssn.compose_sample import (
     draw_steps,
     fit_background,
 )
+
+NO_RSSN = Rssn(denoise=0.0, blur=0.0, noise=0.0)
 
 
 def rng(seed: int = 0) -> np.random.Generator:

@@ -31,7 +31,7 @@ from streammat.media.frame import Colour, Frame, layout_of, planes_of
 pytest.importorskip("starlette", reason="the extra web is not installed")
 sync = pytest.importorskip("websockets.sync.client")
 
-from streammat.web.preview import PASS_THROUGH, WIDTHS, Encoder, Pace, Tap  # noqa: E402
+from streammat.web.preview import PASS_THROUGH, WIDTHS, Pace, PreviewEncoder, Tap  # noqa: E402
 
 STATUS = Status(
     fps=30.0, latency_p50_ms=14.1, latency_p99_ms=22.6, captured=301, composed=300, dropped=0, faults=1, outputs_dropped={"null": 0}, engine="openvino",
@@ -67,7 +67,7 @@ def test_an_image_is_handed_over_once_for_each_time_that_it_is_asked_for() -> No
 
 
 def test_a_message_is_a_flag_and_a_jpeg() -> None:
-    encode = Encoder()
+    encode = PreviewEncoder()
     for kind, flag in (("composite", 0), ("card", 0), ("background", 0), ("pass-through", PASS_THROUGH)):
         message = encode(shown(kind, pts=len(kind)), 320)
         assert message[0] == flag

@@ -174,7 +174,7 @@ def weights_name(config: TrainConfig) -> str:
     return f"{config.network}_{config.rosta.lower()}.safetensors"
 
 
-def check_parity(folder: Path, files: ModelFiles, data: Path, cache: Path) -> None:
+def print_parity(folder: Path, files: ModelFiles, data: Path, cache: Path) -> None:
     """Print the difference of every backend from torch; a large one is an error."""
     from streammat.engines.network.checkpoint import load_network
     from streammat.train.lite.recipe import calibration_images, parity

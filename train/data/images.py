@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from streammat.train.errors import DataError
 
 Image = NDArray[np.uint8]
+Matte = NDArray[np.float32]
+"""(H, W), 0..1."""
 Levels = Sequence[Image]
 """One image in several sizes, largest first, each half of the one before; uint8 (H, W, C)."""
 

@@ -18,9 +18,8 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from streammat.train.data.images import Image
+from streammat.train.data.images import Image, Matte
 from streammat.train.data.layouts import Entry, load_pair, load_trimap
 from streammat.train.data.pool import write_image
 from streammat.train.errors import DataError, RunError
@@ -28,10 +27,9 @@ from streammat.train.evaluation.results import Case, Rows
 from streammat.train.measures import metrics
 from streammat.train.measures.contact_sheet import CELL, contact_sheet
 
-Matte = NDArray[np.float32]
-Matting = Callable[[Image], Mapping[str, Matte]]
+Predictor = Callable[[Image], Mapping[str, Matte]]
 """A function from uint8 (H, W, 3) RGB to one or more mattes, float32 (H, W), 0..1, by name, such as that of a test strategy."""
-TrimapMatting = Callable[[Image, Image], Mapping[str, Matte]]
+TrimapPredictor = Callable[[Image, Image], Mapping[str, Matte]]
 """The same from an image and its trimap, uint8 (H, W), 0, 128 and 255."""
 
 METRICS = ("SAD", "MSE", "MAD", "Grad", "Conn", "SAD-TRAN", "SAD-FG", "SAD-BG")
@@ -82,7 +80,7 @@ class Evaluation:
 
 def evaluate_set(
     entries: Sequence[Entry],
-    matting: Matting | TrimapMatting,
+    matting: Predictor | TrimapPredictor,
     out: Path | None = None,
     options: EvaluationOptions = EvaluationOptions(),
     report: Callable[[str], None] = lambda _line: None,
@@ -147,7 +145,7 @@ class _Measured(NamedTuple):
     cases: Sequence[Case]
 
 
-def _measured(entries: Sequence[Entry], matting: Matting | TrimapMatting, options: EvaluationOptions) -> Iterator[_Measured]:
+def _measured(entries: Sequence[Entry], matting: Predictor | TrimapPredictor, options: EvaluationOptions) -> Iterator[_Measured]:
     """Yield images in order, each with its figures; results before an error are yielded first."""
     workers = len(os.sched_getaffinity(0)) if options.workers is None and hasattr(os, "sched_getaffinity") else options.workers
     workers = (os.cpu_count() or 1) if workers is None else workers
@@ -185,7 +183,7 @@ def _load(entry: Entry, options: EvaluationOptions) -> _Loaded:
     return _Loaded(entry, rgb, label.astype(np.float32) / np.float32(255.0), trimap)
 
 
-def _matted(matting: Matting | TrimapMatting, loaded: _Loaded, options: EvaluationOptions) -> tuple[Mapping[str, Matte], float]:
+def _matted(matting: Predictor | TrimapPredictor, loaded: _Loaded, options: EvaluationOptions) -> tuple[Mapping[str, Matte], float]:
     """Return mattes, and the seconds of each."""
     given = () if options.trimaps is None else (loaded.trimap,)
     started = time.perf_counter()
@@ -226,7 +224,7 @@ def measure(alpha: Matte, truth: Matte, trimap: Image, *, binary: bool = False) 
 class _Found:
     """Results of a run so far; only the worst images are kept, reduced."""
 
-    def __init__(self, entries: Sequence[Entry], matting: Matting | TrimapMatting, options: EvaluationOptions) -> None:
+    def __init__(self, entries: Sequence[Entry], matting: Predictor | TrimapPredictor, options: EvaluationOptions) -> None:
         self.entries = {entry.name: entry for entry in entries}
         self.matting, self.options = matting, options
         self.cases: list[Case] = []

@@ -15,12 +15,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from streammat.train.data.images import Image, read_alpha, read_rgb
+from streammat.train.data.images import Image, Matte, read_alpha, read_rgb
 from streammat.train.data.pool import Report, write_image
 from streammat.train.errors import DataError
 from streammat.train.labels.mask_to_alpha import matte_from_mask
 from streammat.train.labels.public_sets import HELD, Item, PublicSet
-from streammat.train.labels.rules import Alpha, Label, animal_label, people_label, unlabelled
+from streammat.train.labels.rules import Label, animal_label, people_label, unlabelled
 from streammat.train.teachers import detector, isnet, rvm
 
 MANIFEST = "manifest"
@@ -54,7 +54,7 @@ class Record:
     """Share of the image that is foreground."""
 
 
-class Manifest:
+class LabelManifest:
     """``manifest/<set>.csv``: a line for each finished image, so that a second call continues an interrupted one.
 
     Args:
@@ -162,7 +162,7 @@ def label_set(public: PublicSet, raw: Path, cache: Path, teachers: Teachers, see
     items = list(public.items(root))[:: public.every] if root.is_dir() else []
     if not items:
         raise DataError(f"{root} holds no images of {public.repository}; unpack its commit {public.commit} there")
-    with Manifest(cache, public.name) as manifest:
+    with LabelManifest(cache, public.name) as manifest:
         for number, item in enumerate(items):
             held = item.group in public.held if item.group else number % HELD == HELD - 1
             if (item.group in public.left_out and item.group) or item.name in public.wrong:
@@ -251,7 +251,7 @@ def _label_unmasked(item: Item, rgb: Image, teachers: Teachers) -> tuple[str, La
     return "people", unlabelled(*teachers.matting.views(rgb), people, lambda: teachers.segmentation.image(rgb))
 
 
-def _farther(rgb: Image, network: isnet.ISNet) -> Alpha:
+def _farther(rgb: Image, network: isnet.ISNet) -> Matte:
     """Return the matte of an image that is shown to the network with a border of a tenth of its size, mirrored, around it."""
     height, width = rgb.shape[:2]
     y, x = height // 10, width // 10
@@ -259,7 +259,7 @@ def _farther(rgb: Image, network: isnet.ISNet) -> Alpha:
     return np.ascontiguousarray(network.image(wider)[y : y + height, x : x + width])
 
 
-def _sorted(mask: Image, people: Alpha, person: float, animal: float) -> str:
+def _sorted(mask: Image, people: Matte, person: float, animal: float) -> str:
     """Return whether a mask shows people, animals or neither."""
     inside = mask > 127
     covered = float(np.count_nonzero(inside & (people > 0.5))) / max(1, int(np.count_nonzero(inside)))
@@ -270,7 +270,7 @@ def _sorted(mask: Image, people: Alpha, person: float, animal: float) -> str:
     return "people" if covered >= 0.8 else "objects"
 
 
-def write_matte(base: Path, name: str, rgb: Image, alpha: Alpha) -> None:
+def write_matte(base: Path, name: str, rgb: Image, alpha: Matte) -> None:
     """Write image, alpha and foreground of one label; the image is written last, so if it exists, the others do."""
     from pymatting import estimate_foreground_ml
 
@@ -293,7 +293,7 @@ def relabel(data: Path, mattes: Path, cache: Path, folder: str, teachers: Teache
         report: called with a line from time to time.
     """
     images = sorted((mattes / folder / "img").glob("[!.]*.jpg"))
-    with Manifest(cache, folder) as manifest:
+    with LabelManifest(cache, folder) as manifest:
         for number, path in enumerate(images):
             if path.stem not in manifest.known:
                 rgb, matte = read_rgb(path), read_alpha(mattes / folder / "alpha" / f"{path.stem}.png")

@@ -19,7 +19,7 @@ from streammat.train.data.images import Image, read_alpha, read_rgb
 from streammat.train.data.layout_parts import by_stem
 from streammat.train.data.pool import Outcome, Report, run_jobs, write_image
 from streammat.train.errors import DataError
-from streammat.train.measures.contact_sheet import contact_sheet, on_colour, spread
+from streammat.train.measures.contact_sheet import contact_sheet, evenly_spaced, on_colour
 
 LONG_SIDE = 512
 """Default limit of the long side of cached images, in pixels; training crops are smaller."""
@@ -209,7 +209,7 @@ def write_sheet(data: Path, cache: Path, samples: int) -> Path | None:
     Args:
         data: as in `make_mattes`.
         cache: the folder that it filled.
-        samples: number of images of each set, spread evenly.
+        samples: number of images of each set, evenly_spaced evenly.
 
     Returns:
         The file; None if there are no mattes.
@@ -218,7 +218,7 @@ def write_sheet(data: Path, cache: Path, samples: int) -> Path | None:
     for job in _list_jobs(data, cache, LONG_SIDE, PLAIN_SET):
         if job.label is not None and job.target("img").exists():
             by_set.setdefault(job.out, []).append(job)
-    chosen = [jobs[index] for jobs in by_set.values() for index in spread(len(jobs), samples)]
+    chosen = [jobs[index] for jobs in by_set.values() for index in evenly_spaced(len(jobs), samples)]
     if not chosen:
         return None
     rows = [_sheet_row(job) for job in chosen]

@@ -14,11 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from streammat.train.data.images import Image
+from streammat.train.data.images import Image, Matte
 from streammat.train.teachers.detector import Found
 
-Alpha = NDArray[np.float32]
-"""float32 (H, W), 0..1."""
 SURE_PEOPLE = 0.80
 """Least share of a mask that the matting network must find for its edge to be used; below, poses, darkness or cropping are
 unfamiliar to it.
@@ -45,7 +43,7 @@ HALF_SEEN = 0.16
 class Label:
     """An alpha and its origin."""
 
-    alpha: Alpha | None
+    alpha: Matte | None
     """The alpha; None: unreliable, the image is left out."""
     rule: str
     """The rule that made it, or why it is left out; one word for the manifest."""
@@ -53,13 +51,13 @@ class Label:
     """IoU of mask and network, or of the network's two views."""
 
 
-def iou(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+def mask_iou(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
     """Return the intersection over union; 1 if both are empty."""
     union = int(np.count_nonzero(one | other))
     return float(np.count_nonzero(one & other)) / union if union else 1.0
 
 
-def certain_inside(mask: NDArray[np.bool_]) -> Alpha:
+def certain_inside(mask: NDArray[np.bool_]) -> Matte:
     """Return the mask eroded, with a soft edge: the part for which the mask alone is reliable."""
     radius = max(1, round(0.012 * float(np.sqrt(np.count_nonzero(mask)))))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
@@ -75,7 +73,7 @@ def reach(mask: NDArray[np.bool_], share: float) -> NDArray[np.bool_]:
     return np.asarray(cv2.dilate(mask.astype(np.uint8), kernel), np.uint8) > 0
 
 
-def people_label(mask: Image, matte: Callable[[], Image], seen: Alpha) -> Label:
+def people_label(mask: Image, matte: Callable[[], Image], seen: Matte) -> Label:
     """Label people with a mask: the mask's certain part, the matting network's edge, and people whom the mask leaves out.
 
     Args:
@@ -85,7 +83,7 @@ def people_label(mask: Image, matte: Callable[[], Image], seen: Alpha) -> Label:
     """
     inside = mask > 127
     found = seen > 0.5
-    agreement = iou(inside, found)
+    agreement = mask_iou(inside, found)
     if not inside.any():
         return Label(None, "empty-mask", agreement)
     covered = float(np.count_nonzero(inside & found)) / float(np.count_nonzero(inside))
@@ -95,7 +93,7 @@ def people_label(mask: Image, matte: Callable[[], Image], seen: Alpha) -> Label:
     return Label(np.maximum(seen, matte().astype(np.float32) / 255.0), "mask-edge", agreement)
 
 
-def without_haze(seen: Alpha, mask: NDArray[np.bool_]) -> Alpha:
+def without_haze(seen: Matte, mask: NDArray[np.bool_]) -> Matte:
     """Return a network's alpha near a mask, and farther away only solid figures: faint smears are the network's uncertainty."""
     far = ~reach(mask, 0.05)
     count, parts, facts, _ = cv2.connectedComponentsWithStats(((seen > 0.1) & far).astype(np.uint8))
@@ -105,7 +103,7 @@ def without_haze(seen: Alpha, mask: NDArray[np.bool_]) -> Alpha:
     return np.where(far & ~keep[parts], 0.0, seen).astype(np.float32)
 
 
-def animal_label(mask: Image, matte: Callable[[], Image], segmented: Alpha, people: Alpha | None) -> Label:
+def animal_label(mask: Image, matte: Callable[[], Image], segmented: Matte, people: Matte | None) -> Label:
     """Label animals with a mask: the segmentation near the mask, and people beside them.
 
     Args:
@@ -118,7 +116,7 @@ def animal_label(mask: Image, matte: Callable[[], Image], segmented: Alpha, peop
     if not inside.any():
         return Label(None, "empty-mask", 0.0)
     near = np.where(reach(inside, 0.06), segmented, 0.0).astype(np.float32)
-    agreement = iou(inside, near > 0.5)
+    agreement = mask_iou(inside, near > 0.5)
     if agreement >= SURE_ANIMAL and half_seen(near) <= HALF_SEEN:
         alpha, rule = np.maximum(near, certain_inside(inside)), "segmented-edge"
     else:
@@ -128,7 +126,7 @@ def animal_label(mask: Image, matte: Callable[[], Image], segmented: Alpha, peop
     return Label(np.asarray(alpha, np.float32), rule, agreement)
 
 
-def unlabelled(one: Alpha, other: Alpha, found: Sequence[Found], second: Callable[[], Alpha] | None = None) -> Label:
+def unlabelled(one: Matte, other: Matte, found: Sequence[Found], second: Callable[[], Matte] | None = None) -> Label:
     """Label an image without a mask: accepted if the mattes of the image and its mirror image agree, little is half transparent, and
     everybody of some size whom the detector finds is in it; or with less agreement, if another matte is nearly the same.
 
@@ -138,7 +136,7 @@ def unlabelled(one: Alpha, other: Alpha, found: Sequence[Found], second: Callabl
         found: the detector's people, or its animals.
         second: computes another matte, of a second network or another view; None: there is none.
     """
-    agreement = iou(one > 0.5, other > 0.5)
+    agreement = mask_iou(one > 0.5, other > 0.5)
     alpha, rule = np.asarray((one + other) / 2, np.float32), "two-views"
     if float(alpha.mean()) < 0.005:
         return Label(None, "nobody", agreement)
@@ -148,20 +146,20 @@ def unlabelled(one: Alpha, other: Alpha, found: Sequence[Found], second: Callabl
         if second is None or agreement < LIKELY_TWICE or half_seen(alpha) > MORE_HALF_SEEN:
             return Label(None, "views-differ" if agreement < SURE_TWICE else "half-seen", agreement)
         near = np.where(reach(alpha > 0.5, 0.06), second(), 0.0)
-        if iou(alpha > 0.5, near > 0.5) < LIKELY_BOTH:
+        if mask_iou(alpha > 0.5, near > 0.5) < LIKELY_BOTH:
             return Label(None, "networks-differ", agreement)
         alpha, rule = np.clip(((alpha + near) / 2 - 0.2) / 0.6, 0.0, 1.0).astype(np.float32), "two-networks"  # bodies are solid
     return Label(alpha, rule, agreement)
 
 
-def _filled(alpha: Alpha, found: Found) -> float:
+def _filled(alpha: Matte, found: Found) -> float:
     """Return the mean alpha in the box of somebody found."""
     height, width = alpha.shape
     box = alpha[int(found.top * height) : int(found.bottom * height) + 1, int(found.left * width) : int(found.right * width) + 1]
     return float(box.mean())
 
 
-def half_seen(alpha: Alpha) -> float:
+def half_seen(alpha: Matte) -> float:
     """Return the share of alphas between 0.1 and 0.9 in the area above 0.1."""
     area = int(np.count_nonzero(alpha > 0.1))
     return float(np.count_nonzero((alpha > 0.1) & (alpha < 0.9))) / area if area else 0.0

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Image = NDArray[np.uint8]
+from streammat.train.data.images import Image
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def jitter_colour(rng: np.random.Generator, rgb: Image, probability: float) -> I
 
 
 @dataclass(frozen=True)
-class Camera:
+class CameraFaults:
     """The faults of one camera in one light, which are constant from frame to frame."""
 
     light: float = 1.0
@@ -75,7 +75,7 @@ class Camera:
     """JPEG quality; 0: no JPEG."""
 
 
-def draw_camera(rng: np.random.Generator, faults: FaultConfig) -> Camera:
+def draw_camera_faults(rng: np.random.Generator, faults: FaultConfig) -> CameraFaults:
     """Draw webcam faults: low light, vignetting, blur, noise, greyscale, JPEG.
 
     Args:
@@ -83,7 +83,7 @@ def draw_camera(rng: np.random.Generator, faults: FaultConfig) -> Camera:
         faults: their probabilities.
     """
     light = rng.uniform(0.25, 0.7) if rng.random() < faults.dark else 1.0
-    return Camera(
+    return CameraFaults(
         light=light,
         vignette=rng.uniform(0.1, 0.5) if rng.random() < faults.vignette else 0.0,
         noise=rng.uniform(2, 12) if rng.random() < faults.noise or light < 1.0 else 0.0,
@@ -95,7 +95,7 @@ def draw_camera(rng: np.random.Generator, faults: FaultConfig) -> Camera:
     )
 
 
-def expose(rng: np.random.Generator, rgb: Image, camera: Camera) -> Image:
+def expose(rng: np.random.Generator, rgb: Image, camera: CameraFaults) -> Image:
     """Apply a camera's faults to one frame.
 
     Args:
@@ -142,7 +142,7 @@ def drift(rng: np.random.Generator, rgb: Image) -> Image:
     return cv2.LUT(np.ascontiguousarray(rgb), np.rint(table).astype(np.uint8)[None]).astype(np.uint8)
 
 
-def _grain(rng: np.random.Generator, height: int, width: int, camera: Camera) -> NDArray[np.float32]:
+def _grain(rng: np.random.Generator, height: int, width: int, camera: CameraFaults) -> NDArray[np.float32]:
     rows, columns = height // camera.coarse, width // camera.coarse
     grain = rng.standard_normal((rows, columns, 3), dtype=np.float32) * np.float32(camera.noise)
     if camera.luma:

@@ -20,12 +20,11 @@ from streammat.train.data.samples import Key, Sample
 from streammat.train.data.targets import scaled_classes
 from streammat.train.errors import DataError
 from streammat.train.labels.bystanders import read_bystanders
-from streammat.train.lite.augment import PAIR_JPEG, PAIR_NOISE, FaultConfig, draw_camera, drift, expose, jitter_colour
-from streammat.train.lite.occluders import Props
+from streammat.train.lite.augment import PAIR_JPEG, PAIR_NOISE, FaultConfig, draw_camera_faults, drift, expose, jitter_colour
+from streammat.train.lite.occluders import Props, Rng
 from streammat.train.lite.scenes import Scene, SceneConfig, add_clutter, add_fabric, compose, turned
 from streammat.train.lite.warp import warp
 
-Rng = np.random.Generator
 _T = TypeVar("_T")
 PACK = "pack.bin"
 OBJECTS = "objects_"
@@ -154,8 +153,8 @@ class MattingDataset:
         # Crops are of any scale, so the kernels go by the crop's size and not by the size of the image it came from.
         classes = {rosta: scaled_classes(scene.alpha, rosta, self.stride) for rosta in self.heads}
         if key.frame is None:
-            return Sample(expose(rng, scene.rgb, draw_camera(rng, self.faults)), scene.alpha, scene.contrast, classes, number=key.number)
-        camera = draw_camera(rng, replace(self.faults, noise=PAIR_NOISE, jpeg=PAIR_JPEG))
+            return Sample(expose(rng, scene.rgb, draw_camera_faults(rng, self.faults)), scene.alpha, scene.contrast, classes, number=key.number)
+        camera = draw_camera_faults(rng, replace(self.faults, noise=PAIR_NOISE, jpeg=PAIR_JPEG))
         moment = np.random.Generator(np.random.Philox(key=[self.seed + _FRAMES, 2 * key.number + key.frame]))
         return Sample(expose(moment, drift(moment, scene.rgb), camera), scene.alpha, scene.contrast, classes, key.frame, key.number)
 

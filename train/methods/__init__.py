@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streammat.train.methods.base import Matte, Method, Model, Targets
+from streammat.train.methods.base import Method, MethodResult, Model, Targets
 from streammat.train.methods.dim import DIM
 from streammat.train.methods.gca import GCA
 from streammat.train.methods.hatt import HATT
@@ -14,4 +14,4 @@ from streammat.train.methods.shmc import SHMC
 METHODS: dict[str, type[Method]] = {method.NAME: method for method in (SHM, LF, HATT, SHMC, DIM, IndexNet, GCA)}
 """The methods, by their names in ``TrainConfig.network`` and presets."""
 
-__all__ = ["DIM", "GCA", "HATT", "LF", "METHODS", "SHM", "SHMC", "IndexNet", "Matte", "Method", "Model", "Targets"]
+__all__ = ["DIM", "GCA", "HATT", "LF", "METHODS", "SHM", "SHMC", "IndexNet", "Method", "MethodResult", "Model", "Targets"]

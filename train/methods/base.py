@@ -22,7 +22,7 @@ UNKNOWN = 0.5
 """Value of the unknown area in a network's trimap; background is 0, foreground 1."""
 
 
-class Matte(NamedTuple):
+class MethodResult(NamedTuple):
     """A network's result outside training."""
 
     alpha: Tensor
@@ -79,13 +79,13 @@ class Method(nn.Module, ABC):
         """Name of the network, as in `streammat.engines.network.gfm.GFM`."""
         return self.NAME
 
-    def forward(self, image: Tensor, trimap: Tensor | None = None) -> Matte:
-        """Matte a batch; arguments and errors as in `predict`."""
+    def forward(self, image: Tensor, trimap: Tensor | None = None) -> MethodResult:
+        """MethodResult a batch; arguments and errors as in `predict`."""
         alpha = self.predict(image, trimap)["alpha"].clamp(0.0, 1.0)
         if self.NEEDS_TRIMAP:
             assert trimap is not None
             alpha = torch.where(trimap == UNKNOWN, alpha, trimap)
-        return Matte(alpha)
+        return MethodResult(alpha)
 
     def predict(self, image: Tensor, trimap: Tensor | None = None) -> Maps:
         """Return all predictions, for training.

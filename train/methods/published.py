@@ -25,7 +25,7 @@ from streammat.train.methods.indexnet import IndexNet
 
 
 @dataclass(frozen=True)
-class Layout:
+class KeyMapping:
     """Key mapping for one kind of published file."""
 
     method: type[Method]
@@ -46,7 +46,7 @@ def recognise(path: Path, tensors: Mapping[str, Tensor]) -> tuple[Method, dict[s
         EngineError: it is of DIM with connections that are not in the paper.
     """
     plain = {key.removeprefix("module."): value for key, value in tensors.items() if not key.endswith("num_batches_tracked")}
-    layout = next((layout for layout in LAYOUTS if layout.sign in plain), None)
+    layout = next((layout for layout in KEY_MAPPINGS if layout.sign in plain), None)
     if layout is None:
         return None
     if layout.method is DIM and "skip" in path.stem.lower():
@@ -128,8 +128,8 @@ def _gca(key: str) -> str:
     return f"{'encoder' if encoder else 'decoder'}.{key}"
 
 
-LAYOUTS = (
-    Layout(DIM, "deconv6_1.weight", _dim),
-    Layout(IndexNet, "index0.indexnet1.0.weight", _indexnet),
-    Layout(GCA, "encoder.gca.guidance_conv.weight", _gca),
+KEY_MAPPINGS = (
+    KeyMapping(DIM, "deconv6_1.weight", _dim),
+    KeyMapping(IndexNet, "index0.indexnet1.0.weight", _indexnet),
+    KeyMapping(GCA, "encoder.gca.guidance_conv.weight", _gca),
 )

@@ -25,7 +25,7 @@ from streammat.train.data.layout_parts import image_files
 from streammat.train.data.manifest import read_manifest, write_manifest
 from streammat.train.data.pool import Report, check_outcomes, run_jobs, write_image, write_whole
 from streammat.train.errors import DataError
-from streammat.train.measures.contact_sheet import contact_sheet, grid, spread
+from streammat.train.measures.contact_sheet import contact_sheet, evenly_spaced, grid
 
 MANIFEST, KEPT_SHEET, REJECTED_SHEET = "manifest.csv", "kept.png", "rejected.png"
 UNREADABLE, SMALL, SUBJECT, DUPLICATE = "cannot be read", "too small", "subject covers", "duplicate of"
@@ -295,11 +295,11 @@ def _share(name: str, seed: int) -> float:
 def _write_sheets(verdicts: Sequence[Verdict], pictures: dict[str, Path], out: Path) -> None:
     """Write contact sheets of kept and of rejected images, by reason."""
     kept = [out / verdict.file for verdict in verdicts if verdict.file]
-    shown = [read_rgb(kept[index]) for index in spread(len(kept), _SHEET_IMAGES) if kept[index].exists()]
+    shown = [read_rgb(kept[index]) for index in evenly_spaced(len(kept), _SHEET_IMAGES) if kept[index].exists()]
     if shown:
         write_image(out / KEPT_SHEET, contact_sheet(grid(shown)))
     rejected = [v for start in (SUBJECT, DUPLICATE, SMALL) for v in verdicts if v.reason.startswith(start)]
-    sample = [rejected[index] for index in spread(len(rejected), _SHEET_IMAGES)]
+    sample = [rejected[index] for index in evenly_spaced(len(rejected), _SHEET_IMAGES)]
     if sample:
         rows = grid([read_rgb(pictures[verdict.picture]) for verdict in sample])
         columns = len(rows[0])

@@ -58,10 +58,6 @@ class Rssn:
             raise RunError(f"RSSN noise deviation is {self.noise_sigma}; expected 0 or more grey levels")
 
 
-NO_RSSN = Rssn(denoise=0.0, blur=0.0, noise=0.0)
-"""Plain blending: the tracks COMP-COCO and COMP-BG20K."""
-
-
 @dataclass(frozen=True)
 class Steps:
     """The steps applied to one composite."""
@@ -219,7 +215,7 @@ class ComposedImages:
     Args:
         entries: as from `streammat.train.data.layouts.open_layout`, with foreground colours.
         backgrounds: as from `streammat.train.data.layouts.open_backgrounds`.
-        rssn: probabilities; `NO_RSSN` for plain blending.
+        rssn: probabilities; 0 each for plain blending, the tracks COMP-COCO and COMP-BG20K.
         per_foreground: backgrounds for each foreground.
         seed: seed of the choice of backgrounds.
         denoise_now: denoise images without a denoised file when needed; minutes each at full size.

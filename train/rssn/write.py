@@ -12,7 +12,7 @@ from streammat.train.data.layouts import BackgroundEntry, Entry
 from streammat.train.data.manifest import read_manifest, write_manifest
 from streammat.train.data.pool import Outcome, Report, run_jobs, write_image
 from streammat.train.errors import RunError
-from streammat.train.measures.contact_sheet import contact_sheet, spread
+from streammat.train.measures.contact_sheet import contact_sheet, evenly_spaced
 from streammat.train.rssn.compose_sample import ComposedImages, Rssn, draw_steps, make_composite
 
 MANIFEST, SHEET = "manifest.csv", "sheet.png"
@@ -120,7 +120,7 @@ def _write_sheet(path: Path, jobs: list[ComposeJob], per_foreground: int) -> Non
     for job in jobs:
         by_entry.setdefault(job.entry.image, []).append(job)
     groups = list(by_entry.values())
-    shown = [groups[index][:_SHEET_COLUMNS] for index in spread(len(groups), _SHEET_ROWS)]
+    shown = [groups[index][:_SHEET_COLUMNS] for index in evenly_spaced(len(groups), _SHEET_ROWS)]
     rows = [[read_rgb(kept[0].target("fg")), *(read_rgb(job.target("original")) for job in kept)] for kept in shown]
     labels = [f"{kept[0].entry.name}: " + " | ".join(_summary(job.row()) for job in kept) for kept in shown]
     headings = ("foreground", *(f"composite {copy}" for copy in range(min(per_foreground, _SHEET_COLUMNS))))

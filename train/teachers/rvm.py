@@ -22,7 +22,6 @@ from streammat.train.teachers.graph import GraphNetwork, to_onnx
 FILE = "rvm.json"
 STATES = (16, 20, 40, 64)
 """Channels of the recurrent states, at strides 2, 4, 8 and 16 of the small image."""
-LONG_SIDE = 512
 SIZES = ((288, 512), (384, 512), (512, 512), (512, 384))
 """Height and width of the networks' inputs; an image uses the one that it fills most, padded by repeating its lower or right
 border. Compiling each takes seconds.

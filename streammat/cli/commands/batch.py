@@ -14,7 +14,7 @@ import click
 from click.core import ParameterSource
 
 from streammat.cli.batch_table import Board
-from streammat.cli.command import INPUT, MESSAGES, OUTPUT, Command, option
+from streammat.cli.command import INPUT, MESSAGES, OUTPUT, GroupedCommand, option
 from streammat.cli.commands.video import video
 from streammat.cli.common import Interrupt, leave, one_line_errors
 from streammat.cli.options import name_of, options_of
@@ -40,7 +40,7 @@ def _passed(command: click.Command) -> click.Command:
 
 
 @_passed
-@click.command(cls=Command)
+@click.command(cls=GroupedCommand)
 @click.argument("paths", metavar="SHOTS... OUT", nargs=-1, required=True)
 @option("--output", group=OUTPUT, metavar="TEMPLATE", help="The name of each output.  [default: {out}/{shot}.mov of a clip]")
 @option("--matte", group=OUTPUT, metavar="TEMPLATE", help="Also write the alpha as grey.  [default: {out}/{shot}/{shot}_matte.{frame}.exr of a sequence, alone]")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from streammat.cli.command import Command
+from streammat.cli.command import GroupedCommand
 from streammat.cli.commands.webcam import webcam
-from streammat.cli.options import as_toml, options_of
+from streammat.cli.options import options_of, options_toml
 
 
-@click.command(cls=Command, params=list(webcam.params))
+@click.command(cls=GroupedCommand, params=list(webcam.params))
 @click.pass_context
 def config(context: click.Context, /, **values: object) -> None:
     """Print the options that `streammat webcam` would run with as TOML. Takes the same options.
@@ -18,4 +18,4 @@ def config(context: click.Context, /, **values: object) -> None:
     streammat config --bg beach.jpg --fps 25 > me.toml
     streammat webcam --config me.toml
     """  # noqa: D301 - click wants the character, not two
-    click.echo(as_toml(options_of(context.command), values))
+    click.echo(options_toml(options_of(context.command), values))

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from streammat.build_options import build
-from streammat.cli.command import Command
+from streammat.cli.command import GroupedCommand
 from streammat.cli.common import (
     Interrupt,
     composite_options,
@@ -25,7 +25,7 @@ from streammat.config import STILLS, StillOptions
 from streammat.errors import UsageError, one_line
 
 
-@click.command(cls=Command)
+@click.command(cls=GroupedCommand)
 @click.argument("paths", metavar="IN... OUT", nargs=-1, required=True)
 @composite_options
 @control_options

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from streammat.build_options import build
-from streammat.cli.command import INPUT, MATTE, MESSAGES, OUTPUT, Command, option
+from streammat.cli.command import INPUT, MATTE, MESSAGES, OUTPUT, GroupedCommand, option
 from streammat.cli.common import (
     Interrupt,
     Progress,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from streammat.stats import Report
 
 
-@click.command(cls=Command)
+@click.command(cls=GroupedCommand)
 @click.argument("source", metavar="IN")
 @click.argument("target", metavar="[OUT]", required=False)
 @composite_options

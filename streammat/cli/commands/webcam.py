@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Self
 import click
 
 from streammat.build_options import build, choices
-from streammat.cli.command import BACKGROUND, INPUT, MATTE, MESSAGES, OUTPUT, Command, option
+from streammat.cli.command import BACKGROUND, INPUT, MATTE, MESSAGES, OUTPUT, GroupedCommand, option
 from streammat.cli.common import Interrupt, control_options, leave, matting_options, one_line_errors, parse_size, subject_options
 from streammat.cli.options import CONFIG, config_file
 from streammat.cli.values import Time, number_of
 from streammat.config import WEB_ADDRESS, CompositeOptions, LiveOptions
-from streammat.errors import UsageError, reason
+from streammat.errors import UsageError, first_line
 from streammat.threads.patient_stream import PatientWriter
 from streammat.timecode import Moment
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _LIVE = LiveOptions()
 
 
-@click.command(cls=Command)
+@click.command(cls=GroupedCommand)
 @config_file
 @option("--bg", "backgrounds", group=BACKGROUND, multiple=True, metavar="WHAT", default=_LIVE.backgrounds, show_default=True,
               help="An image, a clip, blur[:0..100] or a colour (green, #00b140, r,g,b). Give several to switch between them.")
@@ -122,7 +122,7 @@ class _Teller:
                 self._log_file = open(log, "ab", buffering=0)  # noqa: SIM115 - closed by __exit__
                 self._log = PatientWriter(self._log_file, name="streammat-log")
             except OSError as error:
-                raise UsageError(f"--log {log}: cannot be written ({reason(error)}); give another path") from error
+                raise UsageError(f"--log {log}: cannot be written ({first_line(error)}); give another path") from error
 
     def __enter__(self) -> Self:
         return self
@@ -150,7 +150,7 @@ class _Teller:
             return
         if self._log.failure is not None:
             if not self._quiet:
-                self._print(f"note: --log {self._log_name}: cannot be written any more ({reason(self._log.failure)})")
+                self._print(f"note: --log {self._log_name}: cannot be written any more ({first_line(self._log.failure)})")
             self._close_log()
             return
         self._log.write(f"{line}\n".encode())

@@ -38,7 +38,7 @@ _TOO_LONG: Final = {"ok": False, "error": f"a line of more than {LONGEST_LINE} b
 _FOR_NOW: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ECONNABORTED)
 
 
-class Keys:
+class KeyCommands:
     """Single keys as commands; pass-through takes ``r`` and then ``y`` within five seconds.
 
     Args:
@@ -261,7 +261,7 @@ class StdinListener(Listener):
 class KeyListener(Listener):
     """Reads single keys from the terminal on stdin, if there is one (not on Windows, where the preview takes keys)."""
 
-    def __init__(self, stream: IO[bytes], keys: Keys) -> None:
+    def __init__(self, stream: IO[bytes], keys: KeyCommands) -> None:
         super().__init__("keys")
         self._stream = stream
         self._keys = keys

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from streammat.engines.whole_files import write_whole
-from streammat.errors import OutputError, UsageError, reason
+from streammat.errors import OutputError, UsageError, first_line
 
 
-def as_toml(settings: Mapping[str, Any]) -> str:
+def settings_toml(settings: Mapping[str, Any]) -> str:
     """Return one line for each; those that are None are left out."""
     # JSON's text, numbers and lists of text are TOML's.
     return "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in settings.items() if value is not None)
@@ -49,7 +49,7 @@ def save_settings(path: str | None, settings: Mapping[str, Any]) -> str:
                 del found[name]
         write_whole(file, tomlkit.dumps(found).encode())
     except (ParseError, UnicodeDecodeError) as error:
-        raise UsageError(f"save: {path} is no TOML ({reason(error)}); mend it, or take what the command settings gives") from error
+        raise UsageError(f"save: {path} is no TOML ({first_line(error)}); mend it, or take what the command settings gives") from error
     except OSError as error:
-        raise OutputError(f"save: {path} cannot be written ({reason(error)}); make room, or check its permissions") from error
+        raise OutputError(f"save: {path} cannot be written ({first_line(error)}); make room, or check its permissions") from error
     return path

@@ -37,7 +37,8 @@ from numpy.typing import NDArray
 
 from streammat.engines.base import EngineError
 from streammat.live.guarding.seen_background import SeenBackground, cells_of
-from streammat.matting.temporal import FloatPlane, TemporalFilter
+from streammat.matting.temporal import TemporalFilter
+from streammat.media.planes import FloatPlane
 
 Look = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """A function like `streammat.engines.base.Engine.infer`."""

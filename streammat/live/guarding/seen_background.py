@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from streammat.matting.temporal import FloatPlane
+from streammat.media.planes import FloatPlane
 
 CELLS: Final = (48, 48)
 """Rows and columns of cells, the same for every network: few enough to be cheap, and large enough to average camera noise."""

@@ -18,7 +18,7 @@ from streammat.train.errors import DataError
 if TYPE_CHECKING:
     from streammat.engines.network.gfm import GFM
     from streammat.train.data.layouts import Entry
-    from streammat.train.evaluation.evaluate import Matting, TrimapMatting
+    from streammat.train.evaluation.evaluate import Predictor, TrimapPredictor
     from streammat.train.evaluation.predictors.strategies import Strategy
     from streammat.train.methods.base import Model
 
@@ -147,7 +147,7 @@ def _check_strategies(strategy: str | None, grid: str | None) -> list[Strategy]:
     return []
 
 
-def _matting(model: Path, device: str, options: dict[str, Any]) -> tuple[Matting | TrimapMatting, str | None]:
+def _matting(model: Path, device: str, options: dict[str, Any]) -> tuple[Predictor | TrimapPredictor, str | None]:
     """Return the matting to score, and the kind of trimaps it gets."""
     from streammat.train.evaluation.predictors.networks import (
         exported_matting,

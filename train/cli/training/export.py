@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from streammat.train.cli.common import DATA, FILE, FOLDER, check_parity
+from streammat.train.cli.common import DATA, FILE, FOLDER, print_parity
 
 
 @click.command()
@@ -38,7 +38,7 @@ def command(weights: Path, out: Path, data: Path | None, cache: Path | None) -> 
     if data is not None and cache is not None:
         from streammat.train.lite.recipe import export_model
 
-        check_parity(out, export_model(network, out, data, cache), data, cache)
+        print_parity(out, export_model(network, out, data, cache), data, cache)
         return
     from streammat.engines.export.onnx import export_onnx, measure_parity
     from streammat.engines.model_files import ModelFiles

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from streammat.engines.usage import Whole
-from streammat.train.cli.common import DATA, FOLDER, IMAGENET, check_parity, open_weights, print_scores, run_training
+from streammat.train.cli.common import DATA, FOLDER, IMAGENET, open_weights, print_parity, print_scores, run_training
 from streammat.train.recipes.presets import find_preset
 
 POSITIVE = Whole(1)
@@ -19,7 +19,7 @@ Mean = Mapping[str, int]
 
 
 @dataclass(frozen=True)
-class Stage:
+class TrainingStage:
     """A stage of the training, in a folder of its name."""
 
     name: str
@@ -35,13 +35,13 @@ class Stage:
 FOURTH: Mean = {"second": 1, "third": 1, "fourth": 2, "steady": 2}
 """The mean that is version 4."""
 STAGES = (
-    Stage("first", "lite", 4200, help="Steps of the stage that then searches for bystanders."),
-    Stage("second", "lite-second", 7200, {"first": 1}),
-    Stage("third", "lite-third", 11700, {"second": 1}, help="Steps of the first stage on larger images."),
-    Stage("fourth", "lite-fourth", 8300, {"second": 1, "third": 1}),
-    Stage("steady", "lite-steady", 3300, {"fourth": 1}, help="Steps of the stage on pairs of frames."),
-    Stage("lookout", "lite-fourth", 800, FOURTH, ("street",), "Steps of the stage that searches for bystanders again; its weights are not shipped."),
-    Stage("fifth", "lite-fifth", 7500, FOURTH, help="Steps of the last stage."),
+    TrainingStage("first", "lite", 4200, help="Steps of the stage that then searches for bystanders."),
+    TrainingStage("second", "lite-second", 7200, {"first": 1}),
+    TrainingStage("third", "lite-third", 11700, {"second": 1}, help="Steps of the first stage on larger images."),
+    TrainingStage("fourth", "lite-fourth", 8300, {"second": 1, "third": 1}),
+    TrainingStage("steady", "lite-steady", 3300, {"fourth": 1}, help="Steps of the stage on pairs of frames."),
+    TrainingStage("lookout", "lite-fourth", 800, FOURTH, ("street",), "Steps of the stage that searches for bystanders again; its weights are not shipped."),
+    TrainingStage("fifth", "lite-fifth", 7500, FOURTH, help="Steps of the last stage."),
 )
 SHIPPED: Mean = {**FOURTH, "fifth": 6}
 """The shipped weights: the mean of the last stage's start and result."""
@@ -100,7 +100,7 @@ def command(data: Path, out: Path, version: str, **steps: int) -> None:
             search(stage.name, MOST, filled=True)
     models = out / "models"
     files = export_model(load_network(mean(SHIPPED, out / "lite.safetensors")), models, data, cache)
-    check_parity(models, files, data, cache)
+    print_parity(models, files, data, cache)
     scores = score(files, data)
     print_scores(scores)
     # As they were done: an earlier call may have been given other numbers.

@@ -18,7 +18,7 @@ from streammat.engines.network.gfm import GFM
 from streammat.train.data.layouts import Entry, open_layout
 from streammat.train.data.pool import write_whole
 from streammat.train.errors import DataError, RunError
-from streammat.train.evaluation.evaluate import Matting, evaluate_set
+from streammat.train.evaluation.evaluate import Predictor, evaluate_set
 from streammat.train.evaluation.paper.report import DECIMALS
 from streammat.train.evaluation.predictors.networks import method_matting, network_matting
 from streammat.train.evaluation.predictors.strategies import Strategy, parse_strategy
@@ -208,7 +208,7 @@ def _held(data: Path, most: int) -> list[Entry]:
     return entries[:: -(-len(entries) // most)]
 
 
-def _matting(model: Model, name: str) -> tuple[Matting, Strategy]:
+def _matting(model: Model, name: str) -> tuple[Predictor, Strategy]:
     try:
         strategy = parse_strategy(name)
     except ValueError as error:

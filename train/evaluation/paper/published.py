@@ -46,7 +46,7 @@ _MISPRINTS = {
     ("1", "PM-10k", "ORI", "LF"): "MAD 0.0152 is probably a misprint: it repeats the row's MSE, and by the SAD of the other rows it would be about 0.022.",
 }
 _INFERRED = "The paper does not say the encoder; DenseNet-121 is inferred, because the figures are those of Table 1 where the test is the same."
-HYBRID = "hybrid 1/3, 1/2"
+HYBRID_NAME = "hybrid 1/3, 1/2"
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def _row(key: Sequence[str], metrics: Mapping[str, float]) -> PaperRow:
         assert network is not None
         title = f"GFM-{rosta}({LETTERS[network]})"
         words = f"{SETS.get(data)}-{track.lower()}-{network}-{rosta.lower()}"
-        name, strategy = (words if data else None), HYBRID
+        name, strategy = (words if data else None), HYBRID_NAME
         if table == "4" and method != "GFM" and track == "ORI":
             name, title = words + _PARTS[method][0], f"{title}, {_PARTS[method][1]}"
         elif table == "4" and track != "ORI":

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from streammat.train.errors import DataError
-from streammat.train.evaluation.paper.published import HYBRID, PaperRow, table_rows
+from streammat.train.evaluation.paper.published import HYBRID_NAME, PaperRow, table_rows
 from streammat.train.evaluation.paper.report import DECIMALS
 from streammat.train.recipes.presets import METHODS, SETS, find_preset, presets
 
@@ -170,7 +170,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "4 network": lambda: _table4(composed=False),
     "4 composition": lambda: _table4(composed=True),
     "5": lambda: _table(table_rows(5), lambda row: row.method),
-    "6": lambda: _table(table_rows(6), lambda row: row.strategy or HYBRID),
+    "6": lambda: _table(table_rows(6), lambda row: row.strategy or HYBRID_NAME),
     "7": _table7,
 }
 """The tables, by the names in the page's marks."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from streammat.train.data.images import Image
 from streammat.train.errors import DataError
-from streammat.train.measures.contact_sheet import spread
+from streammat.train.measures.contact_sheet import evenly_spaced
 
 _SIDE = 256
 """Longer side, in pixels, at which holes in mattes are measured."""
@@ -19,7 +19,7 @@ _LEAST = 300
 
 
 def read_frames(path: Path, count: int) -> list[Image]:
-    """Read frames spread evenly over a clip.
+    """Read frames evenly_spaced evenly over a clip.
 
     Args:
         path: a video file.
@@ -36,7 +36,7 @@ def read_frames(path: Path, count: int) -> list[Image]:
             if not container.streams.video:
                 raise DataError(f"{path} holds no video; remove it from the folder, or give another one")
             total = sum(1 for _ in container.decode(video=0))
-        wanted = set(spread(total, count))
+        wanted = set(evenly_spaced(total, count))
         with av.open(str(path), metadata_errors="replace") as container:
             frames = [
                 np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)

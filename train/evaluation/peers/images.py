@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from streammat.train.data.images import Image, read_alpha, read_rgb
 from streammat.train.measures import metrics
-from streammat.train.measures.contact_sheet import contact_sheet, on_colour, spread
+from streammat.train.measures.contact_sheet import contact_sheet, evenly_spaced, on_colour
 from streammat.train.measures.validation import PIXELS, Pair, Predict, list_pairs, network_size, predict_image, validation_sets
 from streammat.train.teachers import isnet, rvm, selfie
 
@@ -81,12 +81,12 @@ def compare(networks: Mapping[str, ImageMatting], sets: Mapping[str, Sequence[Pa
     Args:
         networks: networks by name.
         sets: pairs of image and label, by the set's name.
-        most: most images of each set, spread evenly; None: all.
+        most: most images of each set, evenly_spaced evenly; None: all.
         report: called with a line for each row.
     """
     rows = []
     for name, pairs in sets.items():
-        chosen = [pairs[index] for index in spread(len(pairs), most)] if most else list(pairs)
+        chosen = [pairs[index] for index in evenly_spaced(len(pairs), most)] if most else list(pairs)
         scores: dict[str, list[tuple[float, float, float]]] = {network: [] for network in networks}
         for pair in chosen:
             rgb, truth = read_rgb(pair.image), read_alpha(pair.label).astype(np.float32) / 255.0
@@ -115,9 +115,9 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def sheet(networks: Mapping[str, ImageMatting], pairs: Sequence[Pair], count: int) -> Image:
-    """Make a contact sheet of images, labels and each network's results, spread evenly over ``pairs``."""
+    """Make a contact sheet of images, labels and each network's results, evenly_spaced evenly over ``pairs``."""
     rows, labels = [], []
-    for index in spread(len(pairs), count):
+    for index in evenly_spaced(len(pairs), count):
         rgb, label = read_rgb(pairs[index].image), read_alpha(pairs[index].label)
         alphas = [np.rint(matte(rgb) * 255.0).astype(np.uint8) for matte in networks.values()]
         rows.append((rgb, cv2.resize(label, rgb.shape[1::-1]).astype(np.uint8), *(on_colour(rgb, alpha, (0, 200, 0)) for alpha in alphas)))

@@ -1,4 +1,4 @@
-"""Mattings for evaluation (`streammat.train.evaluation.evaluate.Matting`): networks by test strategy, their ensembles, GFM's
+"""Mattings for evaluation (`streammat.train.evaluation.evaluate.Predictor`): networks by test strategy, their ensembles, GFM's
 trimap with a trimap-based method. Each takes whole images and returns one matte for each test strategy, by the strategy's name.
 """
 
@@ -18,7 +18,7 @@ from streammat.engines.model_files import ModelFiles
 from streammat.engines.network.gfm import GFM
 from streammat.train.data.images import Image
 from streammat.train.errors import DataError
-from streammat.train.evaluation.evaluate import Matting, TrimapMatting
+from streammat.train.evaluation.evaluate import Predictor, TrimapPredictor
 from streammat.train.evaluation.predictors.strategies import (
     Strategy,
     enlarge,
@@ -32,7 +32,7 @@ from streammat.train.evaluation.predictors.trimap_methods import TrimapMethod
 from streammat.train.methods.base import Method
 
 
-def network_matting(models: Sequence[GFM], strategies: Sequence[Strategy]) -> Matting:
+def network_matting(models: Sequence[GFM], strategies: Sequence[Strategy]) -> Predictor:
     """Return a matting that runs networks by test strategies.
 
     Args:
@@ -48,7 +48,7 @@ def network_matting(models: Sequence[GFM], strategies: Sequence[Strategy]) -> Ma
     return matting
 
 
-def method_matting(model: Method, strategies: Sequence[Strategy]) -> Matting:
+def method_matting(model: Method, strategies: Sequence[Strategy]) -> Predictor:
     """Return a matting that runs another method than GFM, without a trimap, in single passes.
 
     Raises:
@@ -60,7 +60,7 @@ def method_matting(model: Method, strategies: Sequence[Strategy]) -> Matting:
     return lambda rgb: {str(strategy): predict_method(model, rgb, strategy.glance_ratio) for strategy in strategies}
 
 
-def given_trimap_matting(model: Method, strategies: Sequence[Strategy]) -> TrimapMatting:
+def given_trimap_matting(model: Method, strategies: Sequence[Strategy]) -> TrimapPredictor:
     """Return a matting that runs a trimap-based method on images and their trimaps, in single passes.
 
     Raises:
@@ -75,7 +75,7 @@ def _check_single(model: Method, strategies: Sequence[Strategy]) -> None:
         raise DataError(f"method {model.NAME} has one pass; expected --strategy single or one ratio, not {hybrid}")
 
 
-def trimap_matting(model: GFM, ratios: Sequence[Fraction], method: TrimapMethod, name: str) -> Matting:
+def trimap_matting(model: GFM, ratios: Sequence[Fraction], method: TrimapMethod, name: str) -> Predictor:
     """Return a matting that feeds the network's glance as a trimap to a trimap-based method (Table 3).
 
     Args:
@@ -96,7 +96,7 @@ def trimap_matting(model: GFM, ratios: Sequence[Fraction], method: TrimapMethod,
     return matting
 
 
-def exported_matting(path: Path, backend: str, strategies: Sequence[Strategy]) -> Matting:
+def exported_matting(path: Path, backend: str, strategies: Sequence[Strategy]) -> Predictor:
     """Return a matting that runs an exported network, ONNX as `streammat.engines.export.onnx` writes it; it fuses its two
     decoders inside, so only single passes are possible.
 

@@ -16,13 +16,10 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from streammat.engines.network.gfm import GFM
-from streammat.train.data.images import Image
+from streammat.train.data.images import Image, Matte
 from streammat.train.methods.base import Method
-
-Matte = NDArray[np.float32]
 
 MULTIPLE = 32
 """Sides of a network's input are multiples of this."""

@@ -20,14 +20,12 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from streammat.engines.errors import first_line
-from streammat.train.data.images import Image
+from streammat.train.data.images import Image, Matte
 from streammat.train.errors import DataError
 from streammat.train.evaluation.predictors.strategies import TRIMAP_VALUES, WHOLE, predict_method
 
-Matte = NDArray[np.float32]
 TrimapMethod = Callable[[Image, Image], Matte]
 """A function from image, uint8 (H, W, 3) RGB, and trimap, uint8 (H, W) of 0, 128 and 255, to alpha, float32 (H, W), 0..1.
 
