@@ -9,7 +9,7 @@ import pytest
 from scenes import blank, frame_of
 
 from streammat.engines.base import EngineSpec
-from streammat.matting.matting import Matting, network_sizes
+from streammat.matting.matting import HostMatting, network_sizes
 from streammat.media.frame import Colour
 
 
@@ -74,7 +74,7 @@ def test_the_network_sees_an_upright_image_and_the_matte_lies_as_the_frame(rotat
     stored = np.rot90(upright, -rotation)
     frame = frame_of(stored, layout, rotation=rotation)
     engine = Bright(network_sizes(240, 400, "balanced")[0])
-    matte = Matting(engine)(frame)
+    matte = HostMatting(engine)(frame)
     assert engine.seen is not None
     height, width = engine.spec.size
     assert engine.seen[: height // 2 - 8, : width // 2 - 8].min() > 235
@@ -90,7 +90,7 @@ def test_the_network_sees_white_as_white_whatever_the_range(tagged: int | None, 
     frame.planes[0][:] = white
     frame.image.color_range = tagged or 0
     engine = Bright(network_sizes(240, 400, "balanced")[0])
-    Matting(engine).infer(frame)
+    HostMatting(engine).infer(frame)
     assert engine.seen is not None
     assert engine.seen.min() >= 253
 
@@ -98,7 +98,7 @@ def test_the_network_sees_white_as_white_whatever_the_range(tagged: int | None, 
 def test_a_matte_made_later_is_the_same_and_lets_its_frame_go() -> None:
     frame = frame_of(np.random.default_rng(0).uniform(0, 255, (240, 400, 3)), "yuv420p")
     engine = Bright(network_sizes(240, 400, "balanced")[0])
-    at_once, later = Matting(engine)(frame), Matting(engine, later=True)
+    at_once, later = HostMatting(engine)(frame), HostMatting(engine, later=True)
     asked, refined = later(frame), later(frame)
     refined.refine()
     held = weakref.ref(frame.planes[0])

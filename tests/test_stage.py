@@ -33,7 +33,7 @@ from streammat.engines.shipped import shipped
 from streammat.jobs.video import VideoJob
 from streammat.live.guarding.checked_matting import CheckedMatting
 from streammat.matting.device import DeviceMatting, matting_for
-from streammat.matting.matting import Matting, network_sizes
+from streammat.matting.matting import HostMatting, network_sizes
 from streammat.matting.temporal import TemporalFilter
 from streammat.media.frame import Colour, Frame
 from streammat.media.planes import resize_alpha
@@ -125,7 +125,7 @@ def test_all_that_is_drawn_is_what_the_host_draws(name, size, rotation, full, ba
 
 def assert_drawn_alike(frame: Frame, engine: Given, backgrounds: Callable[[str], Background]) -> None:
     """With the same alpha: matte and composite within 2/255, colours of cut-outs, too, as far as they are seen."""
-    host, staged = Matting(engine)(frame), DeviceMatting(engine)(frame)
+    host, staged = HostMatting(engine)(frame), DeviceMatting(engine)(frame)
     assert 0.05 < host.alpha.mean() / np.iinfo(host.alpha.dtype).max < 0.6
     top = (1 << frame.layout.depth) - 1
     for text, decontaminate, kind in (
@@ -155,7 +155,7 @@ def test_the_network_is_shown_what_swscale_would_show_it(name, size) -> None:
     """A code value of luma or chroma that is rounded the other way makes up to five of RGB; there are few of those."""
     for full in (False, True):
         frame, engine = drawn(size, name, full=full)
-        Matting(engine)(frame)
+        HostMatting(engine)(frame)
         _ = DeviceMatting(engine)(frame).alpha
         expected, got = engine.seen[0].astype(int), engine.seen[-1].astype(int)
         assert np.abs(got - expected).max() <= 5
@@ -184,7 +184,7 @@ def assert_near_from_end_to_end(frame: Frame, engine: TensorEngine, behind: Back
     ways show it the same; from end to end it is the mean and all but one in a thousand."""
     compositor = Compositor(["composite"], behind, decontaminate=True, alpha="straight")
     for used, most, rarely, mean in ((Repeating(engine), 2.0, 2.0, 0.05), (engine, 255.0, 24.0, 0.5)):
-        host = Matting(used)(frame)
+        host = HostMatting(used)(frame)
         staged = DeviceMatting(used)(frame)
         assert 0.05 < host.alpha.mean() / np.iinfo(host.alpha.dtype).max < 0.9
         (expected,), (got,) = compositor(frame, host), compositor(frame, staged)
@@ -252,7 +252,7 @@ def test_the_filter_over_time_sees_the_frames_in_order() -> None:
     _, _, _, picture = scene(180, 320)
     frames = [frame_of(picture + rng.normal(0, 4, picture.shape), "yuv420p", pts=pts) for pts in range(6)]
     engine = Given(network_size(180, 320, "balanced"), dark)
-    host, staged, plain = Matting(engine, TemporalFilter()), DeviceMatting(engine, TemporalFilter(), batch=4), Matting(engine)
+    host, staged, plain = HostMatting(engine, TemporalFilter()), DeviceMatting(engine, TemporalFilter(), batch=4), HostMatting(engine)
     mattes = [staged(frame) for frame in frames]
     unlike = 0.0
     for frame, matte in zip(frames, mattes, strict=True):
@@ -267,7 +267,7 @@ def test_the_filter_over_time_sees_the_frames_in_order() -> None:
 @pytest.mark.parametrize("name", ["yuv420p", "yuv422p10le"])
 def test_mirrored(name, backgrounds) -> None:
     frame, engine = drawn((181, 323), name)
-    staged, host = DeviceMatting(engine)(frame), Matting(engine)(frame)
+    staged, host = DeviceMatting(engine)(frame), HostMatting(engine)(frame)
     planes = tuple(np.ascontiguousarray(plane[:, ::-1]) for plane in frame.planes)
     mirror = Frame(frame.image, frame.layout, frame.colour, 0, Fraction(1, 30), 1, 0, planes)
     assert_same_matte(host.mirrored().alpha, staged.mirrored().alpha)
@@ -418,7 +418,7 @@ def test_live_mattes_on_the_stage_are_guarded(value) -> None:
         return torch.full_like(dark(rgb), value) if next(calls) else dark(rgb)
 
     matting = CheckedMatting(Given(engine.spec.size, alpha), TemporalFilter())
-    good = float(Matting(Given(engine.spec.size, dark))(frame).alpha.mean())
+    good = float(HostMatting(Given(engine.spec.size, dark))(frame).alpha.mean())
     refused = []
     for index in range(len(wrong)):
         frame.pts = index
@@ -435,7 +435,7 @@ def test_live_mattes_on_the_stage_are_guarded(value) -> None:
 
 def test_engines_that_take_tensors_get_the_stage_and_others_do_not() -> None:
     assert isinstance(matting_for(Given((256, 256), dark)), DeviceMatting)
-    assert isinstance(matting_for(ScriptedEngine()), Matting)
+    assert isinstance(matting_for(ScriptedEngine()), HostMatting)
 
 
 class Plain:

@@ -15,7 +15,7 @@ from running import call, video
 from scenes import frame_of
 
 from streammat.engines.base import EngineSpec
-from streammat.matting.matting import Matting
+from streammat.matting.matting import HostMatting
 from streammat.matting.temporal import MEMORY, TemporalFilter
 
 Floats = NDArray[np.float32]
@@ -237,7 +237,7 @@ class Unsure:
 def test_matting_filters_turned_frames_too(rotation: int) -> None:
     upright = np.full((128, 192, 3), 90.0)
     frames = [frame_of(np.rot90(upright, -rotation), "yuv420p", rotation=rotation, pts=i) for i in range(20)]
-    plain, stable = Matting(Unsure()), Matting(Unsure(), TemporalFilter())
+    plain, stable = HostMatting(Unsure()), HostMatting(Unsure(), TemporalFilter())
     off, on = ([np.rot90(matting.infer(frame), rotation) for frame in frames] for matting in (plain, stable))
     assert (off[-1][:, :16] == on[-1][:, :16]).all()
     assert (off[-1][:, 24:] == on[-1][:, 24:]).all()

@@ -35,7 +35,7 @@ from streammat.film.images import read_image, write_image
 from streammat.film.sequence_sink import SequenceSink
 from streammat.film.sequence_source import SequenceSource
 from streammat.film.sequences import parse_sequence
-from streammat.matting.matting import Matting
+from streammat.matting.matting import HostMatting
 from streammat.matting.network import open_network
 from streammat.media.frame import Frame
 from streammat.models.library import find_model
@@ -95,7 +95,7 @@ def measured(clip: str, size: tuple[int, int], frames: int, space: str, engine: 
         source = SequenceSource(name, SequenceOptions(color_space=space))
         options = MattingOptions(engine=engine, threads=1)  # type: ignore[arg-type]
         network = open_network(find_model("lite"), size[::-1], 0, options)
-        matting = Matting(network)
+        matting = HostMatting(network)
         draw = PlateCompositor([("transparent", True)], None, decontaminate=True, alpha="straight", controls=MatteControls())
         sinks = {
             "cut-out": SequenceSink(str(folder / "cut.####.exr"), source.info, "transparent", SequenceOptions(), overwrite=True, alpha="straight"),

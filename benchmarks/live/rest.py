@@ -27,7 +27,7 @@ from temporal import KINDS, Kind, example_scene, write
 
 from streammat.engines.choice import open_engine
 from streammat.engines.model_files import ModelFiles
-from streammat.matting.matting import Matting, network_sizes
+from streammat.matting.matting import HostMatting, network_sizes
 from streammat.matting.rest import Rest
 from streammat.matting.temporal import TemporalFilter
 from streammat.media.frame import Frame
@@ -78,7 +78,7 @@ def compared(path: Path, files: ModelFiles) -> Found:
     source = FileSource(str(path), audio=False)
     size = network_sizes(*source.info.size, "balanced")[0]
     rest = Rest()
-    mattings = [Matting(open_engine(files, size=size, threads=1), TemporalFilter(), rest=one) for one in (None, rest)]
+    mattings = [HostMatting(open_engine(files, size=size, threads=1), TemporalFilter(), rest=one) for one in (None, rest)]
     spent, means, longest, run = [0.0, 0.0], [], 0, 0
     try:
         for item in source:

@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 
 from streammat.engines.choice import open_engine
 from streammat.engines.model_files import ModelFiles
-from streammat.matting.matting import Matting, network_sizes
+from streammat.matting.matting import HostMatting, network_sizes
 from streammat.matting.temporal import TemporalFilter
 from streammat.media.frame import Frame
 from streammat.models.library import find_model
@@ -167,7 +167,7 @@ def record(path: Path, files: ModelFiles) -> Recorder:
     source = FileSource(str(path), audio=False)
     recorder = Recorder()
     engine = open_engine(files, size=network_sizes(*source.info.size, "balanced")[0])
-    matting = Matting(engine, recorder)
+    matting = HostMatting(engine, recorder)
     try:
         for item in source:
             if isinstance(item, Frame):

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streammat.engines.choice import open_engine
-from streammat.matting.matting import Matting, network_sizes
+from streammat.matting.matting import HostMatting, network_sizes
 from streammat.matting.refine import Refiner
 from streammat.media.frame import Colour, Frame, Layout, layout_of, planes_of
 from streammat.models.library import find_model
@@ -41,7 +41,7 @@ def clip_cases(every: int = 10) -> Iterator[Case]:
     with av.open(str(EXAMPLES / "portrait_alpha.mkv")) as container:
         truths = [image.to_ndarray(format="gray") for image in container.decode(video=0)][::every]
     engine = open_engine(find_model("lite"), size=network_sizes(*frames[0].size, "balanced")[0])
-    matting = Matting(engine)
+    matting = HostMatting(engine)
     for frame, truth in zip(frames, truths, strict=True):
         yield matting.infer(frame), frame, truth.astype(np.float32) / 255.0
     engine.close()

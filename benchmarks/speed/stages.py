@@ -33,7 +33,7 @@ from streammat.compositing.backgrounds import open_background, parse_background
 from streammat.compositing.compositor import Compositor
 from streammat.config import EncodeOptions, MattingOptions
 from streammat.engines.base import Engine, EngineSpec
-from streammat.matting.matting import Matting
+from streammat.matting.matting import HostMatting
 from streammat.matting.network import open_network
 from streammat.matting.refine import Refiner
 from streammat.matting.temporal import TemporalFilter
@@ -101,7 +101,7 @@ def run(clip: str, target: str, engine: Engine, background: str) -> dict[str, fl
         with clock.stage("filter over time"):
             return stable(alpha, rgb, at)
 
-    matting, refine = Matting(TimedEngine(engine, clock), filtered), Refiner()
+    matting, refine = HostMatting(TimedEngine(engine, clock), filtered), Refiner()
     reader = FileSource(clip, audio=False)
     compositor = Compositor(["composite"], open_background(parse_background(background)), decontaminate=True, alpha="straight")
     sink = FileSink(target, reader.info, "composite", EncodeOptions(overwrite=True), tracks=False)

@@ -17,7 +17,7 @@ from streammat.errors import UsageError
 from streammat.media.frame import Frame, Matte
 
 if TYPE_CHECKING:
-    from streammat.matting.matting import Matting as FrameMatting
+    from streammat.matting.matting import HostMatting
 
 
 def matte(image: ImageLike, **options: Unpack[EngineKeywords]) -> NDArray[np.float32]:
@@ -81,7 +81,7 @@ class Matting:
         self._model = find_model(self._options.model)
         self._engine: Engine | None = None
         self._size: tuple[int, int] | None = None
-        self._matting: FrameMatting | None = None
+        self._matting: HostMatting | None = None
         self._count = 0
         self._closed = False
 
@@ -154,8 +154,7 @@ class Matting:
         return replace(frame, pts=self._count)
 
     def _matte(self, frame: Frame) -> Matte:
-        from streammat.matting.matting import Matting as FrameMatting
-        from streammat.matting.matting import network_sizes
+        from streammat.matting.matting import HostMatting, network_sizes
         from streammat.matting.network import open_network
         from streammat.matting.temporal import TemporalFilter
 
@@ -168,5 +167,5 @@ class Matting:
                 self._engine.close()
             self._engine, self._size, self._matting = open_network(self._model, frame.size, frame.rotation, self._options), wanted, None
         if self._matting is None:
-            self._matting = FrameMatting(self._engine, TemporalFilter() if self._options.stable else None)
+            self._matting = HostMatting(self._engine, TemporalFilter() if self._options.stable else None)
         return self._matting(frame)

@@ -31,7 +31,7 @@ from streammat.errors import StreammatError, one_line
 from streammat.events import Event, Fault
 from streammat.jobs.video import VideoJob
 from streammat.live.session import LiveRun
-from streammat.matting.matting import Matting, network_sizes
+from streammat.matting.matting import HostMatting, network_sizes
 from streammat.matting.network import open_network
 from streammat.media.frame import Frame, Matte
 from streammat.models.library import find_model
@@ -69,7 +69,7 @@ def images(clip: str, frames: int, matting: dict[str, Any], size: tuple[int, int
     options = MattingOptions(**matting)
     model = find_model(options.model)
     recorder = _Recorder(network_sizes(*size, options.quality, model.areas)[0])
-    infer = Matting(recorder).infer
+    infer = HostMatting(recorder).infer
     reader = FileSource(clip, audio=False)
     chosen = {round(index) for index in np.linspace(0, frames - 1, _IMAGES)}
     for item in reader:

@@ -20,7 +20,7 @@ from streammat.errors import InputError, OutputError, StreammatError, UsageError
 from streammat.film.masks import Masks
 from streammat.film.subject import SubjectMatting, parse_subject
 from streammat.jobs.outputs import GREEN, check_still, wants_alpha
-from streammat.matting.matting import Matting, network_sizes
+from streammat.matting.matting import HostMatting, network_sizes
 from streammat.matting.network import open_network
 from streammat.media.frame import Frame, Matte
 from streammat.media.image_files import ImageNotes
@@ -133,7 +133,7 @@ class ImageJob:
     def _matte(self, frame: Frame) -> Matte:
         self._working = True
         try:
-            matting: Callable[[Frame], Matte] = Matting(self._engine_for(frame.size))
+            matting: Callable[[Frame], Matte] = HostMatting(self._engine_for(frame.size))
             if self._subject != "all":
                 matting = SubjectMatting(matting, self._subject)
             return self._masks.applied(controlled(matting(frame), self._controls), frame)

@@ -1,4 +1,4 @@
-"""Matting on a GPU by ``streammat.engines.gpu.stage``: the same results as on the host, without copies in between.
+"""HostMatting on a GPU by ``streammat.engines.gpu.stage``: the same results as on the host, without copies in between.
 
 ``matting_for`` decides: engines that take tensors get the stage, all others work on the host. No other part knows: a frame's
 matte is a ``Matte`` whose alpha is still on the device, and ``Compositor`` lets such a matte draw the images.
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from streammat.engines.base import Engine, TensorEngine
 from streammat.engines.gpu.plan import Blurring, Colouring, Drawn, FramePlan
-from streammat.matting.matting import FrameMatting, Look, Matting
+from streammat.matting.matting import FrameMatting, HostMatting, Look
 from streammat.matting.refine import refining
 from streammat.matting.rest import Rest
 from streammat.matting.temporal import AlphaFilter
@@ -25,11 +25,11 @@ BATCH = 4
 
 
 class DeviceMatting:
-    """Makes the mattes of one stream, as ``Matting`` does, on the device of a torch engine. One thread calls it.
+    """Makes the mattes of one stream, as ``HostMatting`` does, on the device of a torch engine. One thread calls it.
 
     Args:
-        engine: as ``Matting`` takes it.
-        stable: as ``Matting`` takes it; it runs on the host.
+        engine: as ``HostMatting`` takes it.
+        stable: as ``HostMatting`` takes it; it runs on the host.
         batch: most frames per batch. Live video takes 1, so that no frame waits for the next one.
 
     Raises:
@@ -114,11 +114,11 @@ def matting_for(
     engine: Engine, stable: AlphaFilter | None = None, batch: int = 1, look: Look | None = None, rest: Rest | None = None, *, later: bool = False
 ) -> FrameMatting:
     """Return the matting for ``engine``: on its device if it takes tensors and there is no ``look``, else on the host; only there
-    the network may rest, and ``later`` is as ``Matting`` takes it.
+    the network may rest, and ``later`` is as ``HostMatting`` takes it.
 
     Raises:
         EngineError: the device has too little memory, or failed.
     """
     if isinstance(engine, TensorEngine) and look is None:
         return DeviceMatting(engine, stable, batch)
-    return Matting(engine, stable, look, rest, later=later)
+    return HostMatting(engine, stable, look, rest, later=later)

@@ -116,7 +116,7 @@ class LaterMatte(Matte):
             object.__setattr__(self, "_make", None)  # and with it the frame
 
 
-class Matting:
+class HostMatting:
     """Makes the matte of each frame of one stream.
 
     Args:

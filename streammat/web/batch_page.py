@@ -1,7 +1,7 @@
 """The page that shows a batch at work: a table that is refreshed once a second, with the same access control as the control page.
 
 =======================  ==============================================================
-``GET /enter?token=…``   gives the cookie for a token of ``security.Keys``
+``GET /enter?token=…``   gives the cookie for a token of ``security.AccessTokens``
 ``GET /``                the page; its parts lie under ``/static/``
 ``GET /state``           the state of `streammat.cli.batch_table.Board`, as JSON
 =======================  ==============================================================

@@ -29,7 +29,7 @@ class CheckedMatting:
     """One thread calls it; ``exchange`` may be called by another.
 
     Args:
-        engine: as ``Matting`` takes it.
+        engine: as ``HostMatting`` takes it.
         stable: the filter over time; None: mattes are not filtered.
         make: makes a matting from an engine and the check for its alphas.
         rest: lets the network rest while nothing moves, if ``make`` is not given; None: it processes every frame.
