@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from streammat.compositing.backgrounds import can_only_be_file
 from streammat.config import ImageArray
-from streammat.errors import InputError, UsageError, reason, shortened
+from streammat.errors import InputError, UsageError, first_line, shortened
 from streammat.media.frame import Frame
 
 Path = str | os.PathLike[str]
@@ -73,7 +73,7 @@ def video_of(name: str, value: Any) -> str | IO[bytes]:
     try:
         seeks, empty = value.seekable(), value.read(0)
     except (AttributeError, OSError, ValueError) as error:  # closed, or not opened for reading
-        raise UsageError(f"{name} cannot be read from its file object ({reason(error)}); expected one opened in binary mode") from error
+        raise UsageError(f"{name} cannot be read from its file object ({first_line(error)}); expected one opened in binary mode") from error
     if not isinstance(empty, bytes) or not seeks:
         raise UsageError(f"{name} is {'a file object that cannot seek' if seeks is False else 'a text file object'}; expected a binary one that can seek")
     return value  # type: ignore[no-any-return]
@@ -98,7 +98,7 @@ def frame_of_image(image: Any) -> Frame:
 
 
 def options_of(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return keyword arguments as `streammat.config.build` takes them: backgrounds and masks as text or `ImageArray`.
+    """Return keyword arguments as `streammat.build_options.build` takes them: backgrounds and masks as text or `ImageArray`.
 
     Raises:
         UsageError: one of them is no `BackgroundLike` or `MaskLike`.
@@ -165,7 +165,7 @@ def _array_of(name: str, value: Any) -> NDArray[Any] | None:
     try:
         return np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:  # a tensor on a GPU, for instance
-        raise UsageError(f"{name} is a {type(value).__name__} that NumPy does not take ({reason(error)}); expected an array in memory") from error
+        raise UsageError(f"{name} is a {type(value).__name__} that NumPy does not take ({first_line(error)}); expected an array in memory") from error
 
 
 def _rgb(name: str, pixels: NDArray[Any]) -> NDArray[Any]:
@@ -178,7 +178,7 @@ def _read(name: str, file: Any) -> bytes:
     try:
         data = file.read()
     except (OSError, ValueError) as error:  # closed, or not opened for reading
-        raise InputError(f"{name} cannot be read from its file object ({reason(error)}); expected one opened in binary mode") from error
+        raise InputError(f"{name} cannot be read from its file object ({first_line(error)}); expected one opened in binary mode") from error
     if not isinstance(data, bytes):
         raise UsageError(f"{name} is a text file object; expected one opened in binary mode")
     return data

@@ -26,7 +26,7 @@ from streammat.film.subject import SubjectMatting, check_inside, parse_subject
 from streammat.live.background_switcher import BackgroundSwitcher
 from streammat.live.control.commands import Command
 from streammat.live.control.listeners import KeyCommands, Listener, SocketListener, StdinListener
-from streammat.live.control.settings import settings_toml, save_settings
+from streammat.live.control.settings import save_settings, settings_toml
 from streammat.live.events import Events, Faults
 from streammat.live.fallback import FallbackCompositor
 from streammat.live.guarding.checked_matting import CheckedMatting

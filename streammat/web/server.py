@@ -44,8 +44,8 @@ from streammat.live.events import Events
 from streammat.live.fallback import OutputFrame
 from streammat.media.frame import Colour, Frame, Matte, layout_of, planes_of
 from streammat.threads.scheduling import give_way
-from streammat.web.preview import MOST_PER_SECOND, PreviewEncoder, Pace, Tap, jpeg_of
-from streammat.web.security import Gate, AccessTokens, parse_address
+from streammat.web.preview import MOST_PER_SECOND, Pace, PreviewEncoder, Tap, jpeg_of
+from streammat.web.security import AccessTokens, Gate, parse_address
 from streammat.web.uploads import MOST_BYTES, Uploads
 
 _MOST_CLIENTS: Final = 16
