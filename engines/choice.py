@@ -113,8 +113,8 @@ def _choose_backend(
     if kind in ("auto", "cuda"):
         where = "cuda:0" if device == "auto" else device
         try:
-            if _is_built(model, precision, where, size, batch):
-                return "tensorrt", where, "a TensorRT engine is built for this model, size and GPU"
+            if (built := _find_built(model, precision, where, size, batch)) is not None:
+                return built, where, f"{built} has an engine for this model, size and GPU"
             taken, usable = _choose_on_gpu(model, precision)
         except EngineUnavailableError as error:
             if device != "auto":
@@ -123,7 +123,8 @@ def _choose_backend(
         if device != "auto":
             return taken, where, f"{device} was asked for and {taken} is the fastest that can use it"
         return taken, usable, f"{find_gpus().names[int(usable.partition(':')[2])]} is here and {taken} is the fastest that can use it"
-    return "onnxruntime", device, f"{device} was asked for"
+    able = [name for name, entry in BACKENDS.items() if kind in entry.precisions]
+    return next((name for name in able if BACKENDS[name].installed), able[-1]), device, f"{device} was asked for"
 
 
 def _asked_backend(backend: str, device: str) -> tuple[str, str, str]:
@@ -137,18 +138,17 @@ def _asked_backend(backend: str, device: str) -> tuple[str, str, str]:
     return backend, where, f"{backend} was asked for"
 
 
-def _is_built(model: ModelFiles, precision: str, device: str, size: tuple[int, int], batch: int) -> bool:
-    """Return whether a TensorRT engine exists; one that has to be built first is never chosen automatically."""
-    backend = BACKENDS["tensorrt"]
-    if model.weights is None or precision not in ("auto", *backend.precisions["cuda"]) or not backend.installed:
-        return False
-    from streammat.engines.tensorrt.engine import find_built
-
-    try:
-        return find_built(model, size, batch, device) is not None and device in probe("tensorrt").devices
-    except EngineError as error:
-        logger.warning("TensorRT is passed over: %s", error)
-        return False
+def _find_built(model: ModelFiles, precision: str, device: str, size: tuple[int, int], batch: int) -> str | None:
+    """Return the backend for which an engine was built; one that has to be built first is never chosen automatically."""
+    for name, entry in BACKENDS.items():
+        if not entry.needs_build or _unable(name, model, precision, "cuda") is not None or not entry.installed:
+            continue
+        try:
+            if import_module(entry.home).find_built(model, size, batch, device) is not None and device in probe(name).devices:
+                return name
+        except EngineError as error:
+            logger.warning("%s is passed over: %s", name, error)
+    return None
 
 
 def _choose_on_gpu(model: ModelFiles, precision: str) -> tuple[str, str]:
@@ -156,32 +156,45 @@ def _choose_on_gpu(model: ModelFiles, precision: str) -> tuple[str, str]:
     against.
     """
     faults = []
-    for name in ("cuda", "onnxruntime"):
-        if precision not in ("auto", *BACKENDS[name].precisions["cuda"]):
-            faults.append(f"{name} computes no {precision} there")
-        elif name == "cuda" and model.weights is None:
-            faults.append(f"model {model.name!r} has no weights for cuda (import it again)")
-        else:
-            try:
-                for device in probe(name).devices:
-                    if kind_of(device) == "cuda":
-                        return name, numbered(device)
-                faults.append(f"the installed {name} has no CUDA provider; pip install onnxruntime-gpu")
-            except EngineUnavailableError as error:
-                faults.append(str(error))
+    for name, entry in BACKENDS.items():
+        if "cuda" not in entry.precisions or entry.needs_build:
+            continue
+        if (fault := _unable(name, model, precision, "cuda")) is not None:
+            faults.append(fault)
+            continue
+        try:
+            for device in probe(name).devices:
+                if kind_of(device) == "cuda":
+                    return name, numbered(device)
+            faults.append(f"the installed {name} has no CUDA provider; {entry.gpu_hint or entry.hint}")
+        except EngineUnavailableError as error:
+            faults.append(str(error))
     raise EngineUnavailableError("; ".join(faults))
 
 
+def _unable(name: str, model: ModelFiles, precision: str, kind: str) -> str | None:
+    """Return why a backend cannot run a model on a kind of device; None if it can."""
+    entry = BACKENDS[name]
+    if precision not in ("auto", *entry.precisions[kind]):
+        return f"{name} computes no {precision} there"
+    if entry.needs_weights and model.weights is None:
+        return f"model {model.name!r} has no weights for {name} (import it again)"
+    return None
+
+
 def _choose_on_cpu(precision: str, note: str) -> tuple[str, str, str]:
-    found = [name for name in installed_backends("cpu") if precision in ("auto", *BACKENDS[name].precisions["cpu"])]
+    able = [name for name, entry in BACKENDS.items() if "cpu" in entry.precisions and precision in ("auto", *entry.precisions["cpu"])]
+    found = [name for name in installed_backends("cpu") if name in able]
     if not found:
         hints = " or ".join(entry.hint for entry in BACKENDS.values() if precision in ("auto", *entry.precisions.get("cpu", ())))
         missing = "" if precision == "auto" else f" for {precision} on the CPU"
         raise EngineUnavailableError(f"no inference backend{missing} is installed; {hints}" if hints else f"no backend computes {precision} on the CPU")
-    if "openvino" in found and (_is_x86() or len(found) == 1):
-        return "openvino", "cpu", f"openvino is installed and the fastest here{note}"
-    why = "openvino is not installed" if "openvino" not in found else "openvino pays on x86 only"
-    return "onnxruntime", "cpu", why + note
+    taken = next((name for name in found if _is_x86() or not BACKENDS[name].only_x86), found[0])
+    if taken == able[0]:
+        return taken, "cpu", f"{taken} is installed and the fastest here{note}"
+    faster = able[0]
+    why = f"{faster} is not installed" if faster not in found else f"{faster} pays on x86 only"
+    return taken, "cpu", why + note
 
 
 def _choose_precision(model: ModelFiles, known: tuple[str, ...], device: str) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
+from typing import Literal, get_args
 
 from streammat.engines.base import EngineError, EngineUnavailableError
 
@@ -20,14 +21,16 @@ DEVICES: Mapping[str, str] = {
     "coreml": "Apple's GPU and neural engine, through ONNX Runtime",
 }
 """Kinds of devices, with descriptions."""
-PRECISIONS = ("fp32", "bf16", "fp16", "int8")
+BackendName = Literal["tensorrt", "cuda", "openvino", "onnxruntime"]
+PrecisionName = Literal["fp32", "bf16", "fp16", "int8"]
+PRECISIONS: tuple[PrecisionName, ...] = get_args(PrecisionName)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Backend:
     """One library that runs networks."""
 
-    name: str
+    name: BackendName
     needs: tuple[str, ...]
     """Modules that must be importable."""
     hint: str
@@ -40,6 +43,16 @@ class Backend:
     """Name of the class in ``home``: an `Engine`, constructed as ``(model, *, precision, size, reason, device, threads, batch,
     cache)``.
     """
+    gpu_hint: str = ""
+    """The command that adds NVIDIA GPUs, if they need more."""
+    needs_weights: bool = False
+    """True if it runs a model's weights and not its ONNX file."""
+    needs_build: bool = False
+    """True if an engine must be built first: ``find_built`` in ``home`` finds it, and ``auto`` takes no other."""
+    only_x86: bool = False
+    """True if ``auto`` takes it on x86 processors alone, since others are faster elsewhere."""
+    any_batch: bool = False
+    """True if it gains by several frames at once, and takes any number up to the largest."""
 
     @property
     def installed(self) -> bool:
@@ -61,20 +74,26 @@ class Probe:
 BACKENDS: Mapping[str, Backend] = {
     backend.name: backend
     for backend in (
-        Backend("tensorrt", ("tensorrt", "torch"), "pip install 'streammat[tensorrt]'", {"cuda": ("fp16",)}, "streammat.engines.tensorrt.engine", "TensorRtEngine"),
-        Backend("cuda", ("torch", "safetensors"), "pip install 'streammat[cuda]'", {"cuda": ("fp16", "bf16", "fp32")}, "streammat.engines.backends.cuda", "CudaEngine"),
-        Backend("openvino", ("openvino",), "pip install 'streammat[openvino]'", {"cpu": ("fp32", "bf16", "int8")}, "streammat.engines.backends.openvino", "OpenVinoEngine"),
         Backend(
-            "onnxruntime",
-            ("onnxruntime",),
-            "pip install onnxruntime",
-            {"cpu": ("fp32", "int8"), "cuda": ("fp32",), "tensorrt": ("fp32",), "directml": ("fp32",), "coreml": ("fp32",)},
-            "streammat.engines.backends.onnxruntime",
-            "OnnxRuntimeEngine",
+            name="tensorrt", needs=("tensorrt", "torch"), hint="pip install 'streammat[tensorrt]'", precisions={"cuda": ("fp16",)},
+            home="streammat.engines.tensorrt.engine", engine="TensorRtEngine", needs_weights=True, needs_build=True,
+        ),
+        Backend(
+            name="cuda", needs=("torch", "safetensors"), hint="pip install 'streammat[cuda]'", precisions={"cuda": ("fp16", "bf16", "fp32")},
+            home="streammat.engines.backends.cuda", engine="CudaEngine", needs_weights=True, any_batch=True,
+        ),
+        Backend(
+            name="openvino", needs=("openvino",), hint="pip install 'streammat[openvino]'", precisions={"cpu": ("fp32", "bf16", "int8")},
+            home="streammat.engines.backends.openvino", engine="OpenVinoEngine", only_x86=True,
+        ),
+        Backend(
+            name="onnxruntime", needs=("onnxruntime",), hint="pip install onnxruntime", gpu_hint="pip install onnxruntime-gpu",
+            precisions={"cpu": ("fp32", "int8"), "cuda": ("fp32",), "tensorrt": ("fp32",), "directml": ("fp32",), "coreml": ("fp32",)},
+            home="streammat.engines.backends.onnxruntime", engine="OnnxRuntimeEngine",
         ),
     )
 }
-"""Backends by name, fastest first."""
+"""Backends by name, fastest first. A new one is an entry here, its name in `BackendName`, and its class: nothing else names backends."""
 
 
 def probe(name: str) -> Probe:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
+from streammat.engines.registry import BackendName, PrecisionName
 from streammat.timecode import BEGINNING, LONGEST, Moment
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ class Within:
 Side = Annotated[int, Within(1, 16384)]
 """Side of an image in pixels."""
 
-EngineName = Literal["auto", "tensorrt", "cuda", "openvino", "onnxruntime"]
-Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
+EngineName = Literal["auto", BackendName]
+Precision = Literal["auto", PrecisionName]
 Quality = Literal["fast", "balanced", "best"]
 Fit = Literal["cover", "contain", "stretch"]
 AlphaType = Literal["straight", "premultiplied"]

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from streammat.bench.machine import grown_since, peak_memory
 from streammat.config import CompositeOptions, EncodeOptions, LiveOptions, MattingOptions, VideoOptions
 from streammat.engines.base import Engine, EngineError, EngineSpec
+from streammat.engines.registry import BACKENDS
 from streammat.errors import StreammatError, one_line
 from streammat.events import Event, Fault
 from streammat.jobs.video import VideoJob
@@ -108,7 +109,7 @@ def network(matting: dict[str, Any], size: tuple[int, int], batches: list[int], 
     rows = [_timed(engine, given, batch, math.ceil(calls / batch)) for batch in batches]
     memory = grown_since(before)
     result = {"start_up_s": round(start_up, 3), "memory_bytes": memory, "batches": rows, "spec": asdict(engine.spec)}
-    if engine.spec.backend in ("cuda", "tensorrt"):
+    if "torch" in BACKENDS[engine.spec.backend].needs:
         result["device_bytes"] = import_module("torch").cuda.max_memory_reserved(engine.spec.device)
     truth = Path(folder) / "alphas.npy"
     if truth.exists():

@@ -9,6 +9,7 @@ from streammat.engines.base import Engine
 from streammat.engines.choice import choose, open_engine
 from streammat.engines.model_files import ModelFiles
 from streammat.engines.multiscale import several_sizes
+from streammat.engines.registry import BACKENDS
 from streammat.matting.device import BATCH
 from streammat.matting.matting import network_sizes
 from streammat.threads.interruptible import answer_of
@@ -73,4 +74,5 @@ def frames_at_once(model: ModelFiles, size: tuple[int, int], rotation: int, opti
     """
     height, width = size if rotation % 2 == 0 else size[::-1]
     largest = network_sizes(height, width, options.quality, model.areas)[0]
-    return BATCH if choose(model, options.engine, options.precision, options.device, largest).backend == "cuda" else 1
+    chosen = choose(model, options.engine, options.precision, options.device, largest).backend
+    return BATCH if BACKENDS[chosen].any_batch else 1

@@ -119,7 +119,7 @@ def test_a_gpu_that_nothing_can_use(machine: Machine) -> None:
 
 def test_tensorrt_is_taken_where_it_was_built(machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
     machine(EVERYTHING, ("H100",), {"cuda": FIRST, "tensorrt": FIRST}, built="a plan")
-    expected = Choice("tensorrt", "fp16", "cuda:0", "a TensorRT engine is built for this model, size and GPU; fp16 is what it does best")
+    expected = Choice("tensorrt", "fp16", "cuda:0", "tensorrt has an engine for this model, size and GPU; fp16 is what it does best")
     assert choose(MODEL, "auto", "auto", "auto", (64, 96), 4) == expected
     assert choose(MODEL, "auto", "fp16", "cuda", (64, 96), 4).backend == "tensorrt"
     for model, precision, size, batch in ((MODEL, "fp32", (64, 96), 4), (MODEL, "auto", (64, 64), 4), (MODEL, "auto", (64, 96), 1)):
@@ -130,7 +130,7 @@ def test_tensorrt_is_taken_where_it_was_built(machine: Machine, caplog: pytest.L
     assert choose(MODEL, "auto", "auto", "auto", (64, 96), 4).backend == "cuda"
     machine(EVERYTHING, ("H100",), {"cuda": FIRST, "tensorrt": FIRST, "onnxruntime": FIRST}, built=EngineError("the cache is damaged"))
     assert choose(MODEL, "auto", "auto", "auto", (64, 96), 4).backend == "cuda"
-    assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == ["TensorRT is passed over: the cache is damaged"]
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == ["tensorrt is passed over: the cache is damaged"]
     assert choose(replace(MODEL, weights=None), "auto", "auto", "auto", (64, 96), 4).backend == "onnxruntime"
     assert len(caplog.records) == 1
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +20,7 @@ from streammat.engines import choice as auto
 from streammat.engines import registry as backends
 from streammat.engines.backends.nvidia import Gpus
 from streammat.engines.base import EngineError, EngineUnavailableError, default_threads
-from streammat.engines.choice import choose, open_engine
+from streammat.engines.choice import Choice, choose, open_engine
 from streammat.engines.model_files import ModelFiles
 from streammat.engines.registry import BACKENDS, installed_backends
 from streammat.engines.shipped import card, shipped
@@ -54,6 +57,51 @@ def test_auto_takes_int8_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
     without = open_engine(replace(shipped(), int8=None), "onnxruntime", size=SIZE)
     assert without.spec.precision == "fp32"
     without.close()
+
+
+NEW_ENGINE = """
+import numpy as np
+from streammat.engines.base import EngineSpec
+from streammat.engines.registry import Backend, Probe
+
+ENTRY = Backend(
+    name="new", needs=("new_engine",), hint="", precisions={"cpu": ("fp32", "int8"), "cuda": ("fp16",)}, home="new_engine", engine="NewEngine"
+)
+
+def probe():
+    return Probe("7", {"cpu": "the processor", "cuda:0": "H100"})
+
+class NewEngine:
+    def __init__(self, model, *, precision, size, reason, device, threads, batch, cache):
+        self.spec = EngineSpec(model.name, "new", precision, device, threads, size, "7", reason)
+
+    def infer(self, rgb):
+        return rgb[..., 1].astype(np.float32) / 255
+
+    def close(self):
+        pass
+"""
+
+
+def test_a_new_engine_is_an_entry_of_the_table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """``auto`` takes it in its place, on the processor and on a GPU; it is listed, and it mattes: no other code names it."""
+    (tmp_path / "new_engine.py").write_text(NEW_ENGINE)
+    monkeypatch.syspath_prepend(tmp_path)
+    table = {"new": import_module("new_engine").ENTRY, **BACKENDS}
+    for home in (backends, auto):
+        monkeypatch.setattr(home, "BACKENDS", table)
+    with closing(open_engine(shipped(), size=SIZE)) as opened:
+        assert opened.spec.backend == "new"
+        assert opened.spec.reason.startswith("new is installed and the fastest here; ")
+    monkeypatch.setattr(auto, "find_gpus", lambda: Gpus(("H100",), "13.0", ""))
+    assert choose(shipped(), "auto", "auto", "auto") == Choice("new", "fp16", "cuda:0", "H100 is here and new is the fastest that can use it; fp16 is what it does best")
+    assert choose(shipped(), "auto", "auto", "cpu").backend == "new"
+    start = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import new_engine; from streammat.engines import registry; registry.BACKENDS['new'] = new_engine.ENTRY; "
+    listed = subprocess.run([sys.executable, "-c", f"{start}from streammat.cli import main; main(['engines', '--json'])"], capture_output=True, text=True, check=True).stdout
+    assert next(row for row in json.loads(listed)["engines"] if row["name"] == "new")["runs"]
+    program = "[registry.BACKENDS.pop(name) for name in ('openvino', 'onnxruntime')]; import numpy as np, streammat; m = streammat.Matting(device='cpu'); "
+    matted = f"{start}{program}print(m(np.zeros((64, 48, 3), np.uint8)).max(), m(np.full((64, 48, 3), 255, np.uint8)).min(), m.spec.backend)"
+    assert subprocess.run([sys.executable, "-c", matted], capture_output=True, text=True, check=True).stdout.split() == ["0.0", "1.0", "new"]
 
 
 @pytest.mark.parametrize("backend", installed_backends())

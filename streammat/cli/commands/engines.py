@@ -48,7 +48,7 @@ def _row(name: str) -> dict[str, Any]:
 
     backend = BACKENDS[name]
     row: dict[str, Any] = {"name": name, "installed": backend.installed, "runs": False, "reason": "", "version": None, "devices": {}, "precisions": {}, "notes": []}
-    if name == "tensorrt":
+    if backend.needs_build:
         row["cached"] = _cached()
     try:
         found = probe(name)
