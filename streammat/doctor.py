@@ -25,7 +25,7 @@ from streammat.engines.base import default_threads
 from streammat.engines.choice import int8_feature
 from streammat.engines.registry import installed_backends
 from streammat.errors import StreammatError, one_line
-from streammat.live.session import LiveRun
+from streammat.jobs.live import LiveRun
 from streammat.stats import LiveReport
 
 State = Literal["ok", "warning", "failed"]

@@ -12,15 +12,15 @@ from live_parts import ScriptedEngine
 from media import write_clip
 from running import wait_for
 
+import streammat.jobs.live
 import streammat.live.network_exchange
 import streammat.live.quality
-import streammat.live.session
 from streammat.config import LiveOptions, MattingOptions
 from streammat.engines.base import EngineError
 from streammat.errors import UsageError
 from streammat.events import Event, Level, Status
+from streammat.jobs.live import LiveRun
 from streammat.live.control.commands import Command
-from streammat.live.session import LiveRun
 from streammat.matting.matting import network_sizes
 from streammat.sinks.partial import PartialFile
 
@@ -68,7 +68,7 @@ def test_a_network_that_breaks_is_opened_anew(monkeypatch: pytest.MonkeyPatch, o
         return EngineError("broken") if call > 5 else None
 
     engines, told = Engines(broken, lambda call: None), Told()
-    monkeypatch.setattr(streammat.live.session, "open_network", engines)
+    monkeypatch.setattr(streammat.jobs.live, "open_network", engines)
     monkeypatch.setattr(streammat.live.network_exchange, "_REPAIR_SECONDS", 0.3)
     report = LiveRun(replace(options, duration=3.0), told).run()
     assert len(engines.opened) == 2
@@ -83,7 +83,7 @@ def test_a_network_that_is_too_slow_is_exchanged_for_a_smaller_one(monkeypatch: 
         PAUSE.wait(0.15)
 
     engines, told = Engines(slow, lambda call: None), Told()
-    monkeypatch.setattr(streammat.live.session, "open_network", engines)
+    monkeypatch.setattr(streammat.jobs.live, "open_network", engines)
     monkeypatch.setattr(streammat.live.quality, "WINDOW", 0.3)
     job = LiveRun(replace(options, duration=4.0), told)
     job.run()
@@ -98,7 +98,7 @@ def test_fixed_means_fixed(monkeypatch: pytest.MonkeyPatch, options: LiveOptions
         PAUSE.wait(0.15)
 
     engines, told = Engines(slow), Told()
-    monkeypatch.setattr(streammat.live.session, "open_network", engines)
+    monkeypatch.setattr(streammat.jobs.live, "open_network", engines)
     monkeypatch.setattr(streammat.live.quality, "WINDOW", 0.3)
     report = LiveRun(replace(options, duration=2.0, fixed=True), told).run()
     assert len(engines.opened) == 1
@@ -107,7 +107,7 @@ def test_fixed_means_fixed(monkeypatch: pytest.MonkeyPatch, options: LiveOptions
 
 
 def test_the_room_takes_a_confirmation(monkeypatch: pytest.MonkeyPatch, options: LiveOptions) -> None:
-    monkeypatch.setattr(streammat.live.session, "open_network", Engines(lambda call: None))
+    monkeypatch.setattr(streammat.jobs.live, "open_network", Engines(lambda call: None))
     told = Told()
     job = LiveRun(options, told)
     runner = threading.Thread(target=job.run)
@@ -127,7 +127,7 @@ def test_the_room_takes_a_confirmation(monkeypatch: pytest.MonkeyPatch, options:
 
 def test_what_was_opened_is_closed_when_something_cannot_be(monkeypatch: pytest.MonkeyPatch, options: LiveOptions, tmp_path: Path) -> None:
     engines = Engines(lambda call: None)
-    monkeypatch.setattr(streammat.live.session, "open_network", engines)
+    monkeypatch.setattr(streammat.jobs.live, "open_network", engines)
     held = PartialFile(tmp_path / "taken.mkv", overwrite=False)
     with pytest.raises(Exception, match="taken"):
         LiveRun(replace(options, outputs=(str(tmp_path / "rec.mkv"), str(tmp_path / "taken.mkv"))), Told())

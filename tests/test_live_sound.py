@@ -20,12 +20,13 @@ from media import write_clip
 from running import QUICK, call, spawn, wait_for
 from sound_parts import LiveCard, beep, beeps_in, in_step, offsets, sound_of, write_flashes
 
-import streammat.live.session
+import streammat.jobs.live
 from streammat.audio.capture import AudioCapture
 from streammat.audio.track import RATE
 from streammat.config import CompositeOptions, EncodeOptions, LiveOptions, MattingOptions
 from streammat.errors import InputError, UsageError
 from streammat.events import Event, OutputFailed, Said, Status
+from streammat.jobs.live import LiveRun
 from streammat.live.background_switcher import BackgroundSwitcher
 from streammat.live.control.commands import Command
 from streammat.live.fallback import FallbackCompositor
@@ -33,7 +34,6 @@ from streammat.live.guarding.checked_matting import CheckedMatting
 from streammat.live.outputs.switching import Outputs
 from streammat.live.outputs.worker import OutputWorker
 from streammat.live.pipeline import Live
-from streammat.live.session import LiveRun
 from streammat.sinks.file import FileSink
 from streammat.sources.shaper import Clock
 
@@ -55,7 +55,7 @@ class Told:
 @pytest.fixture(autouse=True)
 def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
     """The network knows that the subject is a disc in the middle, so that its flash is seen."""
-    monkeypatch.setattr(streammat.live.session, "open_network", lambda *arguments: ScriptedEngine())
+    monkeypatch.setattr(streammat.jobs.live, "open_network", lambda *arguments: ScriptedEngine())
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ class LiveSession:
     """
 
     def __init__(self, **options: Unpack[LiveKeywords]) -> None:
-        from streammat.live.session import LiveRun
+        from streammat.jobs.live import LiveRun
 
         self._events: queue.Queue[Event | None] = queue.Queue(maxsize=1000)
         given = options_of(options)

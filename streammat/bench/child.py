@@ -30,8 +30,8 @@ from streammat.engines.base import Engine, EngineError, EngineSpec
 from streammat.engines.registry import BACKENDS
 from streammat.errors import StreammatError, one_line
 from streammat.events import Event, Fault
+from streammat.jobs.live import LiveRun
 from streammat.jobs.video import VideoJob
-from streammat.live.session import LiveRun
 from streammat.matting.matting import HostMatting, network_sizes
 from streammat.matting.network import open_network
 from streammat.media.frame import Frame, Matte

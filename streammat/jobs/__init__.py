@@ -1,1 +1,1 @@
-"""The jobs behind the commands: options in, a finished file and a report out."""
+"""The jobs behind the commands `video`, `image` and `webcam`: options in, the parts opened and run, a report out."""

@@ -1,1 +1,1 @@
-"""Live video: its main path, the session around it, and the fallback images for failures."""
+"""Live video: its main path and its parts; `streammat.jobs.live` puts them together."""

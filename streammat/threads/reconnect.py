@@ -1,7 +1,7 @@
 """Waits for a device that is gone: a camera, a microphone, a sound output.
 
 Two others try again in their own way: a stream to a server (`streammat.sinks.stream`) waits for nothing, but looks at the clock
-with each frame; a network that fails (`streammat.live.session`) is opened anew by what its last frames were like.
+with each frame; a network that fails (`streammat.jobs.live`) is opened anew by what its last frames were like.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from streammat.timecode import Moment
 
 if TYPE_CHECKING:
     from streammat.events import Event, Status
-    from streammat.live.session import LiveRun
+    from streammat.jobs.live import LiveRun
     from streammat.stats import LiveReport
 
 _LIVE = LiveOptions()
@@ -83,8 +83,8 @@ def webcam(*, size: str | None, duration: Moment | None, control: str | None, qu
         config = click.get_current_context().meta.get(CONFIG)
         options = build(LiveOptions, {**values, "control": control, "config": config})
         with _Teller(as_json=as_json, quiet=quiet, log=log) as teller, Interrupt() as interrupt:
+            from streammat.jobs.live import LiveRun
             from streammat.live.control.listeners import KEYS_HELP, KeyListener, has_keys
-            from streammat.live.session import LiveRun
 
             stdin = sys.stdin.buffer if control == "-" else None
             job = LiveRun(options, teller.emit, stdin)
