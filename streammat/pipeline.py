@@ -17,7 +17,8 @@ from streammat.media.frame import Frame, Matte, Packet
 from streammat.sinks import TrackSink
 from streammat.sources import Recorded
 from streammat.stats import Report, StageClock
-from streammat.threads.channel import Channel, Closed
+from streammat.threads.channel import Channel
+from streammat.threads.stage import stage_thread
 
 # Frames between two stages: enough to hide one slow frame, few enough for 4K.
 _CAPACITY = 2
@@ -76,11 +77,11 @@ class Pipeline:
         refined: Channel[tuple[Frame, Matte] | Packet] = Channel(1)
         images: Channel[tuple[Matte, Sequence[Frame]] | Packet] = Channel(_CAPACITY)
         threads = [
-            self._thread("read", lambda: self._read(frames), outbox=frames),
-            self._thread("matte", lambda: self._matte(frames, mattes), inbox=frames, outbox=mattes),
-            self._thread("refine", lambda: self._refine(mattes, refined), inbox=mattes, outbox=refined),
-            self._thread("composite", lambda: self._composite(refined, images), inbox=refined, outbox=images),
-            self._thread("write", lambda: self._write(images), inbox=images),
+            stage_thread("read", lambda: self._read(frames), self._fail, outbox=frames),
+            stage_thread("matte", lambda: self._matte(frames, mattes), self._fail, inbox=frames, outbox=mattes),
+            stage_thread("refine", lambda: self._refine(mattes, refined), self._fail, inbox=mattes, outbox=refined),
+            stage_thread("composite", lambda: self._composite(refined, images), self._fail, inbox=refined, outbox=images),
+            stage_thread("write", lambda: self._write(images), self._fail, inbox=images),
         ]
         for thread in threads:
             thread.start()
@@ -182,24 +183,6 @@ class Pipeline:
             sink.write(image, matte)
 
     # -- starting, failing, ending ------------------------------------------------------------------------------
-
-    def _thread(
-        self, name: str, work: Callable[[], None], inbox: Channel[Any] | None = None, outbox: Channel[Any] | None = None
-    ) -> threading.Thread:
-        def body() -> None:
-            try:
-                work()
-            except Closed:
-                pass  # the next stage has gone and has said why
-            except Exception as error:  # noqa: BLE001 - kept, and raised by run()
-                self._fail(error)
-            finally:
-                if inbox is not None:
-                    inbox.abandon()
-                if outbox is not None:
-                    outbox.end()
-
-        return threading.Thread(target=body, name=f"streammat-{name}", daemon=True)
 
     @contextmanager
     def _at_work(self, stage: int) -> Iterator[None]:

@@ -113,13 +113,8 @@ def query(path: str, ioctl: Ioctl | None = None) -> Device | None:
         path: of the device file.
         ioctl: the kernel's, unless a test brings its own.
     """
-    if ioctl is None:
-        import fcntl
-
-        ioctl = fcntl.ioctl
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK)
-    except OSError:
+    descriptor, ioctl = _opened(path, ioctl)
+    if descriptor is None:
         return None
     try:
         buffer = bytearray(_CAPABILITY.size)
@@ -132,6 +127,18 @@ def query(path: str, ioctl: Ioctl | None = None) -> Device | None:
         return None
     finally:
         os.close(descriptor)
+
+
+def _opened(path: str, ioctl: Ioctl | None) -> tuple[int | None, Ioctl]:
+    """Open a device file; None if it cannot be. The second value is the function for its calls, by default the kernel's."""
+    if ioctl is None:
+        import fcntl
+
+        ioctl = fcntl.ioctl
+    try:
+        return os.open(path, os.O_RDWR | os.O_NONBLOCK), ioctl
+    except OSError:
+        return None, ioctl
 
 
 def loaded() -> bool:
@@ -165,13 +172,8 @@ def hold(path: str, ioctl: Ioctl | None = None) -> int | None:
     Returns:
         The descriptor; None if the device cannot be opened.
     """
-    if ioctl is None:
-        import fcntl
-
-        ioctl = fcntl.ioctl
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK)
-    except OSError:
+    descriptor, ioctl = _opened(path, ioctl)
+    if descriptor is None:
         return None
     with suppress(OSError):  # 0.12 counts us also where it answers with an error
         ioctl(descriptor, STREAMON, bytearray(struct.pack("=i", _BUFFER_OUTPUT)))

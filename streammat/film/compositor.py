@@ -53,8 +53,7 @@ class PlateCompositor:
         return [drawn.get(content, frame) if plates else next(shown) for content, plates in self._contents]
 
     def _drawn(self, frame: Frame, matte: Matte, wanted: set[Content]) -> dict[Content, Frame]:
-        plate = frame.plate
-        assert plate is not None
+        plate: Plate = frame.plate
         # What is no number or no end, which renderers leave in places, would spread; it stays in the plate's own pixels alone.
         light = np.nan_to_num(plate.space.light(plate.pixels), copy=False, nan=0.0, posinf=1.0, neginf=0.0)
         front = light if self._estimate is None else self._estimate.of_light(light, matte)

@@ -147,7 +147,8 @@ class SequenceSink:
 
     def _colour(self, frame: Frame) -> Pixels:
         if frame.plate is not None:
-            return frame.plate.pixels
+            pixels: Pixels = frame.plate.pixels
+            return pixels
         layout = layout_of("gbrp16le")
         assert layout is not None
         image = self._converter.reformat(

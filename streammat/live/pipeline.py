@@ -13,7 +13,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from streammat.audio.capture import AudioCapture
 from streammat.audio.monitor import Monitor
@@ -25,8 +24,9 @@ from streammat.live.outputs.switching import Outputs
 from streammat.media.frame import Frame, Matte
 from streammat.sources.shaper import LiveSource
 from streammat.stats import LiveReport, StageClock
-from streammat.threads.channel import Channel, Closed
+from streammat.threads.channel import Channel
 from streammat.threads.reconnect import reconnect
+from streammat.threads.stage import stage_thread
 
 PATIENCE = 3.0
 """Seconds to wait at the end for a camera or network that does not answer."""
@@ -98,9 +98,9 @@ class Live:
         begin = time.monotonic()
         self._outputs.start()
         threads = [
-            self._thread("capture", self._capture, outbox=self._frames),
-            self._thread("matte", self._matte, inbox=self._frames, outbox=self._mattes),
-            self._thread("composite", self._composite, inbox=self._mattes),
+            stage_thread("capture", self._capture, self._fail, outbox=self._frames),
+            stage_thread("matte", self._matte, self._fail, inbox=self._frames, outbox=self._mattes),
+            stage_thread("composite", self._composite, self._fail, inbox=self._mattes),
         ]
         if self._sound is not None:
             self._sound.start([self._outputs.hear])
@@ -199,24 +199,9 @@ class Live:
 
     # -- starting, failing, ending ------------------------------------------------------------------------------
 
-    def _thread(
-        self, name: str, work: Callable[[], None], inbox: Channel[Any] | None = None, outbox: Channel[Any] | None = None
-    ) -> threading.Thread:
-        def body() -> None:
-            try:
-                work()
-            except Closed:
-                pass  # the stage before has ended
-            except Exception as error:  # noqa: BLE001 - kept, and raised by run()
-                with self._lock:
-                    self._failure = self._failure or error
-            finally:
-                if inbox is not None:
-                    inbox.abandon()
-                if outbox is not None:
-                    outbox.end()
-
-        return threading.Thread(target=body, name=f"streammat-{name}", daemon=True)
+    def _fail(self, error: Exception) -> None:
+        with self._lock:
+            self._failure = self._failure or error
 
     def _end(self, threads: Sequence[threading.Thread]) -> None:
         """Wait for all threads, but with a limit: a driver may hang in a call that cannot be ended."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import av
 import numpy as np
@@ -17,9 +17,6 @@ from av.video.frame import PictureType
 from numpy.typing import NDArray
 
 from streammat.engines.base import usable_cores
-
-if TYPE_CHECKING:
-    from streammat.film.plate import Plate
 
 Packet: TypeAlias = "av.Packet[Any]"
 """A packet of another track, passed on beside the frames."""
@@ -182,8 +179,8 @@ class Frame:
     """
     number: int | None = None
     """Frame number for outputs of numbered files; None: they count from 1."""
-    plate: Plate | None = None
-    """For sequences: the original pixels of the file; the frame itself is their conversion for the network."""
+    plate: Any = None
+    """For sequences: the original pixels of the file, a ``film.plate.Plate``; the frame itself is their conversion for the network."""
     foreground: Frame | None = None
     """The straight foreground colour of the same image, for outputs that hold it as a layer."""
 

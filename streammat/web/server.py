@@ -16,36 +16,31 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from fractions import Fraction
 from functools import partial
-from importlib import resources
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 import av
 import numpy as np
-import uvicorn
-from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from streammat.compositing.backgrounds import BackgroundSpec, can_only_be_file, open_background
-from streammat.errors import OutputError, StreammatError, UsageError, first_line
+from streammat.errors import StreammatError, UsageError, first_line
 from streammat.live.control.commands import LONGEST_LINE, Command, Target, answer
-from streammat.live.control.listeners import Listener
 from streammat.live.events import Events
 from streammat.live.fallback import OutputFrame
 from streammat.media.frame import Colour, Frame, Matte, layout_of, planes_of
 from streammat.threads.scheduling import give_way
+from streammat.web.page import Page
 from streammat.web.preview import MOST_PER_SECOND, Pace, PreviewEncoder, Tap, jpeg_of
-from streammat.web.security import AccessTokens, Gate, parse_address
 from streammat.web.uploads import MOST_BYTES, Uploads
 
 _MOST_CLIENTS: Final = 16
@@ -54,10 +49,6 @@ _UPLOAD_SECONDS: Final = 120.0
 _WAITING: Final = 256
 """Events buffered for a slow page; the oldest are dropped first."""
 _THUMBNAIL: Final = (90, 160)
-_TYPES: Final = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-# A page of our own goes on to the next: a redirect would count as coming from wherever the link was clicked, and take no cookie
-# along.
-_ENTERED: Final = '<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="0;url=/"><title>streammat</title>'
 
 
 class Steered(Target, Protocol):
@@ -72,8 +63,8 @@ class Steered(Target, Protocol):
         ...
 
 
-class ControlPage(Listener):
-    """Listens from construction, so that a port in use is reported early, and serves from ``start``.
+class ControlPage(Page):
+    """The control page of a live run.
 
     Args:
         address: as in ``--web``; port 0 takes any free one.
@@ -88,43 +79,27 @@ class ControlPage(Listener):
     """
 
     def __init__(self, address: str, allowed: tuple[str, ...], target: Steered, events: Events, key_file: Path | None) -> None:
-        super().__init__("web")
-        host, port = parse_address(address, allowed)
-        self._socket = listening(address, host, port)
-        self._host = host
-        self._port: int = self._socket.getsockname()[1]
+        routes = [
+            Route("/thumbnail", self._thumbnail), Route("/settings.toml", self._settings, methods=["POST"]),
+            Route("/backgrounds", self._upload, methods=["POST"]), Route("/link", self._link, methods=["POST"]),
+            WebSocketRoute("/control", self._control), WebSocketRoute("/preview", self._preview),
+        ]
+        super().__init__(
+            address, allowed, key_file, "index.html", routes, ws="websockets-sansio", ws_max_size=LONGEST_LINE,
+            ws_per_message_deflate=False,  # JPEGs get no smaller
+            limit_concurrency=8 * _MOST_CLIENTS,
+        )
         self._target = target
         self._events = events
         self.tap = Tap()
         """The tap to call with each shown image."""
-        self._keys = AccessTokens(key_file, self._port)
         self._kept = None if key_file is None else key_file.parent / "backgrounds"
-        self._names = allowed
         self._uploads = Uploads()
         self._encode = PreviewEncoder()
         self._encoding = ThreadPoolExecutor(1, "streammat-web-encode", give_way)
         self._commands = ThreadPoolExecutor(2, "streammat-web-command")
         self._clients = {"control": 0, "preview": 0}
         self._thumbnails: dict[str, bytes] = {}
-        self._files = {
-            each.name: each.read_bytes() for each in resources.files("streammat.web").joinpath("static").iterdir() if Path(each.name).suffix in _TYPES
-        }
-        routes = [
-            Route("/enter", self._enter), Route("/", self._page), Route("/static/{name}", self._file), Route("/thumbnail", self._thumbnail),
-            Route("/settings.toml", self._settings, methods=["POST"]), Route("/backgrounds", self._upload, methods=["POST"]), Route("/link", self._link, methods=["POST"]),
-            WebSocketRoute("/control", self._control), WebSocketRoute("/preview", self._preview),
-        ]
-        gate = Gate(Starlette(routes=routes), self._keys, self._port, allowed)
-        self._server = uvicorn.Server(uvicorn.Config(
-            gate, log_config=None, log_level="critical", access_log=False, lifespan="off", ws="websockets-sansio", ws_max_size=LONGEST_LINE,
-            ws_per_message_deflate=False,  # JPEGs get no smaller
-            proxy_headers=False, server_header=False, limit_concurrency=8 * _MOST_CLIENTS, timeout_keep_alive=10, timeout_graceful_shutdown=1,
-        ))
-
-    def link(self) -> str:
-        """Return a link that admits one browser, once."""
-        name = self._names[0] if self._names else "localhost" if self._host == "localhost" else f"[{self._host}]" if ":" in self._host else self._host
-        return f"http://{name}:{self._port}/enter?token={self._keys.token()}"
 
     def kept(self, background: str) -> str:
         """Return a background that outlives the run: a file that a page has sent is copied into the user's data folder.
@@ -136,32 +111,17 @@ class ControlPage(Listener):
 
     def close(self) -> None:
         """Close all connections; may be called twice."""
-        self._server.should_exit = True
         self.tap.close()
         super().close()
-        self._socket.close()
         for pool in (self._encoding, self._commands):
             pool.shutdown(wait=False, cancel_futures=True)
         self._uploads.close()
 
     def _listen(self) -> None:
         give_way()
-        self._server.run(sockets=[self._socket])
+        super()._listen()
 
     # -- pages and files ----------------------------------------------------------------------------------------
-
-    async def _enter(self, request: Request) -> Response:
-        return entered(request, self._keys)
-
-    async def _page(self, request: Request) -> Response:
-        del request
-        return Response(self._files["index.html"], media_type=_TYPES[".html"])
-
-    async def _file(self, request: Request) -> Response:
-        name = request.path_params["name"]
-        if name not in self._files:
-            return PlainTextResponse("no such file\n", 404)
-        return Response(self._files[name], media_type=_TYPES[Path(name).suffix])
 
     async def _link(self, request: Request) -> Response:
         del request
@@ -332,35 +292,3 @@ def thumbnail(spec: BackgroundSpec) -> bytes:
     finally:
         background.close()
     return jpeg_of(frame, width)
-
-
-def entered(request: Request, keys: AccessTokens) -> Response:
-    """Return the response to a link: sets a cookie if its token is valid."""
-    if request.method != "GET":  # a look at the link must not use it up
-        return PlainTextResponse("")
-    value = keys.enter(request.query_params.get("token", ""))
-    if value is None:
-        return PlainTextResponse("this link was used already, or is not of this run; ask for another on a page that is open, or start anew\n", 401)
-    return HTMLResponse(_ENTERED, headers={"set-cookie": keys.set_cookie(value)})
-
-
-def listening(address: str, host: str, port: int) -> socket.socket:
-    """Return a socket that listens on the address of ``--web``.
-
-    Raises:
-        OutputError: listening fails.
-    """
-    try:
-        family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        made = socket.socket(family, kind, protocol)
-        try:
-            if hasattr(socket, "SO_REUSEADDR") and not hasattr(socket, "SO_EXCLUSIVEADDRUSE"):
-                made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # on Windows it would let two programs listen
-            made.bind(where)
-            made.listen(64)
-        except OSError:
-            made.close()
-            raise
-    except (OSError, UnicodeError) as error:
-        raise OutputError(f"--web {address}: cannot be listened on ({first_line(error)}); give another port, or end what uses it") from error
-    return made
