@@ -17,7 +17,7 @@ from streammat.api.matting import Matting
 from streammat.build_options import build
 from streammat.config import MattingOptions, VideoOptions
 from streammat.errors import UsageError
-from streammat.media.frame import Frame, swscale_matrix, swscale_range
+from streammat.media.frame import Frame
 from streammat.stats import Report
 from streammat.timecode import Moment, parse_moment
 
@@ -109,6 +109,8 @@ def _time(name: str, value: float | str | Moment) -> Moment:
 
 def _rgb_of(frame: Frame) -> NDArray[np.uint8]:
     """Return the frame upright, as it is to be seen: uint8 (H, W, 3)."""
-    matrix = None if frame.layout.rgb else swscale_matrix(frame.colour, frame.size[0])
-    image = frame.image.reformat(format="rgb24", src_colorspace=matrix, src_color_range=swscale_range(frame), dst_color_range=2, interpolation="BICUBIC")
-    return np.ascontiguousarray(np.rot90(image.to_ndarray(), frame.rotation))
+    from av.video.reformatter import VideoReformatter
+
+    from streammat.media.images import reformatted
+
+    return np.ascontiguousarray(np.rot90(reformatted(frame, "rgb24", VideoReformatter()).to_ndarray(), frame.rotation))

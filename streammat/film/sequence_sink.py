@@ -19,7 +19,8 @@ from streammat.film.images import Pixels, depth_of, write_image
 from streammat.film.layers import channels_of, confidence_of
 from streammat.film.sequences import SequenceName, parse_sequence
 from streammat.media.damage import Damage
-from streammat.media.frame import HDR, Frame, Matte, Packet, layout_of, planes_of, swscale_matrix, swscale_range
+from streammat.media.frame import HDR, Frame, Matte, Packet, layout_of, planes_of
+from streammat.media.images import reformatted
 from streammat.media.planes import full_scale
 from streammat.sources import StreamInfo
 from streammat.timecode import parse_moment
@@ -151,16 +152,7 @@ class SequenceSink:
             return pixels
         layout = layout_of("gbrp16le")
         assert layout is not None
-        image = self._converter.reformat(
-            frame.image,
-            format=layout.name,
-            src_colorspace=None if frame.layout.rgb else swscale_matrix(frame.colour, frame.size[0]),
-            src_color_range=swscale_range(frame),
-            dst_color_range=2,
-            interpolation="BICUBIC",
-            threads=1,
-        )
-        green, blue, red = planes_of(image, layout)
+        green, blue, red = planes_of(reformatted(frame, layout.name, self._converter), layout)
         coded = np.dstack((red, green, blue)).astype(np.float32) / np.float32(65535)
         return np.power(coded, np.float32(_BT1886)) if self._linear else coded
 

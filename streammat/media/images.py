@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from streammat.config import Fit
 from streammat.errors import InputError
-from streammat.media.frame import Colour, Frame, Layout, Plane, layout_of, planes_of, swscale_matrix
+from streammat.media.frame import Colour, Frame, Layout, Plane, layout_of, planes_of, swscale_matrix, swscale_range
 from streammat.media.hdr import convert_light, must_convert
 from streammat.media.image_files import read_notes
 from streammat.media.image_kinds import HEAD, why_undecoded
@@ -129,6 +129,28 @@ def convert(image: av.VideoFrame, frame: Frame, size: tuple[int, int]) -> tuple[
     made = layout_of(name)
     assert made is not None, name
     return planes_of(target, made)[: layout.colour_planes]
+
+
+def reformatted(
+    frame: Frame, name: str, converter: VideoReformatter, *, size: tuple[int, int] | None = None, colour_range: int = 2, matrix: int | None = None,
+    interpolation: str = "BICUBIC",
+) -> av.VideoFrame:
+    """Return a frame's image in another pixel format.
+
+    Args:
+        frame: neither turned nor changed.
+        name: FFmpeg's name of the format.
+        converter: kept by the caller, because making one anew for each frame costs time.
+        size: (height, width); None: the frame's own.
+        colour_range: FFmpeg's code: 1 limited, 2 full.
+        matrix: FFmpeg's code of a YUV format's matrix; None for RGB.
+        interpolation: swscale's.
+    """
+    height, width = frame.size if size is None else size
+    return converter.reformat(
+        frame.image, width, height, name, src_colorspace=None if frame.layout.rgb else swscale_matrix(frame.colour, frame.size[0]),
+        dst_colorspace=matrix, interpolation=interpolation, src_color_range=swscale_range(frame), dst_color_range=colour_range, threads=1,
+    )
 
 
 def _reformat(image: av.VideoFrame, size: tuple[int, int], name: str, matrix: int, *, full: bool) -> av.VideoFrame:

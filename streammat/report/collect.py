@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from streammat.config import Content
 from streammat.media.damage import Damage
-from streammat.media.frame import Frame, Matte, Packet, swscale_matrix, swscale_range
+from streammat.media.frame import Frame, Matte, Packet
+from streammat.media.images import reformatted
 from streammat.media.planes import full_scale
 from streammat.report.measures import COLUMNS, Measures, Measuring
 from streammat.sources import StreamInfo
@@ -202,12 +203,9 @@ class ReportSink:
         """Return the upright frame as RGB (h, w, 3) and its alpha (h, w), 0..1, reduced to at most ``longest`` pixels on a side."""
         height, width = frame.size
         scale = min(1.0, longest / max(height, width))
-        size = max(1, round(width * scale)), max(1, round(height * scale))
-        image = self._scaler.reformat(
-            frame.image, *size, format="rgb24", src_colorspace=None if frame.layout.rgb else swscale_matrix(frame.colour, height),
-            src_color_range=swscale_range(frame), dst_color_range=2, interpolation="AREA", threads=1,
-        )  # fmt: skip
-        alpha = cv2.resize(matte.alpha, size, interpolation=cv2.INTER_AREA).astype(np.float32) / np.float32(full_scale(matte.alpha))
+        rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
+        image = reformatted(frame, "rgb24", self._scaler, size=(rows, columns), interpolation="AREA")
+        alpha = cv2.resize(matte.alpha, (columns, rows), interpolation=cv2.INTER_AREA).astype(np.float32) / np.float32(full_scale(matte.alpha))
         turned = np.rot90(image.to_ndarray(), frame.rotation), np.rot90(alpha, frame.rotation)
         return np.ascontiguousarray(turned[0], np.uint8), np.ascontiguousarray(turned[1], np.float32)
 

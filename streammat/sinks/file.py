@@ -28,6 +28,7 @@ from streammat.media.frame import (
     swscale_matrix,
     swscale_range,
 )
+from streammat.media.images import reformatted
 from streammat.media.interlacing import CODES, FieldMarker, Fields
 from streammat.media.planes import alpha_plane, limited_luma
 from streammat.sinks.codecs import Container, VideoCodec, choose_codec, choose_format, container_of
@@ -153,7 +154,7 @@ class FileSink:
         """Encode one frame with its own time."""
         if self._counted:
             self._count(frame.pts * frame.time_base)
-        image = self._picture(frame, matte)
+        image = self._image_for(frame, matte)
         image.pts, image.time_base = frame.pts, frame.time_base
         if self._shift is None:
             self._shift = frame.pts * frame.time_base
@@ -318,23 +319,15 @@ class FileSink:
 
     # -- encoding -----------------------------------------------------------------------------------------------
 
-    def _picture(self, frame: Frame, matte: Matte) -> av.VideoFrame:
+    def _image_for(self, frame: Frame, matte: Matte) -> av.VideoFrame:
         """Return the frame in the encoder's pixel format, with alpha if the format has it."""
         if self._matte:
             return self._grey(frame, matte)
         image = frame.image
         stored = self._stream.codec_context.color_range or 1
         if image.format.name.removeprefix("yuvj") != self._format.removeprefix("yuv") or swscale_range(frame) != stored:
-            image = self._converter.reformat(
-                image,
-                format=self._format,
-                src_colorspace=None if frame.layout.rgb else swscale_matrix(frame.colour, frame.size[0]),
-                src_color_range=swscale_range(frame),
-                dst_color_range=stored,
-                dst_colorspace=None if self._layout.rgb else swscale_matrix(Colour(self._stream.codec_context.colorspace), frame.size[0]),
-                interpolation="BICUBIC",
-                threads=1,
-            )
+            matrix = None if self._layout.rgb else swscale_matrix(Colour(self._stream.codec_context.colorspace), frame.size[0])
+            image = reformatted(frame, self._format, self._converter, colour_range=stored, matrix=matrix)
         if self._alpha:
             planes_of(image, self._layout)[-1][:] = alpha_plane(matte, self._layout.depth)
         return image

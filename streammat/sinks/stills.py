@@ -18,8 +18,9 @@ from streammat.config import AlphaType, Content
 from streammat.engines.whole_files import write_whole
 from streammat.errors import OutputError, UsageError, first_line
 from streammat.media.damage import Damage
-from streammat.media.frame import Frame, Matte, Packet, layout_of, planes_of, swscale_matrix, swscale_range
+from streammat.media.frame import Frame, Matte, Packet, layout_of, planes_of
 from streammat.media.image_files import ImageNotes
+from streammat.media.images import reformatted
 from streammat.media.planes import alpha_plane
 
 STANDARD_STREAM = "-"
@@ -150,17 +151,7 @@ class StillsSink:
             return alpha_plane(matte, depth)
         layout = layout_of("gbrp16le" if deep else "gbrp")
         assert layout is not None
-        image = frame.image
-        if image.format.name != layout.name:
-            image = self._converter.reformat(
-                image,
-                format=layout.name,
-                src_colorspace=None if frame.layout.rgb else swscale_matrix(frame.colour, frame.size[0]),
-                src_color_range=swscale_range(frame),
-                dst_color_range=2,
-                interpolation="BICUBIC",
-                threads=1,
-            )
+        image = frame.image if frame.image.format.name == layout.name else reformatted(frame, layout.name, self._converter)
         green, blue, red = planes_of(image, layout)
         if self.content != "transparent":
             return np.dstack((blue, green, red))
