@@ -21,6 +21,10 @@ class LossConfig:
     """
 
 
+PRECISIONS = ("fp32", "bf16", "fp16")
+"""Precisions of `TrainConfig.precision`."""
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """Options of `streammat.train.loop.loop.train`; the defaults are the recipe of the shipped network,

@@ -28,10 +28,7 @@ from torch.utils.checkpoint import checkpoint
 
 from streammat.engines.network.backbones import BACKBONES
 from streammat.engines.network.decoders import LiteDecoder, LitePlan, PaperDecoder, PaperPlan, Parts
-
-CLASSES = {"TT": 3, "FT": 2, "BT": 2}
-"""Glance classes of each RoSTa."""
-ROSTAS = (*CLASSES, "RIM")
+from streammat.engines.network.rostas import CLASSES, ROSTAS
 
 
 class GFMOutput(NamedTuple):

@@ -21,7 +21,8 @@ from streammat.engines.export.quantize import float_nodes, quantize_onnx
 from streammat.engines.model_files import ModelFiles
 from streammat.engines.network.checkpoint import save_network
 from streammat.engines.network.folded import FoldedMatte
-from streammat.engines.network.gfm import GFM, NETWORKS, ROSTAS
+from streammat.engines.network.gfm import GFM, NETWORKS
+from streammat.engines.network.rostas import ROSTAS
 
 torch.set_num_threads(1)  # tiny tensors gain nothing from more, and on busy machines threads wait for each other
 

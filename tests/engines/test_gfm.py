@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from streammat.engines.network.decoders import adaptive_pool
-from streammat.engines.network.gfm import CLASSES, GFM, NETWORKS, ROSTAS, Ablation, fuse
+from streammat.engines.network.gfm import GFM, NETWORKS, Ablation, fuse
+from streammat.engines.network.rostas import CLASSES, ROSTAS
 from streammat.train.measures.complexity import measure_complexity
 
 torch.set_num_threads(1)  # tiny tensors gain nothing from more, and on busy machines threads wait for each other

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import resource
 import runpy
 import shutil
 import signal
@@ -258,10 +259,15 @@ def test_checkpoint_of_another_kind_is_named(images, tmp_path: Path) -> None:
 def test_unwritable_checkpoint_leaves_the_old_one(images, tmp_path: Path) -> None:
     train(replace(PAPERS, steps=1), crops(images), tmp_path, Watcher())
     before = (tmp_path / "checkpoint.pt").read_bytes()
-    (tmp_path / "checkpoint.partial").mkdir()
-    with pytest.raises(RunError, match=r"cannot write checkpoint .*checkpoint\.partial: Is a directory; .* is kept"):
-        train(PAPERS, crops(images), tmp_path, Watcher())
+    allowed = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, allowed[1]))
+    try:
+        with pytest.raises(RunError, match=r"cannot write checkpoint .*checkpoint\.pt: .*; the one before, .*checkpoint\.pt, is kept"):
+            train(PAPERS, crops(images), tmp_path, Watcher())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, allowed)
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
+    assert list(tmp_path.glob(".*")) == []
 
 
 @pytest.fixture
@@ -282,7 +288,7 @@ def test_full_disk_leaves_the_old_checkpoint(images, small_disk: Path) -> None:
     with pytest.raises(RunError, match=r"cannot write checkpoint .*; the one before, .*checkpoint\.pt, is kept"):
         train(PAPERS, crops(images), small_disk, Watcher())
     assert (small_disk / "checkpoint.pt").read_bytes() == before
-    assert not (small_disk / "checkpoint.partial").exists()
+    assert list(small_disk.glob(".*")) == []
 
 
 def test_diverging_run_stops_and_keeps_its_last_checkpoint(images, tmp_path: Path) -> None:

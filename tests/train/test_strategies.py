@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from streammat.engines.network.gfm import CLASSES, GFM, Head, Prediction, fuse
+from streammat.engines.network.gfm import GFM, Head, Prediction, fuse
+from streammat.engines.network.rostas import CLASSES
 from streammat.train.evaluation.predictors.strategies import (
     HYBRID,
     SINGLE,

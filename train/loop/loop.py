@@ -20,12 +20,12 @@ import torch
 from torch import Tensor, nn
 
 from streammat.engines.network.gfm import GFM, Ablation
-from streammat.train.config import TrainConfig
+from streammat.train.config import PRECISIONS, TrainConfig
 from streammat.train.data.loader import Batch, Samples, load_batches
 from streammat.train.errors import RunError
 from streammat.train.loop.curves import Curve
 from streammat.train.loop.depthwise import keep_strided_exact
-from streammat.train.loop.objective import PRECISIONS, Objective, objective_terms
+from streammat.train.loop.objective import Objective, objective_terms
 from streammat.train.loop.optim import learning_rate, make_average, make_optimizer, schedule_progress, set_rate, update_average
 from streammat.train.loop.previews import write_preview
 from streammat.train.loop.state import State, load_state, only_run, save_state

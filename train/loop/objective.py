@@ -14,7 +14,7 @@ from streammat.train.loop.memory import draw_previous
 from streammat.train.losses import gfm_loss, term_names
 from streammat.train.methods.base import Model, Targets, trimap_values
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Objective(nn.Module):
@@ -36,7 +36,7 @@ class Objective(nn.Module):
         image = batch.rgb.permute(0, 3, 1, 2).float()
         alpha, contrast = (_pooled(plane, self.model.stride) for plane in (batch.alpha, batch.contrast))
         classes = {name: plane.long() for name, plane in batch.classes.items()}
-        with torch.autocast(device, PRECISIONS[precision], enabled=precision != "fp32"):
+        with torch.autocast(device, _TYPES[precision], enabled=precision != "fp32"):
             if isinstance(self.model, GFM):
                 prediction = self.model.predict(image, self._previous(self.model, image, alpha, batch.number))
             else:

@@ -6,7 +6,7 @@ import os
 import pickle
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from streammat.engines.errors import first_line
+from streammat.engines.whole_files import whole_file
 from streammat.train.config import MAY_CHANGE, TrainConfig
 from streammat.train.errors import RunError
 from streammat.train.methods.base import Model
@@ -84,22 +85,18 @@ def save_state(path: Path, state: State, config: TrainConfig) -> None:
         "elapsed": state.elapsed,
         "window": state.window,
     }
-    partial = path.with_suffix(".partial")
     try:
-        with partial.open("wb") as file:
+        with whole_file(path) as partial, partial.open("wb") as file:
             torch.save(content, file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(partial, path)
     except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
         # torch's own error of a failed write does not say why it failed.
         full = isinstance(error, RuntimeError) and shutil.disk_usage(path.parent).free < _needed(content)
         reason = "No space left on device" if full else first_line(error).split(". ")[0]
-        with suppress(OSError):
-            partial.unlink()
         kept = f"the one before, {path}, is kept" if path.exists() else "none was written before"
         raise RunError(
-            f"cannot write checkpoint {partial}: {reason}; {kept}; free space and give the same command"
+            f"cannot write checkpoint {path}: {reason}; {kept}; free space and give the same command"
         ) from error
 
 

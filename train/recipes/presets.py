@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
+from streammat.engines.network.rostas import ROSTAS
 from streammat.train.config import LossConfig, TrainConfig
 from streammat.train.errors import RunError
 
@@ -56,7 +57,6 @@ BATCH = {"d121": 4, "r34": 32, "r34_2b": 8, "r101": 8}
 METHODS = {"shm": 8, "lf": 8, "hatt": 8, "shmc": 8, "dim": 8, "indexnet": 16, "gca": 16}
 """Methods of `streammat.train.methods.METHODS` that the paper compares with, and their batch size here; the paper gives none."""
 LITE_BATCH = 16
-ROSTAS = ("TT", "FT", "BT", "RIM")
 ABLATIONS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "single-decoder": ("a single decoder", {"single_decoder": True}),
     "one-ppm": ("one PPM", {"ppm": "one"}),

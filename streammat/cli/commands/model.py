@@ -12,6 +12,7 @@ import click
 from streammat.build_options import choices
 from streammat.cli.common import Interrupt, one_line_errors, output_options, parse_size
 from streammat.config import ExportOptions, MattingOptions
+from streammat.engines.network.rostas import ROSTAS
 from streammat.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def model() -> None:
 @model.command(name="import")
 @click.argument("path")
 @click.option("--name", help="Name of the model.  [default: that of the file]")
-@click.option("--rosta", type=click.Choice(["TT", "FT", "BT", "RIM"]),
+@click.option("--rosta", type=click.Choice(ROSTAS),
               help="RoSTa of the weights.  [default: from the weights; FT or BT from the file's name]")
 @click.option("--force", is_flag=True, help="Replace a model of the same name.")
 def import_(path: str, name: str | None, rosta: str | None, force: bool) -> None:

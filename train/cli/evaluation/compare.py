@@ -8,6 +8,7 @@ import click
 
 from streammat.engines.usage import Number, Whole
 from streammat.train.cli.common import DATA, FILE, FOLDER, Progress
+from streammat.train.config import PRECISIONS
 from streammat.train.errors import RunError
 
 
@@ -24,7 +25,7 @@ from streammat.train.errors import RunError
 @click.option("--batch", type=Whole(2), default=4, help="Samples of a step.")
 @click.option("--crop", type=Whole(32), default=64, help="Side of the samples, a multiple of 32.")
 @click.option("--rate", type=Number(0, min_open=True), default=None, help="Peak learning rate.  [default: the modern recipe's]")
-@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="bf16", help="Precision of training.")
+@click.option("--precision", type=click.Choice([each for each in PRECISIONS if each != "fp16"]), default="bf16", help="Precision of training.")
 @click.option("--images", type=Whole(1), default=40, help="Held-out images at most, spread over the set.")
 @click.option("--strategy", default="single", help="Test strategy of every row: single, or a ratio (1/5).")
 @click.option("--threads", type=Whole(1, 1024), default=1, help="Threads of torch.")

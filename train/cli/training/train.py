@@ -7,8 +7,10 @@ from typing import Any
 
 import click
 
+from streammat.engines.network.rostas import ROSTAS
 from streammat.engines.usage import Number, Whole
 from streammat.train.cli.common import DATA, FILE, FOLDER, IMAGENET, run_training
+from streammat.train.config import PRECISIONS
 from streammat.train.errors import RunError
 from streammat.train.evaluation.paper.published import find_rows
 from streammat.train.recipes.presets import METHODS, MODERN, find_preset, presets
@@ -37,7 +39,7 @@ def _list_presets(context: click.Context, _parameter: click.Parameter, wanted: b
 @click.option("--imagenet", type=FILE, default=None, help=f"Weights of the encoder.  [preset lite: DATA/{IMAGENET}]")
 @click.option("--start", type=FILE, default=None, help="Weights of the whole network to start from: another stage, fine-tuning.")
 @click.option("--network", default=None, help=f"For presets lite and folder: lite, r34, d121, r34_2b, r101; for folder also {', '.join(METHODS)}.")
-@click.option("--rosta", type=click.Choice(["TT", "FT", "BT", "RIM"], case_sensitive=False), default=None, help="RoSTa, for presets lite and folder: TT, FT, BT or RIM.")
+@click.option("--rosta", type=click.Choice(ROSTAS, case_sensitive=False), default=None, help="RoSTa, for presets lite and folder: TT, FT, BT or RIM.")
 @click.option("--steps", type=POSITIVE, default=None, help="Optimiser steps, instead of the preset's epochs.")
 @click.option("--epochs", type=POSITIVE, default=None, help="Epochs.")
 @click.option("--batch", type=Whole(2), default=None, help="Samples of a step, over all processes.")
@@ -50,7 +52,7 @@ def _list_presets(context: click.Context, _parameter: click.Parameter, wanted: b
 )
 @click.option("--rate", "learning_rate", type=Number(0, min_open=True), default=None, help="Peak learning rate.")
 @click.option("--device", default=None, help="auto, cpu, cuda, cuda:<index>.")
-@click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), default=None)
+@click.option("--precision", type=click.Choice(PRECISIONS), default=None)
 @click.option("--checkpointing/--no-checkpointing", default=None, help="Recompute activations: less memory, more time.")
 @click.option("--workers", type=Whole(0, 1024), default=None, help="Loader processes.")
 @click.option("--threads", type=Whole(1, 1024), default=None, help="Threads of torch.")
