@@ -1,6 +1,6 @@
 """Events of a live run: a class each, with typed fields. ``docs/live.md`` says when each one comes.
 
-A class has its event's name in capitals: `CameraLost` is ``camera-lost`` in the JSON of `json_of`.
+Each class is named after its event in JSON: `CameraLost` is ``camera-lost`` in what `json_of` returns.
 """
 
 from __future__ import annotations

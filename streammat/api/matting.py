@@ -118,7 +118,7 @@ class Matting:
         return np.dstack((red, green, blue, found.alpha))
 
     def alpha_of(self, frame: Frame) -> NDArray[np.float32]:
-        """Return the matte of a frame of the runtime (`streammat.media.frame.Frame`), in its stored orientation."""
+        """Return the matte of a frame of the runtime (`streammat.media.frame.Frame`), as it is stored: float32 (H, W), 0..1."""
         alpha = self._matte(frame).alpha
         return np.asarray(np.divide(alpha, np.iinfo(alpha.dtype).max, dtype=np.float32), np.float32)
 

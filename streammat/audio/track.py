@@ -120,7 +120,7 @@ class SampleClock:
         return (self._nominal / self.period - 1) * 1e6
 
     def positions(self, times: Times) -> NDArray[np.float64]:
-        """Return the fractional sample positions of ``times``, counted from sample 0."""
+        """Return the fractional sample positions of ``times``, seconds of ``time.monotonic``, counted from sample 0; of the same shape."""
         known = np.array(self._anchors)
         return np.asarray(np.interp(times, known[:, 0], known[:, 1]), np.float64)
 

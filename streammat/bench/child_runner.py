@@ -9,8 +9,10 @@ import sys
 import threading
 from typing import Any
 
+from streammat.errors import StreammatError
 
-class ChildError(Exception):
+
+class ChildError(StreammatError):
     """The figure cannot be measured; the message says why in one line."""
 
 

@@ -65,12 +65,14 @@ class ColourSpace:
     """The processor ``forth`` for half-float pixels, at a third of the time."""
 
     def light(self, pixels: NDArray[Any]) -> Light:
-        """Return pixels of the space as light for blending, in new memory; display-referred and linear pixels are not changed."""
+        """Return (H, W, 3) pixels of the space as light for blending, in new memory; display-referred and linear pixels are not
+        changed.
+        """
         copied = np.array(pixels, np.float32)
         return _applied(self.forth, copied) if self.kind == "log" else copied
 
     def pixels(self, light: Light) -> NDArray[np.float32]:
-        """Convert ``light`` back to the space; in new memory if anything changes."""
+        """Convert ``light``, (H, W, 3), back to the space; in new memory if anything changes."""
         return _applied(self.back, light.copy()) if self.kind == "log" else light
 
     def shown(self, pixels: NDArray[Any]) -> NDArray[np.uint16]:
@@ -90,7 +92,7 @@ class ColourSpace:
         return np.asarray(np.rint(seen, out=seen), np.uint16)
 
     def to_light(self, shown: NDArray[np.uint16]) -> Light:
-        """Return the ``light`` that a display shows as ``shown``; used for backgrounds."""
+        """Return the light that a display shows as ``shown``, uint16 (H, W, 3) sRGB; used for backgrounds."""
         seen = shown.astype(np.float32) / np.float32(65535)
         if self.kind == "display":
             return seen

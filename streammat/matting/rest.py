@@ -121,7 +121,9 @@ class Rest:
         return alpha
 
     def keep(self, alpha: FloatPlane, rgb: NDArray[np.uint8], at: Fraction) -> None:
-        """Keep the network's input and alpha of a frame; neither array may be changed afterwards."""
+        """Keep the network's input, uint8 (H, W, 3), and output, float32 (h, w), of the frame at ``at`` seconds; neither array may be
+        changed afterwards.
+        """
         seen = self._now if self._now is not None and self._now.image is rgb else Seen(rgb)
         self._kept = alpha, seen, at
 

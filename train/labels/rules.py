@@ -52,13 +52,13 @@ class Label:
 
 
 def mask_iou(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
-    """Return the intersection over union; 1 if both are empty."""
+    """Return the intersection over union, 0..1, of two masks (H, W); 1 if both are empty."""
     union = int(np.count_nonzero(one | other))
     return float(np.count_nonzero(one & other)) / union if union else 1.0
 
 
 def certain_inside(mask: NDArray[np.bool_]) -> Matte:
-    """Return the mask eroded, with a soft edge: the part for which the mask alone is reliable."""
+    """Return the mask (H, W) eroded, 0..1 with a soft edge: the part for which the mask alone is reliable."""
     radius = max(1, round(0.012 * float(np.sqrt(np.count_nonzero(mask)))))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
     padded = cv2.copyMakeBorder(mask.astype(np.uint8) * 255, radius + 1, radius + 1, radius + 1, radius + 1, cv2.BORDER_REPLICATE)
@@ -67,7 +67,7 @@ def certain_inside(mask: NDArray[np.bool_]) -> Matte:
 
 
 def reach(mask: NDArray[np.bool_], share: float) -> NDArray[np.bool_]:
-    """Return the mask grown by a share of the square root of its area."""
+    """Return the mask (H, W) grown by ``share`` of the square root of its area."""
     radius = max(2, round(share * float(np.sqrt(np.count_nonzero(mask)))))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
     return np.asarray(cv2.dilate(mask.astype(np.uint8), kernel), np.uint8) > 0
@@ -94,7 +94,9 @@ def people_label(mask: Image, matte: Callable[[], Image], seen: Matte) -> Label:
 
 
 def without_haze(seen: Matte, mask: NDArray[np.bool_]) -> Matte:
-    """Return a network's alpha near a mask, and farther away only solid figures: faint smears are the network's uncertainty."""
+    """Return a network's alpha, (H, W) 0..1, near a mask, and farther away only solid figures: faint smears are the network's
+    uncertainty.
+    """
     far = ~reach(mask, 0.05)
     count, parts, facts, _ = cv2.connectedComponentsWithStats(((seen > 0.1) & far).astype(np.uint8))
     totals = np.bincount(parts.ravel(), seen.ravel(), count)

@@ -80,7 +80,7 @@ class Method(nn.Module, ABC):
         return self.NAME
 
     def forward(self, image: Tensor, trimap: Tensor | None = None) -> MethodResult:
-        """MethodResult a batch; arguments and errors as in `predict`."""
+        """Predict a batch; arguments and errors as in `predict`."""
         alpha = self.predict(image, trimap)["alpha"].clamp(0.0, 1.0)
         if self.NEEDS_TRIMAP:
             assert trimap is not None

@@ -63,7 +63,7 @@ class DIM(Method):
         self.refinement = Refinement()
 
     def maps(self, x: Tensor, trimap: Tensor | None) -> Maps:
-        """Return Return ``alpha``, refined, and ``raw``, that of the first stage."""
+        """Return ``alpha``, refined, and ``raw``, that of the first stage."""
         assert trimap is not None
         places: list[Tensor] = []
         y = torch.cat([x, trimap.to(x.dtype)], dim=1)

@@ -94,7 +94,7 @@ class HATT(Method):
         self.critic = Critic()
 
     def maps(self, x: Tensor, trimap: Tensor | None) -> Maps:  # noqa: ARG002 (the base class has it)
-        """Return Return ``alpha`` and ``scaled``, the image for the critic."""
+        """Return ``alpha`` and ``scaled``, the image for the critic."""
         features = self.encoder(x)
         semantics = enlarge(self.distil(self.pyramid(features[4])), features[1])
         details = self.filter(semantics, self.appearance(features[1]))

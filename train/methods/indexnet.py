@@ -148,7 +148,7 @@ class IndexNet(Method):
         self.head = nn.Sequential(ConvBN(32, 1, 5, act=nn.ReLU6), nn.Conv2d(1, 1, 5, padding=2, bias=False))
 
     def maps(self, x: Tensor, trimap: Tensor | None) -> Maps:
-        """Return Return ``alpha``, which may exceed 0..1."""
+        """Return ``alpha``, which may exceed 0..1."""
         assert trimap is not None
         maps, indices = self.encoder(torch.cat([x, trimap.to(x.dtype)], dim=1))
         y = self.pooling(maps.pop())

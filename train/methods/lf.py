@@ -64,7 +64,7 @@ class LF(Method):
         )
 
     def maps(self, x: Tensor, trimap: Tensor | None) -> Maps:  # noqa: ARG002 (the base class has it)
-        """Return Return ``alpha``, ``foreground`` and ``background`` (their probabilities), ``weight`` (the blending weight)."""
+        """Return ``alpha``, ``foreground`` and ``background`` (their probabilities), ``weight`` (the blending weight)."""
         features = self.encoder(x)
         foreground, front = self.foreground(features, x)
         background, back = self.background(features, x)

@@ -83,7 +83,7 @@ class SHM(Method):
         self.matting = MattingNetwork()
 
     def maps(self, x: Tensor, trimap: Tensor | None) -> Maps:  # noqa: ARG002 (the base class has it)
-        """Return Return ``alpha``, ``trimap`` and ``auxiliary`` (logits of background, unknown, foreground), ``raw`` (the matting
+        """Return ``alpha``, ``trimap`` and ``auxiliary`` (logits of background, unknown, foreground), ``raw`` (the matting
         network's alpha).
         """
         logits, auxiliary = self.trimap(self.encoder(x), x)

@@ -62,7 +62,7 @@ class SHMC(Method):
         self.refinement = Unit(4)
 
     def maps(self, x: Tensor, trimap: Tensor | None) -> Maps:  # noqa: ARG002 (the base class has it)
-        """Return Return ``alpha``, and at a quarter of its size ``mask``, ``unified`` (the unified mask) and ``small`` (the
+        """Return ``alpha``, and at a quarter of its size ``mask``, ``unified`` (the unified mask) and ``small`` (the
         image).
         """
         small = _quarter(x)

@@ -95,7 +95,9 @@ class RobustVideoMatting:
         return self._settled(rgb, [rgb])[0]
 
     def views(self, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return the mattes of an image and of its mirror image, mirrored back; their difference shows the network's uncertainty."""
+        """Return the mattes, (H, W) 0..1, of an image, uint8 (H, W, 3) RGB, and of its mirror image, mirrored back; their difference
+        shows the network's uncertainty.
+        """
         one, other = self._settled(rgb, [rgb, rgb[:, ::-1]])
         return one, np.ascontiguousarray(other[:, ::-1])
 
