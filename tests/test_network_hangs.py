@@ -107,5 +107,5 @@ def test_images(tmp_path: Path, hanging: Path) -> None:
         wait_for((tmp_path / "out" / "dark.png").exists, 60)
         said = ended(process, signal.SIGTERM)
     assert process.returncode == 143, said
-    assert said.endswith(f"streammat: error: {sources[1]}: the network does not answer and was left as it is\n")
+    assert said.endswith(f"streammat: error: {sources[1]}: the network does not answer and was left as it is; run it again, or take another --engine\n")
     assert names(tmp_path / "out") == ["dark.png"]

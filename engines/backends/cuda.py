@@ -265,7 +265,7 @@ def device_error(device: object, error: BaseException, what: str, hint: str = "t
         hint: what to do in that case, beside closing other programs.
     """
     if lack_of_memory(error) is None:
-        return EngineError(f"{device} failed: {first_line(error)}")
+        return EngineError(f"{device} failed: {first_line(error)}; run it again, or take --device cpu")
     torch = load_torch()
     try:
         free = f" ({torch.cuda.mem_get_info(device)[0] / 2**30:.1f} GiB are free)" if kind_of(str(device)) == "cuda" else ""

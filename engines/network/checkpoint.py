@@ -79,7 +79,7 @@ def load_network(path: Path, content: bytes | None = None) -> GFM:
             # The library reads metadata from files only: the header is JSON, its length the first eight bytes.
             metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
     except (OSError, ValueError, RecursionError, SafetensorError) as error:
-        raise EngineError(f"cannot read weights {path}: {error}") from error
+        raise EngineError(f"cannot read weights {path}: {error}; expected whole weights: get the file again") from error
     try:
         if "method" in metadata:
             raise ValueError(
@@ -88,7 +88,7 @@ def load_network(path: Path, content: bytes | None = None) -> GFM:
         ablation = Ablation(**json.loads(metadata.get("ablation", "{}")))
         model = GFM(metadata.get("network", ""), metadata.get("rosta", "TT"), ablation, memory="memory" in metadata)
     except (ValueError, TypeError, RecursionError) as error:
-        raise EngineError(f"weights {path} are not of a network that this version knows: {error}") from error
+        raise EngineError(f"weights {path} are not of a network that this version knows: {error}; expected GFM as this version writes it") from error
     fill(model, path, tensors, {key: key for key in model.state_dict()})
     return model.eval()
 
@@ -152,7 +152,7 @@ def _recognise(path: Path, tensors: Mapping[str, Tensor], rosta: str | None) -> 
     else:
         last = tensors.get("decoder0_g.0.weight" if network == "r34_2b" else "decoder0_g.6.weight")
         if last is None or last.shape[0] not in (2, 3):
-            raise EngineError(f"weights {path} do not fit GFM: decoder0_g's last convolution, of 2 or 3 classes, is missing")
+            raise EngineError(f"weights {path} do not fit GFM: decoder0_g's last convolution, of 2 or 3 classes, is missing; expected weights of the paper's GFM")
         inferred = "TT" if last.shape[0] == 3 else "FT or BT"
     if inferred == "FT or BT":
         hint = re.search(r"(?<![a-z])(ft|bt)(?![a-z])", path.stem.lower())
@@ -244,7 +244,7 @@ def load_imagenet(model: Encoded, path: Path) -> None:
         try:
             model.encoder.load_gluon(path)  # type: ignore[operator]
         except (OSError, ValueError) as error:
-            raise EngineError(f"cannot use ImageNet weights {path}: {error}") from error
+            raise EngineError(f"cannot use ImageNet weights {path}: {error}; expected whole weights of this encoder") from error
         return
     tensors = read_tensors(path)
     # torchvision's older DenseNet files say norm.1 where its module says norm1.
@@ -271,13 +271,13 @@ def fill(
         target = state.get(ours.get(theirs, ""))
         if target is None:
             if unused is None or not unused.match(theirs):
-                raise EngineError(f"weights {path} do not fit: key {theirs!r} is not known to this network")
+                raise EngineError(f"weights {path} do not fit: key {theirs!r} is not known to this network; expected weights of the same network")
         elif target.shape != value.shape:
             found, expected = tuple(value.shape), tuple(target.shape)
-            raise EngineError(f"weights {path} do not fit: key {theirs!r} has shape {found}, expected {expected}")
+            raise EngineError(f"weights {path} do not fit: key {theirs!r} has shape {found}; expected {expected}, that of the same network")
     for theirs, key in ours.items():
         if theirs not in tensors and not key.endswith("num_batches_tracked"):
-            raise EngineError(f"weights {path} do not fit: key {theirs!r} is missing")
+            raise EngineError(f"weights {path} do not fit: key {theirs!r} is missing; expected weights of the same network")
     with torch.no_grad():
         for theirs, key in ours.items():
             if theirs in tensors:
@@ -312,5 +312,5 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         tensors: dict[str, Tensor] = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise EngineError(f"cannot read weights {path}: {error}") from error
+        raise EngineError(f"cannot read weights {path}: {error}; expected whole weights: get the file again") from error
     return tensors

@@ -210,7 +210,7 @@ class DeviceEngine:
 
     def _enqueue(self) -> None:
         if not self._context.execute_async_v3(self._stream.cuda_stream):
-            raise EngineError(f"{self._name} failed: {self._log.last or 'TensorRT gave no reason'}")
+            raise EngineError(f"{self._name} failed: {self._log.last or 'TensorRT gave no reason'}; build the engine again with --force, or take --engine cuda")
 
 
 def probe() -> Probe:

@@ -111,7 +111,7 @@ class ImageJob:
             except StreammatError as error:
                 yield output, error
             except NoAnswer:
-                yield output, EngineError(f"{source}: the network does not answer and was left as it is")
+                yield output, EngineError(f"{source}: the network does not answer and was left as it is; run it again, or take another --engine")
 
     def close(self) -> None:
         """Free the engine and the background."""

@@ -111,7 +111,7 @@ def test_what_does_not_fit_is_named(r34: Path, tmp_path: Path) -> None:
         with pytest.raises(EngineError, match=message):
             load_checkpoint(tmp_path / "wrong_ft.pth")
 
-    refused({"decoder2_g.3.weight": torch.zeros(1, 2, 3, 3)}, r"'decoder2_g.3.weight' has shape \(1, 2, 3, 3\), expected \(128, 128")
+    refused({"decoder2_g.3.weight": torch.zeros(1, 2, 3, 3)}, r"'decoder2_g.3.weight' has shape \(1, 2, 3, 3\); expected \(128, 128")
     refused({"bridge_block.4.bias": None}, "'bridge_block.4.bias' is missing")
     refused({"decoder9_g.0.weight": torch.zeros(1)}, "'decoder9_g.0.weight' is not known")
     refused({"decoder0_g.6.weight": torch.zeros(5, 64, 3, 3)}, "of 2 or 3 classes")

@@ -197,7 +197,7 @@ def _measure_all(loaded: _Loaded, mattes: Mapping[str, Matte], seconds: float, o
         try:
             figures = measure(alpha, loaded.truth, loaded.trimap, binary=options.binary)
         except ValueError as error:  # a network that was trained to NaN, for one
-            raise RunError(f"matte of {loaded.entry.image} by {name} cannot be measured: {error}") from error
+            raise RunError(f"matte of {loaded.entry.image} by {name} cannot be measured: {error}; leave it out, or train it again") from error
         height, width = loaded.truth.shape
         cases.append(Case(loaded.entry.name, name, width, height, figures, seconds, loaded.entry.trimap is None))
     return _Measured(loaded, mattes, cases)
@@ -295,7 +295,7 @@ class _Clips:
         try:
             pairs.append((metrics.dtssd(alphas, truths), metrics.messddt(alphas, truths, frames)))
         except ValueError as error:
-            raise DataError(f"frame {entry.image} cannot be compared with the one before: {error}") from error
+            raise DataError(f"frame {entry.image} cannot be compared with the one before: {error}; expected frames of one size") from error
 
     def means(self) -> dict[str, dict[str, dict[str, float]]]:
         """Return both metrics by matting and clip, as means over pairs of frames."""

@@ -42,7 +42,7 @@ def program_matting(path: Path) -> Callable[[Image], Mapping[str, NDArray[np.flo
                 raise DataError(f"program {path} cannot be run: {error.strerror}; expected one that takes IMAGE.png and writes MATTE.png") from error
             if done.returncode:
                 said = done.stderr.decode(errors="replace").strip().splitlines() or ["it said nothing"]
-                raise DataError(f"program {path} ended with {done.returncode}: {said[-1]}")
+                raise DataError(f"program {path} ended with {done.returncode}: {said[-1]}; expected 0: run it by hand on one image")
             if not matte.exists():
                 raise DataError(f"program {path} wrote no matte; expected it to write the file that is its second argument")
             alpha = read_alpha(matte)

@@ -98,7 +98,7 @@ def _certain_kept(run: _Run, path: Path) -> TrimapMethod:
         try:
             result = np.asarray(run(image, np.asarray(planes[1], np.float32)[None, None]), np.float32)
         except Exception as error:  # onnxruntime's and TorchScript's own errors share no base class
-            raise DataError(f"--matter {path} failed on an image of {width} x {height}: {first_line(error)}") from error
+            raise DataError(f"--matter {path} failed on an image of {width} x {height}: {first_line(error)}; expected one that takes any size: export it with free sizes") from error
         if result.squeeze().shape != (height + down, width + right):
             raise DataError(
                 f"--matter {path} returned shape {result.shape}; expected alpha (1, 1, {height + down}, {width + right})"
@@ -134,7 +134,7 @@ def _open_onnx(path: Path) -> _Run:
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions share no base class
-        raise DataError(f"--matter {path} is not an ONNX file that can be run: {first_line(error)}") from error
+        raise DataError(f"--matter {path} is not an ONNX file that can be run: {first_line(error)}; export it again") from error
     inputs = {node.name: node.shape[1] if len(node.shape) == 4 else None for node in session.get_inputs()}
     names, channels = list(inputs), list(inputs.values())
     if len(names) == 1 and (channels[0] == 4 or isinstance(channels[0], str)):
@@ -156,7 +156,7 @@ def _open_torchscript(path: Path) -> _Run:
             warnings.simplefilter("ignore", DeprecationWarning)
             module = torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
     except Exception as error:  # also what zipfile and pickle raise
-        raise DataError(f"--matter {path} is not a TorchScript file that can be run: {first_line(error)}") from error
+        raise DataError(f"--matter {path} is not a TorchScript file that can be run: {first_line(error)}; export it again") from error
     count = len(module.forward.schema.arguments) - 1  # without self
     if count not in (1, 2):
         raise DataError(f"--matter {path} takes {count} inputs; expected one of 4 channels, or image of 3 and trimap of 1")
