@@ -118,7 +118,8 @@ def _reference() -> str:
         elif inspect.isclass(value):
             kinds["Errors" if issubclass(value, Exception) else "Classes"].append(f"streammat.{name}")
     whole = "\n    options:\n      filters: ['!^_']\n      inherited_members: true\n      show_if_no_docstring: true"
-    kinds["Events"] = [f"streammat.events{whole}"]
+    own = whole.replace("inherited_members: true", "inherited_members: false").replace("'!^_'", "'!^_', '!^event$'")
+    kinds["Events"] = [f"streammat.events{own}"]
     kinds["Options"] = [f"streammat.config.{name}{whole}" for name in OPTIONS]
     return "\n\n".join(f"## {kind}\n\n" + "\n\n".join(f"::: {path}" for path in paths) for kind, paths in kinds.items())
 

@@ -33,10 +33,10 @@ class LiveSession:
     commands.
 
     Args:
-        options: see `LiveKeywords`.
+        options: the fields of `streammat.config.LiveOptions` and of its groups as keyword arguments; backgrounds may be arrays, too.
 
     Raises:
-        StreammatError: see the module; nothing has been shown then.
+        StreammatError: the camera, an output or the network cannot be opened, or an option is wrong; nothing has been shown then.
     """
 
     def __init__(self, **options: Unpack[LiveKeywords]) -> None:

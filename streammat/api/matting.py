@@ -25,13 +25,13 @@ def matte(image: ImageLike, **options: Unpack[EngineKeywords]) -> NDArray[np.flo
 
     Args:
         image: pixels, uint8 or uint16 (H, W, 3), RGB; or the path or an open binary file of an image.
-        options: see `EngineKeywords`.
+        options: the fields of `streammat.config.MattingOptions` as keyword arguments, such as ``quality="fast"``.
 
     Returns:
         float32 (H, W), 0..1, 1 = foreground, at the image's size, in steps of 1/255 (1/65535 for 16 bits).
 
     Raises:
-        StreammatError: see the module.
+        StreammatError: the image cannot be read, an option is wrong, or the network fails.
     """
     options.setdefault("quality", STILLS.quality)
     with Matting(**options) as matting:
@@ -43,14 +43,14 @@ def cutout(image: ImageLike, **options: Unpack[EngineKeywords]) -> Rgb:
 
     Args:
         image: pixels, uint8 or uint16 (H, W, 3), RGB; or the path or an open binary file of an image.
-        options: see `EngineKeywords`.
+        options: the fields of `streammat.config.MattingOptions` as keyword arguments, such as ``quality="fast"``.
 
     Returns:
         uint8 (H, W, 4), RGB and straight alpha, uint16 for deeper images; the old background's colour is removed from soft edges;
         away from the subject the colour is black.
 
     Raises:
-        StreammatError: see the module.
+        StreammatError: the image cannot be read, an option is wrong, or the network fails.
     """
     options.setdefault("quality", STILLS.quality)
     with Matting(**options) as matting:
@@ -68,7 +68,7 @@ class Matting:
 
     Args:
         stable: the images are successive frames: average out flicker where they do not move; call `reset` at a cut.
-        options: see `EngineKeywords`.
+        options: the fields of `streammat.config.MattingOptions` as keyword arguments, such as ``quality="fast"``.
 
     Raises:
         StreammatError: no such model or engine. That an engine cannot run here is known at the first image only.
@@ -95,7 +95,7 @@ class Matting:
             float32 (H, W), 0..1, 1 = foreground, at the image's size.
 
         Raises:
-            StreammatError: see the module.
+            StreammatError: the image cannot be read, an option is wrong, or the network fails.
         """
         return self.alpha_of(self._frame(image))
 
@@ -109,7 +109,7 @@ class Matting:
             uint8 (H, W, 4), RGB and straight alpha; uint16 for deeper images.
 
         Raises:
-            StreammatError: see the module.
+            StreammatError: the image cannot be read, an option is wrong, or the network fails.
         """
         frame = self._frame(image)
         found = self._matte(frame)

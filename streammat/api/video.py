@@ -30,13 +30,14 @@ def process_video(source: VideoLike, target: Path | None, *, progress: Callable[
         source: the path or URL of a video, a pattern of numbered images, or an open binary file that can seek.
         target: the output's path; its extension picks container and codec; None: ``matte`` or ``foreground`` alone.
         progress: called from time to time, in this thread, with the number of frames written.
-        options: see `VideoKeywords`; ``background`` and the masks ``include`` and ``exclude`` may be arrays, too; times are seconds, text such as ``1:30``, or timecodes.
+        options: the fields of `streammat.config.VideoOptions` and of its groups as keyword arguments; ``background`` and the masks
+            ``include`` and ``exclude`` may be arrays, too; times are seconds, text such as ``1:30``, or timecodes.
 
     Returns:
         A report: frames, times, notes, and the damaged parts of the input.
 
     Raises:
-        StreammatError: see the module; a partly written output is kept under a name that contains ``.partial``.
+        StreammatError: the input cannot be read, the output cannot be written, an option is wrong, or the network fails; a partly written output is kept under a name that contains ``.partial``.
     """
     from streammat.jobs.video import VideoJob
 
@@ -77,13 +78,13 @@ def mattes(
         start: where to begin, in seconds, as text such as ``1:30``, or a timecode.
         duration: how much of the video; None: to the end.
         stable: average out flicker where the image does not move.
-        options: see `EngineKeywords`.
+        options: the fields of `streammat.config.MattingOptions` as keyword arguments, such as ``quality="fast"``.
 
     Yields:
         The frame, and its alpha, float32 (H, W), 0..1, both upright.
 
     Raises:
-        StreammatError: see the module.
+        StreammatError: the video cannot be read, an option is wrong, or the network fails.
     """
     from streammat.sources.file import FileSource
 
