@@ -11,7 +11,7 @@ from scenes import blank
 
 from streammat.compositing.backgrounds import parse_background
 from streammat.live.background_switcher import BackgroundChoice
-from streammat.live.fallback import HOLD, FallbackCompositor, OutputFrame, card
+from streammat.live.fallback import HOLD, FallbackCompositor, OutputFrame, text_card
 from streammat.media.frame import Colour, Frame, Matte
 from streammat.sources.shaper import TIME_BASE, live_info
 
@@ -131,9 +131,9 @@ def test_paused_it_is_a_card() -> None:
     shown = Shown()
     shown.compositor.paused = True
     found = shown((flat(90, pts=7), MATTE))
-    assert (found.kind, found.captured, found.live) == ("card", 7, False)
+    assert (found.kind, found.captured, found.live) == ("text_card", 7, False)
     assert not shown.drawing.drawn
-    for plane, same in zip(found.frame.planes, card(INFO, "paused"), strict=True):
+    for plane, same in zip(found.frame.planes, text_card(INFO, "paused"), strict=True):
         assert np.array_equal(plane, same)
     assert shown(None).captured == 90_000
 
@@ -173,8 +173,8 @@ def test_what_breaks_is_told_and_shows_nothing_of_the_room() -> None:
     shown.drawing.fails = "background"
     found = shown(None)
     assert [str(error) for error in shown.troubles] == ["broken", "gone"]
-    assert (found.kind, found.captured) == ("card", 90_000)
-    for plane, same in zip(found.frame.planes, card(INFO, "one moment"), strict=True):
+    assert (found.kind, found.captured) == ("text_card", 90_000)
+    for plane, same in zip(found.frame.planes, text_card(INFO, "one moment"), strict=True):
         assert np.array_equal(plane, same)
 
 
@@ -182,13 +182,13 @@ def test_a_background_made_of_the_room_is_a_card_without_a_matte() -> None:
     shown = Shown("blur")
     shown((flat(90), MATTE))
     assert shown(None).kind == "held"
-    assert shown(None, 2.0).kind == "card"
+    assert shown(None, 2.0).kind == "text_card"
     assert shown.troubles == []
 
 
 @pytest.mark.parametrize("size", [(96, 128), (720, 1280)])
 def test_a_card_is_dark_with_its_text_in_the_middle(size: tuple[int, int]) -> None:
-    planes = card(live_info(size, Fraction(RATE), Colour(1, 1, 1, 1)), "paused")
+    planes = text_card(live_info(size, Fraction(RATE), Colour(1, 1, 1, 1)), "paused")
     assert [plane.shape for plane in planes] == [size, (size[0] // 2, size[1] // 2), (size[0] // 2, size[1] // 2)]
     assert (planes[1] == 128).all()
     assert (planes[2] == 128).all()

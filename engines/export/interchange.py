@@ -47,7 +47,7 @@ class Form:
         return "image" if self.normalised else "rgb"
 
 
-def export_model(files: ModelFiles, target: Path, form: Form, about: Mapping[str, str]) -> tuple[dict[str, str], Parity]:
+def write_interchange(files: ModelFiles, target: Path, form: Form, about: Mapping[str, str]) -> tuple[dict[str, str], Parity]:
     """Write a model for other programs, and compare it with its network.
 
     The file is written under another name and renamed when complete.

@@ -61,28 +61,11 @@ class VideoJob:
         self.outputs = [path for path in (target, options.matte, options.foreground, options.report) if path is not None]
         if not self.outputs:
             raise UsageError(f"OUT is missing: {name_of(source)} alone is given; expected where the result goes, such as out.mp4, or --matte or --foreground; see streammat video --help")
-        behind = options.composite.background
-        check_targets([*_files_of(source), *([behind] if isinstance(behind, str) else [])], self.outputs, options.encode)
-        check_controls(options.controls)
-        if options.report is not None:
-            from streammat.report.page import check_report
-
-            check_report(options.report, overwrite=options.encode.overwrite)
-        if options.sequence.ocio is not None:  # also where nothing comes to ask it
-            check_config(options.sequence.ocio)
-        for name in ("matte", "foreground"):
-            if getattr(options, f"{name}_codec") is not None and getattr(options, name) is None:
-                raise UsageError(f"--{name}-codec: there is no --{name} whose codec it could be; give --{name} FILE, too")
-        subject = parse_subject(options.subjects.subject)
-        layers = parse_layers(options.sequence.exr_layers)
-        layered = next((path for path in self.outputs if Path(path).suffix.lower() == ".exr"), None)
-        if layers and layered is None:
-            raise UsageError(f"--exr-layers {options.sequence.exr_layers}: no output is EXR; expected one such as out.####.exr")
-        if options.warm_up and not isinstance(source, str):
-            raise UsageError("warm_up: the input is read a second time for it, which an open file cannot be; expected a path")
+        _check(source, self.outputs, options)
         transparent = target is None or wants_alpha(target, options.composite, options.encode.codec)
         contents = self._contents(target, options, transparent)
         encodes = [self._encode(path, content, target, options, transparent) for path, content in contents]
+        behind = options.composite.background
         spec = None if transparent else parse_background(GREEN if behind is None else behind)
         with ExitStack() as undo:
             reader = open_recorded(source, options)
@@ -102,19 +85,21 @@ class VideoJob:
                     from streammat.report.collect import ReportSink
 
                     sinks.append(ReportSink(path, Path(name_of(source)).stem, reader.info, overwrite=encode.overwrite))
-                    continue
-                alpha = options.composite.alpha
-                film = takes_plates(path, reader, options.sequence)
-                sinks.append(
-                    SequenceSink(
-                        path, reader.info, content, options.sequence, overwrite=encode.overwrite, alpha=alpha,
-                        own_space=None if look is None else look.space, layers=layers if path == layered else (),
-                    ) if film else open_sink(path, reader.info, content, encode, tracks=path == target, alpha=alpha, verify=options.sequence.verify)
-                )
+                elif takes_plates(path, reader, options.sequence):
+                    layers = parse_layers(options.sequence.exr_layers) if path == _layered(self.outputs) else ()
+                    sinks.append(SequenceSink(
+                        path, reader.info, content, options.sequence, overwrite=encode.overwrite, alpha=options.composite.alpha,
+                        own_space=None if look is None else look.space, layers=layers,
+                    ))  # fmt: skip
+                else:
+                    sinks.append(open_sink(
+                        path, reader.info, content, encode, tracks=path == target, alpha=options.composite.alpha, verify=options.sequence.verify,
+                    ))  # fmt: skip
                 undo.callback(sinks[-1].abort)
             compositor = compositor_for(reader, sinks, background, options)
             stable = TemporalFilter() if options.matting.stable else None
             matting = answer_of(lambda: matting_for(self.engine, stable, batch, look, later=True), "streammat-network")
+            subject = parse_subject(options.subjects.subject)
             mattes: Callable[[Frame], Matte] = matting if subject == "all" else SubjectMatting(matting, subject)
             mattes = ControlledMatting(mattes, options.controls)
             read = reader.files if isinstance(reader, SequenceSource) else []
@@ -195,6 +180,32 @@ class VideoJob:
         if options.report is not None:
             contents.append((options.report, "matte"))
         return contents
+
+
+def _check(source: str | IO[bytes], outputs: list[str], options: VideoOptions) -> None:
+    """Refuse what cannot work, before anything is opened."""
+    behind = options.composite.background
+    check_targets([*_files_of(source), *([behind] if isinstance(behind, str) else [])], outputs, options.encode)
+    check_controls(options.controls)
+    if options.report is not None:
+        from streammat.report.page import check_report
+
+        check_report(options.report, overwrite=options.encode.overwrite)
+    if options.sequence.ocio is not None:  # also where nothing comes to ask it
+        check_config(options.sequence.ocio)
+    for name in ("matte", "foreground"):
+        if getattr(options, f"{name}_codec") is not None and getattr(options, name) is None:
+            raise UsageError(f"--{name}-codec: there is no --{name} whose codec it could be; give --{name} FILE, too")
+    parse_subject(options.subjects.subject)
+    if parse_layers(options.sequence.exr_layers) and _layered(outputs) is None:
+        raise UsageError(f"--exr-layers {options.sequence.exr_layers}: no output is EXR; expected one such as out.####.exr")
+    if options.warm_up and not isinstance(source, str):
+        raise UsageError("warm_up: the input is read a second time for it, which an open file cannot be; expected a path")
+
+
+def _layered(outputs: Sequence[str]) -> str | None:
+    """Return the output that additional layers go into: the first EXR; None if there is none."""
+    return next((path for path in outputs if Path(path).suffix.lower() == ".exr"), None)
 
 
 def _files_of(source: str | IO[bytes]) -> list[str]:

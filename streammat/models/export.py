@@ -55,7 +55,7 @@ def export_model(model: str, target: str, options: ExportOptions) -> Exported:
         )
     form = interchange.Form(options.size, options.batch, options.precision, options.normalised)
     logger.info("exporting %s; torch writes it and the file is compared with it, which takes seconds to minutes", files.name)
-    metadata, parity = interchange.export_model(files, path, form, _about(files))
+    metadata, parity = interchange.write_interchange(files, path, form, _about(files))
     return Exported(metadata, parity, path.stat().st_size)
 
 

@@ -16,14 +16,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from streammat.web.page import Page
+from streammat.web.page import ServedPage
 
 
-class BatchPage(Page):
+class BatchPage(ServedPage):
     """The page of a batch.
 
     Args:
-        address: as `Page` takes it; likewise ``allowed``.
+        address: as `ServedPage` takes it; likewise ``allowed``.
         state: returns the table as JSON values; called in the page's thread.
     """
 

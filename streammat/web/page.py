@@ -24,7 +24,7 @@ _TYPES: Final = {".html": "text/html", ".css": "text/css", ".js": "text/javascri
 _ENTERED: Final = '<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="0;url=/"><title>streammat</title>'
 
 
-class Page(Listener):
+class ServedPage(Listener):
     """Listens from construction, so that a port in use is reported early, and serves from ``start``.
 
     Args:

@@ -39,7 +39,7 @@ from streammat.live.events import Events
 from streammat.live.fallback import OutputFrame
 from streammat.media.frame import Colour, Frame, Matte, layout_of, planes_of
 from streammat.threads.scheduling import give_way
-from streammat.web.page import Page
+from streammat.web.page import ServedPage
 from streammat.web.preview import MOST_PER_SECOND, Pace, PreviewEncoder, Tap, jpeg_of
 from streammat.web.uploads import MOST_BYTES, Uploads
 
@@ -63,7 +63,7 @@ class Steered(Target, Protocol):
         ...
 
 
-class ControlPage(Page):
+class ControlPage(ServedPage):
     """The control page of a live run.
 
     Args:

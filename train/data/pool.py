@@ -28,7 +28,7 @@ from streammat.train.processes.interrupt import held_signals
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-Report = Callable[[str], None]
+Tell = Callable[[str], None]
 """Called with one line for the user."""
 _REPORT_S = 10.0
 """Seconds between two lines of progress."""
@@ -47,7 +47,7 @@ class Outcome(Generic[Job, Result]):
 
 
 def run_jobs(
-    work: Callable[[Job], Result], jobs: Sequence[Job], workers: int, report: Report, what: str
+    work: Callable[[Job], Result], jobs: Sequence[Job], workers: int, report: Tell, what: str
 ) -> list[Outcome[Job, Result]]:
     """Run all jobs; a broken file does not stop the others.
 
@@ -176,7 +176,7 @@ def _end_with_parent() -> None:
 class _Progress:
     """Reports problems at once, progress every few seconds and at the end."""
 
-    def __init__(self, total: int, report: Report, what: str) -> None:
+    def __init__(self, total: int, report: Tell, what: str) -> None:
         self._total, self._report, self._what = total, report, what
         self._done = self._broken = 0
         self._start = self._last = time.monotonic()

@@ -17,7 +17,7 @@ import numpy as np
 
 from streammat.train.data.background_fill import fill_subject
 from streammat.train.data.images import Image, read_alpha, read_rgb
-from streammat.train.data.pool import Report, write_whole
+from streammat.train.data.pool import Tell, write_whole
 from streammat.train.errors import DataError
 from streammat.train.measures.validation import Predict, network_size, predict_image
 
@@ -60,7 +60,7 @@ def bystander_share(seen: Image, alpha: Image) -> float:
 
 
 def find_bystanders(
-    open_predict: Callable[[tuple[int, int]], Predict], cache: Path, folder: str, report: Report, *, filled: bool = True
+    open_predict: Callable[[tuple[int, int]], Predict], cache: Path, folder: str, report: Tell, *, filled: bool = True
 ) -> tuple[int, int]:
     """Search one set of the cache and write its `FILE`.
 

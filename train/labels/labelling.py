@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streammat.train.data.images import Image, Matte, read_alpha, read_rgb
-from streammat.train.data.pool import Report, write_image
+from streammat.train.data.pool import Tell, write_image
 from streammat.train.errors import DataError
 from streammat.train.labels.mask_to_alpha import matte_from_mask
 from streammat.train.labels.public_sets import HELD, Item, PublicSet
@@ -143,7 +143,7 @@ def _hash(rgb: Image) -> int:
     return int.from_bytes(np.packbits(low > np.median(low[1:])).tobytes())
 
 
-def label_set(public: PublicSet, raw: Path, cache: Path, teachers: Teachers, seen: Hashes, report: Report) -> None:
+def label_set(public: PublicSet, raw: Path, cache: Path, teachers: Teachers, seen: Hashes, report: Tell) -> None:
     """Label one set and write it to ``<cache>/<kind>_<set>/{img,alpha,fg}``; held-out images go to ``<cache>/held/…/{img,mask}``.
 
     Args:
@@ -281,7 +281,7 @@ def write_matte(base: Path, name: str, rgb: Image, alpha: Matte) -> None:
     write_image(base / "img" / f"{name}.jpg", rgb)
 
 
-def relabel(data: Path, mattes: Path, cache: Path, folder: str, teachers: Teachers, report: Report) -> None:
+def relabel(data: Path, mattes: Path, cache: Path, folder: str, teachers: Teachers, report: Tell) -> None:
     """Label a set of `streammat.train.labels.mask_to_alpha` again, so that its alphas include people whom its masks leave out.
 
     Args:

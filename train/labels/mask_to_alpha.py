@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from streammat.train.data.images import Image, read_alpha, read_rgb
 from streammat.train.data.layout_parts import by_stem
-from streammat.train.data.pool import Outcome, Report, run_jobs, write_image
+from streammat.train.data.pool import Outcome, Tell, run_jobs, write_image
 from streammat.train.errors import DataError
 from streammat.train.measures.contact_sheet import contact_sheet, evenly_spaced, on_colour
 
@@ -168,7 +168,7 @@ def prepare_one(job: MatteJob) -> int:
 
 
 def make_mattes(
-    data: Path, cache: Path, workers: int, report: Report, long_side: int = LONG_SIDE, plain: MatteSet = PLAIN_SET
+    data: Path, cache: Path, workers: int, report: Tell, long_side: int = LONG_SIDE, plain: MatteSet = PLAIN_SET
 ) -> list[Outcome[MatteJob, int]]:
     """Write mattes for every pair that has none yet; may be interrupted and run again.
 
@@ -198,7 +198,7 @@ def make_mattes(
     return run_jobs(prepare_one, missing, workers, report, "mattes")
 
 
-def prepare_mattes(data: Path, cache: Path, workers: int, report: Report) -> int:
+def prepare_mattes(data: Path, cache: Path, workers: int, report: Tell) -> int:
     """Call `make_mattes` and return only the number of pairs that were written now."""
     return sum(not outcome.problem for outcome in make_mattes(data, cache, workers, report))
 

@@ -68,11 +68,11 @@ def average(weights: Sequence[Path], out: Path) -> None:
 
 
 def model_files(folder: Path, name: str) -> ModelFiles:
-    """Return the pair of ONNX files as `export_model` names them, without digests."""
+    """Return the pair of ONNX files as `export_lite` names them, without digests."""
     return ModelFiles(name, folder / f"{name}.fp32.onnx", folder / f"{name}.int8.onnx")
 
 
-def export_model(network: GFM, folder: Path, data: Path, cache: Path) -> ModelFiles:
+def export_lite(network: GFM, folder: Path, data: Path, cache: Path) -> ModelFiles:
     """Write ``<name>.safetensors``, ``<name>.fp32.onnx`` and ``<name>.int8.onnx``.
 
     Args:

@@ -22,12 +22,12 @@ STILL = 0.3
 SHIFT, TURN, ZOOM = 0.04, 0.02, 0.02
 """Standard deviations of a moved view: shift relative to the larger side, rotation in radians, and logarithm of the size."""
 
-Network = Callable[[Tensor, Tensor], Tensor]
+MemoryNetwork = Callable[[Tensor, Tensor], Tensor]
 """A function from image (N, 3, H, W), 0..255, and previous alpha (N, 1, h, w) to alpha (N, 1, h, w)."""
 
 
 @torch.no_grad()
-def draw_previous(network: Network, image: Tensor, alpha: Tensor, generator: torch.Generator) -> Tensor:
+def draw_previous(network: MemoryNetwork, image: Tensor, alpha: Tensor, generator: torch.Generator) -> Tensor:
     """Draw the previous frame's matte for each image of a batch.
 
     Args:

@@ -23,7 +23,7 @@ from streammat.engines.model_files import ModelFiles
 from streammat.train.data.images import Image, read_rgb
 from streammat.train.data.layout_parts import image_files
 from streammat.train.data.manifest import read_manifest, write_manifest
-from streammat.train.data.pool import Report, check_outcomes, run_jobs, write_image, write_whole
+from streammat.train.data.pool import Tell, check_outcomes, run_jobs, write_image, write_whole
 from streammat.train.errors import DataError
 from streammat.train.measures.contact_sheet import contact_sheet, evenly_spaced, grid
 
@@ -101,7 +101,7 @@ class Verdict:
 
 
 def build_backgrounds(
-    sources: Sequence[Path], out: Path, options: BackgroundOptions, model: Path, workers: int, report: Report
+    sources: Sequence[Path], out: Path, options: BackgroundOptions, model: Path, workers: int, report: Tell
 ) -> list[Verdict]:
     """Select photographs and write the set; measurements and files of an earlier call are reused.
 
@@ -241,7 +241,7 @@ def _find(sources: Sequence[Path]) -> dict[str, Path]:
 
 
 def _measure_all(
-    pictures: dict[str, Path], folder: Path, model: Path, workers: int, report: Report
+    pictures: dict[str, Path], folder: Path, model: Path, workers: int, report: Tell
 ) -> tuple[dict[str, Measured], dict[str, str]]:
     """Return the measurements of all images, and why the others cannot be read."""
     digest = hashlib.sha256(ModelFiles(model.stem, model).read("fp32")).hexdigest()[:16]

@@ -19,7 +19,7 @@ import numpy as np
 
 from streammat.train.data.images import Image, read_rgb
 from streammat.train.data.layouts import BACKGROUND_FOLDERS, Entry, load_pair, open_backgrounds, open_layout
-from streammat.train.data.pool import Outcome, Report, run_jobs, write_image
+from streammat.train.data.pool import Outcome, Tell, run_jobs, write_image
 from streammat.train.errors import DataError
 from streammat.train.rssn.compose_sample import BM3D_SIGMA, denoise
 
@@ -103,7 +103,7 @@ def reduce(image: Image, long_side: int | None) -> Image:
 
 
 def make_layers(
-    data: Path, split: str, kind: str, options: LayerOptions, workers: int, report: Report
+    data: Path, split: str, kind: str, options: LayerOptions, workers: int, report: Tell
 ) -> list[Outcome[LayerJob, int]]:
     """Make the missing layers of a data set.
 
@@ -132,7 +132,7 @@ def make_layers(
 
 
 def denoise_backgrounds(
-    root: Path, split: str, options: LayerOptions, workers: int, report: Report
+    root: Path, split: str, options: LayerOptions, workers: int, report: Tell
 ) -> list[Outcome[DenoiseJob, int]]:
     """Denoise the remaining images of a set of backgrounds, into ``<folder>_denoise`` beside it.
 

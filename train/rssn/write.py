@@ -10,7 +10,7 @@ import numpy as np
 from streammat.train.data.images import read_rgb
 from streammat.train.data.layouts import BackgroundEntry, Entry
 from streammat.train.data.manifest import read_manifest, write_manifest
-from streammat.train.data.pool import Outcome, Report, run_jobs, write_image
+from streammat.train.data.pool import Outcome, Tell, run_jobs, write_image
 from streammat.train.errors import RunError
 from streammat.train.measures.contact_sheet import contact_sheet, evenly_spaced
 from streammat.train.rssn.compose_sample import ComposedImages, Rssn, draw_steps, make_composite
@@ -58,7 +58,7 @@ class ComposeJob:
         return Row(self.stem, str(self.entry.foreground.resolve()), str(self.behind.image.resolve()), *flags)
 
 
-def write_composites(composites: ComposedImages, out: Path, workers: int, report: Report) -> list[Outcome[ComposeJob, int]]:
+def write_composites(composites: ComposedImages, out: Path, workers: int, report: Tell) -> list[Outcome[ComposeJob, int]]:
     """Write the missing composites, ``manifest.csv`` and ``sheet.png``.
 
     Args:

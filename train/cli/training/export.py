@@ -36,9 +36,9 @@ def command(weights: Path, out: Path, data: Path | None, cache: Path | None) -> 
         click.echo(f"{target}: alpha differs from torch by {differs:.1e} at most; run it by `{use} {target}`")
         return
     if data is not None and cache is not None:
-        from streammat.train.lite.recipe import export_model
+        from streammat.train.lite.recipe import export_lite
 
-        print_parity(out, export_model(network, out, data, cache), data, cache)
+        print_parity(out, export_lite(network, out, data, cache), data, cache)
         return
     from streammat.engines.export.onnx import export_onnx, measure_parity
     from streammat.engines.model_files import ModelFiles

@@ -58,7 +58,7 @@ def command(data: Path, out: Path, version: str, **steps: int) -> None:
     from streammat.engines.network.checkpoint import load_network
     from streammat.train.labels.bystanders import MOST, find_bystanders
     from streammat.train.labels.mask_to_alpha import prepare_mattes
-    from streammat.train.lite.recipe import average, export_model, score, write_card
+    from streammat.train.lite.recipe import average, export_lite, score, write_card
     from streammat.train.loop.loop import CHECKPOINT
     from streammat.train.recipes.tracks import DataFolders
 
@@ -99,7 +99,7 @@ def command(data: Path, out: Path, version: str, **steps: int) -> None:
         elif stage.name == "lookout":
             search(stage.name, MOST, filled=True)
     models = out / "models"
-    files = export_model(load_network(mean(SHIPPED, out / "lite.safetensors")), models, data, cache)
+    files = export_lite(load_network(mean(SHIPPED, out / "lite.safetensors")), models, data, cache)
     print_parity(models, files, data, cache)
     scores = score(files, data)
     print_scores(scores)
