@@ -109,21 +109,7 @@ class FileSink:
         self._note_shape(kind, info)
         self._fields = self._keeps_fields(codec, info)
         self._marker = None if self._fields is None else FieldMarker(self._fields)
-        # AAC begins before zero; by default a muxer would move every track to make room for that.
-        options = {"avoid_negative_ts": "disabled"}
-        if kind.muxer in ("mp4", "mov"):
-            # delay_moov: only a late header can hold the edit list that keeps B-frames' start exact.
-            options["movflags"] = "hybrid_fragmented+delay_moov"
-        elif kind.muxer in ("matroska", "webm"):
-            options["cluster_time_limit"] = str(round(_READABLE_SECONDS * 1000))
-        options["flush_packets"] = "1"
-        # SVT-AV1 prints its banner to stderr past FFmpeg's log level; 1 leaves errors only.
-        os.environ.setdefault("SVT_LOG", "1")
-        try:
-            self._partial = PartialFile(self._path, overwrite=encode.overwrite)
-        except OSError as error:
-            raise OutputError(f"{self._path}: cannot be created ({first_line(error)}); check that the folder exists and may be written") from error
-        self._container = av.open(str(self._partial.path.absolute()), "w", format=kind.muxer, options=options)
+        self._container = self._open(kind, overwrite=encode.overwrite)
         try:
             how = codec.encoder_options(encode, alpha=self._alpha) | (codec.field_options or {} if self._fields else {})
             self._stream = self._add_video(codec.encoder, how, info)
@@ -229,6 +215,24 @@ class FileSink:
             raise OutputError(f"{self._path}: cannot take its name ({first_line(error)}); {kept}") from error
 
     # -- opening ------------------------------------------------------------------------------------------------
+
+    def _open(self, kind: Container, *, overwrite: bool) -> av.container.OutputContainer:
+        """Open the partial file with the muxer's options."""
+        # AAC begins before zero; by default a muxer would move every track to make room for that.
+        options = {"avoid_negative_ts": "disabled"}
+        if kind.muxer in ("mp4", "mov"):
+            # delay_moov: only a late header can hold the edit list that keeps B-frames' start exact.
+            options["movflags"] = "hybrid_fragmented+delay_moov"
+        elif kind.muxer in ("matroska", "webm"):
+            options["cluster_time_limit"] = str(round(_READABLE_SECONDS * 1000))
+        options["flush_packets"] = "1"
+        # SVT-AV1 prints its banner to stderr past FFmpeg's log level; 1 leaves errors only.
+        os.environ.setdefault("SVT_LOG", "1")
+        try:
+            self._partial = PartialFile(self._path, overwrite=overwrite)
+        except OSError as error:
+            raise OutputError(f"{self._path}: cannot be created ({first_line(error)}); check that the folder exists and may be written") from error
+        return av.open(str(self._partial.path.absolute()), "w", format=kind.muxer, options=options)
 
     def _add_video(self, encoder: str, options: dict[str, str], info: StreamInfo) -> av.VideoStream:
         # The average of a variable rate can be anything; encoders want a plausible one for their rate control.
