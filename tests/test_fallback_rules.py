@@ -131,7 +131,7 @@ def test_paused_it_is_a_card() -> None:
     shown = Shown()
     shown.compositor.paused = True
     found = shown((flat(90, pts=7), MATTE))
-    assert (found.kind, found.captured, found.live) == ("text_card", 7, False)
+    assert (found.kind, found.captured, found.live) == ("card", 7, False)
     assert not shown.drawing.drawn
     for plane, same in zip(found.frame.planes, text_card(INFO, "paused"), strict=True):
         assert np.array_equal(plane, same)
@@ -173,7 +173,7 @@ def test_what_breaks_is_told_and_shows_nothing_of_the_room() -> None:
     shown.drawing.fails = "background"
     found = shown(None)
     assert [str(error) for error in shown.troubles] == ["broken", "gone"]
-    assert (found.kind, found.captured) == ("text_card", 90_000)
+    assert (found.kind, found.captured) == ("card", 90_000)
     for plane, same in zip(found.frame.planes, text_card(INFO, "one moment"), strict=True):
         assert np.array_equal(plane, same)
 
@@ -182,7 +182,7 @@ def test_a_background_made_of_the_room_is_a_card_without_a_matte() -> None:
     shown = Shown("blur")
     shown((flat(90), MATTE))
     assert shown(None).kind == "held"
-    assert shown(None, 2.0).kind == "text_card"
+    assert shown(None, 2.0).kind == "card"
     assert shown.troubles == []
 
 

@@ -2,7 +2,7 @@
 
 Frames for outputs are made only here, each in its own memory. With a frame and its matte that is the
 composite. Without one (nothing yet, the network failing, the camera gone) it is the last good composite for ``HOLD``
-seconds, then the background alone, or a text_card with text if the background is made from the frame (blur). The frame itself is shown
+seconds, then the background alone, or a card with text if the background is made from the frame (blur). The frame itself is shown
 only in pass-through, which the user has requested and confirmed.
 """
 
@@ -23,7 +23,7 @@ from streammat.sources.shaper import TIME_BASE, Clock
 
 HOLD: Final = 0.5
 """Seconds for which the last good composite replaces missing ones."""
-Kind = Literal["composite", "held", "background", "text_card", "pass-through"]
+Kind = Literal["composite", "held", "background", "card", "pass-through"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +129,14 @@ class FallbackCompositor:
             try:
                 planes = self.choice.background.planes(replace(self._template, pts=now), self._no_matte)
                 return self._shown(planes, now, "background")
-            except Exception as error:  # noqa: BLE001 - a background that breaks is replaced by a text_card
+            except Exception as error:  # noqa: BLE001 - a background that breaks is replaced by a card
                 self._trouble(error)
         return self._card("one moment", now)
 
     def _card(self, text: str, pts: int) -> OutputFrame:
         if text not in self._cards:
             self._cards[text] = text_card(self._info, text)
-        return self._shown(self._cards[text], pts, "text_card")
+        return self._shown(self._cards[text], pts, "card")
 
     def _shown(self, planes: tuple[Plane, ...], pts: int, kind: Kind) -> OutputFrame:
         """Return a frame in its own memory: earlier ones may still be in an output's queue with their own time."""

@@ -1,4 +1,4 @@
-"""HostMatting on a GPU by ``streammat.engines.gpu.stage``: the same results as on the host, without copies in between.
+"""Matting on a GPU by ``streammat.engines.gpu.stage``: the same results as on the host, without copies in between.
 
 ``matting_for`` decides: engines that take tensors get the stage, all others work on the host. No other part knows: a frame's
 matte is a ``Matte`` whose alpha is still on the device, and ``Compositor`` lets such a matte draw the images.

@@ -209,7 +209,7 @@ def write_sheet(data: Path, cache: Path, samples: int) -> Path | None:
     Args:
         data: as in `make_mattes`.
         cache: the folder that it filled.
-        samples: number of images of each set, evenly_spaced evenly.
+        samples: number of images of each set, spread evenly.
 
     Returns:
         The file; None if there are no mattes.

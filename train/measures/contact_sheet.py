@@ -76,7 +76,7 @@ def on_colour(foreground: Image, alpha: Image, colour: tuple[int, int, int]) -> 
 
 
 def evenly_spaced(count: int, wanted: int) -> list[int]:
-    """Return at most ``wanted`` indices evenly_spaced evenly over ``range(count)``, including the first, to choose images for a sheet.
+    """Return at most ``wanted`` indices spread evenly over ``range(count)``, including the first, to choose images for a sheet.
 
     Args:
         count: how many there are.

@@ -19,7 +19,7 @@ _LEAST = 300
 
 
 def read_frames(path: Path, count: int) -> list[Image]:
-    """Read frames evenly_spaced evenly over a clip.
+    """Read frames spread evenly over a clip.
 
     Args:
         path: a video file.

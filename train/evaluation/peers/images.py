@@ -81,7 +81,7 @@ def compare(networks: Mapping[str, ImageMatting], sets: Mapping[str, Sequence[Pa
     Args:
         networks: networks by name.
         sets: pairs of image and label, by the set's name.
-        most: most images of each set, evenly_spaced evenly; None: all.
+        most: most images of each set, spread evenly; None: all.
         report: called with a line for each row.
     """
     rows = []
@@ -115,7 +115,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def sheet(networks: Mapping[str, ImageMatting], pairs: Sequence[Pair], count: int) -> Image:
-    """Make a contact sheet of images, labels and each network's results, evenly_spaced evenly over ``pairs``."""
+    """Make a contact sheet of images, labels and each network's results, spread evenly over ``pairs``."""
     rows, labels = [], []
     for index in evenly_spaced(len(pairs), count):
         rgb, label = read_rgb(pairs[index].image), read_alpha(pairs[index].label)
