@@ -71,7 +71,7 @@ def test_sheet_of_clips(weights: Path, tmp_path: Path) -> None:
     sheet = cv2.imread(str(tmp_path / "sheet.png"))
     assert sheet.shape[1] > 3 * 96
     (clips / "two.mp4").write_text("no video")
-    result = run("clips", weights, "--clips", clips, "--out", tmp_path / "sheet.png")
+    result = run("clips", weights, "--clips", clips, "--out", tmp_path / "sheet.png", "--pixels", 64 * 96)
     assert result.exit_code == 1
     assert "cannot decode" in result.output
     assert "two.mp4" in result.output

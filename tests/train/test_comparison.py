@@ -13,7 +13,7 @@ from streammat.train.evaluation.evaluate import METRICS
 from streammat.train.evaluation.paper.comparison import Result as Scored
 from streammat.train.evaluation.paper.comparison import compositions, methods, read_result, table
 
-SHORT = ("--network", "lite", "--steps", 10, "--batch", 2, "--crop", 32, "--images", 2, "--strategy", "1/2", "--precision", "fp32")
+SHORT = ("--network", "lite", "--steps", 2, "--batch", 2, "--crop", 32, "--images", 2, "--strategy", "1/2", "--precision", "fp32")
 
 
 def run(*arguments: object) -> Result:
@@ -41,7 +41,7 @@ def test_compositions_with_several_seeds_are_tabulated_and_done_once(tmp_path: P
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.json")}
     assert run(*command, *rows).exit_code == 0
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.json")} == times
-    other = run(*command, *rows, "--steps", 11)
+    other = run(*command, *rows, "--steps", 3)
     assert other.exit_code == 1
     assert "was made with other options" in other.output.strip().splitlines()[-1]
     (tmp_path / "out/rssn-none-1.json").write_text("{")
@@ -55,7 +55,7 @@ def test_methods_are_those_of_table_1(tmp_path: Path) -> None:
     done = run("methods", "--data", data, "--out", tmp_path / "out", *SHORT, "--seed", 3, "--only", "gfm-ft")
     assert done.exit_code == 0, done.output
     assert "| GFM-FT (lite) | 3 |" in done.output
-    assert json.loads((tmp_path / "out/gfm-ft-3.json").read_text())["options"]["steps"] == 10
+    assert json.loads((tmp_path / "out/gfm-ft-3.json").read_text())["options"]["steps"] == 2
     for options, message in ((["--only", "sss"], "no row 'sss'; expected one of gfm-tt"), (["--strategy", "fast"], "--strategy: strategy 'fast' is unknown")):
         refused = run("methods", "--data", data, "--out", tmp_path / "other", *SHORT, *options)
         assert refused.exit_code == 1
