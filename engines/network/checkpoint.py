@@ -9,7 +9,7 @@ import json
 import logging
 import pickle
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
@@ -203,7 +203,7 @@ def _published(key: str, levels: int, heads: int) -> str:
     return key
 
 
-def first_rename(key: str, rules: Iterable[tuple[str, str]]) -> str | None:
+def first_rename(key: str, rules: Iterable[tuple[str, str | Callable[[re.Match[str]], str]]]) -> str | None:
     """Return ``key`` with the first of ``rules``, pattern and replacement, that fits; None: none does."""
     for pattern, replacement in rules:
         renamed, count = re.subn(pattern, replacement, key)

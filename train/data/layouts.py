@@ -262,20 +262,10 @@ class FolderImages:
 
     Args:
         entries: as from `open_layout`.
-        require_layers: require a foreground and a background for every image.
-
-    Raises:
-        DataError: ``require_layers``, and an image has no foreground or no background.
     """
 
-    def __init__(self, entries: Sequence[Entry], *, require_layers: bool = False) -> None:
+    def __init__(self, entries: Sequence[Entry]) -> None:
         self.entries = tuple(entries)
-        bare = [entry for entry in self.entries if entry.foreground is None or entry.background is None]
-        if require_layers and bare:
-            raise DataError(
-                f"{bare[0].image} has no foreground and background beside it in fg/ and bg/ "
-                f"({len(bare)} of {len(self.entries)} lack them); run `python -m train layers` first"
-            )
 
     def __len__(self) -> int:
         """Return images per epoch."""

@@ -27,6 +27,8 @@ from streammat.train.errors import RunError
 
 _FORMAT = 3
 _AHEAD = 8
+_LONGEST = 1600
+"""Pixels on the long side that larger backgrounds are reduced to."""
 _Item = TypeVar("_Item")
 _Made = TypeVar("_Made")
 MARGIN = 3
@@ -101,43 +103,34 @@ class Pack:
         return Cut(self.read(key), below, left, right, subject.folder == "people_portraits", subject.folder.startswith("animals_"))
 
 
-def open_pack(
-    file: Path, subjects: Sequence[Subject], backgrounds: Sequence[Path], report: Callable[[str], None] | None = None,
-    longest: int = 1600,
-) -> Pack:
+def open_pack(file: Path, subjects: Sequence[Subject], backgrounds: Sequence[Path]) -> Pack:
     """Open the pack of these files, building it if necessary.
 
     Args:
         file: file of the pixels; its folder must exist.
         subjects: cached mattes.
         backgrounds: images without a subject.
-        report: called when a pack is built, which takes a while.
-        longest: larger backgrounds are reduced to this many pixels on their long side.
 
     Raises:
         DataError: an image is missing or broken.
         RunError: the pack cannot be written.
     """
     paths = [path for subject in subjects for path in (subject.image, subject.alpha, subject.foreground)]
-    digest = _fingerprint([*paths, *backgrounds], longest)
+    digest = _fingerprint([*paths, *backgrounds])
     index = file.with_suffix(".json")
     with suppress(OSError, ValueError, KeyError, TypeError):
         known = json.loads(index.read_text(encoding="utf-8"))
         if known["digest"] == digest and file.stat().st_size == known["bytes"]:
             return Pack(file, known["table"])
-    if report is not None:
-        report(f"packing {len(subjects)} subjects and {len(backgrounds)} backgrounds into {file}")
     try:
-        table, size = _write(file, subjects, backgrounds, longest)
+        table, size = _write(file, subjects, backgrounds)
         write_whole(index, json.dumps({"digest": digest, "bytes": size, "table": table}).encode())
     except OSError as error:
         raise RunError(f"cannot write pack {file}: {error.strerror or error}; free space and give the same command") from error
     return Pack(file, table)
 
 
-def _write(
-    file: Path, subjects: Sequence[Subject], backgrounds: Sequence[Path], longest: int
-) -> tuple[dict[str, list[list[int]]], int]:
+def _write(file: Path, subjects: Sequence[Subject], backgrounds: Sequence[Path]) -> tuple[dict[str, list[list[int]]], int]:
     table: dict[str, list[list[int]]] = {}
     size = 0
     # Decoding and shrinking let other threads run; a few ahead keep every core busy and memory small. Of several processes each
@@ -149,7 +142,7 @@ def _write(
                     table[key] = [list(levels)]
                     continue
                 size = _add(out, table, key, levels, size)
-        for key, levels in _ahead(pool, lambda path: (str(path), _levels(_read_at_most(path, longest))), backgrounds):
+        for key, levels in _ahead(pool, lambda path: (str(path), _levels(_read_background(path))), backgrounds):
             size = _add(out, table, key, levels, size)
     return table, size
 
@@ -208,15 +201,15 @@ def bounding_box(alpha: Image) -> tuple[int, int, int, int]:
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
-def _read_at_most(path: Path, long_side: int) -> Image:
+def _read_background(path: Path) -> Image:
     rgb = read_rgb(path)
-    scale = min(1.0, long_side / max(rgb.shape[:2]))
+    scale = min(1.0, _LONGEST / max(rgb.shape[:2]))
     size = (round(rgb.shape[1] * scale), round(rgb.shape[0] * scale))
     return cv2.resize(rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
 
 
-def _fingerprint(paths: Iterable[Path], longest: int) -> str:
-    digest = hashlib.sha256(f"{_FORMAT} {MARGIN} {longest}".encode())
+def _fingerprint(paths: Iterable[Path]) -> str:
+    digest = hashlib.sha256(f"{_FORMAT} {MARGIN} {_LONGEST}".encode())
     for path in paths:
         try:
             facts = path.stat()

@@ -177,10 +177,10 @@ def largest_component(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.asarray(labels == chosen)
 
 
-def iou(pred: Alpha, alpha: Alpha, threshold: float = 0.5) -> float:
-    """Return the intersection over union of the pixels above ``threshold``; 1 if neither has any."""
+def iou(pred: Alpha, alpha: Alpha) -> float:
+    """Return the intersection over union of the pixels above 0.5; 1 if neither has any."""
     pred, alpha = check_pair(pred, alpha)
-    a, b = pred > threshold, alpha > threshold
+    a, b = pred > 0.5, alpha > 0.5
     union = np.count_nonzero(a | b)
     return float(np.count_nonzero(a & b) / union) if union else 1.0
 

@@ -15,10 +15,10 @@ from streammat.train.methods.layers import AtrousPooling, enlarge
 class ChannelAttention(nn.Module):
     """Channel-wise attention (Section 3.3): pyramidal features are distilled by weighting their channels with their global means."""
 
-    def __init__(self, channels: int, reduction: int = 4) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
         self.weigh = nn.Sequential(
-            nn.Linear(channels, channels // reduction), nn.ReLU(), nn.Linear(channels // reduction, channels), nn.Sigmoid()
+            nn.Linear(channels, channels // 4), nn.ReLU(), nn.Linear(channels // 4, channels), nn.Sigmoid()
         )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -70,20 +70,21 @@ class ContextPooling(nn.Module):
     """Atrous pooling of depthwise separable convolutions, dilated by 2, 4 and 8, behind the encoder."""
 
     DILATIONS = (2, 4, 8)
+    WIDTH = 256
 
-    def __init__(self, cin: int, cout: int, width: int = 256) -> None:
+    def __init__(self, cin: int, cout: int) -> None:
         super().__init__()
         self.branches = nn.ModuleList(
             [
-                ConvBN(cin, width, 1, act=nn.ReLU6),
+                ConvBN(cin, self.WIDTH, 1, act=nn.ReLU6),
                 *(
-                    nn.Sequential(ConvBN(cin, cin, 3, groups=cin, dilation=d, act=nn.ReLU6), ConvBN(cin, width, 1, act=nn.ReLU6))
+                    nn.Sequential(ConvBN(cin, cin, 3, groups=cin, dilation=d, act=nn.ReLU6), ConvBN(cin, self.WIDTH, 1, act=nn.ReLU6))
                     for d in self.DILATIONS
                 ),
             ]
         )
-        self.mean = ConvBN(cin, width, 1, act=nn.ReLU6)
-        self.project = ConvBN(5 * width, cout, 1, act=nn.ReLU6)
+        self.mean = ConvBN(cin, self.WIDTH, 1, act=nn.ReLU6)
+        self.project = ConvBN(5 * self.WIDTH, cout, 1, act=nn.ReLU6)
         self.dropout = nn.Dropout(0.5)
 
     def forward(self, x: Tensor) -> Tensor:

