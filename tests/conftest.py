@@ -35,6 +35,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(900 if "slow" in item.keywords else 400))
 
 
+@pytest.fixture
+def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of imported models, which is not there yet."""
+    folder = tmp_path / "models"
+    monkeypatch.setenv("STREAMMAT_MODELS", str(folder))
+    return folder
+
+
 @pytest.fixture(autouse=True)
 def no_leftover_threads() -> Iterator[None]:
     """Fail where a test leaves one of our threads running."""

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from streammat.config import CompositeOptions
 from streammat.engines.base import EngineSpec
 from streammat.errors import CameraLostError, InputError
-from streammat.events import Event, OutputFailed
+from streammat.events import Event, OutputFailed, Status
 from streammat.live.background_switcher import BackgroundSwitcher
 from streammat.live.events import Faults
 from streammat.live.fallback import FallbackCompositor, OutputFrame
@@ -77,6 +77,20 @@ def picture(light: int = 235) -> av.VideoFrame:
         view = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)  # type: ignore[call-overload]
         view[:, : plane.width] = luma if index == 0 else 128
     return image
+
+
+class Told:
+    """Keeps the events of a run."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def __call__(self, event: Event) -> None:
+        self.events.append(event)
+
+    @property
+    def names(self) -> list[str]:
+        return [event.event for event in self.events if not isinstance(event, Status)]
 
 
 class ScriptedCamera:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from live_parts import ScriptedEngine
+from live_parts import ScriptedEngine, Told
 from media import write_clip
 from running import wait_for
 
@@ -18,7 +18,7 @@ import streammat.live.quality
 from streammat.config import LiveOptions, MattingOptions
 from streammat.engines.base import EngineError
 from streammat.errors import UsageError
-from streammat.events import Event, Level, Status
+from streammat.events import Level
 from streammat.jobs.live import LiveRun
 from streammat.live.control.commands import Command
 from streammat.matting.matting import network_sizes
@@ -50,19 +50,6 @@ def options(tmp_path: Path) -> LiveOptions:
     return LiveOptions(camera=str(clip), loop=True, outputs=("null",), matting=MattingOptions(quality="best"))
 
 
-class Told:
-    """Keeps the events of a run."""
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-
-    def __call__(self, event: Event) -> None:
-        self.events.append(event)
-
-    def names(self) -> list[str]:
-        return [event.event for event in self.events if not isinstance(event, Status)]
-
-
 def test_a_network_that_breaks_is_opened_anew(monkeypatch: pytest.MonkeyPatch, options: LiveOptions) -> None:
     def broken(call: int) -> Any:
         return EngineError("broken") if call > 5 else None
@@ -75,7 +62,7 @@ def test_a_network_that_breaks_is_opened_anew(monkeypatch: pytest.MonkeyPatch, o
     assert all(engine.closed for engine in engines.opened)
     assert report.shown["composite"] > 10
     assert report.faults >= 3
-    assert told.names().count("fault") == 1  # not once for every frame
+    assert told.names.count("fault") == 1  # not once for every frame
 
 
 def test_a_network_that_is_too_slow_is_exchanged_for_a_smaller_one(monkeypatch: pytest.MonkeyPatch, options: LiveOptions) -> None:
@@ -89,7 +76,7 @@ def test_a_network_that_is_too_slow_is_exchanged_for_a_smaller_one(monkeypatch: 
     job.run()
     assert [options.quality for options in engines.asked[:2]] == ["best", "balanced"]
     assert network_sizes(*SIZE, "balanced") != network_sizes(*SIZE, "best")
-    assert "level" in told.names()
+    assert "level" in told.names
     assert "balanced" in next(event.message for event in told.events if isinstance(event, Level))
 
 
@@ -103,7 +90,7 @@ def test_fixed_means_fixed(monkeypatch: pytest.MonkeyPatch, options: LiveOptions
     report = LiveRun(replace(options, duration=2.0, fixed=True), told).run()
     assert len(engines.opened) == 1
     assert report.dropped > 0
-    assert "level" not in told.names()
+    assert "level" not in told.names
 
 
 def test_the_room_takes_a_confirmation(monkeypatch: pytest.MonkeyPatch, options: LiveOptions) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,17 +15,19 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from live_parts import SIZE, ScriptedCamera, ScriptedEngine, Step
+from av.container import InputContainer
+from live_parts import SIZE, ScriptedCamera, ScriptedEngine, Step, Told
 from media import write_clip
 from running import QUICK, call, spawn, wait_for
 from sound_parts import LiveCard, beep, beeps_in, in_step, offsets, sound_of, write_flashes
+from stream_server import StreamServer
 
 import streammat.jobs.live
 from streammat.audio.capture import AudioCapture
 from streammat.audio.track import RATE
 from streammat.config import CompositeOptions, EncodeOptions, LiveOptions, MattingOptions
 from streammat.errors import InputError, UsageError
-from streammat.events import Event, OutputFailed, Said, Status
+from streammat.events import OutputFailed, Said
 from streammat.jobs.live import LiveRun
 from streammat.live.background_switcher import BackgroundSwitcher
 from streammat.live.control.commands import Command
@@ -36,20 +38,6 @@ from streammat.live.outputs.worker import OutputWorker
 from streammat.live.pipeline import Live
 from streammat.sinks.file import FileSink
 from streammat.sources.shaper import Clock
-
-
-class Told:
-    """Keeps the events of a run."""
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-
-    def __call__(self, event: Event) -> None:
-        self.events.append(event)
-
-    @property
-    def names(self) -> list[str]:
-        return [event.event for event in self.events if not isinstance(event, Status)]
 
 
 @pytest.fixture(autouse=True)
@@ -251,51 +239,34 @@ def test_killed_recordings_have_their_sound(tmp_path: Path) -> None:
         assert abs(begin + len(samples) / rate - images[-1]) < 2.5  # the last fragment may lack either
 
 
-LISTEN = {"rtmp": {"listen": "1", "timeout": "1"}, "rtsp": {"rtsp_flags": "listen", "listen_timeout": "1"}}
-
-
-class Server:
-    """Takes publishers one after the other; keeps when images turned light and beeps began, for each of them."""
+class Server(StreamServer):
+    """Keeps when images turned light and beeps began, for each publisher."""
 
     def __init__(self, scheme: str) -> None:
-        self._scheme = scheme
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.url = f"{scheme}://127.0.0.1:{free.getsockname()[1]}/live/secret"
         self.sessions: list[tuple[list[tuple[float, bool]], list[tuple[float, Any]]]] = []
         self.codecs: set[str] = set()
-        self.hang_up = threading.Event()
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._serve)
-        self._thread.start()
+        super().__init__(scheme)
 
     @property
     def images(self) -> int:
         return len(self.sessions[-1][0]) if self.sessions else 0
 
-    def _serve(self) -> None:
-        while not self._over.is_set():
-            try:
-                with av.open(self.url, options=LISTEN[self._scheme], timeout=(10.0, 10.0)) as container:
-                    self.codecs |= {stream.codec_context.name for stream in container.streams}
-                    lights: list[tuple[float, bool]] = []
-                    sounds: list[tuple[float, Any]] = []
-                    self.sessions.append((lights, sounds))
-                    self.hang_up.clear()
-                    for frame in container.decode(*container.streams.video, *container.streams.audio):
-                        if frame.pts is None:
-                            continue  # RTSP tells times a little later
-                        at = float(frame.pts * frame.time_base)
-                        if isinstance(frame, av.VideoFrame):
-                            plane = frame.planes[0]
-                            luma = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)  # type: ignore[call-overload]
-                            lights.append((at, bool(luma[plane.height // 2, plane.width // 2] > 130)))
-                        else:
-                            sounds.append((at, frame.to_ndarray().mean(0)))
-                        if self.hang_up.is_set() or self._over.is_set():
-                            break
-            except (av.FFmpegError, OSError):
-                continue
+    def receive(self, container: InputContainer) -> Iterator[None]:
+        self.codecs |= {stream.codec_context.name for stream in container.streams}
+        lights: list[tuple[float, bool]] = []
+        sounds: list[tuple[float, Any]] = []
+        self.sessions.append((lights, sounds))
+        for frame in container.decode(*container.streams.video, *container.streams.audio):
+            if frame.pts is None:
+                continue  # RTSP tells times a little later
+            at = float(frame.pts * frame.time_base)
+            if isinstance(frame, av.VideoFrame):
+                plane = frame.planes[0]
+                luma = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)  # type: ignore[call-overload]
+                lights.append((at, bool(luma[plane.height // 2, plane.width // 2] > 130)))
+            else:
+                sounds.append((at, frame.to_ndarray().mean(0)))
+            yield
 
     def apart(self, number: int) -> list[float]:
         """Of session ``number``, by how many seconds each beep comes after its flash."""
@@ -306,16 +277,11 @@ class Server:
         near = [(flash, beeps[np.abs(beeps - flash) < 0.4]) for flash in flashes]
         return [float(found[0] - flash) for flash, found in near if len(found) == 1]
 
-    def close(self) -> None:
-        self._over.set()
-        self._thread.join(30)
-
 
 @pytest.fixture(params=["rtmp", "rtsp"])
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    made = Server(request.param)
-    yield made
-    made.close()
+    with closing(Server(request.param)) as made:
+        yield made
 
 
 @pytest.mark.slow

@@ -9,17 +9,19 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from av.container import InputContainer
 from media import Audio, frames_of, write_clip
 from running import QUICK, REPOSITORY, spawn, wait_for
+from stream_server import LISTEN, StreamServer
 from test_live_outputs import steered
 
 from streammat.sinks.stream import KEYFRAME_SECONDS
@@ -31,57 +33,34 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_clip(tmp_path_factory.mktemp("clip") / "in.mp4", size=(192, 108), frames=25, audio=[Audio()])
 
 
-LISTEN = {"rtmp": {"listen": "1", "timeout": "1"}, "rtsp": {"rtsp_flags": "listen", "listen_timeout": "1"}}
-
-
-class Server:
-    """Takes one publisher after the other and counts what they send."""
+class Server(StreamServer):
+    """Counts what publishers send."""
 
     def __init__(self, scheme: str) -> None:
-        self._scheme = scheme
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.url = f"{scheme}://127.0.0.1:{self.port}/live/secret"
         self.keyframes: list[float] = []
         self.frames = 0
         self.sound: list[int] = []
         """Samples of each session's track."""
         self.sessions = 0
-        self.hang_up = threading.Event()
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._serve)
-        self._thread.start()
+        super().__init__(scheme)
 
-    def _serve(self) -> None:
-        while not self._over.is_set():
-            try:
-                with av.open(self.url, options=LISTEN[self._scheme], timeout=(10.0, 10.0)) as container:
-                    self.sessions += 1
-                    self.sound.append(0)
-                    self.hang_up.clear()
-                    for packet in container.demux():
-                        if packet.stream.type == "audio":
-                            self.sound[-1] += sum(frame.samples for frame in packet.decode())
-                        elif packet.pts is not None and packet.size:
-                            self.frames += 1
-                            if packet.is_keyframe:
-                                self.keyframes.append(float(packet.pts * packet.time_base))
-                        if self.hang_up.is_set() or self._over.is_set():
-                            break
-            except (av.FFmpegError, OSError):
-                continue
-
-    def close(self) -> None:
-        self._over.set()
-        self._thread.join(30)
+    def receive(self, container: InputContainer) -> Iterator[None]:
+        self.sessions += 1
+        self.sound.append(0)
+        for packet in container.demux():
+            if packet.stream.type == "audio":
+                self.sound[-1] += sum(frame.samples for frame in packet.decode())
+            elif packet.pts is not None and packet.size:
+                self.frames += 1
+                if packet.is_keyframe:
+                    self.keyframes.append(float(packet.pts * packet.time_base))
+            yield
 
 
 @pytest.fixture(params=["rtmp", "rtsp"])
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    made = Server(request.param)
-    yield made
-    made.close()
+    with closing(Server(request.param)) as made:
+        yield made
 
 
 def test_a_stream_goes_on_after_its_server_went_away(tmp_path: Path, clip: Path, server: Server) -> None:

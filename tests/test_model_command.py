@@ -25,6 +25,7 @@ from streammat.engines.network.gfm import GFM
 from streammat.models.library import find_model, library_folder
 
 SIZE = (128, 96)
+pytestmark = pytest.mark.usefixtures("library")
 
 
 def model(*arguments: str | Path) -> Run:
@@ -33,13 +34,6 @@ def model(*arguments: str | Path) -> Run:
 
 def matte_with(chosen: str | Path, source: Path, target: Path, *more: str) -> Run:
     return call("image", source, target, *QUICK, "--json", "-y", "--model", chosen, *more)
-
-
-@pytest.fixture(autouse=True)
-def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "models"
-    monkeypatch.setenv("STREAMMAT_MODELS", str(folder))
-    return folder
 
 
 @pytest.fixture(scope="module")

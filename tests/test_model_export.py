@@ -27,6 +27,7 @@ from streammat.engines.shipped import card
 from streammat.matting.matting import network_sizes
 
 torch.set_num_threads(2)
+pytestmark = pytest.mark.usefixtures("library")
 
 
 def export(*arguments: str | Path) -> Run:
@@ -46,13 +47,6 @@ def outputs(path: Path, given: np.ndarray) -> dict[str, np.ndarray]:
 
 def said(path: Path) -> dict[str, str]:
     return {entry.key: entry.value for entry in onnx.load(path).metadata_props}
-
-
-@pytest.fixture(autouse=True)
-def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "models"
-    monkeypatch.setenv("STREAMMAT_MODELS", str(folder))
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -113,7 +112,3 @@ def page_run(camera: Path, data: Path, *arguments: str | Path, web: str = "127.0
 def in_browser_of(run: PageRun, cookie: str) -> dict[str, str]:
     """The headers of a request that the page makes itself."""
     return {"Cookie": cookie, "Origin": run.origin}
-
-
-def descriptors(process: subprocess.Popen[str]) -> int:
-    return len(os.listdir(f"/proc/{process.pid}/fd"))
