@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from streammat.bench.clip import rate_of, speed_up
 from streammat.bench.report import SCHEMA, size_result
 from streammat.bench.variants import Variant
 from streammat.engines import registry as backends
-from streammat.engines.registry import BACKENDS, Backend
+from streammat.engines.registry import BACKENDS
 
 SMALL = ("--size", "128x96", "--frames", "4", "--quality", "fast", "--threads", "1")
 SCRIPT = REPOSITORY / "benchmarks" / "speed" / "performance_tables.py"
@@ -254,7 +255,7 @@ def test_an_unknown_engine_is_refused_with_those_that_are_known() -> None:
 
 
 def test_an_engine_by_name_that_is_not_installed_is_an_error_with_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
-    missing = Backend("openvino", ("no_such_module",), "pip install 'streammat[openvino]'", {"cpu": ("fp32",)}, "streammat.engines.backends.openvino", "OpenVinoEngine")
+    missing = replace(BACKENDS["openvino"], needs=("no_such_module",))
     monkeypatch.setitem(backends.BACKENDS, "openvino", missing)  # type: ignore[arg-type]
     bench("--engine", "onnxruntime", "--engine", "openvino").refused(1, "openvino", "pip install")
 

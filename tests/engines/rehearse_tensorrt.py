@@ -166,12 +166,12 @@ def run(folder: Path) -> None:
     auto.find_gpus = tensorrt_engine.find_gpus
     environment_folder = tensorrt_engine.EngineCache().folder
     assert environment_folder == folder, environment_folder
-    assert auto._is_built(model, "auto", DEVICE, size, batch)
-    assert not auto._is_built(model, "fp32", DEVICE, size, batch)
+    assert auto._find_built(model, "auto", DEVICE, size, batch) == "tensorrt"
+    assert not auto._find_built(model, "fp32", DEVICE, size, batch)
     refused(lambda: open_engine(model, "tensorrt", "fp32", size), "tensorrt on cuda:0 has no fp32")
     tensorrt_engine.driver_version = lambda: "590.2"
     refused(opened, "driver 580.1, here 590.2", "streammat engine build")
-    assert not auto._is_built(model, "auto", DEVICE, size, batch)
+    assert not auto._find_built(model, "auto", DEVICE, size, batch)
     tensorrt_engine.driver_version = lambda: "580.1"
 
     # Plans that must not run.
