@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from streammat.engines.network.backbones import IMAGENET
 from streammat.engines.network.gfm import GFM
+from streammat.train.data.targets import TRIMAP
+from streammat.train.losses import TRANSITION, alpha_loss
 
 Maps = dict[str, Tensor]
 """A network's predictions, by name; ``alpha``, float32 (N, 1, H, W), is always among them."""
@@ -121,3 +123,18 @@ Model = GFM | Method
 def trimap_values(classes: Tensor) -> Tensor:
     """Convert a trimap for a network: int64 (N, H, W), 0..2, to float32 (N, 1, H, W), 0, 0.5, 1."""
     return classes.unsqueeze(1).float() / 2.0
+
+
+def unknown_losses(alpha: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
+    """Return the alpha-prediction and compositional losses of Deep Image Matting, its Eq. 1 and 2, averaged over the unknown
+    area.
+
+    Two composites of the same layers differ by (alpha error) * (foreground - background).
+
+    Args:
+        alpha: (N, 1, H, W), predicted.
+        targets: targets with the class map of the trimap.
+    """
+    unknown = (targets.classes[TRIMAP].unsqueeze(1) == TRANSITION).to(alpha.dtype)
+    composed = alpha_loss(alpha * targets.contrast, targets.alpha * targets.contrast, unknown)
+    return alpha_loss(alpha, targets.alpha, unknown), composed

@@ -7,9 +7,8 @@ import torch.nn.functional as F  # noqa: N812 (torch's own name)
 from torch import Tensor, nn
 
 from streammat.engines.network.backbones import VGG16
-from streammat.train.methods.base import Maps, Method, Targets
+from streammat.train.methods.base import Maps, Method, Targets, unknown_losses
 from streammat.train.methods.layers import max_pool, max_unpool
-from streammat.train.methods.unknown import unknown_losses
 
 
 class Refinement(nn.Module):

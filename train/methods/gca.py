@@ -7,8 +7,7 @@ import torch.nn.functional as F  # noqa: N812 (torch's own name)
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from streammat.train.methods.base import UNKNOWN, Maps, Method, Targets
-from streammat.train.methods.unknown import unknown_losses
+from streammat.train.methods.base import UNKNOWN, Maps, Method, Targets, unknown_losses
 
 
 def _normed(cin: int, cout: int, kernel: int, stride: int = 1, *, pad: bool = True) -> nn.Module:

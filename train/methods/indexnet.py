@@ -9,8 +9,7 @@ import torch.nn.functional as F  # noqa: N812 (torch's own name)
 from torch import Tensor, nn
 
 from streammat.engines.network.backbones import ConvBN, MobileNetV2
-from streammat.train.methods.base import Maps, Method, Targets
-from streammat.train.methods.unknown import unknown_losses
+from streammat.train.methods.base import Maps, Method, Targets, unknown_losses
 
 
 class PaddedResidual(nn.Module):
