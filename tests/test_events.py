@@ -1,4 +1,4 @@
-"""The events of a live run: one class each, and the JSON that programs read, which does not change."""
+"""The events of a live run and of a batch: one class each, and the JSON that programs read, which does not change."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from running import REPOSITORY
 
 from streammat import events
+from streammat.batch import events as batch
 from streammat.config import MatteControls
 from streammat.engines.base import EngineSpec
 from streammat.stats import LiveReport, MonitorReport, SoundReport
@@ -78,3 +79,12 @@ def test_the_json_of_events_stays_as_it_is(event: events.Event, said: str) -> No
 def test_events_cannot_be_changed() -> None:
     with pytest.raises(FrozenInstanceError):
         STATUS.fps = 1.0  # type: ignore[misc]
+
+
+def test_the_json_of_a_batch_s_events_stays_as_it_is() -> None:
+    shard = batch.ShardEvent("a", 2, "done", "w1", 30, 1)
+    assert json.dumps(batch.json_of(shard)) == '{"event": "shard", "shot": "a", "shard": 2, "state": "done", "worker": "w1", "frames": 30, "networks": 1}'
+    assert json.dumps(batch.json_of(batch.ShardEvent("a", 2, "started", "w1"))) == '{"event": "shard", "shot": "a", "shard": 2, "state": "started", "worker": "w1"}'
+    assert json.dumps(batch.json_of(batch.Planned("a", 40, 2, 0))) == '{"event": "planned", "shot": "a", "frames": 40, "shards": 2, "done": 0}'
+    assert json.dumps(batch.json_of(batch.Done("a", 40, ["a.mov"]))) == '{"event": "done", "shot": "a", "frames": 40, "outputs": ["a.mov"]}'
+    assert json.dumps(batch.json_of(batch.Failed("a", "no"))) == '{"event": "failed", "shot": "a", "reason": "no"}'

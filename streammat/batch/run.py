@@ -8,7 +8,7 @@ import os
 import shutil
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -16,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
 
+from streammat.batch.events import Damaged, Done, Emit, Failed, Kept, Planned, ShardEvent
 from streammat.batch.files import counter_of, is_pattern, put, there
 from streammat.batch.join import join
 from streammat.batch.manifest import FOLDER, Manifest, Shard
@@ -33,9 +34,6 @@ from streammat.paths import check_readable
 from streammat.report.collect import ShotReport, merged
 from streammat.report.page import check_report, read_reports, write_report
 from streammat.sinks.partial import Claim
-
-Listen = Callable[[dict[str, Any]], None]
-"""Called with each event of the batch: its name in ``event``, the shot's name in ``shot``."""
 
 
 @dataclass
@@ -112,31 +110,31 @@ class Batch:
         """Stop: begin no more work and leave the rest undone; from any thread or a signal handler."""
         self._stopping = True
 
-    def run(self, workers: Workers, tell: Listen) -> None:
+    def run(self, workers: Workers, emit: Emit) -> None:
         """Work until every shot is done or has failed, or until ``stop``; ``failures`` has the shots that failed.
 
         Raises:
             OutputError: the manifest cannot be written; what it holds already is done.
         """
         for name, why in self.failures.items():
-            tell({"event": "failed", "shot": name, "reason": why})
+            emit(Failed(name, why))
         for shot in self._shots:
             if shot.name in self.failures or self._stopping:
                 continue
             try:
-                work = self._planned(shot, tell)
+                work = self._planned(shot, emit)
                 if work is None:
                     continue
                 self._work[shot.name] = work
                 workers.begin([self._task(work, shard) for shard in work.shards if shard.number in work.open])
                 if not work.open:
-                    self._finish(work, tell)
+                    self._finish(work, emit)
             except (StreammatError, EngineError) as error:
-                self._record_failure(shot.name, str(error), tell)
+                self._record_failure(shot.name, str(error), emit)
         self._drop_leftovers()
         while self._work and not self._stopping:
             if (event := workers.wait(0.2)) is not None and event.task.shot in self._work:
-                self._handle(event, workers, tell)
+                self._handle(event, workers, emit)
         if self._options.report is not None:
             self._write_report(self._options.report)
 
@@ -164,21 +162,20 @@ class Batch:
             elif before != self._prints[shot.name] and not self._options.redo:
                 raise UsageError(f"shot {shot.name}: was begun with {_difference(before, self._prints[shot.name])}; give --redo to make it again, or another folder")
 
-    def _planned(self, shot: Shot, tell: Listen) -> _Work | None:
+    def _planned(self, shot: Shot, emit: Emit) -> _Work | None:
         """Return the work left for a shot; None if it is complete."""
         known = self._manifest.fingerprint(shot.name) == self._prints[shot.name]
         if known and (lost := self._manifest.damaged(shot.name, thoroughly=self._options.verify)):
-            tell({"event": "damaged", "shot": shot.name, "files": lost})
+            emit(Damaged(shot.name, lost))
         if known and self._manifest.is_done(shot.name):
             self._finished.add(shot.name)
-            tell({"event": "kept", "shot": shot.name, "frames": sum(shard.frames for shard, _ in self._manifest.shards(shot.name))})
+            emit(Kept(shot.name, sum(shard.frames for shard, _ in self._manifest.shards(shot.name))))
             return None
         if not known:
             plan = plan_of(shot, self._options)
             self._manifest.plan(shot.name, self._prints[shot.name], plan.rate, plan.shards)
         shards = self._manifest.shards(shot.name)
-        tell({"event": "planned", "shot": shot.name, "frames": sum(shard.frames for shard, _ in shards), "shards": len(shards),
-              "done": sum(shard.frames for shard, done in shards if done)})
+        emit(Planned(shot.name, sum(shard.frames for shard, _ in shards), len(shards), sum(shard.frames for shard, done in shards if done)))
         return _Work(shot, self._manifest.rate(shot.name), [shard for shard, _ in shards], {shard.number for shard, done in shards if not done}, {})
 
     def _drop_leftovers(self) -> None:
@@ -203,25 +200,21 @@ class Batch:
         report = [] if self._options.report is None else [f"--report={folder / 'report.html'}"]
         return Task(work.shot.name, shard.number, tuple(work.shot.command(outputs, *part, *report)))
 
-    def _handle(self, event: WorkerEvent, workers: Workers, tell: Listen) -> None:
+    def _handle(self, event: WorkerEvent, workers: Workers, emit: Emit) -> None:
         """Handle an event of a worker."""
         name = event.task.shot
         work = self._work[name]
-        message: dict[str, Any] = {"event": "shard", "shot": name, "shard": event.task.shard, "state": event.kind, "worker": event.worker}
-        if event.kind in ("progress", "done"):
-            message["frames"] = event.frames
-        if event.kind == "done":
-            message["networks"] = event.report["networks"]
-        if event.reason:
-            message["reason"] = event.reason
-        tell(message)
+        emit(ShardEvent(
+            name, event.task.shard, event.kind, event.worker, event.frames if event.kind in ("progress", "done") else None,
+            event.report["networks"] if event.kind == "done" else None, event.reason or None,
+        ))
         work.lost[event.task.shard] += event.kind == "lost"
         if event.kind == "lost" and work.lost[event.task.shard] < workers.attempts:
             (shard,) = (each for each in work.shards if each.number == event.task.shard)
             workers.begin([self._task(work, shard)])
         elif event.kind in ("failed", "lost"):
             workers.drop(name)
-            self._record_failure(name, event.reason, tell)
+            self._record_failure(name, event.reason, emit)
         elif event.kind == "done":
             folder = work.attempts.pop(event.task.shard)
             try:
@@ -231,12 +224,12 @@ class Batch:
                 self._manifest.shard_done(name, event.task.shard, event.frames, sorted(each for each in folder.iterdir() if not each.name.startswith(".")))
                 work.open.discard(event.task.shard)
                 if not work.open:
-                    self._finish(work, tell)
+                    self._finish(work, emit)
             except StreammatError as error:
                 workers.drop(name)
-                self._record_failure(name, str(error), tell)
+                self._record_failure(name, str(error), emit)
 
-    def _finish(self, work: _Work, tell: Listen) -> None:
+    def _finish(self, work: _Work, emit: Emit) -> None:
         """Join a shot's shards into its outputs."""
         name, parts = work.shot.name, self._folder / "parts" / work.shot.name
         files = {shard.number: self._manifest.files(name, shard.number) for shard in work.shards}
@@ -265,7 +258,7 @@ class Batch:
         del self._work[work.shot.name]
         self._finished.add(work.shot.name)
         shutil.rmtree(self._folder / "parts" / work.shot.name, ignore_errors=True)
-        tell({"event": "done", "shot": work.shot.name, "frames": frames, "outputs": [path for _, path in work.shot.outputs]})
+        emit(Done(work.shot.name, frames, [path for _, path in work.shot.outputs]))
 
     def _keep_report(self, work: _Work, files: dict[int, list[Path]]) -> None:
         """Merge the report measures of a shot's shards, if there are any."""
@@ -292,12 +285,12 @@ class Batch:
                 missing.append(shot.name)
         write_report(Path(path), found, overwrite=True, missing=missing)
 
-    def _record_failure(self, name: str, why: str, tell: Listen) -> None:
+    def _record_failure(self, name: str, why: str, emit: Emit) -> None:
         self.failures[name] = why
         self._work.pop(name, None)
         with suppress(OutputError):  # the first reason is the one to tell
             self._manifest.failed(name, why)
-        tell({"event": "failed", "shot": name, "reason": why})
+        emit(Failed(name, why))
 
 
 def _fingerprint(shot: Shot, options: BatchOptions) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from typing import Any, Self
 
 import click
 
+from streammat.batch.events import BatchEvent, Damaged, Done, Failed, Kept, Planned, ShardEvent, json_of
+
 _MOST = 24
 """Most rows of the table; shots at work come first."""
 
@@ -72,32 +74,32 @@ class Board(AbstractContextManager["Board"]):
         if self._live is not None:
             self._live.stop()
 
-    def __call__(self, event: dict[str, Any]) -> None:
+    def __call__(self, event: BatchEvent) -> None:
         """Handle an event."""
         with self._lock:
             self._note(event)
         if self._as_json:
-            click.echo(json.dumps({**event, "seconds": round(time.monotonic() - self._begin, 3)}))
+            click.echo(json.dumps({**json_of(event), "seconds": round(time.monotonic() - self._begin, 3)}))
         elif not self._quiet and self._live is None and (line := _line(event)):
             click.echo(line, err=True)
 
-    def _note(self, event: dict[str, Any]) -> None:
-        row = self._rows[event["shot"]]
-        if event["event"] in ("kept", "done", "failed"):
-            row.state = {"kept": "was done", "done": "done", "failed": "failed"}[event["event"]]
-            row.frames = event.get("frames", row.frames)
-            row.reason = event.get("reason", "")
+    def _note(self, event: BatchEvent) -> None:
+        row = self._rows[event.shot]
+        if isinstance(event, Kept | Done):
+            row.state, row.frames, row.reason = "was done" if isinstance(event, Kept) else "done", event.frames, ""
             row.workers.clear()
-        elif event["event"] == "planned":
-            row.state, row.frames, row.before = "waiting", event["frames"], event["done"]
-        elif event["event"] == "shard":
+        elif isinstance(event, Failed):
+            row.state, row.reason = "failed", event.reason
+            row.workers.clear()
+        elif isinstance(event, Planned):
+            row.state, row.frames, row.before = "waiting", event.frames, event.done
+        elif isinstance(event, ShardEvent):
             row.state = "at work"
-            shard = event["shard"]
-            row.done[shard] = event.get("frames", 0)
-            if event["state"] in ("started", "progress"):
-                row.workers[shard] = event["worker"]
+            row.done[event.shard] = event.frames or 0
+            if event.state in ("started", "progress"):
+                row.workers[event.shard] = event.worker
             else:
-                row.workers.pop(shard, None)
+                row.workers.pop(event.shard, None)
 
     def state(self) -> dict[str, Any]:
         """Return the whole table as JSON values: ``summary``, and ``shots`` with those at work first; from any thread."""
@@ -135,15 +137,14 @@ class Board(AbstractContextManager["Board"]):
         return table
 
 
-def _line(event: dict[str, Any]) -> str:
+def _line(event: BatchEvent) -> str:
     """Return an event in words; empty if it is not shown."""
-    name = event["shot"]
-    if event["event"] == "kept":
-        return f"{name}: was done before"
-    if event["event"] == "damaged":
-        return f"{name}: not as it was written, made again: {', '.join(event['files'])}"
-    if event["event"] == "done":
-        return f"{name}: {event['frames']} frames done: {', '.join(event['outputs'])}"
-    if event.get("state") == "lost":
-        return f"{name}: shard {event['shard']}: {event['reason']}"
+    if isinstance(event, Kept):
+        return f"{event.shot}: was done before"
+    if isinstance(event, Damaged):
+        return f"{event.shot}: not as it was written, made again: {', '.join(event.files)}"
+    if isinstance(event, Done):
+        return f"{event.shot}: {event.frames} frames done: {', '.join(event.outputs)}"
+    if isinstance(event, ShardEvent) and event.state == "lost":
+        return f"{event.shot}: shard {event.shard}: {event.reason}"
     return ""
