@@ -31,10 +31,15 @@ RECIPES: Mapping[str, Recipe] = {
     "photographs": Recipe(
         DataConfig(sets=WIDER_SETS, everybody=True, original=0.72, empty=0.10, objects=0.35, mosaic=0.4, cover=(0.15, 1.5)), faults=FaultConfig(grey=0.12)
     ),
+    "photographs-held": Recipe(
+        DataConfig(sets=WIDER_SETS, everybody=True, original=0.62, empty=0.13, objects=0.5, mosaic=0.4, cover=(0.15, 1.5)),
+        SceneConfig(held=0.3),
+        FaultConfig(grey=0.12),
+    ),
 }
 """Recipes by name: a few sets whose masks show one subject each; many in which everybody is labelled
-(`streammat.train.labels.labelling`), with more original images; these with more objects as backgrounds; and more sets, nearly all
-of whose images are used as they are.
+(`streammat.train.labels.labelling`), with more original images; these with more objects as backgrounds; more sets, nearly all
+of whose images are used as they are; and the same with more composites, more things in hands, which those labels leave out, and more objects.
 """
 
 

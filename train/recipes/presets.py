@@ -260,6 +260,9 @@ def _later_lites() -> list[Preset]:
         _with_faster_encoder(
             _with_recipe(_with_pairs(_next_stage("lite-ninth", "its stage on photographs as they are, of more sets", shares, 5e-4, 0.02, 31), 0.15), "photographs")
         ),
+        _with_faster_encoder(
+            _with_recipe(_with_pairs(_next_stage("lite-tenth", "its stage like the ninth, with more things in hands and more objects", shares, 5e-4, 0.02, 37), 0.15), "photographs-held")
+        ),
     ]
 
 
