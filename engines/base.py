@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
 
 from streammat.engines.errors import StreammatError
 
@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
+
+
+Part = Literal["alpha", "glance", "focus"]
+"""What an engine gives: the matte; or for the fusion of several sizes the classes' probabilities alone, (N, 3, h, w): background, transition,
+foreground; or the alpha within the transition alone, (N, h, w).
+"""
 
 
 class EngineError(StreammatError, RuntimeError):
@@ -70,7 +76,7 @@ class Engine(Protocol):
 
         Returns:
             float32 (N, H/s, W/s) in 0..1, 1 = foreground, s = 1 or 2: the network's own output resolution; the caller
-            upsamples.
+            upsamples. An engine opened for another `Part` gives that.
 
         Raises:
             EngineError: the input does not fit, or the backend failed.
@@ -156,7 +162,7 @@ class Port(NamedTuple):
         return f"{self.name} {self.dtype} ({', '.join('?' if side is None else str(side) for side in self.shape)})"
 
 
-def check_contract(model: str, inputs: Sequence[Port], outputs: Sequence[Port], size: tuple[int, int]) -> None:
+def check_contract(model: str, inputs: Sequence[Port], outputs: Sequence[Port], size: tuple[int, int], output: str = "alpha") -> None:
     """Refuse a model file of another kind.
 
     Args:
@@ -164,6 +170,7 @@ def check_contract(model: str, inputs: Sequence[Port], outputs: Sequence[Port], 
         inputs: its inputs.
         outputs: its outputs.
         size: network input (height, width) in pixels.
+        output: name of the only output; another one than ``alpha`` was made one by `streammat.engines.onnx_outputs`, and may have any shape.
 
     Raises:
         EngineError: it does not turn ``rgb`` uint8 (1, height, width, 3) alone into ``alpha`` float32 (1, height/s, width/s)
@@ -179,7 +186,7 @@ def check_contract(model: str, inputs: Sequence[Port], outputs: Sequence[Port], 
             )
     taken = len(inputs) == 1 and inputs[0].fits("rgb", "uint8", (1, height, width, 3))
     alphas = [(1, height // stride, width // stride) for stride in STRIDES]
-    given = len(outputs) == 1 and any(outputs[0].fits("alpha", "float32", shape) for shape in alphas)
+    given = len(outputs) == 1 and (output != "alpha" or any(outputs[0].fits("alpha", "float32", shape) for shape in alphas))
     if not (taken and given):
         found = f"{', '.join(map(str, inputs)) or 'nothing'} to {', '.join(map(str, outputs)) or 'nothing'}"
         raise EngineError(
@@ -223,19 +230,21 @@ _LACK = re.compile(
 )
 
 
-def check_alpha(model: str, shape: tuple[int, ...], size: tuple[int, int]) -> None:
+def check_alpha(model: str, shape: tuple[int, ...], size: tuple[int, int], part: Part = "alpha") -> None:
     """Refuse an alpha whose size fits no stride; for files with free shapes only running the network shows it.
 
     Args:
         model: the model's id, for the message.
-        shape: shape of one image's alpha, (1, h, w).
+        shape: shape of one image's alpha, (1, h, w), or of another part.
         size: network input (height, width) in pixels.
+        part: what it is.
 
     Raises:
         EngineError: h and w are not ``size`` divided by one of `STRIDES`.
     """
-    if all(shape != (1, size[0] // stride, size[1] // stride) for stride in STRIDES):
-        raise EngineError(f"model {model!r} gave alpha {shape} for an image of {size}; expected that size or half of it")
+    leading = (1, 3) if part == "glance" else (1,)
+    if all(shape != (*leading, size[0] // stride, size[1] // stride) for stride in STRIDES):
+        raise EngineError(f"model {model!r} gave {part} {shape} for an image of {size}; expected that size or half of it")
 
 
 def usable_cores() -> int:

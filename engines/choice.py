@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 from streammat.engines.backends.nvidia import find_gpus
-from streammat.engines.base import Engine, EngineError, EngineUnavailableError, check_size, default_threads
+from streammat.engines.base import Engine, EngineError, EngineUnavailableError, Part, check_size, default_threads
 from streammat.engines.model_files import ModelFiles
 from streammat.engines.registry import BACKENDS, PRECISIONS, check_device, installed_backends, kind_of, numbered, probe
 
@@ -40,6 +40,7 @@ def open_engine(
     *,
     device: str = "auto",
     batch: int = 1,
+    part: Part = "alpha",
 ) -> Engine:
     """Open the requested engine, or the best one on this machine.
 
@@ -52,6 +53,7 @@ def open_engine(
         cache: folder for OpenVINO's compiled models; None: write nothing.
         device: ``auto``, or one of `streammat.engines.registry.DEVICES`; ``cuda:1`` is the second GPU.
         batch: largest batch that ``infer`` will get; a GPU processes it together.
+        part: what ``infer`` gives; another one than ``alpha`` needs a backend with ``parts``.
 
     Returns:
         An open engine; ``spec.reason`` says why this one.
@@ -68,7 +70,8 @@ def open_engine(
     choice = choose(model, backend, precision, device, size, batch)
     taken = BACKENDS[choice.backend]
     opened: Engine = getattr(import_module(taken.home), taken.engine)(
-        model, precision=choice.precision, size=size, reason=choice.reason, device=choice.device, threads=threads or default_threads(), batch=batch, cache=cache
+        model, precision=choice.precision, size=size, reason=choice.reason, device=choice.device, threads=threads or default_threads(), batch=batch, cache=cache,
+        **({} if part == "alpha" else {"part": part}),
     )
     return opened
 

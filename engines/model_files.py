@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from streammat.engines.base import EngineError
+from streammat.engines.base import EngineError, Part
+from streammat.engines.onnx_outputs import with_output
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,9 @@ class ModelFiles:
     hint: str = "reinstall the package"
     """The hint for a missing or damaged file."""
     areas: tuple[int, ...] = ()
-    """Areas of the network's inputs, in pixels, largest first, whose mean gives the best matte; (): unknown."""
+    """Areas of the network's inputs, in pixels, largest first, which together give the best matte; (): unknown."""
+    parts: Mapping[str, str] = field(default_factory=dict)
+    """Names of the tensors of ``glance`` (N, 3, h, w) and ``focus`` (N, 1, h, w) in the ONNX files; empty: not known."""
 
     def read(self, kind: str) -> bytes:
         """Read a file and verify its digest.
@@ -61,6 +64,28 @@ class ModelFiles:
         if expected is not None and hashlib.sha256(content).hexdigest() != expected:
             raise EngineError(f"model file {path} is damaged: its sha256 is not {expected}; {self.hint}")
         return content
+
+    def read_part(self, kind: str, part: Part) -> bytes:
+        """Read an ONNX file as `read` does, with the tensor of a part as its only output.
+
+        Raises:
+            EngineError: as `read`, or the card does not name the part.
+        """
+        content = self.read(kind)
+        if part == "alpha":
+            return content
+        try:
+            return with_output(content, self.part_name(part))
+        except ValueError as error:
+            raise EngineError(f"model {self.name!r} ({kind}) is no ONNX file: {error}; {self.hint}") from error
+
+    def part_name(self, part: Part) -> str:
+        """Return the name of a part's tensor; raises EngineError if the card does not name it."""
+        if part == "alpha":
+            return part
+        if part not in self.parts:
+            raise EngineError(f"model {self.name!r} does not say where its {part} is; take --quality balanced")
+        return self.parts[part]
 
 
 def read_card(path: Path, hint: str) -> dict[str, Any]:
@@ -94,7 +119,8 @@ def card_files(path: Path, card: Mapping[str, Any], hint: str) -> ModelFiles:
     entries = {kind: card["files"][kind] for kind in ("fp32", "int8", "weights") if kind == "fp32" or kind in card["files"]}
     paths = {kind: path.with_name(entry["file"]) for kind, entry in entries.items()}
     digests = {kind: str(entry["sha256"]) for kind, entry in entries.items()}
-    return ModelFiles(str(card["name"]), paths["fp32"], paths.get("int8"), paths.get("weights"), digests, hint, tuple(map(int, card.get("best_areas", ()))))
+    areas, parts = tuple(map(int, card.get("best_areas", ()))), dict(card.get("parts", {}))
+    return ModelFiles(str(card["name"]), paths["fp32"], paths.get("int8"), paths.get("weights"), digests, hint, areas, parts)
 
 
 def file_sha256(path: Path) -> str:

@@ -1,13 +1,15 @@
-"""Runs one network on an image at several sizes and averages the alphas: a false subject at one size is often none at another.
+"""Runs one network on an image at several sizes, as one engine: the classes come from the smaller sizes, the details from the largest.
 
-Every second size gets the mirrored image, which costs nothing and makes the errors of the passes less alike.
+This is the paper's hybrid test (Li et al. 2022, Section 5.5.2): the glance sees whole subjects best in a small image, the focus sees hair best in
+a large one. Every second size gets the mirrored image, which costs nothing and makes the errors of the passes less alike. An engine that gives
+alpha alone takes part in a plain mean.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -20,22 +22,22 @@ if TYPE_CHECKING:
 
     from streammat.engines.gpu.resample import Filters
 
-Infer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-"""A function like `streammat.engines.base.Engine.infer`."""
-
 
 class SeveralSizes:
     """See `streammat.engines.base.Engine`; alpha has the first engine's resolution.
 
     Args:
         engines: engines of one model, the largest input first; closed with this one.
+        fused: the first gives the focus and the others the glance (`streammat.engines.base.Part`), which are fused; False: each gives alpha, and the
+            result is their mean.
     """
 
-    def __init__(self, engines: Sequence[Engine]) -> None:
+    def __init__(self, engines: Sequence[Engine], *, fused: bool = False) -> None:
         first, *others = (engine.spec for engine in engines)
         sizes = ", ".join(f"{spec.size[1]}x{spec.size[0]}" for spec in others)
         self._engines = tuple(engines)
-        self._spec = replace(first, reason=f"{first.reason}; the mean with {sizes}")
+        self._fused = fused
+        self._spec = replace(first, reason=f"{first.reason}; {'its details, the subject by' if fused else 'the mean with'} {sizes}")
         self._closed = False
 
     @property
@@ -48,7 +50,23 @@ class SeveralSizes:
         if self._closed:
             raise EngineError("the engine is closed; open another one")
         check_rgb(rgb, self._spec.size)
-        return mean_alpha([(engine.spec.size, engine.infer) for engine in self._engines], rgb)
+        first, *others = self._engines
+        largest = first.infer(rgb)
+        found = []
+        for index, engine in enumerate(others, 1):
+            height, width = engine.spec.size
+            way = -1 if index % 2 else 1
+            small = [cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)[:, ::way] for image in rgb]
+            planes = engine.infer(np.stack(small).astype(np.uint8, copy=False))[..., ::way]
+            found.append(_enlarged(planes, largest.shape[-2:]))
+        return np.asarray(self._together(largest, found), np.float32)
+
+    def _together(self, largest: Any, others: Sequence[Any]) -> Any:
+        """Return alpha (N, h, w) from what the engines gave, at one resolution; arrays or tensors."""
+        if not self._fused:
+            return sum(others, largest) / (1 + len(others))
+        glance = sum(others[1:], others[0]) / len(others)
+        return glance[:, 2] + glance[:, 1] * largest
 
     def close(self) -> None:
         """Close all; safe to call twice."""
@@ -58,14 +76,15 @@ class SeveralSizes:
 
 
 class SeveralSizesOnDevice(SeveralSizes):
-    """The mean over several torch engines, computed on the device: see `streammat.engines.base.TensorEngine`.
+    """The same over several torch engines, computed on the device: see `streammat.engines.base.TensorEngine`.
 
     Args:
         engines: engines of one model and device, the largest input first; closed with this one.
+        fused: as of `SeveralSizes`.
     """
 
-    def __init__(self, engines: Sequence[TensorEngine]) -> None:
-        super().__init__(engines)
+    def __init__(self, engines: Sequence[TensorEngine], *, fused: bool = False) -> None:
+        super().__init__(engines, fused=fused)
         self._passes = tuple(engines)
         self.batch = min(engine.batch for engine in engines)
         self._filters: Filters | None = None
@@ -84,39 +103,29 @@ class SeveralSizesOnDevice(SeveralSizes):
         with torch.inference_mode():
             if self._filters is None:
                 self._filters = Filters(rgb.device)
-            total = self._passes[0].matte(rgb)
+            largest = self._passes[0].matte(rgb)
             colours = rgb.movedim(3, 1).float().flatten(0, 1)
+            found = []
             for index, engine in enumerate(self._passes[1:], 1):
                 small = self._filters.area(colours, engine.spec.size).round().to(torch.uint8)
                 shown = small.view(len(rgb), 3, *engine.spec.size).movedim(1, 3)
-                alpha = engine.matte((shown.flip(2) if index % 2 else shown).contiguous())
-                alpha = alpha.flip(2) if index % 2 else alpha
-                total = total + functional.interpolate(alpha[:, None], size=total.shape[1:], mode="bilinear", align_corners=False)[:, 0]
-            return total / len(self._passes)
+                planes = engine.matte((shown.flip(2) if index % 2 else shown).contiguous())
+                planes = planes.flip(-1) if index % 2 else planes
+                stacked = planes if planes.ndim == 4 else planes[:, None]
+                larger = functional.interpolate(stacked, size=largest.shape[-2:], mode="bilinear", align_corners=False)
+                found.append(larger if planes.ndim == 4 else larger[:, 0])
+            alpha: Tensor = self._together(largest, found)
+            return alpha
 
 
-def several_sizes(engines: Sequence[Engine]) -> SeveralSizes:
+def several_sizes(engines: Sequence[Engine], *, fused: bool = False) -> SeveralSizes:
     """Combine several engines into one; on their device if all take tensors."""
     on_device = [engine for engine in engines if isinstance(engine, TensorEngine)]
-    return SeveralSizesOnDevice(on_device) if len(on_device) == len(engines) else SeveralSizes(engines)
+    return SeveralSizesOnDevice(on_device, fused=fused) if len(on_device) == len(engines) else SeveralSizes(engines, fused=fused)
 
 
-def mean_alpha(passes: Sequence[tuple[tuple[int, int], Infer]], rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return the mean over passes at several sizes.
-
-    Args:
-        passes: network input (height, width) and a function like `Engine.infer` for it, the largest first.
-        rgb: uint8 (N, H, W, 3) of the first size.
-
-    Returns:
-        float32 (N, h, w), 0..1, at the first pass's resolution.
-    """
-    total = passes[0][1](rgb).copy()
-    height, width = total.shape[1:]
-    for index, (size, infer) in enumerate(passes[1:], 1):
-        way = -1 if index % 2 else 1
-        small = [cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_AREA)[:, ::way] for image in rgb]
-        alphas = infer(np.stack(small).astype(np.uint8, copy=False))[:, :, ::way]
-        total += np.stack([cv2.resize(np.ascontiguousarray(alpha), (width, height), interpolation=cv2.INTER_LINEAR) for alpha in alphas])
-    total /= len(passes)
-    return total
+def _enlarged(planes: NDArray[np.float32], size: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return planes (…, h, w) at another size, (height, width)."""
+    flat = planes.reshape(-1, *planes.shape[-2:])
+    larger = [cv2.resize(np.ascontiguousarray(plane), size[::-1], interpolation=cv2.INTER_LINEAR) for plane in flat]
+    return np.stack(larger).astype(np.float32, copy=False).reshape(*planes.shape[:-2], *size)

@@ -41,7 +41,7 @@ class Backend:
     """Module with ``probe() -> Probe`` and the engine's class."""
     engine: str
     """Name of the class in ``home``: an `Engine`, constructed as ``(model, *, precision, size, reason, device, threads, batch,
-    cache)``.
+    cache)``, and with ``part`` if it has ``parts``.
     """
     gpu_hint: str = ""
     """The command that adds NVIDIA GPUs, if they need more."""
@@ -51,6 +51,8 @@ class Backend:
     """True if an engine must be built first: ``find_built`` in ``home`` finds it, and ``auto`` takes no other."""
     only_x86: bool = False
     """True if ``auto`` takes it on x86 processors alone, since others are faster elsewhere."""
+    parts: bool = False
+    """True if it gives every `streammat.engines.base.Part`, so that several sizes can be fused; otherwise their mean is taken."""
     any_batch: bool = False
     """True if it gains by several frames at once, and takes any number up to the largest."""
 
@@ -80,16 +82,16 @@ BACKENDS: Mapping[str, Backend] = {
         ),
         Backend(
             name="cuda", needs=("torch", "safetensors"), hint="pip install 'streammat[cuda]'", precisions={"cuda": ("fp16", "bf16", "fp32")},
-            home="streammat.engines.backends.cuda", engine="CudaEngine", needs_weights=True, any_batch=True,
+            home="streammat.engines.backends.cuda", engine="CudaEngine", needs_weights=True, parts=True, any_batch=True,
         ),
         Backend(
             name="openvino", needs=("openvino",), hint="pip install 'streammat[openvino]'", precisions={"cpu": ("fp32", "bf16", "int8")},
-            home="streammat.engines.backends.openvino", engine="OpenVinoEngine", only_x86=True,
+            home="streammat.engines.backends.openvino", engine="OpenVinoEngine", parts=True, only_x86=True,
         ),
         Backend(
             name="onnxruntime", needs=("onnxruntime",), hint="pip install onnxruntime", gpu_hint="pip install onnxruntime-gpu",
             precisions={"cpu": ("fp32", "int8"), "cuda": ("fp32",), "tensorrt": ("fp32",), "directml": ("fp32",), "coreml": ("fp32",)},
-            home="streammat.engines.backends.onnxruntime", engine="OnnxRuntimeEngine",
+            home="streammat.engines.backends.onnxruntime", engine="OnnxRuntimeEngine", parts=True,
         ),
     )
 }

@@ -44,7 +44,8 @@ def test_the_best_of_a_model_that_knows_its_sizes() -> None:
     areas = (262144, 147456)
     assert network_sizes(1080, 1920, "best", areas) == ((384, 672), (288, 512))
     assert network_sizes(480, 640, "best", areas) == ((416, 576), (320, 416))
-    assert network_sizes(240, 320, "best", areas) == ((256, 320),)  # enlarging adds nothing
+    assert network_sizes(240, 320, "best", areas) == ((416, 576), (320, 416))
+    assert network_sizes(120, 160, "best", areas) == ((256, 320),)  # enlarging more adds nothing
     for quality in ("fast", "balanced"):
         assert network_sizes(1080, 1920, quality, areas) == network_sizes(1080, 1920, quality)
 

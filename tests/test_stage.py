@@ -27,7 +27,7 @@ from streammat.compositing.backgrounds import Background, open_background, parse
 from streammat.compositing.compositor import Compositor
 from streammat.config import CompositeOptions, EncodeOptions, MattingOptions, VideoOptions
 from streammat.engines.backends.cuda import CudaEngine
-from streammat.engines.base import EngineError, EngineSpec, TensorEngine
+from streammat.engines.base import EngineError, EngineSpec, Part, TensorEngine
 from streammat.engines.multiscale import several_sizes
 from streammat.engines.shipped import shipped
 from streammat.jobs.video import VideoJob
@@ -207,9 +207,12 @@ def test_with_the_shipped_network(name, backgrounds) -> None:
 
 
 def test_several_sizes_stay_on_the_device(backgrounds) -> None:
-    """``--quality best`` is the mean of two."""
+    """``--quality best``: details of the larger size, classes of the smaller one."""
     frame = frame_of(person(0, 640, 360).astype(float), "yuv420p")
-    engine = several_sizes([CudaEngine(shipped(), precision="fp32", size=size, reason="a test", device="cpu", batch=2) for size in ((256, 448), (192, 320))])
+    shown: list[tuple[tuple[int, int], Part]] = [((256, 448), "focus"), ((192, 320), "glance")]
+    engine = several_sizes(
+        [CudaEngine(shipped(), precision="fp32", size=size, reason="a test", device="cpu", batch=2, part=part) for size, part in shown], fused=True
+    )
     assert isinstance(engine, TensorEngine)
     assert not isinstance(several_sizes([engine, ScriptedEngine()]), TensorEngine)
     images = np.stack([cv2.resize(person(index, 640, 360), (448, 256), interpolation=cv2.INTER_AREA) for index in (0, 13)])

@@ -23,6 +23,7 @@ from streammat.engines.base import (
     EngineError,
     EngineSpec,
     EngineUnavailableError,
+    Part,
     check_alpha,
     check_rgb,
     check_size,
@@ -71,7 +72,7 @@ class CudaEngine:
 
     def __init__(
         self, model: ModelFiles, *, precision: str, size: tuple[int, int], reason: str, device: str = "cuda:0", threads: int = 0, batch: int = 1,
-        cache: Path | None = None, mode: Mode = "graph",
+        cache: Path | None = None, part: Part = "alpha", mode: Mode = "graph",
     ) -> None:
         del threads, cache  # of engines on the CPU
         check_size(size)
@@ -80,7 +81,8 @@ class CudaEngine:
             check_present(device, probe())
         self._device = torch.device(device)
         self._spec = EngineSpec(model.name, "cuda", precision, device, 0, size, torch.__version__, reason)
-        self._network: Any = _network(model, {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision])
+        self._network: Any = _network(model, {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision], part)
+        self._part = part
         self._mode: Mode = mode if self._device.type == "cuda" else "eager"
         self._stream: Any = None
         self._captured: dict[int, _Captured] = {}
@@ -107,7 +109,7 @@ class CudaEngine:
             raise EngineError("the engine is closed; open another one")
         check_rgb(rgb, self._spec.size)
         alpha = run_on_host(self.matte, rgb, self.batch, self._spec.device)
-        check_alpha(self._spec.model, (1, *alpha.shape[1:]), self._spec.size)
+        check_alpha(self._spec.model, (1, *alpha.shape[1:]), self._spec.size, self._part)
         return alpha
 
     def matte(self, rgb: Tensor) -> Tensor:
@@ -335,10 +337,10 @@ def load_weights(model: ModelFiles) -> Any:
     return load_network(model.weights, content)
 
 
-def _network(model: ModelFiles, dtype: torch.dtype) -> Any:
+def _network(model: ModelFiles, dtype: torch.dtype, part: Part) -> Any:
     from streammat.engines.network.folded import FoldedMatte
 
-    return FoldedMatte(load_weights(model), dtype)
+    return FoldedMatte(load_weights(model), dtype, part)
 
 
 def load_torch(hint: str = "pip install 'streammat[cuda]'") -> Any:

@@ -17,6 +17,7 @@ from streammat.engines.base import (
     EngineError,
     EngineSpec,
     EngineUnavailableError,
+    Part,
     Port,
     check_alpha,
     check_contract,
@@ -60,7 +61,7 @@ class OnnxRuntimeEngine:
 
     def __init__(
         self, model: ModelFiles, *, precision: str, size: tuple[int, int], reason: str, device: str = "cpu", threads: int = 0, batch: int = 1,
-        cache: Path | None = None,
+        cache: Path | None = None, part: Part = "alpha",
     ) -> None:
         del batch, cache  # any batch will do, and nothing is kept
         threads = threads or default_threads()
@@ -69,7 +70,7 @@ class OnnxRuntimeEngine:
         provider = _provider(onnxruntime, device)
         if kind_of(device) in ("cuda", "tensorrt"):
             _load_cuda(onnxruntime)
-        content = model.read(precision)
+        content = model.read_part(precision, part)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -91,11 +92,12 @@ class OnnxRuntimeEngine:
             if provider is not None:
                 raise EngineUnavailableError(f"ONNX Runtime cannot run model {model.name!r} with {provider[0]}: {first_line(error)}; {_LIBRARIES}") from error
             raise EngineError(f"ONNX Runtime cannot load model {model.name!r} ({precision}): {first_line(error)}; take another --engine or --precision") from error
-        check_contract(model.name, inputs, outputs, size)
+        check_contract(model.name, inputs, outputs, size, model.part_name(part))
         if provider is not None and provider[0] not in session.get_providers():
             # It continues without a provider that fails to start, and only logs it.
             raise EngineUnavailableError(f"ONNX Runtime has {provider[0]} but cannot start it; {_LIBRARIES}")
         self._session: Any = session
+        self._part, self._output = part, model.part_name(part)
         version = onnxruntime.__version__
         self._spec = EngineSpec(model.name, "onnxruntime", precision, device, 0 if provider else threads, size, version, reason)
 
@@ -111,14 +113,15 @@ class OnnxRuntimeEngine:
         check_rgb(rgb, self._spec.size)
         try:
             # The graph is planned for one image; on a CPU a batch would gain nothing.
-            parts = [self._session.run(["alpha"], {"rgb": rgb[i : i + 1]})[0] for i in range(len(rgb))]
+            parts = [self._session.run([self._output], {"rgb": rgb[i : i + 1]})[0] for i in range(len(rgb))]
         except Exception as error:
             if memory := memory_error("ONNX Runtime", self._spec.size, error):
                 raise memory from error
             raise EngineError(f"ONNX Runtime failed: {first_line(error)}; take another --engine") from error
-        check_alpha(self._spec.model, parts[0].shape, self._spec.size)
-        alpha: NDArray[np.float32] = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        return alpha
+        planes: NDArray[np.float32] = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        planes = planes[:, 0] if self._part == "focus" else planes
+        check_alpha(self._spec.model, (1, *planes.shape[1:]), self._spec.size, self._part)
+        return planes
 
     def close(self) -> None:
         """Free the session; safe to call twice."""

@@ -13,6 +13,7 @@ from streammat.engines.base import (
     EngineError,
     EngineSpec,
     EngineUnavailableError,
+    Part,
     Port,
     check_alpha,
     check_contract,
@@ -43,12 +44,12 @@ class OpenVinoEngine:
 
     def __init__(
         self, model: ModelFiles, *, precision: str, size: tuple[int, int], reason: str, device: str = "cpu", threads: int = 0, batch: int = 1,
-        cache: Path | None = None,
+        cache: Path | None = None, part: Part = "alpha",
     ) -> None:
         del device, batch  # the CPU, and any batch
         threads = threads or default_threads()
         check_size(size)
-        content = model.read("int8" if precision == "int8" else "fp32")
+        content = model.read_part("int8" if precision == "int8" else "fp32", part)
         openvino = _load()
         config: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
@@ -67,9 +68,10 @@ class OpenVinoEngine:
                 # It would silently compute in float.
                 raise EngineUnavailableError("this CPU has no bfloat16 (AVX-512 BF16, AMX or Arm's); take --precision fp32 or int8")
             network = core.read_model(content, b"")
-            check_contract(model.name, _ports(network.inputs), _ports(network.outputs), size)
+            output = model.part_name(part)
+            check_contract(model.name, _ports(network.inputs), _ports(network.outputs), size, output)
             network.reshape([1, *size, 3])
-            check_contract(model.name, _ports(network.inputs), _ports(network.outputs), size)
+            check_contract(model.name, _ports(network.inputs), _ports(network.outputs), size, output)
             request = core.compile_model(network, "CPU", config).create_infer_request()
         except EngineError:
             raise
@@ -78,6 +80,7 @@ class OpenVinoEngine:
                 raise memory from error
             raise EngineError(f"OpenVINO cannot load model {model.name!r} ({precision}): {_line(error)}; take another --engine or --precision") from error
         self._request: Any = request
+        self._part = part
         version = openvino.__version__.split("-")[0]
         self._spec = EngineSpec(model.name, "openvino", precision, "cpu", threads, size, version, reason)
 
@@ -101,8 +104,10 @@ class OpenVinoEngine:
             if memory := memory_error("OpenVINO", self._spec.size, error):
                 raise memory from error
             raise EngineError(f"OpenVINO failed: {_line(error)}; take another --engine") from error
-        check_alpha(self._spec.model, parts[0].shape, self._spec.size)
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        planes = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        planes = planes[:, 0] if self._part == "focus" else planes
+        check_alpha(self._spec.model, (1, *planes.shape[1:]), self._spec.size, self._part)
+        return planes
 
     def close(self) -> None:
         """Free the compiled model; safe to call twice."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from streammat.engines.base import Part
 from streammat.engines.network.gfm import GFM, Prediction
 
 _PAIRS = (("0", "1"), ("conv0", "norm0"), ("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"), ("conv1", "norm2"))
@@ -21,12 +22,14 @@ class FoldedMatte(nn.Module):
         model: any network; copied.
         precision: precision of encoder and decoders. Input scaling, the glance's softmax, fusion and RIM's integration stay
             float32: they cost nothing, and float16 cannot distinguish 255 levels of an image after subtracting the mean.
+        part: what ``forward`` gives; ``glance`` and ``focus`` are those of a network with one head and a soft fusion.
     """
 
     centre: Tensor
 
-    def __init__(self, model: GFM, precision: torch.dtype = torch.float32) -> None:
+    def __init__(self, model: GFM, precision: torch.dtype = torch.float32, part: Part = "alpha") -> None:
         super().__init__()
+        self.part = part
         self.model = copy.deepcopy(model).eval().float()
         self.model.checkpointing = False
         _fold_norms(self.model)
@@ -47,8 +50,12 @@ class FoldedMatte(nn.Module):
         self.requires_grad_(False)
 
     def forward(self, rgb: Tensor) -> Tensor:
-        """Map uint8 (N, H, W, 3) RGB to float32 (N, H/s, W/s), 0..1."""
-        return self.matte(rgb.permute(0, 3, 1, 2).float())
+        """Map uint8 (N, H, W, 3) RGB to float32 (N, H/s, W/s), 0..1, or to another `Part`."""
+        image = rgb.permute(0, 3, 1, 2).float()
+        if self.part == "alpha":
+            return self.matte(image)
+        (head,) = self.predict(image).heads.values()
+        return self.model.probability(head.glance) if self.part == "glance" else head.focus[:, 0]
 
     def matte(self, image: Tensor) -> Tensor:
         """Predict alpha from float32 (N, 3, H, W), 0..255."""

@@ -31,11 +31,12 @@ _AREAS: dict[Quality, tuple[int, int]] = {
     "balanced": (256 * 480, 288 * 512),
     "best": (288 * 512, 10**9),
 }
+_MOST_ENLARGED = 2.0  # for several sizes at once
 _LEAST_SIDE = 256  # the short side that even a tiny frame is enlarged to, if its area allows
 
 
 def network_sizes(height: int, width: int, quality: Quality, areas: Sequence[int] = ()) -> tuple[tuple[int, int], ...]:
-    """Return the network's input sizes for an upright frame; the matte is the mean over them.
+    """Return the network's input sizes for an upright frame, which `streammat.engines.multiscale` makes one matte of.
 
     Args:
         height: height of the frame in pixels.
@@ -54,8 +55,8 @@ def network_sizes(height: int, width: int, quality: Quality, areas: Sequence[int
         scales = [math.sqrt(wanted / area) for wanted in areas]
     else:
         scales = [min(max(float(_SCALE), math.sqrt(least / area)), math.sqrt(largest / area))]
-    # Enlarging adds no detail.
-    most = max(1.0, _LEAST_SIDE / min(height, width))
+    # Enlarging adds no detail, but subjects of the size that the network knows best.
+    most = max(_MOST_ENLARGED if quality == "best" and areas else 1.0, _LEAST_SIDE / min(height, width))
     sizes = [_floored(height, width, min(scale, most)) for scale in scales]
     return tuple(dict.fromkeys(sizes))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from streammat.config import MattingOptions
-from streammat.engines.base import Engine
+from streammat.engines.base import Engine, Part
 from streammat.engines.choice import choose, open_engine
 from streammat.engines.model_files import ModelFiles
 from streammat.engines.multiscale import several_sizes
@@ -59,13 +59,16 @@ def open_network(model: ModelFiles, size: tuple[int, int], rotation: int, option
 
 def _open_network(model: ModelFiles, size: tuple[int, int], options: MattingOptions, batch: int) -> Engine:
     """Open the engine for upright frames, in the calling thread."""
+    sizes = network_sizes(*size, options.quality, model.areas)
+    fused = len(sizes) > 1 and bool(model.parts) and BACKENDS[choose(model, options.engine, options.precision, options.device, sizes[0], batch).backend].parts
     engines: list[Engine] = []
     with ExitStack() as undo:
-        for wanted in network_sizes(*size, options.quality, model.areas):
-            engines.append(open_engine(model, options.engine, options.precision, wanted, options.threads, device=options.device, batch=batch))
+        for wanted in sizes:
+            part: Part = "alpha" if not fused else "glance" if engines else "focus"
+            engines.append(open_engine(model, options.engine, options.precision, wanted, options.threads, device=options.device, batch=batch, part=part))
             undo.callback(engines[-1].close)
         undo.pop_all()
-    return engines[0] if len(engines) == 1 else several_sizes(engines)
+    return engines[0] if len(engines) == 1 else several_sizes(engines, fused=fused)
 
 
 def frames_at_once(model: ModelFiles, size: tuple[int, int], rotation: int, options: MattingOptions) -> int:

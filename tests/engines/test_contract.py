@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 
 import cv2
@@ -14,7 +15,7 @@ from gpu import cuda_or_reason, skip_or_fail
 
 from streammat.engines.backends.cuda import CudaEngine
 from streammat.engines.backends.openvino import probe as probe_openvino
-from streammat.engines.base import Engine, EngineError, EngineUnavailableError, TensorEngine
+from streammat.engines.base import Engine, EngineError, EngineUnavailableError, Part, TensorEngine
 from streammat.engines.choice import open_engine
 from streammat.engines.multiscale import SeveralSizes
 from streammat.engines.registry import BACKENDS, installed_backends
@@ -38,7 +39,8 @@ def opener(backend: str, precision: str, device: str) -> Engine:
     if device == "torch-cpu":
         return CudaEngine(shipped(), precision=precision, size=SIZE, reason="it was asked for", device="cpu", batch=2)
     if device == "two-sizes":
-        return SeveralSizes([open_engine(shipped(), backend, precision, size, threads=2) for size in (SIZE, (64, 128))])
+        engines = [open_engine(shipped(), backend, precision, SIZE, threads=2, part="focus"), open_engine(shipped(), backend, precision, (64, 128), threads=2, part="glance")]
+        return SeveralSizes(engines, fused=True)
     if device == "cuda:0" and (reason := cuda_or_reason()):
         skip_or_fail(reason)
     if backend == "tensorrt":
@@ -187,16 +189,45 @@ def test_int8_is_the_same_file_everywhere(rgb: np.ndarray) -> None:
         assert np.abs(other - results[0]).mean() < 0.02
 
 
-def test_several_sizes_are_the_mean_of_each() -> None:
+@pytest.mark.parametrize(("backend", "precision", "device"), [*[one for one in ON_CPU if one[1] != "bf16"], ("cuda", "fp32", "torch-cpu")])
+def test_parts_make_alpha(backend: str, precision: str, device: str, rgb: np.ndarray) -> None:
+    """Glance and focus, each by an engine of its own, are fused to the alpha of the third."""
+
+    def found(part: Part) -> np.ndarray:
+        if device == "torch-cpu":
+            opened: Engine = CudaEngine(shipped(), precision=precision, size=SIZE, reason="a test", device="cpu", batch=2, part=part)
+        else:
+            opened = open_engine(shipped(), backend, precision, SIZE, threads=2, part=part)
+        planes = opened.infer(rgb)
+        opened.close()
+        return planes
+
+    glance, focus, alpha = found("glance"), found("focus"), found("alpha")
+    assert (glance.shape, focus.shape) == ((3, 3, *alpha.shape[1:]), alpha.shape)
+    np.testing.assert_allclose(glance.sum(axis=1), 1, atol=1e-4)
+    # int8 files round alpha to 255 levels.
+    np.testing.assert_allclose(glance[:, 2] + glance[:, 1] * focus, alpha, atol=6e-3 if precision == "int8" else 1e-5)
+
+
+def test_parts_that_no_card_names() -> None:
+    for model, said in ((replace(shipped(), parts={}), "does not say where its focus is; take --quality balanced"),
+                        (replace(shipped(), parts={"focus": "/Nothing"}), "has no tensor /Nothing")):  # fmt: skip
+        with pytest.raises(EngineError, match=said):
+            open_engine(model, "onnxruntime", "fp32", SIZE, part="focus")
+
+
+def test_several_sizes_are_fused() -> None:
     """An image that is the same everywhere, so that neither scaling nor mirroring counts."""
-    rgb = np.full((2, *SIZE, 3), 120, np.uint8)
-    sizes = (SIZE, (64, 128))
-    expected = np.zeros((2, SIZE[0] // 2, SIZE[1] // 2), np.float32)
+    sizes = (SIZE, (64, 128), (64, 96))
+    planes = []
     for index, size in enumerate(sizes):
-        single = open_engine(shipped(), "onnxruntime", "fp32", size)
-        alpha = single.infer(np.full((2, *size, 3), 120, np.uint8))[:, :, :: -1 if index else 1]
+        single = open_engine(shipped(), "onnxruntime", "fp32", size, part="glance" if index else "focus")
+        planes.append(single.infer(np.full((2, *size, 3), 120, np.uint8)))
         single.close()
-        expected += np.stack([cv2.resize(np.ascontiguousarray(a), (SIZE[1] // 2, SIZE[0] // 2)) for a in alpha]) / 2
-    several = SeveralSizes([open_engine(shipped(), "onnxruntime", "fp32", size) for size in sizes])
-    np.testing.assert_allclose(several.infer(rgb), expected, atol=1e-5)
+    planes[1] = planes[1][..., ::-1]
+    focus, *glances = planes
+    classes = sum(np.stack([[cv2.resize(np.ascontiguousarray(p), (SIZE[1] // 2, SIZE[0] // 2)) for p in three] for three in glance]) for glance in glances) / 2
+    engines = [open_engine(shipped(), "onnxruntime", "fp32", size, part="glance" if index else "focus") for index, size in enumerate(sizes)]
+    several = SeveralSizes(engines, fused=True)
+    np.testing.assert_allclose(several.infer(np.full((2, *SIZE, 3), 120, np.uint8)), classes[:, 2] + classes[:, 1] * focus, atol=1e-5)
     several.close()

@@ -1,4 +1,4 @@
-"""The mean over several sizes, of passes that say what they were shown."""
+"""Several sizes as one, of passes that say what they were shown."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from streammat.engines.base import EngineError, EngineSpec
-from streammat.engines.multiscale import SeveralSizes, mean_alpha
+from streammat.engines.multiscale import SeveralSizes
 
 
 class Pass:
@@ -40,7 +40,7 @@ def rgb() -> Any:
 def test_each_second_size_sees_the_image_mirrored(rgb: Any) -> None:
     passes = [Pass(128, 192), Pass(64, 96), Pass(32, 64), Pass(32, 32)]
     given = rgb.copy()
-    alpha = mean_alpha([(each.spec.size, each.infer) for each in passes], rgb)
+    alpha = SeveralSizes(passes).infer(rgb)  # type: ignore[arg-type]
     expected = rgb[:, ::2, ::2, 0].astype(np.float32) / 255
     for index, each in enumerate(passes[1:], 1):
         height, width = each.spec.size
@@ -55,10 +55,24 @@ def test_each_second_size_sees_the_image_mirrored(rgb: Any) -> None:
     assert np.array_equal(rgb, given)
 
 
-def test_one_size_alone_is_itself(rgb: Any) -> None:
-    only = Pass(128, 192)
-    alpha = mean_alpha([(only.spec.size, only.infer)], rgb)
-    assert np.array_equal(alpha, rgb[:, ::2, ::2, 0].astype(np.float32) / 255)
+class Glances(Pass):
+    """Gives three classes: green, red and the rest."""
+
+    def infer(self, rgb: Any) -> Any:
+        foreground = super().infer(rgb)
+        transition = rgb[:, ::2, ::2, 1].astype(np.float32) / 255
+        return np.stack([1 - foreground - transition, transition, foreground], axis=1)
+
+
+def test_classes_of_the_small_sizes_and_details_of_the_largest(rgb: Any) -> None:
+    rgb[..., 1] = np.linspace(0, 5, 192, dtype=np.uint8)
+    focus, glances = Pass(128, 192), [Glances(64, 96), Glances(64, 96)]
+    alpha = SeveralSizes([focus, *glances], fused=True).infer(rgb)  # type: ignore[list-item]
+    assert focus.shown is rgb
+    both = [glance.infer(glance.shown)[..., ::way] for glance, way in zip(glances, (-1, 1), strict=True)]
+    classes = (both[0] + both[1]) / 2
+    larger = np.stack([[cv2.resize(np.ascontiguousarray(plane), (96, 64)) for plane in planes] for planes in classes])
+    np.testing.assert_allclose(alpha, larger[:, 2] + larger[:, 1] * rgb[:, ::2, ::2, 0] / np.float32(255), atol=1e-6)
 
 
 def test_an_engine_of_several(rgb: Any) -> None:
@@ -66,7 +80,7 @@ def test_an_engine_of_several(rgb: Any) -> None:
     engine = SeveralSizes(passes)  # type: ignore[arg-type]
     assert engine.spec.size == (128, 192)
     assert engine.spec.reason == "it was asked for; the mean with 96x64, 64x32"
-    np.testing.assert_array_equal(engine.infer(rgb), mean_alpha([(each.spec.size, each.infer) for each in passes], rgb))
+    assert engine.infer(rgb).shape == (2, 64, 96)
     with pytest.raises(EngineError, match="expected uint8"):
         engine.infer(rgb[:, :64])
     engine.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,10 @@ from streammat.train.measures.validation import Pair, Predict, Scores, evaluate,
 
 CALIBRATION_SIZES = ((288, 512), (448, 320), (288, 384), (256, 256))
 CALIBRATION_IMAGES = 64
-BEST_AREAS = (512 * 512, 288 * 512)
-"""Input pixels of the two passes of `--quality best`: `python -m train score --pixels 262144 --second 147456`."""
+BEST_AREAS = (512 * 896, 512 * 512, 288 * 512)
+"""Input pixels of `--quality best`: the focus sees the first, the glance the others."""
+PARTS: Mapping[str, str] = {"glance": "/Softmax_output_0", "focus": "/Sigmoid_output_0"}
+"""Names of the tensors in the exported files (`streammat.engines.model_files.ModelFiles.parts`)."""
 _CALIBRATION_SEED = 99
 
 
@@ -165,6 +167,7 @@ def write_card(files: ModelFiles, folder: Path, version: str, steps: int, scores
         "input": {"name": "rgb", "dtype": "uint8", "shape": ["N", "H", "W", 3], "colour": "RGB", "multiple_of": 32},
         "output": {"name": "alpha", "dtype": "float32", "shape": ["N", "H/2", "W/2"], "range": [0, 1]},
         "best_areas": BEST_AREAS,
+        "parts": PARTS,
         "licence": "research / non-commercial (training photographs are research-only)",
         "parameters": cost.parameters,
         "macs_288x512": cost.macs,

@@ -239,7 +239,7 @@ def _second_lite() -> Preset:
 
 
 def _later_lites() -> list[Preset]:
-    """Return the later presets of lite, with larger images from the start: the two passes of `--quality best` see as many pixels
+    """Return the later presets of lite, with larger images from the start: the passes of `--quality best` see as many pixels
     as the largest.
     """
     shares = (0.18, 0.08, 0.06, 0.06, 0.20, 0.10, 0.08, 0.12, 0.12)

@@ -17,7 +17,7 @@ from streammat.train.errors import DataError
 @click.option("--cache", type=DATA, default=None, help="Folder written by `python -m train sets`, with held/.")
 @click.option("--teachers", type=DATA, default=None, help="Holds rvm.json, selfie.json with their .bin files, and isnet.onnx; what is missing is left out.")
 @click.option("--most", type=Whole(1), default=None, help="Images of each set, spread evenly.  [default: all]")
-@click.option("--best/--no-best", default=True, help="Also score two passes of the last WEIGHTS, as in --quality best.")
+@click.option("--best/--no-best", default=True, help="Also score the last WEIGHTS, exported ones, as --quality best runs them.")
 @click.option("--only", multiple=True, metavar="TEXT", help="Only sets whose names contain this; may be repeated.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), default=None, help="File for the table, Markdown.")
 @click.option("--sheet", type=(Whole(1), click.Path(file_okay=False, path_type=Path)), default=None,
@@ -29,14 +29,13 @@ def command(
     """Score WEIGHTS beside other networks on every validation set: IoU, mean error and gradient error, one table."""
     from streammat.train.data.pool import write_image, write_whole
     from streammat.train.evaluation.peers import images
-    from streammat.train.lite.recipe import BEST_AREAS
 
     sets = {name: pairs for name, pairs in images.all_sets(data, cache).items() if not only or any(part in name for part in only)}
     if not sets:
         raise DataError("no validation images; give --data, the folder with val/, or --cache, made by `python -m train sets`")
     networks = {f"{path.parent.name}/{path.stem}" if len(weights) > 1 else path.stem: images.our_matte(open_weights(path)) for path in weights}
-    if best:
-        networks[f"{list(networks)[-1]}, best"] = images.our_matte(open_weights(weights[-1]), *BEST_AREAS)
+    if best and weights[-1].suffix == ".onnx":
+        networks[f"{list(networks)[-1]}, best"] = images.best_matte(weights[-1])
     for name, (file, opened) in images.TEACHERS.items():
         if teachers is not None and (teachers / file).exists():
             networks[name] = opened(teachers / file)

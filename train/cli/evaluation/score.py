@@ -13,9 +13,7 @@ from streammat.train.cli.common import DATA, FILE, open_weights
 from streammat.train.errors import DataError, RunError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from streammat.train.measures.validation import ImageScore, Predict
+    from streammat.train.measures.validation import ImageScore
 
 
 @click.command()
@@ -23,13 +21,11 @@ if TYPE_CHECKING:
 @click.option("--data", type=DATA, default=None, help="Folder of the lite recipe, with val/.")
 @click.option("--hard", type=DATA, default=None, help="Folder written by `python -m train hard`.")
 @click.option("--pixels", type=Whole(1024), default=288 * 512, show_default=True, help="Approximate pixels of the network's input.")
-@click.option("--second", type=Whole(1024), default=None,
-              help="Pixels of a second pass, mirrored, to take the mean with; smaller than --pixels.  [default: one pass]")
 @click.option("--worst", type=(Whole(1), click.Path(dir_okay=False, path_type=Path)), default=None,
               help="How many images with the largest error to show, and the PNG file.")  # fmt: skip
 @click.option("--csv", "table", type=click.Path(dir_okay=False, path_type=Path), default=None, help="Every image's scores.")
 def command(
-    weights: Path, data: Path | None, hard: Path | None, pixels: int, second: int | None, worst: tuple[int, Path] | None, table: Path | None
+    weights: Path, data: Path | None, hard: Path | None, pixels: int, worst: tuple[int, Path] | None, table: Path | None
 ) -> None:
     """Score WEIGHTS (.safetensors, .pth or exported .onnx) on validation images: IoU and mean error by set and by size."""
     from streammat.train.data.pool import write_image
@@ -38,7 +34,7 @@ def command(
     sets = (validation_sets(data) if data else {}) | (hard_sets(hard) if hard else {})
     if not sets:
         raise DataError("no validation images; give --data, the folder with val/, or --hard, made by `python -m train hard`")
-    opener = open_weights(weights) if second is None else _twice(open_weights(weights), second)
+    opener = open_weights(weights)
     scores: dict[str, list[ImageScore]] = {}
     for name, pairs in sets.items():
         scores[name] = score_images(opener, pairs, pixels)
@@ -51,18 +47,6 @@ def command(
     if worst is not None:
         write_image(worst[1], worst_sheet(opener, everything, worst[0], pixels))
         click.echo(f"score: look at {worst[1]}")
-
-
-def _twice(opener: Callable[[tuple[int, int]], Predict], pixels: int) -> Callable[[tuple[int, int]], Predict]:
-    """Return an opener for two passes, as in `--quality best` of the runtime."""
-    from streammat.engines.multiscale import mean_alpha
-    from streammat.train.measures.validation import network_size
-
-    def opened(size: tuple[int, int]) -> Predict:
-        passes = [(where, opener(where)) for where in (size, network_size(*size, pixels))]
-        return lambda rgb: mean_alpha(passes, rgb)
-
-    return opened
 
 
 def _tell(name: str, result: object) -> None:

@@ -11,7 +11,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from streammat.engines.base import Engine
+from streammat.engines.choice import open_engine
+from streammat.engines.model_files import ModelFiles
+from streammat.engines.multiscale import several_sizes
 from streammat.train.data.images import Image, read_alpha, read_rgb
+from streammat.train.lite.recipe import BEST_AREAS, PARTS
 from streammat.train.measures import metrics
 from streammat.train.measures.contact_sheet import contact_sheet, evenly_spaced, on_colour
 from streammat.train.measures.validation import PIXELS, Pair, Predict, list_pairs, network_size, predict_image, validation_sets
@@ -51,26 +56,34 @@ def all_sets(data: Path | None, cache_folder: Path | None) -> dict[str, list[Pai
     return (validation_sets(data) if data else {}) | (held_sets(cache_folder) if cache_folder else {})
 
 
-def our_matte(opener: Callable[[tuple[int, int]], Predict], pixels: int = PIXELS, second: int | None = None) -> ImageMatting:
-    """Return a function that runs our network on images of any size: one pass, or the mean of two, the second on the mirror
-    image.
+def our_matte(opener: Callable[[tuple[int, int]], Predict], pixels: int = PIXELS) -> ImageMatting:
+    """Return a function that runs our network on images of any size, once each.
 
     Args:
         opener: opens the network for one input size.
-        pixels: input pixels of the first pass.
-        second: input pixels of the second pass; None: no second pass.
+        pixels: input pixels.
     """
     opened = cache(opener)
 
     def matte(rgb: Image) -> NDArray[np.float32]:
-        height, width = rgb.shape[:2]
-        size = network_size(height, width, pixels)
-        alpha = predict_image(opened(size), rgb, size)
-        if second is None:
-            return alpha
-        small = network_size(height, width, second)
-        mirrored = predict_image(opened(small), np.ascontiguousarray(rgb[:, ::-1]), small)
-        return np.asarray((alpha + mirrored[:, ::-1]) / 2, np.float32)
+        size = network_size(rgb.shape[0], rgb.shape[1], pixels)
+        return predict_image(opened(size), rgb, size)
+
+    return matte
+
+
+def best_matte(weights: Path) -> ImageMatting:
+    """Return a function that runs an exported lite network on images of any size as `--quality best` does."""
+    files = ModelFiles(weights.stem, weights, parts=PARTS)
+
+    @cache
+    def opened(sizes: tuple[tuple[int, int], ...]) -> Engine:
+        engines = [open_engine(files, "onnxruntime", "fp32", size, part="glance" if index else "focus") for index, size in enumerate(sizes)]
+        return several_sizes(engines, fused=True)
+
+    def matte(rgb: Image) -> NDArray[np.float32]:
+        sizes = tuple(network_size(rgb.shape[0], rgb.shape[1], pixels) for pixels in BEST_AREAS)
+        return predict_image(opened(sizes).infer, rgb, sizes[0])
 
     return matte
 
