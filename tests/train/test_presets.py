@@ -41,7 +41,7 @@ def test_every_combination_has_a_preset() -> None:
         "am2k-comp-rssn-only-blur-d121-tt",
     ):
         assert names[name].name == names[name].config.preset == name
-    assert set(names) - set(rows) == {"lite", "lite-second", "lite-third", "lite-fourth", "lite-steady", "lite-fifth", "lite-sixth", "lite-seventh", "lite-eighth", "lite-ninth", "folder"}
+    assert set(names) - set(rows) == {"lite", "lite-second", "lite-third", "lite-fourth", "lite-steady", "lite-fifth", "lite-sixth", "lite-seventh", "lite-eighth", "lite-ninth", "lite-tenth", "folder"}
     assert names["lite"].config == TrainConfig()
 
 
