@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 
 Part = Literal["alpha", "glance", "focus"]
-"""What an engine gives: the matte; or for the fusion of several sizes the classes' probabilities alone, (N, 3, h, w): background, transition,
-foreground; or the alpha within the transition alone, (N, h, w).
+"""What an engine gives, float32, 0..1. ``alpha``: the matte, (N, h, w). ``glance``: the probabilities of background, transition and foreground,
+(N, 3, h, w). ``focus``: the alpha within the transition, (N, h, w). The last two serve to fuse several sizes.
 """
 
 

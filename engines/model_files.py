@@ -77,7 +77,7 @@ class ModelFiles:
         try:
             return with_output(content, self.part_name(part))
         except ValueError as error:
-            raise EngineError(f"model {self.name!r} ({kind}) is no ONNX file: {error}; {self.hint}") from error
+            raise EngineError(f"model {self.name!r} ({kind}) cannot be reduced to its {part}: {error}; {self.hint}") from error
 
     def part_name(self, part: Part) -> str:
         """Return the name of a part's tensor; raises EngineError if the card does not name it."""

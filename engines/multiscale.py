@@ -37,7 +37,7 @@ class SeveralSizes:
         sizes = ", ".join(f"{spec.size[1]}x{spec.size[0]}" for spec in others)
         self._engines = tuple(engines)
         self._fused = fused
-        self._spec = replace(first, reason=f"{first.reason}; {'its details, the subject by' if fused else 'the mean with'} {sizes}")
+        self._spec = replace(first, reason=f"{first.reason}; {'edges at this size, the subject at' if fused else 'the mean with'} {sizes}")
         self._closed = False
 
     @property

@@ -55,7 +55,7 @@ def network_sizes(height: int, width: int, quality: Quality, areas: Sequence[int
         scales = [math.sqrt(wanted / area) for wanted in areas]
     else:
         scales = [min(max(float(_SCALE), math.sqrt(least / area)), math.sqrt(largest / area))]
-    # Enlarging adds no detail, but subjects of the size that the network knows best.
+    # Enlarging adds no detail. With several sizes it pays up to twice: the network finds people of 400x300 images better when they are larger.
     most = max(_MOST_ENLARGED if quality == "best" and areas else 1.0, _LEAST_SIDE / min(height, width))
     sizes = [_floored(height, width, min(scale, most)) for scale in scales]
     return tuple(dict.fromkeys(sizes))
