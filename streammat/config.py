@@ -58,7 +58,7 @@ class MattingOptions:
     threads: Annotated[int, Within(0, 256)] = 0
     """Threads of the network; 0: all cores that this process may use."""
     stable: bool = True
-    """Average out flicker where the image does not move: see ``matting.temporal``."""
+    """Filter mattes over time: see ``matting.steady``."""
 
 
 STILLS = MattingOptions(quality="best")

@@ -29,7 +29,7 @@ from streammat.live.guarding.checked_matting import CheckedMatting
 from streammat.live.outputs.switching import Outputs
 from streammat.live.outputs.worker import OutputWorker
 from streammat.live.pipeline import Live
-from streammat.matting.temporal import TemporalFilter
+from streammat.matting.steady import SteadyFilter
 from streammat.media.frame import Colour, Frame, Matte, Packet
 from streammat.sources.shaper import Clock, Shaper, live_info
 from streammat.stats import LiveReport
@@ -218,7 +218,7 @@ class Run:
             OutputWorker(f"keeper{number}", keeper, self.clock, capacity=100 if not keeper._delay else 1, failed=self._failed)
             for number, keeper in enumerate(self.keepers)
         ]
-        matting = matting or CheckedMatting(self.engine, TemporalFilter() if stable else None)
+        matting = matting or CheckedMatting(self.engine, SteadyFilter() if stable else None)
         self.live = Live(self.camera, self.camera.reopen, matting, self._show(), Outputs(outlets), self._emit, faults=faults)
         prepare(self)
         self._limit = time.monotonic() + seconds

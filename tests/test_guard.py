@@ -18,7 +18,7 @@ from streammat.engines.base import Engine, EngineError
 from streammat.live.guarding.checked_matting import CheckedMatting
 from streammat.live.guarding.guard import PATIENCE, RECENT, Guard
 from streammat.matting.network import open_network
-from streammat.matting.temporal import TemporalFilter
+from streammat.matting.steady import SteadyFilter
 from streammat.media.frame import Colour, Frame, layout_of, planes_of
 from streammat.models.library import find_model
 from streammat.sources.file import FileSource
@@ -90,13 +90,13 @@ def shown(matting: CheckedMatting, images: list[Image]) -> tuple[list[float], li
 
 @pytest.mark.parametrize("block", [4, 6, 8, 12])
 def test_noise_that_the_network_takes_for_a_subject_is_not_shown(network: Engine, beach: Image, block: int) -> None:
-    _, refusals = shown(CheckedMatting(network, TemporalFilter()), [noisy(beach, block, seed) for seed in range(8)])
+    _, refusals = shown(CheckedMatting(network, SteadyFilter()), [noisy(beach, block, seed) for seed in range(8)])
     assert len(refusals) == 8
 
 
 def test_noise_that_sets_in_is_not_shown(network: Engine, portrait: Image) -> None:
     images = [portrait] * 5 + [noisy(portrait, 4, seed) for seed in range(5)] + [portrait] * 5
-    means, refusals = shown(CheckedMatting(network, TemporalFilter()), images)
+    means, refusals = shown(CheckedMatting(network, SteadyFilter()), images)
     assert len(means) + len(refusals) == 15
     assert len(means) >= 10
     assert max(means) < 1.2 * means[0]
@@ -105,14 +105,14 @@ def test_noise_that_sets_in_is_not_shown(network: Engine, portrait: Image) -> No
 @pytest.mark.parametrize("zoom", [1.0, 1.5, 2.0, 2.5, 3.0])
 def test_somebody_near_the_camera_is_shown(network: Engine, portrait: Image, zoom: float) -> None:
     """From the first frame on, and though two thirds and more of the frame are subject."""
-    means, refusals = shown(CheckedMatting(network, TemporalFilter()), [zoomed(portrait, zoom)] * 3)
+    means, refusals = shown(CheckedMatting(network, SteadyFilter()), [zoomed(portrait, zoom)] * 3)
     assert refusals == []
     assert min(means) > 0.2
 
 
 def test_somebody_who_leans_in_and_back_is_shown(network: Engine, portrait: Image) -> None:
     zooms = [1.0] * 5 + list(np.linspace(1, 3, 12)) + [3.0] * 3 + list(np.linspace(3, 1, 12))
-    means, refusals = shown(CheckedMatting(network, TemporalFilter()), [zoomed(portrait, zoom) for zoom in zooms])
+    means, refusals = shown(CheckedMatting(network, SteadyFilter()), [zoomed(portrait, zoom) for zoom in zooms])
     assert refusals == []
     assert max(means) > 2 * means[0]
 

@@ -29,7 +29,7 @@ from streammat.config import MattingOptions
 from streammat.engines.base import Engine, EngineError, EngineSpec
 from streammat.live.guarding.checked_matting import CheckedMatting
 from streammat.matting.network import open_network
-from streammat.matting.temporal import TemporalFilter
+from streammat.matting.steady import SteadyFilter
 from streammat.media.frame import Colour, Frame, layout_of, planes_of
 from streammat.models.library import find_model
 from streammat.sources.file import FileSource
@@ -110,12 +110,12 @@ def of_clip(path: str, refused: list[Image]) -> None:
     source = FileSource(path, audio=False)
     engine = opened(source.info.size)
     frames = [item for item, _ in zip((item for item in source if isinstance(item, Frame)), range(300), strict=False)]
-    shown, said = run(CheckedMatting(engine, TemporalFilter()), frames, refused)
+    shown, said = run(CheckedMatting(engine, SteadyFilter()), frames, refused)
     print(f"{Path(path).name}: {len(frames)} frames, {sum(said.values())} refused {dict(said) or ''}")
     for name, fault in FAULTS.items():
         for kind, when in (("always", lambda _: True), ("now and then", lambda n: n > 5 and n % 9 in (2, 3, 4, 7))):
             faulty = Faulty(engine, fault, when)
-            found, said = run(CheckedMatting(faulty, TemporalFilter()), frames[:FAULTY], [])
+            found, said = run(CheckedMatting(faulty, SteadyFilter()), frames[:FAULTY], [])
             bad = sum(alpha - shown.get(n, 0.0) > TOO_MUCH for n, alpha in found.items())
             print(f"    {name}, {kind}: {sum(said.values())} of {FAULTY} refused, {bad} shown by mistake")
     engine.close()
@@ -129,7 +129,7 @@ def of_noise(rooms: list[Image]) -> None:
         bad = total = fooled = 0
         for room in rooms:
             frames = [frame_of(noisy(room, block, rng), n) for n in range(5)]
-            shown, _ = run(CheckedMatting(engine, TemporalFilter()), frames, [])
+            shown, _ = run(CheckedMatting(engine, SteadyFilter()), frames, [])
             bad += sum(alpha > TOO_MUCH for alpha in shown.values())
             total += len(frames)
             fooled += sum(float(engine.infer(small(frame, engine))[0].mean()) > TOO_MUCH for frame in frames)
@@ -145,11 +145,11 @@ def of_people(paths: Iterable[Path], rooms: list[Image], refused: list[Image]) -
         image = read(str(path))
         mask = cv2.imread(str(next(path.parent.parent.glob(f"mask/{path.stem}.*"))), cv2.IMREAD_GRAYSCALE)
         for crop in near(image, mask > 127):
-            _, why = run(CheckedMatting(engine, TemporalFilter()), [frame_of(crop, n) for n in range(3)], refused)
+            _, why = run(CheckedMatting(engine, SteadyFilter()), [frame_of(crop, n) for n in range(3)], refused)
             count, said = count + 3, said + why
         if number % 4 == 0:
             frames = [frame_of(drawn, n) for n, drawn in enumerate(leans(image, mask, rooms[number // 4 % len(rooms)]))]
-            _, why = run(CheckedMatting(engine, TemporalFilter()), frames, refused)
+            _, why = run(CheckedMatting(engine, SteadyFilter()), frames, refused)
             leaned, leaning, runs, held = leaned + len(frames), leaning + why, runs + 1, max(held, sum(why.values()))
     print(f"people near the camera: {count} frames, {sum(said.values())} refused {dict(said)}")
     print(f"leaning in and back: {leaned} frames of {runs} runs, {sum(leaning.values())} refused, {held} at most in one {dict(leaning)}")

@@ -46,7 +46,7 @@ from streammat.live.outputs.worker import OutputWorker
 from streammat.live.pipeline import Live
 from streammat.matting.network import open_network
 from streammat.matting.rest import Rest
-from streammat.matting.temporal import TemporalFilter
+from streammat.matting.steady import SteadyFilter
 from streammat.media.frame import Frame, Matte, swscale_matrix, swscale_range
 from streammat.models.library import find_model
 from streammat.sinks.null import NullSink
@@ -149,7 +149,7 @@ def measure(name: str, clip: str, options: argparse.Namespace) -> dict[str, floa
     else:
         chosen = MattingOptions(engine=options.engine, threads=1)
         engine = open_network(find_model(chosen.model), source.info.size, 0, chosen)
-        matting = CheckedMatting(engine, TemporalFilter(), rest=rest if name == RESTING else None)
+        matting = CheckedMatting(engine, SteadyFilter(), rest=rest if name == RESTING else None)
     scenes = BackgroundSwitcher((BACKGROUND,), CompositeOptions())
     faults: list[Exception] = []
     fallback = Patient(source.info, clock, scenes.current, faults.append)

@@ -29,7 +29,7 @@ from streammat.engines.choice import open_engine
 from streammat.engines.model_files import ModelFiles
 from streammat.matting.matting import HostMatting, network_sizes
 from streammat.matting.rest import Rest
-from streammat.matting.temporal import TemporalFilter
+from streammat.matting.steady import SteadyFilter
 from streammat.media.frame import Frame
 from streammat.models.library import find_model
 from streammat.sources.file import FileSource
@@ -78,7 +78,7 @@ def compared(path: Path, files: ModelFiles) -> Found:
     source = FileSource(str(path), audio=False)
     size = network_sizes(*source.info.size, "balanced")[0]
     rest = Rest()
-    mattings = [HostMatting(open_engine(files, size=size, threads=1), TemporalFilter(), rest=one) for one in (None, rest)]
+    mattings = [HostMatting(open_engine(files, size=size, threads=1), SteadyFilter(), rest=one) for one in (None, rest)]
     spent, means, longest, run = [0.0, 0.0], [], 0, 0
     try:
         for item in source:

@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 from streammat.engines.choice import open_engine
 from streammat.engines.model_files import ModelFiles
 from streammat.matting.matting import HostMatting, network_sizes
-from streammat.matting.temporal import TemporalFilter
+from streammat.matting.steady import SteadyFilter
 from streammat.media.frame import Frame
 from streammat.models.library import find_model
 from streammat.sources.file import FileSource
@@ -136,7 +136,7 @@ class Scene:
 
 
 class Recorder:
-    """Stands where ``TemporalFilter`` stands and keeps what passes, unchanged."""
+    """Stands where ``SteadyFilter`` stands and keeps what passes, unchanged."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[Floats, NDArray[np.uint8], Fraction]] = []
@@ -179,8 +179,8 @@ def record(path: Path, files: ModelFiles) -> Recorder:
 
 
 def filtered(recorder: Recorder) -> tuple[Floats, float]:
-    """The alphas after ``TemporalFilter``, (T, h, w), and its median cost in milliseconds per frame."""
-    stable, spent, results = TemporalFilter(), [], []
+    """The alphas after ``SteadyFilter``, (T, h, w), and its median cost in milliseconds per frame."""
+    stable, spent, results = SteadyFilter(), [], []
     for alpha, rgb, at in recorder.seen:
         begin = time.perf_counter()
         result = stable(alpha, rgb, at)

@@ -36,7 +36,7 @@ from streammat.engines.base import Engine, EngineSpec
 from streammat.matting.matting import HostMatting
 from streammat.matting.network import open_network
 from streammat.matting.refine import Refiner
-from streammat.matting.temporal import TemporalFilter
+from streammat.matting.steady import SteadyFilter
 from streammat.media.frame import Frame
 from streammat.models.library import find_model
 from streammat.sinks.file import FileSink
@@ -95,7 +95,7 @@ class TimedEngine:
 def run(clip: str, target: str, engine: Engine, background: str) -> dict[str, float]:
     """CPU milliseconds per frame of each stage, over all frames of ``clip``."""
     clock = Clock()
-    stable = TemporalFilter()
+    stable = SteadyFilter()
 
     def filtered(alpha: NDArray[np.float32], rgb: NDArray[np.uint8], at: Fraction) -> NDArray[np.float32]:
         with clock.stage("filter over time"):

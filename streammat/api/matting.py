@@ -156,7 +156,7 @@ class Matting:
     def _matte(self, frame: Frame) -> Matte:
         from streammat.matting.matting import HostMatting, network_sizes
         from streammat.matting.network import open_network
-        from streammat.matting.temporal import TemporalFilter
+        from streammat.matting.steady import SteadyFilter
 
         if self._closed:
             raise UsageError("this Matting is closed; make another one")
@@ -167,5 +167,5 @@ class Matting:
                 self._engine.close()
             self._engine, self._size, self._matting = open_network(self._model, frame.size, frame.rotation, self._options), wanted, None
         if self._matting is None:
-            self._matting = HostMatting(self._engine, TemporalFilter() if self._options.stable else None)
+            self._matting = HostMatting(self._engine, SteadyFilter() if self._options.stable else None)
         return self._matting(frame)

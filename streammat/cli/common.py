@@ -48,7 +48,7 @@ def matting_options(command: F, quality: Quality = _MATTING.quality, *, several:
                      help="The model: a name from `streammat model list`, weights (.pth, .safetensors) or an .onnx file."),
         option("--threads", group=ENGINE, type=number_of(MattingOptions, "threads"), default=_MATTING.threads, help="Threads of the network; 0: all cores."),
         option("--quality", group=MATTE, type=click.Choice(choices(MattingOptions, "quality")), default=quality, show_default=True,
-                     help="Size of the network's input; best sees the subject at two sizes and its edges at a larger one."),
+                     help="Size of the network's input; best sees the subject at a small size and its edges at a larger one."),
         option("--precision", group=ENGINE, type=click.Choice(with_all("precision")), default=None if several else _MATTING.precision,
                      multiple=several, show_default="auto; with --engine all: all" if several else True, help="Precision of the network."),
         option("--device", group=ENGINE, default=_MATTING.device, show_default=True, metavar="WHERE",

@@ -39,7 +39,7 @@ from streammat.live.pipeline import Live
 from streammat.live.quality import QualityLevel
 from streammat.matting.network import open_network
 from streammat.matting.rest import Rest
-from streammat.matting.temporal import TemporalFilter
+from streammat.matting.steady import SteadyFilter
 from streammat.media.frame import Frame, Matte
 from streammat.models.library import find_model
 from streammat.sinks.alpha import is_alpha
@@ -274,7 +274,7 @@ class LiveRun:
             return open_network(model, self.info.size, 0, matting)
 
         engine = opened(options.matting)
-        stable = TemporalFilter() if options.matting.stable else None
+        stable = SteadyFilter() if options.matting.stable else None
         rest = Rest() if options.rest else None
         self._matting = answer_of(lambda: CheckedMatting(engine, stable, rest=rest), "streammat-network")
         undo.callback(self._matting.close)

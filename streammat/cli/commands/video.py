@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 @option("--warm-up", group=INPUT, type=number_of(VideoOptions, "warm_up"), default=VideoOptions.warm_up, metavar="N",
         help="Frames before the first one that are matted but not written, to warm up --stable.")
 @option("--stable/--no-stable", group=MATTE, default=MattingOptions.stable, show_default=True,
-              help="Average out flicker of the matte where the image does not move.")
+              help="Steady the matte: average it where the image stands still, carry it along where it moves.")
 @option("--deinterlace", group=INPUT, is_flag=True, help="Make progressive frames of an interlaced IN.")
 @option("--strict", group=INPUT, is_flag=True, help="Exit with 1 if anything in IN is damaged, although everything that can be decoded is written.")
 @option("--events", group=MESSAGES, is_flag=True, help="Like --json, with a line of progress each second before the report.")

@@ -52,7 +52,7 @@ _LIVE = LiveOptions()
 @option("--fit", group=BACKGROUND, type=click.Choice(choices(CompositeOptions, "fit")), default=_LIVE.composite.fit, show_default=True,
               help="How a background of another aspect ratio fills the frame.")
 @option("--no-decontaminate", group=BACKGROUND, is_flag=True, help="Keep the old background's colour in soft edges.")
-@option("--stable/--no-stable", group=MATTE, default=_LIVE.matting.stable, show_default=True, help="Average out flicker of the matte where the image does not move.")
+@option("--stable/--no-stable", group=MATTE, default=_LIVE.matting.stable, show_default=True, help="Steady the matte: average it where the image stands still, carry it along where it moves.")
 @option("--rest/--no-rest", group=MATTE, default=_LIVE.rest, show_default=True, help="Let the network rest while nothing moves, for 0.4 s at most.")
 @option("--fixed", group=MATTE, is_flag=True, help="Never lower the quality to hold the frame rate.")
 @option("--bitrate", group=OUTPUT, type=number_of(LiveOptions, "bitrate"), default=_LIVE.bitrate, show_default=True, help="Bit rate of streams in kbit/s.")

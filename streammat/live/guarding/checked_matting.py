@@ -14,7 +14,8 @@ from streammat.live.guarding.guard import Guard
 from streammat.matting.device import matting_for
 from streammat.matting.matting import FrameMatting
 from streammat.matting.rest import Rest
-from streammat.matting.temporal import AlphaFilter, TemporalFilter
+from streammat.matting.steady import SteadyFilter
+from streammat.matting.temporal import AlphaFilter
 from streammat.media.frame import Frame, Matte
 from streammat.media.planes import full_scale
 from streammat.stats import StageClock
@@ -36,7 +37,7 @@ class CheckedMatting:
     """
 
     def __init__(
-        self, engine: Engine, stable: TemporalFilter | None = None, make: MakeMatting | None = None, rest: Rest | None = None,
+        self, engine: Engine, stable: SteadyFilter | None = None, make: MakeMatting | None = None, rest: Rest | None = None,
     ) -> None:
         # It outlives the engines: its memory of the background is valid for the next one, too.
         self._guard = Guard(stable)

@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 
 from streammat.engines.base import EngineError
 from streammat.live.guarding.seen_background import SeenBackground, cells_of
-from streammat.matting.temporal import TemporalFilter
+from streammat.matting.steady import SteadyFilter
 from streammat.media.planes import FloatPlane
 
 Look = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -77,7 +77,7 @@ class Guard:
         stable: the filter over time for accepted alphas; None: not filtered.
     """
 
-    def __init__(self, stable: TemporalFilter | None = None) -> None:
+    def __init__(self, stable: SteadyFilter | None = None) -> None:
         self._stable = stable
         self._seen = SeenBackground()
         self._last: tuple[Fraction, float] | None = None
