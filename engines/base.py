@@ -55,12 +55,14 @@ class EngineSpec:
     """Version of the backend library."""
     reason: str
     """Why this engine was chosen, in one clause."""
+    parallel: int = 1
+    """Calls of ``infer`` that may run in parallel, each on its share of the threads."""
 
 
 class Engine(Protocol):
     """A network with one fixed input size.
 
-    Not thread-safe: one thread calls ``infer`` at a time.
+    At most ``spec.parallel`` threads call ``infer`` at a time.
     """
 
     @property

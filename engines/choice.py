@@ -41,6 +41,7 @@ def open_engine(
     device: str = "auto",
     batch: int = 1,
     part: Part = "alpha",
+    parallel: int = 1,
 ) -> Engine:
     """Open the requested engine, or the best one on this machine.
 
@@ -54,6 +55,7 @@ def open_engine(
         device: ``auto``, or one of `streammat.engines.registry.DEVICES`; ``cuda:1`` is the second GPU.
         batch: largest batch that ``infer`` will get; a GPU processes it together.
         part: what ``infer`` gives; another one than ``alpha`` needs a backend with ``parts``.
+        parallel: calls of ``infer`` that should run in parallel, at most ``threads``; ``spec.parallel`` has what became of it.
 
     Returns:
         An open engine; ``spec.reason`` says why this one.
@@ -65,13 +67,16 @@ def open_engine(
     check_size(size)
     if threads < 0:
         raise EngineError(f"threads is {threads}; expected 0 (automatic) or more")
-    if batch < 1:
-        raise EngineError(f"batch is {batch}; expected 1 or more")
+    for name, count in (("batch", batch), ("parallel", parallel)):
+        if count < 1:
+            raise EngineError(f"{name} is {count}; expected 1 or more")
     choice = choose(model, backend, precision, device, size, batch)
     taken = BACKENDS[choice.backend]
+    threads = threads or default_threads()
+    shared = min(parallel, threads) if taken.parallel and choice.device == "cpu" else 1
     opened: Engine = getattr(import_module(taken.home), taken.engine)(
-        model, precision=choice.precision, size=size, reason=choice.reason, device=choice.device, threads=threads or default_threads(), batch=batch, cache=cache,
-        **({} if part == "alpha" else {"part": part}),
+        model, precision=choice.precision, size=size, reason=choice.reason, device=choice.device, threads=threads, batch=batch, cache=cache,
+        **({} if part == "alpha" else {"part": part}), **({} if shared == 1 else {"parallel": shared}),
     )
     return opened
 

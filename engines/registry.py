@@ -41,7 +41,7 @@ class Backend:
     """Module with ``probe() -> Probe`` and the engine's class."""
     engine: str
     """Name of the class in ``home``: an `Engine`, constructed as ``(model, *, precision, size, reason, device, threads, batch,
-    cache)``, and with ``part`` if it has ``parts``.
+    cache)``, with ``part`` if it has ``parts``, and with ``parallel`` if that is true.
     """
     gpu_hint: str = ""
     """The command that adds NVIDIA GPUs, if they need more."""
@@ -53,6 +53,8 @@ class Backend:
     """True if ``auto`` takes it on x86 processors alone, since others are faster elsewhere."""
     parts: bool = False
     """True if it gives every `streammat.engines.base.Part`, so that several sizes can be fused; otherwise their mean is taken."""
+    parallel: bool = False
+    """True if several threads may call ``infer`` at a time on the CPU."""
     any_batch: bool = False
     """True if it gains by several frames at once, and takes any number up to the largest."""
 
@@ -86,12 +88,12 @@ BACKENDS: Mapping[str, Backend] = {
         ),
         Backend(
             name="openvino", needs=("openvino",), hint="pip install 'streammat[openvino]'", precisions={"cpu": ("fp32", "bf16", "int8")},
-            home="streammat.engines.backends.openvino", engine="OpenVinoEngine", parts=True, only_x86=True,
+            home="streammat.engines.backends.openvino", engine="OpenVinoEngine", parts=True, parallel=True, only_x86=True,
         ),
         Backend(
             name="onnxruntime", needs=("onnxruntime",), hint="pip install onnxruntime", gpu_hint="pip install onnxruntime-gpu",
             precisions={"cpu": ("fp32", "int8"), "cuda": ("fp32",), "tensorrt": ("fp32",), "directml": ("fp32",), "coreml": ("fp32",)},
-            home="streammat.engines.backends.onnxruntime", engine="OnnxRuntimeEngine", parts=True,
+            home="streammat.engines.backends.onnxruntime", engine="OnnxRuntimeEngine", parts=True, parallel=True,
         ),
     )
 }

@@ -148,7 +148,7 @@ class Pipeline:
     def _refine(self, mattes: Iterable[tuple[Frame, Matte] | Packet], refined: Channel[tuple[Frame, Matte] | Packet]) -> None:
         for item in mattes:
             if isinstance(item, tuple):
-                with self._clocks["refine"].measure():
+                with self._at_work(2), self._clocks["refine"].measure():
                     item[1].refine()
             refined.put(item)
             del item

@@ -18,7 +18,7 @@ from streammat.engines.base import EngineSpec
 from streammat.stats import LiveReport, MonitorReport, SoundReport
 
 SPEC = EngineSpec("lite", "openvino", "bf16", "cpu", 4, (288, 512), "2025.1", "fastest")
-ENGINE = {"model": "lite", "backend": "openvino", "precision": "bf16", "device": "cpu", "threads": 4, "size": [288, 512], "version": "2025.1", "reason": "fastest"}
+ENGINE = {"model": "lite", "backend": "openvino", "precision": "bf16", "device": "cpu", "threads": 4, "size": [288, 512], "version": "2025.1", "reason": "fastest", "parallel": 1}
 STATUS = events.Status(
     fps=30.0, latency_p50_ms=14.1, latency_p99_ms=22.6, captured=301, composed=300, dropped=0, faults=1, outputs_dropped={"null": 0}, engine="openvino",
     precision="bf16", network=(512, 288), background="green", paused=False, pass_through=False, mirror=True, backgrounds=("green", "blur"), quality="best",

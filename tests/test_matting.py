@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+import threading
+import time
 import weakref
+from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
 from scenes import blank, frame_of
 
-from streammat.engines.base import EngineSpec
+from streammat.engines.base import EngineError, EngineSpec
 from streammat.matting.matting import HostMatting, network_sizes
-from streammat.media.frame import Colour
+from streammat.media.frame import Colour, Frame
 
 
 @pytest.mark.parametrize(
     ("frame", "quality", "expected"),
     [
-        ((1080, 1920), "best", (384, 736)),  # 5/13 is 415.4 x 738.5, floored as the paper does
-        ((720, 1280), "balanced", (256, 480)),
+        ((1080, 1920), "best", (416, 736)),  # 5/13 is 415.4 x 738.5
+        ((720, 1280), "balanced", (288, 480)),
         ((1080, 1920), "balanced", (288, 512)),
         ((2160, 3840), "balanced", (288, 512)),
         ((1920, 1080), "balanced", (512, 288)),
-        ((2160, 3840), "best", (800, 1472)),
-        ((480, 640), "balanced", (288, 384)),  # as many pixels as 720p
+        ((2160, 3840), "best", (832, 1472)),
+        ((480, 640), "balanced", (320, 416)),  # as many pixels as 720p
         ((64, 64), "balanced", (256, 256)),
-        ((1080, 1920), "fast", (192, 320)),
+        ((1080, 1920), "fast", (192, 352)),
     ],
 )
 def test_network_size(frame: tuple[int, int], quality: str, expected: tuple[int, int]) -> None:
@@ -43,9 +47,9 @@ def test_network_size_of_any_shape(quality: str) -> None:
 def test_the_best_of_a_model_that_knows_its_sizes() -> None:
     areas = (262144, 147456)
     assert network_sizes(1080, 1920, "best", areas) == ((384, 672), (288, 512))
-    assert network_sizes(480, 640, "best", areas) == ((416, 576), (320, 416))
-    assert network_sizes(240, 320, "best", areas) == ((416, 576), (320, 416))
-    assert network_sizes(120, 160, "best", areas) == ((256, 320),)  # enlarging more adds nothing
+    assert network_sizes(480, 640, "best", areas) == ((448, 576), (320, 448))
+    assert network_sizes(240, 320, "best", areas) == ((448, 576), (320, 448))
+    assert network_sizes(120, 160, "best", areas) == ((256, 352),)  # enlarging more adds nothing
     for quality in ("fast", "balanced"):
         assert network_sizes(1080, 1920, quality, areas) == network_sizes(1080, 1920, quality)
 
@@ -108,3 +112,66 @@ def test_a_matte_made_later_is_the_same_and_lets_its_frame_go() -> None:
         assert (matte.alpha == at_once.alpha).all()
         assert matte.alpha is matte.alpha
     assert held() is None
+
+
+class Slow(Bright):
+    """Takes the longer the earlier a frame is, on two frames at a time; alpha is brightness. It fails on white."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        super().__init__(size)
+        self.spec = replace(self.spec, parallel=2)
+        self.running = self.most = 0
+
+    def infer(self, rgb: np.ndarray) -> np.ndarray:
+        self.running += 1
+        self.most = max(self.most, self.running)
+        time.sleep(0.1 if rgb.max() % 2 else 0.02)
+        self.running -= 1
+        if rgb.min() == 255:
+            raise EngineError("it failed")
+        return super().infer(rgb)
+
+
+def grey(value: int, number: int) -> Frame:
+    return frame_of(np.full((64, 96, 3), float(value)), "gbrp", pts=number)
+
+
+def test_frames_in_parallel_are_filtered_in_their_order() -> None:
+    engine = Slow(network_sizes(64, 96, "balanced")[0])
+    seen: list[tuple[int, int]] = []
+
+    def note(alpha: np.ndarray, rgb: np.ndarray, at: Fraction) -> np.ndarray:
+        seen.append((round(255 * float(alpha.mean())), int(rgb[0, 0, 0])))
+        return alpha
+
+    matting = HostMatting(engine, note, later=True)
+    values = [101, 50, 151, 20]
+    mattes = [matting(grey(value, number)) for number, value in enumerate(values)]
+    mattes[2].refine()  # whoever asks first: the earlier ones are filtered before
+    assert seen == [(value, value) for value in values[:3]]
+    alone = HostMatting(Bright(engine.spec.size))
+    for number, value in enumerate(values):
+        np.testing.assert_array_equal(mattes[number].alpha, alone(grey(value, number)).alpha)
+    assert len(seen) == 4
+    assert engine.most == 2
+
+
+def test_a_frame_in_parallel_that_fails_says_so_where_it_is_asked_for() -> None:
+    matting = HostMatting(Slow(network_sizes(64, 96, "balanced")[0]), later=True)
+    first, failing, last = matting(grey(100, 0)), matting(grey(255, 1)), matting(grey(50, 2))
+    assert last.alpha.any()
+    for _ in range(2):
+        with pytest.raises(EngineError, match="it failed"):
+            failing.refine()
+    assert first.alpha.any()
+
+
+def test_it_is_idle_once_no_frame_is_in_the_network() -> None:
+    matting = HostMatting(Slow(network_sizes(64, 96, "balanced")[0]), later=True)
+    assert matting.idle(0.0)
+    matting(grey(101, 0))
+    matting(grey(103, 1))
+    assert not matting.idle(0.0)
+    assert matting.idle(10.0)
+    assert not any(thread.name == "streammat-network" for thread in threading.enumerate())
+    assert HostMatting(Slow((64, 96))).idle(0.0)

@@ -34,7 +34,7 @@ from streammat.jobs.video import VideoJob
 from streammat.live.guarding.checked_matting import CheckedMatting
 from streammat.matting.device import DeviceMatting, matting_for
 from streammat.matting.matting import HostMatting, network_sizes
-from streammat.matting.temporal import TemporalFilter
+from streammat.matting.steady import SteadyFilter
 from streammat.media.frame import Colour, Frame
 from streammat.media.planes import resize_alpha
 
@@ -255,7 +255,7 @@ def test_the_filter_over_time_sees_the_frames_in_order() -> None:
     _, _, _, picture = scene(180, 320)
     frames = [frame_of(picture + rng.normal(0, 4, picture.shape), "yuv420p", pts=pts) for pts in range(6)]
     engine = Given(network_size(180, 320, "balanced"), dark)
-    host, staged, plain = HostMatting(engine, TemporalFilter()), DeviceMatting(engine, TemporalFilter(), batch=4), HostMatting(engine)
+    host, staged, plain = HostMatting(engine, SteadyFilter()), DeviceMatting(engine, SteadyFilter(), batch=4), HostMatting(engine)
     mattes = [staged(frame) for frame in frames]
     unlike = 0.0
     for frame, matte in zip(frames, mattes, strict=True):
@@ -380,7 +380,7 @@ def test_what_is_no_number_shows_nothing(stable) -> None:
             found[2, 5, 5] = float("nan")
         return found
 
-    matting = DeviceMatting(Given(network_size(180, 320, "balanced"), alpha), TemporalFilter() if stable else None, batch=4)
+    matting = DeviceMatting(Given(network_size(180, 320, "balanced"), alpha), SteadyFilter() if stable else None, batch=4)
     mattes = [matting(frame) for frame in frames]
     compositor = Compositor(["composite"], open_background(parse_background("green")), decontaminate=True, alpha="straight")
     with pytest.raises(EngineError, match="NaN"):
@@ -420,7 +420,7 @@ def test_live_mattes_on_the_stage_are_guarded(value) -> None:
     def alpha(rgb: torch.Tensor) -> torch.Tensor:
         return torch.full_like(dark(rgb), value) if next(calls) else dark(rgb)
 
-    matting = CheckedMatting(Given(engine.spec.size, alpha), TemporalFilter())
+    matting = CheckedMatting(Given(engine.spec.size, alpha), SteadyFilter())
     good = float(HostMatting(Given(engine.spec.size, dark))(frame).alpha.mean())
     refused = []
     for index in range(len(wrong)):
@@ -459,7 +459,7 @@ def test_a_file_comes_out_as_on_the_host(target, background, rotation, tmp_path:
     batches: list[int] = []
 
     def result(kind: str) -> list[Path]:
-        def opened(model, size, turns, options, batch=1):
+        def opened(model, size, turns, options, batch=1, parallel=1):
             size = size if turns % 2 == 0 else size[::-1]
 
             def alpha(rgb: torch.Tensor) -> torch.Tensor:

@@ -53,6 +53,8 @@ class OnnxRuntimeEngine:
         threads: number of CPU threads, at least 1.
         reason: for ``spec.reason``.
         device: ``cpu``, or a kind of `_PROVIDERS`, with a number if there may be several.
+        part: what ``infer`` gives.
+        parallel: calls of ``infer`` that may run in parallel, at most ``threads``.
 
     Raises:
         EngineUnavailableError: ONNX Runtime is not installed, or this build cannot use the device.
@@ -61,7 +63,7 @@ class OnnxRuntimeEngine:
 
     def __init__(
         self, model: ModelFiles, *, precision: str, size: tuple[int, int], reason: str, device: str = "cpu", threads: int = 0, batch: int = 1,
-        cache: Path | None = None, part: Part = "alpha",
+        cache: Path | None = None, part: Part = "alpha", parallel: int = 1,
     ) -> None:
         del batch, cache  # any batch will do, and nothing is kept
         threads = threads or default_threads()
@@ -72,7 +74,7 @@ class OnnxRuntimeEngine:
             _load_cuda(onnxruntime)
         content = model.read_part(precision, part)
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = max(1, threads // parallel)
         options.inter_op_num_threads = 1
         # Its pattern of memory is one block for a whole run, beside the arena that the first run has filled: 8 MB at 512x288.
         options.enable_mem_pattern = provider is not None
@@ -99,7 +101,7 @@ class OnnxRuntimeEngine:
         self._session: Any = session
         self._part, self._output = part, model.part_name(part)
         version = onnxruntime.__version__
-        self._spec = EngineSpec(model.name, "onnxruntime", precision, device, 0 if provider else threads, size, version, reason)
+        self._spec = EngineSpec(model.name, "onnxruntime", precision, device, 0 if provider else threads, size, version, reason, parallel)
 
     @property
     def spec(self) -> EngineSpec:

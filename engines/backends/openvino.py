@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,8 @@ class OpenVinoEngine:
         threads: number of threads, at least 1.
         reason: for ``spec.reason``.
         cache: folder for compiled models; None: compile at every start and write nothing.
+        part: what ``infer`` gives.
+        parallel: calls of ``infer`` that may run in parallel, at most ``threads``.
 
     Raises:
         EngineUnavailableError: OpenVINO is not installed, or the CPU has no bfloat16.
@@ -44,7 +47,7 @@ class OpenVinoEngine:
 
     def __init__(
         self, model: ModelFiles, *, precision: str, size: tuple[int, int], reason: str, device: str = "cpu", threads: int = 0, batch: int = 1,
-        cache: Path | None = None, part: Part = "alpha",
+        cache: Path | None = None, part: Part = "alpha", parallel: int = 1,
     ) -> None:
         del device, batch  # the CPU, and any batch
         threads = threads or default_threads()
@@ -53,7 +56,7 @@ class OpenVinoEngine:
         openvino = _load()
         config: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
-            "NUM_STREAMS": "1",
+            "NUM_STREAMS": str(parallel),
             "INFERENCE_NUM_THREADS": threads,
             # Pinned threads would compete with decoder and encoder for the same cores.
             "ENABLE_CPU_PINNING": False,
@@ -72,17 +75,22 @@ class OpenVinoEngine:
             check_contract(model.name, _ports(network.inputs), _ports(network.outputs), size, output)
             network.reshape([1, *size, 3])
             check_contract(model.name, _ports(network.inputs), _ports(network.outputs), size, output)
-            request = core.compile_model(network, "CPU", config).create_infer_request()
+            compiled = core.compile_model(network, "CPU", config)
+            requests = [compiled.create_infer_request() for _ in range(parallel)]
         except EngineError:
             raise
         except Exception as error:  # it raises RuntimeError and others
             if memory := memory_error("OpenVINO", size, error):
                 raise memory from error
             raise EngineError(f"OpenVINO cannot load model {model.name!r} ({precision}): {_line(error)}; take another --engine or --precision") from error
-        self._request: Any = request
+        self._closed = False
+        self._requests: SimpleQueue[Any] = SimpleQueue()
+        """Those that no call uses at the moment."""
+        for request in requests:
+            self._requests.put(request)
         self._part = part
         version = openvino.__version__.split("-")[0]
-        self._spec = EngineSpec(model.name, "openvino", precision, "cpu", threads, size, version, reason)
+        self._spec = EngineSpec(model.name, "openvino", precision, "cpu", threads, size, version, reason, parallel)
 
     @property
     def spec(self) -> EngineSpec:
@@ -91,19 +99,22 @@ class OpenVinoEngine:
 
     def infer(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return uint8 (N, H, W, 3) RGB to float32 (N, H/s, W/s) alpha; see `streammat.engines.base.Engine.infer`."""
-        if self._request is None:
+        if self._closed:
             raise EngineError("the engine is closed; open another one")
         check_rgb(rgb, self._spec.size)
         parts: list[NDArray[np.float32]] = []
+        request = self._requests.get()
         try:
             for index in range(len(rgb)):
-                self._request.infer([rgb[index : index + 1]], share_inputs=True, share_outputs=True)
+                request.infer([rgb[index : index + 1]], share_inputs=True, share_outputs=True)
                 # The request owns its output and overwrites it next time.
-                parts.append(self._request.get_output_tensor().data.copy())
+                parts.append(request.get_output_tensor().data.copy())
         except Exception as error:
             if memory := memory_error("OpenVINO", self._spec.size, error):
                 raise memory from error
             raise EngineError(f"OpenVINO failed: {_line(error)}; take another --engine") from error
+        finally:
+            self._requests.put(request)
         planes = parts[0] if len(parts) == 1 else np.concatenate(parts)
         planes = planes[:, 0] if self._part == "focus" else planes
         check_alpha(self._spec.model, (1, *planes.shape[1:]), self._spec.size, self._part)
@@ -111,7 +122,8 @@ class OpenVinoEngine:
 
     def close(self) -> None:
         """Free the compiled model; safe to call twice."""
-        self._request = None
+        self._closed = True
+        self._requests = SimpleQueue()
 
 
 def probe() -> Probe:

@@ -28,12 +28,12 @@ from streammat.film.subject import SubjectMatting, parse_subject
 from streammat.jobs.outputs import GREEN, check_numbered, check_still, open_background_for, open_sink, wants_alpha
 from streammat.jobs.warm_up import WarmedUp, frames_before, images_before
 from streammat.matting.device import matting_for
-from streammat.matting.network import Networks, frames_at_once
-from streammat.matting.temporal import TemporalFilter
+from streammat.matting.network import PARALLEL, Networks, frames_at_once
+from streammat.matting.steady import SteadyFilter
 from streammat.media.containers import name_of
 from streammat.media.frame import Frame, Matte
 from streammat.models.library import find_model
-from streammat.pipeline import Pipeline
+from streammat.pipeline import PATIENCE, Pipeline
 from streammat.sinks import TrackSink
 from streammat.sinks.codecs import FILM, choose_codec, encode_beside, is_still
 from streammat.sinks.targets import check_targets
@@ -77,7 +77,7 @@ class VideoJob:
             shape = model, reader.info.size, reader.info.rotation, options.matting
             batch = frames_at_once(*shape)
             self._networks = Networks() if networks is None else networks
-            self.engine = self._networks.open(*shape, batch=batch)
+            self.engine = self._networks.open(*shape, batch=batch, parallel=PARALLEL)
             undo.callback(self._networks.give_back, self.engine)
             sinks: list[TrackSink] = []
             for (path, content), encode in zip(contents, encodes, strict=True):
@@ -97,7 +97,7 @@ class VideoJob:
                     ))  # fmt: skip
                 undo.callback(sinks[-1].abort)
             compositor = compositor_for(reader, sinks, background, options)
-            stable = TemporalFilter() if options.matting.stable else None
+            stable = SteadyFilter() if options.matting.stable else None
             matting = answer_of(lambda: matting_for(self.engine, stable, batch, look, later=True), "streammat-network")
             subject = parse_subject(options.subjects.subject)
             mattes: Callable[[Frame], Matte] = matting if subject == "all" else SubjectMatting(matting, subject)
@@ -110,6 +110,7 @@ class VideoJob:
             if options.warm_up:
                 mattes = WarmedUp(mattes, partial(self._earlier, source, reader, options), lambda: not self.pipeline.stopping)
             self.pipeline = Pipeline(reader, mattes, compositor, sinks, matting.ahead)
+            self._matting = matting
             self._sinks = sinks
             self._background = background
             undo.pop_all()
@@ -135,7 +136,7 @@ class VideoJob:
             raise type(error)(f"{error}; {', '.join(kept)}: holds the {frames} frames done till then") from error
         finally:
             cv2.setNumThreads(threads)
-            if not self.pipeline.left:  # closed while it works, a library would crash
+            if not self.pipeline.left and self._matting.idle(PATIENCE):  # closed while it works, a library would crash
                 self._networks.give_back(self.engine)
             if self._background is not None:
                 self._background.close()

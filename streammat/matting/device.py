@@ -53,6 +53,11 @@ class DeviceMatting:
         planes = frame.planes[: frame.layout.colour_planes]
         return DeviceMatte(self._stage.submit(planes, self._plan_of(frame), frame.pts * frame.time_base))
 
+    def idle(self, seconds: float) -> bool:
+        """See ``FrameMatting.idle``; closing the engine waits for the device."""
+        del seconds
+        return True
+
     def _plan_of(self, frame: Frame) -> FramePlan:
         """Return the parameters of the stage; the same object for all frames of a stream."""
         key = frame.size, frame.layout, frame.colour, frame.rotation

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from streammat.config import Quality
 from streammat.engines.base import Engine, EngineError
+from streammat.matting.parallel import Parallel
 from streammat.matting.refine import Refiner
 from streammat.matting.rest import Rest
 from streammat.matting.temporal import AlphaFilter
@@ -28,7 +29,7 @@ _STEP = 32  # the encoder halves five times
 # keeps enough pixels; large ones are capped, so that a small machine holds the rate.
 _AREAS: dict[Quality, tuple[int, int]] = {
     "fast": (192 * 256, 192 * 352),
-    "balanced": (256 * 480, 288 * 512),
+    "balanced": (288 * 480, 288 * 512),
     "best": (288 * 512, 10**9),
 }
 _MOST_ENLARGED = 2.0  # for several sizes at once
@@ -57,13 +58,13 @@ def network_sizes(height: int, width: int, quality: Quality, areas: Sequence[int
         scales = [min(max(float(_SCALE), math.sqrt(least / area)), math.sqrt(largest / area))]
     # Enlarging adds no detail. With several sizes it pays up to twice: the network finds people of 400x300 images better when they are larger.
     most = max(_MOST_ENLARGED if quality == "best" and areas else 1.0, _LEAST_SIDE / min(height, width))
-    sizes = [_floored(height, width, min(scale, most)) for scale in scales]
+    sizes = [_rounded(height, width, min(scale, most)) for scale in scales]
     return tuple(dict.fromkeys(sizes))
 
 
-def _floored(height: int, width: int, scale: float) -> tuple[int, int]:
-    # An exact multiple must not be lost to rounding of the square root.
-    sides = (max(_STEP, math.floor(side * scale / _STEP + 1e-6) * _STEP) for side in (height, width))
+def _rounded(height: int, width: int, scale: float) -> tuple[int, int]:
+    # To the nearest multiple: 720p is shown at 480x288, not 480x256, and a network that sees a tenth more finds edges better.
+    sides = (max(_STEP, round(side * scale / _STEP) * _STEP) for side in (height, width))
     return next(sides), next(sides)
 
 
@@ -80,6 +81,10 @@ class FrameMatting(Protocol):
         Raises:
             EngineError: the network failed.
         """
+        ...
+
+    def idle(self, seconds: float) -> bool:
+        """Wait until no frame is in the network, for at most ``seconds``; return whether that is so. Before that, no engine may be closed."""
         ...
 
 
@@ -122,25 +127,27 @@ class HostMatting:
 
     Args:
         engine: its ``spec.size`` is the first of the upright frame's ``network_sizes``.
-        stable: filter over time for the alphas of upright frames, such as ``TemporalFilter``; None: not filtered.
+        stable: filter over time for the alphas of upright frames, such as ``SteadyFilter``; None: not filtered.
         look: conversion of colours that are not display-referred, such as camera logarithms; None: not needed.
-        rest: lets the network rest while nothing moves; None: it processes every frame.
-        later: mattes are brought to full size by ``Matte.refine``, in another thread, while this one goes on to the next frame.
+        rest: lets the network rest while nothing moves; None: it processes every frame; not with ``later``.
+        later: the network runs on as many frames in parallel as the engine can, and mattes are filtered and brought to full size by
+            ``Matte.refine``, in another thread, while this one goes on to the next frame; failures are raised there.
     """
 
     def __init__(
         self, engine: Engine, stable: AlphaFilter | None = None, look: Look | None = None, rest: Rest | None = None, *, later: bool = False
     ) -> None:
         self.engine = engine
+        assert rest is None or not later, "whether the network may rest depends on the frame before"
         self._rest = rest
-        self.ahead = 2  # enough to hide one slow frame
+        self._parallel: Parallel[FloatPlane] | None = Parallel(engine.spec.parallel) if later else None
+        self.ahead = 1 + engine.spec.parallel  # enough to hide one slow frame
         self._stable = stable
         self._look = look
         self._scaler = VideoReformatter()
         self._converter = VideoReformatter()
         self._refine = Refiner()
         self._refining = threading.Lock()
-        self._later = later
         self._rested = False
         self._matte: Matte | None = None
         """The last that was made; kept while the network rests."""
@@ -151,13 +158,19 @@ class HostMatting:
         Raises:
             EngineError: the network failed, or its result contains NaN.
         """
+        if self._parallel is not None:
+            rgb, at = self._shown(frame), frame.pts * frame.time_base
+            finish = self._parallel.begin(lambda: self._inferred(rgb), lambda alpha: self._filtered(alpha, rgb, at))
+            return LaterMatte(lambda: self._refined(_turned(finish(), frame), frame).alpha)
         alpha = self.infer(frame)
-        if self._later:
-            return LaterMatte(lambda: self._refined(alpha, frame).alpha)
         if self._rested and self._matte is not None and self._matte.alpha.shape == frame.size:
             return self._matte  # the frame's own detail has not changed either
         self._matte = self._refined(alpha, frame)
         return self._matte
+
+    def idle(self, seconds: float) -> bool:
+        """See ``FrameMatting.idle``."""
+        return self._parallel is None or self._parallel.idle(seconds)
 
     def _refined(self, alpha: FloatPlane, frame: Frame) -> Matte:
         with self._refining:  # what changes some mattes asks for them in the thread of the network
@@ -165,6 +178,13 @@ class HostMatting:
 
     def infer(self, frame: Frame) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
         """Return alpha at the network's output resolution: float32 (h, w) in 0..1, in the frame's stored orientation."""
+        rgb, at = self._shown(frame), frame.pts * frame.time_base
+        alpha = None if self._rest is None else self._rest(rgb, at)
+        self._rested = alpha is not None
+        return _turned(self._work(rgb, at) if alpha is None else alpha, frame)
+
+    def _shown(self, frame: Frame) -> NDArray[np.uint8]:
+        """Return what the network is shown: the upright frame at the network's size, uint8 (H, W, 3) RGB."""
         height, width = self.engine.spec.size
         turned = frame.rotation % 2 == 1
         # One AREA pass in the frame's own format, then a small conversion: full-size RGB is never made, and scaling
@@ -181,23 +201,27 @@ class HostMatting:
             threads=1,
         )
         pixels = small.to_ndarray() if self._look is None else self._look(small.to_ndarray())
-        rgb = np.ascontiguousarray(np.rot90(pixels, frame.rotation), np.uint8)
-        at = frame.pts * frame.time_base
-        alpha = None if self._rest is None else self._rest(rgb, at)
-        self._rested = alpha is not None
-        if alpha is None:
-            alpha = self._work(rgb, at)
-        return np.ascontiguousarray(np.rot90(alpha, -frame.rotation))
+        return np.ascontiguousarray(np.rot90(pixels, frame.rotation), np.uint8)
 
     def _work(self, rgb: NDArray[np.uint8], at: Fraction) -> FloatPlane:
         if self._rest is not None:
             self._rest.forget()  # until this one has passed
+        alpha = self._filtered(self._inferred(rgb), rgb, at)
+        if self._rest is not None:
+            self._rest.keep(alpha, rgb, at)
+        return alpha
+
+    def _inferred(self, rgb: NDArray[np.uint8]) -> FloatPlane:
         alpha: FloatPlane = self.engine.infer(rgb[None])[0]
         if not np.isfinite(alpha).all():
             # NaN would be clipped to an arbitrary alpha, and show the real background.
             raise EngineError("the network's alpha contains NaN; try --engine onnxruntime --precision fp32")
-        if self._stable is not None:
-            alpha = self._stable(alpha, rgb, at)
-        if self._rest is not None:
-            self._rest.keep(alpha, rgb, at)
         return alpha
+
+    def _filtered(self, alpha: FloatPlane, rgb: NDArray[np.uint8], at: Fraction) -> FloatPlane:
+        return alpha if self._stable is None else self._stable(alpha, rgb, at)
+
+
+def _turned(alpha: FloatPlane, frame: Frame) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    """Return an upright alpha in the frame's stored orientation."""
+    return np.ascontiguousarray(np.rot90(alpha, -frame.rotation))

@@ -28,13 +28,13 @@ class Networks:
         self.opened = 0
         """Number of networks opened so far."""
 
-    def open(self, model: ModelFiles, size: tuple[int, int], rotation: int, options: MattingOptions, *, batch: int = 1) -> Engine:
+    def open(self, model: ModelFiles, size: tuple[int, int], rotation: int, options: MattingOptions, *, batch: int = 1, parallel: int = 1) -> Engine:
         """Open a network as ``open_network`` does; return it with ``give_back``."""
-        wanted = model, size if rotation % 2 == 0 else size[::-1], options, batch
+        wanted = model, size if rotation % 2 == 0 else size[::-1], options, batch, parallel
         if self._kept is not None and self._kept[0] == wanted:
             return self._kept[1]
         self.close()
-        engine = open_network(model, size, rotation, options, batch=batch)
+        engine = open_network(model, size, rotation, options, batch=batch, parallel=parallel)
         self.opened += 1
         if self._keep:
             self._kept = wanted, engine
@@ -52,12 +52,16 @@ class Networks:
             self._kept = None
 
 
-def open_network(model: ModelFiles, size: tuple[int, int], rotation: int, options: MattingOptions, *, batch: int = 1) -> Engine:
-    """Open the engine for ``model`` and frames of ``size`` (height, width), stored ``rotation`` quarter turns from upright."""
-    return answer_of(lambda: _open_network(model, size if rotation % 2 == 0 else size[::-1], options, batch), "streammat-network")
+def open_network(
+    model: ModelFiles, size: tuple[int, int], rotation: int, options: MattingOptions, *, batch: int = 1, parallel: int = 1
+) -> Engine:
+    """Open the engine for ``model`` and frames of ``size`` (height, width), stored ``rotation`` quarter turns from upright;
+    ``batch`` and ``parallel`` are as `streammat.engines.choice.open_engine` takes them.
+    """
+    return answer_of(lambda: _open_network(model, size if rotation % 2 == 0 else size[::-1], options, batch, parallel), "streammat-network")
 
 
-def _open_network(model: ModelFiles, size: tuple[int, int], options: MattingOptions, batch: int) -> Engine:
+def _open_network(model: ModelFiles, size: tuple[int, int], options: MattingOptions, batch: int, parallel: int) -> Engine:
     """Open the engine for upright frames, in the calling thread."""
     sizes = network_sizes(*size, options.quality, model.areas)
     fused = len(sizes) > 1 and bool(model.parts) and BACKENDS[choose(model, options.engine, options.precision, options.device, sizes[0], batch).backend].parts
@@ -65,10 +69,17 @@ def _open_network(model: ModelFiles, size: tuple[int, int], options: MattingOpti
     with ExitStack() as undo:
         for wanted in sizes:
             part: Part = "alpha" if not fused else "glance" if engines else "focus"
-            engines.append(open_engine(model, options.engine, options.precision, wanted, options.threads, device=options.device, batch=batch, part=part))
+            engines.append(open_engine(
+                model, options.engine, options.precision, wanted, options.threads, device=options.device, batch=batch, part=part, parallel=parallel,
+            ))  # fmt: skip
             undo.callback(engines[-1].close)
         undo.pop_all()
     return engines[0] if len(engines) == 1 else several_sizes(engines, fused=fused)
+
+
+PARALLEL = 4
+"""Most frames of a file that a CPU's network runs on in parallel, with its threads shared out. More threads on one frame than that are
+seldom worth it either, and each frame takes 20 to 45 MB."""
 
 
 def frames_at_once(model: ModelFiles, size: tuple[int, int], rotation: int, options: MattingOptions) -> int:

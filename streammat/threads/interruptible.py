@@ -1,16 +1,49 @@
-"""Waits for calls that may never return, so that signals are handled meanwhile."""
+"""Calls in threads of their own, which may never return, so that signals are handled meanwhile."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
 
 class NoAnswer(Exception):  # noqa: N818 - no fault of the program's
     """Raised when the work was abandoned; its thread is left behind."""
+
+
+class Answer(Generic[T]):
+    """The result of a call that runs in a thread of its own, from now on.
+
+    Args:
+        work: the call.
+        name: name of the thread.
+    """
+
+    def __init__(self, work: Callable[[], T], name: str) -> None:
+        self._found: list[T] = []
+        self._failed: list[BaseException] = []
+        self._thread = threading.Thread(target=self._run, args=(work,), name=name, daemon=True)
+        self._thread.start()
+
+    def get(self) -> T:
+        """Wait for the call; return its result, or raise its error."""
+        self._thread.join()
+        if self._failed:
+            raise self._failed[0]
+        return self._found[0]
+
+    def came(self, seconds: float) -> bool:
+        """Wait for at most ``seconds``; return whether the call has ended."""
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def _run(self, work: Callable[[], T]) -> None:
+        try:
+            self._found.append(work())
+        except BaseException as error:  # noqa: BLE001 - raised by the thread that waits
+            self._failed.append(error)
 
 
 def answer_of(work: Callable[[], T], name: str, given_up: Callable[[], bool] = lambda: False) -> T:
@@ -27,21 +60,8 @@ def answer_of(work: Callable[[], T], name: str, given_up: Callable[[], bool] = l
     Raises:
         NoAnswer: the wait was ended.
     """
-    found: list[T] = []
-    failed: list[BaseException] = []
-
-    def body() -> None:
-        try:
-            found.append(work())
-        except BaseException as error:  # noqa: BLE001 - raised by the thread that waits
-            failed.append(error)
-
-    thread = threading.Thread(target=body, name=name, daemon=True)
-    thread.start()
-    while thread.is_alive():
-        thread.join(0.1)
-        if thread.is_alive() and given_up():
+    answer = Answer(work, name)
+    while not answer.came(0.1):
+        if given_up():
             raise NoAnswer
-    if failed:
-        raise failed[0]
-    return found[0]
+    return answer.get()

@@ -51,6 +51,14 @@ def made(backend: str, model: ModelFiles, precision: str = "fp32", **options: An
     return engine
 
 
+def put_in(engine: Any, library: object) -> None:
+    """Exchange what the engine calls in its library."""
+    if engine.spec.backend == "onnxruntime":
+        engine._session = library
+    else:
+        engine._requests = SimpleNamespace(get=lambda: library, put=lambda _: None)
+
+
 def message(action: Callable[[], object], kind: type[EngineError] = EngineError) -> str:
     with pytest.raises(kind) as caught:
         action()
@@ -99,13 +107,13 @@ def test_what_it_refuses(backend: str, model: ModelFiles, tmp_path: Path) -> Non
     assert ": None;" not in told
     assert message(lambda: made(backend, model, "int8")) == "model 'mine' has no int8 file; take --precision fp32 or auto"
     failing = SimpleNamespace(run=lambda *_: 1 / 0, infer=lambda *_, **__: 1 / 0)
-    setattr(engine, {"onnxruntime": "_session", "openvino": "_request"}[backend], failing)
+    put_in(engine, failing)
     assert message(lambda: engine.infer(RGB)) == f"{library} failed: division by zero; take another --engine"
 
     def lacking(*_: object, **__: object) -> None:
         raise MemoryError
 
-    setattr(engine, {"onnxruntime": "_session", "openvino": "_request"}[backend], SimpleNamespace(run=lacking, infer=lacking))
+    put_in(engine, SimpleNamespace(run=lacking, infer=lacking))
     assert message(lambda: engine.infer(RGB)) == f"{library} has too little memory for images of 64x32 (MemoryError); close other programs, or take --quality fast"
 
 

@@ -244,7 +244,7 @@ def test_what_pays_int8(monkeypatch: pytest.MonkeyPatch, processor: str, system:
 
 
 def test_numbers_that_no_engine_takes() -> None:
-    for arguments, message in (({"threads": -1}, "threads is -1; expected 0 (automatic) or more"), ({"batch": 0}, "batch is 0; expected 1 or more")):
+    for arguments, message in (({"threads": -1}, "threads is -1; expected 0 (automatic) or more"), ({"batch": 0}, "batch is 0; expected 1 or more"), ({"parallel": 0}, "parallel is 0; expected 1 or more")):
         with pytest.raises(EngineError) as caught:
             open_engine(MODEL, **arguments)
         assert str(caught.value) == message

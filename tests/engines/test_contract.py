@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
 
@@ -66,6 +67,21 @@ def build_once() -> None:
         build_engine(shipped(), SIZE, 2)
     except EngineUnavailableError as error:
         skip_or_fail(str(error))
+
+
+@pytest.mark.parametrize("backend", installed_backends())
+def test_calls_in_parallel_give_what_they_give_one_after_the_other(backend: str) -> None:
+    images = np.random.default_rng(3).integers(0, 256, (6, 1, *SIZE, 3), np.uint8)
+    for asked, threads, expected in ((2, 2, 2), (4, 2, 2), (2, 1, 1)):
+        opened = open_engine(shipped(), backend, size=SIZE, threads=threads, device="cpu", parallel=asked)
+        assert (opened.spec.parallel, opened.spec.threads) == (expected, threads)
+        one_by_one = [opened.infer(image) for image in images]
+        with ThreadPoolExecutor(expected) as workers:
+            together = list(workers.map(opened.infer, images))
+        np.testing.assert_array_equal(np.stack(together), np.stack(one_by_one))
+        opened.close()
+        with pytest.raises(EngineError, match="closed"):
+            opened.infer(images[0])
 
 
 @pytest.fixture(scope="module", params=[*ON_CPU, *SEVERAL, *TORCH_ON_CPU, *ON_GPU], ids="-".join)

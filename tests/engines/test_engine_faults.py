@@ -384,7 +384,10 @@ def test_memory_that_ends_in_mid_run(backend: str, monkeypatch: pytest.MonkeyPat
         raise MemoryError
 
     broken = SimpleNamespace(run=fail, infer=fail)
-    monkeypatch.setattr(engine, "_session" if backend == "onnxruntime" else "_request", broken)
+    if backend == "onnxruntime":
+        monkeypatch.setattr(engine, "_session", broken)
+    else:
+        monkeypatch.setattr(engine, "_requests", SimpleNamespace(get=lambda: broken, put=lambda _: None))
     one_line(lambda: engine.infer(np.zeros((1, *SIZE, 3), np.uint8)), "has too little memory for images of 96x64")
 
 
