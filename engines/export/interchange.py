@@ -128,7 +128,7 @@ def describe(model: GFM, form: Form, about: Mapping[str, str]) -> dict[str, str]
         "network": f"GFM {model.network}, RoSTa {model.rosta} (Li, Zhang, Maybank, Tao: Bridging Composite and Real, IJCV 2022)",
         "precision": form.precision,
         "input": f"{form.input}: {given}; the image's own values, no mean taken off; {height} and {width} are multiples of 32",
-        "input_size_rule": "5/13 of the frame's sides, floored to multiples of 32; small frames enlarged to about 480x256; the whole frame, resized by area, not cropped or padded",
+        "input_size_rule": "5/13 of the frame's sides, rounded to multiples of 32; small frames enlarged to about 480x288; the whole frame, resized by area, not cropped or padded",
         "input_colour": "RGB",
         "input_layout": "NCHW" if form.normalised else "NHWC",
         "input_range": "0..1" if form.normalised else "0..255",

@@ -251,7 +251,7 @@ class GFM(nn.Module):
 
     def probability(self, glance: Tensor) -> Tensor:
         """Map logits (N, C, h, w) to 0..1: by sigmoid as in the published networks, or by softmax if the fusion is an expectation."""
-        return torch.softmax(glance, dim=1) if self.soft else torch.sigmoid(glance)
+        return class_softmax(glance) if self.soft else torch.sigmoid(glance)
 
     def integrate(self, alphas: Tensor) -> Tensor:
         """Integrate RIM's alphas of TT, FT and BT, float (N, 3, h, w), to one, float (N, 1, h, w)."""
@@ -263,6 +263,12 @@ class GFM(nn.Module):
         if self.checkpointing and self.training:
             return checkpoint(module, *arguments, use_reentrant=False)
         return module(*arguments)
+
+
+def class_softmax(logits: Tensor) -> Tensor:
+    """Return the softmax over the classes of float (N, C, h, w), in single operations: ONNX Runtime's own softmax rearranges the whole map first."""
+    powers = torch.exp(logits - logits.amax(dim=1, keepdim=True))
+    return powers / powers.sum(dim=1, keepdim=True)
 
 
 def fuse(glance: Tensor, focus: Tensor, rosta: str, *, soft: bool = False) -> Tensor:

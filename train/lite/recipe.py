@@ -29,9 +29,9 @@ from streammat.train.measures.validation import Pair, Predict, Scores, evaluate,
 
 CALIBRATION_SIZES = ((288, 512), (448, 320), (288, 384), (256, 256))
 CALIBRATION_IMAGES = 64
-BEST_AREAS = (512 * 896, 512 * 512, 288 * 512)
-"""Input pixels of `--quality best`: the focus sees the first, the glance the others."""
-PARTS: Mapping[str, str] = {"glance": "/Softmax_output_0", "focus": "/Sigmoid_output_0"}
+BEST_AREAS = (512 * 896, 320 * 576)
+"""Input pixels of `--quality best`: the focus sees the first, the glance the second."""
+PARTS: Mapping[str, str] = {"glance": "/Div_output_0", "focus": "/Sigmoid_output_0"}
 """Names of the tensors in the exported files (`streammat.engines.model_files.ModelFiles.parts`)."""
 _CALIBRATION_SEED = 99
 

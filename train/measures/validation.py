@@ -22,7 +22,7 @@ Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """A function from uint8 (1, h, w, 3) RGB to float32 (1, h/2, w/2) alpha; h and w multiples of 32."""
 
 PIXELS = 288 * 512
-"""Pixels of the network's input for a 720p webcam at the paper's 5/13, floored, which a laptop can afford."""
+"""Most pixels of the network's input at the quality ``balanced``, which a laptop can afford."""
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.4, 1.0)
 """Borders of the classes of a subject's size, as a share of the image."""
 
