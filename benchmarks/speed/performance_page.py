@@ -78,11 +78,11 @@ def frames_per_second(stages: Json, cores: int) -> tuple[float, str]:
     """
     threads = min(8, cores if cores <= 4 else max(4, cores // 2))
     codec = min(16, cores)
-    matte = stages["network input"] + stages["filter over time"]
     times = {
         "all cores": stages["all"] / cores,
-        "the thread of the matte": matte + stages["network"] / threads,
-        "the thread of the refinement": stages["refine"],
+        "the thread of the network's input": stages["network input"],
+        "the network": stages["network"] / threads,
+        "the thread of the refinement": stages["filter over time"] + stages["refine"],
         "the thread of the composite": stages["composite"],
         "the encoder": stages["encode"] / codec,
         "the decoder": stages["decode"] / max(1, codec // 2),
