@@ -137,8 +137,11 @@ class Pipeline:
     def _matte(self, frames: Iterable[Frame | Packet], mattes: Channel[tuple[Frame, Matte] | Packet]) -> None:
         for item in frames:
             if isinstance(item, Frame):
-                with self._at_work(1), self._clocks["matte"].measure():
+                begin = time.perf_counter()
+                with self._at_work(1):
                     matte = self._matting(item)
+                if not matte.underway:
+                    self._clocks["matte"].add(time.perf_counter() - begin)
                 mattes.put((item, matte))
                 del matte
             else:
@@ -148,8 +151,11 @@ class Pipeline:
     def _refine(self, mattes: Iterable[tuple[Frame, Matte] | Packet], refined: Channel[tuple[Frame, Matte] | Packet]) -> None:
         for item in mattes:
             if isinstance(item, tuple):
-                with self._at_work(2), self._clocks["refine"].measure():
-                    item[1].refine()
+                with self._at_work(2):
+                    if item[1].underway:
+                        self._clocks["matte"].add(item[1].settle())
+                    with self._clocks["refine"].measure():
+                        item[1].refine()
             refined.put(item)
             del item
 

@@ -175,3 +175,14 @@ def test_it_is_idle_once_no_frame_is_in_the_network() -> None:
     assert matting.idle(10.0)
     assert not any(thread.name == "streammat-network" for thread in threading.enumerate())
     assert HostMatting(Slow((64, 96))).idle(0.0)
+
+
+def test_a_matte_says_how_long_the_network_worked_on_it() -> None:
+    matting = HostMatting(Slow(network_sizes(64, 96, "balanced")[0]), later=True)
+    slow, quick = matting(grey(101, 0)), matting(grey(50, 1))
+    assert slow.underway
+    assert 0.02 <= quick.settle() < slow.settle() <= 5.0
+    assert slow.settle() >= 0.1
+    at_once = HostMatting(Slow((64, 96)))(grey(50, 0))
+    assert not at_once.underway
+    assert at_once.settle() == 0.0

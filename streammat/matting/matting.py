@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from av.video.reformatter import VideoReformatter
@@ -97,14 +98,18 @@ class LaterMatte(Matte):
 
     Args:
         make: returns ``alpha``.
+        settle: as ``Matte.settle``.
     """
 
-    __slots__ = ("_alpha", "_make")
+    __slots__ = ("_alpha", "_make", "_settle")
     _alpha: Plane | None
     _make: Callable[[], Plane] | None
+    _settle: Callable[[], float]
+    underway: ClassVar[bool] = True
 
-    def __init__(self, make: Callable[[], Plane]) -> None:
+    def __init__(self, make: Callable[[], Plane], settle: Callable[[], float]) -> None:
         object.__setattr__(self, "_make", make)
+        object.__setattr__(self, "_settle", settle)
         object.__setattr__(self, "_alpha", None)
         object.__setattr__(self, "network", None)
 
@@ -114,6 +119,10 @@ class LaterMatte(Matte):
         self.refine()
         assert self._alpha is not None
         return self._alpha
+
+    def settle(self) -> float:
+        """See ``Matte.settle``."""
+        return self._settle()
 
     def refine(self) -> None:
         """See ``Matte.refine``."""
@@ -159,9 +168,11 @@ class HostMatting:
             EngineError: the network failed, or its result contains NaN.
         """
         if self._parallel is not None:
+            begin = time.perf_counter()
             rgb, at = self._shown(frame), frame.pts * frame.time_base
-            finish = self._parallel.begin(lambda: self._inferred(rgb), lambda alpha: self._filtered(alpha, rgb, at))
-            return LaterMatte(lambda: self._refined(_turned(finish(), frame), frame).alpha)
+            spent = time.perf_counter() - begin
+            call = self._parallel.begin(lambda: self._inferred(rgb), lambda alpha: self._filtered(alpha, rgb, at))
+            return LaterMatte(lambda: self._refined(_turned(call.result(), frame), frame).alpha, lambda: spent + call.wait())
         alpha = self.infer(frame)
         if self._rested and self._matte is not None and self._matte.alpha.shape == frame.size:
             return self._matte  # the frame's own detail has not changed either

@@ -23,26 +23,23 @@ class Parallel(Generic[T]):
     def __init__(self, most: int) -> None:
         self._free = threading.Semaphore(most)
         self._following = threading.Lock()
-        self._waiting: deque[_Call[T]] = deque()
+        self._waiting: deque[Call[T]] = deque()
         self._running: deque[Answer[T]] = deque()
 
-    def begin(self, work: Callable[[], T], then: Callable[[T], T]) -> Callable[[], T]:
+    def begin(self, work: Callable[[], T], then: Callable[[T], T]) -> Call[T]:
         """Begin a call, as soon as fewer than ``most`` run. One thread begins calls.
 
         Args:
             work: runs in a thread of its own.
-            then: what follows, given its result; runs in a thread that waits for this call or for a later one.
-
-        Returns:
-            A function, for any thread, that waits for the call and what follows it, and returns the result of that or raises the error of either.
+            then: what follows, given its result; runs in a thread that asks for the result of this call or of a later one.
         """
         self._free.acquire()
         while self._running and self._running[0].came(0.0):
             self._running.popleft()
         self._running.append(Answer(lambda: self._run(work), "streammat-network"))
-        call = _Call(self._running[-1], then)
+        call = Call(self._running[-1], then, self._follow)
         self._waiting.append(call)
-        return lambda: self._result(call)
+        return call
 
     def idle(self, seconds: float) -> bool:
         """Wait until no call runs, for at most ``seconds``; return whether that is so. No calls are begun meanwhile."""
@@ -55,22 +52,34 @@ class Parallel(Generic[T]):
         finally:
             self._free.release()
 
-    def _result(self, call: _Call[T]) -> T:
+    def _follow(self, call: Call[T]) -> None:
         with self._following:
             while not call.ended:
                 self._waiting.popleft().end()
-        return call.result()
 
 
-class _Call(Generic[T]):
-    """One call, and what became of it."""
+class Call(Generic[T]):
+    """One call, for any thread."""
 
-    def __init__(self, answer: Answer[T], then: Callable[[T], T]) -> None:
+    def __init__(self, answer: Answer[T], then: Callable[[T], T], follow: Callable[[Call[T]], None]) -> None:
         self._answer = answer
         self._then = then
+        self._follow = follow
         self._found: list[T] = []
         self._failed: Exception | None = None
         self.ended = False
+        """What follows the call is done as well."""
+
+    def wait(self) -> float:
+        """Wait for the call alone; return the seconds that it took."""
+        return self._answer.wait()
+
+    def result(self) -> T:
+        """Wait for the call and what follows it; return the result of that, or raise the error of either."""
+        self._follow(self)
+        if self._failed is not None:
+            raise self._failed
+        return self._found[0]
 
     def end(self) -> None:
         """Wait for the call, and do what follows."""
@@ -79,9 +88,3 @@ class _Call(Generic[T]):
         except Exception as error:  # noqa: BLE001 - raised for whom it concerns
             self._failed = error
         self.ended = True
-
-    def result(self) -> T:
-        """Return what it came to, or raise its error."""
-        if self._failed is not None:
-            raise self._failed
-        return self._found[0]

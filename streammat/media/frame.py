@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
-from typing import Any, Final, TypeAlias
+from typing import Any, ClassVar, Final, TypeAlias
 
 import av
 import numpy as np
@@ -204,6 +204,13 @@ class Matte:
     """(H, W) at the frame's size: uint8 0..255 for 8-bit frames, uint16 0..65535 for deeper ones; full scale = foreground."""
     network: Plane | None = None
     """Alpha of the network, if controls, masks or the choice of a subject have changed it; None: ``alpha`` itself."""
+
+    underway: ClassVar[bool] = False
+    """The network may still be at work on it, beside the next frames."""
+
+    def settle(self) -> float:
+        """Wait until the network is done with a matte that is ``underway``; return the seconds of work that it took."""
+        return 0.0
 
     def refine(self) -> None:
         """Bring alpha to the frame's size now, if that has been left for later: file jobs do it beside the next frame's network."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -24,6 +25,8 @@ class Answer(Generic[T]):
     def __init__(self, work: Callable[[], T], name: str) -> None:
         self._found: list[T] = []
         self._failed: list[BaseException] = []
+        self.seconds = 0.0
+        """Seconds that the call took, once it has ended."""
         self._thread = threading.Thread(target=self._run, args=(work,), name=name, daemon=True)
         self._thread.start()
 
@@ -34,16 +37,23 @@ class Answer(Generic[T]):
             raise self._failed[0]
         return self._found[0]
 
+    def wait(self) -> float:
+        """Wait for the call; return the seconds that it took."""
+        self._thread.join()
+        return self.seconds
+
     def came(self, seconds: float) -> bool:
         """Wait for at most ``seconds``; return whether the call has ended."""
         self._thread.join(seconds)
         return not self._thread.is_alive()
 
     def _run(self, work: Callable[[], T]) -> None:
+        begin = time.perf_counter()
         try:
             self._found.append(work())
         except BaseException as error:  # noqa: BLE001 - raised by the thread that waits
             self._failed.append(error)
+        self.seconds = time.perf_counter() - begin
 
 
 def answer_of(work: Callable[[], T], name: str, given_up: Callable[[], bool] = lambda: False) -> T:
