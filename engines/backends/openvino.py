@@ -103,7 +103,8 @@ class OpenVinoEngine:
             raise EngineError("the engine is closed; open another one")
         check_rgb(rgb, self._spec.size)
         parts: list[NDArray[np.float32]] = []
-        request = self._requests.get()
+        free = self._requests  # closing exchanges it: what is under way then is not kept
+        request = free.get()
         try:
             for index in range(len(rgb)):
                 request.infer([rgb[index : index + 1]], share_inputs=True, share_outputs=True)
@@ -114,7 +115,7 @@ class OpenVinoEngine:
                 raise memory from error
             raise EngineError(f"OpenVINO failed: {_line(error)}; take another --engine") from error
         finally:
-            self._requests.put(request)
+            free.put(request)
         planes = parts[0] if len(parts) == 1 else np.concatenate(parts)
         planes = planes[:, 0] if self._part == "focus" else planes
         check_alpha(self._spec.model, (1, *planes.shape[1:]), self._spec.size, self._part)

@@ -1,8 +1,8 @@
-"""Memory along motion: holds what the network saw in the frame before where it is of another mind now, though the image has only moved.
+"""Memory along motion: keeps what the network saw in the frame before where its new matte differs, although the image has only moved.
 
-A network that sees each frame by itself loses a leg or a hand for a frame or two, and finds a piece of the room. Here the matte of the frame before is
-carried along the optical flow to the new frame (dense inverse search: Kroeger et al., ECCV 2016). Where the two mattes differ over an area, and the
-image that was carried along looks like the new one, the result lies between them, nearer to that of which the network was surer.
+A network that sees each frame by itself loses a leg or a hand for a frame or two, or takes a piece of the room for the subject. Here the matte of the
+frame before is carried along the optical flow to the new frame (dense inverse search: Kroeger et al., ECCV 2016). Where the two mattes differ over an
+area, and the image that was carried along looks like the new one, the result lies between them, nearer to the one that is surer: closer to 0 or 1.
 
 * Edges are as the network gives them: small differences, and those of single pixels, stay.
 * What is uncovered, or was not in view, looks different; there the new matte counts alone. So does every cut.

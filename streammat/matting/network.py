@@ -78,13 +78,12 @@ def _open_network(model: ModelFiles, size: tuple[int, int], options: MattingOpti
 
 
 PARALLEL = 4
-"""Most frames of a file that a CPU's network runs on in parallel, with its threads shared out. More threads on one frame than that are
-seldom worth it either, and each frame takes 20 to 45 MB."""
+"""Most frames of a file that a CPU's network runs on in parallel, with its threads shared out: each takes 20 to 45 MB."""
 
 
 def frames_at_once(model: ModelFiles, size: tuple[int, int], rotation: int, options: MattingOptions) -> int:
     """Return the batch size for a file's frames with ``open_network``'s engine. Torch takes any number up to one; a TensorRT
-    engine is built for one number, by default one; a CPU gains nothing.
+    engine is built for one number, by default one; a CPU gains nothing by a batch.
     """
     height, width = size if rotation % 2 == 0 else size[::-1]
     largest = network_sizes(height, width, options.quality, model.areas)[0]
