@@ -203,11 +203,11 @@ def one_line_errors(as_json: bool = False, *, quiet: bool = False) -> Iterator[N
         sys.exit(1)
 
 
-_STAGES = ("streammat-capture", "streammat-matte", "streammat-composite", "streammat-network", "streammat-out-")
+_STAGES = ("streammat-capture", "streammat-matte", "streammat-composite", "streammat-network", "streammat-open", "streammat-input", "streammat-out-")
 
 
 def leave(code: int) -> NoReturn:
-    """End the process with ``code``; at once if a run has left a thread behind in a driver or in the network.
+    """End the process with ``code``; at once if a run has left a thread behind in a driver, in the network, or in an input that does not answer.
 
     Python would stop that thread inside the library's C++ code, which then aborts the process.
     """
